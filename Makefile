@@ -1,0 +1,45 @@
+PYTHON ?= python3
+TORCH_INDEX ?=
+BIN := .venv/bin
+
+.PHONY: help quickstart test clean
+.NOTPARALLEL:
+# Packages are installed uncompiled; the first import compiles what is used, unless this variable forbids keeping it.
+unexport PYTHONDONTWRITEBYTECODE
+
+help: ## list these targets
+	@sed -n 's/^\([a-z]*\): .*## /\1\t/p' Makefile | expand -t 12
+	@echo 'PYTHON=python3.12 names the interpreter; without a GPU, a smaller and faster install:'
+	@echo 'TORCH_INDEX=https://download.pytorch.org/whl/cpu'
+
+quickstart: .venv/quickstart ## install into .venv, then train, prune and compare small networks
+	$(BIN)/compress study quickstart
+
+test: .venv/test ## install into .venv with the development tools, then check everything, as CI does
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest
+
+clean: ## remove .venv, caches and builds; never runs
+	rm -rf .venv build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find compress baselines benchmarks tests -name __pycache__ -prune -exec rm -rf {} +
+
+# The files .venv/quickstart and .venv/test say when the environment was last made to fit pyproject.toml.
+.venv/quickstart: pyproject.toml | $(BIN)/python
+	$(call install,.)
+	touch $@
+
+.venv/test: pyproject.toml | $(BIN)/python
+	$(call install,'.[dev]')
+	touch $@ .venv/quickstart
+
+$(BIN)/python:
+	@echo 'Installing into .venv: minutes, as torch with CUDA is 5 GB'
+	$(PYTHON) -m venv .venv
+	-$(BIN)/pip install --quiet uv
+
+install = $(if $(TORCH_INDEX),$(call fetch,--index-url $(TORCH_INDEX) torch torchvision) && )$(call fetch,--editable $(1))
+# uv downloads in parallel and needs half the time; pip stands in where uv cannot be had or does not reach an index.
+fetch = { $(BIN)/uv pip install --python .venv $(1) || $(BIN)/pip install --no-compile $(1); }

@@ -1,0 +1,125 @@
+"""Channel pruning of a network by torch-pruning: widths and weights out, an ordinary network back."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Any
+
+import torch
+import torch_pruning
+from torch import Tensor, nn
+
+from compress.networks import Network, Spec
+
+# torch_pruning.__version__ disagrees with the distribution's.
+TORCH_PRUNING = metadata.version("torch-pruning")
+
+IMPORTANCES: dict[str, Callable[[], torch_pruning.importance.Importance]] = {
+    "l1": lambda: torch_pruning.importance.GroupMagnitudeImportance(p=1),
+}
+
+
+@dataclass(frozen=True)
+class Channel:
+    """A prunable channel: those joined by residual additions are one, in the group that they form."""
+
+    group: int
+    index: int
+
+
+def rank_channels(network: Network, method: str) -> list[Channel]:
+    """The channels that can be removed, least important first over the whole network.
+
+    Scores and groups are torch-pruning's. Every group's best channel is left out, so that one always stays:
+    torch-pruning's own pruner leaves a group whole that its threshold would empty, so that a ratio of 0.9 may remove
+    fewer channels than 0.8.
+    """
+    _, groups = _groups(copy.deepcopy(network))
+    importance = IMPORTANCES[method]()
+    with torch.no_grad():
+        scores = [importance(group) for group in groups]
+    return ranked(scores)
+
+
+def ranked(scores: list[Tensor]) -> list[Channel]:
+    """All channels of all groups but each group's best one, in the order of their scores."""
+    removable = [
+        (float(score), Channel(group, index))
+        for group, group_scores in enumerate(scores)
+        for index, score in enumerate(group_scores)
+        if index != int(group_scores.argmax())
+    ]
+    return [channel for _, channel in sorted(removable, key=lambda one: one[0])]
+
+
+def remove_channels(network: Network, channels: Iterable[Channel]) -> Network:
+    """A copy without those channels, an ordinary network: rebuilt strictly from its own spec.
+
+    It has run forward and backward once, is in eval mode and keeps device and precision.
+    """
+    pruned = copy.deepcopy(network)
+    graph, groups = _groups(pruned)
+    removed: dict[int, list[int]] = {}
+    for channel in channels:
+        removed.setdefault(channel.group, []).append(channel.index)
+    for group, indices in removed.items():
+        root = groups[group][0].dep
+        graph.get_pruning_group(root.target.module, root.handler, sorted(indices)).prune()
+    return _rebuild(pruned)
+
+
+def channels_to_remove(spec: Spec, ratio: float) -> int:
+    """How many channels a ratio stands for, rounded as torch-pruning does."""
+    total = prunable_channels(spec)
+    return total - int(total * (1 - ratio))
+
+
+def prunable_channels(spec: Spec) -> int:
+    """How many channels can be pruned: every block's inner ones, and once those that residual additions join."""
+    joined = spec.stem.out + sum(block.out for block in spec.blocks if block.projection)
+    return joined + sum(block.width for block in spec.blocks)
+
+
+def _groups(network: Network) -> tuple[Any, list[Any]]:
+    """torch-pruning's dependency graph of the network, and its groups of channels that can only go together."""
+    graph = torch_pruning.DependencyGraph().build_dependency(network.eval(), (_blank(network),))
+    # As modules: given as a type they would be ignored in silence, and the classes pruned away.
+    classifiers = [layer for layer in network.heads.modules() if isinstance(layer, nn.Linear)]
+    return graph, list(graph.get_all_groups(ignored_layers=classifiers))
+
+
+def _rebuild(pruned: Network) -> Network:
+    """The pruned modules as an ordinary network: widths read off the weights, everything else as it was."""
+    spec, weights = pruned.spec, pruned.state_dict()
+    blocks = tuple(
+        dataclasses.replace(
+            block,
+            width=len(weights[f"blocks.{index}.conv1.weight"]),
+            out=len(weights[f"blocks.{index}.conv2.weight"]),
+        )
+        for index, block in enumerate(spec.blocks)
+    )
+    stem = dataclasses.replace(spec.stem, out=len(weights["stem.0.weight"]))
+    with torch.random.fork_rng(devices=[]):  # every weight drawn here is replaced by a pruned one
+        network = Network(dataclasses.replace(spec, stem=stem, blocks=blocks))
+    network.load_state_dict(weights, strict=True)
+    parameter = next(pruned.parameters())
+    network.to(parameter.device, parameter.dtype).eval()
+    _smoke_test(network)
+    return network
+
+
+def _smoke_test(network: Network) -> None:
+    """Run a copy forward and backward: widths that do not fit would otherwise show only in training."""
+    trial = copy.deepcopy(network).train()
+    torch.stack(trial(_blank(trial))).sum().backward()
+
+
+def _blank(network: Network) -> Tensor:
+    """Two blank images, as batch norm in train mode needs."""
+    parameter = next(network.parameters())
+    return torch.zeros(2, *network.spec.input_shape, device=parameter.device, dtype=parameter.dtype)

@@ -1,0 +1,152 @@
+"""A pruned run: reference found or trained, pruned to a budget, fine-tuned, recorded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from baselines.budget import Budget, meet
+from baselines.channels import IMPORTANCES, TORCH_PRUNING, prunable_channels
+from compress.cost import exit_costs
+from compress.data import Dataset, Split, open_dataset
+from compress.errors import UsageError, nearest
+from compress.hardware import resolve_device, resolve_precision
+from compress.networks import Network, display_name, spec_of
+from compress.recipes import RECIPES, Recipe, recipe_named
+from compress.runs import RECORD, Run, find_run, finished_runs, load
+from compress.training import Plan, command_line, execute, train
+from compress.training.evaluation import accuracies, predict
+from compress.training.progress import console
+
+METHODS = tuple(IMPORTANCES)
+DEFAULT_ARCH = "resnet110"
+
+
+def prune(
+    arch: str | None,
+    dataset: Dataset | str = "fashion-mini",
+    *,
+    budget: Budget,
+    method: str = "l1",
+    reference: str | Path | None = None,
+    recipe: Recipe | str = "quick",
+    epochs: int | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    precision: str = "auto",
+    runs: str | Path = "runs",
+    resume: bool = False,
+) -> Run:
+    """The finished run of a reference pruned once to a budget and fine-tuned by the objective that trained it.
+
+    Args:
+        arch: the reference's architecture; may be None where `reference` is given.
+        reference: the run to prune. None: the newest finished run by plain BP with the same architecture, data, split,
+            recipe and seed; where there is none, one is trained first.
+        recipe: of the reference, and of fine-tuning (its `fine_tune_*` fields).
+        epochs: of fine-tuning, instead of the recipe's.
+
+    Raises:
+        UsageError: an argument is unknown, the reference does not fit, or the budget cannot be met.
+    """
+    runs = Path(runs)
+    if method not in METHODS:
+        raise UsageError(f"method {method!r}: {nearest(method, METHODS)}")
+    dataset = open_dataset(dataset) if isinstance(dataset, str) else dataset
+    recipe = recipe_named(recipe) if isinstance(recipe, str) else recipe
+    fine_tuning = recipe.fine_tuning(epochs)
+    if reference is not None:
+        parent = _given_reference(find_run(reference, runs), arch, dataset, recipe)
+    else:
+        parent = _found_reference(arch or DEFAULT_ARCH, dataset, recipe, seed, runs) or train(
+            arch or DEFAULT_ARCH, dataset, recipe=recipe, seed=seed, device=device, precision=precision, runs=runs
+        )
+    where = resolve_device(device)
+    name, value = budget.option
+    command = ["prune", "--arch", parent.record.arch, *f"--{budget}".split(), "--method", method]
+    looked_for = recipe.name in RECIPES and recipe == recipe_named(recipe.name)
+    command += [] if reference is None and looked_for else ["--from", parent.id]
+    plan = Plan(
+        name=f"{display_name(parent.spec)} {method} {budget}",
+        kind="prune",
+        method=method,
+        objective=parent.record.config["objective"],
+        spec=parent.spec,
+        recipe=fine_tuning,
+        dataset=dataset,
+        seed=seed,
+        precision=resolve_precision(precision, where),
+        device=where,
+        runs=runs,
+        command=command_line(command, dataset, fine_tuning, seed),
+        parent=parent,
+        request={name: value, "scope": "all", "ranking": "global", "torch-pruning": TORCH_PRUNING},
+    )
+    return execute(plan, lambda parts: _pruned(plan, budget, parts), resume=resume)
+
+
+def _pruned(plan: Plan, budget: Budget, parts: Split) -> tuple[Network, dict[str, Any]]:
+    """The pruned network, not yet fine-tuned, and what was asked for and achieved."""
+    assert plan.parent is not None
+    network = load(plan.parent).to(plan.device)
+    console.print(f"{plan.title}: looking for the channels to remove")
+    pruned = meet(budget, network, plan.method)
+    before, after = exit_costs(network)[-1], exit_costs(pruned)[-1]
+    name, value = budget.option
+    achieved = {
+        "ratio": 1 - prunable_channels(pruned.spec) / prunable_channels(network.spec),
+        "speedup": before.macs / after.macs,
+        "macs": after.macs,
+        "params": after.params,
+    }
+    return pruned, {
+        "requested": {name: value},
+        "achieved": achieved,
+        "val_accuracy_before": _validation_accuracies(network, parts),
+        "val_accuracy_pruned": _validation_accuracies(pruned, parts),
+    }
+
+
+def _validation_accuracies(network: Network, parts: Split) -> list[float] | None:
+    logits = predict(network, parts.validation.images, parts.normalisation)
+    return accuracies(logits, parts.validation.labels)
+
+
+def _given_reference(parent: Run, arch: str | None, dataset: Dataset, recipe: Recipe) -> Run:
+    """The run, checked against what it is to be compared with."""
+    record = parent.record
+    if arch is not None and arch.lower() != record.arch:
+        raise UsageError(f"run {parent.id} is a {record.arch}, not a {arch}: leave out --arch, or name another run")
+    if record.data["digest"] != dataset.digest:
+        raise UsageError(f"run {parent.id} was trained on {record.data['name']}, whose images are not {dataset.name}'s")
+    trained = record.config["recipe"]
+    if any(trained[key] != getattr(recipe, key) for key in ("validation", "calibration", "split_seed")):
+        raise UsageError(
+            f"run {parent.id} was trained on another split of {dataset.name} (recipe {trained['name']}) than recipe "
+            f"{recipe.name} holds out, so its validation images would not be unseen: use --recipe {trained['name']}"
+        )
+    return parent
+
+
+def _found_reference(arch: str, dataset: Dataset, recipe: Recipe, seed: int, runs: Path) -> Run | None:
+    """The newest finished run by plain BP that has the same architecture, data, split, recipe and seed."""
+    wanted = {
+        "kind": "train",
+        "objective": "bp",
+        "spec": spec_of(arch, input_shape=dataset.input_shape, classes=len(dataset.classes)).to_json(),
+        "recipe": recipe.to_json(),
+        "seed": seed,
+    }
+    found = [
+        run
+        for run in finished_runs(runs)[0]
+        if run.record.data["digest"] == dataset.digest and wanted.items() <= run.record.config.items()
+    ]
+    if not found:
+        console.print(
+            f"no finished {arch} by plain BP with this data, recipe and seed under {runs}: training one first"
+        )
+        return None
+    newest = max(found, key=lambda run: (run.path / RECORD).stat().st_mtime)
+    console.print(f"the reference is {newest.id}")
+    return newest

@@ -1,0 +1,196 @@
+"""The report: Markdown, CSV and figures of finished runs, one section for every data set and split."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+from scipy import stats
+
+from benchmarks.figures import accuracy_against_macs, save
+from benchmarks.tables import CONFIDENCE, ENOUGH_SEEDS, markdown, reference_of, rows, summarise
+from compress.errors import UsageError
+from compress.runs import Run, write_atomically
+
+REPORT = "report.md"
+MISSING = "-"
+
+
+def write_report(
+    runs: Sequence[Run], out: Path, *, title: str = "Comparison", about: str = "", reference: str | None = None
+) -> Path:
+    """Write `report.md`, `exits.csv` and `accuracy-macs*.svg|png` into `out`; returns the path of the Markdown.
+
+    Args:
+        runs: finished runs. Those on other images or another split get a section, a table and a figure of their own.
+        reference: id of the run that speed-ups and latencies are compared with; default: the costliest one by plain BP.
+
+    Raises:
+        UsageError: there is nothing to report, or `out` cannot be written.
+    """
+    if not runs:
+        raise UsageError("there are no finished runs to report; train some first: compress study quickstart")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot write to {out}: {error.strerror}; choose another directory with --out") from error
+    sections, frames = [], []
+    for number, group in enumerate(_comparable(runs), start=1):
+        figure = "accuracy-macs" if number == 1 else f"accuracy-macs-{number}"
+        frame = rows(group)
+        frames.append(frame)
+        sections.append(_section(group, frame, reference, out / figure))
+    text = "\n\n".join([f"# {title}", *([about.strip()] if about else []), *sections]) + "\n"
+    write_atomically(out / "exits.csv", pd.concat(frames).drop(columns=["series"]).to_csv(index=False).encode())
+    write_atomically(out / REPORT, text.encode())
+    return out / REPORT
+
+
+def main_table(runs: Sequence[Run], reference: str | None = None) -> pd.DataFrame:
+    """The main table, as text: a row a network, its last exit, against the reference."""
+    summary = summarise(rows(runs))
+    return _main_table(summary, _reference_series(summary, reference))
+
+
+def _comparable(runs: Sequence[Run]) -> list[list[Run]]:
+    """Runs with the same images and the same split, together."""
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(json.dumps([run.record.data["digest"], run.record.data["split"]]), []).append(run)
+    return list(groups.values())
+
+
+def _reference_series(summary: pd.DataFrame, reference: str | None) -> str | None:
+    named = summary[summary["run"] == reference]
+    return str(named["series"].iloc[0]) if len(named) else reference_of(summary)
+
+
+def _section(runs: Sequence[Run], frame: pd.DataFrame, reference: str | None, figure: Path) -> str:
+    summary = summarise(frame)
+    compared_with = _reference_series(summary, reference)
+    data, size = runs[0].record.data, runs[0].record.data["split"]
+    heading = f"{data['name']} ({data['copy']})"
+    save(accuracy_against_macs(summary, f"{heading}: {size['test']:,} test images"), figure)
+    parts = [
+        f"## {heading}",
+        f"{size['train']:,} training, {size['validation']:,} validation, {size['calibration']:,} calibration and "
+        f"{size['test']:,} test images; data digest `{data['digest'][:12]}`. Accuracy is on the test images, "
+        "which were read once, after training. MACs are multiply-accumulates of convolutions and linear layers for "
+        "one image.",
+        _caution(summary, size["test"]),
+        "### Networks",
+        markdown(_main_table(summary, compared_with)),
+        _footnotes(summary, compared_with),
+        f"![Accuracy against MACs]({figure.name}.svg)",
+        "### Every exit",
+        markdown(_exits_table(summary)),
+        "### How to reproduce each row",
+        "\n".join(f"- `{run.id}`: `{run.record.command}`" for run in runs),
+        _environments(runs),
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _main_table(summary: pd.DataFrame, reference: str | None) -> pd.DataFrame:
+    last = summary[summary["last"]]
+    compared_with = last[last["series"] == reference].iloc[0] if reference is not None else None
+    table = pd.DataFrame({"network": last["network"], "test accuracy, %": last.apply(_accuracy, axis=1)})
+    table["MACs"] = last["macs"].map(_millions)
+    table["speed-up (MACs)"] = _ratios(compared_with["macs"] / last["macs"]) if compared_with is not None else MISSING
+    table["parameters"] = last["params"].map(_millions)
+    table["training MACs"] = last["total_training_macs"].map(lambda macs: f"{macs / 1e12:.2f}T")
+    for batch in _batches(summary):
+        times = last[f"latency_{batch}"]
+        table[f"latency, batch {batch[1:]}, ms"] = times.map(lambda seconds: _number(1e3 * seconds, ".2f"))
+        table[f"ratio, batch {batch[1:]}"] = _ratios(last[f"latency_ratio_{batch}"])
+    return table
+
+
+def _exits_table(summary: pd.DataFrame) -> pd.DataFrame:
+    columns = {
+        "network": summary["network"],
+        "exit": summary["exit"].astype(int).astype(str) + " of " + summary["exits"].astype(int).astype(str),
+        "block": summary["block"].astype(int),
+        "depth": summary["depth"].astype(int),
+        "test accuracy, %": summary.apply(_accuracy, axis=1),
+        "MACs": summary["macs"].map(_millions),
+        "parameters": summary["params"].map(_millions),
+    }
+    for batch in _batches(summary):
+        columns[f"latency ratio, batch {batch[1:]}"] = _ratios(summary[f"latency_ratio_{batch}"])
+    return pd.DataFrame(columns)
+
+
+def _caution(summary: pd.DataFrame, test_images: int) -> str:
+    """What keeps a reader from reading too much into the table."""
+    fewest, best = int(summary["n"].min()), float(summary["test_accuracy"].max())
+    interval = stats.binomtest(round(best * test_images), test_images).proportion_ci(CONFIDENCE, method="wilson")
+    noise = (
+        f"The choice of {test_images:,} test images alone makes a single accuracy near {best:.0%} uncertain by about "
+        f"±{50 * (interval.high - interval.low):.1f} points (95%)."
+    )
+    if fewest >= ENOUGH_SEEDS:
+        return f"Means and 95% intervals (Student's t) over seeds. {noise}"
+    seeds = "one seed" if fewest == 1 else f"{fewest} seeds"
+    return f"**Preliminary: {seeds}.** Differences between networks may be chance. {noise}"
+
+
+def _footnotes(summary: pd.DataFrame, reference: str | None) -> str:
+    notes = []
+    if reference is not None:
+        notes.append(f"Speed-up: MACs of {summary[summary['series'] == reference]['network'].iloc[0]} / MACs.")
+    notes.append("Training MACs: 3 x forward MACs x images seen, a pruned network's with its reference's.")
+    if _batches(summary):
+        sessions = summary["bench_session"].dropna().unique()
+        conditions = summary["latency_conditions"].dropna().iloc[0]
+        notes.append(
+            f"Latency ({conditions}): median of repeated timings, networks interleaved, "
+            f"each exit cut out; the ratio, to `{summary['latency_reference'].dropna().iloc[0]}`, is the median of the "
+            "ratios within each round, and what a shared machine can be believed in."
+        )
+        if len(sessions) > 1:
+            notes.append(
+                "**Not all latencies were measured in one session: compare only after `compress bench` on all runs.**"
+            )
+    else:
+        notes.append("Latency was not measured: `compress bench` does.")
+    return " ".join(notes)
+
+
+def _environments(runs: Sequence[Run]) -> str:
+    """The machines and versions that the runs were made with, each once."""
+    lines = []
+    for run in runs:
+        env = run.record.environment
+        versions = ", ".join(f"{name} {version}" for name, version in env["versions"].items())
+        where = env["gpu"] or f"{env['cpu']}, {env['threads']} threads"
+        line = f"- {where}, {env['precision']}; Python {env['python']}, {versions}; commit {env['commit'] or 'unknown'}"
+        if line not in lines:
+            lines.append(line)
+    return "\n".join(["Trained on:", "", *lines])
+
+
+def _batches(summary: pd.DataFrame) -> list[str]:
+    prefix = "latency_ratio_"
+    return [column.removeprefix(prefix) for column in summary.columns if column.startswith(prefix)]
+
+
+def _accuracy(row: pd.Series) -> str:
+    mean = f"{100 * row['test_accuracy']:.2f}"
+    if pd.isna(row["test_accuracy_half_width"]):
+        return f"{mean} (n = {int(row['n'])})"
+    return f"{mean} ± {100 * row['test_accuracy_half_width']:.2f} (n = {int(row['n'])})"
+
+
+def _millions(value: float) -> str:
+    return f"{value / 1e6:.3g}M" if value < 1e8 else f"{value / 1e6:.0f}M"
+
+
+def _ratios(values: pd.Series) -> pd.Series:
+    return values.map(lambda value: _number(value, ".2f", "x"))
+
+
+def _number(value: float, form: str, unit: str = "") -> str:
+    return MISSING if pd.isna(value) else f"{value:{form}}{unit}"

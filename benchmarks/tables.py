@@ -1,0 +1,129 @@
+"""Tables: finished runs to frames of numbers, runs that differ by seed alone summed up, frames to Markdown."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+import pandas as pd
+from scipy import stats
+
+from benchmarks.latency import BENCH
+from compress.errors import UsageError
+from compress.networks import Spec, display_name
+from compress.runs import Run
+
+CONFIDENCE = 0.95
+ENOUGH_SEEDS = 3
+
+
+def rows(runs: Iterable[Run]) -> pd.DataFrame:
+    """One raw row an exit of every run: accuracies as fractions, latencies in seconds, gaps where not measured.
+
+    Latency columns are named ``latency_b1``, ``latency_ratio_b1`` for batch 1, and so on.
+    """
+    return pd.DataFrame([row for run in runs for row in _rows_of(run)])
+
+
+def _rows_of(run: Run) -> list[dict[str, Any]]:
+    record = run.record
+    shared = {
+        "run": run.id,
+        "network": network_name(run),
+        "series": series(run),
+        "kind": record.kind,
+        "method": record.method,
+        "dataset": record.data["name"],
+        "recipe": record.config["recipe"]["name"],
+        "epochs": record.cost["epochs"],
+        "seed": record.seed,
+        "exits": len(run.exits),
+        "total_training_macs": record.cost["total_training_macs"],
+        "training_seconds": record.cost["seconds"],
+        "command": record.command,
+    }
+    shared |= {f"requested_{key}": value for key, value in record.results.get("requested", {}).items()}
+    shared |= {f"achieved_{key}": value for key, value in record.results.get("achieved", {}).items()}
+    latencies = _latencies(run)
+    return [shared | exit | latencies.get(exit["exit"], {}) for exit in run.exits]
+
+
+def network_name(run: Run) -> str:
+    """What reports call a run's network: ``MwResNet-44-5``, or ``ResNet-110, l1 2.60x`` for a pruned one."""
+    name = display_name(Spec.from_json(run.record.config["spec"]))
+    if run.record.kind == "prune":
+        return f"{name}, {run.record.method} {run.record.results['achieved']['speedup']:.2f}x"
+    return name
+
+
+def series(run: Run) -> str:
+    """What runs share that differ by their seed alone: all of the configuration but the seed (a parent's too)."""
+    config = {key: value for key, value in run.record.config.items() if key not in ("seed", "parent")}
+    parent_without_seed = (run.record.parent or "").rpartition("_s")[0]
+    return json.dumps([config, parent_without_seed], sort_keys=True)
+
+
+def _latencies(run: Run) -> dict[int, dict[str, Any]]:
+    """Median latencies and ratios by exit, from the run's `bench.json`; empty where there is none."""
+    path = run.path / BENCH
+    if not path.exists():
+        return {}
+    try:
+        bench = json.loads(path.read_text())
+        where, threads = bench["environment"]["device"], bench["threads"]
+        session = {
+            "bench_session": bench["session"],
+            "latency_reference": f"{bench['reference']['run']} exit {bench['reference']['exit']}",
+            "latency_conditions": f"{bench['engine']}, {bench['precision']}, {where}, {threads} thread(s)",
+        }
+        found: dict[int, dict[str, Any]] = {}
+        for row in bench["rows"]:
+            batch = f"b{row['batch_size']}"
+            found.setdefault(row["exit"], dict(session)).update(
+                {f"latency_{batch}": row["seconds"][1], f"latency_ratio_{batch}": row["ratio"][1]}
+            )
+        return found
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{path} is corrupt ({error}); delete it, or measure again by compress bench") from error
+
+
+def summarise(frame: pd.DataFrame) -> pd.DataFrame:
+    """One row an exit of every series: means over its seeds, `n`, and the half-width of accuracy's 95% interval.
+
+    The interval is Student's t over seeds, missing with one seed. It covers training and not the choice of test images.
+    """
+    grouped = frame.groupby(["series", "exit"], sort=False)
+    first = grouped.first()
+    numbers = grouped.mean(numeric_only=True)
+    for column in numbers:
+        first[column] = numbers[column]
+    accuracy = grouped["test_accuracy"]
+    first["n"] = grouped["seed"].nunique()
+    first["test_accuracy_half_width"] = accuracy.sem() * stats.t.ppf((1 + CONFIDENCE) / 2, first["n"] - 1)
+    first["last"] = first.index.get_level_values("exit") == first["exits"]
+    return _with_distinct_names(first.reset_index())
+
+
+def _with_distinct_names(frame: pd.DataFrame) -> pd.DataFrame:
+    """Names made distinct where series share one, by what most often differs, else by the run's digest."""
+    frame = frame.copy()
+    for addition in (
+        frame["recipe"] + ", " + frame["epochs"].astype(int).astype(str) + " epochs",
+        frame["run"].str.rpartition("_")[2],
+    ):
+        shared = frame.groupby("network")["series"].transform("nunique") > 1
+        frame["network"] = frame["network"].where(~shared, frame["network"] + " (" + addition + ")")
+    return frame
+
+
+def reference_of(frame: pd.DataFrame) -> str | None:
+    """The series that others are compared with: the costliest network trained by plain BP, if there is any."""
+    plain = frame[(frame["method"] == "bp") & (frame["kind"] == "train")]
+    return None if plain.empty else str(plain.sort_values("macs")["series"].iloc[-1])
+
+
+def markdown(frame: pd.DataFrame) -> str:
+    """A table of text cells as Markdown, the first column left-aligned and the others right-aligned."""
+    cells = [list(frame.columns), ["---", *["---:"] * (len(frame.columns) - 1)], *frame.astype(str).to_numpy().tolist()]
+    return "\n".join(f"| {' | '.join(row)} |" for row in cells)

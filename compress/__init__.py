@@ -1,0 +1,31 @@
+"""Small, fast image classifiers: multi-exit training, pruning baselines, and a fair comparison of both."""
+
+from compress.cost import Cost, cost, exit_costs
+from compress.data import Dataset, normalise, open_dataset
+from compress.errors import UsageError
+from compress.networks import Network, Spec, create, cut
+from compress.recipes import RECIPES, Recipe
+from compress.runs import Run, find_run, load
+from compress.training import train
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "RECIPES",
+    "Cost",
+    "Dataset",
+    "Network",
+    "Recipe",
+    "Run",
+    "Spec",
+    "UsageError",
+    "cost",
+    "create",
+    "cut",
+    "exit_costs",
+    "find_run",
+    "load",
+    "normalise",
+    "open_dataset",
+    "train",
+]

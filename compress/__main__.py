@@ -1,0 +1,38 @@
+"""The `compress` command, also as `python -m compress`."""
+
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+HOME = Path(__file__).resolve().parents[1]
+COMPANIONS = ("baselines", "benchmarks")
+
+
+def main() -> int:
+    """The command's exit status; 2, and a line on stderr, where a package it needs is missing or somebody else's."""
+    for package in COMPANIONS:
+        if problem := _problem(package):
+            print(f"compress: {problem}", file=sys.stderr)
+            return 2
+    from compress.cli import main as command  # here, as it imports the packages just checked
+
+    return command()
+
+
+def _problem(package: str) -> str | None:
+    """What is wrong with the package of that name, and what to do; None where it is the one installed with this."""
+    spec = find_spec(package)
+    if spec is None:
+        return f"the package {package!r} is missing from {HOME}: install multiway-compress again"
+    # A folder without __init__.py has no origin, but locations.
+    found = Path(spec.origin or next(iter(spec.submodule_search_locations or ()))).resolve()
+    if found == HOME / package / "__init__.py":
+        return None
+    return (
+        f"the package {package!r} that Python finds is another one, {found}, not that of {HOME}: "
+        f"rename or uninstall it, or run compress from another folder"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,350 @@
+"""The `compress` command: one thin function a subcommand, all sharing the same options and manners.
+
+Results go to stdout (a table, or with `--json` one JSON document); everything else goes to stderr. What a user can
+mend is one line and exit status 2.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import pandas as pd
+from cyclopts import App, CycloptsError, Parameter
+
+from baselines import Budget, prune
+from benchmarks import REPORT, bench, main_table, read_study, run_study, write_report
+from compress import __version__
+from compress.data import Dataset, available, open_dataset
+from compress.errors import UsageError
+from compress.recipes import recipe_named
+from compress.runs import Run, find_run, finished_runs
+from compress.training import train
+from compress.training.progress import console
+
+app = App(
+    name="compress",
+    help="Small, fast image classifiers: multi-exit training, pruning baselines, and a fair comparison of both.",
+    version=__version__,
+    help_format="plaintext",
+    suppress_keyboard_interrupt=False,
+)
+
+DEFAULT_DATASET, DEFAULT_RECIPE = "fashion-mini", "quick"
+REPORTS = Path("report")
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Common:
+    """Options of every command.
+
+    Attributes:
+        runs: Directory of the run directories.
+        device: auto (CUDA where there is one), cpu, cuda, ...
+        json: Print one JSON document on stdout, and nothing else there.
+        debug: Show the traceback of an error.
+    """
+
+    runs: Annotated[Path, Parameter(env_var="COMPRESS_RUNS")] = Path("runs")
+    device: str = "auto"
+    json: Annotated[bool, Parameter(negative="")] = False
+    debug: Annotated[bool, Parameter(negative="")] = False
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """Options of the commands that train.
+
+    Attributes:
+        dataset: fashion-mini (bundled), fashion-mnist, cifar10, cifar100, svhn, or folder:PATH (your own images).
+        data_dir: Where to look for the data first.
+        image_size: Resize the images of folder:PATH to this size, in pixels.
+        recipe: Training protocol: quick (minutes) or paper (days on a CPU).
+        epochs: Instead of the recipe's.
+        precision: auto (bf16 where the hardware has it), fp32 or bf16.
+        resume: Go on with a run that failed (one that was interrupted goes on by itself).
+    """
+
+    dataset: str | None = None
+    data_dir: Path | None = None
+    image_size: int | None = None
+    recipe: str | None = None
+    epochs: int | None = None
+    precision: str = "auto"
+    resume: Annotated[bool, Parameter(negative="")] = False
+
+    def open(self, default: str = DEFAULT_DATASET) -> Dataset:
+        """The data set asked for, else the default, which is then named."""
+        if self.dataset is None and default == DEFAULT_DATASET:
+            console.print(
+                "data: fashion-mini, 8,000 bundled images of Fashion-MNIST (the paper used CIFAR-10, CIFAR-100 and "
+                "SVHN: --dataset cifar10; see compress data)"
+            )
+        return open_dataset(self.dataset or default, data_dir=self.data_dir, image_size=self.image_size)
+
+
+COMMON, PROTOCOL = Common(), Protocol()
+
+
+@app.command(name="train")
+def train_(
+    *,
+    arch: str = "resnet110",
+    width: int = 1,
+    seed: int = 0,
+    protocol: Protocol = PROTOCOL,
+    common: Common = COMMON,
+) -> None:
+    """Train a network by plain backpropagation (BP), one exit at the end.
+
+    Args:
+        arch: resnetN (pre-activation) or resnetNv1 (the original form), N = 6n+2.
+        width: Factor on the channels.
+        seed: Of weights, order and augmentation.
+    """
+    _train(protocol, common, arch=arch, method="bp", width=width, seed=seed)
+
+
+@app.command(name="train-mwbp")
+def train_mwbp(
+    *,
+    arch: str = "resnet44",
+    exits: str | None = None,
+    width: int = 1,
+    seed: int = 0,
+    protocol: Protocol = PROTOCOL,
+    common: Common = COMMON,
+) -> None:
+    """Train a multi-exit network by multi-way backpropagation (MW-BP): several compact models from one training.
+
+    Args:
+        arch: resnetN (pre-activation) or resnetNv1 (the original form), N = 6n+2.
+        exits: How many, the last one included (default 5), at equal steps; or block numbers, as in 5,9,13,17,end.
+        width: Factor on the channels.
+        seed: Of weights, order and augmentation.
+    """
+    _train(protocol, common, arch=arch, method="mwbp", exits=exits, width=width, seed=seed)
+
+
+def _train(protocol: Protocol, common: Common, **options: Any) -> None:
+    recipe = recipe_named(protocol.recipe or DEFAULT_RECIPE, epochs=protocol.epochs)
+    run = train(
+        dataset=protocol.open(),
+        recipe=recipe,
+        device=common.device,
+        precision=protocol.precision,
+        runs=common.runs,
+        resume=protocol.resume,
+        **options,
+    )
+    _show_runs([run], common)
+
+
+@app.command(name="prune")
+def prune_(
+    *,
+    arch: str | None = None,
+    ratio: str | None = None,
+    speedup: str | None = None,
+    macs: str | None = None,
+    method: str = "l1",
+    from_: Annotated[str | None, Parameter(name="--from")] = None,
+    seed: int = 0,
+    protocol: Protocol = PROTOCOL,
+    common: Common = COMMON,
+) -> None:
+    """Prune channels of a trained network to a budget, in one step over all layers, and fine-tune it.
+
+    Give one budget, or several of a kind separated by commas.
+
+    Args:
+        arch: Of the reference (default resnet110), which is found among the finished runs or trained first.
+        ratio: Share of the prunable channels to remove, as in 0.5.
+        speedup: MACs before / after, as in 2.6; met to within 1%.
+        macs: MACs to leave, as in 97e6; met to within 1%.
+        method: Importance of a channel: l1 (magnitude of its weights, averaged over all coupled layers).
+        from_: The run to prune, instead of looking for one.
+        seed: Of the reference and of fine-tuning.
+    """
+    budgets = _budgets(ratio=ratio, speedup=speedup, macs=macs)
+    dataset = protocol.open()
+    pruned = [
+        prune(
+            arch,
+            dataset,
+            budget=budget,
+            method=method,
+            reference=from_,
+            recipe=protocol.recipe or DEFAULT_RECIPE,
+            epochs=protocol.epochs,
+            seed=seed,
+            device=common.device,
+            precision=protocol.precision,
+            runs=common.runs,
+            resume=protocol.resume,
+        )
+        for budget in budgets
+    ]
+    _show_runs(pruned, common)
+
+
+@app.command(name="bench")
+def bench_(
+    *run: str,
+    batch_size: str = "1,128",
+    threads: int = 1,
+    rounds: int = 9,
+    common: Common = COMMON,
+) -> None:
+    """Measure MACs, parameters, bytes and latency of every exit of finished runs, interleaved.
+
+    Ratios are to the last exit of the first run named, taken round by round. Written to each run's bench.json.
+
+    Args:
+        run: Run directories, or ids (or their beginnings) under --runs.
+        batch_size: One or several, separated by commas.
+        threads: Of the CPU.
+        rounds: How often everything is timed.
+    """
+    if not run:
+        raise UsageError("bench: name the runs to measure, the one to compare with first (compress report lists them)")
+    found = [find_run(name, common.runs) for name in run]
+    sizes = [int(size) for size in _numbers("batch-size", batch_size)]
+    measured = bench(found, batch_sizes=sizes, device=common.device, threads=threads, rounds=rounds)
+    if common.json:
+        return _print_json({"rows": measured})
+    milliseconds = [f"{1e3 * row['seconds'][1]:.2f}" for row in measured]
+    ratios = [f"{row['ratio'][1]:.2f} [{row['ratio'][0]:.2f}, {row['ratio'][2]:.2f}]" for row in measured]
+    table = pd.DataFrame(measured)[["run", "exit", "macs", "params", "bytes", "batch_size"]]
+    _print_table(table.assign(**{"median ms": milliseconds, "ratio [quartiles]": ratios}))
+
+
+@app.command(name="study")
+def study_(
+    name: str,
+    *,
+    out: Path | None = None,
+    protocol: Protocol = PROTOCOL,
+    common: Common = COMMON,
+) -> None:
+    """Run a whole comparison: what is missing is trained, then all is measured and reported.
+
+    Args:
+        name: quickstart, or a TOML file of your own.
+        out: Directory of the report (default: report/NAME).
+    """
+    study = read_study(name)
+    console.print(f"{study.title}: {study.takes}")
+    dataset = protocol.open(study.dataset)
+    recipe = recipe_named(protocol.recipe or study.recipe, epochs=protocol.epochs)
+    out = out or REPORTS / Path(name).stem
+    runs = run_study(
+        study,
+        dataset,
+        recipe,
+        device=common.device,
+        precision=protocol.precision,
+        runs=common.runs,
+        out=out,
+        resume=protocol.resume,
+    )
+    if common.json:
+        return _print_json({"runs": [_as_json(run) for run in runs], "report": str(out / REPORT)})
+    _print_table(main_table(runs, runs[0].id))
+    console.print(f"report: {out / REPORT}")
+
+
+@app.command(name="report")
+def report_(runs_dir: Path | None = None, *, out: Path = REPORTS, common: Common = COMMON) -> None:
+    """Write the comparison of all finished runs: Markdown tables, CSV, figures.
+
+    Args:
+        runs_dir: Directory of the run directories (default: --runs).
+        out: Directory to write into.
+    """
+    directory = runs_dir or common.runs
+    if not directory.is_dir():
+        raise UsageError(f"{directory} is not a directory of runs; train some first: compress study quickstart")
+    runs, skipped = finished_runs(directory)
+    for reason in skipped:
+        console.print(f"skipped: {reason}")
+    path = write_report(runs, out)
+    if common.json:
+        return _print_json({"report": str(path), "runs": [run.id for run in runs], "skipped": skipped})
+    console.print(f"{len(runs)} runs reported")
+    print(path)
+
+
+@app.command(name="data")
+def data_(*, data_dir: Path | None = None, common: Common = COMMON) -> None:
+    """Show which data sets are here, and how to get the rest.
+
+    Args:
+        data_dir: Where to look first.
+    """
+    rows = available(data_dir)
+    if common.json:
+        return _print_json({"datasets": [dataclasses.asdict(row) for row in rows]})
+    for row in rows:
+        print(f"{row.name:14}{row.what}\n{'':14}{row.where}" + (f": {row.how}" if row.how else ""))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit status: 0, 2 for an error of the user's, 130 when interrupted."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        app(given, exit_on_error=False, print_error=False, result_action="return_none")
+    except (UsageError, CycloptsError) as error:
+        if "--debug" in given:
+            raise
+        print(f"compress: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("compress: interrupted; the same command goes on from the last epoch", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _budgets(**options: str | None) -> list[Budget]:
+    """A budget a number, of the one option that was given."""
+    given = {name: text for name, text in options.items() if text is not None}
+    if len(given) != 1:
+        raise UsageError(
+            f"prune: give one of --ratio, --speedup and --macs, not {' and '.join(given) or 'none of them'}"
+        )
+    [(name, text)] = given.items()
+    return [Budget(**{name: number}) for number in _numbers(name, text)]
+
+
+def _numbers(name: str, text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError as error:
+        raise UsageError(f"--{name} {text}: a number, or several separated by commas") from error
+
+
+def _show_runs(runs: Sequence[Run], common: Common) -> None:
+    if common.json:
+        return _print_json({"runs": [_as_json(run) for run in runs]})
+    for run in runs:
+        _print_table(pd.DataFrame(run.exits).round(4))
+        print(f"run: {run.path}")
+
+
+def _as_json(run: Run) -> dict[str, Any]:
+    return {"id": run.id, "path": str(run.path)} | dataclasses.asdict(run.record)
+
+
+def _print_table(frame: pd.DataFrame) -> None:
+    print(frame.to_string(index=False))
+
+
+def _print_json(document: dict[str, Any]) -> None:
+    print(json.dumps(document))

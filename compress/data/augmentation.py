@@ -1,0 +1,72 @@
+"""Pad, crop and mirror: the augmentation of the CIFAR protocols, for a whole batch at once."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from compress.errors import UsageError, nearest
+
+Flip = Literal["random", "alternating", "none"]
+
+# One stream of random numbers a purpose, so that changing one leaves the others as they were.
+_SHIFTS, _FLIPS, _ORDER = 1, 2, 3
+
+
+def pad_crop_flip(images: Tensor, *, shifts: Tensor, flips: Tensor, padding: int) -> Tensor:
+    """Return every image padded with zeros, cropped back to its size, and mirrored where asked.
+
+    ``images`` is uint8 ``(N, C, H, W)``, and so is the result. ``shifts`` int64 ``(N, 2)`` holds the top and left edge
+    of every crop, from 0 to ``2 * padding``; ``flips`` bool ``(N,)`` says which crops to mirror, left to right.
+    """
+    n, channels, height, width = images.shape
+    column = torch.arange(width, device=images.device)
+    rows = shifts[:, :1] + torch.arange(height, device=images.device)  # (N, H), in the padded image
+    columns = shifts[:, 1:] + torch.where(flips[:, None], width - 1 - column, column)  # (N, W)
+    pixels = rows[:, :, None] * (width + 2 * padding) + columns[:, None, :]  # (N, H, W), in the flat padded image
+    flat = pad(images, (padding,) * 4).flatten(start_dim=2)
+    return flat.gather(2, pixels.view(n, 1, height * width).expand(-1, channels, -1)).view(images.shape)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augmentation:
+    """What happens to every training image in every epoch.
+
+    All draws depend on ``seed`` and the epoch alone and are made on the CPU: a resumed training sees exactly the images
+    that an uninterrupted one does, on any device. ``flip`` is
+
+    - "random": a fair coin for every image and epoch;
+    - "alternating": a fair coin for every image in epoch 0, every epoch after it the other way round (Keller Jordan,
+      cifar10-airbench, https://arxiv.org/abs/2404.00498);
+    - "none".
+    """
+
+    padding: int
+    flip: Flip
+    seed: int
+
+    def __post_init__(self) -> None:
+        if self.flip not in get_args(Flip):
+            raise UsageError(f"unknown flip {self.flip!r}: {nearest(self.flip, get_args(Flip))}")
+        if self.padding < 0 or self.seed < 0:
+            raise UsageError(f"padding and seed must be 0 or more, not {self.padding} and {self.seed}")
+
+    def epoch(self, epoch: int, n: int, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
+        """Return ``shifts (n, 2)`` and ``flips (n,)`` of all n training images, by image, for ``pad_crop_flip``."""
+        shifts = self._stream(_SHIFTS, epoch).integers(0, 2 * self.padding, size=(n, 2), endpoint=True)
+        coins = self._stream(_FLIPS, epoch if self.flip == "random" else 0).integers(0, 2, size=n, dtype=bool)
+        if self.flip == "none":
+            coins[:] = False
+        elif self.flip == "alternating" and epoch % 2:
+            coins = ~coins
+        return torch.from_numpy(shifts).to(device), torch.from_numpy(coins).to(device)
+
+    def order(self, epoch: int, n: int, device: torch.device | str = "cpu") -> Tensor:
+        """Return the order int64 ``(n,)`` in which this epoch visits all n training images."""
+        return torch.from_numpy(self._stream(_ORDER, epoch).permutation(n)).to(device)
+
+    def _stream(self, purpose: int, epoch: int) -> np.random.Generator:
+        return np.random.default_rng((purpose, epoch, self.seed))

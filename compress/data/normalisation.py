@@ -1,0 +1,46 @@
+"""Per-channel mean and standard deviation: what turns uint8 pixels into the numbers that a network sees."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from compress.errors import UsageError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Normalisation:
+    """Mean and standard deviation of every channel, in units of the full range (a pixel of 255 is 1.0)."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.mean) != len(self.std) or not all(std > 0 for std in self.std):
+            raise UsageError(f"a normalisation needs one mean and one positive std a channel, not {self}")
+
+
+def normalise(images: Tensor, normalisation: Normalisation) -> Tensor:
+    """Return the images as float32 ``(pixel / 255 - mean) / std``, on their device and in their memory format.
+
+    ``images`` is uint8 ``(N, C, H, W)``, and so is the shape of the result.
+    """
+    mean = torch.tensor(normalisation.mean, device=images.device).view(-1, 1, 1)
+    std = torch.tensor(normalisation.std, device=images.device).view(-1, 1, 1)
+    return images.float().div_(255).sub_(mean).div_(std)
+
+
+def measure(images: Tensor) -> Normalisation:
+    """Return the normalisation under which every channel of uint8 ``images (N, C, H, W)`` has mean 0 and std 1.
+
+    Exact on every device: the moments come from a count of the 256 pixel values, so nothing larger than one channel
+    is ever copied. A constant channel gets std 1, since there is nothing to scale.
+    """
+    values = torch.arange(256, dtype=torch.float64) / 255
+    mean, std = [], []
+    for channel in range(images.shape[1]):
+        counts = torch.bincount(images[:, channel].flatten(), minlength=256).cpu()
+        share = counts.double() / counts.sum()
+        mean.append(float(share @ values))
+        std.append(float(share @ (values - mean[-1]) ** 2) ** 0.5 if (counts > 0).sum() > 1 else 1.0)
+    return Normalisation(mean=tuple(mean), std=tuple(std))

@@ -1,0 +1,88 @@
+"""What this machine offers: the device and precision to compute with, and a description for the records."""
+
+import os
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import torch
+
+from compress.errors import UsageError
+
+Precision = Literal["fp32", "bf16"]
+PACKAGES = ("torch", "torchvision", "torch-pruning", "numpy")
+
+
+def resolve_device(name: str = "auto") -> torch.device:
+    """The device of that name; ``auto`` is CUDA where there is one, else the CPU.
+
+    Raises:
+        UsageError: no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(
+            f"device {name!r} is not available here; use auto, cpu or, where there is one, cuda"
+        ) from error
+    return device
+
+
+def resolve_precision(name: str, device: torch.device) -> Precision:
+    """The precision training computes in; ``auto`` is bf16 where the hardware has bf16 instructions, else fp32.
+
+    Without those instructions bf16 on a CPU is emulated, slower than fp32; it is used only when asked for.
+
+    Raises:
+        UsageError: the name is none of auto, fp32, bf16.
+    """
+    if name == "auto":
+        return "bf16" if _has_bf16(device) else "fp32"
+    if name not in ("fp32", "bf16"):
+        raise UsageError(f"precision {name!r}: use auto, fp32 or bf16")
+    return cast(Precision, name)
+
+
+def _has_bf16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") or capabilities.get("bf16"))
+
+
+def describe(device: torch.device) -> dict[str, Any]:
+    """The machine and the versions a figure was measured with, JSON-ready; `commit` is None outside a git checkout."""
+    return {
+        "device": str(device),
+        "cpu": _cpu_name(),
+        "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "versions": {package: metadata.version(package) for package in PACKAGES},
+        "commit": _commit(),
+    }
+
+
+def _cpu_name() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _commit() -> str | None:
+    """The checkout's commit, with ``+`` where its tracked files were changed."""
+    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--abbrev=12", "--exclude=*", "--dirty=+"]
+    try:
+        return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None

@@ -1,0 +1,8 @@
+"""Networks: blocks with one or more exits, cutting, names, specs."""
+
+from compress.networks.network import Network, cut, evaluating
+from compress.networks.placement import place_exits
+from compress.networks.registry import create, display_name, spec_of
+from compress.networks.spec import Spec
+
+__all__ = ["Network", "Spec", "create", "cut", "display_name", "evaluating", "place_exits", "spec_of"]

@@ -1,0 +1,94 @@
+"""The one network class: a stem, a list of blocks, and one or more exits; cutting it at an exit gives another."""
+
+import contextlib
+import copy
+import dataclasses
+import math
+from collections.abc import Iterator
+from itertools import pairwise
+
+from torch import Tensor, nn
+
+from compress.errors import UsageError
+from compress.networks.blocks import BLOCKS, STEMS
+from compress.networks.heads import HEADS
+from compress.networks.spec import Spec
+
+
+class Network(nn.Module):
+    """A trunk of blocks with one or more exits, rebuilt from nothing but its `Spec`.
+
+    Called with normalised images `(N, C, H, W)` it returns a list of logits `(N, classes)`, one an exit, shallow to
+    deep; the last exit is always `[-1]`, and a network with one exit returns a list of one.
+    """
+
+    def __init__(self, spec: Spec) -> None:
+        super().__init__()
+        self.spec = spec
+        self.stem = STEMS[spec.stem.kind](spec.input_shape[0], spec.stem.out)
+        self.blocks = nn.ModuleList()
+        inputs = spec.stem.out
+        for block in spec.blocks:
+            self.blocks.append(BLOCKS[block.kind](inputs, block))
+            inputs = block.out
+        # Keyed by block number, so a cut network's weights have the names they had in the whole one.
+        self.heads = nn.ModuleDict(
+            {str(exit.block): HEADS[exit.head](spec.blocks[exit.block - 1].out, spec.classes) for exit in spec.exits}
+        )
+        self.apply(_initialise)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        features, logits = self.stem(images), []
+        for number, block in enumerate(self.blocks, start=1):
+            features = block(features)
+            if str(number) in self.heads:
+                logits.append(self.heads[str(number)](features))
+        return logits
+
+    def segments(self) -> list[nn.ModuleList]:
+        """The trunk in as many segments as there are exits: stem and blocks up to exit 1, from there to exit 2, ..."""
+        bounds = pairwise([0, *(exit.block for exit in self.spec.exits)])
+        segments = [self.blocks[start:stop] for start, stop in bounds]
+        segments[0].insert(0, self.stem)
+        return segments
+
+
+def cut(network: Network, exit: int) -> Network:
+    """The stand-alone network that ends at `exit` (1-based): a copy of the blocks up to it, and its head.
+
+    In eval mode its logits equal those of `exit` in the whole network bit for bit, at the same precision.
+
+    Raises:
+        UsageError: the network has no such exit.
+    """
+    exits = network.spec.exits
+    if not 1 <= exit <= len(exits):
+        raise UsageError(f"exit {exit}: {network.spec.arch} has exits 1 to {len(exits)}")
+    last = exits[exit - 1]
+    part = copy.deepcopy(network)  # keeps mode, device, precision and memory format, and draws no random number
+    part.spec = dataclasses.replace(network.spec, blocks=network.spec.blocks[: last.block], exits=(last,))
+    del part.blocks[last.block :]
+    for block in [block for block in part.heads if block != str(last.block)]:
+        del part.heads[block]
+    return part
+
+
+@contextlib.contextmanager
+def evaluating(network: Network) -> Iterator[Network]:
+    """The network in eval mode, for as long as it takes; every layer gets its own mode back."""
+    modes = [(module, module.training) for module in network.modules()]
+    network.eval()
+    try:
+        yield network
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def _initialise(module: nn.Module) -> None:
+    """The authors' initialisation: convolutions N(0, sqrt(2 / (k*k*out))), batch norm 1 and 0, linear biases 0."""
+    if isinstance(module, nn.Conv2d):
+        fan_out = module.kernel_size[0] * module.kernel_size[1] * module.out_channels
+        nn.init.normal_(module.weight, std=math.sqrt(2 / fan_out))
+    elif isinstance(module, nn.Linear):
+        nn.init.zeros_(module.bias)

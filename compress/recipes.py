@@ -1,0 +1,138 @@
+"""Named training protocols: a function each, whose docstring says where it comes from and what it should reach."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from compress.errors import UsageError, nearest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Everything about a training but the network, the data and the seed; the same for every method compared.
+
+    Attributes:
+        epochs: passes over the training part.
+        learning_rate: the highest one, of SGD with (Nesterov) momentum.
+        schedule: one-cycle (linear warm-up, then cosine to zero), cosine, or multi-step, stepped every batch.
+        warmup: one-cycle: share of the training spent warming up.
+        milestones: multi-step: shares of the training after which the rate is multiplied by `decay`.
+        averaging: of the weights: none, ema (each step) or swa (each epoch's end), from `averaging_start` (a share of
+            the training) on; batch norm statistics are recomputed for the averaged weights.
+        crop_padding, flip: augmentation, where the data set allows any: zeros padded on every side before a random
+            crop, and mirroring, random or alternating epoch by epoch.
+        validation, calibration: shares of the training images held out, by `split_seed`.
+        select: which epoch's weights are reported: the last, or the best by the last exit's validation accuracy.
+        fine_tune_epochs, fine_tune_learning_rate, fine_tune_milestones: what a pruned network is given instead; the
+            rest of the recipe stays.
+    """
+
+    name: str
+    epochs: int
+    batch_size: int = 128
+    learning_rate: float = 0.1
+    momentum: float = 0.9
+    nesterov: bool = True
+    weight_decay: float = 1e-4
+    label_smoothing: float = 0.0
+    schedule: Literal["one-cycle", "cosine", "multi-step"] = "one-cycle"
+    warmup: float = 0.25
+    milestones: tuple[float, ...] = ()
+    decay: float = 0.1
+    averaging: Literal["none", "ema", "swa"] = "none"
+    averaging_start: float = 0.75
+    ema_decay: float = 0.99
+    crop_padding: int = 4
+    flip: Literal["none", "random", "alternating"] = "random"
+    validation: float = 0.05
+    calibration: float = 0.05
+    split_seed: int = 0
+    select: Literal["last", "best-validation"] = "last"
+    fine_tune_epochs: int
+    fine_tune_learning_rate: float = 0.01
+    fine_tune_milestones: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "fine_tune_epochs"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"recipe {self.name}: {name} {getattr(self, name)} must be 1 or more")
+        if self.select == "best-validation" and not self.validation:
+            raise UsageError(f"recipe {self.name}: best-validation needs a validation share above 0")
+        if self.select == "best-validation" and self.averaging != "none":
+            raise UsageError(f"recipe {self.name}: the weights are either averaged or the best epoch's, not both")
+
+    def fine_tuning(self, epochs: int | None = None) -> Recipe:
+        """The same protocol with the rate, the milestones and (unless others are given) the epochs of fine-tuning."""
+        return dataclasses.replace(
+            self,
+            epochs=self.fine_tune_epochs if epochs is None else epochs,
+            learning_rate=self.fine_tune_learning_rate,
+            milestones=self.fine_tune_milestones,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The recipe as JSON-ready data."""
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in vars(self).items()}
+
+
+def quick() -> Recipe:
+    """Minutes on two CPU cores: six one-cycle epochs without augmentation.
+
+    Ours, chosen with MwResNet-26-4 on `fashion-mini` and 5,000 validation images of Fashion-MNIST that are not in it,
+    where its last exit should reach 87%. In so few epochs crops and mirroring cost more than they give. It shows that
+    things work, not which method is better: it is far from converged, and a short training favours auxiliary losses.
+    """
+    return Recipe(
+        name="quick",
+        epochs=6,
+        batch_size=64,
+        weight_decay=5e-4,
+        crop_padding=0,
+        flip="none",
+        fine_tune_epochs=2,
+    )
+
+
+def paper() -> Recipe:
+    """The MW-BP authors' protocol for CIFAR (arXiv 1611.01773): 400 epochs, rate 0.1, a tenth at 160 and 240.
+
+    Nothing is held out and the last weights are reported (the authors picked the best epoch on the test set). Published
+    for ResNets of 26 to 56 layers with auxiliary exits: 3.8-5.8% test error on CIFAR-10. Days on a CPU. Fine-tuning
+    follows Torch-Pruning's CIFAR benchmark: 100 epochs from 0.01, a tenth at 60 and 80.
+    """
+    return Recipe(
+        name="paper",
+        epochs=400,
+        schedule="multi-step",
+        milestones=(0.4, 0.6),
+        validation=0.0,
+        calibration=0.0,
+        fine_tune_epochs=100,
+        fine_tune_milestones=(0.6, 0.8),
+    )
+
+
+RECIPES: dict[str, Callable[[], Recipe]] = {recipe.__name__: recipe for recipe in (quick, paper)}
+
+
+def is_named(recipe: Recipe) -> bool:
+    """Whether a command can ask for this recipe: a named one, or its fine-tuning, for any number of epochs."""
+    if recipe.name not in RECIPES:
+        return False
+    named = RECIPES[recipe.name]()
+    return recipe in (dataclasses.replace(one, epochs=recipe.epochs) for one in (named, named.fine_tuning()))
+
+
+def recipe_named(name: str, *, epochs: int | None = None) -> Recipe:
+    """The recipe of that name, with another number of epochs if one is given.
+
+    Raises:
+        UsageError: there is no such recipe, or the number is below 1.
+    """
+    if name not in RECIPES:
+        raise UsageError(f"recipe {name!r}: {nearest(name, RECIPES)}")
+    recipe = RECIPES[name]()
+    return recipe if epochs is None else dataclasses.replace(recipe, epochs=epochs)

@@ -1,0 +1,44 @@
+"""Checkpoints: the whole state of a training after an epoch, replaced in one step, read back with tensors only."""
+
+import io
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from compress.errors import UsageError
+from compress.runs import write_atomically
+
+FILE = "last.pt"
+
+
+def save_checkpoint(directory: Path, state: dict[str, Any]) -> None:
+    """Replace the checkpoint in a directory (created if need be).
+
+    Raises:
+        UsageError: it could not be written; the old one survives.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot write {directory}: {error.strerror}") from error
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    write_atomically(directory / FILE, buffer.getvalue())
+
+
+def load_checkpoint(directory: Path) -> dict[str, Any] | None:
+    """The state last saved, on the CPU, or None where there is none.
+
+    Raises:
+        UsageError: the file is corrupt.
+    """
+    path = directory / FILE
+    if not path.exists():
+        return None
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise UsageError(f"checkpoint {path} is corrupt; delete {directory} to start this run anew") from error
+    return state

@@ -1,0 +1,68 @@
+"""Evaluation: what a network predicts for a set of images, and how right that is. Always in fp32."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from compress.cost import exit_costs
+from compress.data import Labelled, Normalisation, normalise
+from compress.networks import Network, evaluating
+
+BATCH = 250
+
+
+def predict(network: Network, images: Tensor, normalisation: Normalisation) -> Tensor:
+    """Logits `(exits, N, classes)` in fp32 of uint8 images `(N, C, H, W)`, in eval mode; the network's mode is kept."""
+    exits, classes = len(network.spec.exits), network.spec.classes
+    logits = torch.empty(exits, len(images), classes, device=images.device)
+    with evaluating(network), torch.inference_mode():
+        for start in range(0, len(images), BATCH):
+            batch = images[start : start + BATCH]
+            logits[:, start : start + BATCH] = torch.stack(network(normalise(batch, normalisation)))
+    return logits
+
+
+def accuracies(logits: Tensor, labels: Tensor) -> list[float] | None:
+    """The share of right answers of every exit, from logits `(exits, N, classes)`; None where there are no images."""
+    if not len(labels):
+        return None
+    return [float(value) for value in (logits.argmax(dim=-1) == labels).double().mean(dim=-1)]
+
+
+def cross_entropies(logits: Tensor, labels: Tensor) -> list[float] | None:
+    """The mean cross-entropy (nats) of every exit, from logits `(exits, N, classes)`; None without images."""
+    if not len(labels):
+        return None
+    return [float(functional.cross_entropy(exit, labels)) for exit in logits]
+
+
+def exit_rows(network: Network, parts: dict[str, tuple[Tensor, Tensor]]) -> list[dict[str, Any]]:
+    """`results.exits` of a record: a row an exit, from the (logits, labels) of ``validation`` and ``test``."""
+    blank = [None] * len(network.spec.exits)
+    validation = accuracies(*parts["validation"]) or blank
+    test, loss = accuracies(*parts["test"]) or blank, cross_entropies(*parts["test"]) or blank
+    return [
+        {
+            "exit": number,
+            "block": exit.block,
+            "depth": depth,
+            "macs": cost.macs,
+            "params": cost.params,
+            "val_accuracy": val_accuracy,
+            "test_accuracy": test_accuracy,
+            "test_loss": test_loss,
+        }
+        for number, (exit, depth, cost, val_accuracy, test_accuracy, test_loss) in enumerate(
+            zip(network.spec.exits, network.spec.depths, exit_costs(network), validation, test, loss, strict=True),
+            start=1,
+        )
+    ]
+
+
+def predictions(
+    network: Network, parts: dict[str, Labelled], normalisation: Normalisation
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """Logits `(exits, N, classes)` and labels `(N,)` of each part."""
+    return {name: (predict(network, part.images, normalisation), part.labels) for name, part in parts.items()}

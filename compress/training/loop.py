@@ -1,0 +1,232 @@
+"""The one training loop: any network, any objective, resumable after every epoch with the same weights, bit for bit.
+
+Order, crops and flips of an epoch follow from the seed and the epoch's number alone, so a checkpoint needs no random
+state.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
+
+from compress.data import Augmentation, Split, normalise, pad_crop_flip
+from compress.errors import UsageError
+from compress.hardware import Precision
+from compress.networks import Network
+from compress.recipes import Recipe
+from compress.training.checkpoints import load_checkpoint, save_checkpoint
+from compress.training.evaluation import accuracies, cross_entropies, predict
+from compress.training.objectives import Objective
+from compress.training.progress import TrainingProgress
+from compress.training.schedules import rate_factor
+
+
+class DivergedError(UsageError):
+    """The loss is no longer a finite number."""
+
+
+class Training:
+    """The state of a training between epochs: the network (trained in place), optimiser, schedule, averaged weights.
+
+    Args:
+        split: on the network's device.
+        augment: whether the recipe's crops and flips suit the data.
+        seed: of order, crops and flips.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        split: Split,
+        recipe: Recipe,
+        objective: Objective,
+        *,
+        augment: bool,
+        seed: int,
+        precision: Precision,
+    ) -> None:
+        self.network = network.to(memory_format=torch.channels_last)
+        self.split, self.recipe, self.objective, self.precision = split, recipe, objective, precision
+        self.device = split.train.images.device
+        self.augmentation = Augmentation(
+            padding=recipe.crop_padding if augment else 0, flip=recipe.flip if augment else "none", seed=seed
+        )
+        self.batch_size = min(recipe.batch_size, len(split.train))
+        self.steps = len(split.train) // self.batch_size  # an epoch's last, smaller batch is left to other epochs
+        self.optimizer = torch.optim.SGD(
+            objective.parameter_groups(network, learning_rate=recipe.learning_rate, weight_decay=recipe.weight_decay),
+            lr=recipe.learning_rate,
+            momentum=recipe.momentum,
+            nesterov=recipe.nesterov,
+        )
+        total = recipe.epochs * self.steps
+        self.scheduler = LambdaLR(self.optimizer, lambda step: rate_factor(recipe, (step + 0.5) / total))
+        average = get_ema_multi_avg_fn(recipe.ema_decay) if recipe.averaging == "ema" else None
+        self.averaged = None if recipe.averaging == "none" else AveragedModel(network, multi_avg_fn=average)
+        self.best: dict[str, Tensor] | None = None
+        self.history: list[dict[str, Any]] = []
+
+    @property
+    def epochs_done(self) -> int:
+        """Epochs behind this training."""
+        return len(self.history)
+
+    @property
+    def images_seen(self) -> int:
+        """Training images shown so far, repetitions counted."""
+        return self.epochs_done * self.steps * self.batch_size
+
+    def state(self) -> dict[str, Any]:
+        """All that `restore` needs, tensors and plain values only."""
+        return {
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "averaged": self.averaged.state_dict() if self.averaged else None,
+            "best": self.best,
+            "history": self.history,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go back to a saved state of the same training."""
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scheduler.load_state_dict(state["scheduler"])
+        if self.averaged:
+            self.averaged.load_state_dict(state["averaged"])
+        self.best, self.history = state["best"], state["history"]
+
+    def epoch(self, progress: TrainingProgress) -> None:
+        """Train for one epoch, validate, and append a line to `history`.
+
+        Raises:
+            DivergedError: the loss became NaN or infinite.
+        """
+        self.network.train()
+        losses = torch.zeros(len(self.network.spec.exits), device=self.device)
+        correct = torch.zeros_like(losses)
+        started = time.monotonic()
+        for step, (images, labels) in enumerate(self._batches(), start=1):
+            batch_losses, logits = self._step(images, labels)
+            losses += batch_losses
+            correct += torch.stack([(exit.argmax(dim=1) == labels).sum() for exit in logits])
+            self._average(at_end_of_epoch=step == self.steps)
+            if progress.step() or step == self.steps:
+                self._check_finite(losses)
+                seen = step * self.batch_size
+                progress.show(float(losses[-1]) / step, float(correct[-1]) / seen, seen / (time.monotonic() - started))
+        self._finish_epoch(losses / self.steps, correct / (self.steps * self.batch_size), time.monotonic() - started)
+
+    def finish(self) -> None:
+        """Put the weights to report into the network: the last, the averaged, or the best on validation images."""
+        if self.best is not None:
+            self.network.load_state_dict(self.best)
+        if self.averaged and self.averaged.n_averaged > 0:
+            batches = (
+                normalise(part, self.split.normalisation) for part in self.split.train.images.split(self.batch_size)
+            )
+            update_bn(batches, self.averaged)
+            self.network.load_state_dict(self.averaged.module.state_dict())
+        self.network.eval()
+
+    def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Augmented, normalised images `(N, C, H, W)` and labels `(N,)` of this epoch's batches."""
+        train, epoch = self.split.train, self.epochs_done
+        order = self.augmentation.order(epoch, len(train)).to(self.device)
+        shifts, flips = self.augmentation.epoch(epoch, len(train), self.device)
+        for start in range(0, self.steps * self.batch_size, self.batch_size):
+            chosen = order[start : start + self.batch_size]
+            images = pad_crop_flip(
+                train.images[chosen], shifts=shifts[chosen], flips=flips[chosen], padding=self.augmentation.padding
+            )
+            normalised = normalise(images, self.split.normalisation)
+            yield normalised.contiguous(memory_format=torch.channels_last), train.labels[chosen]
+
+    def _step(self, images: Tensor, labels: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """One update; the losses `(exits,)`, detached, and the logits of every exit."""
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
+            logits = self.network(images)
+        losses = self.objective.losses(logits, labels, self.recipe.label_smoothing)
+        self.optimizer.zero_grad()
+        self.objective.total(losses).backward()
+        self.optimizer.step()
+        self.scheduler.step()
+        return losses.detach(), logits
+
+    def _average(self, *, at_end_of_epoch: bool) -> None:
+        started = self.scheduler.last_epoch >= self.recipe.averaging_start * self.recipe.epochs * self.steps
+        if self.averaged and started and (self.recipe.averaging == "ema" or at_end_of_epoch):
+            self.averaged.update_parameters(self.network)
+
+    def _check_finite(self, losses: Tensor) -> None:
+        if not all(math.isfinite(loss) for loss in losses.tolist()):
+            raise DivergedError(
+                f"the loss is not finite in epoch {self.epochs_done + 1} (learning rate "
+                f"{self.scheduler.get_last_lr()[0]:.3g}); the last good checkpoint is kept; a lower rate may help"
+            )
+
+    def _finish_epoch(self, losses: Tensor, accuracy: Tensor, seconds: float) -> None:
+        validation = self.split.validation
+        logits = predict(self.network, validation.images, self.split.normalisation)
+        val_accuracy = accuracies(logits, validation.labels)
+        self.history.append(
+            {
+                "epoch": self.epochs_done + 1,
+                "train_loss": losses.tolist(),
+                "train_accuracy": accuracy.tolist(),
+                "val_loss": cross_entropies(logits, validation.labels),
+                "val_accuracy": val_accuracy,
+                "learning_rate": self.scheduler.get_last_lr()[0],
+                "images_per_second": self.steps * self.batch_size / seconds,
+                "seconds": seconds,
+            }
+        )
+        if self.recipe.select == "best-validation" and val_accuracy:
+            before = [line["val_accuracy"][-1] for line in self.history[:-1]]
+            if val_accuracy[-1] > max(before, default=-1.0):
+                self.best = copy.deepcopy(self.network.state_dict())
+
+
+def fit(
+    training: Training,
+    *,
+    title: str,
+    checkpoint: Path | None = None,
+    on_epoch: Callable[[Training], None] | None = None,
+) -> None:
+    """Train to the recipe's last epoch, from the checkpoint in that directory if there is one, and `finish`.
+
+    After every epoch `on_epoch` is called, then the checkpoint is replaced.
+
+    Raises:
+        DivergedError: the loss became NaN or infinite; the last good checkpoint is kept.
+        UsageError: the checkpoint is corrupt or cannot be written.
+    """
+    state = load_checkpoint(checkpoint) if checkpoint else None
+    if state:
+        training.restore(state)
+    epochs = training.recipe.epochs
+    with TrainingProgress(title, epochs=epochs, steps=training.steps, done=training.epochs_done) as progress:
+        while training.epochs_done < epochs:
+            training.epoch(progress)
+            progress.epoch(training.epochs_done, _summary(training.history[-1]))
+            if on_epoch:
+                on_epoch(training)
+            if checkpoint:
+                save_checkpoint(checkpoint, training.state())
+    training.finish()
+
+
+def _summary(line: dict[str, Any]) -> str:
+    exits = " ".join(f"{value:.1%}" for value in line["val_accuracy"] or line["train_accuracy"])
+    what = "validation" if line["val_accuracy"] else "training"
+    return f"loss {line['train_loss'][-1]:.3f}  {what} accuracy {exits}  {line['images_per_second']:.0f} images/s"

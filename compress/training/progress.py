@@ -1,0 +1,81 @@
+"""What a training shows while it runs: a bar on a terminal, plain lines elsewhere, the expected time in both."""
+
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+SECONDS_BETWEEN_UPDATES = 0.5
+WORTH_ANNOUNCING = 10.0
+STEPS_TO_TIME = 3
+
+# Everything but results goes to stderr: stdout carries tables or one JSON document.
+console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+
+
+def duration(seconds: float) -> str:
+    """A duration in words, as in ``1 h 05 min``, ``3 min 20 s`` or ``12 s``."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {seconds:02d} s" if minutes else f"{seconds} s"
+
+
+class TrainingProgress:
+    """Shows one training of `epochs` epochs of `steps` steps each, `done` epochs of which are behind it."""
+
+    def __init__(self, title: str, *, epochs: int, steps: int, done: int = 0) -> None:
+        self.title, self.epochs, self.steps = title, epochs, steps
+        self.seen = done * steps
+        self.started = self.updated = time.monotonic()
+        self.fresh_steps = 0
+        self.announced = False
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[state]}"),
+            TimeRemainingColumn(),
+        )
+        self.bar = Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
+        self.task = self.bar.add_task(title, total=epochs * steps, completed=self.seen, state="")
+
+    def __enter__(self) -> "TrainingProgress":
+        self.bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.bar.stop()
+
+    def step(self) -> bool:
+        """Count a step; True when it is time for `show`."""
+        self.seen += 1
+        self.fresh_steps += 1
+        now = time.monotonic()
+        if self.fresh_steps == 1:  # the first step pays for warming up
+            self.started = now
+        if not self.announced and self.fresh_steps > STEPS_TO_TIME:
+            self._announce((now - self.started) / (self.fresh_steps - 1))
+        if now - self.updated < SECONDS_BETWEEN_UPDATES:
+            return False
+        self.updated = now
+        return True
+
+    def show(self, loss: float, accuracy: float, images_per_second: float) -> None:
+        """Move the bar; loss and accuracy (a fraction) are the last exit's, over this epoch so far."""
+        state = f"loss {loss:.3f}  accuracy {accuracy:.1%}  {images_per_second:.0f} images/s"
+        self.bar.update(self.task, completed=self.seen, state=state)
+
+    def epoch(self, number: int, summary: str) -> None:
+        """A line at the end of an epoch."""
+        console.print(f"{self.title}: epoch {number}/{self.epochs}  {summary}")
+
+    def _announce(self, seconds_a_step: float) -> None:
+        self.announced = True
+        remaining = seconds_a_step * (self.epochs * self.steps - self.seen)
+        if remaining > WORTH_ANNOUNCING:
+            console.print(f"{self.title}: about {duration(remaining)} of training ahead")

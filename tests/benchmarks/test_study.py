@@ -1,0 +1,110 @@
+"""Studies: read strictly, run what is missing, reported against their reference."""
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks import read_study, run_study
+from compress.data import Dataset
+from compress.errors import UsageError
+from compress.recipes import Recipe
+
+STUDY = """
+title = "Small"
+about = "A study of a test."
+takes = "seconds"
+dataset = "fashion-mini"
+recipe = "quick"
+seeds = [0, 1]
+reference = "deep"
+
+[[run]]
+name = "deep"
+command = "train"
+arch = "resnet14"
+
+[[run]]
+name = "multi"
+command = "train-mwbp"
+arch = "resnet8"
+exits = 2
+
+[[run]]
+name = "pruned"
+command = "prune"
+arch = "resnet14"
+match = "multi"
+"""
+
+
+def test_a_study_runs_what_is_missing_and_skips_what_is_finished(tiny: Dataset, brief: Recipe, tmp_path: Path) -> None:
+    (tmp_path / "small.toml").write_text(STUDY)
+    study = read_study(str(tmp_path / "small.toml"))
+
+    def run() -> list[str]:
+        done = run_study(
+            study,
+            tiny,
+            brief,
+            device="cpu",
+            precision="fp32",
+            runs=tmp_path / "runs",
+            out=tmp_path / "out",
+            resume=False,
+        )
+        return [one.id for one in done]
+
+    ids = run()
+    assert len(set(ids)) == 6
+    assert ids[0].startswith("resnet14_tiny_s0_")
+    records = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "runs").glob("*/*")}
+    assert run() == ids
+    assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "runs").glob("*/*")} == records
+
+    text = (tmp_path / "out" / "report.md").read_text()
+    assert "| ResNet-14 |" in text
+    assert "(n = 2)" in text
+    assert "1.00x" in text
+    # The pruned network has the MACs of the one it is matched with, for each seed.
+    csv = (tmp_path / "out" / "exits.csv").read_text()
+    assert csv.count("compress prune --arch resnet14 --macs") == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("title =", "titel ="), "unknown key 'titel'; did you mean 'title'"),
+        (('arch = "resnet8"', 'arc = "resnet8"'), "unknown key 'arc'; did you mean 'arch'"),
+        (('title = "Small"\n', ""), "title"),
+        (('command = "train-mwbp"', 'command = "train-mwpb"'), "did you mean 'train-mwbp'"),
+        (('name = "multi"', 'name = "deep"'), "named twice"),
+        (('match = "multi"', 'match = "mutli"'), "did you mean 'multi'"),
+        (('match = "multi"', 'match = "pruned"'), "no earlier run"),
+        (('reference = "deep"', 'reference = "depe"'), "did you mean 'deep'"),
+        (("seeds = [0, 1]", "seeds = [0, 1"), "line 8"),
+        (("seeds = [0, 1]", "seeds = 3"), "seeds"),
+        (("seeds = [0, 1]", "seeds = []"), "seeds"),
+    ],
+)
+def test_mistakes_in_a_study_are_named_in_one_line(change: tuple[str, str], message: str, tmp_path: Path) -> None:
+    assert change[0] in STUDY
+    (tmp_path / "small.toml").write_text(STUDY.replace(*change, 1))
+    with pytest.raises(UsageError, match=message) as refused:
+        read_study(str(tmp_path / "small.toml"))
+    assert "\n" not in str(refused.value)
+
+
+def test_an_unknown_study_is_named_with_the_nearest() -> None:
+    with pytest.raises(UsageError, match="did you mean 'quickstart'"):
+        read_study("quikstart")
+
+
+def test_the_bundled_quickstart_is_what_the_readme_says() -> None:
+    study = read_study("quickstart")
+    assert [(run.command, run.arch, run.exits) for run in study.runs] == [
+        ("train", "resnet56", None),
+        ("train", "resnet26", None),
+        ("train-mwbp", "resnet26", 4),
+        ("prune", "resnet56", None),
+    ]
+    assert (study.dataset, study.seeds, study.runs[3].match) == ("fashion-mini", (0,), "mwresnet26-4")

@@ -1,0 +1,90 @@
+"""What tests share: a few real images, as a data set and as class folders, and the command run in this process."""
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from compress.cli import main
+from compress.data import Dataset, Labelled, open_dataset
+from compress.recipes import Recipe, recipe_named
+
+TRAIN, TEST = 20, 10  # images a class
+
+# The networks of the tests are too small for two threads, which would only wait for each other.
+torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that tests start
+
+
+def _first(part: Labelled, count: int) -> Labelled:
+    """The first `count` images of every class."""
+    classes = part.labels.unique()
+    return part.subset(torch.cat([(part.labels == label).nonzero().flatten()[:count] for label in classes]))
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Dataset:
+    """200 training and 100 test images of the bundled data set, 28x28 grey, 10 classes."""
+    whole = open_dataset("fashion-mini")
+    return replace(whole, name="tiny", train=_first(whole.train, TRAIN), test=_first(whole.test, TEST))
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tiny: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same images as class folders."""
+    root = tmp_path_factory.mktemp("tiny")
+    for part, labelled in (("train", tiny.train), ("test", tiny.test)):
+        for number, (image, label) in enumerate(zip(labelled.images, labelled.labels, strict=True)):
+            folder = root / part / tiny.classes[int(label)].replace("/", "-")
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image[0].numpy()).save(folder / f"{number:04d}.png")
+    return root
+
+
+@pytest.fixture(scope="session")
+def brief() -> Recipe:
+    """The quick recipe, for one epoch."""
+    return replace(recipe_named("quick"), epochs=1, fine_tune_epochs=1)
+
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def compress(capsys: pytest.CaptureFixture[str]) -> Command:
+    """Run the command in this process: exit status, stdout, stderr."""
+
+    def run(*arguments: str | Path) -> tuple[int, str, str]:
+        status = main([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        return status, out, err
+
+    return run
+
+
+@pytest.fixture
+def refused(compress: Command, tmp_path: Path) -> Callable[..., str]:
+    """Run a command that must be refused: one line on stderr, status 2, nothing left behind; returns the line."""
+
+    def run(*arguments: str | Path, leaves: bool = False) -> str:
+        before = sorted(tmp_path.rglob("*"))
+        status, out, err = compress(*arguments)
+        lines = [line for line in err.splitlines() if line.startswith("compress: ")]
+        assert (status, out, len(lines)) == (2, "", 1), err
+        assert "Traceback" not in err
+        assert leaves or sorted(tmp_path.rglob("*")) == before
+        return lines[0]
+
+    return run
+
+
+def record_of(run: Path) -> dict[str, Any]:
+    """A run's record as plain data."""
+    data: dict[str, Any] = json.loads((run / "run.json").read_text())
+    return data

@@ -1,0 +1,183 @@
+"""The command as a user types it: what it prints, what it refuses and how."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from compress.cli import main
+
+Command = Callable[..., tuple[int, str, str]]
+Refused = Callable[..., str]
+
+SMALL = ["--arch", "resnet8", "--epochs", "1"]
+
+
+@pytest.fixture
+def options(tiny_folder: Path, tmp_path: Path) -> list[str]:
+    """Small real data, and a runs directory of the test's own."""
+    return ["--dataset", f"folder:{tiny_folder}", "--runs", str(tmp_path / "runs")]
+
+
+def test_the_commands_run_as_a_user_runs_them_and_json_is_the_last_and_only_word(
+    options: list[str], tmp_path: Path
+) -> None:
+    def run(*arguments: str) -> dict[str, Any]:
+        command = [sys.executable, "-m", "compress", *arguments, "--json"]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
+        document: dict[str, Any] = json.loads(done.stdout)
+        return document
+
+    trained = run("train-mwbp", *SMALL, "--exits", "2", *options)
+    [record] = trained["runs"]
+    assert (record["status"], record["kind"], record["method"]) == ("finished", "train", "mwbp")
+    assert [exit["block"] for exit in record["results"]["exits"]] == [2, 3]
+    assert record["command"].startswith("compress train-mwbp --arch resnet8 --exits 2 --dataset folder:")
+    measured = run("bench", record["id"], "--batch-size", "1,4", "--rounds", "2", "--runs", options[-1])
+    assert [(row["exit"], row["batch_size"]) for row in measured["rows"]] == [(1, 1), (2, 1), (1, 4), (2, 4)]
+
+
+def test_pruning_to_several_budgets_uses_one_reference(compress: Command, options: list[str], tmp_path: Path) -> None:
+    status, out, err = compress("prune", *SMALL, "--speedup", "1.5,2", *options, "--json")
+    assert status == 0, err
+    runs = json.loads(out)["runs"]
+    assert [run["results"]["requested"] for run in runs] == [{"speedup": 1.5}, {"speedup": 2.0}]
+    assert len({run["parent"] for run in runs}) == 1
+    assert len(list((tmp_path / "runs").iterdir())) == 3
+
+
+def test_the_recorded_command_is_the_same_run(compress: Command, options: list[str], tmp_path: Path) -> None:
+    _, out, _ = compress("prune", *SMALL, "--ratio", "0.5", *options, "--json")
+    [record] = json.loads(out)["runs"]
+    before = sorted((tmp_path / "runs").iterdir())
+    status, out, _ = compress(*record["command"].split()[1:], "--runs", tmp_path / "runs", "--json")
+    assert status == 0
+    assert json.loads(out)["runs"][0]["id"] == record["id"]
+    assert sorted((tmp_path / "runs").iterdir()) == before
+
+
+def test_a_finished_run_is_shown_again(compress: Command, options: list[str]) -> None:
+    first = compress("train", *SMALL, *options)
+    again = compress("train", *SMALL, *options)
+    assert (first[0], again[0]) == (0, 0)
+    assert first[1] == again[1]
+    assert "finished before" in again[2]
+
+
+def test_the_default_data_are_named(compress: Command, tmp_path: Path) -> None:
+    status, _, err = compress("train", "--arch", "resnet8", "--recipe", "nothing", "--runs", tmp_path / "runs")
+    assert status == 2
+    assert "data: " not in err  # what is wrong is said first
+    status, _, err = compress("prune", "--ratio", "0.5", "--arch", "resnet9", "--runs", tmp_path / "runs")
+    assert status == 2
+    assert "data: fashion-mini, 8,000 bundled images" in err
+    assert "CIFAR-10" in err
+
+
+def test_the_runs_directory_can_come_from_the_environment(
+    compress: Command, options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COMPRESS_RUNS", str(tmp_path / "elsewhere"))
+    assert compress("train", *SMALL, *options[:2])[0] == 0
+    assert len(list((tmp_path / "elsewhere").iterdir())) == 1
+
+
+def test_report_writes_where_it_says_and_lists_what_it_skipped(
+    compress: Command, options: list[str], tmp_path: Path
+) -> None:
+    compress("train", *SMALL, *options)
+    (tmp_path / "runs" / "foreign").mkdir()
+    status, out, err = compress("report", tmp_path / "runs", "--out", tmp_path / "report")
+    assert status == 0
+    assert Path(out.strip()).read_text().startswith("# Comparison")
+    assert "skipped: run" in err
+
+
+def test_data_shows_every_set_and_where_it_is(compress: Command) -> None:
+    status, out, _ = compress("data", "--json")
+    assert status == 0
+    found = {row["name"]: row for row in json.loads(out)["datasets"]}
+    assert list(found) == ["fashion-mini", "fashion-mnist", "cifar10", "cifar100", "svhn", "folder:PATH"]
+    assert found["fashion-mini"]["where"] == "bundled"
+    assert "fashion-mini" in compress("data")[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "--arch", "resnet45"], "depth 45 is not 6n+2; the nearest are 44 and 50"),
+        (["train", "--arch", "resmet44"], "did you mean 'resnet44'"),
+        (["train", "--arch", "resnet8", "--dataset", "cifar11"], "did you mean 'cifar10'"),
+        (["train", "--arch", "resnet8", "--recipe", "quik"], "did you mean 'quick'"),
+        (["train", "--arch", "resnet8", "--epochs", "0"], "epochs 0 must be 1 or more"),
+        (["train", "--arch", "resnet8", "--seed", "-1"], "seed -1"),
+        (["train", "--arch", "resnet8", "--width", "0"], "width 0"),
+        (["train", "--arch", "resnet8", "--device", "gpu"], "device 'gpu'"),
+        (["train", "--arch", "resnet8", "--precision", "fp8"], "precision 'fp8'"),
+        (["train-mwbp", "--arch", "resnet8", "--exits", "4"], "the number of exits is 1 to 3"),
+        (["train-mwbp", "--arch", "resnet8", "--exits", "0"], "the number of exits is 1 to 3"),
+        (["train-mwbp", "--arch", "resnet8", "--exits", "1,7,end"], "block 7 is out of range"),
+        (["train-mwbp", "--arch", "resnet8", "--exits", "1,1,end"], "repeated"),
+        (["train-mwbp", "--arch", "resnet8", "--exits", "2,1,end"], "not ascending"),
+        (["train-mwbp", "--arch", "resnet8", "--exits", "1,2"], "write 'end'"),
+        (["prune", "--ratio", "1.5"], "between 0 and 1"),
+        (["prune", "--ratio", "0"], "between 0 and 1"),
+        (["prune", "--ratio", "half"], "--ratio half: a number"),
+        (["prune", "--speedup", "0.5"], "above 1"),
+        (["prune"], "give one of --ratio, --speedup and --macs"),
+        (["prune", "--ratio", "0.5", "--macs", "1e6"], "not ratio and macs"),
+        (["prune", "--ratio", "0.5", "--method", "l3"], "did you mean 'l1'"),
+        (["prune", "--ratio", "0.5", "--from", "nothing"], "run nothing"),
+        (["bench"], "name the runs"),
+        (["bench", "nothing"], "run nothing"),
+        (["report", "nowhere"], "nowhere is not a directory of runs"),
+        (["study", "quikstart"], "did you mean 'quickstart'"),
+        (["train", "--archh", "resnet8"], "--archh"),
+        (["train", "--epochs", "many"], "many"),
+        (["trian"], "trian"),
+    ],
+)
+def test_mistakes_are_one_line_that_helps(
+    arguments: list[str], message: str, refused: Refused, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert message in refused(*arguments)
+
+
+def test_an_unreachable_speedup_says_what_is_reachable(refused: Refused, compress: Command, options: list[str]) -> None:
+    compress("train", *SMALL, *options)
+    line = refused("prune", *SMALL, "--speedup", "1e6", *options, leaves=True)
+    assert "cannot be reached" in line
+    assert "at the least" in line
+
+
+def test_debug_shows_the_traceback(options: list[str]) -> None:
+    with pytest.raises(ValueError, match="resnet45"):
+        main(["train", "--arch", "resnet45", "--debug", *options])
+
+
+def test_an_interrupted_command_says_how_to_go_on(options: list[str], tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "compress", "train", "--arch", "resnet20", "--epochs", "1000", *options]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    while not list((tmp_path / "runs").glob("*/checkpoint/last.pt")):
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err.splitlines()[-1] == "compress: interrupted; the same command goes on from the last epoch"
+    assert "Traceback" not in err
+
+
+def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
+    for command in ("train", "train-mwbp", "prune", "bench", "study", "report", "data"):
+        assert main([command, "--help"]) == 0
+        text = capsys.readouterr().out
+        assert "Usage: compress " + command in text
+        assert "--json" in text

@@ -1,0 +1,76 @@
+"""The command's entrance: it starts with its own companions alone, and says readably when it cannot."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from compress.__main__ import COMPANIONS, HOME, main
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that Python searches before all others, with no companion imported yet."""
+    monkeypatch.syspath_prepend(tmp_path)
+    for package in COMPANIONS:
+        monkeypatch.delitem(sys.modules, package, raising=False)
+    return tmp_path
+
+
+def write(file: Path) -> Path:
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("raise RuntimeError('somebody else ran')")
+    return file
+
+
+@pytest.mark.parametrize("package", COMPANIONS)
+def test_command_refuses_a_foreign_package_in_the_working_directory(package: str, tmp_path: Path) -> None:
+    foreign = write(tmp_path / package / "__init__.py")
+    # With -m the working directory comes first, so `package` is found there and `compress` in HOME.
+    result = subprocess.run(
+        [sys.executable, "-m", "compress", "--help"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(HOME)},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 2
+    assert result.stdout == ""
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(f"compress: the package {package!r} that Python finds is another one, {foreign}")
+
+
+@pytest.mark.parametrize("package", COMPANIONS)
+@pytest.mark.parametrize("form", ["{}/__init__.py", "{}.py"])
+def test_foreign_package_or_module_is_named_and_not_run(
+    package: str, form: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    foreign = write(folder / form.format(package))
+    assert main() == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{package!r} that Python finds is another one, {foreign}, not that of {HOME}: rename" in line
+
+
+def test_missing_package_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("compress.__main__.COMPANIONS", ("absent",))
+    assert main() == 2
+    assert capsys.readouterr().err == (
+        f"compress: the package 'absent' is missing from {HOME}: install multiway-compress again\n"
+    )
+
+
+def test_folder_that_takes_a_missing_packages_place_is_named(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "absent").mkdir()
+    monkeypatch.setattr("compress.__main__.COMPANIONS", ("absent",))
+    assert main() == 2
+    assert f"is another one, {folder / 'absent'}, not" in capsys.readouterr().err
+
+
+def test_own_packages_lead_to_the_command(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "benchmarks").mkdir()  # no package without an __init__.py: ours, found later, is taken
+    monkeypatch.setattr("compress.cli.main", lambda: 7)
+    assert main() == 7

@@ -1,0 +1,46 @@
+"""What ships: the wheel holds the three packages with their data, and nothing else."""
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import compress
+
+ROOT = Path(__file__).parents[1]
+INFO = f"multiway_compress-{compress.__version__}.dist-info"
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.Path:
+    """The contents of the wheel, built for real from this checkout."""
+    out = tmp_path_factory.mktemp("dist")
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out), str(ROOT)]
+    result = subprocess.run(build, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
+    (file,) = out.iterdir()
+    return zipfile.Path(file)
+
+
+def test_wheel_holds_the_three_packages_alone(wheel: zipfile.Path) -> None:
+    assert {entry.name for entry in wheel.iterdir()} == {"compress", "baselines", "benchmarks", INFO}
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        "compress/data/fashion_mini.npz",
+        "compress/data/FASHION-MNIST-LICENSE",
+        "compress/py.typed",
+        "benchmarks/studies/quickstart.toml",
+        f"{INFO}/licenses/LICENSE",
+    ],
+)
+def test_wheel_holds_data_and_licences_unchanged(wheel: zipfile.Path, file: str) -> None:
+    assert (wheel / file).read_bytes() == (ROOT / file.removeprefix(f"{INFO}/licenses/")).read_bytes()
+
+
+def test_wheel_installs_the_command(wheel: zipfile.Path) -> None:
+    assert "compress = compress.__main__:main" in (wheel / INFO / "entry_points.txt").read_text()

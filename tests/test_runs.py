@@ -1,0 +1,152 @@
+"""Run directories: what is read back, what is refused, and that files are replaced whole."""
+
+import json
+import multiprocessing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from compress.data import Dataset
+from compress.errors import UsageError
+from compress.recipes import Recipe
+from compress.runs import Run, claimed, find_run, finished_runs, identify, load, write_atomically
+from compress.training import train
+
+
+@pytest.fixture
+def run(tiny: Dataset, brief: Recipe, tmp_path: Path) -> Run:
+    return train("resnet8", tiny, recipe=brief, runs=tmp_path)
+
+
+def rewrite(run: Run, **fields: object) -> None:
+    path = run.path / "run.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | fields))
+
+
+def test_a_run_is_found_by_path_by_id_and_by_an_unambiguous_beginning(run: Run, tmp_path: Path) -> None:
+    for name in (run.path, str(run.path), run.id, "resnet8_"):
+        assert find_run(name, tmp_path).record == run.record
+
+
+def test_what_is_not_a_run_is_refused_with_the_nearest_one(run: Run, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=f"did you mean '{run.id}'"):
+        find_run(run.id[:-1] + "x", tmp_path)
+    with pytest.raises(UsageError, match="there are none yet"):
+        find_run("resnet8", tmp_path / "elsewhere")
+
+
+def test_an_ambiguous_beginning_is_refused(run: Run, tiny: Dataset, brief: Recipe, tmp_path: Path) -> None:
+    train("resnet8", tiny, recipe=brief, seed=1, runs=tmp_path)
+    with pytest.raises(UsageError, match="several begin so"):
+        find_run("resnet8", tmp_path)
+
+
+def test_a_newer_schema_is_refused(run: Run, tmp_path: Path) -> None:
+    rewrite(run, schema_version=2, invented="later")
+    with pytest.raises(UsageError, match=r"schema 2 is newer than this version reads \(1\)"):
+        find_run(run.id, tmp_path)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '"text"', "{}", '{"schema_version": 1}', '{"schema_version": "1"}'])
+def test_a_corrupt_record_is_refused_in_one_line(content: str, run: Run, tmp_path: Path) -> None:
+    (run.path / "run.json").write_text(content)
+    with pytest.raises(UsageError, match=r"run\.json is corrupt") as refused:
+        find_run(run.id, tmp_path)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("damage", ["missing", "truncated", "another network's"])
+def test_weights_that_do_not_fit_are_refused(damage: str, run: Run, tmp_path: Path) -> None:
+    weights = run.path / "model.safetensors"
+    if damage == "missing":
+        weights.unlink()
+    elif damage == "truncated":
+        weights.write_bytes(weights.read_bytes()[:2000])
+    else:
+        spec = run.record.spec | {"classes": 7}
+        rewrite(run, spec=spec)
+    with pytest.raises(UsageError, match="missing, corrupt or does not fit") as refused:
+        load(run.id, runs=tmp_path)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_run_that_is_not_finished_or_failed_is_refused_and_skipped_in_listings(run: Run, tmp_path: Path) -> None:
+    rewrite(run, status="running")
+    with pytest.raises(UsageError, match="running, not finished; to go on: compress train --arch resnet8"):
+        load(run.id, runs=tmp_path)
+    rewrite(run, status="failed", failure="the loss is not finite")
+    with pytest.raises(UsageError, match="failed: the loss is not finite"):
+        load(run.id, runs=tmp_path)
+    (tmp_path / "foreign").mkdir()
+    found, skipped = finished_runs(tmp_path)
+    assert found == []
+    assert len(skipped) == 2
+
+
+def test_loading_gives_eval_mode_and_the_same_logits(run: Run, tmp_path: Path) -> None:
+    one, other = load(run), load(run.id, runs=tmp_path)
+    images = torch.randn(3, *run.spec.input_shape)
+    assert not one.training
+    assert torch.equal(one(images)[-1], other(images)[-1])
+
+
+def _hold(path: Path, held: "multiprocessing.synchronize.Event", done: "multiprocessing.synchronize.Event") -> None:
+    with claimed(path):
+        held.set()
+        done.wait(60)
+
+
+def test_a_run_in_use_by_another_process_is_refused(tiny: Dataset, brief: Recipe, tmp_path: Path) -> None:
+    run = train("resnet8", tiny, recipe=brief, runs=tmp_path)
+    rewrite(run, status="running")
+    context = multiprocessing.get_context("spawn")
+    held, done = context.Event(), context.Event()
+    process = context.Process(target=_hold, args=(run.path, held, done))
+    process.start()
+    try:
+        assert held.wait(60)
+        with pytest.raises(UsageError, match="in use by another process"):
+            train("resnet8", tiny, recipe=brief, runs=tmp_path)
+    finally:
+        done.set()
+        process.join()
+    assert train("resnet8", tiny, recipe=brief, runs=tmp_path).record.status == "finished"
+
+
+def test_a_claimed_directory_without_content_goes_again(tmp_path: Path) -> None:
+    with claimed(tmp_path / "runs" / "empty"):
+        pass
+    assert list((tmp_path / "runs").iterdir()) == []
+
+
+def test_where_nothing_can_be_written_is_refused(tiny: Dataset, brief: Recipe, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a directory")
+    with pytest.raises(UsageError, match=r"cannot write to .*--runs"):
+        train("resnet8", tiny, recipe=brief, runs=tmp_path / "file")
+    assert (tmp_path / "file").read_text() == "not a directory"
+
+
+def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> None:
+    target = tmp_path / "there"
+    write_atomically(target, b"old")
+    (tmp_path / "directory").mkdir()
+    with pytest.raises(UsageError, match="untouched"):
+        write_atomically(tmp_path / "directory", b"new")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["directory", "there"]
+
+
+def test_the_id_depends_on_every_part_of_the_configuration() -> None:
+    config = {"recipe": {"epochs": 5}, "seed": 0}
+    first = identify("mwresnet44-5", "cifar10", 0, config)
+    assert first == identify("mwresnet44-5", "cifar10", 0, dict(reversed(config.items())))
+    assert first != identify("mwresnet44-5", "cifar10", 0, {"recipe": {"epochs": 6}, "seed": 0})
+    assert first.startswith("mwresnet44-5_cifar10_s0_")
+    assert len(first.rpartition("_")[2]) == 8
+
+
+def test_the_runs_of_different_data_differ(tiny: Dataset, brief: Recipe, tmp_path: Path) -> None:
+    one = train("resnet8", tiny, recipe=brief, runs=tmp_path)
+    other = train("resnet8", replace(tiny, test=tiny.train), recipe=brief, runs=tmp_path)
+    assert one.id != other.id

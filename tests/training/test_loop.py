@@ -1,0 +1,258 @@
+"""The training loop: resuming is exact, and what can go wrong leaves the last good state."""
+
+import json
+import resource
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from compress.cost import cost
+from compress.data import Dataset, normalise, split
+from compress.errors import UsageError
+from compress.networks import Network, spec_of
+from compress.recipes import Recipe, recipe_named
+from compress.runs import find_run, load, read_run
+from compress.training import objective_named, train
+from compress.training.loop import DivergedError, Training, fit
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "one-cycle": {},
+    "cosine, label smoothing": {"schedule": "cosine", "label_smoothing": 0.1},
+    "multi-step, alternating flip": {"schedule": "multi-step", "milestones": (0.4, 0.8), "flip": "alternating"},
+    "ema": {"averaging": "ema", "averaging_start": 0.0},
+    "swa": {"averaging": "swa", "averaging_start": 0.5},
+    "best on validation": {"select": "best-validation"},
+}
+
+
+def training_of(tiny: Dataset, recipe: Recipe) -> Training:
+    spec = spec_of("resnet8", exits=3, input_shape=tiny.input_shape)
+    torch.manual_seed(0)
+    network = Network(spec)
+    parts = split(tiny, validation=recipe.validation, calibration=recipe.calibration, seed=recipe.split_seed)
+    objective = objective_named("mwbp", spec)
+    return Training(network, parts, recipe, objective, augment=True, seed=0, precision="fp32")
+
+
+def weights_differ(one: Network, other: Network) -> list[str]:
+    others = other.state_dict()
+    return [name for name, tensor in one.state_dict().items() if not torch.equal(tensor, others[name])]
+
+
+class KilledError(Exception):
+    """Stands for the end of the process."""
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_resumed_training_ends_with_the_same_weights_bit_for_bit(variant: str, tiny: Dataset, tmp_path: Path) -> None:
+    recipe = replace(recipe_named("quick"), epochs=4, batch_size=32, **VARIANTS[variant])
+    whole = training_of(tiny, recipe)
+    fit(whole, title="whole")
+
+    def die_in_the_third_epoch(training: Training) -> None:
+        if training.epochs_done == 3:
+            raise KilledError  # before this epoch's checkpoint, so it is trained again
+
+    with pytest.raises(KilledError):
+        fit(training_of(tiny, recipe), title="part", checkpoint=tmp_path, on_epoch=die_in_the_third_epoch)
+    resumed = training_of(tiny, recipe)
+    fit(resumed, title="resumed", checkpoint=tmp_path)
+
+    assert weights_differ(whole.network, resumed.network) == []
+    assert [line["train_loss"] for line in whole.history] == [line["train_loss"] for line in resumed.history]
+
+
+def test_every_variant_changes_the_outcome(tiny: Dataset) -> None:
+    """Else the test above would hold for fields that nothing reads."""
+    outcomes = []
+    for fields in VARIANTS.values():
+        training = training_of(tiny, replace(recipe_named("quick"), epochs=2, batch_size=32, **fields))
+        fit(training, title="variant")
+        outcomes.append(torch.cat([parameter.flatten() for parameter in training.network.parameters()]))
+    distinct = [one for i, one in enumerate(outcomes) if not any(torch.equal(one, other) for other in outcomes[:i])]
+    assert len(distinct) >= len(VARIANTS) - 1  # the best epoch may be the last one
+
+
+def test_the_best_epoch_on_validation_images_is_reported(tiny: Dataset) -> None:
+    recipe = replace(recipe_named("quick"), epochs=4, batch_size=16, learning_rate=1.0, select="best-validation")
+    training = training_of(tiny, recipe)
+    states = {}
+
+    def keep(training: Training) -> None:
+        states[training.epochs_done] = {name: value.clone() for name, value in training.network.state_dict().items()}
+
+    fit(training, title="best", on_epoch=keep)
+    scores = [line["val_accuracy"][-1] for line in training.history]
+    best = states[1 + scores.index(max(scores))]
+    assert all(torch.equal(value, best[name]) for name, value in training.network.state_dict().items())
+
+
+def test_averaged_weights_get_batch_norm_statistics_of_their_own(tiny: Dataset) -> None:
+    training = training_of(tiny, replace(recipe_named("quick"), epochs=2, averaging="swa", averaging_start=0.0))
+    fit(training, title="swa")
+    network = training.network
+    normalised = [normalise(part, training.split.normalisation) for part in training.split.train.images.split(64)]
+    with torch.no_grad():
+        first = network.get_buffer("blocks.0.norm1.running_mean")  # of the stem's output
+        expected = torch.stack([network.stem(images).mean(dim=(0, 2, 3)) for images in normalised]).mean(dim=0)
+    torch.testing.assert_close(first, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_training_lowers_the_loss_of_every_exit(tiny: Dataset) -> None:
+    training = training_of(tiny, replace(recipe_named("quick"), epochs=6, batch_size=20))
+    fit(training, title="learns")
+    first, last = training.history[0]["train_loss"], training.history[-1]["train_loss"]
+    assert all(after < before for before, after in zip(first, last, strict=True))
+    assert last[-1] < 0.75 * first[-1]
+
+
+def test_fewer_images_than_a_batch_are_one_batch(tiny: Dataset) -> None:
+    training = training_of(tiny, replace(recipe_named("quick"), epochs=1, batch_size=4096))
+    fit(training, title="one batch")
+    assert (training.steps, training.images_seen) == (1, len(training.split.train))
+
+
+def test_a_corrupt_checkpoint_is_named(tiny: Dataset, tmp_path: Path) -> None:
+    recipe = replace(recipe_named("quick"), epochs=1)
+    fit(training_of(tiny, recipe), title="whole", checkpoint=tmp_path)
+    file = tmp_path / "last.pt"
+    file.write_bytes(file.read_bytes()[:1000])
+    with pytest.raises(UsageError, match="corrupt"):
+        fit(training_of(tiny, recipe), title="again", checkpoint=tmp_path)
+
+
+def test_a_loss_that_is_not_finite_fails_the_run_and_keeps_the_last_good_checkpoint(
+    tiny: Dataset, tmp_path: Path
+) -> None:
+    quick = recipe_named("quick")
+    recipe = replace(quick, epochs=2, batch_size=32, schedule="multi-step", milestones=(0.5,), decay=1e30)
+    with pytest.raises(DivergedError, match="not finite in epoch 2"):
+        train("resnet8", tiny, recipe=recipe, runs=tmp_path)
+    [path] = tmp_path.iterdir()
+    assert read_run(path).record.status == "failed"
+    state = torch.load(path / "checkpoint" / "last.pt", weights_only=True)
+    assert len(state["history"]) == 1
+    assert all(torch.isfinite(value).all() for value in state["network"].values())
+    with pytest.raises(UsageError, match=r"failed before: the loss is not finite.*--resume"):
+        train("resnet8", tiny, recipe=recipe, runs=tmp_path)
+    with pytest.raises(DivergedError):  # goes on, from the second epoch, and diverges again
+        train("resnet8", tiny, recipe=recipe, runs=tmp_path, resume=True)
+
+
+def command(folder: Path, runs: Path) -> list[str]:
+    options = ["--arch", "resnet8", "--exits", "2", "--epochs", "3", "--precision", "fp32"]
+    return [
+        sys.executable,
+        "-m",
+        "compress",
+        "train-mwbp",
+        *options,
+        "--dataset",
+        f"folder:{folder}",
+        "--runs",
+        str(runs),
+    ]
+
+
+def test_a_killed_process_loses_at_most_an_epoch_and_the_same_command_goes_on(
+    tiny_folder: Path, tmp_path: Path
+) -> None:
+    subprocess.run(command(tiny_folder, tmp_path / "whole"), check=True, capture_output=True)
+    runs = tmp_path / "killed"
+    process = subprocess.Popen(command(tiny_folder, runs), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not list(runs.glob("*/checkpoint/last.pt")):
+        assert process.poll() is None
+        time.sleep(0.001)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    [path] = runs.iterdir()
+    assert read_run(path).record.status == "running"
+    with pytest.raises(UsageError, match="not finished; to go on: compress train-mwbp --arch resnet8"):
+        find_run(path, runs)
+
+    again = subprocess.run(command(tiny_folder, runs), check=True, capture_output=True, text=True)
+    assert "going on with" in again.stderr
+    for name in ("model.safetensors", "predictions.npz"):
+        assert (path / name).read_bytes() == (tmp_path / "whole" / path.name / name).read_bytes()
+    assert [json.loads(line)["epoch"] for line in (path / "metrics.jsonl").read_text().splitlines()] == [1, 2, 3]
+
+
+def test_a_full_disk_leaves_the_old_checkpoint(tiny: Dataset, tmp_path: Path) -> None:
+    """The system refuses to let a file grow beyond a limit, as it would on a full disk."""
+    recipe = replace(recipe_named("quick"), epochs=2, batch_size=32)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill_the_disk(training: Training) -> None:
+        if training.epochs_done == 2:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
+
+    try:
+        with pytest.raises(UsageError, match=r"cannot write .*last\.pt.*untouched"):
+            fit(training_of(tiny, recipe), title="full", checkpoint=tmp_path, on_epoch=fill_the_disk)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [file.name for file in tmp_path.iterdir()] == ["last.pt"]
+    resumed = training_of(tiny, recipe)
+    fit(resumed, title="resumed", checkpoint=tmp_path)
+    assert resumed.epochs_done == 2
+
+
+def test_the_callers_random_state_is_left_alone(tiny: Dataset, brief: Recipe, tmp_path: Path) -> None:
+    torch.manual_seed(7)
+    expected = torch.rand(1)
+    torch.manual_seed(7)
+    train("resnet8", tiny, recipe=brief, runs=tmp_path)
+    assert torch.equal(torch.rand(1), expected)
+
+
+def test_a_finished_run_is_found_and_its_record_is_true(tiny: Dataset, brief: Recipe, tmp_path: Path) -> None:
+    run = train("resnet8", tiny, method="mwbp", exits="1,end", recipe=brief, seed=3, runs=tmp_path)
+    weights = (run.path / "model.safetensors").stat().st_mtime_ns
+    again = train("resnet8", tiny, method="mwbp", exits="1,end", recipe=brief, seed=3, runs=tmp_path)
+    assert again.id == run.id
+    assert (run.path / "model.safetensors").stat().st_mtime_ns == weights
+    assert run.id.startswith("mwresnet8-2_tiny_s3_")
+    assert not (run.path / "checkpoint").exists()
+
+    network = load(run)
+    images = normalise(tiny.test.images, run.normalisation)
+    with torch.no_grad():
+        logits = torch.stack(network(images))
+    stored = np.load(run.path / "predictions.npz", allow_pickle=False)
+    np.testing.assert_allclose(stored["test_logits"].astype("float32"), logits, rtol=2e-3, atol=2e-3)
+    for exit, row in zip(logits, run.exits, strict=True):
+        assert row["test_accuracy"] == pytest.approx(float((exit.argmax(1) == tiny.test.labels).float().mean()))
+    record = run.record
+    assert record.cost["training_macs"] == 3 * cost(network).macs * record.cost["epochs"] * 128
+    assert record.data["split"] == {"train": 180, "validation": 10, "calibration": 10, "test": 100, "seed": 0}
+
+
+@pytest.mark.parametrize(("one", "other"), [({}, {"seed": 1}), ({}, {"width": 2}), ({}, {"method": "mwbp"})])
+def test_different_configurations_are_different_runs(
+    one: dict[str, Any], other: dict[str, Any], tiny: Dataset, brief: Recipe, tmp_path: Path
+) -> None:
+    first = train("resnet8", tiny, recipe=brief, runs=tmp_path, **one)
+    second = train("resnet8", tiny, recipe=brief, runs=tmp_path, **other)
+    assert first.id != second.id
+    assert (first.path / "model.safetensors").read_bytes() != (second.path / "model.safetensors").read_bytes()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA is here")
+def test_a_device_that_is_not_here_is_named(tiny: Dataset, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="device 'cuda' is not available here"):
+        train("resnet8", tiny, device="cuda", runs=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_bf16_trains_where_it_is_asked_for(tiny: Dataset, brief: Recipe, tmp_path: Path) -> None:
+    run = train("resnet8", tiny, recipe=brief, precision="bf16", runs=tmp_path)
+    assert run.record.environment["precision"] == "bf16"
+    assert load(run).get_parameter("stem.0.weight").dtype == torch.float32
