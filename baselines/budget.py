@@ -86,8 +86,8 @@ def meet(budget: Budget, network: Network, method: str) -> Network:
 def _largest_prefix(network: Network, candidates: list[Channel], start: int, floor: float) -> tuple[int, Network]:
     """The most candidates, `start` or more, whose removal leaves `floor` MACs, and the network without them."""
     low, kept = start, remove_channels(network, candidates[:start])
-    step, high = 1, len(candidates)
-    while low < high:  # gallop from the start, then halve: after the first time the answer is near
+    step, high = 1 if start else len(candidates), len(candidates)
+    while low < high:  # halve; where a start is given the answer is near it, so gallop from there first
         middle = min(low + step, (low + high + 1) // 2)
         pruned = remove_channels(network, candidates[:middle])
         if _macs(pruned) >= floor:

@@ -27,6 +27,7 @@ from torch.utils.benchmark import Timer  # noqa: E402
 
 BENCH = "bench.json"
 ENGINE, PRECISION = "eager", "fp32"
+WARM_UP = 2  # passes that torch's timer adds to every timing
 SECONDS_A_TIMING = 0.02  # short forwards are repeated until a timing takes this long
 
 
@@ -132,11 +133,10 @@ def _interleaved(
         )
         for one in measured
     ]
-    for timer in timers:  # warm-up
-        timer.timeit(2)
-    repeats = [max(1, round(SECONDS_A_TIMING / timer.timeit(2).mean)) for timer in timers]
-    a_round = sum(timer.timeit(repeat).mean * repeat for timer, repeat in zip(timers, repeats, strict=True))
-    console.print(f"latency at batch {batch_size}: {rounds} rounds, about {duration(a_round * rounds)}")
+    once = [timer.timeit(1).mean for timer in timers]  # torch's timer warms up by itself: two passes, at every call
+    repeats = [max(1, round(SECONDS_A_TIMING / seconds)) for seconds in once]
+    expected = rounds * sum(seconds * (WARM_UP + repeat) for seconds, repeat in zip(once, repeats, strict=True))
+    console.print(f"latency at batch {batch_size}: {rounds} rounds, about {duration(expected)}")
     seconds = np.array(
         [[timer.timeit(repeat).mean for timer, repeat in zip(timers, repeats, strict=True)] for _ in range(rounds)]
     )  # (rounds, candidates)

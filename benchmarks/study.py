@@ -21,6 +21,7 @@ from compress.runs import Run
 from compress.training import train
 from compress.training.progress import console
 
+ROUNDS = 5  # of latency; `compress bench` takes more
 METHODS = {"train": "bp", "train-mwbp": "mwbp"}
 COMMANDS = (*METHODS, "prune")
 T = TypeVar("T", "Study", "StudyRun")
@@ -139,7 +140,7 @@ def run_study(
     reference = finished[study.reference, study.seeds[0]]
     ordered = [reference, *(run for run in finished.values() if run is not reference)]
     if not _measured_together(ordered):
-        bench(ordered, device=device)
+        bench(ordered, device=device, rounds=ROUNDS)
     write_report(ordered, out, title=study.title, about=study.about, reference=reference.id)
     return ordered
 
