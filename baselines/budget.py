@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+import time
 from dataclasses import dataclass
 
 from baselines.channels import Channel, channels_to_remove, rank_channels, remove_channels
 from compress.cost import exit_costs
 from compress.errors import UsageError
 from compress.networks import Network
+from compress.training.progress import console, duration
 
 TOLERANCE = 0.01
 
@@ -30,9 +33,9 @@ class Budget:
             raise UsageError(f"give one of --ratio, --speedup and --macs, not {' and '.join(given) or 'none'}")
         if self.ratio is not None and not 0 < self.ratio < 1:
             raise UsageError(f"ratio {self.ratio:g}: the share of channels removed lies between 0 and 1, as in 0.5")
-        if self.speedup is not None and not self.speedup > 1:
+        if self.speedup is not None and not 1 < self.speedup < math.inf:
             raise UsageError(f"speedup {self.speedup:g}: MACs before / after must be above 1, as in 2.6")
-        if self.macs is not None and not self.macs > 0:
+        if self.macs is not None and not 0 < self.macs < math.inf:
             raise UsageError(f"macs {self.macs:g}: must be above 0, as in 97e6")
 
     @property
@@ -62,7 +65,10 @@ def meet(budget: Budget, network: Network, method: str) -> Network:
     target = before / budget.speedup if budget.speedup else float(budget.macs or 0)
     if before * (1 - TOLERANCE) <= target < before:
         raise UsageError(f"{_in_words(target, before)} is what the network has, to within 1%: nothing would be pruned")
+    started = time.monotonic()
     least = _macs(remove_channels(network, candidates))
+    expected = 2 * len(candidates).bit_length() * (time.monotonic() - started)
+    console.print(f"looking for the channels to remove: about {duration(expected)} at most")
     if not least <= target * (1 + TOLERANCE) or not target < before:
         raise UsageError(
             f"{_in_words(target, before)} cannot be reached: this network has {before:,} and can be pruned to "

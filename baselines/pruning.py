@@ -58,14 +58,17 @@ def prune(
     if reference is not None:
         parent = _given_reference(find_run(reference, runs), arch, dataset, recipe)
     else:
-        parent = _found_reference(arch or DEFAULT_ARCH, dataset, recipe, seed, runs) or train(
-            arch or DEFAULT_ARCH, dataset, recipe=recipe, seed=seed, device=device, precision=precision, runs=runs
-        )
+        arch = arch or DEFAULT_ARCH
+        options: dict[str, Any] = {"device": device, "precision": precision, "runs": runs, "resume": resume}
+        found = _found_reference(arch, dataset, recipe, seed, runs)
+        parent = found or train(arch, dataset, recipe=recipe, seed=seed, **options)
     where = resolve_device(device)
     name, value = budget.option
     command = ["prune", "--arch", parent.record.arch, *f"--{budget}".split(), "--method", method]
     looked_for = recipe.name in RECIPES and recipe == recipe_named(recipe.name)
-    command += [] if reference is None and looked_for else ["--from", parent.id]
+    if reference is not None or not looked_for:
+        command += ["--from", parent.id if parent.path.parent == runs else str(parent.path.resolve())]
+    used = resolve_precision(precision, where)
     plan = Plan(
         name=f"{display_name(parent.spec)} {method} {budget}",
         kind="prune",
@@ -75,10 +78,10 @@ def prune(
         recipe=fine_tuning,
         dataset=dataset,
         seed=seed,
-        precision=resolve_precision(precision, where),
+        precision=used,
         device=where,
         runs=runs,
-        command=command_line(command, dataset, fine_tuning, seed),
+        command=command_line(command, dataset, fine_tuning, seed, used, fine_tuning=True),
         parent=parent,
         request={name: value, "scope": "all", "ranking": "global", "torch-pruning": TORCH_PRUNING},
     )
@@ -89,7 +92,6 @@ def _pruned(plan: Plan, budget: Budget, parts: Split) -> tuple[Network, dict[str
     """The pruned network, not yet fine-tuned, and what was asked for and achieved."""
     assert plan.parent is not None
     network = load(plan.parent).to(plan.device)
-    console.print(f"{plan.title}: looking for the channels to remove")
     pruned = meet(budget, network, plan.method)
     before, after = exit_costs(network)[-1], exit_costs(pruned)[-1]
     name, value = budget.option
@@ -117,8 +119,16 @@ def _given_reference(parent: Run, arch: str | None, dataset: Dataset, recipe: Re
     record = parent.record
     if arch is not None and arch.lower() != record.arch:
         raise UsageError(f"run {parent.id} is a {record.arch}, not a {arch}: leave out --arch, or name another run")
+    if parent.spec.input_shape != dataset.input_shape:
+        raise UsageError(
+            f"run {parent.id} takes images (C, H, W) {parent.spec.input_shape}, {dataset.name} has "
+            f"{dataset.input_shape}: use --dataset {record.data['name']}, with --image-size if its images were resized"
+        )
     if record.data["digest"] != dataset.digest:
-        raise UsageError(f"run {parent.id} was trained on {record.data['name']}, whose images are not {dataset.name}'s")
+        raise UsageError(
+            f"run {parent.id} was trained on {record.data['name']}, whose images are not {dataset.name}'s: "
+            f"use --dataset {record.data['name']}"
+        )
     trained = record.config["recipe"]
     if any(trained[key] != getattr(recipe, key) for key in ("validation", "calibration", "split_seed")):
         raise UsageError(

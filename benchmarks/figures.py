@@ -33,7 +33,7 @@ def accuracy_against_macs(summary: pd.DataFrame, title: str) -> Figure:
             network["macs"] / 1e6,
             100 * network["test_accuracy"],
             yerr=None if half_width.isna().all() else 100 * half_width,
-            label=first["network"],
+            label=_plain(first["network"]),
             color=colour,
             marker="s" if several else MARKERS[first["kind"]],
             markersize=9 if several else 6,
@@ -46,10 +46,15 @@ def accuracy_against_macs(summary: pd.DataFrame, title: str) -> Figure:
         axes.xaxis.set_major_formatter("{x:g}")
     axes.set_xlabel("MACs of one image (millions)")
     axes.set_ylabel("test accuracy (%)")
-    axes.set_title(title, fontsize="medium")
+    axes.set_title(_plain(title), fontsize="medium")
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small")
     return figure
+
+
+def _plain(text: str) -> str:
+    """Text that matplotlib does not take for mathematics."""
+    return text.replace("$", r"\$")
 
 
 def save(figure: Figure, path: Path) -> None:

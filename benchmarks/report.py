@@ -44,7 +44,7 @@ def write_report(
         sections.append(_section(group, frame, reference, out / figure))
     text = "\n\n".join([f"# {title}", *([about.strip()] if about else []), *sections]) + "\n"
     write_atomically(out / "exits.csv", pd.concat(frames).drop(columns=["series"]).to_csv(index=False).encode())
-    write_atomically(out / REPORT, text.encode())
+    write_atomically(out / REPORT, text.encode(errors="replace"))
     return out / REPORT
 
 
@@ -82,7 +82,8 @@ def _section(runs: Sequence[Run], frame: pd.DataFrame, reference: str | None, fi
         _caution(summary, size["test"]),
         "### Networks",
         markdown(_main_table(summary, compared_with)),
-        _footnotes(summary, compared_with),
+        _footnotes(summary, compared_with, frame),
+        *_pruned_section(summary),
         f"![Accuracy against MACs]({figure.name}.svg)",
         "### Every exit",
         markdown(_exits_table(summary)),
@@ -106,6 +107,35 @@ def _main_table(summary: pd.DataFrame, reference: str | None) -> pd.DataFrame:
         table[f"latency, batch {batch[1:]}, ms"] = times.map(lambda seconds: _number(1e3 * seconds, ".2f"))
         table[f"ratio, batch {batch[1:]}"] = _ratios(last[f"latency_ratio_{batch}"])
     return table
+
+
+def _pruned_section(summary: pd.DataFrame) -> list[str]:
+    """What pruning was asked for and what it did; nothing where nothing was pruned."""
+    pruned = summary[summary["last"] & (summary["kind"] == "prune")]
+    if pruned.empty:
+        return []
+    asked = {"ratio": ".2f", "speedup": ".2f", "macs": ",.0f"}
+    requested = [
+        ", ".join(
+            f"{name} {row[f'requested_{name}']:{form}}"
+            for name, form in asked.items()
+            if not pd.isna(row.get(f"requested_{name}"))
+        )
+        for row in pruned.to_dict("records")
+    ]
+    table = pd.DataFrame(
+        {
+            "network": pruned["network"],
+            "requested": requested,
+            "ratio of channels removed": pruned["achieved_ratio"].map("{:.3f}".format),
+            "speed-up": _ratios(pruned["achieved_speedup"]),
+        }
+    )
+    if pruned["val_accuracy"].notna().all():
+        table["validation accuracy, %: before"] = pruned["val_accuracy_before"].map(_percent)
+        table["right after pruning"] = pruned["val_accuracy_pruned"].map(_percent)
+        table["fine-tuned"] = pruned["val_accuracy"].map(_percent)
+    return ["### Pruning, requested and achieved", markdown(table)]
 
 
 def _exits_table(summary: pd.DataFrame) -> pd.DataFrame:
@@ -137,13 +167,13 @@ def _caution(summary: pd.DataFrame, test_images: int) -> str:
     return f"**Preliminary: {seeds}.** Differences between networks may be chance. {noise}"
 
 
-def _footnotes(summary: pd.DataFrame, reference: str | None) -> str:
+def _footnotes(summary: pd.DataFrame, reference: str | None, frame: pd.DataFrame) -> str:
     notes = []
     if reference is not None:
         notes.append(f"Speed-up: MACs of {summary[summary['series'] == reference]['network'].iloc[0]} / MACs.")
     notes.append("Training MACs: 3 x forward MACs x images seen, a pruned network's with its reference's.")
     if _batches(summary):
-        sessions = summary["bench_session"].dropna().unique()
+        sessions = frame["bench_session"].dropna().unique()
         conditions = summary["latency_conditions"].dropna().iloc[0]
         notes.append(
             f"Latency ({conditions}): median of repeated timings, networks interleaved, "
@@ -186,6 +216,10 @@ def _accuracy(row: pd.Series) -> str:
 
 def _millions(value: float) -> str:
     return f"{value / 1e6:.3g}M" if value < 1e8 else f"{value / 1e6:.0f}M"
+
+
+def _percent(fraction: float) -> str:
+    return _number(100 * fraction, ".2f")
 
 
 def _ratios(values: pd.Series) -> pd.Series:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from baselines import Budget, prune
-from benchmarks.latency import BENCH, bench
+from benchmarks.latency import bench
 from benchmarks.report import write_report
+from benchmarks.tables import rows
 from compress.data import Dataset
 from compress.errors import UsageError, nearest
+from compress.networks import spec_of
 from compress.recipes import Recipe
 from compress.runs import Run
 from compress.training import train
@@ -49,6 +49,18 @@ class StudyRun:
     def __post_init__(self) -> None:
         if self.command not in COMMANDS:
             raise UsageError(f"run {self.name}: command {self.command!r}: {nearest(self.command, COMMANDS)}")
+        if self.command == "prune":
+            spec_of(self.arch)
+            if self.exits is not None or self.width != 1:
+                raise UsageError(f"run {self.name}: exits and width are not for prune; name the width in arch")
+            if self.match is None:
+                Budget(ratio=self.ratio, speedup=self.speedup, macs=self.macs)
+            elif {self.ratio, self.speedup, self.macs} != {None}:
+                raise UsageError(f"run {self.name}: match is a budget already, leave out the other")
+        else:
+            spec_of(self.arch, exits=self.exits or 1, width=self.width)
+            if {self.ratio, self.speedup, self.macs, self.match} != {None}:
+                raise UsageError(f"run {self.name}: budgets are for prune alone")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,12 +105,15 @@ def read_study(name: str) -> Study:
     """
     bundled = sorted(file.name.removesuffix(".toml") for file in BUNDLED.iterdir() if file.name.endswith(".toml"))
     try:
-        text = (BUNDLED / f"{name}.toml").read_text() if name in bundled else Path(name).read_text()
+        text = (BUNDLED / f"{name}.toml").read_text("utf-8") if name in bundled else Path(name).read_text("utf-8")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"study {name}: not a text file in UTF-8") from error
     except OSError as error:
         raise UsageError(f"study {name!r} is neither a bundled study nor a file; {nearest(name, bundled)}") from error
     try:
         data = tomllib.loads(text)
-        runs = tuple(_fields(StudyRun, entry) for entry in data.pop("run", []))
+        entries = data.pop("run", [])
+        runs = tuple(_fields(StudyRun, entry) for entry in entries)
         seeds = data.get("seeds", [0])
         return _fields(Study, data | {"runs": runs, "seeds": tuple(seeds) if isinstance(seeds, list) else ()})
     except (tomllib.TOMLDecodeError, TypeError, UsageError) as error:
@@ -106,10 +121,16 @@ def read_study(name: str) -> Study:
 
 
 def _fields(cls: type[T], data: Mapping[str, Any]) -> T:
-    known = [field.name for field in dataclasses.fields(cls)]
-    for key in data:
+    """The dataclass from a TOML table: no key unknown, every value of its field's type."""
+    if not isinstance(data, Mapping):
+        raise UsageError(f"{data!r} is not a table: write [[run]] above each run")
+    known = get_type_hints(cls)
+    for key, value in data.items():
         if key not in known:
             raise UsageError(f"unknown key {key!r}; {nearest(key, known)}")
+        types: tuple[type, ...] = get_args(known[key]) or (known[key],)
+        if get_origin(known[key]) is not tuple and type(value) not in (*types, int if float in types else None):
+            raise UsageError(f"{key} = {value!r} is not {' or '.join(one.__name__ for one in types)}")
     return cls(**data)
 
 
@@ -152,7 +173,7 @@ def _budget(entry: StudyRun, matched: Run | None) -> Budget:
 
 def _measured_together(runs: list[Run]) -> bool:
     """Whether one session of `bench` has measured them all."""
-    paths = [run.path / BENCH for run in runs]
-    return (
-        all(path.exists() for path in paths) and len({json.loads(path.read_text())["session"] for path in paths}) == 1
-    )
+    frame = rows(runs)
+    if "bench_session" not in frame:
+        return False
+    return bool(frame["bench_session"].notna().all()) and frame["bench_session"].nunique() == 1

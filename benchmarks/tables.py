@@ -10,9 +10,10 @@ import pandas as pd
 from scipy import stats
 
 from benchmarks.latency import BENCH
-from compress.errors import UsageError
 from compress.networks import Spec, display_name
 from compress.runs import Run
+from compress.training import without_seed
+from compress.training.progress import console
 
 CONFIDENCE = 0.95
 ENOUGH_SEEDS = 3
@@ -45,6 +46,9 @@ def _rows_of(run: Run) -> list[dict[str, Any]]:
     }
     shared |= {f"requested_{key}": value for key, value in record.results.get("requested", {}).items()}
     shared |= {f"achieved_{key}": value for key, value in record.results.get("achieved", {}).items()}
+    for key in ("val_accuracy_before", "val_accuracy_pruned"):  # one an exit; None without validation images
+        if record.results.get(key):
+            shared[key] = record.results[key][-1]
     latencies = _latencies(run)
     return [shared | exit | latencies.get(exit["exit"], {}) for exit in run.exits]
 
@@ -59,18 +63,13 @@ def network_name(run: Run) -> str:
 
 def series(run: Run) -> str:
     """What runs share that differ by their seed alone: all of the configuration but the seed (a parent's too)."""
-    config = {key: value for key, value in run.record.config.items() if key not in ("seed", "parent")}
-    parent_without_seed = (run.record.parent or "").rpartition("_s")[0]
-    return json.dumps([config, parent_without_seed], sort_keys=True)
+    return json.dumps(without_seed(run.record.config), sort_keys=True)
 
 
 def _latencies(run: Run) -> dict[int, dict[str, Any]]:
-    """Median latencies and ratios by exit, from the run's `bench.json`; empty where there is none."""
-    path = run.path / BENCH
-    if not path.exists():
-        return {}
+    """Median latencies and ratios by exit, from the run's `bench.json`; empty where there is none that can be read."""
     try:
-        bench = json.loads(path.read_text())
+        bench = json.loads((run.path / BENCH).read_text())
         where, threads = bench["environment"]["device"], bench["threads"]
         session = {
             "bench_session": bench["session"],
@@ -84,8 +83,11 @@ def _latencies(run: Run) -> dict[int, dict[str, Any]]:
                 {f"latency_{batch}": row["seconds"][1], f"latency_ratio_{batch}": row["ratio"][1]}
             )
         return found
-    except (ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"{path} is corrupt ({error}); delete it, or measure again by compress bench") from error
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        console.print(f"skipped: {run.path / BENCH} is corrupt ({error}); compress bench measures again")
+        return {}
 
 
 def summarise(frame: pd.DataFrame) -> pd.DataFrame:
@@ -99,7 +101,11 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
     for column in numbers:
         first[column] = numbers[column]
     accuracy = grouped["test_accuracy"]
-    first["n"] = grouped["seed"].nunique()
+    first["n"] = grouped["run"].nunique()
+    if "bench_session" in frame:  # ratios to different references have no mean
+        mixed = grouped["bench_session"].nunique() > 1
+        for column in [str(column) for column in first if str(column).startswith("latency_")]:
+            first[column] = first[column].mask(mixed)
     first["test_accuracy_half_width"] = accuracy.sem() * stats.t.ppf((1 + CONFIDENCE) / 2, first["n"] - 1)
     first["last"] = first.index.get_level_values("exit") == first["exits"]
     return _with_distinct_names(first.reset_index())

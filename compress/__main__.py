@@ -14,9 +14,13 @@ def main() -> int:
         if problem := _problem(package):
             print(f"compress: {problem}", file=sys.stderr)
             return 2
-    from compress.cli import main as command  # here, as it imports the packages just checked
+    try:
+        from compress.cli import main as command  # here, as it imports the packages just checked
 
-    return command()
+        return command()
+    except KeyboardInterrupt:
+        print("compress: interrupted; a run that had begun goes on by the same command", file=sys.stderr)
+        return 130
 
 
 def _problem(package: str) -> str | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -45,16 +46,26 @@ class Common:
     """Options of every command.
 
     Attributes:
-        runs: Directory of the run directories.
-        device: auto (CUDA where there is one), cpu, cuda, ...
         json: Print one JSON document on stdout, and nothing else there.
         debug: Show the traceback of an error.
     """
 
-    runs: Annotated[Path, Parameter(env_var="COMPRESS_RUNS")] = Path("runs")
-    device: str = "auto"
     json: Annotated[bool, Parameter(negative="")] = False
     debug: Annotated[bool, Parameter(negative="")] = False
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a command computes and keeps its runs.
+
+    Attributes:
+        runs: Directory of the run directories.
+        device: auto (CUDA where there is one), cpu, cuda, ...
+    """
+
+    runs: Annotated[Path, Parameter(env_var="COMPRESS_RUNS")] = Path("runs")
+    device: str = "auto"
 
 
 @Parameter(name="*")
@@ -90,7 +101,7 @@ class Protocol:
         return open_dataset(self.dataset or default, data_dir=self.data_dir, image_size=self.image_size)
 
 
-COMMON, PROTOCOL = Common(), Protocol()
+COMMON, PLACE, PROTOCOL = Common(), Place(), Protocol()
 
 
 @app.command(name="train")
@@ -100,6 +111,7 @@ def train_(
     width: int = 1,
     seed: int = 0,
     protocol: Protocol = PROTOCOL,
+    place: Place = PLACE,
     common: Common = COMMON,
 ) -> None:
     """Train a network by plain backpropagation (BP), one exit at the end.
@@ -109,7 +121,7 @@ def train_(
         width: Factor on the channels.
         seed: Of weights, order and augmentation.
     """
-    _train(protocol, common, arch=arch, method="bp", width=width, seed=seed)
+    _train(protocol, place, common, arch=arch, method="bp", width=width, seed=seed)
 
 
 @app.command(name="train-mwbp")
@@ -120,6 +132,7 @@ def train_mwbp(
     width: int = 1,
     seed: int = 0,
     protocol: Protocol = PROTOCOL,
+    place: Place = PLACE,
     common: Common = COMMON,
 ) -> None:
     """Train a multi-exit network by multi-way backpropagation (MW-BP): several compact models from one training.
@@ -130,17 +143,17 @@ def train_mwbp(
         width: Factor on the channels.
         seed: Of weights, order and augmentation.
     """
-    _train(protocol, common, arch=arch, method="mwbp", exits=exits, width=width, seed=seed)
+    _train(protocol, place, common, arch=arch, method="mwbp", exits=exits, width=width, seed=seed)
 
 
-def _train(protocol: Protocol, common: Common, **options: Any) -> None:
+def _train(protocol: Protocol, place: Place, common: Common, **options: Any) -> None:
     recipe = recipe_named(protocol.recipe or DEFAULT_RECIPE, epochs=protocol.epochs)
     run = train(
         dataset=protocol.open(),
         recipe=recipe,
-        device=common.device,
+        device=place.device,
         precision=protocol.precision,
-        runs=common.runs,
+        runs=place.runs,
         resume=protocol.resume,
         **options,
     )
@@ -158,6 +171,7 @@ def prune_(
     from_: Annotated[str | None, Parameter(name="--from")] = None,
     seed: int = 0,
     protocol: Protocol = PROTOCOL,
+    place: Place = PLACE,
     common: Common = COMMON,
 ) -> None:
     """Prune channels of a trained network to a budget, in one step over all layers, and fine-tune it.
@@ -185,9 +199,9 @@ def prune_(
             recipe=protocol.recipe or DEFAULT_RECIPE,
             epochs=protocol.epochs,
             seed=seed,
-            device=common.device,
+            device=place.device,
             precision=protocol.precision,
-            runs=common.runs,
+            runs=place.runs,
             resume=protocol.resume,
         )
         for budget in budgets
@@ -201,6 +215,7 @@ def bench_(
     batch_size: str = "1,128",
     threads: int = 1,
     rounds: int = 9,
+    place: Place = PLACE,
     common: Common = COMMON,
 ) -> None:
     """Measure MACs, parameters, bytes and latency of every exit of finished runs, interleaved.
@@ -215,9 +230,12 @@ def bench_(
     """
     if not run:
         raise UsageError("bench: name the runs to measure, the one to compare with first (compress report lists them)")
-    found = [find_run(name, common.runs) for name in run]
-    sizes = [int(size) for size in _numbers("batch-size", batch_size)]
-    measured = bench(found, batch_sizes=sizes, device=common.device, threads=threads, rounds=rounds)
+    found = [find_run(name, place.runs) for name in run]
+    sizes = _numbers("batch-size", batch_size)
+    if any(size != int(size) for size in sizes):
+        raise UsageError(f"--batch-size {batch_size}: a whole number, or several separated by commas")
+    batches = [int(size) for size in sizes]
+    measured = bench(found, batch_sizes=batches, device=place.device, threads=threads, rounds=rounds)
     if common.json:
         return _print_json({"rows": measured})
     milliseconds = [f"{1e3 * row['seconds'][1]:.2f}" for row in measured]
@@ -232,6 +250,7 @@ def study_(
     *,
     out: Path | None = None,
     protocol: Protocol = PROTOCOL,
+    place: Place = PLACE,
     common: Common = COMMON,
 ) -> None:
     """Run a whole comparison: what is missing is trained, then all is measured and reported.
@@ -249,9 +268,9 @@ def study_(
         study,
         dataset,
         recipe,
-        device=common.device,
+        device=place.device,
         precision=protocol.precision,
-        runs=common.runs,
+        runs=place.runs,
         out=out,
         resume=protocol.resume,
     )
@@ -262,17 +281,21 @@ def study_(
 
 
 @app.command(name="report")
-def report_(runs_dir: Path | None = None, *, out: Path = REPORTS, common: Common = COMMON) -> None:
+def report_(
+    runs_dir: Annotated[Path, Parameter(env_var="COMPRESS_RUNS")] = PLACE.runs,
+    *,
+    out: Path = REPORTS,
+    common: Common = COMMON,
+) -> None:
     """Write the comparison of all finished runs: Markdown tables, CSV, figures.
 
     Args:
-        runs_dir: Directory of the run directories (default: --runs).
+        runs_dir: Directory of the run directories.
         out: Directory to write into.
     """
-    directory = runs_dir or common.runs
-    if not directory.is_dir():
-        raise UsageError(f"{directory} is not a directory of runs; train some first: compress study quickstart")
-    runs, skipped = finished_runs(directory)
+    if not runs_dir.is_dir():
+        raise UsageError(f"{runs_dir} is not a directory of runs; train some first: compress study quickstart")
+    runs, skipped = finished_runs(runs_dir)
     for reason in skipped:
         console.print(f"skipped: {reason}")
     path = write_report(runs, out)
@@ -297,7 +320,7 @@ def data_(*, data_dir: Path | None = None, common: Common = COMMON) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit status: 0, 2 for an error of the user's, 130 when interrupted."""
+    """Run the command; returns the exit status: 0, or 2 for an error of the user's."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         app(given, exit_on_error=False, print_error=False, result_action="return_none")
@@ -306,28 +329,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"compress: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("compress: interrupted; the same command goes on from the last epoch", file=sys.stderr)
-        return 130
     return 0
 
 
 def _budgets(**options: str | None) -> list[Budget]:
     """A budget a number, of the one option that was given."""
-    given = {name: text for name, text in options.items() if text is not None}
+    given = {name: _numbers(name, text) for name, text in options.items() if text is not None}
     if len(given) != 1:
-        raise UsageError(
-            f"prune: give one of --ratio, --speedup and --macs, not {' and '.join(given) or 'none of them'}"
-        )
-    [(name, text)] = given.items()
-    return [Budget(**{name: number}) for number in _numbers(name, text)]
+        return [Budget(**{name: numbers[0] for name, numbers in given.items()})]  # which says what is wrong
+    [(name, numbers)] = given.items()
+    return [Budget(**{name: number}) for number in numbers]
 
 
 def _numbers(name: str, text: str) -> list[float]:
     try:
-        return [float(part) for part in text.split(",")]
-    except ValueError as error:
-        raise UsageError(f"--{name} {text}: a number, or several separated by commas") from error
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError:
+        numbers = [math.nan]
+    if not all(map(math.isfinite, numbers)):
+        raise UsageError(f"--{name} {text}: a number, or several separated by commas")
+    return numbers
 
 
 def _show_runs(runs: Sequence[Run], common: Common) -> None:

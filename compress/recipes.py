@@ -93,7 +93,7 @@ def quick() -> Recipe:
         weight_decay=5e-4,
         crop_padding=0,
         flip="none",
-        fine_tune_epochs=2,
+        fine_tune_epochs=1,
     )
 
 
@@ -119,12 +119,12 @@ def paper() -> Recipe:
 RECIPES: dict[str, Callable[[], Recipe]] = {recipe.__name__: recipe for recipe in (quick, paper)}
 
 
-def is_named(recipe: Recipe) -> bool:
-    """Whether a command can ask for this recipe: a named one, or its fine-tuning, for any number of epochs."""
+def is_named(recipe: Recipe, *, fine_tuning: bool) -> bool:
+    """Whether a command can ask for this recipe: a named one (or its fine-tuning) for any number of epochs."""
     if recipe.name not in RECIPES:
         return False
     named = RECIPES[recipe.name]()
-    return recipe in (dataclasses.replace(one, epochs=recipe.epochs) for one in (named, named.fine_tuning()))
+    return recipe == dataclasses.replace(named.fine_tuning() if fine_tuning else named, epochs=recipe.epochs)
 
 
 def recipe_named(name: str, *, epochs: int | None = None) -> Recipe:

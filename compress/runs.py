@@ -125,17 +125,32 @@ def read_run(path: Path) -> Run:
     try:
         data = json.loads((path / RECORD).read_text())
         version = data["schema_version"]
-        if version > SCHEMA_VERSION:
-            raise UsageError(
-                f"run {path}: schema {version} is newer than this version reads ({SCHEMA_VERSION}); upgrade"
-            )
-        return Run(path, Record(**data))
+        record = Record(**data) if version <= SCHEMA_VERSION else None
+        if record and record.status == "finished":
+            _check_complete(record)
     except FileNotFoundError as error:
         raise UsageError(f"run {path}: no {RECORD} there, so it is not a run directory") from error
     except OSError as error:
         raise UsageError(f"run {path}: {error.strerror}") from error
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+    except (ValueError, LookupError, TypeError) as error:
         raise UsageError(f"run {path}: {RECORD} is corrupt ({error}); delete the directory and run it again") from error
+    if record is None:
+        raise UsageError(f"run {path}: schema {version} is newer than this version reads ({SCHEMA_VERSION}); upgrade")
+    return Run(path, record)
+
+
+def _check_complete(record: Record) -> None:
+    """Stumble over what a finished run must have and this one has not."""
+    Spec.from_json(record.spec)
+    Spec.from_json(record.config["spec"])
+    for values, keys in (
+        (record.cost, ("epochs", "seconds", "total_training_macs")),
+        (record.data, ("name", "copy", "digest", "normalisation", "split")),
+        (record.results["exits"][-1], ("exit", "block", "depth", "macs", "params", "val_accuracy", "test_accuracy")),
+        (record.results["achieved"] if record.kind == "prune" else {"speedup": 1}, ("speedup",)),
+    ):
+        for key in keys:
+            values[key]
 
 
 def find_run(name: str | os.PathLike[str], runs: Path) -> Run:
@@ -155,11 +170,17 @@ def find_run(name: str | os.PathLike[str], runs: Path) -> Run:
             known = nearest(str(name), ids) if ids else "there are none yet"
             raise UsageError(f"run {name!s}: not a run directory, and not under {runs}; {known}")
         path = runs / matches[0]
+    return _finished(path)
+
+
+def _finished(path: Path) -> Run:
+    """The run in a directory, which must be finished."""
     run = read_run(path)
     if run.record.status == "failed":
         raise UsageError(f"run {run.id} failed: {run.record.failure}")
     if run.record.status != "finished":
-        raise UsageError(f"run {run.id} is {run.record.status}, not finished; to go on: {run.record.command}")
+        place = "" if path.parent == Path("runs") else f" (with --runs {path.parent})"
+        raise UsageError(f"run {run.id} is {run.record.status}, not finished; to go on{place}: {run.record.command}")
     return run
 
 
@@ -168,7 +189,7 @@ def finished_runs(runs: Path) -> tuple[list[Run], list[str]]:
     found, skipped = [], []
     for path in sorted(entry for entry in runs.iterdir() if entry.is_dir()) if runs.is_dir() else []:
         try:
-            found.append(find_run(path, runs))
+            found.append(_finished(path))
         except UsageError as error:
             skipped.append(str(error))
     return found, skipped

@@ -132,6 +132,8 @@ def test_data_shows_every_set_and_where_it_is(compress: Command) -> None:
         (["prune", "--speedup", "0.5"], "above 1"),
         (["prune"], "give one of --ratio, --speedup and --macs"),
         (["prune", "--ratio", "0.5", "--macs", "1e6"], "not ratio and macs"),
+        (["prune", "--speedup", "inf"], "--speedup inf: a number"),
+        (["bench", "--batch-size", "1.5", "nothing"], "run nothing"),
         (["prune", "--ratio", "0.5", "--method", "l3"], "did you mean 'l1'"),
         (["prune", "--ratio", "0.5", "--from", "nothing"], "run nothing"),
         (["bench"], "name the runs"),
@@ -171,7 +173,7 @@ def test_an_interrupted_command_says_how_to_go_on(options: list[str], tmp_path: 
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert err.splitlines()[-1] == "compress: interrupted; the same command goes on from the last epoch"
+    assert err.splitlines()[-1] == "compress: interrupted; a run that had begun goes on by the same command"
     assert "Traceback" not in err
 
 

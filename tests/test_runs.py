@@ -57,6 +57,15 @@ def test_a_corrupt_record_is_refused_in_one_line(content: str, run: Run, tmp_pat
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    "fields", [{"results": {}}, {"results": {"exits": []}}, {"spec": {}}, {"cost": {}}, {"data": {}}]
+)
+def test_a_finished_run_with_gaps_is_corrupt(fields: dict[str, object], run: Run, tmp_path: Path) -> None:
+    rewrite(run, **fields)
+    with pytest.raises(UsageError, match=r"run\.json is corrupt"):
+        find_run(run.id, tmp_path)
+
+
 @pytest.mark.parametrize("damage", ["missing", "truncated", "another network's"])
 def test_weights_that_do_not_fit_are_refused(damage: str, run: Run, tmp_path: Path) -> None:
     weights = run.path / "model.safetensors"
@@ -74,7 +83,9 @@ def test_weights_that_do_not_fit_are_refused(damage: str, run: Run, tmp_path: Pa
 
 def test_a_run_that_is_not_finished_or_failed_is_refused_and_skipped_in_listings(run: Run, tmp_path: Path) -> None:
     rewrite(run, status="running")
-    with pytest.raises(UsageError, match="running, not finished; to go on: compress train --arch resnet8"):
+    with pytest.raises(
+        UsageError, match=r"running, not finished; to go on \(with --runs .*\): compress train --arch resnet8"
+    ):
         load(run.id, runs=tmp_path)
     rewrite(run, status="failed", failure="the loss is not finite")
     with pytest.raises(UsageError, match="failed: the loss is not finite"):

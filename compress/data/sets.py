@@ -176,7 +176,7 @@ def _download(name: str, source: _Source) -> None:
                 return
             from torchvision import datasets  # here, as importing it takes seconds
 
-            _log.info("downloading %s into %s", name, _cache())
+            _log.warning("downloading %s into %s", name, _cache())
             reader = getattr(datasets, source.torchvision)
             unfinished = _cache() / f".{name}.unfinished"
             for options in [{"split": "train"}, {"split": "test"}] if name == "svhn" else [{}]:

@@ -167,8 +167,9 @@ class Training:
         if self.averaged and started and (self.recipe.averaging == "ema" or at_end_of_epoch):
             self.averaged.update_parameters(self.network)
 
-    def _check_finite(self, losses: Tensor) -> None:
-        if not all(math.isfinite(loss) for loss in losses.tolist()):
+    def _check_finite(self, values: Tensor) -> None:
+        """Stop on losses, or after an epoch on weights or logits, that are NaN or infinite."""
+        if not all(math.isfinite(value) for value in values.tolist()):
             raise DivergedError(
                 f"the loss is not finite in epoch {self.epochs_done + 1} (learning rate "
                 f"{self.scheduler.get_last_lr()[0]:.3g}); the last good checkpoint is kept; a lower rate may help"
@@ -177,6 +178,8 @@ class Training:
     def _finish_epoch(self, losses: Tensor, accuracy: Tensor, seconds: float) -> None:
         validation = self.split.validation
         logits = predict(self.network, validation.images, self.split.normalisation)
+        left = [*self.network.state_dict().values(), logits]
+        self._check_finite(torch.stack([values.sum().float() for values in left]))
         val_accuracy = accuracies(logits, validation.labels)
         self.history.append(
             {

@@ -57,6 +57,10 @@ class Plan:
     parent: Run | None = None
     request: dict[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < 2**63:
+            raise UsageError(f"seed {self.seed}: a whole number from 0 on, below 2**63")
+
     @cached_property
     def config(self) -> dict[str, Any]:
         """The resolved configuration: all that decides the result but the hardware."""
@@ -70,6 +74,7 @@ class Plan:
             "seed": self.seed,
             "precision": self.precision,
             "parent": self.parent.id if self.parent else None,
+            "reference": without_seed(self.parent.record.config) if self.parent else None,
             "request": self.request,
         }
 
@@ -84,6 +89,11 @@ class Plan:
     def title(self) -> str:
         """What progress lines call the run."""
         return f"{self.name} on {self.dataset.name}, seed {self.seed}"
+
+
+def without_seed(config: dict[str, Any]) -> dict[str, Any]:
+    """What runs share that differ by their seed, and their parents' seed, alone."""
+    return {key: value for key, value in config.items() if key not in ("seed", "parent")}
 
 
 Prepare = Callable[[Split], tuple[Network, dict[str, Any]]]
@@ -119,17 +129,16 @@ def train(
         dataset = open_dataset(dataset)
     if isinstance(recipe, str):
         recipe = recipe_named(recipe)
-    if seed < 0:
-        raise UsageError(f"seed {seed}: 0 or more")
     shape, classes = dataset.input_shape, len(dataset.classes)
     if exits is None:
         blocks = len(spec_of(arch, width=width).blocks)
         exits = 1 if method == "bp" else min(DEFAULT_EXITS, blocks)
     spec = spec_of(arch, exits=exits, width=width, input_shape=shape, classes=classes)
     objective_named(method, spec)  # a method that does not fit is refused before anything is written
-    placed = ["--exits", _exits_option(spec)] if len(spec.exits) > 1 else []
+    placed = ["--exits", _exits_option(spec)] if method != "bp" else []
     command = ["train" if method == "bp" else f"train-{method}", "--arch", spec.arch, *placed]
     where = resolve_device(device)
+    used = resolve_precision(precision, where)
     plan = Plan(
         name=display_name(spec),
         kind="train",
@@ -139,10 +148,10 @@ def train(
         recipe=recipe,
         dataset=dataset,
         seed=seed,
-        precision=resolve_precision(precision, where),
+        precision=used,
         device=where,
         runs=Path(runs),
-        command=command_line(command, dataset, recipe, seed),
+        command=command_line(command, dataset, recipe, seed, used),
     )
 
     def fresh(_: Split) -> tuple[Network, dict[str, Any]]:
@@ -153,7 +162,9 @@ def train(
     return execute(plan, fresh, resume=resume)
 
 
-def command_line(own: list[str], dataset: Dataset, recipe: Recipe, seed: int) -> str:
+def command_line(
+    own: list[str], dataset: Dataset, recipe: Recipe, seed: int, precision: Precision, *, fine_tuning: bool = False
+) -> str:
     """The shell command of a run, for its record: its own options and those that every kind of run shares.
 
     A recipe that no command can give, since it was made in Python, is pointed out in a comment.
@@ -161,8 +172,12 @@ def command_line(own: list[str], dataset: Dataset, recipe: Recipe, seed: int) ->
     height, width = dataset.input_shape[1:]
     resized = ["--image-size", str(width)] if dataset.name.startswith("folder:") and height == width else []
     options = ["--dataset", dataset.name, *resized, "--recipe", recipe.name, "--epochs", str(recipe.epochs)]
-    command = shlex.join(["compress", *own, *options, "--seed", str(seed)])
-    return command if is_named(recipe) else f"{command}  # with a recipe made in Python: see config.recipe in run.json"
+    command = shlex.join(["compress", *own, *options, "--seed", str(seed), "--precision", precision])
+    return (
+        command
+        if is_named(recipe, fine_tuning=fine_tuning)
+        else f"{command}  # with a recipe made in Python: see config.recipe in run.json"
+    )
 
 
 def _exits_option(spec: Spec) -> str:
@@ -219,6 +234,8 @@ def _train_and_evaluate(plan: Plan, run: Run, parts: Split, network: Network, re
 
     named = {"validation": parts.validation, "calibration": parts.calibration, "test": parts.test}
     predicted = predictions(network, named, parts.normalisation)
+    if not all(torch.isfinite(logits).all() for logits, _ in predicted.values()):
+        raise DivergedError("the network's logits are not finite after training; a lower learning rate may help")
     run.write_weights(network)
     run.write_predictions(
         {f"{name}_logits": logits.half() for name, (logits, _) in predicted.items()}
@@ -255,7 +272,7 @@ def _finished(plan: Plan, *, resume: bool) -> Run | None:
 
 
 def _mark_failed(run: Run, reason: str) -> None:
-    run.record.status, run.record.failure = "failed", reason
+    run.record.status, run.record.failure, run.record.results = "failed", reason, {}
     run.write_record()
 
 

@@ -46,7 +46,7 @@ def test_a_reference_trained_alike_is_found_and_the_record_says_what_was_done(
     assert record.results["achieved"]["ratio"] == pytest.approx(0.5, abs=0.01)
     assert record.results["val_accuracy_before"] == [reference.exits[-1]["val_accuracy"]]
     assert len(record.results["val_accuracy_pruned"]) == 1
-    own = 3 * cost(pruned).macs * record.cost["epochs"] * 128
+    own = 3 * cost(pruned).macs * record.cost["epochs"] * (180 // brief.batch_size * brief.batch_size)
     assert record.cost["training_macs"] == own
     assert record.cost["total_training_macs"] == own + reference.record.cost["training_macs"]
     assert record.config["recipe"]["learning_rate"] == brief.fine_tune_learning_rate
@@ -76,6 +76,22 @@ def test_where_there_is_no_such_reference_one_is_trained_first(
     assert (tmp_path / str(run.record.parent)).exists()
 
 
+def test_a_failed_reference_is_resumed_with_its_child(tiny: Dataset, brief: Recipe, tmp_path: Path) -> None:
+    parent = train("resnet8", tiny, recipe=brief, runs=tmp_path)
+    parent.record.status, parent.record.failure = "failed", "stopped by the test"
+    parent.write_record()
+    with pytest.raises(UsageError, match="stopped by the test"):
+        prune("resnet8", tiny, budget=HALF, recipe=brief, runs=tmp_path)
+    assert prune("resnet8", tiny, budget=HALF, recipe=brief, runs=tmp_path, resume=True).record.parent == parent.id
+
+
+def test_a_reference_elsewhere_is_named_by_its_path(
+    tiny: Dataset, brief: Recipe, tmp_path: Path, reference: Run
+) -> None:
+    run = prune(None, tiny, budget=HALF, reference=reference.path, recipe=brief, runs=tmp_path)
+    assert f"--from {reference.path} " in run.record.command
+
+
 def test_a_multi_exit_network_keeps_all_exits_and_is_fine_tuned_by_mwbp(
     tiny: Dataset, brief: Recipe, tmp_path: Path
 ) -> None:
@@ -100,6 +116,8 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(
         ({"dataset": other_data, "reference": reference.id}, "was trained on tiny, whose images are not"),
         ({"reference": reference.id, "recipe": recipe_named("paper")}, "another split"),
         ({"reference": "nothing"}, "not a run directory"),
+        ({"reference": reference.id, "seed": -1}, "seed -1"),
+        ({"dataset": "fashion-mnist-x"}, "unknown data set"),
     ]
     for options, message in cases:
         arguments: dict[str, Any] = {"arch": "resnet8", "dataset": tiny, "recipe": brief, "budget": HALF} | options

@@ -24,7 +24,7 @@ def report(runs: list[Run], tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_markdown_holds_both_tables_the_figure_and_every_command(report: Path, runs: list[Run]) -> None:
     text = report.read_text()
     assert text.startswith("# A title\n\nWhat it is about.\n\n## tiny (bundled)")
-    table = text[text.index("### Networks") : text.index("### Every exit")]
+    table = text[text.index("### Networks") : text.index("### Pruning")]
     assert [line.split(" | ")[0].strip("| ") for line in table.splitlines() if line.startswith("| ")][2:] == [
         "ResNet-14", "MwResNet-8-2", f"ResNet-14, l1 {runs[3].record.results['achieved']['speedup']:.2f}x",
     ]  # fmt: skip
@@ -37,6 +37,19 @@ def test_the_markdown_holds_both_tables_the_figure_and_every_command(report: Pat
     assert "(accuracy-macs.svg)" in text
     exits = text[text.index("### Every exit") : text.index("### How to reproduce")]
     assert sum(line.startswith("| MwResNet-8-2 ") for line in exits.splitlines()) == 2
+
+
+def test_what_pruning_was_asked_for_and_achieved_is_said(report: Path, runs: list[Run]) -> None:
+    text = report.read_text()
+    section = text[text.index("### Pruning, requested and achieved") :]
+    achieved = runs[3].record.results["achieved"]
+    assert f"| speedup 2.00 | {achieved['ratio']:.3f} | {achieved['speedup']:.2f}x |" in section
+
+
+def test_names_with_dollars_are_no_mathematics(tiny: Dataset, brief: Recipe, tmp_path: Path) -> None:
+    run = train("resnet8", replace(tiny, name="folder:/a$b_{$c"), recipe=brief, runs=tmp_path / "runs")
+    assert "$" not in run.id
+    assert "a$b_{$c" in write_report([run], tmp_path / "report").read_text()
 
 
 def test_few_seeds_are_called_preliminary(report: Path) -> None:

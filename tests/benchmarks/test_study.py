@@ -84,6 +84,16 @@ def test_a_study_runs_what_is_missing_and_skips_what_is_finished(tiny: Dataset, 
         (("seeds = [0, 1]", "seeds = [0, 1"), "line 8"),
         (("seeds = [0, 1]", "seeds = 3"), "seeds"),
         (("seeds = [0, 1]", "seeds = []"), "seeds"),
+        (("[[run]]", "[run]"), "."),
+        (('reference = "deep"', "reference = 5"), "reference = 5 is not str"),
+        (('arch = "resnet8"', "arch = 8"), "arch = 8 is not str"),
+        (('arch = "resnet8"', 'arch = "resnet9"'), "not 6n"),
+        (("exits = 2", "exits = 2.5"), "exits = 2.5 is not int or str"),
+        (("exits = 2", "exits = 7"), "1 to 3"),
+        (("exits = 2", "ratio = 0.5"), "budgets are for prune alone"),
+        (('match = "multi"', "ratio = 1.5"), "between 0 and 1"),
+        (('match = "multi"', 'match = "multi"\nspeedup = 2'), "a budget already"),
+        (('match = "multi"', 'match = "multi"\nexits = 2'), "not for prune"),
     ],
 )
 def test_mistakes_in_a_study_are_named_in_one_line(change: tuple[str, str], message: str, tmp_path: Path) -> None:
@@ -92,6 +102,12 @@ def test_mistakes_in_a_study_are_named_in_one_line(change: tuple[str, str], mess
     with pytest.raises(UsageError, match=message) as refused:
         read_study(str(tmp_path / "small.toml"))
     assert "\n" not in str(refused.value)
+
+
+def test_a_study_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "small.toml").write_bytes(b'title = "\xff"')
+    with pytest.raises(UsageError, match="UTF-8"):
+        read_study(str(tmp_path / "small.toml"))
 
 
 def test_an_unknown_study_is_named_with_the_nearest() -> None:

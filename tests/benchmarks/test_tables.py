@@ -1,12 +1,12 @@
 """Tables: seeds summed up right, series told apart, nothing invented where nothing was measured."""
 
 import json
+from dataclasses import replace
 
 import pandas as pd
 import pytest
 
 from benchmarks.tables import markdown, network_name, reference_of, rows, series, summarise
-from compress.errors import UsageError
 from compress.runs import Run
 
 
@@ -34,7 +34,8 @@ def test_means_and_intervals_are_those_of_students_t() -> None:
     accuracies = [0.90, 0.92, 0.91]
     frame = pd.DataFrame(
         {
-            "series": "a", "exit": 1, "exits": 1, "network": "A", "recipe": "quick", "epochs": 1, "run": "a_1",
+            "series": "a", "exit": 1, "exits": 1, "network": "A", "recipe": "quick", "epochs": 1,
+            "run": ["a_1", "a_2", "a_3"],
             "seed": [0, 1, 2], "test_accuracy": accuracies, "macs": 10, "kind": "train", "method": "bp",
         }
     )  # fmt: skip
@@ -73,17 +74,35 @@ def test_the_reference_is_the_costliest_network_by_plain_bp(runs: list[Run]) -> 
     assert reference_of(summary[summary["method"] == "mwbp"]) is None
 
 
-def test_a_corrupt_bench_record_is_named(runs: list[Run]) -> None:
+def test_a_corrupt_bench_record_is_named_and_left_out(runs: list[Run], capsys: pytest.CaptureFixture[str]) -> None:
     path = runs[0].path / "bench.json"
     kept = path.read_text() if path.exists() else None
     path.write_text(json.dumps({"rows": []}))
     try:
-        with pytest.raises(UsageError, match=r"bench\.json is corrupt"):
-            rows(runs)
+        assert "latency_ratio_b1" not in rows(runs[:1])
+        assert "bench.json is corrupt" in capsys.readouterr().err
     finally:
         path.unlink()
         if kept:
             path.write_text(kept)
+
+
+def test_children_of_different_parents_are_different_series(runs: list[Run]) -> None:
+    config = runs[3].record.config
+    other = config | {"reference": config["reference"] | {"precision": "bf16"}}
+    assert series(Run(runs[3].path, replace(runs[3].record, config=other))) != series(runs[3])
+
+
+def test_latencies_of_different_sessions_are_not_averaged() -> None:
+    shared = {"exit": 1, "exits": 1, "network": "A", "series": "a", "kind": "train", "method": "bp", "recipe": "quick"}
+    frame = pd.DataFrame(
+        [
+            shared | {"epochs": 5, "run": f"a_{seed}", "seed": seed, "test_accuracy": 0.9, "macs": 1,
+                      "latency_ratio_b1": ratio, "bench_session": session}
+            for seed, ratio, session in ((0, 0.5, "x"), (1, 1.0, "y"))
+        ]
+    )  # fmt: skip
+    assert summarise(frame)["latency_ratio_b1"].isna().all()
 
 
 def test_markdown() -> None:

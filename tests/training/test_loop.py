@@ -99,7 +99,9 @@ def test_averaged_weights_get_batch_norm_statistics_of_their_own(tiny: Dataset) 
     training = training_of(tiny, replace(recipe_named("quick"), epochs=2, averaging="swa", averaging_start=0.0))
     fit(training, title="swa")
     network = training.network
-    normalised = [normalise(part, training.split.normalisation) for part in training.split.train.images.split(64)]
+    normalised = [
+        normalise(part, training.split.normalisation) for part in training.split.train.images.split(training.batch_size)
+    ]
     with torch.no_grad():
         first = network.get_buffer("blocks.0.norm1.running_mean")  # of the stem's output
         expected = torch.stack([network.stem(images).mean(dim=(0, 2, 3)) for images in normalised]).mean(dim=0)
@@ -147,6 +149,35 @@ def test_a_loss_that_is_not_finite_fails_the_run_and_keeps_the_last_good_checkpo
         train("resnet8", tiny, recipe=recipe, runs=tmp_path, resume=True)
 
 
+def test_a_last_step_that_diverges_fails_the_run_too(tiny: Dataset, tmp_path: Path) -> None:
+    """The loss of the only step is fine; the weights that it leaves are not."""
+    recipe = replace(recipe_named("quick"), epochs=1, batch_size=4096, learning_rate=1e30, schedule="cosine")
+    with pytest.raises(DivergedError, match="not finite in epoch 1"):
+        train("resnet8", tiny, recipe=recipe, runs=tmp_path)
+    [path] = tmp_path.iterdir()
+    assert read_run(path).record.status == "failed"
+    assert not (path / "checkpoint").exists()
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63])
+def test_a_seed_out_of_range_is_refused(seed: int, tiny: Dataset, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="seed"):
+        train("resnet8", tiny, seed=seed, runs=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_recorded_command_says_exits_and_precision_and_points_out_a_recipe_of_ones_own(
+    tiny: Dataset, brief: Recipe, tmp_path: Path
+) -> None:
+    one_exit = train("resnet8", tiny, method="mwbp", exits=1, recipe=brief, precision="bf16", runs=tmp_path)
+    assert "--exits 1 " in one_exit.record.command
+    assert "--precision bf16" in one_exit.record.command
+    named = replace(recipe_named("quick"), epochs=1)
+    assert "#" not in train("resnet8", tiny, recipe=named, runs=tmp_path).record.command
+    for recipe in (replace(named, name="mine"), replace(named, momentum=0.5), named.fine_tuning(1)):
+        assert "# with a recipe made in Python" in train("resnet8", tiny, recipe=recipe, runs=tmp_path).record.command
+
+
 def command(folder: Path, runs: Path) -> list[str]:
     options = ["--arch", "resnet8", "--exits", "2", "--epochs", "3", "--precision", "fp32"]
     return [
@@ -175,7 +206,7 @@ def test_a_killed_process_loses_at_most_an_epoch_and_the_same_command_goes_on(
     process.wait()
     [path] = runs.iterdir()
     assert read_run(path).record.status == "running"
-    with pytest.raises(UsageError, match="not finished; to go on: compress train-mwbp --arch resnet8"):
+    with pytest.raises(UsageError, match=r"not finished; to go on .*: compress train-mwbp --arch resnet8"):
         find_run(path, runs)
 
     again = subprocess.run(command(tiny_folder, runs), check=True, capture_output=True, text=True)
@@ -231,7 +262,9 @@ def test_a_finished_run_is_found_and_its_record_is_true(tiny: Dataset, brief: Re
     for exit, row in zip(logits, run.exits, strict=True):
         assert row["test_accuracy"] == pytest.approx(float((exit.argmax(1) == tiny.test.labels).float().mean()))
     record = run.record
-    assert record.cost["training_macs"] == 3 * cost(network).macs * record.cost["epochs"] * 128
+    assert record.cost["training_macs"] == 3 * cost(network).macs * record.cost["epochs"] * (
+        180 // brief.batch_size * brief.batch_size
+    )
     assert record.data["split"] == {"train": 180, "validation": 10, "calibration": 10, "test": 100, "seed": 0}
 
 
