@@ -9,6 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
+from baselines import METHODS as PRUNING
 from baselines import Budget, prune
 from benchmarks.latency import bench
 from benchmarks.report import write_report
@@ -51,6 +52,8 @@ class StudyRun:
             raise UsageError(f"run {self.name}: command {self.command!r}: {nearest(self.command, COMMANDS)}")
         if self.command == "prune":
             spec_of(self.arch)
+            if self.method not in PRUNING:
+                raise UsageError(f"run {self.name}: method {self.method!r}: {nearest(self.method, PRUNING)}")
             if self.exits is not None or self.width != 1:
                 raise UsageError(f"run {self.name}: exits and width are not for prune; name the width in arch")
             if self.match is None:

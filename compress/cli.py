@@ -78,7 +78,7 @@ class Protocol:
         data_dir: Where to look for the data first.
         image_size: Resize the images of folder:PATH to this size, in pixels.
         recipe: Training protocol: quick (minutes) or paper (days on a CPU).
-        epochs: Instead of the recipe's.
+        epochs: Instead of the recipe's (prune: of fine-tuning; study: of training).
         precision: auto (bf16 where the hardware has it), fp32 or bf16.
         resume: Go on with a run that failed (one that was interrupted goes on by itself).
     """
