@@ -115,7 +115,7 @@ def test_fractions_that_cannot_be(validation: float, calibration: float) -> None
 
 def test_a_class_is_never_left_without_training_images() -> None:
     labels = torch.tensor([0] * 20 + [1])
-    with pytest.raises(UsageError, match=r"leaves class '1' \(1 images\) without training images: take smaller"):
+    with pytest.raises(UsageError, match=r"leaves class '1' \(1 images\) without training images: it needs more"):
         split(numbered(labels, classes=2), validation=0.6, calibration=0, seed=0)
 
 
