@@ -166,7 +166,12 @@ def test_debug_shows_the_traceback(options: list[str]) -> None:
 
 def test_an_interrupted_command_says_how_to_go_on(options: list[str], tmp_path: Path) -> None:
     command = [sys.executable, "-m", "compress", "train", "--arch", "resnet20", "--epochs", "1000", *options]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+
+    def heed_interrupts() -> None:
+        """Where the tests run in the background, the system has SIGINT ignored, and children inherit that."""
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=heed_interrupts)
     while not list((tmp_path / "runs").glob("*/checkpoint/last.pt")):
         assert process.poll() is None
         time.sleep(0.01)
