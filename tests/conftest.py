@@ -1,11 +1,9 @@
 """What tests share: a few real images, as a data set and as class folders, and the command run in this process."""
 
-import json
 import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -82,9 +80,3 @@ def refused(compress: Command, tmp_path: Path) -> Callable[..., str]:
         return lines[0]
 
     return run
-
-
-def record_of(run: Path) -> dict[str, Any]:
-    """A run's record as plain data."""
-    data: dict[str, Any] = json.loads((run / "run.json").read_text())
-    return data
