@@ -67,7 +67,7 @@ WHOLE = idx(np.arange(24, dtype=np.uint8).reshape(2, 3, 4))
         ("a", WHOLE[:9], "a is not an idx file of bytes in 3 dimensions"),
         ("a", b"\x00\x00\x0d\x03" + WHOLE[4:], "a is not an idx file of bytes in 3 dimensions"),
         ("a", idx(np.zeros(24, np.uint8)), "a is not an idx file of bytes in 3 dimensions"),
-        ("a.gz", gzip.compress(WHOLE)[:-12], "a.gz is missing, cut short or damaged"),
+        ("a.gz", gzip.compress(WHOLE, mtime=0)[:-12], "a.gz is missing, cut short or damaged"),
         ("a.gz", WHOLE, "a.gz is missing, cut short or damaged"),
     ],
 )
