@@ -7,13 +7,14 @@ import dataclasses
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib import metadata
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch_pruning
 from torch import Tensor, nn
 
 from compress.networks import Network, Spec
+from compress.networks.blocks import BLOCKS, Block
 
 # torch_pruning.__version__ disagrees with the distribution's.
 TORCH_PRUNING = metadata.version("torch-pruning")
@@ -80,28 +81,27 @@ def channels_to_remove(spec: Spec, ratio: float) -> int:
 
 def prunable_channels(spec: Spec) -> int:
     """How many channels can be pruned: every block's inner ones, and once those that residual additions join."""
-    joined = spec.stem.out + sum(block.out for block in spec.blocks if block.projection)
-    return joined + sum(block.width for block in spec.blocks)
+    kinds = [BLOCKS[block.kind] for block in spec.blocks]
+    pairs = list(zip(spec.blocks, kinds, strict=True))
+    joined = sum(block.out for block, kind in pairs if block.projection or not kind.has_shortcut)
+    return spec.stem.out + joined + sum(block.width for block, kind in pairs if kind.has_width)
 
 
 def _groups(network: Network) -> tuple[Any, list[Any]]:
     """torch-pruning's dependency graph of the network, and its groups of channels that can only go together."""
     graph = torch_pruning.DependencyGraph().build_dependency(network.eval(), (_blank(network),))
     # As modules: given as a type they would be ignored in silence, and the classes pruned away.
-    classifiers = [layer for layer in network.heads.modules() if isinstance(layer, nn.Linear)]
-    return graph, list(graph.get_all_groups(ignored_layers=classifiers))
+    kept = [layer for layer in network.heads.modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
+    return graph, list(graph.get_all_groups(ignored_layers=kept))
 
 
 def _rebuild(pruned: Network) -> Network:
     """The pruned modules as an ordinary network: widths read off the weights, everything else as it was."""
     spec, weights = pruned.spec, pruned.state_dict()
+    widths = [cast(Block, block).widths for block in pruned.blocks]
     blocks = tuple(
-        dataclasses.replace(
-            block,
-            width=len(weights[f"blocks.{index}.conv1.weight"]),
-            out=len(weights[f"blocks.{index}.conv2.weight"]),
-        )
-        for index, block in enumerate(spec.blocks)
+        dataclasses.replace(block, width=width, out=out)
+        for block, (width, out) in zip(spec.blocks, widths, strict=True)
     )
     stem = dataclasses.replace(spec.stem, out=len(weights["stem.0.weight"]))
     with torch.random.fork_rng(devices=[]):  # every weight drawn here is replaced by a pruned one

@@ -2,7 +2,17 @@
 
 from compress.networks.network import Network, cut, evaluating
 from compress.networks.placement import place_exits
-from compress.networks.registry import create, display_name, spec_of
+from compress.networks.registry import create, display_name, exits_in_name, spec_of
 from compress.networks.spec import Spec
 
-__all__ = ["Network", "Spec", "create", "cut", "display_name", "evaluating", "place_exits", "spec_of"]
+__all__ = [
+    "Network",
+    "Spec",
+    "create",
+    "cut",
+    "display_name",
+    "evaluating",
+    "exits_in_name",
+    "place_exits",
+    "spec_of",
+]

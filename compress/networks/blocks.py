@@ -1,8 +1,8 @@
-"""Stems and residual blocks: the trunk's parts, each built from a spec that states every width."""
+"""Stems and blocks: the trunk's parts, each built from a spec that states every width."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -23,13 +23,13 @@ def check_types(spec: Any) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class BlockSpec:
-    """What rebuilds one residual block; pruning changes `width` and `out`, nothing else.
+    """What rebuilds one block; pruning changes `width` and `out`, nothing else.
 
     Attributes:
         kind: a key of `BLOCKS`.
-        width: channels between the two convolutions.
+        width: channels between the first and the last convolution.
         out: channels the block hands on.
-        stride: of the first convolution and of the shortcut.
+        stride: of the first spatial convolution and of the shortcut.
         projection: whether the shortcut is a 1x1 convolution (else the identity).
         opens_stage: pre-activation only: batch norm and ReLU come before the split, so the shortcut is activated too.
     """
@@ -50,10 +50,29 @@ def convolution(inputs: int, out: int, kernel: int, stride: int = 1) -> nn.Conv2
     return nn.Conv2d(inputs, out, kernel, stride, padding=kernel // 2, bias=False)
 
 
-class PreActivationBlock(nn.Module):
+class Block(nn.Module):
+    """`(N, inputs, H, W)` -> `(N, out, H/stride, W/stride)`.
+
+    Attributes:
+        layers: convolutions in sequence, as the field counts depth.
+        has_shortcut: whether the input is added to the branch's output.
+        has_width: whether `width` is a choice of its own (else it is the input's or the output's).
+    """
+
+    layers: ClassVar[int] = 2
+    has_shortcut: ClassVar[bool] = True
+    has_width: ClassVar[bool] = True
+
+    @property
+    def widths(self) -> tuple[int, int]:
+        """`width` and `out` as the layers have them: what pruning left."""
+        return len(self.get_parameter("conv1.weight")), len(self.get_parameter(f"conv{self.layers}.weight"))
+
+
+class PreActivationBlock(Block):
     """Batch norm and ReLU before each of two 3x3 convolutions (He et al. 2016b, as the MW-BP authors use it).
 
-    `(N, inputs, H, W)` -> `(N, out, H/stride, W/stride)`. The sum is not activated.
+    The sum is not activated.
     """
 
     def __init__(self, inputs: int, spec: BlockSpec) -> None:
@@ -73,10 +92,10 @@ class PreActivationBlock(nn.Module):
         return output
 
 
-class PostActivationBlock(nn.Module):
+class PostActivationBlock(Block):
     """Two 3x3 convolutions, each followed by batch norm; ReLU after the first and after the sum (He et al. 2016a).
 
-    `(N, inputs, H, W)` -> `(N, out, H/stride, W/stride)`. A projection shortcut has its own batch norm.
+    A projection shortcut has its own batch norm.
     """
 
     def __init__(self, inputs: int, spec: BlockSpec) -> None:
@@ -96,9 +115,116 @@ class PostActivationBlock(nn.Module):
         return output
 
 
-BLOCKS: dict[str, Callable[[int, BlockSpec], nn.Module]] = {
+class NormLastBlock(Block):
+    """Batch norm, convolution, batch norm, ReLU, convolution, batch norm: no first ReLU (Han et al. 2017, PyramidNet).
+
+    The sum is not activated. A projection shortcut is a convolution alone.
+    """
+
+    def __init__(self, inputs: int, spec: BlockSpec) -> None:
+        super().__init__()
+        self.norm1 = nn.BatchNorm2d(inputs)
+        self.conv1 = convolution(inputs, spec.width, 3, spec.stride)
+        self.norm2 = nn.BatchNorm2d(spec.width)
+        self.conv2 = convolution(spec.width, spec.out, 3)
+        self.norm3 = nn.BatchNorm2d(spec.out)
+        self.shortcut = convolution(inputs, spec.out, 1, spec.stride) if spec.projection else nn.Identity()
+        self.relu = nn.ReLU(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        branch = self.norm3(self.conv2(self.relu(self.norm2(self.conv1(self.norm1(x))))))
+        output: Tensor = branch + self.shortcut(x)
+        return output
+
+
+class InvertedBlock(Block):
+    """1x1 expansion to `width`, 3x3 depthwise convolution, 1x1 projection (Sandler et al. 2018, MobileNetV2).
+
+    Batch norm after each, ReLU6 after the first two: the output is linear.
+    """
+
+    layers = 3
+    has_shortcut = False
+
+    def __init__(self, inputs: int, spec: BlockSpec) -> None:
+        super().__init__()
+        self.conv1 = convolution(inputs, spec.width, 1)
+        self.norm1 = nn.BatchNorm2d(spec.width)
+        self.conv2 = nn.Conv2d(spec.width, spec.width, 3, spec.stride, padding=1, groups=spec.width, bias=False)
+        self.norm2 = nn.BatchNorm2d(spec.width)
+        self.conv3 = convolution(spec.width, spec.out, 1)
+        self.norm3 = nn.BatchNorm2d(spec.out)
+        self.relu = nn.ReLU6(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = self.relu(self.norm2(self.conv2(self.relu(self.norm1(self.conv1(x))))))
+        output: Tensor = self.norm3(self.conv3(hidden))
+        return output
+
+
+class InvertedResidualBlock(InvertedBlock):
+    """An `InvertedBlock` whose input is added to its output."""
+
+    has_shortcut = True
+
+    def __init__(self, inputs: int, spec: BlockSpec) -> None:
+        super().__init__(inputs, spec)
+        # A projection is none of MobileNetV2's, but lets every spec with a shortcut change its shape.
+        self.shortcut = convolution(inputs, spec.out, 1, spec.stride) if spec.projection else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        output: Tensor = super().forward(x) + self.shortcut(x)
+        return output
+
+
+class SeparableBlock(Block):
+    """3x3 depthwise convolution, batch norm, ReLU6, 1x1 convolution, batch norm: MobileNetV2's first block.
+
+    `width` is the number of input channels.
+    """
+
+    has_shortcut = False
+    has_width = False
+
+    def __init__(self, inputs: int, spec: BlockSpec) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, inputs, 3, spec.stride, padding=1, groups=inputs, bias=False)
+        self.norm1 = nn.BatchNorm2d(inputs)
+        self.conv2 = convolution(inputs, spec.out, 1)
+        self.norm2 = nn.BatchNorm2d(spec.out)
+        self.relu = nn.ReLU6(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        output: Tensor = self.norm2(self.conv2(self.relu(self.norm1(self.conv1(x)))))
+        return output
+
+
+class PointwiseBlock(Block):
+    """1x1 convolution, batch norm, ReLU6: MobileNetV2's last layer before pooling. `width` is `out`."""
+
+    layers = 1
+    has_shortcut = False
+    has_width = False
+
+    def __init__(self, inputs: int, spec: BlockSpec) -> None:
+        super().__init__()
+        self.conv1 = convolution(inputs, spec.out, 1, spec.stride)
+        self.norm1 = nn.BatchNorm2d(spec.out)
+        self.relu = nn.ReLU6(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        output: Tensor = self.relu(self.norm1(self.conv1(x)))
+        return output
+
+
+BLOCKS: dict[str, type[Block]] = {
     "pre-activation": PreActivationBlock,
     "post-activation": PostActivationBlock,
+    "norm-last": NormLastBlock,
+    "inverted-residual": InvertedResidualBlock,
+    "inverted": InvertedBlock,
+    "separable": SeparableBlock,
+    "pointwise": PointwiseBlock,
 }
 
 
@@ -112,4 +238,13 @@ def activated_stem(inputs: int, out: int) -> nn.Sequential:
     return nn.Sequential(convolution(inputs, out, 3), nn.BatchNorm2d(out), nn.ReLU(inplace=True))
 
 
-STEMS: dict[str, Callable[[int, int], nn.Module]] = {"conv": bare_stem, "conv-bn-relu": activated_stem}
+def clipped_stem(inputs: int, out: int) -> nn.Sequential:
+    """A 3x3 convolution, batch norm, ReLU6, as in MobileNetV2."""
+    return nn.Sequential(convolution(inputs, out, 3), nn.BatchNorm2d(out), nn.ReLU6(inplace=True))
+
+
+STEMS: dict[str, Callable[[int, int], nn.Module]] = {
+    "conv": bare_stem,
+    "conv-bn-relu": activated_stem,
+    "conv-bn-relu6": clipped_stem,
+}

@@ -1,21 +1,53 @@
 """Heads: what turns a block's features into logits at an exit."""
 
 from collections.abc import Callable
+from math import prod
 
 from torch import nn
 
-
-def linear_head(channels: int, classes: int) -> nn.Sequential:
-    """Global average pooling and one linear layer: `(N, channels, H, W)` -> `(N, classes)`."""
-    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, classes))
+Shape = tuple[int, ...]  # of one image's features: (C, H, W)
 
 
-def activated_linear_head(channels: int, classes: int) -> nn.Sequential:
+def linear(shape: Shape, classes: int, width: int) -> nn.Sequential:
+    """Global average pooling and one linear layer."""
+    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(shape[0], classes))
+
+
+def rectified_linear(shape: Shape, classes: int, width: int) -> nn.Sequential:
+    """ReLU before the linear head."""
+    # Not in place: the features are the next block's input too.
+    return nn.Sequential(nn.ReLU(), *linear(shape, classes, width))
+
+
+def activated_linear(shape: Shape, classes: int, width: int) -> nn.Sequential:
     """Batch norm and ReLU before the linear head, as features of pre-activation blocks need it (MW-BP, v6)."""
-    return nn.Sequential(nn.BatchNorm2d(channels), nn.ReLU(inplace=True), *linear_head(channels, classes))
+    return nn.Sequential(*_activation(shape[0]), *linear(shape, classes, width))
 
 
-HEADS: dict[str, Callable[[int, int], nn.Module]] = {
-    "bn-relu-gap-fc": activated_linear_head,
-    "gap-fc": linear_head,
+def flattened(shape: Shape, classes: int, width: int) -> nn.Sequential:
+    """Batch norm, ReLU and one linear layer over all positions, without pooling."""
+    return nn.Sequential(*_activation(shape[0]), nn.Flatten(), nn.Linear(prod(shape), classes))
+
+
+def convolutional(shape: Shape, classes: int, width: int) -> nn.Sequential:
+    """A 3x3 convolution of stride 2 to `width` channels before pooling, batch norm and ReLU around it.
+
+    Linear heads on thin early stages are weak; this one can look at more than the mean of every channel.
+    """
+    convolution = nn.Conv2d(shape[0], width, 3, stride=2, padding=1, bias=False)
+    return nn.Sequential(*_activation(shape[0]), convolution, *activated_linear((width,), classes, 0))
+
+
+def _activation(channels: int) -> list[nn.Module]:
+    return [nn.BatchNorm2d(channels), nn.ReLU(inplace=True)]
+
+
+HEADS: dict[str, Callable[[Shape, int, int], nn.Module]] = {
+    "bn-relu-gap-fc": activated_linear,
+    "gap-fc": linear,
+    "bn-relu-flatten-fc": flattened,
+    "relu-gap-fc": rectified_linear,
+    "bn-relu-conv-gap-fc": convolutional,
 }
+# Heads with channels of their own, and how many by default for every channel of the features.
+WIDENING = {"bn-relu-conv-gap-fc": 2}

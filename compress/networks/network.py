@@ -33,7 +33,10 @@ class Network(nn.Module):
             inputs = block.out
         # Keyed by block number, so a cut network's weights have the names they had in the whole one.
         self.heads = nn.ModuleDict(
-            {str(exit.block): HEADS[exit.head](spec.blocks[exit.block - 1].out, spec.classes) for exit in spec.exits}
+            {
+                str(exit.block): HEADS[exit.head](spec.shapes[exit.block - 1], spec.classes, exit.width)
+                for exit in spec.exits
+            }
         )
         self.apply(_initialise)
 
@@ -86,9 +89,12 @@ def evaluating(network: Network) -> Iterator[Network]:
 
 
 def _initialise(module: nn.Module) -> None:
-    """The authors' initialisation: convolutions N(0, sqrt(2 / (k*k*out))), batch norm 1 and 0, linear biases 0."""
+    """The authors' initialisation: convolutions N(0, sqrt(2 / (k*k*out))), batch norm 1 and 0, linear biases 0.
+
+    Of a grouped convolution's outputs, one group's count: a depthwise one has N(0, sqrt(2 / (k*k))).
+    """
     if isinstance(module, nn.Conv2d):
-        fan_out = module.kernel_size[0] * module.kernel_size[1] * module.out_channels
+        fan_out = module.kernel_size[0] * module.kernel_size[1] * module.out_channels // module.groups
         nn.init.normal_(module.weight, std=math.sqrt(2 / fan_out))
     elif isinstance(module, nn.Linear):
         nn.init.zeros_(module.bias)

@@ -2,14 +2,12 @@
 
 import json
 from dataclasses import asdict, dataclass
+from itertools import accumulate
 from typing import Any
 
 from compress.errors import UsageError
 from compress.networks.blocks import BLOCKS, STEMS, BlockSpec, check_types
-from compress.networks.heads import HEADS
-
-# A residual block of two convolutions; so depth after block b is 1 + 2b, as the field counts it.
-LAYERS_PER_BLOCK = 2
+from compress.networks.heads import HEADS, WIDENING
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,10 +23,14 @@ class StemSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class ExitSpec:
-    """An exit: the block it follows (1-based) and its head, a key of `HEADS`."""
+    """An exit: the block it follows (1-based) and its head, a key of `HEADS`.
+
+    `width` is the number of channels of the head's own convolution, 0 for a head without one.
+    """
 
     block: int
     head: str
+    width: int = 0
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -64,11 +66,6 @@ class Spec:
         numbers = [exit.block for exit in self.exits]
         if not numbers or numbers != sorted(set(numbers)) or numbers[0] < 1 or numbers[-1] != len(self.blocks):
             raise UsageError(f"{self.arch}: exits {numbers} must ascend within 1 to {len(self.blocks)} and end there")
-        inputs = self.stem.out
-        for number, block in enumerate(self.blocks, start=1):
-            if not block.projection and (block.stride != 1 or block.out != inputs):
-                raise UsageError(f"{self.arch}: block {number} changes the shape but has no projection shortcut")
-            inputs = block.out
         for known, used in (
             (set(STEMS), {self.stem.kind}),
             (set(BLOCKS), {block.kind for block in self.blocks}),
@@ -76,12 +73,39 @@ class Spec:
         ):
             if used - known:
                 raise UsageError(f"{self.arch}: no such part {', '.join(used - known)}; known: {', '.join(known)}")
+        self._check_shapes()
+
+    def _check_shapes(self) -> None:
+        inputs = self.stem.out
+        for number, block in enumerate(self.blocks, start=1):
+            kind = BLOCKS[block.kind]
+            if kind.has_shortcut and not block.projection and (block.stride != 1 or block.out != inputs):
+                raise UsageError(f"{self.arch}: block {number} changes the shape but has no projection shortcut")
+            if block.projection and not kind.has_shortcut:
+                raise UsageError(f"{self.arch}: block {number}, {block.kind}, has no shortcut to project")
+            if not kind.has_width and block.width != (inputs if kind.layers > 1 else block.out):
+                raise UsageError(f"{self.arch}: block {number}, {block.kind}, has no width of its own: {block.width}")
+            inputs = block.out
+        for exit in self.exits:
+            if (exit.width > 0) != (exit.head in WIDENING):
+                raise UsageError(f"{self.arch}: head {exit.head} at block {exit.block} with width {exit.width}")
 
     @property
     def depths(self) -> tuple[int, ...]:
-        """Depth of every exit, as the field counts it: 2b+1 after block b, one more (the classifier) for the last."""
-        depths = [1 + LAYERS_PER_BLOCK * exit.block for exit in self.exits]
+        """Depth of every exit, as the field counts it: convolutions in sequence; the last with its classifier."""
+        after = list(accumulate((BLOCKS[block.kind].layers for block in self.blocks), initial=1))
+        depths = [after[exit.block] for exit in self.exits]
         return (*depths[:-1], depths[-1] + 1)
+
+    @property
+    def shapes(self) -> tuple[tuple[int, int, int], ...]:
+        """`(C, H, W)` of the features after every block, for an image of `input_shape`."""
+        _, height, width = self.input_shape
+        shapes = []
+        for block in self.blocks:  # kernels of 3 padded by 1, and of 1 unpadded: the size is divided, rounded up
+            height, width = -(-height // block.stride), -(-width // block.stride)
+            shapes.append((block.out, height, width))
+        return tuple(shapes)
 
     def to_json(self) -> dict[str, Any]:
         """The spec as JSON-ready data."""

@@ -13,6 +13,7 @@ from torch import nn
 
 from baselines.channels import (
     Channel,
+    _groups,
     channels_to_remove,
     prunable_channels,
     rank_channels,
@@ -120,3 +121,28 @@ def test_a_pruned_network_can_be_cut_and_pruned_again() -> None:
 def test_channels_are_ranked_over_all_groups_and_the_best_of_each_stays() -> None:
     scores = [torch.tensor([1.0, 2.0, 3.0]), torch.tensor([10.0, 0.5]), torch.tensor([20.0, 30.0, 40.0])]
     assert ranked(scores) == [Channel(1, 1), Channel(0, 0), Channel(0, 1), Channel(2, 0), Channel(2, 1)]
+
+
+@pytest.mark.parametrize(
+    ("arch", "head"),
+    [
+        ("mobilenetv2", None),
+        ("resnet20nl", None),
+        ("resnet20", "bn-relu-conv-gap-fc"),
+        ("resnet20", "bn-relu-flatten-fc"),
+        ("resnet20v1", "relu-gap-fc"),
+    ],
+)
+def test_every_block_and_head_is_pruned_and_rebuilt_from_its_spec(arch: str, head: str | None) -> None:
+    torch.manual_seed(0)
+    network = create(arch, exits=3, head=head).eval()
+    pruned = pruned_at(network, 0.5)
+    before, after = prunable_channels(network.spec), prunable_channels(pruned.spec)
+    _, groups = _groups(copy.deepcopy(network))
+    assert before == sum(len(group[0].idxs) for group in groups)
+    assert after == before - channels_to_remove(network.spec, 0.5)
+    again = Network(Spec.from_json(pruned.spec.to_json())).eval()
+    again.load_state_dict(pruned.state_dict(), strict=True)
+    images = torch.randn(2, 3, 32, 32)
+    for one, other in zip(pruned(images), again(images), strict=True):
+        assert torch.equal(one, other)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from compress.errors import UsageError
 from compress.networks import Network, Spec, spec_of
 from compress.networks.blocks import BLOCKS, STEMS, BlockSpec
-from compress.networks.heads import HEADS
+from compress.networks.heads import HEADS, WIDENING
 from compress.networks.spec import ExitSpec, StemSpec
 
 
@@ -22,25 +22,32 @@ def specs(draw: st.DrawFn) -> Spec:
     stem = StemSpec(kind=draw(st.sampled_from(sorted(STEMS))), out=draw(widths))
     inputs, blocks = stem.out, []
     for _ in range(draw(st.integers(1, 4))):
-        projection = draw(st.booleans())
+        kind = draw(st.sampled_from(sorted(BLOCKS)))
+        projection = BLOCKS[kind].has_shortcut and draw(st.booleans())
+        reshapes = projection or not BLOCKS[kind].has_shortcut
+        out = draw(widths) if reshapes else inputs
         block = BlockSpec(
-            kind=draw(st.sampled_from(sorted(BLOCKS))),
-            width=draw(widths),
-            out=draw(widths) if projection else inputs,
-            stride=draw(st.integers(1, 3)) if projection else 1,
+            kind=kind,
+            width=draw(widths) if BLOCKS[kind].has_width else out if kind == "pointwise" else inputs,
+            out=out,
+            stride=draw(st.integers(1, 3)) if reshapes else 1,
             projection=projection,
             opens_stage=draw(st.booleans()),
         )
         blocks.append(block)
         inputs = block.out
     ends = sorted(draw(st.sets(st.integers(1, len(blocks)))) | {len(blocks)})
+    heads = [draw(st.sampled_from(sorted(HEADS))) for _ in ends]
     return Spec(
         arch=draw(st.text(max_size=8)),
         input_shape=(draw(st.integers(1, 3)), draw(st.integers(1, 9)), draw(st.integers(1, 9))),
         classes=draw(st.integers(1, 4)),
         stem=stem,
         blocks=tuple(blocks),
-        exits=tuple(ExitSpec(block=block, head=draw(st.sampled_from(sorted(HEADS)))) for block in ends),
+        exits=tuple(
+            ExitSpec(block=block, head=head, width=draw(widths) if head in WIDENING else 0)
+            for block, head in zip(ends, heads, strict=True)
+        ),
     )
 
 
@@ -59,9 +66,10 @@ def test_every_valid_spec_builds_a_network_that_runs(spec: Spec) -> None:
     assert [exit.shape for exit in network(torch.zeros(2, *spec.input_shape))] == [(2, spec.classes)] * len(spec.exits)
 
 
-@pytest.mark.parametrize("arch", ["resnet20", "resnet20v1", "resnet110"])
-def test_named_networks_survive_json_text(arch: str) -> None:
-    spec = spec_of(arch, exits=3, width=2, input_shape=(1, 28, 28), classes=100)
+@pytest.mark.parametrize("arch", ["resnet20", "resnet20v1", "resnet110", "resnet20nl", "mobilenetv2"])
+@pytest.mark.parametrize("head", sorted(HEADS))
+def test_named_networks_survive_json_text(arch: str, head: str) -> None:
+    spec = spec_of(arch, exits=3, width=2, head=head, input_shape=(1, 28, 28), classes=100)
     assert Spec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
 
 
@@ -128,6 +136,10 @@ def test_an_unknown_key_at_the_top_is_refused_and_named() -> None:
         (("blocks", 1, "projection"), False, "block 2"),
         (("blocks", 0, "out"), 17, "block 1"),
         (("blocks", 0, "width"), 0, "positive"),
+        (("blocks", 0), {"kind": "separable", "width": 8, "out": 16}, "has no width of its own"),
+        (("blocks", 0), {"kind": "pointwise", "width": 8, "out": 8, "projection": True}, "no shortcut to project"),
+        (("exits", 0, "width"), 3, "width 3"),
+        (("exits", 0, "head"), "bn-relu-conv-gap-fc", "width 0"),
         (("stem", "out"), -16, "positive"),
         (("stem",), [], "not a network spec"),
         (("blocks",), 3, "not a network spec"),
@@ -166,6 +178,7 @@ PATHS: list[tuple[str | int, ...]] = [
     ("exits", 0),
     ("exits", 0, "block"),
     ("exits", 0, "head"),
+    ("exits", 0, "width"),
 ]
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-2, 40) | st.floats(-2, 40) | st.text(max_size=4),

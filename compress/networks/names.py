@@ -1,0 +1,167 @@
+"""Names of our own architectures: what they may look like, and the one canonical way to write each."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from compress.errors import UsageError, nearest
+
+FORMS = {"": "pre-activation", "v1": "post-activation", "nl": "norm-last"}  # suffix of a ResNet's name -> block kind
+NAMED = (
+    *("resnet20", "resnet26", "resnet32", "resnet44", "resnet56", "resnet110", "resnet20v1", "resnet56v1"),
+    *("resnet56nl", "wrn-28-10", "mobilenetv2", "MwResNet-44-5", "MwMobileNetV2-5"),
+)
+STAGES = {"resnet": 3, "mobilenetv2": 7}
+
+# Exits published for the paper's nets, by ResNet's depth and number of exits (METHOD: depths 15, 25, ... are 2b+1).
+PUBLISHED: dict[int, dict[int, tuple[int, ...]]] = {
+    56: {5: (7, 12, 17, 22, 27), 3: (17, 22, 27), 2: (22, 27)},
+    44: {2: (19, 21)},
+    26: {2: (9, 12)},
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Name:
+    """An architecture's name taken apart.
+
+    Attributes:
+        family: resnet or mobilenetv2.
+        depth: of a ResNet whose blocks are not listed, 6n+2; else 0.
+        form: a key of `FORMS`; of ResNets alone.
+        width: factor on the stages' channels.
+        blocks, widths: blocks and channels of every stage, where they are not the family's.
+        exits: how many the name asks for ("MwResNet-56-5"), or None.
+    """
+
+    family: str
+    depth: int = 0
+    form: str = ""
+    width: int = 1
+    blocks: tuple[int, ...] = ()
+    widths: tuple[int, ...] = ()
+    exits: int | None = None
+
+    @property
+    def canonical(self) -> str:
+        """The name that `parse` reads back, exits left out: ``resnet26x10``, ``resnet20w25-50-100``."""
+        parts = [self.family, str(self.depth or ""), self.form, f"x{self.width}" if self.width > 1 else ""]
+        parts += [f"b{_dashed(self.blocks)}" if self.blocks else "", f"w{_dashed(self.widths)}" if self.widths else ""]
+        return "".join(parts)
+
+    def display(self, exits: int) -> str:
+        """As the field writes it: ``ResNet-110``, ``MwResNet-26-2x10``, ``MwMobileNetV2-5``."""
+        family = {"resnet": "ResNet", "mobilenetv2": "MobileNetV2"}[self.family]
+        depth = f"-{self.depth}{self.form}" if self.depth else self.form
+        placed = f"-{exits}" if exits > 1 else ""
+        stages = [f" blocks {_dashed(self.blocks)}"] if self.blocks else []
+        stages += [f" widths {_dashed(self.widths)}"] if self.widths else []
+        factor = f"x{self.width}" if self.width > 1 else ""
+        return f"{'Mw' if placed else ''}{family}{depth}{placed}{factor}{''.join(stages)}"
+
+
+def parse(
+    arch: str, *, width: int = 1, blocks: Sequence[int] | str = (), widths: Sequence[int] | str = (), form: str = ""
+) -> Name:
+    """The name of one of our own architectures, with the options that say more than it does.
+
+    Raises:
+        UsageError: an unknown name, a depth that is not 6n+2, or options that do not fit it.
+    """
+    name = _read(arch)
+    if type(width) is not int or width < 1 or name.width < 1 or (width != 1 and name.width not in (1, width)):
+        raise UsageError(f"width {width} of {arch}: a factor on the channels, 1 or more, said once")
+    if form not in ("", *FORMS.values()):
+        raise UsageError(f"block form {form!r}: {nearest(form, FORMS.values())}")
+    if form and (name.family != "resnet" or name.form not in ("", _suffix(form))):
+        raise UsageError(f"block form {form} is not one of {arch}")
+    stages = STAGES[name.family]
+    name = dataclasses.replace(
+        name,
+        width=max(width, name.width),
+        blocks=_numbers("blocks", blocks, stages) or name.blocks,
+        widths=_numbers("widths", widths, stages) or name.widths,
+        form=_suffix(form) if form else name.form,
+    )
+    if name.widths and name.width > 1:
+        raise UsageError(f"{arch}: width {name.width} or widths {_dashed(name.widths)}, not both")
+    if name.family == "resnet" and name.blocks:
+        name = _with_depth_of_its_blocks(name)
+    return name
+
+
+def published_exits(name: Name, exits: int | None) -> tuple[int, ...] | None:
+    """The blocks of the published exits of that number (None: the most there are), or None where none are published."""
+    placements = {} if name.blocks or name.family != "resnet" else PUBLISHED.get(name.depth, {})
+    return placements.get(exits or max(placements, default=0))
+
+
+def _read(arch: str) -> Name:
+    stages = r"(?:b([\d-]+))?(?:w([\d-]+))?"
+    text = arch.lower()
+    if match := re.fullmatch(rf"resnet(\d{{1,4}})(v1|nl)?(?:x(\d{{1,4}}))?{stages}", text):
+        depth, form, width, blocks, widths = match.groups()
+        return _resnet(arch, int(depth), form or "", width, blocks, widths)
+    if match := re.fullmatch(r"mwresnet-?(\d{1,4})(?:-(\d{1,3}))?(?:[x/](\d{1,4}))?", text):
+        depth, exits, width = match.groups()
+        return dataclasses.replace(_resnet(arch, int(depth), "", width), exits=int(exits) if exits else None)
+    if match := re.fullmatch(r"wrn-?(\d{1,4})-(\d{1,4})", text):
+        depth, width = int(match[1]), match[2]
+        if depth < 10 or (depth - 4) % 6:
+            raise UsageError(f"architecture {arch!r}: depth {depth} is not 6n+4, as in wrn-28-10")
+        return _resnet(arch, depth - 2, "", width)
+    if match := re.fullmatch(rf"(mw)?mobilenetv2(?(1)(?:-(\d{{1,3}}))?|)(?:x(\d{{1,4}}))?{stages}", text):
+        _, exits, width, blocks, widths = match.groups()
+        return Name(
+            family="mobilenetv2",
+            width=int(width or 1),
+            blocks=_numbers("blocks", blocks or (), 7),
+            widths=_numbers("widths", widths or (), 7),
+            exits=int(exits) if exits else None,
+        )
+    raise UsageError(
+        f"architecture {arch!r}: {nearest(arch, NAMED)}; any resnetN, resnetNv1 or resnetNnl with N = 6n+2, wrn-N-K"
+    )
+
+
+def _resnet(
+    arch: str, depth: int, form: str, width: str | None, blocks: str | None = None, widths: str | None = None
+) -> Name:
+    if not blocks and (depth < 8 or (depth - 2) % 6):
+        lower = max(8, depth - (depth - 2) % 6)
+        raise UsageError(f"architecture {arch!r}: depth {depth} is not 6n+2; the nearest are {lower} and {lower + 6}")
+    return Name(
+        family="resnet",
+        depth=depth,
+        form=form,
+        width=int(width or 1),
+        blocks=_numbers("blocks", blocks or (), 3),
+        widths=_numbers("widths", widths or (), 3),
+    )
+
+
+def _with_depth_of_its_blocks(name: Name) -> Name:
+    """Blocks decide the depth; where they are the depth's own, the name need not list them."""
+    depth = 2 * sum(name.blocks) + 2
+    usual = len(set(name.blocks)) == 1
+    return dataclasses.replace(name, depth=depth, blocks=() if usual else name.blocks)
+
+
+def _numbers(option: str, value: Sequence[int] | str, stages: int) -> tuple[int, ...]:
+    words = value.replace("-", ",").split(",") if isinstance(value, str) else list(map(str, value))
+    if words in ([], [""]):
+        return ()
+    if len(words) != stages or not all(word.strip().isdecimal() and int(word) > 0 for word in words):
+        raise UsageError(f"{option} {','.join(words)}: {stages} whole numbers above 0, one a stage, as in 3,3,3")
+    return tuple(int(word) for word in words)
+
+
+def _suffix(form: str) -> str:
+    return next(suffix for suffix, kind in FORMS.items() if kind == form)
+
+
+def _dashed(numbers: Sequence[int]) -> str:
+    return "-".join(map(str, numbers))
