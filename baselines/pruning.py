@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,18 @@ from compress.errors import UsageError, nearest
 from compress.hardware import resolve_device, resolve_precision
 from compress.networks import Network, display_name, spec_of
 from compress.recipes import RECIPES, Recipe, recipe_named
-from compress.runs import RECORD, Run, find_run, finished_runs, load
-from compress.training import Plan, command_line, execute, train
+from compress.runs import Run, find_run, load
+from compress.training import (
+    Objective,
+    Plan,
+    check_same_data,
+    command_line,
+    execute,
+    found_reference,
+    run_option,
+    train,
+)
 from compress.training.evaluation import accuracies, predict
-from compress.training.progress import console
 
 METHODS = tuple(IMPORTANCES)
 DEFAULT_ARCH = "resnet110"
@@ -60,20 +69,21 @@ def prune(
     else:
         arch = arch or DEFAULT_ARCH
         options: dict[str, Any] = {"device": device, "precision": precision, "runs": runs, "resume": resume}
-        found = _found_reference(arch, dataset, recipe, seed, runs)
+        spec = spec_of(arch, input_shape=dataset.input_shape, classes=len(dataset.classes))
+        found = found_reference(spec, dataset, recipe, seed, runs)
         parent = found or train(arch, dataset, recipe=recipe, seed=seed, **options)
     where = resolve_device(device)
     name, value = budget.option
     command = ["prune", "--arch", parent.record.arch, *f"--{budget}".split(), "--method", method]
     looked_for = recipe.name in RECIPES and recipe == recipe_named(recipe.name)
     if reference is not None or not looked_for:
-        command += ["--from", parent.id if parent.path.parent == runs else str(parent.path.resolve())]
+        command += ["--from", run_option(parent, runs)]
     used = resolve_precision(precision, where)
     plan = Plan(
         name=f"{display_name(parent.spec)} {method} {budget}",
         kind="prune",
         method=method,
-        objective=parent.record.config["objective"],
+        objective=_fine_tuning_objective(parent),
         spec=parent.spec,
         recipe=fine_tuning,
         dataset=dataset,
@@ -109,6 +119,12 @@ def _pruned(plan: Plan, budget: Budget, parts: Split) -> tuple[Network, dict[str
     }
 
 
+def _fine_tuning_objective(parent: Run) -> Objective:
+    """The objective that trained the reference, without a teacher, and with nothing frozen."""
+    objective = Objective.from_json(parent.record.config["objective"])
+    return dataclasses.replace(objective, teacher=0.0, frozen_trunk=False)
+
+
 def _validation_accuracies(network: Network, parts: Split) -> list[float] | None:
     logits = predict(network, parts.validation.images, parts.normalisation)
     return accuracies(logits, parts.validation.labels)
@@ -119,16 +135,7 @@ def _given_reference(parent: Run, arch: str | None, dataset: Dataset, recipe: Re
     record = parent.record
     if arch is not None and arch.lower() != record.arch:
         raise UsageError(f"run {parent.id} is a {record.arch}, not a {arch}: leave out --arch, or name another run")
-    if parent.spec.input_shape != dataset.input_shape:
-        raise UsageError(
-            f"run {parent.id} takes images (C, H, W) {parent.spec.input_shape}, {dataset.name} has "
-            f"{dataset.input_shape}: use --dataset {record.data['name']}, with --image-size if its images were resized"
-        )
-    if record.data["digest"] != dataset.digest:
-        raise UsageError(
-            f"run {parent.id} was trained on {record.data['name']}, whose images are not {dataset.name}'s: "
-            f"use --dataset {record.data['name']}"
-        )
+    check_same_data(parent, dataset)
     trained = record.config["recipe"]
     if any(trained[key] != getattr(recipe, key) for key in ("validation", "calibration", "split_seed")):
         raise UsageError(
@@ -136,27 +143,3 @@ def _given_reference(parent: Run, arch: str | None, dataset: Dataset, recipe: Re
             f"{recipe.name} holds out, so its validation images would not be unseen: use --recipe {trained['name']}"
         )
     return parent
-
-
-def _found_reference(arch: str, dataset: Dataset, recipe: Recipe, seed: int, runs: Path) -> Run | None:
-    """The newest finished run by plain BP that has the same architecture, data, split, recipe and seed."""
-    wanted = {
-        "kind": "train",
-        "objective": "bp",
-        "spec": spec_of(arch, input_shape=dataset.input_shape, classes=len(dataset.classes)).to_json(),
-        "recipe": recipe.to_json(),
-        "seed": seed,
-    }
-    found = [
-        run
-        for run in finished_runs(runs)[0]
-        if run.record.data["digest"] == dataset.digest and wanted.items() <= run.record.config.items()
-    ]
-    if not found:
-        console.print(
-            f"no finished {arch} by plain BP with this data, recipe and seed under {runs}: training one first"
-        )
-        return None
-    newest = max(found, key=lambda run: (run.path / RECORD).stat().st_mtime)
-    console.print(f"the reference is {newest.id}")
-    return newest

@@ -11,7 +11,6 @@ import json
 import math
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,11 +20,24 @@ from cyclopts import App, CycloptsError, Parameter
 from baselines import Budget, prune
 from benchmarks import REPORT, bench, main_table, read_study, run_study, write_report
 from compress import __version__
-from compress.data import Dataset, available, open_dataset
+from compress.data import available
 from compress.errors import UsageError
+from compress.options import (
+    ARCHITECTURE,
+    COMMON,
+    DEFAULT_RECIPE,
+    EXTRAS,
+    PLACE,
+    PROTOCOL,
+    Architecture,
+    Common,
+    Extras,
+    Place,
+    Protocol,
+)
 from compress.recipes import recipe_named
 from compress.runs import Run, find_run, finished_runs
-from compress.training import train
+from compress.training import Method, train
 from compress.training.progress import console
 
 app = App(
@@ -36,80 +48,17 @@ app = App(
     suppress_keyboard_interrupt=False,
 )
 
-DEFAULT_DATASET, DEFAULT_RECIPE = "fashion-mini", "quick"
 REPORTS = Path("report")
-
-
-@Parameter(name="*")
-@dataclass(frozen=True, kw_only=True)
-class Common:
-    """Options of every command.
-
-    Attributes:
-        json: Print one JSON document on stdout, and nothing else there.
-        debug: Show the traceback of an error.
-    """
-
-    json: Annotated[bool, Parameter(negative="")] = False
-    debug: Annotated[bool, Parameter(negative="")] = False
-
-
-@Parameter(name="*")
-@dataclass(frozen=True, kw_only=True)
-class Place:
-    """Where a command computes and keeps its runs.
-
-    Attributes:
-        runs: Directory of the run directories.
-        device: auto (CUDA where there is one), cpu, cuda, ...
-    """
-
-    runs: Annotated[Path, Parameter(env_var="COMPRESS_RUNS")] = Path("runs")
-    device: str = "auto"
-
-
-@Parameter(name="*")
-@dataclass(frozen=True, kw_only=True)
-class Protocol:
-    """Options of the commands that train.
-
-    Attributes:
-        dataset: fashion-mini (bundled), fashion-mnist, cifar10, cifar100, svhn, or folder:PATH (your own images).
-        data_dir: Where to look for the data first.
-        image_size: Resize the images of folder:PATH to this size, in pixels.
-        recipe: Training protocol: quick (minutes) or paper (days on a CPU).
-        epochs: Instead of the recipe's (prune: of fine-tuning; study: of training).
-        precision: auto (bf16 where the hardware has it), fp32 or bf16.
-        resume: Go on with a run that failed (one that was interrupted goes on by itself).
-    """
-
-    dataset: str | None = None
-    data_dir: Path | None = None
-    image_size: int | None = None
-    recipe: str | None = None
-    epochs: int | None = None
-    precision: str = "auto"
-    resume: Annotated[bool, Parameter(negative="")] = False
-
-    def open(self, default: str = DEFAULT_DATASET) -> Dataset:
-        """The data set asked for, else the default, which is then named."""
-        if self.dataset is None and default == DEFAULT_DATASET:
-            console.print(
-                "data: fashion-mini, 8,000 bundled images of Fashion-MNIST (the paper used CIFAR-10, CIFAR-100 and "
-                "SVHN: --dataset cifar10; see compress data)"
-            )
-        return open_dataset(self.dataset or default, data_dir=self.data_dir, image_size=self.image_size)
-
-
-COMMON, PLACE, PROTOCOL = Common(), Place(), Protocol()
 
 
 @app.command(name="train")
 def train_(
     *,
     arch: str = "resnet110",
-    width: int = 1,
+    extra_decay: str | None = None,
     seed: int = 0,
+    architecture: Architecture = ARCHITECTURE,
+    extras: Extras = EXTRAS,
     protocol: Protocol = PROTOCOL,
     place: Place = PLACE,
     common: Common = COMMON,
@@ -117,11 +66,14 @@ def train_(
     """Train a network by plain backpropagation (BP), one exit at the end.
 
     Args:
-        arch: resnetN (pre-activation) or resnetNv1 (the original form), N = 6n+2.
-        width: Factor on the channels.
+        arch: resnetN (pre-activation), resnetNv1 (the original form) or resnetNnl (norm-last), N = 6n+2; wrn-28-10;
+            mobilenetv2.
+        extra_decay: A control: with the weight decay that MW-BP with these exits brings (a number, or blocks).
         seed: Of weights, order and augmentation.
     """
-    _train(protocol, place, common, arch=arch, method="bp", width=width, seed=seed)
+    name = "bp" if extra_decay is None else "bp-extra-decay"
+    method = extras.method(name=name, decay_exits=extra_decay)
+    _train(method, extras, protocol, place, common, arch=arch, seed=seed, **architecture.options())
 
 
 @app.command(name="train-mwbp")
@@ -129,8 +81,16 @@ def train_mwbp(
     *,
     arch: str = "resnet44",
     exits: str | None = None,
-    width: int = 1,
+    head: str | None = None,
+    method: str = "mwbp",
+    update: str | None = None,
+    gamma: str = "depth-squared",
+    trunk: str | None = None,
+    self_distillation: float = 0.0,
+    gradient_equilibrium: Annotated[bool, Parameter(negative="")] = False,
     seed: int = 0,
+    architecture: Architecture = ARCHITECTURE,
+    extras: Extras = EXTRAS,
     protocol: Protocol = PROTOCOL,
     place: Place = PLACE,
     common: Common = COMMON,
@@ -138,18 +98,39 @@ def train_mwbp(
     """Train a multi-exit network by multi-way backpropagation (MW-BP): several compact models from one training.
 
     Args:
-        arch: resnetN (pre-activation) or resnetNv1 (the original form), N = 6n+2.
-        exits: How many, the last one included (default 5), at equal steps; or block numbers, as in 5,9,13,17,end.
-        width: Factor on the channels.
+        arch: resnetN (pre-activation), resnetNv1 (the original form) or resnetNnl (norm-last), N = 6n+2; wrn-28-10;
+            mobilenetv2; or a name with its exits, as MwResNet-56-5.
+        exits: How many, the last one included (default 5), at equal steps; block numbers, as in 5,9,13,17,end; or
+            paper, the published ones.
+        head: Of auxiliary exits: bn-relu-gap-fc (default), gap-fc, relu-gap-fc, bn-relu-flatten-fc, or
+            bn-relu-conv-gap-fc, a stronger one with a convolution of stride 2.
+        method: mwbp; auxnet (its first form); or a control: deep-supervision, mwbp-uniform-decay, frozen-trunk.
+        update: simultaneous (default): one backward pass; or sequential: the authors' order, a pass an exit, fp32.
+        gamma: Weights of auxiliary losses: depth-squared (the authors'), uniform, or numbers, as in 0.1,0.3,0.6,1.
+        trunk: Method frozen-trunk: the run whose trunk gets exits (default: found, or trained first).
+        self_distillation: Share of auxiliary losses in which the last exit teaches.
+        gradient_equilibrium: Let every segment follow the mean of its exits' gradients, not the sum.
         seed: Of weights, order and augmentation.
     """
-    _train(protocol, place, common, arch=arch, method="mwbp", exits=exits, width=width, seed=seed)
+    how = extras.method(
+        name=method,
+        update=update,
+        gamma=gamma,
+        self_distillation=self_distillation,
+        gradient_equilibrium=gradient_equilibrium,
+    )
+    options = {"arch": arch, "exits": exits, "head": head, "trunk": trunk, "seed": seed} | architecture.options()
+    _train(how, extras, protocol, place, common, **options)
 
 
-def _train(protocol: Protocol, place: Place, common: Common, **options: Any) -> None:
-    recipe = recipe_named(protocol.recipe or DEFAULT_RECIPE, epochs=protocol.epochs)
+def _train(method: Method, extras: Extras, protocol: Protocol, place: Place, common: Common, **options: Any) -> None:
+    recipe = recipe_named(
+        protocol.recipe or DEFAULT_RECIPE, epochs=protocol.epochs, stochastic_depth=extras.stochastic_depth
+    )
     run = train(
         dataset=protocol.open(),
+        method=method,
+        teacher=extras.teacher,
         recipe=recipe,
         device=place.device,
         precision=protocol.precision,

@@ -54,6 +54,12 @@ def exit_costs(network: Network) -> list[Cost]:
     return costs
 
 
+def head_macs(network: Network) -> list[int]:
+    """The MACs of every exit's head alone, shallow to deep."""
+    parts = _parts(network)
+    return [parts[f"heads.{exit.block}"].macs for exit in network.spec.exits]
+
+
 def _parts(network: Network) -> dict[str, Cost]:
     """The cost of the stem, of every block and of every head, by module name; one trace serves them all."""
     macs = _macs_by_module(network)

@@ -24,6 +24,7 @@ class Recipe:
             the training) on; batch norm statistics are recomputed for the averaged weights.
         crop_padding, flip: augmentation, where the data set allows any: zeros padded on every side before a random
             crop, and mirroring, random or alternating epoch by epoch.
+        stochastic_depth: probability with which the last residual block is left out for an image; earlier ones less.
         validation, calibration: shares of the training images held out, by `split_seed`.
         select: which epoch's weights are reported: the last, or the best by the last exit's validation accuracy.
         fine_tune_epochs, fine_tune_learning_rate, fine_tune_milestones: what a pruned network is given instead; the
@@ -47,6 +48,7 @@ class Recipe:
     ema_decay: float = 0.99
     crop_padding: int = 4
     flip: Literal["none", "random", "alternating"] = "random"
+    stochastic_depth: float = 0.0
     validation: float = 0.05
     calibration: float = 0.05
     split_seed: int = 0
@@ -59,6 +61,8 @@ class Recipe:
         for name in ("epochs", "batch_size", "fine_tune_epochs"):
             if getattr(self, name) < 1:
                 raise UsageError(f"recipe {self.name}: {name} {getattr(self, name)} must be 1 or more")
+        if not 0 <= self.stochastic_depth < 1:
+            raise UsageError(f"stochastic-depth {self.stochastic_depth:g}: a share of the images, from 0 to below 1")
         if self.select == "best-validation" and not self.validation:
             raise UsageError(f"recipe {self.name}: best-validation needs a validation share above 0")
         if self.select == "best-validation" and self.averaging != "none":
@@ -120,20 +124,21 @@ RECIPES: dict[str, Callable[[], Recipe]] = {recipe.__name__: recipe for recipe i
 
 
 def is_named(recipe: Recipe, *, fine_tuning: bool) -> bool:
-    """Whether a command can ask for this recipe: a named one (or its fine-tuning) for any number of epochs."""
+    """Whether a command can ask for this recipe: a named one (or its fine-tuning), but for what options change."""
     if recipe.name not in RECIPES:
         return False
     named = RECIPES[recipe.name]()
-    return recipe == dataclasses.replace(named.fine_tuning() if fine_tuning else named, epochs=recipe.epochs)
+    named = named.fine_tuning() if fine_tuning else named
+    return recipe == dataclasses.replace(named, epochs=recipe.epochs, stochastic_depth=recipe.stochastic_depth)
 
 
-def recipe_named(name: str, *, epochs: int | None = None) -> Recipe:
-    """The recipe of that name, with another number of epochs if one is given.
+def recipe_named(name: str, *, epochs: int | None = None, stochastic_depth: float = 0.0) -> Recipe:
+    """The recipe of that name, with another number of epochs if one is given, and with stochastic depth.
 
     Raises:
         UsageError: there is no such recipe, or the number is below 1.
     """
     if name not in RECIPES:
         raise UsageError(f"recipe {name!r}: {nearest(name, RECIPES)}")
-    recipe = RECIPES[name]()
+    recipe = dataclasses.replace(RECIPES[name](), stochastic_depth=stochastic_depth)
     return recipe if epochs is None else dataclasses.replace(recipe, epochs=epochs)

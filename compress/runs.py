@@ -27,7 +27,7 @@ from compress.data import Normalisation
 from compress.errors import UsageError, nearest
 from compress.networks import Network, Spec
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # 1: objectives were names
 RECORD, METRICS, WEIGHTS, PREDICTIONS = "run.json", "metrics.jsonl", "model.safetensors", "predictions.npz"
 LOCK = ".lock"
 
@@ -120,12 +120,12 @@ def read_run(path: Path) -> Run:
     """The run in a directory, whatever its status.
 
     Raises:
-        UsageError: there is none, its record is corrupt, or it was written by a newer version.
+        UsageError: there is none, its record is corrupt, or another version wrote it in a form of its own.
     """
     try:
         data = json.loads((path / RECORD).read_text())
-        version = data["schema_version"]
-        record = Record(**data) if version <= SCHEMA_VERSION else None
+        version = int(data["schema_version"])
+        record = Record(**data) if version == SCHEMA_VERSION else None
         if record and record.status == "finished":
             _check_complete(record)
     except FileNotFoundError as error:
@@ -135,7 +135,8 @@ def read_run(path: Path) -> Run:
     except (ValueError, LookupError, TypeError) as error:
         raise UsageError(f"run {path}: {RECORD} is corrupt ({error}); delete the directory and run it again") from error
     if record is None:
-        raise UsageError(f"run {path}: schema {version} is newer than this version reads ({SCHEMA_VERSION}); upgrade")
+        mend = "upgrade" if version > SCHEMA_VERSION else "run it again"
+        raise UsageError(f"run {path}: its record has schema {version}, this version reads {SCHEMA_VERSION}: {mend}")
     return Run(path, record)
 
 

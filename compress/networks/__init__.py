@@ -2,7 +2,7 @@
 
 from compress.networks.network import Network, cut, evaluating
 from compress.networks.placement import place_exits
-from compress.networks.registry import create, display_name, exits_in_name, spec_of
+from compress.networks.registry import create, default_head, display_name, exits_in_name, spec_of
 from compress.networks.spec import Spec
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "Spec",
     "create",
     "cut",
+    "default_head",
     "display_name",
     "evaluating",
     "exits_in_name",

@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
+from torch.nn import functional
 
 from compress.errors import UsageError
 
@@ -57,11 +58,20 @@ class Block(nn.Module):
         layers: convolutions in sequence, as the field counts depth.
         has_shortcut: whether the input is added to the branch's output.
         has_width: whether `width` is a choice of its own (else it is the input's or the output's).
+        drop: probability with which an image's branch is left out in training (stochastic depth, Huang et al. 2016).
     """
 
     layers: ClassVar[int] = 2
     has_shortcut: ClassVar[bool] = True
     has_width: ClassVar[bool] = True
+    drop = 0.0
+
+    def add(self, branch: Tensor, shortcut: Tensor) -> Tensor:
+        """The sum; in training, of those images alone whose branch is not dropped, scaled to the same expectation."""
+        if self.training and self.drop:
+            kept = functional.dropout(branch.new_ones(len(branch), 1, 1, 1), self.drop)
+            return branch * kept + shortcut
+        return branch + shortcut
 
     @property
     def widths(self) -> tuple[int, int]:
@@ -88,8 +98,7 @@ class PreActivationBlock(Block):
     def forward(self, x: Tensor) -> Tensor:
         activated = self.relu(self.norm1(x))
         branch = self.conv2(self.relu(self.norm2(self.conv1(activated))))
-        output: Tensor = branch + self.shortcut(activated if self.opens_stage else x)
-        return output
+        return self.add(branch, self.shortcut(activated if self.opens_stage else x))
 
 
 class PostActivationBlock(Block):
@@ -111,7 +120,7 @@ class PostActivationBlock(Block):
 
     def forward(self, x: Tensor) -> Tensor:
         branch = self.norm2(self.conv2(self.relu(self.norm1(self.conv1(x)))))
-        output: Tensor = self.relu(branch + self.shortcut(x))
+        output: Tensor = self.relu(self.add(branch, self.shortcut(x)))
         return output
 
 
@@ -133,8 +142,7 @@ class NormLastBlock(Block):
 
     def forward(self, x: Tensor) -> Tensor:
         branch = self.norm3(self.conv2(self.relu(self.norm2(self.conv1(self.norm1(x))))))
-        output: Tensor = branch + self.shortcut(x)
-        return output
+        return self.add(branch, self.shortcut(x))
 
 
 class InvertedBlock(Block):
@@ -173,8 +181,7 @@ class InvertedResidualBlock(InvertedBlock):
         self.shortcut = convolution(inputs, spec.out, 1, spec.stride) if spec.projection else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        output: Tensor = super().forward(x) + self.shortcut(x)
-        return output
+        return self.add(super().forward(x), self.shortcut(x))
 
 
 class SeparableBlock(Block):

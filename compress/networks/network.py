@@ -4,13 +4,13 @@ import contextlib
 import copy
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from torch import Tensor, nn
 
 from compress.errors import UsageError
-from compress.networks.blocks import BLOCKS, STEMS
+from compress.networks.blocks import BLOCKS, STEMS, Block
 from compress.networks.heads import HEADS
 from compress.networks.spec import Spec
 
@@ -48,12 +48,24 @@ class Network(nn.Module):
                 logits.append(self.heads[str(number)](features))
         return logits
 
-    def segments(self) -> list[nn.ModuleList]:
-        """The trunk in as many segments as there are exits: stem and blocks up to exit 1, from there to exit 2, ..."""
-        bounds = pairwise([0, *(exit.block for exit in self.spec.exits)])
-        segments = [self.blocks[start:stop] for start, stop in bounds]
+    def segments(self, ends: Sequence[int]) -> list[nn.ModuleList]:
+        """The trunk in segments that end after these blocks (ascending, the last included); the first has the stem."""
+        segments = [self.blocks[start:stop] for start, stop in pairwise([0, *ends])]
         segments[0].insert(0, self.stem)
         return segments
+
+    def drop_blocks(self, rate: float) -> None:
+        """Train with stochastic depth: block l of L leaves its branch out with probability `rate` * l / L.
+
+        Raises:
+            UsageError: there is no residual block to leave out.
+        """
+        residual = [block for block in self.blocks if isinstance(block, Block) and block.has_shortcut]
+        if rate and not residual:
+            raise UsageError(f"stochastic-depth {rate:g}: {self.spec.arch} has no residual blocks of ours to leave out")
+        for number, block in enumerate(self.blocks, start=1):
+            if block in residual:
+                block.drop = rate * number / len(self.blocks)
 
 
 def cut(network: Network, exit: int) -> Network:

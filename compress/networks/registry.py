@@ -97,6 +97,11 @@ def exits_in_name(arch: str) -> int | None:
     return parse(arch).exits
 
 
+def default_head(arch: str) -> str:
+    """The head that auxiliary exits of an architecture have where none is asked for."""
+    return auxiliary_head(parse(arch))
+
+
 def display_name(spec: Spec) -> str:
     """The network's name as the field writes it: ``ResNet-110``, ``MwResNet-44-5``, ``MwResNet-26-2x10``."""
     try:

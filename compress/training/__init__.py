@@ -1,6 +1,20 @@
-"""Training: one loop, the objectives, checkpoints, and a run from plan to record."""
+"""Training: one loop, methods and their objectives, checkpoints, and a run from what is asked for to its record."""
 
-from compress.training.objectives import OBJECTIVES, Objective, objective_named
-from compress.training.session import Plan, command_line, execute, train, without_seed
+from compress.training.methods import METHODS, Method
+from compress.training.objectives import Objective
+from compress.training.planning import check_same_data, command_line, found_reference, run_option, train
+from compress.training.session import Plan, execute, without_seed
 
-__all__ = ["OBJECTIVES", "Objective", "Plan", "command_line", "execute", "objective_named", "train", "without_seed"]
+__all__ = [
+    "METHODS",
+    "Method",
+    "Objective",
+    "Plan",
+    "check_same_data",
+    "command_line",
+    "execute",
+    "found_reference",
+    "run_option",
+    "train",
+    "without_seed",
+]

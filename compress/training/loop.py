@@ -6,6 +6,7 @@ state.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
 import time
@@ -13,9 +14,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
-from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
 
 from compress.data import Augmentation, Split, normalise, pad_crop_flip
@@ -28,6 +29,9 @@ from compress.training.evaluation import accuracies, cross_entropies, predict
 from compress.training.objectives import Objective
 from compress.training.progress import TrainingProgress
 from compress.training.schedules import rate_factor
+from compress.training.updates import update_of
+
+_LAYERS = 4  # a stream of random numbers of its own, beside those of `compress.data.augmentation`
 
 
 class DivergedError(UsageError):
@@ -35,12 +39,13 @@ class DivergedError(UsageError):
 
 
 class Training:
-    """The state of a training between epochs: the network (trained in place), optimiser, schedule, averaged weights.
+    """The state of a training between epochs: the network (trained in place), its update, averaged weights.
 
     Args:
         split: on the network's device.
         augment: whether the recipe's crops and flips suit the data.
-        seed: of order, crops and flips.
+        seed: of order, crops and flips, and of what layers draw in training (dropout, stochastic depth).
+        teacher: whose logits the objective distils, on the network's device; None where it distils none.
     """
 
     def __init__(
@@ -53,23 +58,21 @@ class Training:
         augment: bool,
         seed: int,
         precision: Precision,
+        teacher: Network | None = None,
     ) -> None:
         self.network = network.to(memory_format=torch.channels_last)
         self.split, self.recipe, self.objective, self.precision = split, recipe, objective, precision
+        self.seed, self.teacher = seed, teacher
+        if objective.frozen_trunk:
+            self._freeze_trunk()
         self.device = split.train.images.device
         self.augmentation = Augmentation(
             padding=recipe.crop_padding if augment else 0, flip=recipe.flip if augment else "none", seed=seed
         )
         self.batch_size = min(recipe.batch_size, len(split.train))
         self.steps = len(split.train) // self.batch_size  # an epoch's last, smaller batch is left to other epochs
-        self.optimizer = torch.optim.SGD(
-            objective.parameter_groups(network, learning_rate=recipe.learning_rate, weight_decay=recipe.weight_decay),
-            lr=recipe.learning_rate,
-            momentum=recipe.momentum,
-            nesterov=recipe.nesterov,
-        )
-        total = recipe.epochs * self.steps
-        self.scheduler = LambdaLR(self.optimizer, lambda step: rate_factor(recipe, (step + 0.5) / total))
+        network.drop_blocks(recipe.stochastic_depth)
+        self.update = update_of(objective, network, recipe)
         average = get_ema_multi_avg_fn(recipe.ema_decay) if recipe.averaging == "ema" else None
         self.averaged = None if recipe.averaging == "none" else AveragedModel(network, multi_avg_fn=average)
         self.best: dict[str, Tensor] | None = None
@@ -89,8 +92,7 @@ class Training:
         """All that `restore` needs, tensors and plain values only."""
         return {
             "network": self.network.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "scheduler": self.scheduler.state_dict(),
+            "update": self.update.state_dict(),
             "averaged": self.averaged.state_dict() if self.averaged else None,
             "best": self.best,
             "history": self.history,
@@ -99,8 +101,7 @@ class Training:
     def restore(self, state: dict[str, Any]) -> None:
         """Go back to a saved state of the same training."""
         self.network.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.scheduler.load_state_dict(state["scheduler"])
+        self.update.load_state_dict(state["update"])
         if self.averaged:
             self.averaged.load_state_dict(state["averaged"])
         self.best, self.history = state["best"], state["history"]
@@ -111,19 +112,20 @@ class Training:
         Raises:
             DivergedError: the loss became NaN or infinite.
         """
-        self.network.train()
+        self._train_mode()
         losses = torch.zeros(len(self.network.spec.exits), device=self.device)
         correct = torch.zeros_like(losses)
         started = time.monotonic()
-        for step, (images, labels) in enumerate(self._batches(), start=1):
-            batch_losses, logits = self._step(images, labels)
-            losses += batch_losses
-            correct += torch.stack([(exit.argmax(dim=1) == labels).sum() for exit in logits])
-            self._average(at_end_of_epoch=step == self.steps)
-            if progress.step() or step == self.steps:
-                self._check_finite(losses)
-                seen = step * self.batch_size
-                progress.show(float(losses[-1]) / step, float(correct[-1]) / seen, seen / (time.monotonic() - started))
+        with self._own_randomness():
+            for step, (images, labels) in enumerate(self._batches(), start=1):
+                batch_losses, logits = self._step(images, labels, done=self.epochs_done * self.steps + step - 1)
+                losses += batch_losses
+                correct += torch.stack([(exit.argmax(dim=1) == labels).sum() for exit in logits])
+                self._average(step)
+                if progress.step() or step == self.steps:
+                    self._check_finite(losses)
+                    seen, seconds = step * self.batch_size, time.monotonic() - started
+                    progress.show(float(losses[-1]) / step, float(correct[-1]) / seen, seen / seconds)
         self._finish_epoch(losses / self.steps, correct / (self.steps * self.batch_size), time.monotonic() - started)
 
     def finish(self) -> None:
@@ -134,7 +136,8 @@ class Training:
             batches = (
                 normalise(part, self.split.normalisation) for part in self.split.train.images.split(self.batch_size)
             )
-            update_bn(batches, self.averaged)
+            with self._own_randomness():
+                update_bn(batches, self.averaged)
             self.network.load_state_dict(self.averaged.module.state_dict())
         self.network.eval()
 
@@ -151,28 +154,57 @@ class Training:
             normalised = normalise(images, self.split.normalisation)
             yield normalised.contiguous(memory_format=torch.channels_last), train.labels[chosen]
 
-    def _step(self, images: Tensor, labels: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """One update; the losses `(exits,)`, detached, and the logits of every exit."""
+    def _step(self, images: Tensor, labels: Tensor, *, done: int) -> tuple[Tensor, list[Tensor]]:
+        """The update after `done` others; the losses `(exits,)`, detached, and the logits of every exit."""
+        # A step has the rate of its own middle, so that no step of a one-cycle schedule has rate 0.
+        self.update.set_rate(rate_factor(self.recipe, (done + 0.5) / (self.recipe.epochs * self.steps)))
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
             logits = self.network(images)
-        losses = self.objective.losses(logits, labels, self.recipe.label_smoothing)
-        self.optimizer.zero_grad()
-        self.objective.total(losses).backward()
-        self.optimizer.step()
-        self.scheduler.step()
+            taught = self._taught(images)
+        losses = self.objective.losses(logits, labels, self.recipe.label_smoothing, taught)
+        self.update.step(losses)
         return losses.detach(), logits
 
-    def _average(self, *, at_end_of_epoch: bool) -> None:
-        started = self.scheduler.last_epoch >= self.recipe.averaging_start * self.recipe.epochs * self.steps
-        if self.averaged and started and (self.recipe.averaging == "ema" or at_end_of_epoch):
+    def _taught(self, images: Tensor) -> Tensor | None:
+        if self.teacher is None:
+            return None
+        with torch.no_grad():
+            logits: list[Tensor] = self.teacher(images)
+        return logits[-1]
+
+    def _average(self, step: int) -> None:
+        started = self.epochs_done * self.steps + step
+        due = started >= self.recipe.averaging_start * self.recipe.epochs * self.steps
+        if self.averaged and due and (self.recipe.averaging == "ema" or step == self.steps):
             self.averaged.update_parameters(self.network)
+
+    def _freeze_trunk(self) -> None:
+        """Leave nothing to train but the heads of auxiliary exits."""
+        self.network.requires_grad_(False)
+        for head in list(self.network.heads.values())[:-1]:
+            head.requires_grad_(True)
+
+    def _train_mode(self) -> None:
+        """Train mode, for what is trained: a frozen trunk's batch norm keeps its statistics."""
+        self.network.train()
+        if self.objective.frozen_trunk:
+            for part in (self.network.stem, self.network.blocks, list(self.network.heads.values())[-1]):
+                part.eval()
+
+    @contextlib.contextmanager
+    def _own_randomness(self) -> Iterator[None]:
+        """What layers draw follows from the seed and the epoch; the caller's random state is not ours to move."""
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices):
+            torch.manual_seed(int(np.random.default_rng((_LAYERS, self.epochs_done, self.seed)).integers(2**63)))
+            yield
 
     def _check_finite(self, values: Tensor) -> None:
         """Stop on losses, or after an epoch on weights or logits, that are NaN or infinite."""
         if not all(math.isfinite(value) for value in values.tolist()):
             raise DivergedError(
                 f"the loss is not finite in epoch {self.epochs_done + 1} (learning rate "
-                f"{self.scheduler.get_last_lr()[0]:.3g}); the last good checkpoint is kept; a lower rate may help"
+                f"{self.update.learning_rate:.3g}); the last good checkpoint is kept; a lower rate may help"
             )
 
     def _finish_epoch(self, losses: Tensor, accuracy: Tensor, seconds: float) -> None:
@@ -188,7 +220,7 @@ class Training:
                 "train_accuracy": accuracy.tolist(),
                 "val_loss": cross_entropies(logits, validation.labels),
                 "val_accuracy": val_accuracy,
-                "learning_rate": self.scheduler.get_last_lr()[0],
+                "learning_rate": self.update.learning_rate,
                 "images_per_second": self.steps * self.batch_size / seconds,
                 "seconds": seconds,
             }

@@ -12,38 +12,90 @@ is the case of no auxiliary exit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from compress.errors import UsageError, nearest
 from compress.networks import Network, Spec
 
-MINIMUM_GAMMA = 0.01
+Update = Literal["simultaneous", "sequential"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Objective:
-    """The weight of every exit's loss in the trunk, and the factor on every trunk segment's weight decay.
+    """Everything that turns logits into gradients, in numbers; it round-trips through JSON.
 
-    Both have one entry an exit, shallow to deep; segment j is the trunk from exit j-1 to exit j.
+    Attributes:
+        gammas, lambdas: of every exit, shallow to deep: what its loss's gradient in the trunk is multiplied by, and
+            what divides its learning rate there.
+        segments: the last block of every trunk segment, ascending to the network's last: usually the exits' blocks.
+        decay_factors: on every segment's weight decay, as the simultaneous update applies it.
+        gradient_factors: on every segment's gradient, its decay apart.
+        update: simultaneous (one backward pass) or sequential (the authors' order).
+        loss_ratio_rate: sequential: AuxNet's rate for exits whose loss is far above the last one's.
+        frozen_trunk: the heads of auxiliary exits alone are trained.
+        self_distillation, teacher: shares of each loss in which the last exit (for earlier ones) and another network
+            (for all) teach by their logits, at `temperature`.
     """
 
-    loss_weights: tuple[float, ...]
+    gammas: tuple[float, ...]
+    lambdas: tuple[float, ...]
+    segments: tuple[int, ...]
     decay_factors: tuple[float, ...]
+    gradient_factors: tuple[float, ...]
+    update: Update = "simultaneous"
+    loss_ratio_rate: bool = False
+    frozen_trunk: bool = False
+    self_distillation: float = 0.0
+    teacher: float = 0.0
+    temperature: float = 4.0
 
-    def losses(self, logits: Sequence[Tensor], labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
-        """The unweighted cross-entropy of every exit, `(exits,)`, in fp32 at least."""
+    @property
+    def loss_weights(self) -> tuple[float, ...]:
+        """The weight of every exit's loss in the trunk."""
+        return tuple(gamma / divisor for gamma, divisor in zip(self.gammas, self.lambdas, strict=True))
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as JSON has them."""
+        return {
+            name: list(value) if isinstance(value, tuple) else value for name, value in dataclasses.asdict(self).items()
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Objective:
+        """What `to_json` wrote."""
+        fields: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in data.items()
+        }
+        return cls(**fields)
+
+    def losses(
+        self, logits: Sequence[Tensor], labels: Tensor, label_smoothing: float = 0.0, taught: Tensor | None = None
+    ) -> Tensor:
+        """The unweighted loss of every exit, `(exits,)`, in fp32 at least: cross-entropy and what is distilled.
+
+        `taught` are the teacher's logits `(N, classes)`.
+        """
         stacked = torch.stack(list(logits))  # (exits, N, classes)
         stacked = stacked.to(torch.promote_types(stacked.dtype, torch.float32))
-        return torch.stack(
+        hard = torch.stack(
             [functional.cross_entropy(exit, labels, label_smoothing=label_smoothing) for exit in stacked]
         )
+        # The last exit has no deeper one to learn from.
+        shares = [self.self_distillation] * (len(stacked) - 1) + [0.0]
+        losses = hard * hard.new_tensor([1 - share - self.teacher for share in shares])
+        if self.self_distillation and len(stacked) > 1:
+            losses = losses + self._distilled(stacked, stacked[-1].detach()) * hard.new_tensor(shares)
+        if self.teacher:
+            assert taught is not None
+            losses = losses + self._distilled(stacked, taught.to(stacked.dtype)) * self.teacher
+        return losses
 
     def total(self, losses: Tensor) -> Tensor:
         """The scalar to differentiate, from the losses `(exits,)`."""
@@ -53,61 +105,71 @@ class Objective:
         """SGD's parameter groups: one a trunk segment, one a head.
 
         The total loss brings a head w times its own loss's gradient. A rate of 1/w and a decay of w undo exactly that,
-        under any momentum: the buffer holds w times what it would, and the step divides by w.
+        under any momentum: the buffer holds w times what it would, and the step divides by w. A factor on a segment's
+        gradient is, likewise, one on its rate and the inverse on its decay.
         """
-        segments = [
-            {"params": list(segment.parameters()), "lr": learning_rate, "weight_decay": weight_decay * factor}
-            for segment, factor in zip(network.segments(), self.decay_factors, strict=True)
-        ]
         heads = [
             {"params": list(head.parameters()), "lr": learning_rate / weight, "weight_decay": weight_decay * weight}
             for head, weight in zip(network.heads.values(), self.loss_weights, strict=True)
         ]
+        if self.frozen_trunk:
+            return heads[:-1]
+        segments = [
+            {
+                "params": list(segment.parameters()),
+                "lr": learning_rate * gradient,
+                "weight_decay": weight_decay * decay / gradient,
+            }
+            for segment, decay, gradient in zip(
+                network.segments(self.segments), self.decay_factors, self.gradient_factors, strict=True
+            )
+        ]
         return segments + heads
+
+    def _distilled(self, stacked: Tensor, taught: Tensor) -> Tensor:
+        """T^2 times the Kullback-Leibler divergence from a teacher to every exit, `(exits,)` (Hinton et al. 2015)."""
+        target = (taught / self.temperature).log_softmax(dim=-1)
+        own = (stacked / self.temperature).log_softmax(dim=-1)  # (exits, N, classes)
+        divergence = functional.kl_div(own, target.expand_as(own), log_target=True, reduction="none")
+        return self.temperature**2 * divergence.sum(dim=-1).mean(dim=-1)
 
 
 def bp(spec: Spec) -> Objective:
-    """Plain backpropagation from the one exit at the end.
-
-    Raises:
-        UsageError: the network has auxiliary exits, whose heads would never be trained.
-    """
-    if len(spec.exits) > 1:
-        raise UsageError(
-            f"{spec.arch} has {len(spec.exits)} exits, plain BP trains one: use train-mwbp, or cut it first"
-        )
-    return Objective(loss_weights=(1.0,), decay_factors=(1.0,))
+    """Backpropagation of every exit's loss with weight one and the plain decay: BP, or deep supervision."""
+    return weighted(spec, [1.0] * len(spec.exits), uniform_decay=True)
 
 
-def mwbp(spec: Spec) -> Objective:
-    """Multi-way backpropagation, simultaneous update, with the authors' weights.
+def mwbp(spec: Spec, gammas: Sequence[float] | None = None) -> Objective:
+    """Multi-way backpropagation; `gammas` are those of auxiliary exits, the authors' where None.
 
     For auxiliary exit i at depth d_i: gamma_i = max(0.01, (d_i / d_last)^2), relative to the last auxiliary exit;
     lambda_i = sum of gamma over auxiliary exits from i on; for the final exit both are 1.
     """
-    auxiliary = spec.depths[:-1]
-    gamma = [max(MINIMUM_GAMMA, (depth / auxiliary[-1]) ** 2) for depth in auxiliary]
-    lambdas = [*_sums_from(gamma), 1.0]
+    return weighted(spec, [*(depth_squared(spec) if gammas is None else gammas), 1.0])
+
+
+def weighted(spec: Spec, gammas: Sequence[float], *, uniform_decay: bool = False) -> Objective:
+    """The objective of these gammas, one an exit: with MW-BP's lambdas and decay, or all ones (plain decay)."""
+    lambdas = [1.0] * len(gammas) if uniform_decay else [*_sums_from(gammas[:-1]), 1.0]
+    decay = [1.0] * len(gammas) if uniform_decay else _sums_from([1 / value for value in lambdas])
     return Objective(
-        loss_weights=tuple(one / total for one, total in zip([*gamma, 1.0], lambdas, strict=True)),
-        decay_factors=tuple(_sums_from([1 / value for value in lambdas])),
+        gammas=tuple(gammas),
+        lambdas=tuple(lambdas),
+        segments=tuple(exit.block for exit in spec.exits),
+        decay_factors=tuple(decay),
+        gradient_factors=(1.0,) * len(gammas),
     )
 
 
-def _sums_from(values: list[float]) -> list[float]:
+MINIMUM_GAMMA = 0.01
+
+
+def depth_squared(spec: Spec) -> list[float]:
+    """The authors' gammas of auxiliary exits: the squared share of the last auxiliary exit's depth, 0.01 at least."""
+    auxiliary = spec.depths[:-1]
+    return [max(MINIMUM_GAMMA, (depth / auxiliary[-1]) ** 2) for depth in auxiliary]
+
+
+def _sums_from(values: Sequence[float]) -> list[float]:
     """For every position the sum of the values from there to the end."""
     return list(accumulate(reversed(values)))[::-1]
-
-
-OBJECTIVES: dict[str, Callable[[Spec], Objective]] = {"bp": bp, "mwbp": mwbp}
-
-
-def objective_named(method: str, spec: Spec) -> Objective:
-    """The objective of a training method for a network.
-
-    Raises:
-        UsageError: no such method, or it does not fit the network.
-    """
-    if method not in OBJECTIVES:
-        raise UsageError(f"method {method!r}: {nearest(method, OBJECTIVES)}")
-    return OBJECTIVES[method](spec)

@@ -1,12 +1,11 @@
-"""A training from its plan to a finished run directory: claimed, resumed, recorded, tested once at the end."""
+"""A training session, from a plan to a finished run directory: claimed, resumed, recorded, tested once at the end."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import re
-import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,20 +13,17 @@ from typing import Any
 
 import torch
 
-from compress.cost import cost
-from compress.data import Dataset, Split, open_dataset, split
+from compress.cost import cost, exit_costs, head_macs
+from compress.data import Dataset, Split, split
 from compress.errors import UsageError
-from compress.hardware import Precision, describe, resolve_device, resolve_precision
-from compress.networks import Network, Spec, display_name, place_exits, spec_of
-from compress.recipes import Recipe, is_named, recipe_named
-from compress.runs import METRICS, RECORD, Record, Run, claimed, identify, read_run, write_atomically
+from compress.hardware import Precision, describe
+from compress.networks import Network, Spec
+from compress.recipes import Recipe
+from compress.runs import METRICS, RECORD, Record, Run, claimed, identify, load, read_run, write_atomically
 from compress.training.evaluation import exit_rows, predictions
 from compress.training.loop import DivergedError, Training, fit
-from compress.training.objectives import objective_named
+from compress.training.objectives import Objective
 from compress.training.progress import console
-
-DEFAULT_EXITS = 5
-PASSES = 3  # one forward pass, and a backward pass that costs two
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,16 +32,17 @@ class Plan:
 
     Attributes:
         name: of the network, as reports write it; in lower case the beginning of the run's id.
-        objective: a key of `OBJECTIVES`.
         spec: of the network before anything is pruned.
         request: what pruning was asked for; part of the configuration.
         command: the shell command that does the same.
+        parent: the run that this one starts from, and whose training cost it bears.
+        teacher: the run whose logits are distilled.
     """
 
     name: str
     kind: str
     method: str
-    objective: str
+    objective: Objective
     spec: Spec
     recipe: Recipe
     dataset: Dataset
@@ -55,6 +52,7 @@ class Plan:
     runs: Path
     command: str
     parent: Run | None = None
+    teacher: Run | None = None
     request: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -67,7 +65,7 @@ class Plan:
         return {
             "kind": self.kind,
             "method": self.method,
-            "objective": self.objective,
+            "objective": self.objective.to_json(),
             "spec": self.spec.to_json(),
             "recipe": self.recipe.to_json(),
             "data": self.dataset.digest,
@@ -75,6 +73,8 @@ class Plan:
             "precision": self.precision,
             "parent": self.parent.id if self.parent else None,
             "reference": without_seed(self.parent.record.config) if self.parent else None,
+            "teacher": self.teacher.id if self.teacher else None,
+            "teacher_reference": without_seed(self.teacher.record.config) if self.teacher else None,
             "request": self.request,
         }
 
@@ -92,99 +92,11 @@ class Plan:
 
 
 def without_seed(config: dict[str, Any]) -> dict[str, Any]:
-    """What runs share that differ by their seed, and their parents' seed, alone."""
-    return {key: value for key, value in config.items() if key not in ("seed", "parent")}
+    """What runs share that differ by their seed, and their parents' and teachers' seed, alone."""
+    return {key: value for key, value in config.items() if key not in ("seed", "parent", "teacher")}
 
 
 Prepare = Callable[[Split], tuple[Network, dict[str, Any]]]
-
-
-def train(
-    arch: str,
-    dataset: Dataset | str = "fashion-mini",
-    *,
-    method: str = "bp",
-    exits: int | str | Sequence[int | str] | None = None,
-    width: int = 1,
-    recipe: Recipe | str = "quick",
-    seed: int = 0,
-    device: str = "auto",
-    precision: str = "auto",
-    runs: str | Path = "runs",
-    resume: bool = False,
-) -> Run:
-    """The finished run of an architecture trained on a data set: trained now, continued, or found finished.
-
-    Args:
-        arch, exits, width: as `create` takes them; exits None is 1 for BP, else 5 or the number of blocks if fewer.
-        dataset: a data set, or the name of one.
-        method: ``bp`` or ``mwbp``.
-        seed: of weights, order and augmentation (the split has its own, in the recipe).
-        resume: go on even where an earlier attempt failed.
-
-    Raises:
-        UsageError: an argument is unknown or does not fit, another process holds the run, or it failed.
-    """
-    if isinstance(dataset, str):
-        dataset = open_dataset(dataset)
-    if isinstance(recipe, str):
-        recipe = recipe_named(recipe)
-    shape, classes = dataset.input_shape, len(dataset.classes)
-    if exits is None:
-        blocks = len(spec_of(arch, width=width).blocks)
-        exits = 1 if method == "bp" else min(DEFAULT_EXITS, blocks)
-    spec = spec_of(arch, exits=exits, width=width, input_shape=shape, classes=classes)
-    objective_named(method, spec)  # a method that does not fit is refused before anything is written
-    placed = ["--exits", _exits_option(spec)] if method != "bp" else []
-    command = ["train" if method == "bp" else f"train-{method}", "--arch", spec.arch, *placed]
-    where = resolve_device(device)
-    used = resolve_precision(precision, where)
-    plan = Plan(
-        name=display_name(spec),
-        kind="train",
-        method=method,
-        objective=method,
-        spec=spec,
-        recipe=recipe,
-        dataset=dataset,
-        seed=seed,
-        precision=used,
-        device=where,
-        runs=Path(runs),
-        command=command_line(command, dataset, recipe, seed, used),
-    )
-
-    def fresh(_: Split) -> tuple[Network, dict[str, Any]]:
-        with torch.random.fork_rng(devices=[]):  # the caller's random state is not ours to move
-            torch.manual_seed(seed)
-            return Network(spec), {}
-
-    return execute(plan, fresh, resume=resume)
-
-
-def command_line(
-    own: list[str], dataset: Dataset, recipe: Recipe, seed: int, precision: Precision, *, fine_tuning: bool = False
-) -> str:
-    """The shell command of a run, for its record: its own options and those that every kind of run shares.
-
-    A recipe that no command can give, since it was made in Python, is pointed out in a comment.
-    """
-    height, width = dataset.input_shape[1:]
-    resized = ["--image-size", str(width)] if dataset.name.startswith("folder:") and height == width else []
-    options = ["--dataset", dataset.name, *resized, "--recipe", recipe.name, "--epochs", str(recipe.epochs)]
-    command = shlex.join(["compress", *own, *options, "--seed", str(seed), "--precision", precision])
-    return (
-        command
-        if is_named(recipe, fine_tuning=fine_tuning)
-        else f"{command}  # with a recipe made in Python: see config.recipe in run.json"
-    )
-
-
-def _exits_option(spec: Spec) -> str:
-    numbers = [exit.block for exit in spec.exits]
-    if tuple(numbers) == place_exits(len(numbers), len(spec.blocks)):
-        return str(len(numbers))
-    return ",".join([*map(str, numbers[:-1]), "end"])
 
 
 def execute(plan: Plan, prepare: Prepare, *, resume: bool = False) -> Run:
@@ -224,10 +136,11 @@ def _train_and_evaluate(plan: Plan, run: Run, parts: Split, network: Network, re
         network,
         parts,
         plan.recipe,
-        objective_named(plan.objective, network.spec),
+        plan.objective,
         augment=plan.dataset.augmentable,
         seed=plan.seed,
         precision=plan.precision,
+        teacher=load(plan.teacher).to(plan.device) if plan.teacher else None,
     )
     checkpoint = run.path / "checkpoint"
     fit(training, title=plan.title, checkpoint=checkpoint, on_epoch=lambda state: _write_metrics(run, state))
@@ -241,8 +154,8 @@ def _train_and_evaluate(plan: Plan, run: Run, parts: Split, network: Network, re
         {f"{name}_logits": logits.half() for name, (logits, _) in predicted.items()}
         | {f"{name}_labels": labels for name, (_, labels) in predicted.items()}
     )
-    macs = PASSES * cost(network).macs * training.images_seen
-    before = plan.parent.record.cost["total_training_macs"] if plan.parent else 0
+    macs = macs_an_image(network, training) * training.images_seen
+    before = sum(run.record.cost["total_training_macs"] for run in (plan.parent, plan.teacher) if run)
     run.record.spec = network.spec.to_json()
     run.record.cost = {
         "epochs": training.epochs_done,
@@ -256,6 +169,17 @@ def _train_and_evaluate(plan: Plan, run: Run, parts: Split, network: Network, re
     for file in checkpoint.iterdir():
         file.unlink()
     checkpoint.rmdir()
+
+
+def macs_an_image(network: Network, training: Training) -> int:
+    """Training MACs an image: forward passes once, backward passes twice, every one counted, the teacher's too."""
+    forward, objective = cost(network).macs, training.objective
+    taught = cost(training.teacher).macs if training.teacher else 0
+    if objective.update == "sequential":
+        return forward + 2 * sum(exit.macs for exit in exit_costs(network)) + taught
+    if objective.frozen_trunk:
+        return forward + 2 * sum(head_macs(network)[:-1]) + taught
+    return 3 * forward + taught
 
 
 def _finished(plan: Plan, *, resume: bool) -> Run | None:

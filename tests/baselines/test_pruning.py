@@ -15,6 +15,7 @@ from compress.errors import UsageError
 from compress.recipes import Recipe, recipe_named
 from compress.runs import Run, load
 from compress.training import train
+from compress.training.objectives import mwbp
 
 HALF = Budget(ratio=0.5)
 
@@ -98,7 +99,7 @@ def test_a_multi_exit_network_keeps_all_exits_and_is_fine_tuned_by_mwbp(
     parent = train("resnet8", tiny, method="mwbp", exits=3, recipe=brief, runs=tmp_path)
     run = prune(None, tiny, budget=Budget(speedup=2), reference=parent.path, recipe=brief, runs=tmp_path)
     assert [row["block"] for row in run.exits] == [1, 2, 3]
-    assert run.record.config["objective"] == "mwbp"
+    assert run.record.config["objective"] == mwbp(run.spec).to_json()
     assert run.record.results["achieved"]["speedup"] == pytest.approx(2, rel=0.011)
     again = prune(None, tiny, budget=Budget(ratio=0.2), reference=run.id, recipe=brief, runs=tmp_path)
     assert again.record.parent == run.id

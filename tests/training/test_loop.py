@@ -20,7 +20,7 @@ from compress.errors import UsageError
 from compress.networks import Network, spec_of
 from compress.recipes import Recipe, recipe_named
 from compress.runs import find_run, load, read_run
-from compress.training import objective_named, train
+from compress.training import Method, train
 from compress.training.loop import DivergedError, Training, fit
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -29,6 +29,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "multi-step, alternating flip": {"schedule": "multi-step", "milestones": (0.4, 0.8), "flip": "alternating"},
     "ema": {"averaging": "ema", "averaging_start": 0.0},
     "swa": {"averaging": "swa", "averaging_start": 0.5},
+    "stochastic depth": {"stochastic_depth": 0.5},
     "best on validation": {"select": "best-validation"},
 }
 
@@ -38,7 +39,7 @@ def training_of(tiny: Dataset, recipe: Recipe) -> Training:
     torch.manual_seed(0)
     network = Network(spec)
     parts = split(tiny, validation=recipe.validation, calibration=recipe.calibration, seed=recipe.split_seed)
-    objective = objective_named("mwbp", spec)
+    objective = Method(name="mwbp").objective(spec)
     return Training(network, parts, recipe, objective, augment=True, seed=0, precision="fp32")
 
 

@@ -15,7 +15,8 @@ from compress.errors import UsageError
 from compress.networks import Network, Spec, create, spec_of
 from compress.networks.blocks import BlockSpec
 from compress.networks.spec import ExitSpec, StemSpec
-from compress.training.objectives import Objective, bp, mwbp, objective_named
+from compress.training.methods import Method
+from compress.training.objectives import Objective, bp, mwbp
 from tests.training.naive_mwbp import NaiveMwbp, gammas, lambdas
 
 RATE, MOMENTUM, DECAY = 0.05, 0.9, 5e-3
@@ -212,7 +213,7 @@ def test_the_agreement_is_lost_by_any_plausible_mistake_in_the_loss_weights(
         divisors = [sum(to_final[i:]) for i in range(3)] + [1.0]
         objective = replace(objective, decay_factors=tuple(sum(1 / d for d in divisors[j:]) for j in range(4)))
     else:
-        objective = replace(objective, loss_weights=tuple(mistaken))
+        objective = replace(objective, gammas=tuple(mistaken), lambdas=(1.0,) * 4)
     train(network, objective, groups_of(objective, network))
     assert disagreement(network, naively_trained) > 1e-4
 
@@ -335,17 +336,17 @@ def test_losses_are_computed_in_single_precision_at_least(dtype: torch.dtype, ex
 
 def test_bp_refuses_a_network_with_auxiliary_exits_and_says_what_to_use() -> None:
     with pytest.raises(UsageError, match="train-mwbp") as refused:
-        bp(spec_of("resnet44", exits=5))
+        Method(name="bp").objective(spec_of("resnet44", exits=5))
     assert "5 exits" in str(refused.value)
     assert "\n" not in str(refused.value)
     with pytest.raises(UsageError, match="train-mwbp"):
-        objective_named("bp", spec_of("resnet44", exits="19,end"))
+        Method(name="bp").objective(spec_of("resnet44", exits="19,end"))
 
 
 @pytest.mark.parametrize(("method", "suggested"), [("mwpb", "mwbp"), ("MWBP", "mwbp"), ("mw-bp", "mwbp"), ("pb", "bp")])
 def test_an_unknown_method_is_refused_with_the_nearest(method: str, suggested: str) -> None:
     with pytest.raises(UsageError, match=f"did you mean '{suggested}'") as refused:
-        objective_named(method, spec_of("resnet20"))
+        Method(name=method)
     assert repr(method) in str(refused.value)
     assert "\n" not in str(refused.value)
 
@@ -353,5 +354,5 @@ def test_an_unknown_method_is_refused_with_the_nearest(method: str, suggested: s
 def test_known_methods_are_found_by_name() -> None:
     multi = spec_of("resnet56", exits=5)
     single = spec_of("resnet56")
-    assert objective_named("mwbp", multi) == mwbp(multi)
-    assert objective_named("bp", single) == bp(single) == mwbp(single)
+    assert Method(name="mwbp").objective(multi) == mwbp(multi)
+    assert Method(name="bp").objective(single) == bp(single) == mwbp(single)

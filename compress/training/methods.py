@@ -1,0 +1,184 @@
+"""Training methods by name: MW-BP with its variants, BP, and the controls that tell apart what MW-BP is made of."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from compress.errors import UsageError, nearest
+from compress.networks import Spec, place_exits
+from compress.networks.spec import ExitSpec
+from compress.training.objectives import Objective, Update, bp, depth_squared, mwbp, weighted
+
+# A card each. The controls are what a comparison with MW-BP must show beside it: by the algebra of `objectives`, MW-BP
+# is deep supervision with certain weights plus more weight decay on shallow segments.
+METHODS = {
+    "bp": "plain backpropagation from one exit at the end",
+    "mwbp": "multi-way backpropagation (arXiv 1611.01773, v6)",
+    "auxnet": "its first form (v4): gap-fc heads, a rate by the ratio of losses, sequential",
+    "bp-extra-decay": "control: plain backpropagation with the weight decay that MW-BP's exits would bring",
+    "deep-supervision": "control: every loss with weight one, plain weight decay",
+    "mwbp-uniform-decay": "control: MW-BP's losses with the plain weight decay everywhere",
+    "frozen-trunk": "control: exits trained on the frozen trunk of a network trained by plain backpropagation",
+}
+CONTROLS = tuple(name for name, card in METHODS.items() if card.startswith("control"))
+SINGLE_EXIT = ("bp", "bp-extra-decay")
+GAMMAS = ("depth-squared", "uniform")
+AUXNET_HEAD = "gap-fc"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """How a network is trained; `objective` works it out for one.
+
+    Attributes:
+        name: a key of `METHODS`.
+        update: simultaneous, or sequential: the authors' order; None: what the method's name implies.
+        gamma: weights of auxiliary losses in the trunk: depth-squared (the authors'), uniform, or numbers.
+        decay_exits: bp-extra-decay: the exits whose decay is borrowed, as `create` takes them.
+        self_distillation: share of an auxiliary exit's loss in which the last exit teaches it (Zhang et al. 2019).
+        teacher: share of every exit's loss in which another network teaches it (Hinton et al. 2015).
+        temperature: of both.
+        gradient_equilibrium: every trunk segment follows the mean, not the sum, of its exits' gradients (Li et al.
+            2019, "Improved techniques for training adaptive deep networks").
+    """
+
+    name: str = "mwbp"
+    update: Update | None = None
+    gamma: str | tuple[float, ...] = "depth-squared"
+    decay_exits: int | str | None = None
+    self_distillation: float = 0.0
+    teacher: float = 0.0
+    temperature: float = 4.0
+    gradient_equilibrium: bool = False
+
+    def __post_init__(self) -> None:
+        if self.name not in METHODS:
+            raise UsageError(f"method {self.name!r}: {nearest(self.name, METHODS)}")
+        if self.update not in (None, *get_args(Update)):
+            raise UsageError(f"update {self.update!r}: {nearest(str(self.update), get_args(Update))}")
+        if isinstance(self.gamma, str) and self.gamma not in GAMMAS:
+            object.__setattr__(self, "gamma", _numbers(self.gamma))
+        shares = {"self-distillation": self.self_distillation, "teacher-weight": self.teacher}
+        for option, share in shares.items():
+            if not 0 <= share <= 1:
+                raise UsageError(f"{option} {share:g}: a share of the loss, from 0 to 1")
+        if sum(shares.values()) > 1:
+            raise UsageError(f"self-distillation and teacher-weight are {sum(shares.values()):g} together, above 1")
+        if not 0 < self.temperature < math.inf:
+            raise UsageError(f"temperature {self.temperature:g}: must be above 0")
+        if (self.decay_exits is None) == (self.name == "bp-extra-decay"):
+            raise UsageError("extra-decay, the exits whose weight decay is borrowed, goes with bp-extra-decay alone")
+        self._check_sequential()
+
+    @property
+    def sequential(self) -> bool:
+        """Whether the update is the authors' sequential one."""
+        return self.update == "sequential" or (self.update is None and self.name == "auxnet")
+
+    @property
+    def head(self) -> str | None:
+        """The head of auxiliary exits that belongs to the method, if any does."""
+        return AUXNET_HEAD if self.name == "auxnet" else None
+
+    def objective(self, spec: Spec) -> Objective:
+        """The method in numbers, for a network.
+
+        Raises:
+            UsageError: the network has too many or too few exits, or not as many as there are gammas.
+        """
+        self._check_exits(spec)
+        if self.name == "bp-extra-decay":
+            assert self.decay_exits is not None
+            objective = _with_extra_decay(spec, self.decay_exits)
+        elif self.name == "mwbp-uniform-decay":
+            # MW-BP's weights are gamma / lambda; with no decay to divide, they are the gammas.
+            objective = weighted(spec, mwbp(spec, self._gammas(spec)).loss_weights, uniform_decay=True)
+        elif self.name in ("mwbp", "auxnet"):
+            objective = mwbp(spec, self._gammas(spec))
+        else:
+            objective = bp(spec)
+        if self.gradient_equilibrium:
+            exits = len(spec.exits)
+            equal = tuple(1 / (exits - segment) for segment in range(exits))
+            objective = dataclasses.replace(objective, gradient_factors=equal)
+        return dataclasses.replace(
+            objective,
+            update="sequential" if self.sequential else "simultaneous",
+            loss_ratio_rate=self.name == "auxnet",
+            frozen_trunk=self.name == "frozen-trunk",
+            self_distillation=self.self_distillation,
+            teacher=self.teacher,
+            temperature=self.temperature,
+        )
+
+    def options(self) -> list[str]:
+        """The command-line options that say the same; `--teacher RUN` apart."""
+        defaults = Method(name=self.name, decay_exits=self.decay_exits)
+        words = ["--extra-decay", str(self.decay_exits)] if self.decay_exits is not None else []
+        words += ["--method", self.name] if self.name not in ("bp", "mwbp", "bp-extra-decay") else []
+        for option, field in (
+            ("--update", "update"),
+            ("--gamma", "gamma"),
+            ("--self-distillation", "self_distillation"),
+            ("--teacher-weight", "teacher"),
+            ("--temperature", "temperature"),
+        ):
+            value: Any = getattr(self, field)
+            if value != getattr(defaults, field):
+                words += [option, ",".join(map(repr, value)) if isinstance(value, tuple) else str(value)]
+        return [*words, *(["--gradient-equilibrium"] if self.gradient_equilibrium else [])]
+
+    def _check_sequential(self) -> None:
+        if self.name == "auxnet" and not self.sequential:
+            raise UsageError("update simultaneous: AuxNet's rate depends on the losses, so it is sequential only")
+        if self.sequential and self.name not in ("mwbp", "auxnet"):
+            raise UsageError(f"update sequential: it is MW-BP's own, with MW-BP's decay; not for {self.name}")
+        if self.sequential and self.gradient_equilibrium:
+            raise UsageError("update sequential: gradient-equilibrium needs all gradients at once; use simultaneous")
+
+    def _check_exits(self, spec: Spec) -> None:
+        exits = len(spec.exits)
+        if self.gradient_equilibrium and self.name in (*SINGLE_EXIT, "frozen-trunk"):
+            raise UsageError(f"gradient-equilibrium: with {self.name} no trunk segment has gradients of several exits")
+        if self.name in SINGLE_EXIT and exits > 1:
+            raise UsageError(f"{spec.arch} has {exits} exits, plain BP trains one: use train-mwbp, or cut it first")
+        if self.name == "frozen-trunk" and exits == 1:
+            raise UsageError("frozen-trunk trains auxiliary exits, and there are none: give --exits 2 or more")
+
+    def _gammas(self, spec: Spec) -> Sequence[float]:
+        auxiliary = len(spec.exits) - 1
+        if self.gamma == "depth-squared":
+            return depth_squared(spec)
+        if self.gamma == "uniform":
+            return [1.0] * auxiliary
+        if len(self.gamma) != auxiliary:
+            given = ",".join(f"{float(value):g}" for value in self.gamma)
+            raise UsageError(f"gamma {given}: one number an auxiliary exit, here {auxiliary}, not {len(self.gamma)}")
+        return [float(value) for value in self.gamma]
+
+
+def _with_extra_decay(spec: Spec, exits: int | str) -> Objective:
+    """Plain BP whose segments are decayed as MW-BP's would be, had the network these exits."""
+    blocks = place_exits(exits, len(spec.blocks))
+    head = spec.exits[-1]
+    borrowed = mwbp(dataclasses.replace(spec, exits=tuple(ExitSpec(block=b, head=head.head) for b in blocks)))
+    return dataclasses.replace(
+        bp(spec),
+        segments=blocks,
+        decay_factors=borrowed.decay_factors,
+        gradient_factors=borrowed.gradient_factors,
+    )
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    try:
+        numbers = tuple(float(word) for word in text.split(","))
+    except ValueError as error:
+        raise UsageError(f"gamma {text!r}: {nearest(text, GAMMAS)}; or numbers above 0, as in 0.1,0.5,1") from error
+    if not all(0 < number < math.inf for number in numbers):
+        raise UsageError(f"gamma {text}: every weight must be above 0")
+    return numbers

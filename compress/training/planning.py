@@ -1,0 +1,241 @@
+"""From what a user asks for to a plan, and from the plan to a finished run: `train`."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from compress.data import Dataset, open_dataset
+from compress.errors import UsageError
+from compress.hardware import Precision, resolve_device, resolve_precision
+from compress.networks import Network, Spec, default_head, display_name, exits_in_name, place_exits, spec_of
+from compress.recipes import Recipe, is_named, recipe_named
+from compress.runs import RECORD, Run, find_run, finished_runs, load
+from compress.training.methods import CONTROLS, SINGLE_EXIT, Method
+from compress.training.progress import console
+from compress.training.session import Plan, execute
+
+DEFAULT_EXITS = 5
+DEFAULT_TEACHER_SHARE = 0.5
+
+
+def train(
+    arch: str,
+    dataset: Dataset | str = "fashion-mini",
+    *,
+    method: Method | str = "bp",
+    exits: int | str | Sequence[int | str] | None = None,
+    recipe: Recipe | str = "quick",
+    seed: int = 0,
+    teacher: str | Path | None = None,
+    trunk: str | Path | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    runs: str | Path = "runs",
+    resume: bool = False,
+    **architecture: Any,
+) -> Run:
+    """The finished run of an architecture trained on a data set: trained now, continued, or found finished.
+
+    Args:
+        arch, exits: as `create` takes them; exits None is 1 for BP, else what the name says, 5, or the number of blocks
+            if fewer.
+        dataset: a data set, or the name of one.
+        method: ``bp``, ``mwbp``, another key of `METHODS`, or a `Method` with options.
+        seed: of weights, order and augmentation (the split has its own, in the recipe).
+        teacher: a run whose last exit's logits are distilled; the method says how strongly (None there: half).
+        trunk: frozen-trunk: the run by plain BP whose trunk gets exits. None: the newest one of the same architecture,
+            data, recipe and seed; where there is none, one is trained first.
+        resume: go on even where an earlier attempt failed.
+        architecture: what else `create` takes: width, blocks, widths, form, head.
+
+    Raises:
+        UsageError: an argument is unknown or does not fit, another process holds the run, or it failed.
+    """
+    dataset = open_dataset(dataset) if isinstance(dataset, str) else dataset
+    recipe = recipe_named(recipe) if isinstance(recipe, str) else recipe
+    method, runs = Method(name=method) if isinstance(method, str) else method, Path(runs)
+    spec = _spec(arch, exits, method, dataset, architecture)
+    method, taught_by = _with_teacher(method, teacher, dataset, runs)
+    objective = method.objective(spec)  # a method that does not fit is refused before anything is written
+    where = resolve_device(device)
+    used = _precision(precision, method, where)
+    options: dict[str, Any] = {"device": device, "precision": precision, "runs": runs, "resume": resume}
+    parent = _trunk(trunk, spec, dataset, recipe, seed, options) if method.name == "frozen-trunk" else None
+    if trunk is not None and parent is None:
+        raise UsageError(f"trunk {trunk}: goes with method frozen-trunk, not {method.name}")
+    plan = Plan(
+        name=display_name(spec) + (f" {method.name}" if method.name not in ("bp", "mwbp") else ""),
+        kind="control" if method.name in CONTROLS else "train",
+        method=method.name,
+        objective=objective,
+        spec=spec,
+        recipe=recipe,
+        dataset=dataset,
+        seed=seed,
+        precision=used,
+        device=where,
+        runs=runs,
+        command=command_line(_command(spec, method, taught_by, parent, runs), dataset, recipe, seed, used),
+        parent=parent,
+        teacher=taught_by,
+    )
+    return execute(plan, lambda _: (_fresh(spec, seed, parent), {}), resume=resume)
+
+
+def command_line(
+    own: list[str], dataset: Dataset, recipe: Recipe, seed: int, precision: Precision, *, fine_tuning: bool = False
+) -> str:
+    """The shell command of a run, for its record: its own options and those that every kind of run shares.
+
+    A recipe that no command can give, since it was made in Python, is pointed out in a comment.
+    """
+    height, width = dataset.input_shape[1:]
+    resized = ["--image-size", str(width)] if dataset.name.startswith("folder:") and height == width else []
+    options = ["--dataset", dataset.name, *resized, "--recipe", recipe.name, "--epochs", str(recipe.epochs)]
+    if recipe.stochastic_depth and not fine_tuning:
+        options += ["--stochastic-depth", str(recipe.stochastic_depth)]
+    command = shlex.join(["compress", *own, *options, "--seed", str(seed), "--precision", precision])
+    return (
+        command
+        if is_named(recipe, fine_tuning=fine_tuning)
+        else f"{command}  # with a recipe made in Python: see config.recipe in run.json"
+    )
+
+
+def found_reference(spec: Spec, dataset: Dataset, recipe: Recipe, seed: int, runs: Path) -> Run | None:
+    """The newest finished run by plain BP with this network (of one exit), data, split, recipe and seed; says which."""
+    wanted = {"kind": "train", "method": "bp", "spec": spec.to_json(), "recipe": recipe.to_json(), "seed": seed}
+    found = [
+        run
+        for run in finished_runs(runs)[0]
+        if run.record.data["digest"] == dataset.digest
+        and wanted.items() <= run.record.config.items()
+        and run.record.config["teacher"] is None
+    ]
+    if not found:
+        console.print(
+            f"no finished {spec.arch} by plain BP with this data, recipe and seed under {runs}: training one first"
+        )
+        return None
+    newest = max(found, key=lambda run: (run.path / RECORD).stat().st_mtime)
+    console.print(f"the reference is {newest.id}")
+    return newest
+
+
+def run_option(run: Run, runs: Path) -> str:
+    """How a command names a run: its id where it lies among the others, else its path."""
+    return run.id if run.path.parent == runs else str(run.path.resolve())
+
+
+def check_same_data(run: Run, dataset: Dataset) -> None:
+    """Refuse a run that was trained on other images.
+
+    Raises:
+        UsageError: the shape of the images, or the images, differ.
+    """
+    record = run.record
+    if run.spec.input_shape != dataset.input_shape:
+        raise UsageError(
+            f"run {run.id} takes images (C, H, W) {run.spec.input_shape}, {dataset.name} has "
+            f"{dataset.input_shape}: use --dataset {record.data['name']}, with --image-size if its images were resized"
+        )
+    if record.data["digest"] != dataset.digest:
+        raise UsageError(
+            f"run {run.id} was trained on {record.data['name']}, whose images are not {dataset.name}'s: "
+            f"use --dataset {record.data['name']}"
+        )
+
+
+def _spec(
+    arch: str,
+    exits: int | str | Sequence[int | str] | None,
+    method: Method,
+    dataset: Dataset,
+    architecture: dict[str, Any],
+) -> Spec:
+    shape, classes = dataset.input_shape, len(dataset.classes)
+    if method.head is not None:
+        given = architecture.get("head")
+        if given not in (None, method.head):
+            raise UsageError(f"head {given}: {method.name} has {method.head} heads; leave out one of the two")
+        architecture = architecture | {"head": method.head}
+    options = architecture | {"input_shape": shape, "classes": classes}
+    if exits is None and method.name not in SINGLE_EXIT and exits_in_name(arch) is None:
+        exits = min(DEFAULT_EXITS, len(spec_of(arch, **options).blocks))
+    return spec_of(arch, exits=exits, **options)
+
+
+def _with_teacher(
+    method: Method, teacher: str | Path | None, dataset: Dataset, runs: Path
+) -> tuple[Method, Run | None]:
+    """The method with a share for its teacher, and the teacher's run, which must know the same images."""
+    if teacher is None:
+        if method.teacher:
+            raise UsageError(f"teacher-weight {method.teacher:g}: there is no teacher; name a run with --teacher")
+        return method, None
+    run = find_run(teacher, runs)
+    check_same_data(run, dataset)
+    return dataclasses.replace(method, teacher=method.teacher or DEFAULT_TEACHER_SHARE), run
+
+
+def _precision(precision: str, method: Method, device: torch.device) -> Precision:
+    if not method.sequential:
+        return resolve_precision(precision, device)
+    if precision not in ("auto", "fp32"):
+        raise UsageError(
+            f"precision {precision}: the sequential update is itself in fp32 alone, since cast copies of the weights "
+            "would hide it; leave out --precision, or use --update simultaneous"
+        )
+    return "fp32"
+
+
+def _trunk(
+    trunk: str | Path | None, spec: Spec, dataset: Dataset, recipe: Recipe, seed: int, options: dict[str, Any]
+) -> Run:
+    """The run whose trunk gets exits: the given one, or the plain network of the same trunk, found or trained."""
+    plain = dataclasses.replace(spec, exits=spec.exits[-1:])
+    if trunk is None:
+        found = found_reference(plain, dataset, recipe, seed, options["runs"])
+        return found or train(spec.arch, dataset, recipe=recipe, seed=seed, **options)
+    run = find_run(trunk, options["runs"])
+    check_same_data(run, dataset)
+    if run.spec != plain:
+        raise UsageError(f"trunk {run.id} is no plain {display_name(plain)} for {plain.classes} classes: name another")
+    return run
+
+
+def _fresh(spec: Spec, seed: int, parent: Run | None) -> Network:
+    """The network to train: newly initialised, its trunk and last head the parent's where there is one."""
+    with torch.random.fork_rng(devices=[]):  # the caller's random state is not ours to move
+        torch.manual_seed(seed)
+        network = Network(spec)
+    if parent:
+        missing, _ = network.load_state_dict(load(parent).state_dict(), strict=False)
+        assert all(name.startswith("heads.") for name in missing)
+    return network
+
+
+def _command(spec: Spec, method: Method, teacher: Run | None, trunk: Run | None, runs: Path) -> list[str]:
+    """The run's own part of its command."""
+    own = ["train" if method.name in SINGLE_EXIT else "train-mwbp", "--arch", spec.arch]
+    if method.name not in SINGLE_EXIT:
+        own += ["--exits", _exits_option(spec)]
+        head = spec.exits[0].head
+        own += ["--head", head] if len(spec.exits) > 1 and head not in (default_head(spec.arch), method.head) else []
+    own += method.options()
+    own += ["--teacher", run_option(teacher, runs)] if teacher else []
+    own += ["--trunk", run_option(trunk, runs)] if trunk else []
+    return own
+
+
+def _exits_option(spec: Spec) -> str:
+    numbers = [exit.block for exit in spec.exits]
+    if tuple(numbers) == place_exits(len(numbers), len(spec.blocks)):
+        return str(len(numbers))
+    return ",".join([*map(str, numbers[:-1]), "end"])

@@ -1,0 +1,155 @@
+"""Updates: how the losses of one forward pass become a step of the weights.
+
+Both kinds hold torch's SGD optimisers, take the same losses, and can be saved and restored.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from compress.networks import Network
+from compress.recipes import Recipe
+from compress.training.objectives import Objective
+
+LAGGING = 2.0  # AuxNet: from this ratio of an exit's loss to the last one's on, the rate follows the ratio
+
+
+class Update(Protocol):
+    """One step at a time, at a learning rate that a schedule sets."""
+
+    learning_rate: float
+    """The highest one of this step, before any exit's or segment's own factor."""
+
+    def set_rate(self, factor: float) -> None:
+        """Set every rate to this factor of its highest."""
+
+    def step(self, losses: Tensor) -> None:
+        """Backpropagate the losses `(exits,)` and move the weights."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """All momentum, as tensors and plain values."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go back to what `state_dict` gave."""
+
+
+def update_of(objective: Objective, network: Network, recipe: Recipe) -> Update:
+    """The update that an objective asks for."""
+    kind = Sequential if objective.update == "sequential" else Simultaneous
+    return kind(objective, network, recipe)
+
+
+class Simultaneous:
+    """All gradients at the same weights: one backward pass, one optimiser."""
+
+    def __init__(self, objective: Objective, network: Network, recipe: Recipe) -> None:
+        self.objective, self.highest = objective, recipe.learning_rate
+        self.learning_rate = recipe.learning_rate
+        groups = objective.parameter_groups(
+            network, learning_rate=recipe.learning_rate, weight_decay=recipe.weight_decay
+        )
+        for group in groups:
+            group["highest_lr"] = group["lr"]
+        self.optimizer = _sgd(groups, recipe)
+
+    def set_rate(self, factor: float) -> None:
+        """Set every rate to this factor of its highest."""
+        self.learning_rate = factor * self.highest
+        for group in self.optimizer.param_groups:
+            group["lr"] = factor * group["highest_lr"]
+
+    def step(self, losses: Tensor) -> None:
+        """Backpropagate the weighted sum of the losses `(exits,)` and move the weights."""
+        self.optimizer.zero_grad()
+        self.objective.total(losses).backward()
+        self.optimizer.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The optimiser's state."""
+        return self.optimizer.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go back to what `state_dict` gave."""
+        self.optimizer.load_state_dict(state)
+
+
+class Sequential:
+    """The authors' order: exit after exit, shallow to deep, each with an optimiser and a momentum of its own.
+
+    All losses come from one forward pass. After exit i's backward pass its head and the trunk up to it are moved at
+    once, so the backward passes of later exits see activations of the old weights, but the new weights themselves.
+    Autograd refuses that for parameters changed in place; so the optimisers hold parameters of their own that share
+    the network's storage and not its version counters. To detach the features instead would be greedy training.
+
+    It takes a backward pass an exit and as many momentum buffers a shallow weight. Under autocast the backward passes
+    would see old casts of the weights, so it is itself in fp32 (or fp64) alone.
+    """
+
+    def __init__(self, objective: Objective, network: Network, recipe: Recipe) -> None:
+        self.objective, self.highest = objective, recipe.learning_rate
+        self.learning_rate = recipe.learning_rate
+        exits = network.spec.exits
+        self.trunks = [[*network.stem.parameters(), *network.blocks[: exit.block].parameters()] for exit in exits]
+        self.heads = [list(network.heads[str(exit.block)].parameters()) for exit in exits]
+        self.trunk_optimizers = [_sharing_sgd(trunk, recipe) for trunk in self.trunks]
+        self.head_optimizers = [_sharing_sgd(head, recipe) for head in self.heads]
+
+    def set_rate(self, factor: float) -> None:
+        """Set every rate to this factor of its highest."""
+        self.learning_rate = factor * self.highest
+
+    def step(self, losses: Tensor) -> None:
+        """For every exit: backpropagate its loss alone, move its head, move the trunk up to it."""
+        values = losses.tolist()
+        for exit, loss in enumerate(losses.unbind()):
+            trunk, head = self.trunks[exit], self.heads[exit]
+            gradients = torch.autograd.grad(loss, [*trunk, *head], retain_graph=exit < len(values) - 1)
+            of_trunk, of_head = gradients[: len(trunk)], gradients[len(trunk) :]
+            weighted = torch._foreach_mul(of_trunk, self.objective.gammas[exit])
+            _step(self.head_optimizers[exit], of_head, self.learning_rate)
+            _step(self.trunk_optimizers[exit], weighted, self._trunk_rate(exit, values))
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state of every optimiser."""
+        return {
+            "trunks": [optimizer.state_dict() for optimizer in self.trunk_optimizers],
+            "heads": [optimizer.state_dict() for optimizer in self.head_optimizers],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go back to what `state_dict` gave."""
+        for optimizers, states in ((self.trunk_optimizers, state["trunks"]), (self.head_optimizers, state["heads"])):
+            for optimizer, one in zip(optimizers, states, strict=True):
+                optimizer.load_state_dict(one)
+
+    def _trunk_rate(self, exit: int, losses: list[float]) -> float:
+        if self.objective.loss_ratio_rate and losses[exit] > LAGGING * losses[-1]:
+            return self.learning_rate * losses[-1] / losses[exit]
+        return self.learning_rate / self.objective.lambdas[exit]
+
+
+def _sgd(parameters: Any, recipe: Recipe) -> torch.optim.SGD:
+    return torch.optim.SGD(
+        parameters,
+        lr=recipe.learning_rate,
+        momentum=recipe.momentum,
+        nesterov=recipe.nesterov,
+        weight_decay=recipe.weight_decay,
+    )
+
+
+def _sharing_sgd(parameters: list[nn.Parameter], recipe: Recipe) -> torch.optim.SGD:
+    """An optimiser of the same storage whose steps autograd does not see."""
+    return _sgd([nn.Parameter(parameter.data) for parameter in parameters], recipe)
+
+
+def _step(optimizer: torch.optim.SGD, gradients: Any, rate: float) -> None:
+    [group] = optimizer.param_groups
+    group["lr"] = rate
+    for parameter, gradient in zip(group["params"], gradients, strict=True):
+        parameter.grad = gradient
+    optimizer.step()
+    optimizer.zero_grad()

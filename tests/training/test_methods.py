@@ -1,0 +1,255 @@
+"""Methods: variants and controls in numbers, what they train, and what they refuse."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.nn import functional
+
+from compress.cost import cost, exit_costs, head_macs
+from compress.data import Dataset
+from compress.errors import UsageError
+from compress.networks import Network, create, spec_of
+from compress.recipes import Recipe
+from compress.runs import Run, load
+from compress.training import Method, Objective, train
+from compress.training.objectives import bp, mwbp
+from tests.conftest import Command
+
+FIVE = spec_of("resnet56", exits=5)
+
+
+def test_gammas_are_the_authors_uniform_or_given() -> None:
+    assert Method().objective(FIVE) == mwbp(FIVE)
+    assert Method(gamma="uniform").objective(FIVE).loss_weights == pytest.approx([1 / 4, 1 / 3, 1 / 2, 1, 1])
+    given = Method(gamma="0.5,1,2,4").objective(FIVE)
+    assert given.gammas == (0.5, 1, 2, 4, 1)
+    assert given.lambdas == (7.5, 7, 6, 4, 1)
+    assert given.loss_weights == pytest.approx([0.5 / 7.5, 1 / 7, 2 / 6, 1, 1])
+
+
+def test_controls_take_mwbp_apart() -> None:
+    full = mwbp(FIVE)
+    deep = Method(name="deep-supervision").objective(FIVE)
+    assert (deep.loss_weights, deep.decay_factors) == ((1.0,) * 5, (1.0,) * 5)
+    uniform = Method(name="mwbp-uniform-decay").objective(FIVE)
+    assert (uniform.loss_weights, uniform.decay_factors) == (full.loss_weights, (1.0,) * 5)
+    single = spec_of("resnet56")
+    decayed = Method(name="bp-extra-decay", decay_exits="7,12,17,22,end").objective(single)
+    assert decayed.loss_weights == (1.0,)
+    assert (decayed.segments, decayed.decay_factors) == ((7, 12, 17, 22, 27), full.decay_factors)
+
+
+def test_extra_decay_reaches_the_segments_of_a_network_without_those_exits() -> None:
+    network = create("resnet20")
+    objective = Method(name="bp-extra-decay", decay_exits=3).objective(network.spec)
+    groups = objective.parameter_groups(network, learning_rate=0.1, weight_decay=1e-3)
+    names = {id(parameter): name for name, parameter in network.named_parameters()}
+    decay = {names[id(parameter)]: group["weight_decay"] / 1e-3 for group in groups for parameter in group["params"]}
+    assert len(decay) == len(names)
+    factors = mwbp(spec_of("resnet20", exits=3)).decay_factors
+    for name, factor in decay.items():
+        block = int(name.split(".")[1]) if name.startswith("blocks.") else 0
+        assert factor == pytest.approx(1.0 if name.startswith("heads.") else factors[block // 3]), name
+
+
+def test_gradient_equilibrium_is_the_mean_of_the_gradients_that_pass_a_segment() -> None:
+    """Against its definition: rescaling at every exit, k-i of k-i+1 parts on, one part into the exit (by hooks)."""
+    torch.manual_seed(0)
+    network = create("resnet8", exits=3, widths="4,4,8", input_shape=(1, 8, 8)).double()
+    images, labels = torch.randn(8, 1, 8, 8, dtype=torch.float64), torch.arange(8)
+    objective = Method(name="deep-supervision", gradient_equilibrium=True).objective(network.spec)
+    start = {name: parameter.detach().clone() for name, parameter in network.named_parameters()}
+    groups = objective.parameter_groups(network, learning_rate=0.1, weight_decay=0.01)
+    optimizer = torch.optim.SGD(groups, lr=0.1)
+    objective.total(objective.losses(network(images), labels)).backward()
+    optimizer.step()
+    moved = {name: parameter.detach().clone() for name, parameter in network.named_parameters()}
+
+    network.load_state_dict(start, strict=False)
+    network.zero_grad()
+    features, losses = network.stem(images), []
+    for number, block in enumerate(network.blocks, start=1):
+        features, left = block(features), 4 - number  # exits from this one on
+        into_exit, features = _Rescaled.apply(features, 1 / left, (left - 1) / left)
+        losses.append(functional.cross_entropy(network.heads[str(number)](into_exit), labels))
+    torch.stack(losses).sum().backward()
+    for name, parameter in network.named_parameters():
+        assert parameter.grad is not None
+        expected = start[name] - 0.1 * (parameter.grad + 0.01 * start[name])  # heads keep their full gradient
+        assert torch.allclose(moved[name], expected, atol=1e-12), name
+
+
+class _Rescaled(torch.autograd.Function):
+    """Two copies of the features, whose gradients come back multiplied by two factors."""
+
+    @staticmethod
+    def forward(ctx: Any, features: torch.Tensor, one: float, other: float) -> tuple[torch.Tensor, torch.Tensor]:
+        ctx.factors = one, other
+        return features.clone(), features.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        return gradients[0] * ctx.factors[0] + gradients[1] * ctx.factors[1], None, None
+
+
+def test_distillation_is_its_definition() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = [torch.randn(6, 10, generator=generator, requires_grad=True) for _ in range(3)]
+    teacher = torch.randn(6, 10, generator=generator)
+    labels = torch.arange(6)
+    method = Method(self_distillation=0.3, teacher=0.2, temperature=3.0)
+    objective = method.objective(spec_of("resnet8", exits=3))
+    losses = objective.losses(logits, labels, 0.0, teacher)
+
+    def from_to(target: torch.Tensor, student: torch.Tensor) -> torch.Tensor:
+        p, q = (target / 3).softmax(dim=1), (student / 3).softmax(dim=1)
+        return 9 * (p * (p.log() - q.log())).sum(dim=1).mean()
+
+    for exit, loss in enumerate(losses):
+        share = 0.3 if exit < 2 else 0.0
+        expected = (0.8 - share) * functional.cross_entropy(logits[exit], labels)
+        expected = expected + share * from_to(logits[2], logits[exit]) + 0.2 * from_to(teacher, logits[exit])
+        assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    losses[0].backward()
+    last = logits[2].grad
+    assert last is not None
+    assert not last.any()  # teaching an earlier exit does not move the last one
+
+
+def test_objectives_survive_json() -> None:
+    for method in (Method(), Method(name="auxnet"), Method(gradient_equilibrium=True, self_distillation=0.5)):
+        objective = method.objective(FIVE)
+        assert Objective.from_json(json.loads(json.dumps(objective.to_json()))) == objective
+    assert bp(FIVE) != mwbp(FIVE)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"name": "mwpb"}, "did you mean 'mwbp'"),
+        ({"update": "sequental"}, "did you mean 'sequential'"),
+        ({"gamma": "unifrom"}, "did you mean 'uniform'"),
+        ({"gamma": "1,0,1"}, "every weight must be above 0"),
+        ({"self_distillation": 1.5}, "self-distillation 1.5: a share"),
+        ({"self_distillation": 0.7, "teacher": 0.7}, "1.4 together"),
+        ({"temperature": 0.0}, "temperature 0: must be above 0"),
+        ({"name": "auxnet", "update": "simultaneous"}, "sequential only"),
+        ({"name": "deep-supervision", "update": "sequential"}, "not for deep-supervision"),
+        ({"update": "sequential", "gradient_equilibrium": True}, "gradient-equilibrium needs all gradients at once"),
+        ({"name": "bp-extra-decay"}, "goes with bp-extra-decay"),
+        ({"decay_exits": 3}, "goes with bp-extra-decay alone"),
+    ],
+)
+def test_what_does_not_fit_together_is_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        Method(**options)
+
+
+@pytest.mark.parametrize(
+    ("method", "exits", "message"),
+    [
+        (Method(gamma="1,2"), 5, r"gamma 1,2: one number an auxiliary exit, here 4, not 2"),
+        (Method(name="bp"), 5, "use train-mwbp"),
+        (Method(name="bp", gradient_equilibrium=True), 1, "gradient-equilibrium: with bp"),
+        (Method(name="frozen-trunk"), 1, "there are none"),
+        (Method(name="bp-extra-decay", decay_exits=99), 1, "exits 99"),
+    ],
+)
+def test_a_method_that_does_not_fit_the_network_is_refused(method: Method, exits: int, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        method.objective(spec_of("resnet56", exits=exits))
+
+
+# ------------------------------------------------------------------------------------------------------- whole runs
+
+
+@pytest.fixture(scope="module")
+def brief(brief: Recipe) -> Recipe:
+    return replace(brief, batch_size=20)
+
+
+def test_exits_on_a_frozen_trunk_leave_the_trunk_and_its_last_exit_as_they_were(
+    tiny: Dataset, brief: Recipe, tmp_path: Path
+) -> None:
+    run = train("resnet8", tiny, method="frozen-trunk", exits=3, recipe=brief, runs=tmp_path)
+    assert (run.record.kind, run.record.method) == ("control", "frozen-trunk")
+    parent = Run(tmp_path / str(run.record.parent), run.record)
+    plain = load(str(parent.id), runs=tmp_path)
+    network = load(run)
+    state = network.state_dict()
+    assert all(torch.equal(value, state[name]) for name, value in plain.state_dict().items())
+    images = torch.randn(4, *tiny.input_shape)
+    assert torch.equal(plain(images)[-1], network(images)[-1])
+    torch.manual_seed(0)
+    fresh = Network(network.spec).state_dict()
+    assert not torch.equal(state["heads.1.4.weight"], fresh["heads.1.4.weight"])  # the auxiliary heads did learn
+    own = cost(network).macs + 2 * sum(head_macs(network)[:-1])
+    assert run.record.cost["training_macs"] == own * 180 // brief.batch_size * brief.batch_size
+    again = train("resnet8", tiny, method="frozen-trunk", exits=3, recipe=brief, runs=tmp_path, trunk=plain_id(run))
+    assert again.path == run.path
+
+
+def plain_id(run: Run) -> str:
+    assert run.record.parent is not None
+    return run.record.parent
+
+
+def test_a_teacher_is_charged_recorded_and_heard(tiny: Dataset, brief: Recipe, tmp_path: Path) -> None:
+    teacher = train("resnet14", tiny, recipe=brief, runs=tmp_path)
+    taught = train("resnet8", tiny, recipe=brief, runs=tmp_path, teacher=teacher.id)
+    alone = train("resnet8", tiny, recipe=brief, runs=tmp_path)
+    assert taught.record.config["teacher"] == teacher.id
+    assert taught.record.config["objective"]["teacher"] == 0.5
+    assert f"--teacher {teacher.id}" in taught.record.command
+    images = taught.record.cost["training_macs"] - alone.record.cost["training_macs"]
+    assert images == cost(load(teacher)).macs * 180
+    total = taught.record.cost["training_macs"] + teacher.record.cost["total_training_macs"]
+    assert taught.record.cost["total_training_macs"] == total
+    first = load(taught).state_dict()["stem.0.weight"]
+    assert not torch.equal(first, load(alone).state_dict()["stem.0.weight"])
+
+
+def test_sequential_training_is_charged_for_every_pass(tiny: Dataset, brief: Recipe, tmp_path: Path) -> None:
+    run = train("resnet8", tiny, method=Method(update="sequential"), exits=3, recipe=brief, runs=tmp_path)
+    network = load(run)
+    passes = cost(network).macs + 2 * sum(exit.macs for exit in exit_costs(network))
+    assert run.record.cost["training_macs"] == passes * 180
+
+
+COMMANDS = [
+    ["train-mwbp", "--arch", "MwResNet-14-2", "--update", "sequential", "--head", "bn-relu-conv-gap-fc"],
+    ["train-mwbp", "--arch", "resnet8", "--exits", "3", "--gamma", "0.5,1", "--self-distillation", "0.5"],
+    ["train-mwbp", "--arch", "resnet8", "--method", "auxnet", "--exits", "1,end"],
+    ["train-mwbp", "--arch", "resnet8", "--method", "deep-supervision", "--gradient-equilibrium"],
+    ["train-mwbp", "--arch", "resnet8", "--method", "mwbp-uniform-decay", "--stochastic-depth", "0.2"],
+    ["train-mwbp", "--arch", "mobilenetv2", "--blocks", "1,1,1,1,1,1,1", "--widths", "4,4,4,8,8,8,8", "--exits", "3"],
+    ["train", "--arch", "resnet8", "--extra-decay", "3", "--form", "norm-last", "--widths", "4,8,16"],
+]
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=lambda words: " ".join(words[1:5]))
+def test_a_recorded_command_with_every_option_is_the_same_run(
+    words: list[str], compress: Command, tiny_folder: Path, tmp_path: Path
+) -> None:
+    place = ["--runs", str(tmp_path), "--dataset", f"folder:{tiny_folder}", "--epochs", "1", "--json"]
+    status, out, err = compress(*words, *place)
+    assert status == 0, err
+    [run] = json.loads(out)["runs"]
+    status, out, err = compress(*run["command"].split()[1:], "--runs", str(tmp_path), "--json")
+    assert status == 0, err
+    assert "finished before" in err
+    assert json.loads(out)["runs"][0]["id"] == run["id"]
+
+
+def test_what_a_command_cannot_do_is_one_line(refused: Any, tiny_folder: Path, tmp_path: Path) -> None:
+    place = ["--runs", tmp_path / "runs", "--dataset", f"folder:{tiny_folder}"]
+    assert "fp32 alone" in refused("train-mwbp", "--update", "sequential", "--precision", "bf16", *place)
+    assert "no teacher" in refused("train-mwbp", "--teacher-weight", "0.3", *place)
+    assert "not under" in refused("train", "--teacher", "resnet110_nothing", *place)
+    assert "goes with method frozen-trunk" in refused("train-mwbp", "--trunk", "resnet44_", *place)
+    assert "auxnet has gap-fc heads" in refused("train-mwbp", "--method", "auxnet", "--head", "relu-gap-fc", *place)
+    assert "stochastic-depth 1" in refused("train", "--arch", "resnet8", "--stochastic-depth", "1", *place)
