@@ -126,7 +126,7 @@ def _fine_tuning_objective(parent: Run) -> Objective:
 
 
 def _validation_accuracies(network: Network, parts: Split) -> list[float] | None:
-    logits = predict(network, parts.validation.images, parts.normalisation)
+    logits = predict(network, parts.validation, parts.normalisation)
     return accuracies(logits, parts.validation.labels)
 
 

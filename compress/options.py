@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from compress.data import Dataset, open_dataset
+from compress.recipes import recipe_named
 from compress.training import Method
 from compress.training.progress import console
 
@@ -52,7 +53,10 @@ class Protocol:
         dataset: fashion-mini (bundled), fashion-mnist, cifar10, cifar100, svhn, or folder:PATH (your own images).
         data_dir: Where to look for the data first.
         image_size: Resize the images of folder:PATH to this size, in pixels.
-        recipe: Training protocol: quick (minutes) or paper (days on a CPU).
+        stream: Leave the images of folder:PATH on disk (default: where decoded they are larger than 2 GiB).
+        skip_unreadable: Leave out files of folder:PATH that are no whole images.
+        workers: Processes that read streamed images (default: one a core, at most 4; 0: none but this one).
+        recipe: Training protocol: quick (minutes), paper (days on a CPU) or imagenet.
         epochs: Instead of the recipe's (prune: of fine-tuning; study: of training).
         precision: auto (bf16 where the hardware has it), fp32 or bf16.
         resume: Go on with a run that failed (one that was interrupted goes on by itself).
@@ -61,6 +65,9 @@ class Protocol:
     dataset: str | None = None
     data_dir: Path | None = None
     image_size: int | None = None
+    stream: bool | None = None
+    skip_unreadable: Annotated[bool, Parameter(negative="")] = False
+    workers: int | None = None
     recipe: str | None = None
     epochs: int | None = None
     precision: str = "auto"
@@ -73,7 +80,17 @@ class Protocol:
                 "data: fashion-mini, 8,000 bundled images of Fashion-MNIST (the paper used CIFAR-10, CIFAR-100 and "
                 "SVHN: --dataset cifar10; see compress data)"
             )
-        return open_dataset(self.dataset or default, data_dir=self.data_dir, image_size=self.image_size)
+        name, size = self.dataset or default, self.image_size
+        if size is None and name.startswith("folder:"):
+            size = recipe_named(self.recipe or DEFAULT_RECIPE).image_size
+        return open_dataset(
+            name,
+            data_dir=self.data_dir,
+            image_size=size,
+            stream=self.stream,
+            skip_unreadable=self.skip_unreadable,
+            workers=self.workers,
+        )
 
 
 @Parameter(name="*")

@@ -22,8 +22,10 @@ class Recipe:
         milestones: multi-step: shares of the training after which the rate is multiplied by `decay`.
         averaging: of the weights: none, ema (each step) or swa (each epoch's end), from `averaging_start` (a share of
             the training) on; batch norm statistics are recomputed for the averaged weights.
-        crop_padding, flip: augmentation, where the data set allows any: zeros padded on every side before a random
-            crop, and mirroring, random or alternating epoch by epoch.
+        crop, crop_padding, flip: augmentation, where the data set allows any: a random crop, "pad" after zeros were
+            padded on every side, or "resized" from a random part of the image, as for ImageNet; and mirroring, random
+            or alternating epoch by epoch.
+        image_size: pixels that class folders are resized to unless told otherwise; None: as they are.
         stochastic_depth: probability with which the last residual block is left out for an image; earlier ones less.
         validation, calibration: shares of the training images held out, by `split_seed`.
         select: which epoch's weights are reported: the last, or the best by the last exit's validation accuracy.
@@ -46,9 +48,11 @@ class Recipe:
     averaging: Literal["none", "ema", "swa"] = "none"
     averaging_start: float = 0.75
     ema_decay: float = 0.99
+    crop: Literal["pad", "resized"] = "pad"
     crop_padding: int = 4
     flip: Literal["none", "random", "alternating"] = "random"
     stochastic_depth: float = 0.0
+    image_size: int | None = None
     validation: float = 0.05
     calibration: float = 0.05
     split_seed: int = 0
@@ -63,6 +67,8 @@ class Recipe:
                 raise UsageError(f"recipe {self.name}: {name} {getattr(self, name)} must be 1 or more")
         if not 0 <= self.stochastic_depth < 1:
             raise UsageError(f"stochastic-depth {self.stochastic_depth:g}: a share of the images, from 0 to below 1")
+        if self.crop == "resized" and self.crop_padding:
+            raise UsageError(f"recipe {self.name}: the crop is resized, so crop_padding must be 0")
         if self.select == "best-validation" and not self.validation:
             raise UsageError(f"recipe {self.name}: best-validation needs a validation share above 0")
         if self.select == "best-validation" and self.averaging != "none":
@@ -120,7 +126,34 @@ def paper() -> Recipe:
     )
 
 
-RECIPES: dict[str, Callable[[], Recipe]] = {recipe.__name__: recipe for recipe in (quick, paper)}
+def imagenet() -> Recipe:
+    """The reference training of torchvision's ResNets on ImageNet: 90 epochs, rate 0.1, a tenth at 30 and 60.
+
+    The defaults of pytorch/vision, references/classification/train.py, on 8 GPUs: batch 256, SGD with plain momentum,
+    decay 1e-4, random crops resized to 224 pixels and mirrored; evaluated at the centre after resizing to 256.
+    Published for its first weights (IMAGENET1K_V1): top-1 accuracy 69.758% for ResNet-18, 73.314% for ResNet-34,
+    76.130% for ResNet-50. Nothing is held out and the last weights are reported: ImageNet's 50,000 validation images
+    are the test images here, so its folder `val` is to be named `test`. Not the same: colours are normalised by what
+    10,000 training images measure. Fine-tuning is ours: 20 epochs at the lowest rate of the training.
+    """
+    return Recipe(
+        name="imagenet",
+        epochs=90,
+        batch_size=256,
+        nesterov=False,
+        schedule="multi-step",
+        milestones=(1 / 3, 2 / 3),
+        crop="resized",
+        crop_padding=0,
+        image_size=224,
+        validation=0.0,
+        calibration=0.0,
+        fine_tune_epochs=20,
+        fine_tune_learning_rate=0.001,
+    )
+
+
+RECIPES: dict[str, Callable[[], Recipe]] = {recipe.__name__: recipe for recipe in (quick, paper, imagenet)}
 
 
 def is_named(recipe: Recipe, *, fine_tuning: bool) -> bool:

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from compress.cli import main
-from compress.data import Dataset, Labelled, open_dataset
+from compress.data import Dataset, Part, open_dataset
 from compress.recipes import Recipe, recipe_named
 
 TRAIN, TEST = 20, 10  # images a class
@@ -20,7 +20,7 @@ torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that tests start
 
 
-def _first(part: Labelled, count: int) -> Labelled:
+def _first(part: Part, count: int) -> Part:
     """The first `count` images of every class."""
     classes = part.labels.unique()
     return part.subset(torch.cat([(part.labels == label).nonzero().flatten()[:count] for label in classes]))

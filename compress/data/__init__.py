@@ -1,10 +1,11 @@
-"""Data: named data sets as uint8 tensors, their splits, and the augmentation of a batch."""
+"""Data: named data sets as uint8 images, in memory or on disk, their splits, and the augmentation of a batch."""
 
-from compress.data.augmentation import Augmentation, Flip, pad_crop_flip
-from compress.data.dataset import Dataset, Labelled
+from compress.data.augmentation import Augmentation, Flip, ResizedCrop, pad_crop_flip
+from compress.data.dataset import Dataset, Labelled, Part, in_order
 from compress.data.normalisation import Normalisation, measure, normalise
 from compress.data.sets import Availability, available, open_dataset
 from compress.data.splits import Split, split
+from compress.data.streaming import Streamed
 
 __all__ = [
     "Augmentation",
@@ -13,8 +14,12 @@ __all__ = [
     "Flip",
     "Labelled",
     "Normalisation",
+    "Part",
+    "ResizedCrop",
     "Split",
+    "Streamed",
     "available",
+    "in_order",
     "measure",
     "normalise",
     "open_dataset",

@@ -1,4 +1,4 @@
-"""Pad, crop and mirror: the augmentation of the CIFAR protocols, for a whole batch at once."""
+"""Augmentation: pad, crop and mirror (CIFAR's protocols) a whole batch at once, or crop and resize (ImageNet's)."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -11,9 +11,10 @@ from torch.nn.functional import pad
 from compress.errors import UsageError, nearest
 
 Flip = Literal["random", "alternating", "none"]
+Crop = Literal["pad", "resized"]
 
 # One stream of random numbers a purpose, so that changing one leaves the others as they were.
-_SHIFTS, _FLIPS, _ORDER = 1, 2, 3
+_SHIFTS, _FLIPS, _ORDER, _CROPS = 1, 2, 3, 4
 
 
 def pad_crop_flip(images: Tensor, *, shifts: Tensor, flips: Tensor, padding: int) -> Tensor:
@@ -32,6 +33,27 @@ def pad_crop_flip(images: Tensor, *, shifts: Tensor, flips: Tensor, padding: int
 
 
 @dataclass(frozen=True, kw_only=True)
+class ResizedCrop:
+    """torchvision's RandomResizedCrop in one epoch: 8% to all of an image's area, 3:4 to 4:3, resized.
+
+    What is cut out of an image depends on seed, epoch and the image's number alone, whichever process cuts.
+    """
+
+    seed: int
+    epoch: int
+
+    def __call__(self, image: Tensor, number: int, size: tuple[int, int]) -> Tensor:
+        """Return a crop of uint8 ``image (C, H, W)``, resized to ``size``; ``number`` is the image's in its part."""
+        from torchvision.transforms import v2  # here, as importing it takes seconds
+
+        [seed] = np.random.SeedSequence((_CROPS, self.epoch, self.seed, number)).generate_state(1, np.uint64)
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(int(seed))
+            crop: Tensor = v2.RandomResizedCrop(size, antialias=True)(image)
+        return crop
+
+
+@dataclass(frozen=True, kw_only=True)
 class Augmentation:
     """What happens to every training image in every epoch.
 
@@ -42,15 +64,19 @@ class Augmentation:
     - "alternating": a fair coin for every image in epoch 0, every epoch after it the other way round (Keller Jordan,
       cifar10-airbench, https://arxiv.org/abs/2404.00498);
     - "none".
+
+    ``crop`` is "pad" (by ``padding``) or "resized" (ImageNet's, from the image as it is on disk, else in memory).
     """
 
     padding: int
     flip: Flip
     seed: int
+    crop: Crop = "pad"
 
     def __post_init__(self) -> None:
-        if self.flip not in get_args(Flip):
-            raise UsageError(f"unknown flip {self.flip!r}: {nearest(self.flip, get_args(Flip))}")
+        for what, value, known in (("flip", self.flip, get_args(Flip)), ("crop", self.crop, get_args(Crop))):
+            if value not in known:
+                raise UsageError(f"unknown {what} {value!r}: {nearest(value, known)}")
         if self.padding < 0 or self.seed < 0:
             raise UsageError(f"padding and seed must be 0 or more, not {self.padding} and {self.seed}")
 
@@ -63,6 +89,10 @@ class Augmentation:
         elif self.flip == "alternating" and epoch % 2:
             coins = ~coins
         return torch.from_numpy(shifts).to(device), torch.from_numpy(coins).to(device)
+
+    def resized_crop(self, epoch: int) -> ResizedCrop | None:
+        """Return what to crop the images of this epoch by, before ``pad_crop_flip``; None where that is all."""
+        return ResizedCrop(seed=self.seed, epoch=epoch) if self.crop == "resized" else None
 
     def order(self, epoch: int, n: int, device: torch.device | str = "cpu") -> Tensor:
         """Return the order int64 ``(n,)`` in which this epoch visits all n training images."""

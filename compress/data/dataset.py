@@ -1,19 +1,64 @@
-"""A data set in memory: uint8 images with labels, in parts, and all that a record must say about them."""
+"""A data set: labelled images in parts, in memory or on disk, and all that a record must say about them."""
 
 import hashlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from compress.data.augmentation import ResizedCrop
 from compress.data.normalisation import Normalisation
 from compress.errors import UsageError
 
 
+class Part(Protocol):
+    """Labelled images of one size, wherever they are: what training and evaluation ask of them; N may be 0."""
+
+    @property
+    def labels(self) -> Tensor:
+        """int64 ``(N,)``, on the device that batches come on."""
+
+    @property
+    def images(self) -> Tensor:
+        """All images in memory, uint8 ``(N, C, H, W)``: of a part on disk, take a small ``subset`` first."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """``(C, H, W)`` of every image."""
+
+    def __len__(self) -> int:
+        """N."""
+
+    def to(self, device: torch.device | str) -> "Part":
+        """Return the same images and labels on a device."""
+
+    def subset(self, indices: Tensor) -> "Part":
+        """Return the images and labels at int64 ``indices (M,)``, in that order."""
+
+    def batches(self, indices: Iterable[Tensor], crop: ResizedCrop | None = None) -> Iterator[Tensor]:
+        """Yield uint8 ``(M, C, H, W)`` for each int64 ``(M,)`` of ``indices``, cropped if asked.
+
+        Raises ``UsageError`` where an image turns out to be unreadable.
+        """
+
+    def sample(self) -> Iterator[Tensor]:
+        """Yield uint8 ``(M, C, H, W)``: all images, or evenly spaced ones where reading all would take too long."""
+
+    def content(self) -> Iterator[bytes | memoryview]:
+        """Yield what a digest is made of."""
+
+
+def in_order(n: int, size: int) -> list[Tensor]:
+    """Return the indices of n images in batches of ``size``, the last of which may be smaller."""
+    return [torch.arange(start, min(start + size, n)) for start in range(0, n, size)]
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Labelled:
-    """Images and their labels: ``images`` uint8 ``(N, C, H, W)``, ``labels`` int64 ``(N,)``; N may be 0."""
+    """A part in memory: ``images`` uint8 ``(N, C, H, W)``, ``labels`` int64 ``(N,)``; N may be 0."""
 
     images: Tensor
     labels: Tensor
@@ -28,6 +73,12 @@ class Labelled:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """``(C, H, W)`` of every image."""
+        _, channels, height, width = self.images.shape
+        return channels, height, width
+
     def to(self, device: torch.device | str) -> "Labelled":
         """Return the same images and labels on a device."""
         return Labelled(images=self.images.to(device), labels=self.labels.to(device))
@@ -37,12 +88,32 @@ class Labelled:
         indices = indices.to(self.labels.device)
         return Labelled(images=self.images.index_select(0, indices), labels=self.labels[indices])
 
+    def batches(self, indices: Iterable[Tensor], crop: ResizedCrop | None = None) -> Iterator[Tensor]:
+        """Yield uint8 ``(M, C, H, W)`` for each int64 ``(M,)`` of ``indices``, cropped if asked."""
+        for chosen in indices:
+            images = self.images[chosen.to(self.images.device)]
+            if crop:
+                numbered = zip(images, chosen.tolist(), strict=True)
+                images = torch.stack([crop(image, number, self.shape[1:]) for image, number in numbered])
+            yield images
+
+    def sample(self) -> Iterator[Tensor]:
+        """Yield all images at once."""
+        yield self.images
+
+    def content(self) -> Iterator[bytes | memoryview]:
+        """Yield shape, pixels and labels."""
+        yield f"{tuple(self.images.shape)}".encode()
+        yield self.images.cpu().contiguous().numpy().data
+        yield self.labels.cpu().numpy().astype("<i8").data
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Dataset:
     """A named data set, checked when it is made.
 
-    ``copy`` says which copy was read ("bundled", "torchvision files", "class folders", ...). ``validation`` is there
+    ``copy`` says which copy was read ("bundled", "torchvision files", "class folders", ...), ``options`` which options
+    of the command read it so, and ``skipped`` how many unreadable images were left out. ``validation`` is there
     only where the set brings one. ``augmentable``: padding, cropping and mirroring keep the labels and belong to the
     set's published protocol. ``normalisation`` holds published constants; None means: measure the training images.
     Raises ``UsageError`` where the parts are empty, differ in image shape, or have labels that no class answers to.
@@ -51,47 +122,51 @@ class Dataset:
     name: str
     copy: str
     classes: tuple[str, ...]
-    train: Labelled
-    test: Labelled
-    validation: Labelled | None = None
+    train: Part
+    test: Part
+    validation: Part | None = None
     augmentable: bool = True
     normalisation: Normalisation | None = None
+    options: tuple[str, ...] = ()
+    skipped: int = 0
 
     def __post_init__(self) -> None:
-        for part, labelled in self.parts.items():
-            if not len(labelled):
-                raise UsageError(f"{self.name}: there are no {part} images")
-            shape = tuple(labelled.images.shape[1:])
-            if shape != self.input_shape:
+        for name, part in self.parts.items():
+            if not len(part):
+                raise UsageError(f"{self.name}: there are no {name} images")
+            if part.shape != self.input_shape:
                 raise UsageError(
-                    f"{self.name}: (C, H, W) of {part} images is {shape}, of train images {self.input_shape}"
+                    f"{self.name}: (C, H, W) of {name} images is {part.shape}, of train images {self.input_shape}"
                 )
-            low, high, last = int(labelled.labels.min()), int(labelled.labels.max()), len(self.classes) - 1
+            low, high, last = int(part.labels.min()), int(part.labels.max()), len(self.classes) - 1
             if low < 0 or high > last:
                 raise UsageError(
-                    f"{self.name}: {part} has labels that do not fit the classes: {low} to {high}, not 0 to {last}"
+                    f"{self.name}: {name} has labels that do not fit the classes: {low} to {high}, not 0 to {last}"
                 )
         if self.normalisation and len(self.normalisation.mean) != self.input_shape[0]:
             raise UsageError(f"{self.name}: {self.input_shape[0]} channels do not fit {self.normalisation}")
 
     @property
-    def parts(self) -> dict[str, Labelled]:
+    def parts(self) -> dict[str, Part]:
         """The parts that the set has, by name: train, validation (if any), test."""
         parts = {"train": self.train, "validation": self.validation, "test": self.test}
-        return {part: labelled for part, labelled in parts.items() if labelled is not None}
+        return {name: part for name, part in parts.items() if part is not None}
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
         """Shape ``(C, H, W)`` of every image."""
-        _, channels, height, width = self.train.images.shape
-        return channels, height, width
+        return self.train.shape
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 (hex) of the pixels, shapes and labels of all parts: equal digests are equal data."""
+        """SHA-256 (hex) of the content of all parts: equal digests are equal data.
+
+        In memory the content is pixels, shapes and labels; on disk it is names and bytes of the files, their labels
+        and the shape they are read in.
+        """
         sha = hashlib.sha256()
-        for part, labelled in self.parts.items():
-            sha.update(f"{part} {tuple(labelled.images.shape)}".encode())
-            sha.update(labelled.images.cpu().contiguous().numpy().data)
-            sha.update(labelled.labels.cpu().numpy().astype("<i8").data)
+        for name, part in self.parts.items():
+            sha.update(f"{name} ".encode())
+            for piece in part.content():
+                sha.update(piece)
         return sha.hexdigest()

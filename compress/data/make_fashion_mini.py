@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from compress.data.dataset import Labelled
+from compress.data.dataset import Part
 from compress.data.readers import read_mnist_layout
 from compress.data.sets import FASHION_CLASSES
 
@@ -25,7 +25,7 @@ def fashion_mini(folder: Path) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _first_of_each_class(labelled: Labelled, count: int) -> Labelled:
+def _first_of_each_class(labelled: Part, count: int) -> Part:
     kept = [torch.where(labelled.labels == label)[0][:count] for label in range(len(FASHION_CLASSES))]
     return labelled.subset(torch.cat(kept).sort().values)
 

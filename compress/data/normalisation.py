@@ -1,5 +1,6 @@
 """Per-channel mean and standard deviation: what turns uint8 pixels into the numbers that a network sees."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -30,17 +31,21 @@ def normalise(images: Tensor, normalisation: Normalisation) -> Tensor:
     return images.float().div_(255).sub_(mean).div_(std)
 
 
-def measure(images: Tensor) -> Normalisation:
-    """Return the normalisation under which every channel of uint8 ``images (N, C, H, W)`` has mean 0 and std 1.
+def measure(batches: Iterable[Tensor]) -> Normalisation:
+    """Return the normalisation under which every channel of all uint8 batches ``(N, C, H, W)`` has mean 0 and std 1.
 
     Exact on every device: the moments come from a count of the 256 pixel values, so nothing larger than one channel
     is ever copied. A constant channel gets std 1, since there is nothing to scale.
     """
     values = torch.arange(256, dtype=torch.float64) / 255
     mean, std = [], []
-    for channel in range(images.shape[1]):
-        counts = torch.bincount(images[:, channel].flatten(), minlength=256).cpu()
+    for counts in torch.stack([_pixel_counts(images) for images in batches]).sum(dim=0):
         share = counts.double() / counts.sum()
         mean.append(float(share @ values))
         std.append(float(share @ (values - mean[-1]) ** 2) ** 0.5 if (counts > 0).sum() > 1 else 1.0)
     return Normalisation(mean=tuple(mean), std=tuple(std))
+
+
+def _pixel_counts(images: Tensor) -> Tensor:
+    """How often each pixel value occurs: int64 ``(C, 256)``."""
+    return torch.stack([torch.bincount(channel.flatten(), minlength=256) for channel in images.unbind(dim=1)]).cpu()

@@ -5,7 +5,7 @@ import logging
 import os
 import tarfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
@@ -14,9 +14,12 @@ import numpy as np
 import torch
 from filelock import FileLock
 
+from compress.data.cache import cache_directory
 from compress.data.dataset import Dataset, Labelled
+from compress.data.folders import list_class_folders
 from compress.data.normalisation import Normalisation
 from compress.data.readers import Contents, read_cifar, read_class_folders, read_mnist_layout, read_svhn
+from compress.data.streaming import stream_class_folders
 from compress.errors import UsageError, nearest
 
 FASHION_CLASSES = (
@@ -24,6 +27,8 @@ FASHION_CLASSES = (
     *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
 )
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+
+STREAM_ABOVE = 2 << 30  # bytes of decoded images
 
 _DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 _log = logging.getLogger("compress")
@@ -62,22 +67,36 @@ class _Source:
 
 
 def open_dataset(
-    name: str, *, data_dir: Path | None = None, image_size: int | None = None, download: bool = True
+    name: str,
+    *,
+    data_dir: Path | None = None,
+    image_size: int | None = None,
+    stream: bool | None = None,
+    skip_unreadable: bool = False,
+    workers: int | None = None,
+    download: bool = True,
 ) -> Dataset:
     """Return the data set called ``name``: bundled, from files that are here, or downloaded.
 
     Files are looked for in ``data_dir``, ``$COMPRESS_DATA``, the user's cache and (Fashion-MNIST) Debian's place.
-    "folder:PATH" are class folders of one's own, whose images ``image_size`` (pixels) resizes. Raises ``UsageError``
-    for an unknown name, a data directory that is not there, damaged files, and data that cannot be had.
+
+    "folder:PATH" are class folders of one's own. Their images are resized to ``image_size`` (pixels); ``stream`` leaves
+    them on disk, to be read by ``workers`` processes (default: a core each, at most 4; 0: by this one), and False
+    forbids it; None streams what decoded is larger than 2 GiB. ``skip_unreadable`` leaves out files that are no images.
+
+    Raises ``UsageError`` for an unknown name, options that do not fit, a data directory that is not there, damaged
+    files, and data that cannot be had.
     """
     places = _places(data_dir)
     if name.startswith("folder:"):
-        contents = read_class_folders(_own_folder(name), image_size=image_size)
-        return _dataset(name, "class folders", contents)
+        return _open_own(name, image_size, stream, skip_unreadable, workers)
     if name not in ("fashion-mini", *_SOURCES):
         raise UsageError(_unknown(name))
     if image_size is not None:
         raise UsageError(f"--image-size is for folder:PATH; the images of {name} come in one size")
+    if stream or skip_unreadable:
+        option = "--stream" if stream else "--skip-unreadable"
+        raise UsageError(f"{option} is for folder:PATH; {name} is read into memory, whole")
     if name == "fashion-mini":
         return _dataset(name, "bundled", _read_bundled())
 
@@ -125,6 +144,35 @@ def _dataset(name: str, copy: str, contents: Contents, source: _Source | None = 
     return dataset
 
 
+def _open_own(
+    name: str, image_size: int | None, stream: bool | None, skip_unreadable: bool, workers: int | None
+) -> Dataset:
+    """Class folders of the user's, in memory or streamed."""
+    for option, value, least in (("--image-size", image_size, 1), ("--workers", workers, 0)):
+        if value is not None and value < least:
+            raise UsageError(f"{option} must be {least} or more, not {value}")
+    folders = list_class_folders(_own_folder(name))
+    large = folders.decoded_bytes(image_size) > STREAM_ABOVE
+    streamed = large if stream is None else stream
+    if streamed:
+        contents = stream_class_folders(
+            folders, image_size=image_size, skip_unreadable=skip_unreadable, workers=workers
+        )
+    else:
+        contents = read_class_folders(folders, image_size=image_size, skip_unreadable=skip_unreadable)
+    options = {
+        f"--image-size {image_size}": image_size is not None,
+        "--stream": streamed,
+        "--no-stream": large and not streamed,
+        "--skip-unreadable": skip_unreadable,
+    }
+    return replace(
+        _dataset(name, "class folders, streamed" if streamed else "class folders", contents),
+        options=tuple(word for option, given in options.items() if given for word in option.split()),
+        skipped=contents.skipped,
+    )
+
+
 def _unknown(name: str) -> str:
     if Path(name).expanduser().is_dir():
         return f"unknown data set {name!r}: to read it as class folders, say folder:{name}"
@@ -141,10 +189,6 @@ def _own_folder(name: str) -> Path:
 # ---- where ----
 
 
-def _cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "multiway-compress"
-
-
 def _places(data_dir: Path | None) -> list[Path]:
     """Where files are looked for, first to last."""
     places = []
@@ -153,7 +197,7 @@ def _places(data_dir: Path | None) -> list[Path]:
             places.append(Path(place).expanduser())
             if not places[-1].is_dir():
                 raise UsageError(f"{source} {place} is not a folder; name one that is there, or leave it out")
-    return [*places, _cache()]
+    return [*places, cache_directory()]
 
 
 def _find(source: _Source, places: list[Path]) -> tuple[Path, _Copy] | None:
@@ -170,18 +214,18 @@ def _find(source: _Source, places: list[Path]) -> tuple[Path, _Copy] | None:
 def _download(name: str, source: _Source) -> None:
     """Let torchvision put the data into the user's cache: all of it, or nothing that looks like it."""
     try:
-        _cache().mkdir(parents=True, exist_ok=True)
-        with FileLock(_cache() / f".{name}.lock"):  # several runs may start at once
-            if _find(source, [_cache()]):
+        cache_directory().mkdir(parents=True, exist_ok=True)
+        with FileLock(cache_directory() / f".{name}.lock"):  # several runs may start at once
+            if _find(source, [cache_directory()]):
                 return
             from torchvision import datasets  # here, as importing it takes seconds
 
-            _log.warning("downloading %s into %s", name, _cache())
+            _log.warning("downloading %s into %s", name, cache_directory())
             reader = getattr(datasets, source.torchvision)
-            unfinished = _cache() / f".{name}.unfinished"
+            unfinished = cache_directory() / f".{name}.unfinished"
             for options in [{"split": "train"}, {"split": "test"}] if name == "svhn" else [{}]:
                 reader(unfinished, download=True, **options)
-            unfinished.rename(_cache() / name)
+            unfinished.rename(cache_directory() / name)
     except (OSError, RuntimeError, EOFError, tarfile.TarError, http.client.HTTPException) as error:
         why = " ".join(str(error).split())
         raise UsageError(f"{name} is not here and cannot be downloaded ({why}); by hand: {source.by_hand}") from error
@@ -204,8 +248,8 @@ def _read_bundled() -> Contents:
 
 
 def _read_cifar10_folders(folder: Path) -> Contents:
-    contents = read_class_folders(folder)
-    if contents.classes != CIFAR10_CLASSES or contents.train.images.shape[1:] != (3, 32, 32):
+    contents = read_class_folders(list_class_folders(folder))
+    if contents.classes != CIFAR10_CLASSES or contents.train.shape != (3, 32, 32):
         raise UsageError(f"{folder} has class folders, but not CIFAR-10's; for images of your own say folder:{folder}")
     sizes = len(contents.train), len(contents.test)
     if sizes != (50_000, 10_000):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from compress.data.dataset import Dataset, Labelled
+from compress.data.dataset import Dataset, Part
 from compress.data.normalisation import Normalisation, measure
 from compress.errors import UsageError
 
@@ -18,10 +18,10 @@ class Split:
     read once, at the end. Validation and calibration may be empty.
     """
 
-    train: Labelled
-    validation: Labelled
-    calibration: Labelled
-    test: Labelled
+    train: Part
+    validation: Part
+    calibration: Part
+    test: Part
     normalisation: Normalisation
 
 
@@ -57,7 +57,7 @@ def split(dataset: Dataset, *, validation: float, calibration: float, seed: int)
     is_validation = rank < np.repeat(for_validation, counts)
     is_train = rank >= np.repeat(held_out, counts)
 
-    def part(chosen: np.ndarray) -> Labelled:
+    def part(chosen: np.ndarray) -> Part:
         return dataset.train.subset(torch.from_numpy(np.sort(order[chosen])))
 
     train = part(is_train)
@@ -66,7 +66,7 @@ def split(dataset: Dataset, *, validation: float, calibration: float, seed: int)
         validation=dataset.validation or part(is_validation),
         calibration=part(~is_validation & ~is_train),
         test=dataset.test,
-        normalisation=dataset.normalisation or measure(train.images),
+        normalisation=dataset.normalisation or measure(train.sample()),
     )
 
 

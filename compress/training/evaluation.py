@@ -7,20 +7,20 @@ from torch import Tensor
 from torch.nn import functional
 
 from compress.cost import exit_costs
-from compress.data import Labelled, Normalisation, normalise
+from compress.data import Normalisation, Part, in_order, normalise
 from compress.networks import Network, evaluating
 
 BATCH = 250
 
 
-def predict(network: Network, images: Tensor, normalisation: Normalisation) -> Tensor:
-    """Logits `(exits, N, classes)` in fp32 of uint8 images `(N, C, H, W)`, in eval mode; the network's mode is kept."""
+def predict(network: Network, part: Part, normalisation: Normalisation) -> Tensor:
+    """Logits `(exits, N, classes)` in fp32 of a part's N images, in eval mode; the network's mode is kept."""
     exits, classes = len(network.spec.exits), network.spec.classes
-    logits = torch.empty(exits, len(images), classes, device=images.device)
+    logits = torch.empty(exits, len(part), classes, device=part.labels.device)
+    indices = in_order(len(part), BATCH)
     with evaluating(network), torch.inference_mode():
-        for start in range(0, len(images), BATCH):
-            batch = images[start : start + BATCH]
-            logits[:, start : start + BATCH] = torch.stack(network(normalise(batch, normalisation)))
+        for chosen, images in zip(indices, part.batches(indices), strict=True):
+            logits[:, chosen[0] : chosen[-1] + 1] = torch.stack(network(normalise(images, normalisation)))
     return logits
 
 
@@ -62,7 +62,7 @@ def exit_rows(network: Network, parts: dict[str, tuple[Tensor, Tensor]]) -> list
 
 
 def predictions(
-    network: Network, parts: dict[str, Labelled], normalisation: Normalisation
+    network: Network, parts: dict[str, Part], normalisation: Normalisation
 ) -> dict[str, tuple[Tensor, Tensor]]:
     """Logits `(exits, N, classes)` and labels `(N,)` of each part."""
-    return {name: (predict(network, part.images, normalisation), part.labels) for name, part in parts.items()}
+    return {name: (predict(network, part, normalisation), part.labels) for name, part in parts.items()}

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
 
-from compress.data import Augmentation, Split, normalise, pad_crop_flip
+from compress.data import Augmentation, Split, in_order, normalise, pad_crop_flip
 from compress.errors import UsageError
 from compress.hardware import Precision
 from compress.networks import Network
@@ -65,9 +65,12 @@ class Training:
         self.seed, self.teacher = seed, teacher
         if objective.frozen_trunk:
             self._freeze_trunk()
-        self.device = split.train.images.device
+        self.device = split.train.labels.device
         self.augmentation = Augmentation(
-            padding=recipe.crop_padding if augment else 0, flip=recipe.flip if augment else "none", seed=seed
+            padding=recipe.crop_padding if augment else 0,
+            flip=recipe.flip if augment else "none",
+            crop=recipe.crop if augment else "pad",
+            seed=seed,
         )
         self.batch_size = min(recipe.batch_size, len(split.train))
         self.steps = len(split.train) // self.batch_size  # an epoch's last, smaller batch is left to other epochs
@@ -133,11 +136,10 @@ class Training:
         if self.best is not None:
             self.network.load_state_dict(self.best)
         if self.averaged and self.averaged.n_averaged > 0:
-            batches = (
-                normalise(part, self.split.normalisation) for part in self.split.train.images.split(self.batch_size)
-            )
+            train = self.split.train
+            batches = train.batches(in_order(len(train), self.batch_size))
             with self._own_randomness():
-                update_bn(batches, self.averaged)
+                update_bn((normalise(images, self.split.normalisation) for images in batches), self.averaged)
             self.network.load_state_dict(self.averaged.module.state_dict())
         self.network.eval()
 
@@ -146,13 +148,13 @@ class Training:
         train, epoch = self.split.train, self.epochs_done
         order = self.augmentation.order(epoch, len(train)).to(self.device)
         shifts, flips = self.augmentation.epoch(epoch, len(train), self.device)
-        for start in range(0, self.steps * self.batch_size, self.batch_size):
-            chosen = order[start : start + self.batch_size]
+        chosen = order[: self.steps * self.batch_size].split(self.batch_size)
+        for indices, images in zip(chosen, train.batches(chosen, self.augmentation.resized_crop(epoch)), strict=True):
             images = pad_crop_flip(
-                train.images[chosen], shifts=shifts[chosen], flips=flips[chosen], padding=self.augmentation.padding
+                images, shifts=shifts[indices], flips=flips[indices], padding=self.augmentation.padding
             )
             normalised = normalise(images, self.split.normalisation)
-            yield normalised.contiguous(memory_format=torch.channels_last), train.labels[chosen]
+            yield normalised.contiguous(memory_format=torch.channels_last), train.labels[indices]
 
     def _step(self, images: Tensor, labels: Tensor, *, done: int) -> tuple[Tensor, list[Tensor]]:
         """The update after `done` others; the losses `(exits,)`, detached, and the logits of every exit."""
@@ -209,7 +211,7 @@ class Training:
 
     def _finish_epoch(self, losses: Tensor, accuracy: Tensor, seconds: float) -> None:
         validation = self.split.validation
-        logits = predict(self.network, validation.images, self.split.normalisation)
+        logits = predict(self.network, validation, self.split.normalisation)
         left = [*self.network.state_dict().values(), logits]
         self._check_finite(torch.stack([values.sum().float() for values in left]))
         val_accuracy = accuracies(logits, validation.labels)

@@ -95,9 +95,7 @@ def command_line(
 
     A recipe that no command can give, since it was made in Python, is pointed out in a comment.
     """
-    height, width = dataset.input_shape[1:]
-    resized = ["--image-size", str(width)] if dataset.name.startswith("folder:") and height == width else []
-    options = ["--dataset", dataset.name, *resized, "--recipe", recipe.name, "--epochs", str(recipe.epochs)]
+    options = ["--dataset", dataset.name, *dataset.options, "--recipe", recipe.name, "--epochs", str(recipe.epochs)]
     if recipe.stochastic_depth and not fine_tuning:
         options += ["--stochastic-depth", str(recipe.stochastic_depth)]
     command = shlex.join(["compress", *own, *options, "--seed", str(seed), "--precision", precision])

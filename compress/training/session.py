@@ -213,6 +213,7 @@ def _new_record(plan: Plan, parts: Split) -> Record:
             "name": plan.dataset.name,
             "copy": plan.dataset.copy,
             "digest": plan.dataset.digest,
+            "skipped": plan.dataset.skipped,
             "classes": list(plan.dataset.classes),
             "normalisation": {"mean": list(parts.normalisation.mean), "std": list(parts.normalisation.std)},
             "split": sizes | {"seed": plan.recipe.split_seed},

@@ -99,6 +99,8 @@ def test_how_images_are_flipped_changes_neither_their_shifts_nor_their_order() -
 
 
 def test_arguments_that_cannot_be() -> None:
+    with pytest.raises(UsageError, match="unknown crop 'resize': did you mean 'resized'"):
+        Augmentation(padding=0, flip="none", crop="resize", seed=0)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="unknown flip 'alternate': did you mean 'alternating'"):
         Augmentation(padding=4, flip="alternate", seed=0)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="must be 0 or more, not -1 and 0"):

@@ -85,15 +85,16 @@ def test_digest_depends_on_pixels_labels_shapes_and_parts_alone() -> None:
     base = dataset()
     assert re.fullmatch("[0-9a-f]{64}", base.digest)
     assert dataset(name="other", copy="other").digest == base.digest
-    strided = base.train.images.to(memory_format=torch.channels_last)
-    assert dataset(train=dataclasses.replace(base.train, images=strided)).digest == base.digest
+    train, test = labelled(), labelled(3)
+    strided = train.images.to(memory_format=torch.channels_last)
+    assert dataset(train=dataclasses.replace(train, images=strided)).digest == base.digest
 
-    pixel = base.train.images.clone()
+    pixel = train.images.clone()
     pixel[0, 0, 0, 0] += 1
     digests = {
         base.digest,
-        dataset(train=dataclasses.replace(base.train, images=pixel)).digest,
-        dataset(test=dataclasses.replace(base.test, labels=1 - base.test.labels)).digest,
+        dataset(train=dataclasses.replace(train, images=pixel)).digest,
+        dataset(test=dataclasses.replace(test, labels=1 - test.labels)).digest,
         dataset(train=labelled(shape=(3, 4, 5)), test=labelled(3, shape=(3, 4, 5))).digest,
         dataset(validation=labelled(1)).digest,
     }
@@ -114,7 +115,7 @@ def test_normalise_is_its_formula_and_keeps_the_memory_format() -> None:
 @given(n=st.integers(1, 9), channels=st.integers(1, 4), seed=st.integers(0, 99))
 def test_measure_agrees_with_numpy(n: int, channels: int, seed: int) -> None:
     images = labelled(n, shape=(channels, 3, 2), seed=seed).images
-    measured = measure(images)
+    measured = measure([images])
     pixels = images.numpy().astype(np.float64) / 255
     np.testing.assert_allclose(measured.mean, pixels.mean(axis=(0, 2, 3)), rtol=1e-12)
     np.testing.assert_allclose(measured.std, pixels.std(axis=(0, 2, 3)), rtol=1e-12)
@@ -122,8 +123,8 @@ def test_measure_agrees_with_numpy(n: int, channels: int, seed: int) -> None:
 
 def test_a_constant_channel_is_measured_and_normalised_without_nan() -> None:
     images = torch.full((3, 1, 2, 2), 51, dtype=torch.uint8)
-    assert measure(images) == Normalisation(mean=(0.2,), std=(1.0,))
-    assert normalise(images, measure(images)).abs().max() < 1e-6
+    assert measure([images]) == Normalisation(mean=(0.2,), std=(1.0,))
+    assert normalise(images, measure([images])).abs().max() < 1e-6
 
 
 @pytest.mark.parametrize(("mean", "std"), [((0.5,), (0.0,)), ((0.5,), (-1.0,)), ((0.5, 0.5), (1.0,))])

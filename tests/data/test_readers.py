@@ -10,7 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from compress.data.readers import read_class_folders, read_idx
+from compress.data.folders import list_class_folders
+from compress.data.readers import Contents, read_class_folders, read_idx
 from compress.errors import UsageError
 
 
@@ -35,9 +36,13 @@ def class_folders(root: Path, *parts: str, mode: str = "RGB", size: tuple[int, i
     return root
 
 
+def read(root: Path, *, image_size: int | None = None, skip_unreadable: bool = False) -> Contents:
+    return read_class_folders(list_class_folders(root), image_size=image_size, skip_unreadable=skip_unreadable)
+
+
 def complaint(root: Path, *, image_size: int | None = None) -> str:
     with pytest.raises(UsageError) as error:
-        read_class_folders(root, image_size=image_size)
+        read(root, image_size=image_size)
     assert "\n" not in str(error.value)
     return str(error.value)
 
@@ -81,7 +86,7 @@ def test_damaged_idx_files_are_named(tmp_path: Path, name: str, content: bytes, 
 
 
 def test_class_folders_in_the_order_of_their_names(tmp_path: Path) -> None:
-    contents = read_class_folders(class_folders(tmp_path, "train", "test"))
+    contents = read(class_folders(tmp_path, "train", "test"))
     assert contents.classes == ("ant", "bee")
     assert contents.train.images.shape == (4, 3, 3, 4)
     assert contents.train.labels.tolist() == [0, 0, 1, 1]
@@ -91,7 +96,7 @@ def test_class_folders_in_the_order_of_their_names(tmp_path: Path) -> None:
 
 
 def test_class_folders_with_validation_images(tmp_path: Path) -> None:
-    contents = read_class_folders(class_folders(tmp_path, "train", "test", "val"))
+    contents = read(class_folders(tmp_path, "train", "test", "val"))
     assert contents.validation is not None
     assert contents.validation.images[:, 0, 0, 0].tolist() == [120, 110, 100, 90]
     assert contents.validation.labels.tolist() == [0, 0, 1, 1]
@@ -101,7 +106,7 @@ def test_channels_and_pixels_stay_in_place(tmp_path: Path) -> None:
     class_folders(tmp_path, "train", "test")
     pixels = np.random.default_rng(0).integers(0, 256, (3, 4, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "train" / "ant" / "1.PNG")
-    images = read_class_folders(tmp_path).train.images
+    images = read(tmp_path).train.images
     np.testing.assert_array_equal(images[0].numpy(), pixels.transpose(2, 0, 1))
 
 
@@ -110,11 +115,11 @@ def test_hidden_and_other_files_are_passed_over(tmp_path: Path) -> None:
     for name in (".hidden.png", "notes.txt", "Thumbs.db"):
         (tmp_path / "train" / "ant" / name).write_bytes(b"no image")
     (tmp_path / "train" / ".cache").mkdir()
-    assert len(read_class_folders(tmp_path).train) == 4
+    assert len(read(tmp_path).train) == 4
 
 
 def test_grey_images_have_one_channel(tmp_path: Path) -> None:
-    contents = read_class_folders(class_folders(tmp_path, "train", "test", mode="L"))
+    contents = read(class_folders(tmp_path, "train", "test", mode="L"))
     assert contents.train.images.shape == (4, 1, 3, 4)
     assert contents.train.images[:, 0, 2, 3].tolist() == [40, 30, 20, 10]
 
@@ -123,16 +128,16 @@ def test_grey_among_colour_is_read_as_colour_and_counted(tmp_path: Path, caplog:
     class_folders(tmp_path, "train", "test")
     picture(99, mode="L").save(tmp_path / "test" / "bee" / "2.png")
     with caplog.at_level(logging.WARNING, logger="compress"):
-        contents = read_class_folders(tmp_path)
+        contents = read(tmp_path)
     assert contents.test.images[3, :, 1, 1].tolist() == [99, 99, 99]
-    assert "1 of 8 images are grey" in caplog.text
+    assert "1 of 8 images are converted to RGB (1 L)" in caplog.text
 
 
 def test_image_size_resizes_the_shorter_side_and_cuts_out_the_centre(tmp_path: Path) -> None:
     class_folders(tmp_path, "train", "test")
     wide = Image.fromarray(np.random.default_rng(0).integers(0, 256, (8, 24, 3), dtype=np.uint8))
     wide.save(tmp_path / "train" / "ant" / "1.PNG")
-    images = read_class_folders(tmp_path, image_size=4).train.images
+    images = read(tmp_path, image_size=4).train.images
     assert images.shape == (4, 3, 4, 4)
     expected = np.asarray(wide.resize((12, 4), Image.Resampling.BILINEAR).crop((4, 0, 8, 4)))
     np.testing.assert_allclose(images[0].numpy(), expected.transpose(2, 0, 1), atol=1)
@@ -186,7 +191,3 @@ def test_missing_and_empty_folders_are_named(tmp_path: Path) -> None:
     assert complaint(tmp_path) == f"{tmp_path}/test has no class folders; expected test/CLASS/*"
     (tmp_path / "test" / "ant").mkdir()
     assert complaint(tmp_path).startswith(f"{tmp_path}/test/ant holds no images; known suffixes: .bmp, .gif")
-
-
-def test_image_size_must_be_positive(tmp_path: Path) -> None:
-    assert complaint(tmp_path, image_size=0) == "--image-size must be 1 or more, not 0"

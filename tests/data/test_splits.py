@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compress.data import Dataset, Labelled, Normalisation, Split, measure, open_dataset, split
+from compress.data import Dataset, Labelled, Normalisation, Part, Split, measure, open_dataset, split
 from compress.errors import UsageError
 
 
@@ -22,7 +22,7 @@ def numbered(labels: torch.Tensor, *, classes: int) -> Dataset:
     return Dataset(name="numbered", copy="test", classes=tuple(map(str, range(classes))), train=train, test=test)
 
 
-def numbers(part: Labelled) -> list[int]:
+def numbers(part: Part) -> list[int]:
     pixels = part.images.view(-1, 4).long()
     assert torch.equal(pixels[:, 2], part.labels)
     return (pixels[:, 0] + 256 * pixels[:, 1]).tolist()
@@ -99,7 +99,7 @@ def test_the_sets_own_validation_images_are_used() -> None:
 def test_normalisation_is_published_or_measured_on_the_training_part() -> None:
     data = numbered(torch.arange(40) % 2, classes=2)
     result: Split = split(data, validation=0.25, calibration=0.25, seed=0)
-    assert result.normalisation == measure(result.train.images) != measure(data.train.images)
+    assert result.normalisation == measure([result.train.images]) != measure([data.train.images])
     published = Normalisation(mean=(0.5,), std=(0.25,))
     data = dataclasses.replace(data, normalisation=published)
     assert split(data, validation=0, calibration=0, seed=0).normalisation == published

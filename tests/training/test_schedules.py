@@ -120,6 +120,20 @@ def test_the_paper_recipe_is_the_authors_protocol() -> None:
     assert (paper.validation, paper.calibration, paper.select) == (0, 0, "last")
 
 
+def test_the_imagenet_recipe_is_torchvisions_reference() -> None:
+    imagenet = recipe_named("imagenet")
+    assert (imagenet.epochs, imagenet.batch_size, imagenet.learning_rate, imagenet.weight_decay) == (90, 256, 0.1, 1e-4)
+    assert (imagenet.momentum, imagenet.nesterov, imagenet.averaging, imagenet.label_smoothing) == (
+        0.9,
+        False,
+        "none",
+        0,
+    )
+    assert (imagenet.crop, imagenet.crop_padding, imagenet.flip, imagenet.image_size) == ("resized", 0, "random", 224)
+    by_epoch = factors(imagenet, 90 * 3)[::3]
+    assert by_epoch == pytest.approx([1.0] * 30 + [0.1] * 30 + [0.01] * 30)
+
+
 @pytest.mark.parametrize("name", sorted(RECIPES))
 def test_every_recipe_carries_its_name_and_says_where_it_comes_from(name: str) -> None:
     assert recipe_named(name).name == name
@@ -171,7 +185,7 @@ def test_no_epochs_are_refused(epochs: int) -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"batch_size": 0}, {"fine_tune_epochs": 0}, {"select": "best-validation", "validation": 0.0}],
+    [{"batch_size": 0}, {"fine_tune_epochs": 0}, {"select": "best-validation", "validation": 0.0}, {"crop": "resized"}],
 )
 def test_a_recipe_that_cannot_be_followed_is_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="recipe test"):

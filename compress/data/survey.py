@@ -1,0 +1,152 @@
+"""The survey of class folders: what all their images are like, before any of them is used."""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import logging
+import os
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import PIL
+
+from compress.data.cache import cache_directory
+from compress.data.folders import GREY_MODES, ClassFolders, opened
+from compress.errors import UsageError
+
+WORTH_ANNOUNCING = 1 << 30  # bytes
+
+_log = logging.getLogger("compress")
+
+
+class Look(NamedTuple):
+    """What one file is: an image of this PIL mode, width and height; or the problem that it has instead."""
+
+    mode: str = ""
+    width: int = 0
+    height: int = 0
+    problem: str = ""
+    digest: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Survey:
+    """What the images of a folder are like.
+
+    ``sizes`` says how many images have a size, such as "500x375" (width, height), and which is the first; ``modes`` how
+    many have a PIL mode; ``problems`` what is wrong with a file; ``digest`` is of names and content of all the others.
+    """
+
+    sizes: dict[str, tuple[int, str]]
+    modes: dict[str, int]
+    problems: dict[str, str]
+    digest: str
+
+    @classmethod
+    def of(cls, names: Iterable[str], looks: Iterable[Look]) -> "Survey":
+        """Return the survey that looks at all files, in their order, make up."""
+        sizes: dict[str, tuple[int, str]] = {}
+        modes, problems, sha = Counter[str](), {}, hashlib.sha256()
+        for name, look in zip(names, looks, strict=True):
+            if look.problem:
+                problems[name] = look.problem
+                continue
+            size = f"{look.width}x{look.height}"
+            count, first = sizes.get(size, (0, name))
+            sizes[size] = (count + 1, first)
+            modes[look.mode] += 1
+            sha.update(f"{name}\0{look.digest}\n".encode("utf-8", "surrogateescape"))
+        return cls(sizes=sizes, modes=dict(modes), problems=problems, digest=sha.hexdigest())
+
+    def usable(self, folders: ClassFolders, *, skip_unreadable: bool) -> ClassFolders:
+        """Return the folders without the files that have problems: these must be skipped on request, and are named."""
+        if not self.problems:
+            return folders
+        if not skip_unreadable:
+            raise UsageError(next(iter(self.problems.values())))
+        named = ", ".join(self.problems)
+        _log.warning("%s: %d unreadable images are left out: %s", folders.root, len(self.problems), named)
+        return folders.without(self.problems)
+
+    def shape(self, root: Path, image_size: int | None) -> tuple[int, int, int]:
+        """Return ``(C, H, W)`` that all images are read in, having said how many must be converted to it.
+
+        Raises ``UsageError`` for images of several sizes without ``image_size``.
+        """
+        total = sum(self.modes.values())
+        if image_size is not None:
+            width = height = image_size
+            resized = total - self.sizes.get(f"{width}x{height}", (0, ""))[0]
+            if len(self.sizes) > 1:
+                sizes = len(self.sizes)
+                of = f"{resized} of {total} images"
+                _log.warning("%s: %s are resized to %dx%d (there are %d sizes)", root, of, width, height, sizes)
+        else:
+            (size, (_, first)), *others = self.sizes.items()
+            if others:
+                other, (_, second) = others[0]
+                smallest = min(int(side) for key in self.sizes for side in key.split("x"))
+                raise UsageError(
+                    f"{root}: images differ in size ({first} is {size}, {second} is {other}): "
+                    f"give --image-size, such as {smallest}"
+                )
+            width, height = map(int, size.split("x"))
+        mode = "L" if self.modes.keys() <= GREY_MODES else "RGB"
+        if len(self.modes) > 1:
+            odd = {other: count for other, count in self.modes.items() if other != mode}
+            each = ", ".join(f"{count} {other}" for other, count in odd.items())
+            _log.warning("%s: %d of %d images are converted to %s (%s)", root, sum(odd.values()), total, mode, each)
+        return 1 if mode == "L" else 3, height, width
+
+
+def survey_files(folders: ClassFolders, *, decode: bool) -> Survey:
+    """Return the survey of files that stay on disk; ``decode`` finds those that are cut short, too.
+
+    All files are read, once: the survey is remembered until a name, size or modification time changes.
+    """
+    names = folders.names
+    stamp, size = _stamp(folders.root, names, decode=decode)
+    remembered = cache_directory() / "surveys" / f"{stamp}.json"
+    with contextlib.suppress(OSError, ValueError, TypeError):
+        return Survey(**json.loads(remembered.read_text()))
+    if size > WORTH_ANNOUNCING:
+        what = f"{len(names)} files ({size / (1 << 30):.1f} GiB)"
+        _log.warning("%s: reading all %s once, to know them again", folders.root, what)
+
+    def look(path: Path) -> Look:
+        try:
+            with opened(path) as image:
+                if decode:
+                    image.load()
+                return Look(image.mode, image.width, image.height, digest=hashlib.sha256(path.read_bytes()).hexdigest())
+        except UsageError as error:
+            return Look(problem=str(error))
+
+    survey = Survey.of(names, folders.map(look))
+    with contextlib.suppress(OSError):  # it is only a memory
+        remembered.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = remembered.with_suffix(f".{os.getpid()}")
+        unfinished.write_text(json.dumps(dataclasses.asdict(survey)))
+        unfinished.replace(remembered)
+    return survey
+
+
+def _stamp(root: Path, names: list[str], *, decode: bool) -> tuple[str, int]:
+    """What changes when a file does, and the bytes that all files have."""
+    sha, total = (
+        hashlib.sha256(f"{root.resolve()}\0{decode}\0{PIL.__version__}\n".encode("utf-8", "surrogateescape")),
+        0,
+    )
+    for name in names:
+        try:
+            status = os.stat(root / name)
+            size, modified = status.st_size, status.st_mtime_ns
+        except OSError:
+            size, modified = 0, 0
+        total += size
+        sha.update(f"{name}\0{size}\0{modified}\n".encode("utf-8", "surrogateescape"))
+    return sha.hexdigest(), total
