@@ -1,7 +1,21 @@
 """Benchmarks: measuring and comparing finished runs: latency, tables, figures, studies, the report."""
 
 from benchmarks.latency import bench
+from benchmarks.probe import probe
 from benchmarks.report import REPORT, main_table, write_report
 from benchmarks.study import Study, read_study, run_study
+from benchmarks.supervision import probe_tables, read_probes, write_probe_figure
 
-__all__ = ["REPORT", "Study", "bench", "main_table", "read_study", "run_study", "write_report"]
+__all__ = [
+    "REPORT",
+    "Study",
+    "bench",
+    "main_table",
+    "probe",
+    "probe_tables",
+    "read_probes",
+    "read_study",
+    "run_study",
+    "write_probe_figure",
+    "write_report",
+]

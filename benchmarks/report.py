@@ -9,13 +9,20 @@ from pathlib import Path
 import pandas as pd
 from scipy import stats
 
-from benchmarks.figures import accuracy_against_macs, save
+from benchmarks.figures import accuracy_against_macs, make_directory, save
+from benchmarks.supervision import held_out_images, probe_tables, read_probes, write_probe_figure
 from benchmarks.tables import CONFIDENCE, ENOUGH_SEEDS, markdown, reference_of, rows, summarise
 from compress.errors import UsageError
 from compress.runs import Run, write_atomically
 
 REPORT = "report.md"
 MISSING = "-"
+PROBES = (
+    "Probe: accuracy of a linear classifier on a block's pooled output. Gradient: the share of the final exit's loss's "
+    "gradient, times weights, that reaches a block. CKA: similarity to the next block. Skipped: one block replaced by "
+    "its shortcut. Anew: the blocks behind the frozen ones retrained by plain BP. Intervals cover the choice of "
+    "images, not that of seeds."
+)
 
 
 def write_report(
@@ -32,16 +39,14 @@ def write_report(
     """
     if not runs:
         raise UsageError("there are no finished runs to report; train some first: compress study quickstart")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"cannot write to {out}: {error.strerror}; choose another directory with --out") from error
+    make_directory(out)
     sections, frames = [], []
     for number, group in enumerate(_comparable(runs), start=1):
         figure = "accuracy-macs" if number == 1 else f"accuracy-macs-{number}"
         frame = rows(group)
         frames.append(frame)
-        sections.append(_section(group, frame, reference, out / figure))
+        probes = "probe" if number == 1 else f"probe-{number}"
+        sections.append(_section(group, frame, reference, out / figure, out / probes))
     text = "\n\n".join([f"# {title}", *([about.strip()] if about else []), *sections]) + "\n"
     write_atomically(out / "exits.csv", pd.concat(frames).drop(columns=["series"]).to_csv(index=False).encode())
     write_atomically(out / REPORT, text.encode(errors="replace"))
@@ -67,7 +72,7 @@ def _reference_series(summary: pd.DataFrame, reference: str | None) -> str | Non
     return str(named["series"].iloc[0]) if len(named) else reference_of(summary)
 
 
-def _section(runs: Sequence[Run], frame: pd.DataFrame, reference: str | None, figure: Path) -> str:
+def _section(runs: Sequence[Run], frame: pd.DataFrame, reference: str | None, figure: Path, probes: Path) -> str:
     summary = summarise(frame)
     compared_with = _reference_series(summary, reference)
     data, size = runs[0].record.data, runs[0].record.data["split"]
@@ -87,6 +92,7 @@ def _section(runs: Sequence[Run], frame: pd.DataFrame, reference: str | None, fi
         f"![Accuracy against MACs]({figure.name}.svg)",
         "### Every exit",
         markdown(_exits_table(summary)),
+        *_probes_section(runs, probes),
         "### How to reproduce each row",
         "\n".join(f"- `{run.id}`: `{run.record.command}`" for run in runs),
         _environments(runs),
@@ -136,6 +142,20 @@ def _pruned_section(summary: pd.DataFrame) -> list[str]:
         table["right after pruning"] = pruned["val_accuracy_pruned"].map(_percent)
         table["fine-tuned"] = pruned["val_accuracy"].map(_percent)
     return ["### Pruning, requested and achieved", markdown(table)]
+
+
+def _probes_section(runs: Sequence[Run], figure: Path) -> list[str]:
+    """What every block has learnt, of the runs that were probed; nothing where none was."""
+    blocks, retrained = read_probes(runs)
+    if blocks.empty:
+        return []
+    write_probe_figure(blocks, retrained, figure)
+    return [
+        "### What every block has learnt",
+        f"On {held_out_images(blocks)}. {PROBES}",
+        *map(markdown, probe_tables(blocks, retrained)),
+        f"![Probes of every block]({figure.name}.svg)",
+    ]
 
 
 def _exits_table(summary: pd.DataFrame) -> pd.DataFrame:

@@ -61,6 +61,14 @@ def network_name(run: Run) -> str:
     return name
 
 
+def distinct_names(runs: Iterable[Run]) -> dict[str, str]:
+    """What a report on these runs calls each one's network, by run; runs that differ by seed alone share a name."""
+    runs = list(runs)
+    summary = summarise(rows(runs)) if runs else pd.DataFrame(columns=["series", "network"])
+    names = dict(zip(summary["series"], summary["network"], strict=True))
+    return {run.id: names[series(run)] for run in runs}
+
+
 def series(run: Run) -> str:
     """What runs share that differ by their seed alone: all of the configuration but the seed (a parent's too)."""
     return json.dumps(without_seed(run.record.config), sort_keys=True)

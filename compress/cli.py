@@ -18,7 +18,18 @@ import pandas as pd
 from cyclopts import App, CycloptsError, Parameter
 
 from baselines import Budget, prune
-from benchmarks import REPORT, bench, main_table, read_study, run_study, write_report
+from benchmarks import (
+    REPORT,
+    bench,
+    main_table,
+    probe,
+    probe_tables,
+    read_probes,
+    read_study,
+    run_study,
+    write_probe_figure,
+    write_report,
+)
 from compress import __version__
 from compress.data import available
 from compress.errors import UsageError
@@ -223,6 +234,41 @@ def bench_(
     ratios = [f"{row['ratio'][1]:.2f} [{row['ratio'][0]:.2f}, {row['ratio'][2]:.2f}]" for row in measured]
     table = pd.DataFrame(measured)[["run", "exit", "macs", "params", "bytes", "batch_size"]]
     _print_table(table.assign(**{"median ms": milliseconds, "ratio [quartiles]": ratios}))
+
+
+@app.command(name="probe")
+def probe_(
+    *run: str,
+    retrain: Annotated[bool, Parameter(negative="")] = False,
+    epochs: int | None = None,
+    out: Path = REPORTS,
+    data_dir: Path | None = None,
+    place: Place = PLACE,
+    common: Common = COMMON,
+) -> None:
+    """Measure what every block of finished runs has learnt: whether shallow ones lack supervision.
+
+    For every block: the accuracy of a linear probe, the share of the final loss's gradient that reaches it, its
+    similarity to the next block (CKA), and the accuracy lost when it is skipped. Written to each run's probe.json.
+
+    Args:
+        run: Run directories, or ids (or their beginnings) under --runs.
+        retrain: Also freeze a quarter, half and three quarters of the blocks and train the rest anew, by plain BP.
+        epochs: Of retraining, instead of the run's own.
+        out: Directory of the figure that lays the runs over one another.
+        data_dir: Where to look for the data first.
+    """
+    found = [find_run(name, place.runs) for name in run]
+    documents = probe(found, retrain=retrain, epochs=epochs, data_dir=data_dir, device=place.device)
+    measured = read_probes(found)
+    figure = write_probe_figure(*measured, out / "probe")
+    if common.json:
+        named = [{"run": one.id} | document for one, document in zip(found, documents, strict=True)]
+        return _print_json({"runs": named, "figure": str(figure)})
+    for table in probe_tables(*measured):
+        _print_table(table)
+        print()
+    print(figure)
 
 
 @app.command(name="study")

@@ -87,6 +87,14 @@ class Recipe:
         """The recipe as JSON-ready data."""
         return {key: list(value) if isinstance(value, tuple) else value for key, value in vars(self).items()}
 
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Recipe:
+        """The recipe that `to_json` wrote."""
+        values: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in data.items()
+        }
+        return cls(**values)
+
 
 def quick() -> Recipe:
     """Minutes on two CPU cores: five one-cycle epochs without augmentation.

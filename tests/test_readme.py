@@ -21,7 +21,9 @@ def test_the_readmes_commands_do_their_jobs_in_order(
     tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert {shlex.split(line)[1] for line in COMMANDS} == {"train", "train-mwbp", "prune", "bench", "report", "data"}
+    assert {shlex.split(line)[1] for line in COMMANDS} == {
+        *("train", "train-mwbp", "prune", "bench", "probe", "report", "data")
+    }
     for line in COMMANDS:
         arguments = shlex.split(line)[1:]
         small = ["--dataset", f"folder:{tiny_folder}", "--epochs", "1"] if arguments[0] in TRAINING else []

@@ -100,6 +100,10 @@ class PreActivationBlock(Block):
         branch = self.conv2(self.relu(self.norm2(self.conv1(activated))))
         return self.add(branch, self.shortcut(activated if self.opens_stage else x))
 
+    def skip(self, x: Tensor) -> Tensor:
+        output: Tensor = self.shortcut(self.relu(self.norm1(x)) if self.opens_stage else x)
+        return output
+
 
 class PostActivationBlock(Block):
     """Two 3x3 convolutions, each followed by batch norm; ReLU after the first and after the sum (He et al. 2016a).
@@ -123,6 +127,10 @@ class PostActivationBlock(Block):
         output: Tensor = self.relu(self.add(branch, self.shortcut(x)))
         return output
 
+    def skip(self, x: Tensor) -> Tensor:
+        output: Tensor = self.shortcut(x).relu()  # not in place: the identity's output is x itself
+        return output
+
 
 class NormLastBlock(Block):
     """Batch norm, convolution, batch norm, ReLU, convolution, batch norm: no first ReLU (Han et al. 2017, PyramidNet).
@@ -143,6 +151,10 @@ class NormLastBlock(Block):
     def forward(self, x: Tensor) -> Tensor:
         branch = self.norm3(self.conv2(self.relu(self.norm2(self.conv1(self.norm1(x))))))
         return self.add(branch, self.shortcut(x))
+
+    def skip(self, x: Tensor) -> Tensor:
+        output: Tensor = self.shortcut(x)
+        return output
 
 
 class InvertedBlock(Block):
@@ -182,6 +194,10 @@ class InvertedResidualBlock(InvertedBlock):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.add(super().forward(x), self.shortcut(x))
+
+    def skip(self, x: Tensor) -> Tensor:
+        output: Tensor = self.shortcut(x)
+        return output
 
 
 class SeparableBlock(Block):

@@ -1,0 +1,189 @@
+"""Representations: what every block of a network has learnt, in four measures, each a function of a network and images.
+
+The network is in eval mode, images are normalised `(N, C, H, W)`, batches are pairs of them and their labels `(N,)`.
+"The final exit" is the last one: heads of earlier exits are never used, so that networks trained with and without them
+are measured alike.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from compress.networks import Network, cut
+
+FEWEST = 4  # images that an unbiased CKA needs
+EPSILON = 1e-5  # as batch norm's
+STRENGTHS = tuple(10.0**power for power in range(-6, 2))  # of the ridge, on features of variance 1
+CHOOSING = 5  # one in so many of the probe's images chooses among them
+
+
+@runtime_checkable
+class Residual(Protocol):
+    """A block that is a shortcut plus a branch, so that the branch can be left out."""
+
+    def skip(self, x: Tensor) -> Tensor | None:
+        """What the block hands on without its branch: its shortcut alone; None where this one has no shortcut."""
+
+
+Batches = Iterable[tuple[Tensor, Tensor]]
+Moments = list[tuple[Tensor, Tensor]]
+
+
+def block_outputs(network: Network, images: Tensor) -> Iterator[Tensor]:
+    """The output of every block, to be used before the next is asked for: a block may overwrite its input."""
+    features = network.stem(images)
+    for block in network.blocks:
+        features = block(features)
+        yield features
+
+
+def _by_channel(features: Tensor) -> Tensor:
+    """Features as `(N, channels, positions)`, from maps `(N, C, H, W)`, tokens `(N, T, C)` or vectors `(N, C)`."""
+    if features.ndim == 3:
+        return features.transpose(1, 2)
+    return features.flatten(2) if features.ndim > 2 else features.unsqueeze(2)
+
+
+@torch.inference_mode()
+def channel_moments(network: Network, images: Tensor) -> Moments:
+    """Mean and standard deviation `(channels,)` of every block's output, over images and positions, of one batch."""
+    outputs = map(_by_channel, block_outputs(network, images))
+    return [(x.mean(dim=(0, 2)), (x.var(dim=(0, 2), correction=0) + EPSILON).sqrt()) for x in outputs]
+
+
+@torch.inference_mode()
+def pooled_features(network: Network, batches: Batches, moments: Moments) -> list[Tensor]:
+    """Every block's features `(N, channels)`, as an exit's batch norm, ReLU and average pooling would hand them on.
+
+    The outputs of pre-activation blocks are sums that no batch norm or ReLU has seen, those of post-activation blocks
+    are not negative. To treat all alike, every channel is standardised by `moments` (batch norm without a trained
+    scale and shift), rectified, and averaged over positions (of a map) or tokens.
+    """
+    parts = []
+    for images, _ in batches:
+        outputs = zip(block_outputs(network, images), moments, strict=True)
+        parts.append([((_by_channel(x) - m[:, None]) / s[:, None]).relu().mean(dim=2) for x, (m, s) in outputs])
+    return [torch.cat(block) for block in zip(*parts, strict=True)]
+
+
+def probe_predictions(features: Tensor, labels: Tensor, held_out: Tensor, classes: int) -> tuple[Tensor, float]:
+    """The classes `(M,)` that a linear probe gives held-out features `(M, C)`, and its ridge strength.
+
+    Ridge regression on one-hot targets, in closed form and float64, fitted on `features` `(N, C)`, each of mean 0 and
+    variance 1 there. One in `CHOOSING` of these N, never the held-out ones, chooses the strength; then all N fit.
+    """
+    choosing = torch.arange(len(labels), device=labels.device) % CHOOSING == 0
+    scores = _ridge_scores(features[~choosing], labels[~choosing], features[choosing], classes, STRENGTHS)
+    right = (scores.argmax(dim=-1) == labels[choosing]).sum(dim=1)  # (strengths,)
+    strength = STRENGTHS[int(right.argmax())]
+    [scores] = _ridge_scores(features, labels, held_out, classes, [strength])
+    return scores.argmax(dim=-1), strength
+
+
+def _ridge_scores(features: Tensor, labels: Tensor, others: Tensor, classes: int, strengths: Sequence[float]) -> Tensor:
+    """Scores `(strengths, M, classes)` of the others `(M, C)`: weights (Z'Z/N + strength I)^-1 Z'Y/N, both centred."""
+    features, others = features.double(), others.double()
+    std, mean = torch.std_mean(features, dim=0, correction=0)
+    std = torch.where(std > 0, std, 1.0)  # a dead channel
+    z, targets = (features - mean) / std, functional.one_hot(labels, classes).double()
+    share = targets.mean(dim=0)
+    values, vectors = torch.linalg.eigh(z.T @ z / len(z))
+    projected = vectors.T @ (z.T @ (targets - share)) / len(z)  # (C, classes)
+    inverse = 1 / (values + torch.tensor(strengths, dtype=values.dtype, device=values.device)[:, None])
+    scores: Tensor = ((others - mean) / std) @ vectors @ (inverse[..., None] * projected) + share
+    return scores
+
+
+def gradient_shares(network: Network, batches: Batches) -> list[float | None]:
+    """The share of the final loss's gradient that reaches every block; they add up to 1.
+
+    For one batch a block's gradient is the root of the sum over its convolutions (linear layers,
+    attention) of (|g| |w|)^2, with Frobenius norms: the norm of the gradient with respect to the weights when each is
+    scaled to unit length. Batch norm makes the loss blind to the length of w, and g inversely proportional to it; the
+    product is blind to it too, where |g| alone is not. This holds for the statistics of the batch, so batch norm is in
+    train mode, as in training, and everything else in eval mode. The norms are averaged over the batches, then
+    divided by their sum. The loss is the cross-entropy of the final exit alone, whatever the network was trained by.
+    None for a block without weights.
+    """
+    only = cut(network, len(network.spec.exits)).eval()  # a copy: its running statistics may move
+    for module in only.modules():
+        if isinstance(module, _BatchNorm):
+            module.train()
+    weights = [_weights(block) for block in only.blocks]
+    total = [0.0] * len(weights)
+    for images, labels in batches:
+        only.zero_grad()
+        functional.cross_entropy(only(images)[-1], labels).backward()
+        for number, own in enumerate(weights):
+            norms = [float(w.grad.norm() * w.detach().norm()) for w in own if w.grad is not None]
+            total[number] += math.hypot(*norms)
+    return [norm / sum(total) if own else None for norm, own in zip(total, weights, strict=True)]
+
+
+def _weights(block: nn.Module) -> list[nn.Parameter]:
+    layers = [m for m in block.modules() if isinstance(m, nn.Conv2d | nn.Linear | nn.MultiheadAttention)]
+    return [weight for layer in layers for weight in layer.parameters(recurse=False) if weight.ndim > 1]
+
+
+@torch.inference_mode()
+def similarities_to_next(network: Network, images: Tensor) -> list[float | None]:
+    """Linear CKA of every block's output with the next one's; None for the last block, and with fewer than four images.
+
+    Centred kernel alignment (Kornblith et al. 2019, arXiv 1905.00414) of the whole outputs, flattened, with the
+    unbiased estimate of HSIC (Song et al. 2012): the plain one nears 1 by itself where features outnumber images.
+    """
+    if len(images) < FEWEST:
+        return [None] * len(network.blocks)
+    grams = []
+    for features in block_outputs(network, images):
+        flat = features.flatten(1)
+        grams.append((flat @ flat.T).double())
+    return [*(linear_cka(first, second) for first, second in pairwise(grams)), None]
+
+
+def linear_cka(first: Tensor, second: Tensor) -> float:
+    """The CKA of two representations of the same N >= 4 images, from their Gram matrices `(N, N)`: 1 for the same."""
+    normaliser = math.sqrt(max(_hsic(first, first) * _hsic(second, second), 0.0))
+    return _hsic(first, second) / normaliser if normaliser else 0.0
+
+
+def _hsic(first: Tensor, second: Tensor) -> float:
+    n = len(first)
+    k, m = first - first.diag().diag(), second - second.diag().diag()
+    cross = (k * m).sum() + k.sum() * m.sum() / ((n - 1) * (n - 2)) - 2 / (n - 2) * (k.sum(0) @ m.sum(0))
+    return float(cross) / (n * (n - 3))
+
+
+@torch.inference_mode()
+def skip_drops(network: Network, batches: Batches) -> list[float | None]:
+    """How far the final exit's accuracy (a fraction) drops when one block is replaced by its shortcut.
+
+    The others stay as they are, batch norm included (Veit et al. 2016, arXiv 1605.06431). A block that changes the
+    shape leaves its projection; None for a block that has no residual form.
+    """
+    head = [*network.heads.values()][-1]
+    lost: list[int | None] = [0] * len(network.blocks)
+    total = 0
+    for images, labels in batches:
+        total += len(labels)
+        inputs = [network.stem(images)]
+        for block in network.blocks:
+            inputs.append(block(inputs[-1].clone()))  # a block may overwrite its input
+        whole = (head(inputs[-1]).argmax(dim=1) == labels).sum()
+        for number, block in enumerate(network.blocks):
+            features = block.skip(inputs[number].clone()) if isinstance(block, Residual) else None
+            if features is None:
+                lost[number] = None
+                continue
+            for later in network.blocks[number + 1 :]:
+                features = later(features)
+            lost[number] = (lost[number] or 0) + int(whole - (head(features).argmax(dim=1) == labels).sum())
+    return [None if count is None else count / total for count in lost]

@@ -1,0 +1,173 @@
+"""Supervision vanishing, seen: what probes of finished runs say, as tables, and whether shallow blocks differ."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from benchmarks.figures import blocks_overlaid, make_directory, save
+from benchmarks.probe import read_probe, unpack
+from benchmarks.retraining import QUARTERS
+from benchmarks.tables import CONFIDENCE, distinct_names, series
+from compress.runs import Run
+
+SHALLOW = 1 / 3 + 1e-9  # of the blocks: the first stage of the networks of the paper
+FREE = 0.01  # a drop in accuracy that hardly matters
+GAPPY = ("gradient_share", "cka_to_next", "skip_drop")  # measures that do not apply to every block
+MISSING = "-"
+
+
+def read_probes(runs: Sequence[Run]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """One row a block, and one a retraining, of every run that was probed, with gaps where a measure does not apply.
+
+    Both have, besides what `probe.json` says of the block: `run`, `network`, `series`, `method`, `kind`, `accuracy` (of
+    the final exit), `blocks` (how many there are), `position` (the share of them up to here) and `images` (held out).
+    `right` is a bool array `(images,)`: which of these the block's probe got right. Retrainings are those for the
+    largest number of epochs for which all retrained runs have some, since others do not compare; nor do probes of
+    other samples than the first run's, which are left out.
+    """
+    documents = [(run, document) for run in runs if (document := read_probe(run))]
+    documents = [one for one in documents if one[1]["sample"] == documents[0][1]["sample"]]
+    names = distinct_names(runs)
+    blocks, retrained = _rows(documents, "blocks", names), _rows(documents, "retrained", names)
+    if not blocks.empty:
+        blocks = blocks.astype(dict.fromkeys(GAPPY, float))
+        blocks["right"] = blocks.apply(lambda row: unpack(row["right"], row["images"]), axis=1)
+    if not retrained.empty:
+        shared = set.intersection(*(set(epochs) for _, epochs in retrained.groupby("run")["epochs"]))
+        retrained = retrained[retrained["epochs"] == max(shared, default=0)]
+    return blocks, retrained
+
+
+def _rows(documents: Sequence[tuple[Run, dict[str, Any]]], key: str, names: dict[str, str]) -> pd.DataFrame:
+    return pd.DataFrame(
+        [
+            {
+                "run": run.id,
+                "network": names[run.id],
+                "series": series(run),
+                "kind": run.record.kind,
+                "method": run.record.method,
+                "accuracy": document["accuracy"],
+                "images": document["images"]["held_out"],
+                "seen_in_training": document["images"]["seen_in_training"],
+                "blocks": len(document["blocks"]),
+                "position": row["block"] / len(document["blocks"]),
+            }
+            | row
+            for run, document in documents
+            for row in document[key]
+        ]
+    )
+
+
+def probe_tables(blocks: pd.DataFrame, retrained: pd.DataFrame) -> list[pd.DataFrame]:
+    """What `read_probes` read, as tables of text: network by network, and shallow blocks pair by pair, if any."""
+    return [table for table in (networks_table(blocks, retrained), shallow_comparison(blocks)) if not table.empty]
+
+
+def write_probe_figure(blocks: pd.DataFrame, retrained: pd.DataFrame, path: Path) -> Path:
+    """Write the figure that lays the probed runs over one another, as `path` with .svg and .png; returns the PNG's."""
+    make_directory(path.parent)
+    mean, count = blocks["probe_accuracy"].mean(), blocks["images"].iloc[0]
+    half = float(stats.norm.ppf((1 + CONFIDENCE) / 2) * (mean * (1 - mean) / count) ** 0.5)
+    title = (
+        f"What every block has learnt, on {held_out_images(blocks)}, which leave an accuracy ±{100 * half:.0f} points"
+    )
+    save(blocks_overlaid(blocks, retrained, title), path)
+    return path.with_suffix(".png")
+
+
+def held_out_images(blocks: pd.DataFrame) -> str:
+    """Which images the probes were measured on, in words."""
+    first = blocks.iloc[0]
+    return f"{first['images']:,} " + (
+        "training images, which the networks have seen and the probes have not"
+        if first["seen_in_training"]
+        else "validation images"
+    )
+
+
+def networks_table(blocks: pd.DataFrame, retrained: pd.DataFrame) -> pd.DataFrame:
+    """What every block has learnt, summed up as text: a row a measure, a column a network, means over its seeds."""
+    table = {}
+    for _, own in blocks.groupby("series", sort=False):
+        count = int(own["blocks"].iloc[0])
+        at = {name: round(share * count) for name, share in QUARTERS.items()}
+        accuracy = own.groupby("block")["probe_accuracy"].mean()
+        shallow, free = own[own["position"] <= SHALLOW], (own["skip_drop"] < FREE).sum() / own["run"].nunique()
+        row = {"blocks": str(count)}
+        row |= {f"probe after {name} of the blocks, %": _percent(accuracy.get(block)) for name, block in at.items()}
+        row |= {
+            "probe after all blocks, %": _percent(accuracy.iloc[-1]),
+            "final exit, %": _percent(own["accuracy"].mean()),
+            "gradient reaching the first third, 1 = even": _text((shallow["gradient_share"] * count).mean(), ".2f"),
+            "mean CKA to next": _text(own["cka_to_next"].mean(), ".3f"),
+            "mean drop when skipped, points": _text(100 * own["skip_drop"].mean(), ".1f"),
+            f"blocks that cost < {100 * FREE:.0f} point when skipped": f"{free:.3g}",
+        }
+        if not retrained.empty:
+            epochs = int(retrained["epochs"].iloc[0])
+            again = (
+                retrained[retrained["series"] == own["series"].iloc[0]].groupby("block")["retrained_accuracy"].mean()
+            )
+            row |= {
+                f"{epochs} epochs anew behind {name} of the blocks, %": _percent(again.get(block))
+                for name, block in at.items()
+            }
+        table[own["network"].iloc[0]] = row
+    return pd.DataFrame(table).rename_axis("measure").reset_index()
+
+
+def shallow_comparison(blocks: pd.DataFrame) -> pd.DataFrame:
+    """Whether shallow blocks differ: probe accuracy over the first third of the blocks, pair by pair, as text.
+
+    Every network that was not trained by plain BP is compared with every one that was, and those with the deepest of
+    their own kind. The interval is of the mean difference over the held-out images, paired: it covers the choice of
+    images, not that of seeds.
+    """
+    shallow = blocks[blocks["position"] <= SHALLOW]
+    right = {
+        key: np.mean(np.stack(list(own["right"])), axis=0) for key, own in shallow.groupby("series", sort=False)
+    }  # (images,) each: the share of shallow blocks, and seeds, whose probe is right
+    first = blocks.groupby("series", sort=False).first()
+    plain = first[(first["method"] == "bp") & (first["kind"] == "train")]
+    table = []
+    for key, network in first.iterrows():
+        others = plain if key not in plain.index else plain[plain["blocks"] == plain["blocks"].max()].head(1)
+        for other, compared in others.iterrows():
+            if other == key or not {key, other} <= right.keys():
+                continue
+            mean, low, high = _paired(right[str(key)] - right[str(other)])
+            table.append(
+                {
+                    "network": network["network"],
+                    "compared with": compared["network"],
+                    "probe, first third, %": _percent(right[str(key)].mean()),
+                    "there, %": _percent(right[str(other)].mean()),
+                    "difference, points": f"{100 * mean:+.1f}",
+                    f"{CONFIDENCE:.0%} interval": f"{100 * low:+.1f} to {100 * high:+.1f}",
+                    "shallow blocks": "stronger" if low > 0 else "weaker" if high < 0 else "no difference shown",
+                }
+            )
+    return pd.DataFrame(table)
+
+
+def _paired(differences: np.ndarray) -> tuple[float, float, float]:
+    """Mean difference and its Student's t interval, over images."""
+    mean, n = float(differences.mean()), len(differences)
+    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * differences.std(ddof=1) / n**0.5) if n > 1 else np.inf
+    return mean, mean - half, mean + half
+
+
+def _percent(fraction: float | None) -> str:
+    return MISSING if fraction is None else _text(100 * fraction, ".1f")
+
+
+def _text(value: float, form: str) -> str:
+    return MISSING if pd.isna(value) else f"{value:{form}}"
