@@ -54,11 +54,16 @@ def _rows_of(run: Run) -> list[dict[str, Any]]:
 
 
 def network_name(run: Run) -> str:
-    """What reports call a run's network: ``MwResNet-44-5``, or ``ResNet-110, l1 2.60x`` for a pruned one."""
+    """What reports call a run's network: ``MwResNet-44-5``, or ``ResNet-110, l1 2.60x`` for a pruned one.
+
+    How it was trained is said where it is neither plain BP nor MW-BP in its default form.
+    """
     name = display_name(Spec.from_json(run.record.config["spec"]))
     if run.record.kind == "prune":
         return f"{name}, {run.record.method} {run.record.results['achieved']['speedup']:.2f}x"
-    return name
+    if run.record.method not in ("bp", "mwbp"):
+        return f"{name}, {run.record.method}"
+    return f"{name}, sequential" if run.record.config["objective"]["update"] == "sequential" else name
 
 
 def distinct_names(runs: Iterable[Run]) -> dict[str, str]:

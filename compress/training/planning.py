@@ -70,7 +70,7 @@ def train(
     if trunk is not None and parent is None:
         raise UsageError(f"trunk {trunk}: goes with method frozen-trunk, not {method.name}")
     plan = Plan(
-        name=display_name(spec) + (f" {method.name}" if method.name not in ("bp", "mwbp") else ""),
+        name=" ".join([display_name(spec), *_variant(method)]),
         kind="control" if method.name in CONTROLS else "train",
         method=method.name,
         objective=objective,
@@ -230,6 +230,13 @@ def _command(spec: Spec, method: Method, teacher: Run | None, trunk: Run | None,
     own += ["--teacher", run_option(teacher, runs)] if teacher else []
     own += ["--trunk", run_option(trunk, runs)] if trunk else []
     return own
+
+
+def _variant(method: Method) -> list[str]:
+    """What a run's name says of its method, where that is neither plain BP nor MW-BP in its default form."""
+    if method.name not in ("bp", "mwbp"):
+        return [method.name]
+    return ["sequential"] if method.sequential else []
 
 
 def _exits_option(spec: Spec) -> str:
