@@ -1,8 +1,10 @@
 """What this machine offers: the device and precision to compute with, and a description for the records."""
 
+import ctypes
 import os
 import platform
 import subprocess
+import sys
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -12,6 +14,8 @@ import torch
 from compress.errors import UsageError
 
 Precision = Literal["fp32", "bf16"]
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of <malloc.h>
+_LARGEST_THRESHOLD = 32 << 20  # bytes; glibc takes no more
 PACKAGES = ("torch", "torchvision", "torch-pruning", "numpy")
 
 
@@ -53,6 +57,18 @@ def _has_bf16(device: torch.device) -> bool:
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     capabilities = torch.cpu.get_capabilities()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") or capabilities.get("bf16"))
+
+
+def keep_freed_memory() -> None:
+    """Let this process keep the memory it frees, for its own next use, where its C library is glibc.
+
+    A training step frees and asks again for the same hundreds of megabytes; glibc hands blocks of that size back to the
+    system, which clears every page before it gives it out again.
+    """
+    if sys.platform == "linux" and platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_M_MMAP_THRESHOLD, _LARGEST_THRESHOLD)
+        libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def describe(device: torch.device) -> dict[str, Any]:

@@ -71,7 +71,7 @@ class Block(nn.Module):
         if self.training and self.drop:
             kept = functional.dropout(branch.new_ones(len(branch), 1, 1, 1), self.drop)
             return branch * kept + shortcut
-        return branch + shortcut
+        return branch.add_(shortcut)  # in place: the branch's last layer needs its output no more
 
     @property
     def widths(self) -> tuple[int, int]:

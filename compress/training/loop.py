@@ -21,10 +21,11 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
 
 from compress.data import Augmentation, Split, in_order, normalise, pad_crop_flip
 from compress.errors import UsageError
-from compress.hardware import Precision
+from compress.hardware import Precision, keep_freed_memory
 from compress.networks import Network
 from compress.recipes import Recipe
 from compress.training.checkpoints import load_checkpoint, save_checkpoint
+from compress.training.compiled import compiled
 from compress.training.evaluation import accuracies, cross_entropies, predict
 from compress.training.objectives import Objective
 from compress.training.progress import TrainingProgress
@@ -46,6 +47,10 @@ class Training:
         augment: whether the recipe's crops and flips suit the data.
         seed: of order, crops and flips, and of what layers draw in training (dropout, stochastic depth).
         teacher: whose logits the objective distils, on the network's device; None where it distils none.
+        compile: run the blocks compiled (see `compiled`): it takes a minute first and changes the last bits of results.
+
+    Raises:
+        UsageError: compiled blocks do not go with the objective's update.
     """
 
     def __init__(
@@ -59,13 +64,19 @@ class Training:
         seed: int,
         precision: Precision,
         teacher: Network | None = None,
+        compile: bool = False,
     ) -> None:
+        if compile and objective.update == "sequential":
+            raise UsageError("compiled blocks allow one backward pass a step, update sequential needs one an exit")
         self.network = network.to(memory_format=torch.channels_last)
+        self.forward = compiled(self.network) if compile else self.network
         self.split, self.recipe, self.objective, self.precision = split, recipe, objective, precision
         self.seed, self.teacher = seed, teacher
         if objective.frozen_trunk:
             self._freeze_trunk()
         self.device = split.train.labels.device
+        if self.device.type == "cpu":
+            keep_freed_memory()
         self.augmentation = Augmentation(
             padding=recipe.crop_padding if augment else 0,
             flip=recipe.flip if augment else "none",
@@ -121,7 +132,7 @@ class Training:
         started = time.monotonic()
         with self._own_randomness():
             for step, (images, labels) in enumerate(self._batches(), start=1):
-                batch_losses, logits = self._step(images, labels, done=self.epochs_done * self.steps + step - 1)
+                batch_losses, logits = self.step(images, labels, done=self.epochs_done * self.steps + step - 1)
                 losses += batch_losses
                 correct += torch.stack([(exit.argmax(dim=1) == labels).sum() for exit in logits])
                 self._average(step)
@@ -156,12 +167,12 @@ class Training:
             normalised = normalise(images, self.split.normalisation)
             yield normalised.contiguous(memory_format=torch.channels_last), train.labels[indices]
 
-    def _step(self, images: Tensor, labels: Tensor, *, done: int) -> tuple[Tensor, list[Tensor]]:
+    def step(self, images: Tensor, labels: Tensor, *, done: int) -> tuple[Tensor, list[Tensor]]:
         """The update after `done` others; the losses `(exits,)`, detached, and the logits of every exit."""
         # A step has the rate of its own middle, so that no step of a one-cycle schedule has rate 0.
         self.update.set_rate(rate_factor(self.recipe, (done + 0.5) / (self.recipe.epochs * self.steps)))
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
-            logits = self.network(images)
+            logits = self.forward(images)
             taught = self._taught(images)
         losses = self.objective.losses(logits, labels, self.recipe.label_smoothing, taught)
         self.update.step(losses)

@@ -138,6 +138,7 @@ def _sgd(parameters: Any, recipe: Recipe) -> torch.optim.SGD:
         momentum=recipe.momentum,
         nesterov=recipe.nesterov,
         weight_decay=recipe.weight_decay,
+        fused=True,
     )
 
 

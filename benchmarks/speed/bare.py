@@ -1,0 +1,91 @@
+"""The floor under a training step: a network's convolutions and linear layers alone, forward and backward.
+
+Every layer computes on tensors of its own, of the shape, precision and memory format that it meets in the network, so
+that caches are as cold as they are there. Nothing else is in it: no batch norm, activation, addition, loss or update.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from compress.hardware import Precision
+from compress.networks import Network
+from compress.networks.network import evaluating
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Layer:
+    """One convolution or linear layer: its weight, its input, and the gradient of its output."""
+
+    module: nn.Conv2d | nn.Linear
+    weight: Tensor
+    inputs: Tensor
+    gradient: Tensor
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of its forward pass for one image."""
+        return self.gradient[0].numel() * math.prod(self.weight.shape[1:])
+
+    def forward(self) -> Tensor:
+        """The output."""
+        if isinstance(self.module, nn.Linear):
+            return functional.linear(self.inputs, self.weight)
+        output: Tensor = torch.ops.aten.convolution(self.inputs, self.weight, None, *self._geometry)
+        return output
+
+    def backward(self, *, of_input: bool) -> tuple[Tensor | None, Tensor]:
+        """The gradients of the input, if asked for, and of the weight."""
+        if isinstance(self.module, nn.Linear):
+            return self.gradient @ self.weight if of_input else None, self.gradient.t() @ self.inputs
+        wanted = [of_input, True, False]
+        gradients: tuple[Tensor | None, Tensor, None] = torch.ops.aten.convolution_backward(
+            self.gradient, self.inputs, self.weight, None, *self._geometry, wanted
+        )
+        return gradients[:2]
+
+    @property
+    def _geometry(self) -> tuple[Any, ...]:
+        conv = self.module
+        assert isinstance(conv, nn.Conv2d)
+        return conv.stride, conv.padding, conv.dilation, False, (0, 0), conv.groups
+
+
+def bare_layers(network: Network, images: Tensor, precision: Precision) -> list[Layer]:
+    """Every convolution and linear layer that the images `(N, C, H, W)` go through, in order."""
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    found = []
+
+    def note(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
+        assert isinstance(module, nn.Conv2d | nn.Linear)
+        found.append(
+            Layer(
+                module=module,
+                weight=module.weight.detach().to(dtype),
+                inputs=torch.randn_like(inputs[0], dtype=dtype),
+                gradient=torch.randn_like(output, dtype=dtype),
+            )
+        )
+
+    modules = [module for module in network.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
+    hooks = [module.register_forward_hook(note) for module in modules]
+    with evaluating(network), torch.no_grad():
+        network(images)
+    for hook in hooks:
+        hook.remove()
+    return found
+
+
+@torch.no_grad()
+def floor(layers: list[Layer]) -> None:
+    """One pass: all layers forward, then all backward; the first needs no gradient of its input, the images."""
+    for layer in layers:
+        layer.forward()
+    for layer in reversed(layers):
+        layer.backward(of_input=layer is not layers[0])
