@@ -49,6 +49,7 @@ from compress.options import (
 from compress.recipes import recipe_named
 from compress.runs import Run, find_run, finished_runs
 from compress.training import Method, train
+from compress.training.distributed import joined
 from compress.training.progress import console
 
 app = App(
@@ -59,6 +60,7 @@ app = App(
     suppress_keyboard_interrupt=False,
 )
 
+SEVERAL_PROCESSES = ("train", "train-mwbp", "prune")  # the commands that torchrun may start
 REPORTS = Path("report")
 
 
@@ -350,7 +352,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status: 0, or 2 for an error of the user's."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        app(given, exit_on_error=False, print_error=False, result_action="return_none")
+        with joined() as world:
+            command = next(iter(given), "")
+            if world.size > 1 and command in app and command not in SEVERAL_PROCESSES:
+                raise UsageError(f"{command} runs in one process; under torchrun: {', '.join(SEVERAL_PROCESSES)}")
+            app(given, exit_on_error=False, print_error=False, result_action="return_none")
     except (UsageError, CycloptsError) as error:
         if "--debug" in given:
             raise

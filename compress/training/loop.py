@@ -26,6 +26,7 @@ from compress.networks import Network
 from compress.recipes import Recipe
 from compress.training.checkpoints import load_checkpoint, save_checkpoint
 from compress.training.compiled import compiled
+from compress.training.distributed import current_world
 from compress.training.evaluation import accuracies, cross_entropies, predict
 from compress.training.objectives import Objective
 from compress.training.progress import TrainingProgress
@@ -50,7 +51,7 @@ class Training:
         compile: run the blocks compiled (see `compiled`): it takes a minute first and changes the last bits of results.
 
     Raises:
-        UsageError: compiled blocks do not go with the objective's update.
+        UsageError: compiled blocks do not go with the objective's update, or with several processes.
     """
 
     def __init__(
@@ -66,10 +67,12 @@ class Training:
         teacher: Network | None = None,
         compile: bool = False,
     ) -> None:
+        self.world = current_world()
         if compile and objective.update == "sequential":
             raise UsageError("compiled blocks allow one backward pass a step, update sequential needs one an exit")
+        if compile and self.world.size > 1:
+            raise UsageError("compiled blocks and several processes were never tried together: leave out --compile")
         self.network = network.to(memory_format=torch.channels_last)
-        self.forward = compiled(self.network) if compile else self.network
         self.split, self.recipe, self.objective, self.precision = split, recipe, objective, precision
         self.seed, self.teacher = seed, teacher
         if objective.frozen_trunk:
@@ -91,6 +94,9 @@ class Training:
         self.averaged = None if recipe.averaging == "none" else AveragedModel(network, multi_avg_fn=average)
         self.best: dict[str, Tensor] | None = None
         self.history: list[dict[str, Any]] = []
+        self.model = (
+            compiled(network) if compile else self.world.parallel(network, self.device)
+        )  # after the averaged copy, whose batch norms stay plain
 
     @property
     def epochs_done(self) -> int:
@@ -136,10 +142,13 @@ class Training:
                 losses += batch_losses
                 correct += torch.stack([(exit.argmax(dim=1) == labels).sum() for exit in logits])
                 self._average(step)
-                if progress.step() or step == self.steps:
-                    self._check_finite(losses)
-                    seen, seconds = step * self.batch_size, time.monotonic() - started
-                    progress.show(float(losses[-1]) / step, float(correct[-1]) / seen, seen / seconds)
+                if progress.step():
+                    if self.world.size == 1:  # several processes would not come here at the same step
+                        self._check_finite(losses)
+                    seen, own, seconds = step * self.batch_size, step * len(labels), time.monotonic() - started
+                    progress.show(float(losses[-1]) / step, float(correct[-1]) / own, seen / seconds)
+        losses, correct = self.world.total(torch.stack([losses / self.world.size, correct]))
+        self._check_finite(losses)
         self._finish_epoch(losses / self.steps, correct / (self.steps * self.batch_size), time.monotonic() - started)
 
     def finish(self) -> None:
@@ -159,7 +168,7 @@ class Training:
         train, epoch = self.split.train, self.epochs_done
         order = self.augmentation.order(epoch, len(train)).to(self.device)
         shifts, flips = self.augmentation.epoch(epoch, len(train), self.device)
-        chosen = order[: self.steps * self.batch_size].split(self.batch_size)
+        chosen = [self.world.share(batch) for batch in order[: self.steps * self.batch_size].split(self.batch_size)]
         for indices, images in zip(chosen, train.batches(chosen, self.augmentation.resized_crop(epoch)), strict=True):
             images = pad_crop_flip(
                 images, shifts=shifts[indices], flips=flips[indices], padding=self.augmentation.padding
@@ -172,7 +181,7 @@ class Training:
         # A step has the rate of its own middle, so that no step of a one-cycle schedule has rate 0.
         self.update.set_rate(rate_factor(self.recipe, (done + 0.5) / (self.recipe.epochs * self.steps)))
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
-            logits = self.forward(images)
+            logits = self.model(images)
             taught = self._taught(images)
         losses = self.objective.losses(logits, labels, self.recipe.label_smoothing, taught)
         self.update.step(losses)
@@ -206,10 +215,11 @@ class Training:
 
     @contextlib.contextmanager
     def _own_randomness(self) -> Iterator[None]:
-        """What layers draw follows from the seed and the epoch; the caller's random state is not ours to move."""
+        """What layers draw follows from seed, epoch and rank; the caller's random state is not ours to move."""
         devices = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
-            torch.manual_seed(int(np.random.default_rng((_LAYERS, self.epochs_done, self.seed)).integers(2**63)))
+            purpose = (_LAYERS, self.epochs_done, self.seed, self.world.rank)
+            torch.manual_seed(int(np.random.default_rng(purpose).integers(2**63)))
             yield
 
     def _check_finite(self, values: Tensor) -> None:
@@ -253,13 +263,14 @@ def fit(
 ) -> None:
     """Train to the recipe's last epoch, from the checkpoint in that directory if there is one, and `finish`.
 
-    After every epoch `on_epoch` is called, then the checkpoint is replaced.
+    After every epoch `on_epoch` is called, then the checkpoint is replaced, both on rank 0 alone.
 
     Raises:
         DivergedError: the loss became NaN or infinite; the last good checkpoint is kept.
         UsageError: the checkpoint is corrupt or cannot be written.
     """
-    state = load_checkpoint(checkpoint) if checkpoint else None
+    world = training.world
+    state = world.on_leader(lambda: load_checkpoint(checkpoint)) if checkpoint else None
     if state:
         training.restore(state)
     epochs = training.recipe.epochs
@@ -268,9 +279,9 @@ def fit(
             training.epoch(progress)
             progress.epoch(training.epochs_done, _summary(training.history[-1]))
             if on_epoch:
-                on_epoch(training)
+                world.on_leader(lambda: on_epoch(training))
             if checkpoint:
-                save_checkpoint(checkpoint, training.state())
+                world.on_leader(lambda: save_checkpoint(checkpoint, training.state()))
     training.finish()
 
 

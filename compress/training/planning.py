@@ -16,6 +16,7 @@ from compress.hardware import Precision, resolve_device, resolve_precision
 from compress.networks import Network, Spec, default_head, display_name, exits_in_name, place_exits, spec_of
 from compress.recipes import Recipe, is_named, recipe_named
 from compress.runs import RECORD, Run, find_run, finished_runs, load
+from compress.training.distributed import current_world
 from compress.training.methods import CONTROLS, SINGLE_EXIT, Method
 from compress.training.progress import console
 from compress.training.session import Plan, execute
@@ -108,6 +109,10 @@ def command_line(
 
 def found_reference(spec: Spec, dataset: Dataset, recipe: Recipe, seed: int, runs: Path) -> Run | None:
     """The newest finished run by plain BP with this network (of one exit), data, split, recipe and seed; says which."""
+    return current_world().on_leader(lambda: _newest_reference(spec, dataset, recipe, seed, runs))
+
+
+def _newest_reference(spec: Spec, dataset: Dataset, recipe: Recipe, seed: int, runs: Path) -> Run | None:
     wanted = {"kind": "train", "method": "bp", "spec": spec.to_json(), "recipe": recipe.to_json(), "seed": seed}
     found = [
         run

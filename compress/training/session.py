@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import re
@@ -20,6 +21,7 @@ from compress.hardware import Precision, describe
 from compress.networks import Network, Spec
 from compress.recipes import Recipe
 from compress.runs import METRICS, RECORD, Record, Run, claimed, identify, load, read_run, write_atomically
+from compress.training.distributed import current_world, naming_lost_processes
 from compress.training.evaluation import exit_rows, predictions
 from compress.training.loop import DivergedError, Training, fit
 from compress.training.objectives import Objective
@@ -102,36 +104,50 @@ Prepare = Callable[[Split], tuple[Network, dict[str, Any]]]
 def execute(plan: Plan, prepare: Prepare, *, resume: bool = False) -> Run:
     """The finished run of a plan: as it stands where it is finished, continued where it was interrupted, else made.
 
-    `prepare` gives the network to train, on the CPU or the device, and what its making adds to the results.
+    `prepare` gives the network to train, on the CPU or the device, and what its making adds to the results. Under
+    torchrun every process calls this, and rank 0 alone reads and writes the run's directory.
 
     Raises:
-        UsageError: another process holds the run, it failed before (and `resume` is false), or it cannot be written.
+        UsageError: another process holds the run, it failed before (and `resume` is false), or it cannot be written;
+            or the processes of this world cannot share the work.
         DivergedError: the loss became NaN or infinite; the run is marked as failed.
     """
-    if finished := _finished(plan, resume=resume):
+    world = current_world()
+    world.check_device(plan.device)
+    world.check_update(plan.objective.update)
+    world.check_same(plan.path.name)
+    if finished := world.on_leader(lambda: _finished(plan, resume=resume)):
         return finished
-    with claimed(plan.path):
-        if finished := _finished(plan, resume=resume):  # by another process, just now
+    with contextlib.ExitStack() as claim:
+        if finished := world.on_leader(lambda: _claim(plan, claim, resume=resume)):
             return finished
-        if (plan.path / RECORD).exists():
-            console.print(f"{plan.title}: going on with {plan.path}")
         parts = _on_device(_split(plan), plan.device)
+        world.check_batch(min(plan.recipe.batch_size, len(parts.train)))
         network, results = prepare(parts)
         run = Run(plan.path, _new_record(plan, parts))
-        run.write_record()
+        world.on_leader(run.write_record)
         try:
-            _train_and_evaluate(plan, run, parts, network.to(plan.device), results)
-        except UsageError as error:
-            if isinstance(error, DivergedError):
-                _mark_failed(run, str(error))
-            raise
+            with naming_lost_processes():
+                return _train_and_evaluate(plan, run, parts, network.to(plan.device), results)
         except Exception as error:
-            _mark_failed(run, f"{type(error).__name__}: {error}")
+            if world.leads and isinstance(error, DivergedError):
+                _mark_failed(run, str(error))
+            elif world.leads and not isinstance(error, UsageError):
+                _mark_failed(run, f"{type(error).__name__}: {error}")
             raise
-    return run
 
 
-def _train_and_evaluate(plan: Plan, run: Run, parts: Split, network: Network, results: dict[str, Any]) -> None:
+def _claim(plan: Plan, claim: contextlib.ExitStack, *, resume: bool) -> Run | None:
+    """Hold the run's directory until the stack is closed; the run, if another process has just finished it."""
+    claim.enter_context(claimed(plan.path))
+    if finished := _finished(plan, resume=resume):
+        return finished
+    if (plan.path / RECORD).exists():
+        console.print(f"{plan.title}: going on with {plan.path}")
+    return None
+
+
+def _train_and_evaluate(plan: Plan, run: Run, parts: Split, network: Network, results: dict[str, Any]) -> Run:
     training = Training(
         network,
         parts,
@@ -144,7 +160,12 @@ def _train_and_evaluate(plan: Plan, run: Run, parts: Split, network: Network, re
     )
     checkpoint = run.path / "checkpoint"
     fit(training, title=plan.title, checkpoint=checkpoint, on_epoch=lambda state: _write_metrics(run, state))
+    return training.world.on_leader(lambda: _evaluate(plan, run, training, results))
 
+
+def _evaluate(plan: Plan, run: Run, training: Training, results: dict[str, Any]) -> Run:
+    """The run, finished: its network evaluated, on the test images too, and all written; the checkpoint is removed."""
+    parts, network, checkpoint = training.split, training.network, run.path / "checkpoint"
     named = {"validation": parts.validation, "calibration": parts.calibration, "test": parts.test}
     predicted = predictions(network, named, parts.normalisation)
     if not all(torch.isfinite(logits).all() for logits, _ in predicted.values()):
@@ -169,6 +190,7 @@ def _train_and_evaluate(plan: Plan, run: Run, parts: Split, network: Network, re
     for file in checkpoint.iterdir():
         file.unlink()
     checkpoint.rmdir()
+    return run
 
 
 def macs_an_image(network: Network, training: Training) -> int:
@@ -220,7 +242,7 @@ def _new_record(plan: Plan, parts: Split) -> Record:
         },
         seed=plan.seed,
         parent=plan.parent.id if plan.parent else None,
-        environment=describe(plan.device) | {"precision": plan.precision},
+        environment=describe(plan.device) | {"precision": plan.precision, "world_size": current_world().size},
         command=plan.command,
     )
 

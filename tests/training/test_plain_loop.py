@@ -118,7 +118,7 @@ def test_compiled_blocks_compute_the_same_and_leave_the_network_as_it_was(
     whole = create("resnet8", exits=3, input_shape=tiny.input_shape)
     network = cut(whole, 1).train()  # one block, as compiling takes long
     eager, names = copy.deepcopy(network), list(network.state_dict())
-    twin = training_of(network, tiny, Method(name="bp"), compile=True).forward
+    twin = training_of(network, tiny, Method(name="bp"), compile=True).model
     assert "does not work" not in capsys.readouterr().err
     assert twin is not network
     images = torch.randn(16, *tiny.input_shape)

@@ -1,0 +1,96 @@
+"""Batch norm whose statistics are those of the global batch, where every process holds a share of it.
+
+torch's `SyncBatchNorm` does this on GPUs and refuses tensors on the CPU; the layer here does the same sums there.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from compress.errors import UsageError
+
+
+class _MeanOverRanks(torch.autograd.Function):
+    """The mean of a tensor over all processes. Each wants the gradient of all losses' sum, so backward is the same."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor) -> Tensor:
+        return _mean_over_ranks(tensor)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return _mean_over_ranks(gradient)
+
+
+def _mean_over_ranks(tensor: Tensor) -> Tensor:
+    total = tensor.clone(memory_format=torch.contiguous_format)
+    dist.all_reduce(total)
+    return total / dist.get_world_size()
+
+
+class HostSyncBatchNorm(_BatchNorm):
+    """torch's `SyncBatchNorm` for the CPU: the same parameters, buffers and sums, over equal shares of a batch.
+
+    `(N, C, ...)` -> the same shape, type and memory format; statistics in fp32 at least.
+    """
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        """Take any shape, as the layer that this was made of has its own."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not self.training:
+            return super().forward(input)
+        x = input.to(torch.promote_types(input.dtype, torch.float32))
+        dims = [0, *range(2, x.ndim)]
+        own_var, own_mean = torch.var_mean(x, dims, correction=0)
+        mean: Tensor = _MeanOverRanks.apply(own_mean)
+        var: Tensor = _MeanOverRanks.apply(own_var + (own_mean - mean) ** 2)  # sound where the mean dwarfs the spread
+        self._track(mean.detach(), var.detach(), count=x.numel() // x.shape[1] * dist.get_world_size())
+        scale = torch.rsqrt(var + self.eps)
+        if self.weight is not None:
+            scale = scale * self.weight
+        shift = torch.zeros_like(mean) if self.bias is None else self.bias
+        by_channel = (1, -1, *[1] * (x.ndim - 2))
+        centred = x - mean.view(by_channel)
+        return torch.addcmul(shift.view(by_channel), centred, scale.view(by_channel)).to(input.dtype)
+
+    @torch.no_grad()
+    def _track(self, mean: Tensor, var: Tensor, *, count: int) -> None:
+        """Move the running statistics; the variance by its unbiased estimate over all `count` values of a channel."""
+        if not self.track_running_stats:
+            return
+        assert self.num_batches_tracked is not None
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        self.num_batches_tracked.add_(1)
+        momentum = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
+        self.running_mean.lerp_(mean.to(self.running_mean.dtype), momentum)
+        self.running_var.lerp_((var * count / (count - 1)).to(self.running_var.dtype), momentum)
+
+
+SYNCHRONISED = (nn.SyncBatchNorm, HostSyncBatchNorm)
+
+
+def synchronise(network: nn.Module, device: torch.device) -> None:
+    """Make every batch norm within a network on a device (1d, 2d, 3d) one over all processes, in place.
+
+    Parameters, buffers and names stay as they are, and so does what the layers do in eval mode.
+
+    Raises:
+        UsageError: a layer keeps running statistics in a way of its own, which would silently be of a share.
+    """
+    plain = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+    for name, layer in network.named_modules():
+        if getattr(layer, "running_mean", None) is not None and type(layer) not in (*plain, *SYNCHRONISED):
+            raise UsageError(f"{name} ({type(layer).__name__}) is no batch norm of torch's: train in one process")
+    if device.type != "cpu":
+        nn.SyncBatchNorm.convert_sync_batchnorm(network)
+        return
+    for layer in network.modules():
+        if type(layer) in plain:
+            layer.__class__ = HostSyncBatchNorm  # DistributedDataParallel refuses torch's own class on the CPU

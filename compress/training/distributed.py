@@ -1,0 +1,228 @@
+"""Training in several processes, as torchrun starts them: every one trains on its share of every batch.
+
+A recipe's batch is the global one. Order, crops and flips are drawn by image and alike in every process, batch norm
+statistics and gradients are those of the whole batch, so any number of processes takes the same steps as one. Only
+rank 0 reads and writes run directories and says anything.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.distributed_c10d import Store
+from torch.distributed.rendezvous import rendezvous
+from torch.nn.parallel import DistributedDataParallel
+
+from compress.errors import UsageError
+from compress.training.batchnorm import synchronise
+from compress.training.progress import console
+
+PATIENCE = timedelta(hours=1)  # with a process that is alive and silent: rank 0 evaluates the test images alone
+LAST_WORDS = 2.0  # seconds
+
+_BROADCAST_BUFFERS = (  # as torch calls it from 2.15 on, and before
+    "forward_sync_buffers"
+    if "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters
+    else "broadcast_buffers"
+)
+
+Value = TypeVar("Value")
+
+
+class LostProcessError(UsageError):
+    """Another process of the job has ended before its time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class World:
+    """The processes that train together, and which of them this is; one alone by default."""
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def leads(self) -> bool:
+        """Whether this is the process that reads, writes and speaks."""
+        return self.rank == 0
+
+    def share(self, batch: Tensor) -> Tensor:
+        """This process's part of a global batch `(N, ...)`: `(N / size, ...)`."""
+        return batch.chunk(self.size)[self.rank]
+
+    def total(self, values: Tensor) -> Tensor:
+        """The sum of a tensor over all processes."""
+        if self.size > 1:
+            values = values.clone()
+            with naming_lost_processes():
+                dist.all_reduce(values)
+        return values
+
+    def on_leader(self, function: Callable[[], Value]) -> Value:
+        """What the function returns on rank 0, the one place where it runs; all processes wait for it.
+
+        Raises:
+            UsageError: the function raised an exception (rank 0 raises that itself).
+            LostProcessError: rank 0 is gone.
+        """
+        if self.size == 1:
+            return function()
+        answer: list[tuple[Value | None, str | None]] = [(None, None)]
+        failure = None
+        if self.leads:
+            try:
+                answer = [(function(), None)]
+            except Exception as error:
+                failure, answer = error, [(None, str(error))]
+        with naming_lost_processes():
+            dist.broadcast_object_list(answer, src=0)
+        if failure is not None:
+            raise failure
+        [(value, message)] = answer
+        if message is not None:
+            raise UsageError(message)
+        return value  # type: ignore[return-value]  # None only where the function returned it
+
+    def parallel(self, network: nn.Module, device: torch.device) -> nn.Module:
+        """What to call in place of a network, on a device, to train it; its batch norms become synchronised in place.
+
+        The network itself stays the one to evaluate and save. Parameters that need no gradient must say so before.
+        """
+        if self.size == 1:
+            return network
+        synchronise(network, device)
+        # Synchronised statistics leave equal buffers everywhere, so there are none to broadcast.
+        options: dict[str, Any] = {_BROADCAST_BUFFERS: False}
+        return DistributedDataParallel(network, **options)
+
+    def check_device(self, device: torch.device) -> None:
+        """Raise UsageError where a process would not have a GPU of its own."""
+        if self.size == 1 or device.type != "cuda":
+            return
+        if device.index is not None:
+            raise UsageError(f"device {device}: torchrun gives every process a GPU of its own; use --device cuda")
+        local, gpus = dist.get_node_local_rank(fallback_rank=0), torch.cuda.device_count()
+        if local >= gpus:
+            raise UsageError(f"process {local + 1} of this machine finds {gpus} GPUs: use --nproc-per-node {gpus}")
+
+    def check_batch(self, batch_size: int) -> None:
+        """Raise UsageError where a global batch does not fall into equal shares."""
+        if batch_size % self.size == 0:
+            return
+        below = [size for size in range(1, self.size) if batch_size % size == 0][-1:]
+        above = [size for size in range(self.size + 1, batch_size + 1) if batch_size % size == 0][:1]
+        smaller = batch_size // self.size * self.size
+        batches = [str(batch) for batch in (smaller, smaller + self.size) if batch]
+        raise UsageError(
+            f"a batch of {batch_size} images does not split evenly over {self.size} processes: use "
+            f"{' or '.join(map(str, below + above))} processes, or a recipe with a batch of {' or '.join(batches)}"
+        )
+
+    def check_update(self, update: str) -> None:
+        """Raise UsageError for an update of MW-BP that several processes cannot take."""
+        if self.size > 1 and update == "sequential":
+            raise UsageError(
+                "the sequential update takes several backward passes of one forward pass, of which torch's "
+                "DistributedDataParallel averages one: use --update simultaneous, or one process"
+            )
+
+    def check_same(self, run: str) -> None:
+        """Raise UsageError, in every process, where they were given different runs (by id) to do."""
+        if self.size == 1:
+            return
+        runs = [""] * self.size
+        with naming_lost_processes():
+            dist.all_gather_object(runs, run)
+        for rank, other in enumerate(runs):
+            if other != runs[0]:
+                raise UsageError(
+                    f"rank {rank} is to do run {other}, rank 0 {runs[0]}: every process needs the same command, data "
+                    f"and precision (on unlike machines, say --precision)"
+                )
+
+
+def current_world() -> World:
+    """The world that this process has joined; one of its own where it has not."""
+    if dist.is_available() and dist.is_initialized():
+        return World(rank=dist.get_rank(), size=dist.get_world_size())
+    return World()
+
+
+@contextlib.contextmanager
+def joined() -> Iterator[World]:
+    """The world that torchrun made, as its environment variables say, for as long as it takes; else a world of one.
+
+    All processes but rank 0 are silenced. An exception leaves as it is in the first process that fails, and as a
+    silent exit with status 2 in the others.
+
+    Raises:
+        LostProcessError: another process has ended before its time.
+    """
+    if "LOCAL_RANK" not in os.environ or os.environ.get("WORLD_SIZE") == "1":
+        yield World()
+        return
+    cuda, local_rank = torch.cuda.is_available(), int(os.environ["LOCAL_RANK"])
+    if cuda and local_rank < torch.cuda.device_count():
+        torch.cuda.set_device(local_rank)  # what "cuda" means from here on
+    backend = "cpu:gloo,cuda:nccl" if cuda else "gloo"
+    with naming_lost_processes():
+        store, rank, size = next(rendezvous("env://"))
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE)
+    try:
+        with contextlib.nullcontext() if rank == 0 else _silence():
+            yield current_world()
+    except BaseException as error:
+        # The group is left standing: with NCCL, leaving it would wait for what will never come.
+        if _first_to_fail(store, rank, error):
+            raise
+        time.sleep(LAST_WORDS)  # as soon as one process has left, torchrun ends the others: the first one speaks first
+        raise SystemExit(2) from error
+    dist.destroy_process_group()
+
+
+@contextlib.contextmanager
+def naming_lost_processes() -> Iterator[None]:
+    """Within, what torch raises when another process is gone becomes a LostProcessError that says so."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not isinstance(error, dist.DistError) and "gloo" not in str(error):
+            raise
+        raise LostProcessError(
+            "another process of this job has ended before its time (torchrun says which one and how, below); "
+            "the same command goes on from the last finished epoch"
+        ) from error
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+        console.quiet = True
+        try:
+            yield
+        finally:
+            console.quiet = False
+
+
+def _first_to_fail(store: Store, rank: int, error: BaseException) -> bool:
+    """Whether no other process has failed before this one; counted in torchrun's store.
+
+    Rank 0, which may have the same failure to record, is waited for, unless it is what was lost.
+    """
+    first = True
+    with contextlib.suppress(dist.DistError):  # torchrun itself, or rank 0, may be gone
+        first = store.add("failed", 1) == 1
+        if rank == 0:
+            store.set("rank 0 has failed", "")
+        elif not isinstance(error, LostProcessError):
+            store.wait(["rank 0 has failed"], timedelta(seconds=LAST_WORDS))
+    return first
