@@ -133,7 +133,7 @@ def _validation_accuracies(network: Network, parts: Split) -> list[float] | None
 def _given_reference(parent: Run, arch: str | None, dataset: Dataset, recipe: Recipe) -> Run:
     """The run, checked against what it is to be compared with."""
     record = parent.record
-    if arch is not None and arch.lower() != record.arch:
+    if arch is not None and arch.lower() != record.arch.lower():
         raise UsageError(f"run {parent.id} is a {record.arch}, not a {arch}: leave out --arch, or name another run")
     check_same_data(parent, dataset)
     trained = record.config["recipe"]

@@ -274,8 +274,7 @@ def _announce(run: Run, seconds: float, fit: int, held_out: int, sample: Sample)
 
 def _depths(spec: Spec) -> tuple[int, ...]:
     """Depth after every block, as the field counts it: that of an exit there."""
-    everywhere = [dataclasses.replace(spec.exits[-1], block=number) for number in range(1, len(spec.blocks) + 1)]
-    return dataclasses.replace(spec, exits=tuple(everywhere)).depths
+    return spec.with_exits(range(1, len(spec.blocks) + 1)).depths
 
 
 def _retrain(run: Run, document: dict[str, Any], parts: Split, recipe: Recipe, *, augment: bool) -> None:

@@ -3,7 +3,7 @@
 from compress.cost import Cost, cost, exit_costs
 from compress.data import Dataset, normalise, open_dataset
 from compress.errors import UsageError
-from compress.networks import Network, Spec, create, cut
+from compress.networks import Network, Spec, create, cut, load_pretrained, load_weights, register
 from compress.recipes import RECIPES, Recipe
 from compress.runs import Run, find_run, load
 from compress.training import train
@@ -25,7 +25,10 @@ __all__ = [
     "exit_costs",
     "find_run",
     "load",
+    "load_pretrained",
+    "load_weights",
     "normalise",
     "open_dataset",
+    "register",
     "train",
 ]

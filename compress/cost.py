@@ -4,8 +4,10 @@ MACs are multiply-accumulates of convolutions and linear layers for one image. f
 pooling and activations, which it counts too, are left out. fvcore is imported here alone: it warns when imported.
 """
 
+import contextlib
 import warnings
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -82,9 +84,20 @@ def _macs_by_module(network: Network) -> Counter[str]:
     """MACs of every module by name, traced in eval mode on one blank image; the network's own mode is kept."""
     like = next(network.parameters())
     image = torch.zeros(1, *network.spec.input_shape, device=like.device, dtype=like.dtype)
-    with evaluating(network), torch.no_grad(), warnings.catch_warnings():
+    with evaluating(network), torch.no_grad(), _attention_in_parts(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the tracer's deprecation notices, on every call
         analysis = FlopCountAnalysis(network, (image,))
         analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
         by_module = analysis.by_module_and_operator()
     return Counter({name: int(sum(counts[operator] for operator in COUNTED)) for name, counts in by_module.items()})
+
+
+@contextlib.contextmanager
+def _attention_in_parts() -> Iterator[None]:
+    """Attention as the linear layers it is made of: in eval mode torch has one operator for all, without a count."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)

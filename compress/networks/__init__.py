@@ -2,18 +2,23 @@
 
 from compress.networks.network import Network, cut, evaluating
 from compress.networks.placement import place_exits
-from compress.networks.registry import create, default_head, display_name, exits_in_name, spec_of
+from compress.networks.registry import create, default_heads, display_name, exits_in_name, spec_of
 from compress.networks.spec import Spec
+from compress.networks.weights import load_pretrained, load_weights
+from compress.networks.zoo import register
 
 __all__ = [
     "Network",
     "Spec",
     "create",
     "cut",
-    "default_head",
+    "default_heads",
     "display_name",
     "evaluating",
     "exits_in_name",
+    "load_pretrained",
+    "load_weights",
     "place_exits",
+    "register",
     "spec_of",
 ]

@@ -9,6 +9,8 @@ from torch.nn import functional
 
 from compress.errors import UsageError
 
+SEGMENT = "segment"
+
 
 def check_types(spec: Any) -> None:
     """Refuse a spec whose plain fields are not exactly of their declared types: JSON brings 16.0, "2" and null.
@@ -44,6 +46,50 @@ class BlockSpec:
 
     def __post_init__(self) -> None:
         check_types(self)
+
+    @property
+    def layers(self) -> int:
+        """Convolutions in sequence, as the field counts depth."""
+        return BLOCKS[self.kind].layers
+
+    def shape_after(self, before: tuple[int, ...]) -> tuple[int, ...]:
+        """`(C, H, W)` of the features it hands on, from that of those it takes."""
+        # Kernels of 3 padded by 1, and of 1 unpadded: the size is divided, rounded up.
+        return (self.out, *(-(-size // self.stride) for size in before[1:]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentSpec(BlockSpec):
+    """A block of somebody else's net: what it runs from the block before to one of its modules.
+
+    Attributes:
+        kind: ``segment``; `width`, `stride`, `projection` and `opens_stage` say nothing of it.
+        module: the module's name in the net; ``end`` for what the net's own head takes.
+        shape: of one image's features there: `(C, H, W)`, or `(positions, C)` where channels come last.
+        depth: convolutions and linear layers on the longest path through it.
+    """
+
+    kind: str = SEGMENT
+    width: int = 1
+    module: str
+    shape: tuple[int, ...]
+    depth: int
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        if len(self.shape) not in (2, 3) or any(type(size) is not int or size < 1 for size in self.shape):
+            raise UsageError(f"block {self.module}: shape {self.shape!r} is neither (C, H, W) nor (positions, C)")
+        if self.out != self.shape[0 if len(self.shape) == 3 else 1] or self.depth < 0:
+            raise UsageError(f"block {self.module}: {self.out} channels of shape {self.shape}, {self.depth} layers")
+
+    @property
+    def layers(self) -> int:
+        """Convolutions and linear layers in sequence."""
+        return self.depth
+
+    def shape_after(self, before: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape of one image's features it hands on."""
+        return self.shape
 
 
 def convolution(inputs: int, out: int, kernel: int, stride: int = 1) -> nn.Conv2d:

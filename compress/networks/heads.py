@@ -3,9 +3,11 @@
 from collections.abc import Callable
 from math import prod
 
-from torch import nn
+from torch import Tensor, nn
 
-Shape = tuple[int, ...]  # of one image's features: (C, H, W)
+Shape = tuple[int, ...]  # of one image's features: (C, H, W), or (positions, C) where channels come last
+FOR_POSITIONS = "ln-mean-fc"  # the one head for features whose channels come last
+OWN = "own"  # the head that somebody else's net brings
 
 
 def linear(shape: Shape, classes: int, width: int) -> nn.Sequential:
@@ -38,6 +40,26 @@ def convolutional(shape: Shape, classes: int, width: int) -> nn.Sequential:
     return nn.Sequential(*_activation(shape[0]), convolution, *activated_linear((width,), classes, 0))
 
 
+class ChannelsLast(nn.Module):
+    """`(N, C, H, W)` -> `(N, H, W, C)`."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features.movedim(1, -1)
+
+
+class MeanOfPositions(nn.Module):
+    """`(N, tokens, C)` or `(N, H, W, C)` -> `(N, C)`."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features.flatten(1, -2).mean(dim=1)
+
+
+def normalised_mean(shape: Shape, classes: int, width: int) -> nn.Sequential:
+    """Layer norm over the channels of every position, the mean over positions, one linear layer: for transformers."""
+    channels, order = (shape[1], []) if len(shape) == 2 else (shape[0], [ChannelsLast()])
+    return nn.Sequential(*order, nn.LayerNorm(channels), MeanOfPositions(), nn.Linear(channels, classes))
+
+
 def _activation(channels: int) -> list[nn.Module]:
     return [nn.BatchNorm2d(channels), nn.ReLU(inplace=True)]
 
@@ -48,6 +70,12 @@ HEADS: dict[str, Callable[[Shape, int, int], nn.Module]] = {
     "bn-relu-flatten-fc": flattened,
     "relu-gap-fc": rectified_linear,
     "bn-relu-conv-gap-fc": convolutional,
+    FOR_POSITIONS: normalised_mean,
 }
 # Heads with channels of their own, and how many by default for every channel of the features.
 WIDENING = {"bn-relu-conv-gap-fc": 2}
+
+
+def suitable_head(shape: Shape) -> str:
+    """The head of auxiliary exits in somebody else's net where none is asked for."""
+    return "bn-relu-gap-fc" if len(shape) == 3 else FOR_POSITIONS

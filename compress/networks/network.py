@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from compress.errors import UsageError
 from compress.networks.blocks import BLOCKS, STEMS, Block
-from compress.networks.heads import HEADS
+from compress.networks.foreign import foreign_parts, resize
+from compress.networks.heads import HEADS, OWN
 from compress.networks.spec import Spec
 
 
@@ -25,20 +26,25 @@ class Network(nn.Module):
     def __init__(self, spec: Spec) -> None:
         super().__init__()
         self.spec = spec
-        self.stem = STEMS[spec.stem.kind](spec.input_shape[0], spec.stem.out)
-        self.blocks = nn.ModuleList()
-        inputs = spec.stem.out
-        for block in spec.blocks:
-            self.blocks.append(BLOCKS[block.kind](inputs, block))
-            inputs = block.out
+        self.stem: nn.Module
+        own_head = nn.Module()
+        if spec.foreign:
+            self.stem, segments, own_head = foreign_parts(spec)
+            self.blocks = nn.ModuleList(segments)
+        else:
+            self.stem = STEMS[spec.stem.kind](spec.input_shape[0], spec.stem.out)
+            inputs = [spec.stem.out, *(block.out for block in spec.blocks)]
+            self.blocks = nn.ModuleList(
+                BLOCKS[block.kind](width, block) for width, block in zip(inputs, spec.blocks, strict=False)
+            )
         # Keyed by block number, so a cut network's weights have the names they had in the whole one.
-        self.heads = nn.ModuleDict(
-            {
-                str(exit.block): HEADS[exit.head](spec.shapes[exit.block - 1], spec.classes, exit.width)
-                for exit in spec.exits
-            }
-        )
-        self.apply(_initialise)
+        self.heads = nn.ModuleDict()
+        for exit, shape in zip(spec.exits, (spec.shapes[exit.block - 1] for exit in spec.exits), strict=True):
+            head = own_head if exit.head == OWN else HEADS[exit.head](shape, spec.classes, exit.width)
+            self.heads[str(exit.block)] = head
+        for part in [head for head in self.heads.values() if head is not own_head] if spec.foreign else [self]:
+            part.apply(_initialise)  # somebody else's net has initialised itself
+        resize(self, spec.resized)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         features, logits = self.stem(images), []
@@ -81,10 +87,16 @@ def cut(network: Network, exit: int) -> Network:
         raise UsageError(f"exit {exit}: {network.spec.arch} has exits 1 to {len(exits)}")
     last = exits[exit - 1]
     part = copy.deepcopy(network)  # keeps mode, device, precision and memory format, and draws no random number
-    part.spec = dataclasses.replace(network.spec, blocks=network.spec.blocks[: last.block], exits=(last,))
     del part.blocks[last.block :]
     for block in [block for block in part.heads if block != str(last.block)]:
         del part.heads[block]
+    kept = part.state_dict().keys()
+    part.spec = dataclasses.replace(
+        network.spec,
+        blocks=network.spec.blocks[: last.block],
+        exits=(last,),
+        resized=tuple((name, shape) for name, shape in network.spec.resized if name in kept),
+    )
     return part
 
 

@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 
 from compress.errors import UsageError, nearest
-from compress.networks.heads import HEADS, WIDENING
+from compress.networks.foreign import foreign_spec
+from compress.networks.heads import HEADS, WIDENING, suitable_head
 from compress.networks.names import PUBLISHED, Name, parse, published_exits
 from compress.networks.network import Network
 from compress.networks.placement import place_exits
 from compress.networks.spec import ExitSpec, Spec
 from compress.networks.trunks import auxiliary_head, final_head, trunk
+from compress.networks.zoo import is_foreign
 
 Exits = int | str | Sequence[int | str]
 
@@ -22,6 +24,7 @@ def create(
     widths: Sequence[int] | str = (),
     form: str = "",
     head: str | None = None,
+    image_size: int | None = None,
     input_shape: tuple[int, int, int] = (3, 32, 32),
     classes: int = 10,
 ) -> Network:
@@ -32,13 +35,17 @@ def create(
             post-activation form, with 1x1 convolutions as projection shortcuts) or ``resnetNnl`` (norm-last);
             ``resnet26x10`` says the width too; ``wrn-28-10`` is the same net; ``mobilenetv2`` in its form for small
             images. Names with exits in them, ``MwResNet-56-5``, ``MwMobileNetV2-5``, have the published ones where
-            there are any.
-        exits: how many, or at which blocks (see `place_exits`), or ``paper``; None: those of the name, else one.
+            there are any. Anybody's: ``torchvision:NAME``, ``timm:NAME``, ``python:MODULE:FACTORY``, or a name that
+            was registered (see `register`).
+        exits: how many, or at which blocks (see `place_exits`), or ``paper``; None: those of the name, else one. In
+            anybody's net also modules by name, as in ``layer1,layer2,end``.
         width: factor on the channels of all stages.
         blocks, widths: blocks and channels of every stage instead, as in ``"3,3,3"`` and ``"25,50,100"``.
         form: of a ResNet's blocks: pre-activation, post-activation or norm-last.
         head: of auxiliary exits, a key of `HEADS`; None: what suits the blocks. The last exit keeps the
             architecture's own.
+        image_size: anybody's nets alone: the pixels to which the shorter side of smaller images is enlarged; None: 64
+            for torchvision's and timm's, else not.
         input_shape: `(C, H, W)` of one image.
         classes: number of classes.
 
@@ -54,6 +61,7 @@ def create(
             widths=widths,
             form=form,
             head=head,
+            image_size=image_size,
             input_shape=input_shape,
             classes=classes,
         )
@@ -69,10 +77,19 @@ def spec_of(
     widths: Sequence[int] | str = (),
     form: str = "",
     head: str | None = None,
+    image_size: int | None = None,
     input_shape: tuple[int, int, int] = (3, 32, 32),
     classes: int = 10,
 ) -> Spec:
     """The spec that `create` builds; same arguments and errors."""
+    if is_foreign(arch):
+        if width != 1 or blocks or widths or form:
+            raise UsageError(f"{arch}: width, blocks, widths and form are for our own networks; it is as it is")
+        return foreign_spec(
+            arch, exits=exits, head=head, image_size=image_size, input_shape=input_shape, classes=classes
+        )
+    if image_size is not None:
+        raise UsageError(f"image size {image_size}: {arch} takes images as they are")
     name = parse(arch, width=width, blocks=blocks, widths=widths, form=form)
     if head is not None and head not in HEADS:
         raise UsageError(f"head {head!r}: {nearest(head, HEADS)}")
@@ -94,16 +111,22 @@ def spec_of(
 
 def exits_in_name(arch: str) -> int | None:
     """The number of exits that a name asks for, as ``MwResNet-56-5`` does, or None."""
-    return parse(arch).exits
+    return None if is_foreign(arch) else parse(arch).exits
 
 
-def default_head(arch: str) -> str:
-    """The head that auxiliary exits of an architecture have where none is asked for."""
-    return auxiliary_head(parse(arch))
+def default_heads(spec: Spec) -> list[str]:
+    """The heads that the auxiliary exits of a network have where none is asked for."""
+    if spec.foreign:
+        return [suitable_head(spec.shapes[exit.block - 1]) for exit in spec.exits[:-1]]
+    return [auxiliary_head(parse(spec.arch))] * (len(spec.exits) - 1)
 
 
 def display_name(spec: Spec) -> str:
     """The network's name as the field writes it: ``ResNet-110``, ``MwResNet-44-5``, ``MwResNet-26-2x10``."""
+    if spec.foreign:
+        exits = len(spec.exits)
+        name = spec.arch.replace(":", ".")
+        return f"Mw-{name}-{exits}" if exits > 1 else name
     try:
         return parse(spec.arch).display(len(spec.exits))
     except UsageError:  # made in Python, from parts

@@ -1,24 +1,41 @@
 """The spec: everything that rebuilds a network, as plain data that round-trips through JSON."""
 
+import dataclasses
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import accumulate
 from typing import Any
 
 from compress.errors import UsageError
-from compress.networks.blocks import BLOCKS, STEMS, BlockSpec, check_types
-from compress.networks.heads import HEADS, WIDENING
+from compress.networks.blocks import BLOCKS, SEGMENT, STEMS, BlockSpec, SegmentSpec, check_types
+from compress.networks.heads import FOR_POSITIONS, HEADS, OWN, WIDENING, suitable_head
+
+ENLARGE, END = "enlarge", "end"
 
 
 @dataclass(frozen=True, kw_only=True)
 class StemSpec:
-    """The stem: a key of `STEMS` and its output channels."""
+    """The stem: a key of `STEMS` and its output channels.
+
+    Before somebody else's net it is ``enlarge``: grey images repeated to `out` channels, the shorter side enlarged to
+    `size` pixels (0: as it is).
+    """
 
     kind: str
     out: int
+    size: int = 0
 
     def __post_init__(self) -> None:
         check_types(self)
+        if self.size < 0 or (self.size and self.kind != ENLARGE):
+            raise UsageError(f"stem {self.kind}: size {self.size}")
+
+    def shape_after(self, before: tuple[int, int, int]) -> tuple[int, int, int]:
+        """`(C, H, W)` of what it hands on, from that of an image."""
+        _, height, width = before
+        factor = self.size / min(height, width) if self.size else 1
+        return self.out, round(height * factor), round(width * factor)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +61,7 @@ class Spec:
         arch: the architecture's name, as `create` takes it.
         input_shape: `(C, H, W)` of one image.
         classes: number of classes.
+        resized: of somebody else's net, the parameters and buffers whose shape pruning changed, and that shape.
 
     Raises:
         UsageError: from construction, when the parts do not fit one another.
@@ -55,6 +73,7 @@ class Spec:
     stem: StemSpec
     blocks: tuple[BlockSpec, ...]
     exits: tuple[ExitSpec, ...]
+    resized: tuple[tuple[str, tuple[int, ...]], ...] = ()
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -67,9 +86,9 @@ class Spec:
         if not numbers or numbers != sorted(set(numbers)) or numbers[0] < 1 or numbers[-1] != len(self.blocks):
             raise UsageError(f"{self.arch}: exits {numbers} must ascend within 1 to {len(self.blocks)} and end there")
         for known, used in (
-            (set(STEMS), {self.stem.kind}),
-            (set(BLOCKS), {block.kind for block in self.blocks}),
-            (set(HEADS), {exit.head for exit in self.exits}),
+            ({ENLARGE} if self.foreign else set(STEMS), {self.stem.kind}),
+            ({SEGMENT} if self.foreign else set(BLOCKS), {block.kind for block in self.blocks}),
+            ({OWN, *HEADS} if self.foreign else set(HEADS), {exit.head for exit in self.exits}),
         ):
             if used - known:
                 raise UsageError(f"{self.arch}: no such part {', '.join(used - known)}; known: {', '.join(known)}")
@@ -78,6 +97,8 @@ class Spec:
     def _check_shapes(self) -> None:
         inputs = self.stem.out
         for number, block in enumerate(self.blocks, start=1):
+            if isinstance(block, SegmentSpec):
+                continue
             kind = BLOCKS[block.kind]
             if kind.has_shortcut and not block.projection and (block.stride != 1 or block.out != inputs):
                 raise UsageError(f"{self.arch}: block {number} changes the shape but has no projection shortcut")
@@ -89,23 +110,68 @@ class Spec:
         for exit in self.exits:
             if (exit.width > 0) != (exit.head in WIDENING):
                 raise UsageError(f"{self.arch}: head {exit.head} at block {exit.block} with width {exit.width}")
+            if exit.head not in (OWN, FOR_POSITIONS) and len(self.shapes[exit.block - 1]) == 2:
+                raise UsageError(
+                    f"{self.arch}: head {exit.head} at block {exit.block} takes (C, H, W); channels come last there, "
+                    f"so only {FOR_POSITIONS} fits"
+                )
+        if self.foreign:
+            self._check_segments()
+        elif self.resized:
+            raise UsageError(f"{self.arch}: resized is for somebody else's net; widths say what ours has")
+
+    def _check_segments(self) -> None:
+        modules = [getattr(block, "module", None) for block in self.blocks]
+        if len(set(modules)) < len(modules) or END in modules[:-1]:
+            raise UsageError(f"{self.arch}: blocks {modules} are not each another module, 'end' the last")
+        for exit in self.exits:
+            if (exit.head == OWN) != (modules[exit.block - 1] == END):
+                raise UsageError(
+                    f"{self.arch}: head {exit.head} at {modules[exit.block - 1]}: the net's own is at 'end'"
+                )
+        if 0 < self.stem.size < min(self.input_shape[1:]):
+            raise UsageError(
+                f"{self.arch}: images of {self.input_shape} are larger than {self.stem.size} pixels already"
+            )
+        for name, shape in self.resized:
+            if type(name) is not str or any(type(size) is not int or size < 1 for size in shape):
+                raise UsageError(f"{self.arch}: resized {name!r} to {shape!r}")
+
+    @property
+    def foreign(self) -> bool:
+        """Whether it is somebody else's net."""
+        return any(isinstance(block, SegmentSpec) for block in self.blocks)
+
+    @property
+    def exit_names(self) -> tuple[str, ...]:
+        """The exits as `create` takes them: blocks' numbers, or modules of somebody else's net; the last is ``end``."""
+        chosen = [self.blocks[exit.block - 1] for exit in self.exits[:-1]]
+        numbers = [str(exit.block) for exit in self.exits]
+        names = [b.module if isinstance(b, SegmentSpec) else number for b, number in zip(chosen, numbers, strict=False)]
+        return (*names, END)
 
     @property
     def depths(self) -> tuple[int, ...]:
         """Depth of every exit, as the field counts it: convolutions in sequence; the last with its classifier."""
-        after = list(accumulate((BLOCKS[block.kind].layers for block in self.blocks), initial=1))
+        stem = int(self.stem.kind != ENLARGE)
+        after = list(accumulate((block.layers for block in self.blocks), initial=stem))
         depths = [after[exit.block] for exit in self.exits]
         return (*depths[:-1], depths[-1] + 1)
 
     @property
-    def shapes(self) -> tuple[tuple[int, int, int], ...]:
-        """`(C, H, W)` of the features after every block, for an image of `input_shape`."""
-        _, height, width = self.input_shape
-        shapes = []
-        for block in self.blocks:  # kernels of 3 padded by 1, and of 1 unpadded: the size is divided, rounded up
-            height, width = -(-height // block.stride), -(-width // block.stride)
-            shapes.append((block.out, height, width))
-        return tuple(shapes)
+    def shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Of the features of one image of `input_shape` after every block; `(C, H, W)` in our own nets."""
+        shapes: list[tuple[int, ...]] = [self.stem.shape_after(self.input_shape)]
+        for block in self.blocks:
+            shapes.append(block.shape_after(shapes[-1]))
+        return tuple(shapes[1:])
+
+    def with_exits(self, blocks: Sequence[int]) -> "Spec":
+        """The same trunk with exits after these blocks, as far as they matter: their heads are just any that fit."""
+        last = self.exits[-1]
+        heads = [suitable_head(self.shapes[block - 1]) if self.foreign else last.head for block in blocks[:-1]]
+        before = (ExitSpec(block=block, head=head) for block, head in zip(blocks, heads, strict=False))
+        return dataclasses.replace(self, exits=(*before, last))
 
     def to_json(self) -> dict[str, Any]:
         """The spec as JSON-ready data."""
@@ -123,11 +189,18 @@ class Spec:
             parts: dict[str, Any] = {
                 "input_shape": tuple(data["input_shape"]),
                 "stem": StemSpec(**data["stem"]),
-                "blocks": tuple(BlockSpec(**block) for block in data["blocks"]),
+                "blocks": tuple(_block(block) for block in data["blocks"]),
                 "exits": tuple(ExitSpec(**exit) for exit in data["exits"]),
+                "resized": tuple((name, tuple(shape)) for name, shape in data.get("resized", ())),
             }
             return cls(**(data | parts))
         except (KeyError, TypeError, ValueError) as error:
             if isinstance(error, UsageError):
                 raise
             raise UsageError(f"not a network spec: {type(error).__name__}: {error}") from error
+
+
+def _block(data: dict[str, Any]) -> BlockSpec:
+    if data["kind"] == SEGMENT:
+        return SegmentSpec(**(data | {"shape": tuple(data["shape"])}))
+    return BlockSpec(**data)

@@ -10,7 +10,6 @@ from typing import Any, get_args
 
 from compress.errors import UsageError, nearest
 from compress.networks import Spec, place_exits
-from compress.networks.spec import ExitSpec
 from compress.training.objectives import Objective, Update, bp, depth_squared, mwbp, weighted
 
 # A card each. The controls are what a comparison with MW-BP must show beside it: by the algebra of `objectives`, MW-BP
@@ -164,8 +163,7 @@ class Method:
 def _with_extra_decay(spec: Spec, exits: int | str) -> Objective:
     """Plain BP whose segments are decayed as MW-BP's would be, had the network these exits."""
     blocks = place_exits(exits, len(spec.blocks))
-    head = spec.exits[-1]
-    borrowed = mwbp(dataclasses.replace(spec, exits=tuple(ExitSpec(block=b, head=head.head) for b in blocks)))
+    borrowed = mwbp(spec.with_exits(blocks))
     return dataclasses.replace(
         bp(spec),
         segments=blocks,

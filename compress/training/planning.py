@@ -13,7 +13,7 @@ import torch
 from compress.data import Dataset, open_dataset
 from compress.errors import UsageError
 from compress.hardware import Precision, resolve_device, resolve_precision
-from compress.networks import Network, Spec, default_head, display_name, exits_in_name, place_exits, spec_of
+from compress.networks import Network, Spec, default_heads, display_name, exits_in_name, place_exits, spec_of
 from compress.recipes import Recipe, is_named, recipe_named
 from compress.runs import RECORD, Run, find_run, finished_runs, load
 from compress.training.distributed import current_world
@@ -229,8 +229,8 @@ def _command(spec: Spec, method: Method, teacher: Run | None, trunk: Run | None,
     own = ["train" if method.name in SINGLE_EXIT else "train-mwbp", "--arch", spec.arch]
     if method.name not in SINGLE_EXIT:
         own += ["--exits", _exits_option(spec)]
-        head = spec.exits[0].head
-        own += ["--head", head] if len(spec.exits) > 1 and head not in (default_head(spec.arch), method.head) else []
+        heads = [exit.head for exit in spec.exits[:-1]]
+        own += ["--head", heads[0]] if heads and method.head is None and heads != default_heads(spec) else []
     own += method.options()
     own += ["--teacher", run_option(teacher, runs)] if teacher else []
     own += ["--trunk", run_option(trunk, runs)] if trunk else []
@@ -246,6 +246,6 @@ def _variant(method: Method) -> list[str]:
 
 def _exits_option(spec: Spec) -> str:
     numbers = [exit.block for exit in spec.exits]
-    if tuple(numbers) == place_exits(len(numbers), len(spec.blocks)):
+    if not spec.foreign and tuple(numbers) == place_exits(len(numbers), len(spec.blocks)):
         return str(len(numbers))
-    return ",".join([*map(str, numbers[:-1]), "end"])
+    return ",".join(spec.exit_names)

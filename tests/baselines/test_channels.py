@@ -20,7 +20,9 @@ from baselines.channels import (
     ranked,
     remove_channels,
 )
-from compress.networks import Network, Spec, create, cut
+from compress.cost import exit_costs
+from compress.errors import UsageError
+from compress.networks import Network, Spec, create, cut, zoo
 
 
 def network_of(arch: str = "resnet20", exits: int = 1, size: int = 8) -> Network:
@@ -146,3 +148,40 @@ def test_every_block_and_head_is_pruned_and_rebuilt_from_its_spec(arch: str, hea
     images = torch.randn(2, 3, 32, 32)
     for one, other in zip(pruned(images), again(images), strict=True):
         assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("arch", ["resnet18", "mobilenet_v2", "squeezenet1_1"])
+def test_somebody_elses_net_is_pruned_and_rebuilt_from_its_spec(arch: str) -> None:
+    torch.manual_seed(0)
+    network = create(f"torchvision:{arch}", exits=2, input_shape=(1, 28, 28)).eval()
+    pruned = pruned_at(network, 0.5)
+    before, after = prunable_channels(network.spec), prunable_channels(pruned.spec)
+    assert after == before - channels_to_remove(network.spec, 0.5)
+    assert exit_costs(pruned)[-1].macs < exit_costs(network)[-1].macs / 2
+    images = torch.randn(2, 1, 28, 28)
+    logits = pruned(images)
+    assert [exit.shape for exit in logits] == [(2, 10)] * 2
+    for number, expected in enumerate(logits, start=1):
+        part = cut(pruned, number)
+        again = Network(Spec.from_json(json.loads(json.dumps(part.spec.to_json())))).eval()
+        again.load_state_dict(part.state_dict(), strict=True)
+        assert torch.equal(again(images)[0], expected)
+
+
+class WidthInItsCode(nn.Module):
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.features = nn.Conv2d(1, 8, 3)
+        self.classifier = nn.Linear(8, classes)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        features = nn.functional.layer_norm(self.features(images).movedim(1, -1), (8,))
+        logits: torch.Tensor = self.classifier(features.mean((1, 2)))
+        return logits
+
+
+def test_a_net_that_cannot_be_pruned_says_so_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(zoo, "_registered", {"fixed": WidthInItsCode})
+    with pytest.raises(UsageError, match=r"fixed cannot be pruned: .* its code names a width") as refused:
+        pruned_at(create("fixed", input_shape=(1, 9, 9)).eval(), 0.5)
+    assert len(str(refused.value).splitlines()) == 1

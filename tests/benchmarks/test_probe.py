@@ -20,6 +20,7 @@ from benchmarks.retraining import frozen_lengths, half_frozen, retraining_recipe
 from benchmarks.supervision import shallow_comparison
 from compress.data import Dataset, open_dataset
 from compress.errors import UsageError
+from compress.networks import zoo
 from compress.recipes import Recipe
 from compress.runs import Run, load, read_run
 from compress.training import train
@@ -270,3 +271,17 @@ def test_the_command_refuses_what_is_not_finished(own: Run, refused: Callable[..
     own.write_record()
     assert "is running, not finished" in refused("probe", own.id, "--runs", own.path.parent)
     assert "name the runs" in refused("probe", "--runs", own.path.parent)
+
+
+def test_somebody_elses_net_is_probed_at_its_own_blocks(
+    folder: Dataset, brief: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def chain(classes: int) -> nn.Module:
+        convolutions = nn.Conv2d(folder.input_shape[0], 4, 3, stride=4), nn.ReLU(), nn.Conv2d(4, 6, 3)
+        return nn.Sequential(*convolutions, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, classes))
+
+    monkeypatch.setattr(zoo, "_registered", {"chain": chain})
+    run = train("chain", folder, recipe=replace(brief, validation=0.2), runs=tmp_path)
+    [document] = probe([run])
+    assert [block["depth"] for block in document["blocks"]] == [1, 3]
+    assert all(0 <= block["probe_accuracy"] <= 1 for block in document["blocks"])

@@ -87,6 +87,7 @@ def test_every_head_sees_the_features_and_leaves_them_as_they_are(head: str) -> 
                 *("BatchNorm2d", "ReLU", "Conv2d"),
                 *("BatchNorm2d", "ReLU", "AdaptiveAvgPool2d", "Flatten", "Linear"),
             ],
+            "ln-mean-fc": ["ChannelsLast", "LayerNorm", "MeanOfPositions", "Linear"],
         }[head]
     )
     assert network.spec.exits[-1].head == "bn-relu-gap-fc"  # the trunk's own, whatever the auxiliary ones are

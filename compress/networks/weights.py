@@ -1,0 +1,154 @@
+"""Initial weights from a file or from a net's publisher, loaded strictly; nothing is ever unpickled."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+import torchvision
+from torch import Tensor
+
+from compress.errors import UsageError
+from compress.networks.heads import OWN
+from compress.networks.network import Network
+from compress.networks.zoo import source_of, timm_or_error
+
+State = Mapping[str, Tensor]
+
+
+def load_weights(network: Network, path: str | Path) -> str:
+    """Load a state dict into a network, in place, and return a digest of it, for the run's configuration.
+
+    The file has the names of the network itself, or of the net that it is made of (`torchvision:resnet18`'s
+    ``layer1.0.conv1.weight``); then auxiliary heads, which that net has not, keep their own. It is safetensors, or what
+    `torch.load` reads with `weights_only`; a state dict inside ``state_dict`` or ``model``, and DDP's ``module.``, too.
+
+    Raises:
+        UsageError: no such file, it is something else, or it does not fit.
+    """
+    state = _read(Path(path))
+    _load(network, state, f"weights {path}")
+    return _digest(state)
+
+
+def load_pretrained(network: Network) -> str:
+    """Load the weights that torchvision or timm publishes for a net, in place, and return a digest of them.
+
+    They are downloaded, once. The classifier stays as it is where it has another number of classes than theirs.
+
+    Raises:
+        UsageError: nobody publishes any, they cannot be had, or they do not fit.
+    """
+    arch = network.spec.arch
+    source, name = source_of(arch)
+    if source not in ("torchvision", "timm"):
+        raise UsageError(f"pretrained: {arch} is neither torchvision's nor timm's, so nobody publishes weights for it")
+    try:
+        state = _torchvision_weights(name) if source == "torchvision" else _timm_weights(network, name)
+    except OSError as error:  # urllib's and the hub's are
+        reason = (str(error).splitlines() or [""])[0]
+        raise UsageError(f"pretrained {arch}: needs a network, or the file in torch's cache ({reason})") from error
+    _load(network, state, f"pretrained {arch}", published=True)
+    return _digest(state)
+
+
+def _torchvision_weights(name: str) -> State:
+    weights = list(torchvision.models.get_model_weights(name))
+    if not weights:
+        raise UsageError(f"pretrained torchvision:{name}: torchvision publishes no weights for it")
+    state: State = torchvision.models.get_model_weights(name).DEFAULT.get_state_dict(progress=False, check_hash=True)
+    return state
+
+
+def _timm_weights(network: Network, name: str) -> State:
+    shape = network.spec.stem.shape_after(network.spec.input_shape)
+    timm = timm_or_error(network.spec.arch)
+    settings = timm.get_pretrained_cfg(name)
+    sized = {"img_size": shape[1:]} if settings and settings.fixed_input_size else {}
+    with torch.random.fork_rng(devices=[]):
+        try:
+            model = timm.create_model(name, pretrained=True, num_classes=network.spec.classes, **sized)
+        except RuntimeError as error:
+            raise UsageError(f"pretrained timm:{name}: {str(error).splitlines()[0]}") from error
+    # A classifier that timm has made anew is not one of the published weights.
+    replaced = settings is not None and settings.num_classes != network.spec.classes
+    classifier = model.get_classifier() if replaced else None
+    left_out = {id(tensor) for tensor in classifier.parameters()} if classifier is not None else set()
+    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    return {key: value for key, value in model.state_dict().items() if id(tensors[key]) not in left_out}
+
+
+def _read(path: Path) -> State:
+    try:
+        if path.suffix == ".safetensors":
+            return safetensors.torch.load_file(path)
+        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise UsageError(f"weights {path}: no such file") from error
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, safetensors.SafetensorError) as error:
+        raise UsageError(
+            f"weights {path}: neither safetensors (named so) nor what torch.load reads with weights_only; save the "
+            "model's state_dict()"
+        ) from error
+    for key in ("state_dict", "model"):
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise UsageError(f"weights {path}: not a state dict, a name and a tensor for every weight")
+    wrapped = all(name.startswith("module.") for name in content)
+    return {name.removeprefix("module.") if wrapped else name: value for name, value in content.items()}
+
+
+def _load(network: Network, state: State, what: str, *, published: bool = False) -> None:
+    """Load a state that fits exactly; of published weights neither another classifier nor what the net never runs."""
+    own, classes = network.state_dict(), network.spec.classes
+    names = {name: name for name in own} if state.keys() == own.keys() else _original_names(network)
+    reshaped = [name for name, ours in names.items() if name in state and state[name].shape != own[ours].shape]
+    classifier = [name for name in reshaped if _differ_by_classes(state[name], own[names[name]], classes)]
+    if published:
+        kept = {name for name, ours in names.items() if name not in state and ours.startswith("heads.")}
+        names = {name: ours for name, ours in names.items() if name not in {*classifier, *kept}}
+    elif reshaped and reshaped == classifier:
+        raise UsageError(f"{what}: for {len(state[classifier[0]])} classes, this network has {classes}")
+    for complaint, listed in (
+        ("is without", [name for name in names if name not in state]),
+        ("has besides", [] if published else [name for name in state if name not in names]),
+        ("has another shape of", [name for name in reshaped if name in names]),
+    ):
+        if listed:
+            more = f" and {len(listed) - 3} more" if len(listed) > 3 else ""
+            raise UsageError(f"{what}: does not fit {network.spec.arch}: it {complaint} {', '.join(listed[:3])}{more}")
+    network.load_state_dict(own | {ours: state[name] for name, ours in names.items()}, strict=True)
+
+
+def _original_names(network: Network) -> dict[str, str]:
+    """The names of the weights in the net that a network is made of, and in the network; auxiliary heads have none."""
+    if not network.spec.foreign:
+        return {name: name for name in network.state_dict()}
+    heads = {str(exit.block) for exit in network.spec.exits if exit.head == OWN}
+    names = {}
+    for name in network.state_dict():
+        part, number, original = name.split(".", maxsplit=2)  # as in blocks.3.layer1.0.conv1.weight
+        if part == "blocks" or number in heads:
+            names[original] = name
+    return names
+
+
+def _differ_by_classes(theirs: Tensor, ours: Tensor, classes: int) -> bool:
+    """Whether two tensors differ in shape by the number of classes alone."""
+    return theirs.dim() == ours.dim() > 0 and theirs.shape[1:] == ours.shape[1:] and len(ours) == classes
+
+
+def _digest(state: State) -> str:
+    """Of names, types, shapes and values, however they are stored."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        tensor = state[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)};".encode())
+        digest.update(tensor.view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
