@@ -33,6 +33,7 @@ from benchmarks import (
 from compress import __version__
 from compress.data import available
 from compress.errors import UsageError
+from compress.networks import is_foreign
 from compress.options import (
     ARCHITECTURE,
     COMMON,
@@ -80,7 +81,7 @@ def train_(
 
     Args:
         arch: resnetN (pre-activation), resnetNv1 (the original form) or resnetNnl (norm-last), N = 6n+2; wrn-28-10;
-            mobilenetv2.
+            mobilenetv2; torchvision:NAME, timm:NAME, or python:MODULE:FACTORY, a function of yours.
         extra_decay: A control: with the weight decay that MW-BP with these exits brings (a number, or blocks).
         seed: Of weights, order and augmentation.
     """
@@ -112,9 +113,10 @@ def train_mwbp(
 
     Args:
         arch: resnetN (pre-activation), resnetNv1 (the original form) or resnetNnl (norm-last), N = 6n+2; wrn-28-10;
-            mobilenetv2; or a name with its exits, as MwResNet-56-5.
-        exits: How many, the last one included (default 5), at equal steps; block numbers, as in 5,9,13,17,end; or
-            paper, the published ones.
+            mobilenetv2; or a name with its exits, as MwResNet-56-5; torchvision:NAME, timm:NAME, or
+            python:MODULE:FACTORY, a function of yours.
+        exits: How many, the last one included (default 5), at equal steps; block numbers, as in 5,9,13,17,end, or names
+            of modules, as in layer1,layer2,end; or paper, the published ones.
         head: Of auxiliary exits: bn-relu-gap-fc (default), gap-fc, relu-gap-fc, bn-relu-flatten-fc, or
             bn-relu-conv-gap-fc, a stronger one with a convolution of stride 2.
         method: mwbp; auxnet (its first form); or a control: deep-supervision, mwbp-uniform-decay, frozen-trunk.
@@ -136,13 +138,21 @@ def train_mwbp(
     _train(how, extras, protocol, place, common, **options)
 
 
-def _train(method: Method, extras: Extras, protocol: Protocol, place: Place, common: Common, **options: Any) -> None:
+def _train(
+    method: Method, extras: Extras, protocol: Protocol, place: Place, common: Common, *, arch: str, **options: Any
+) -> None:
     recipe = recipe_named(
         protocol.recipe or DEFAULT_RECIPE, epochs=protocol.epochs, stochastic_depth=extras.stochastic_depth
     )
+    if is_foreign(arch):
+        options["image_size"] = protocol.image_size
     run = train(
-        dataset=protocol.open(),
+        arch,
+        protocol.open(enlarged=is_foreign(arch)),
         method=method,
+        weights=extras.weights,
+        pretrained=extras.pretrained,
+        compile=extras.compile,
         teacher=extras.teacher,
         recipe=recipe,
         device=place.device,

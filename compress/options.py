@@ -52,7 +52,8 @@ class Protocol:
     Attributes:
         dataset: fashion-mini (bundled), fashion-mnist, cifar10, cifar100, svhn, or folder:PATH (your own images).
         data_dir: Where to look for the data first.
-        image_size: Resize the images of folder:PATH to this size, in pixels.
+        image_size: Resize the images of folder:PATH to this size, in pixels; or, with other data, enlarge images to it
+            for torchvision:NAME and the like (default 64 where they are smaller).
         stream: Leave the images of folder:PATH on disk (default: where decoded they are larger than 2 GiB).
         skip_unreadable: Leave out files of folder:PATH that are no whole images.
         workers: Processes that read streamed images (default: one a core, at most 4; 0: none but this one).
@@ -73,15 +74,20 @@ class Protocol:
     precision: str = "auto"
     resume: Annotated[bool, Parameter(negative="")] = False
 
-    def open(self, default: str = DEFAULT_DATASET) -> Dataset:
-        """The data set asked for, else the default, which is then named."""
+    def open(self, default: str = DEFAULT_DATASET, *, enlarged: bool = False) -> Dataset:
+        """The data set asked for, else the default, which is then named.
+
+        `enlarged`: the network makes its images the size, unless they are class folders.
+        """
         if self.dataset is None and default == DEFAULT_DATASET:
             console.print(
                 "data: fashion-mini, 8,000 bundled images of Fashion-MNIST (the paper used CIFAR-10, CIFAR-100 and "
                 "SVHN: --dataset cifar10; see compress data)"
             )
         name, size = self.dataset or default, self.image_size
-        if size is None and name.startswith("folder:"):
+        if not name.startswith("folder:"):
+            size = None if enlarged else size
+        elif size is None:
             size = recipe_named(self.recipe or DEFAULT_RECIPE).image_size
         return open_dataset(
             name,
@@ -121,12 +127,18 @@ class Extras:
     """What the paper does not do; all off by default.
 
     Attributes:
+        weights: A file of initial weights: a state dict, safetensors or torch.save's (read with weights only).
+        pretrained: Start from the weights that torchvision or timm publishes (of torchvision:NAME, timm:NAME).
+        compile: Run the blocks compiled: faster after a minute, results differ in their last bits.
         teacher: A run whose last exit's logits are distilled into every exit.
         teacher_weight: Its share of each loss (default 0.5 with a teacher).
         temperature: Of all distillation.
         stochastic_depth: Share of images for which the last residual block is left out, earlier ones less.
     """
 
+    weights: Path | None = None
+    pretrained: Annotated[bool, Parameter(negative="")] = False
+    compile: Annotated[bool, Parameter(negative="")] = False
     teacher: str | None = None
     teacher_weight: float = 0.0
     temperature: float = 4.0

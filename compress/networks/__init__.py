@@ -5,7 +5,7 @@ from compress.networks.placement import place_exits
 from compress.networks.registry import create, default_heads, display_name, exits_in_name, spec_of
 from compress.networks.spec import Spec
 from compress.networks.weights import load_pretrained, load_weights
-from compress.networks.zoo import register
+from compress.networks.zoo import is_foreign, register
 
 __all__ = [
     "Network",
@@ -16,6 +16,7 @@ __all__ = [
     "display_name",
     "evaluating",
     "exits_in_name",
+    "is_foreign",
     "load_pretrained",
     "load_weights",
     "place_exits",

@@ -10,7 +10,6 @@ from typing import Any
 
 import safetensors.torch
 import torch
-import torchvision
 from torch import Tensor
 
 from compress.errors import UsageError
@@ -58,6 +57,8 @@ def load_pretrained(network: Network) -> str:
 
 
 def _torchvision_weights(name: str) -> State:
+    import torchvision  # here, as importing it takes seconds
+
     weights = list(torchvision.models.get_model_weights(name))
     if not weights:
         raise UsageError(f"pretrained torchvision:{name}: torchvision publishes no weights for it")

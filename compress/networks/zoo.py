@@ -8,7 +8,6 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-import torchvision
 from torch import nn
 
 from compress.errors import UsageError, nearest
@@ -81,6 +80,8 @@ def build(arch: str, classes: int, input_shape: tuple[int, int, int]) -> nn.Modu
 
 
 def _from_torchvision(arch: str, name: str, classes: int, input_shape: tuple[int, int, int]) -> nn.Module:
+    import torchvision  # here, as importing it takes seconds
+
     known = torchvision.models.list_models(module=torchvision.models)
     if name.lower() not in known:
         raise UsageError(f"architecture {arch!r}: {_nearest_of_many(name, known)}")

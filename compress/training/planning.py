@@ -13,7 +13,17 @@ import torch
 from compress.data import Dataset, open_dataset
 from compress.errors import UsageError
 from compress.hardware import Precision, resolve_device, resolve_precision
-from compress.networks import Network, Spec, default_heads, display_name, exits_in_name, place_exits, spec_of
+from compress.networks import (
+    Network,
+    Spec,
+    default_heads,
+    display_name,
+    exits_in_name,
+    load_pretrained,
+    load_weights,
+    place_exits,
+    spec_of,
+)
 from compress.recipes import Recipe, is_named, recipe_named
 from compress.runs import RECORD, Run, find_run, finished_runs, load
 from compress.training.distributed import current_world
@@ -22,6 +32,7 @@ from compress.training.progress import console
 from compress.training.session import Plan, execute
 
 DEFAULT_EXITS = 5
+FROZEN = "frozen-trunk"
 DEFAULT_TEACHER_SHARE = 0.5
 
 
@@ -33,8 +44,11 @@ def train(
     exits: int | str | Sequence[int | str] | None = None,
     recipe: Recipe | str = "quick",
     seed: int = 0,
+    weights: str | Path | None = None,
+    pretrained: bool = False,
     teacher: str | Path | None = None,
     trunk: str | Path | None = None,
+    compile: bool = False,
     device: str = "auto",
     precision: str = "auto",
     runs: str | Path = "runs",
@@ -49,11 +63,14 @@ def train(
         dataset: a data set, or the name of one.
         method: ``bp``, ``mwbp``, another key of `METHODS`, or a `Method` with options.
         seed: of weights, order and augmentation (the split has its own, in the recipe).
+        weights: a file of initial weights, see `load_weights`.
+        pretrained: start from the weights that torchvision or timm publishes for the net.
         teacher: a run whose last exit's logits are distilled; the method says how strongly (None there: half).
         trunk: frozen-trunk: the run by plain BP whose trunk gets exits. None: the newest one of the same architecture,
             data, recipe and seed; where there is none, one is trained first.
+        compile: run the blocks compiled: faster after a minute, other last bits, so another run.
         resume: go on even where an earlier attempt failed.
-        architecture: what else `create` takes: width, blocks, widths, form, head.
+        architecture: what else `create` takes: width, blocks, widths, form, head, image_size.
 
     Raises:
         UsageError: an argument is unknown or does not fit, another process holds the run, or it failed.
@@ -67,9 +84,15 @@ def train(
     where = resolve_device(device)
     used = _precision(precision, method, where)
     options: dict[str, Any] = {"device": device, "precision": precision, "runs": runs, "resume": resume}
-    parent = _trunk(trunk, spec, dataset, recipe, seed, options) if method.name == "frozen-trunk" else None
+    parent = _trunk(trunk, spec, dataset, recipe, seed, options, architecture) if method.name == FROZEN else None
     if trunk is not None and parent is None:
-        raise UsageError(f"trunk {trunk}: goes with method frozen-trunk, not {method.name}")
+        raise UsageError(f"trunk {trunk}: goes with method {FROZEN}, not {method.name}")
+    if parent and (weights or pretrained):
+        raise UsageError(f"weights and pretrained: {FROZEN} has its trunk's; leave them out")
+    initial = _initial(spec, seed, weights, pretrained)
+    command = _command(spec, method, taught_by, parent, runs) + _start(weights, pretrained, compile)
+    if architecture.get("image_size") is not None and not dataset.name.startswith("folder:"):
+        command += ["--image-size", str(architecture["image_size"])]  # else among the options of the data
     plan = Plan(
         name=" ".join([display_name(spec), *_variant(method)]),
         kind="control" if method.name in CONTROLS else "train",
@@ -82,11 +105,13 @@ def train(
         precision=used,
         device=where,
         runs=runs,
-        command=command_line(_command(spec, method, taught_by, parent, runs), dataset, recipe, seed, used),
+        command=command_line(command, dataset, recipe, seed, used),
         parent=parent,
         teacher=taught_by,
+        initial=initial[1] if initial else None,
+        compile=compile,
     )
-    return execute(plan, lambda _: (_fresh(spec, seed, parent), {}), resume=resume)
+    return execute(plan, lambda _: (initial[0] if initial else _fresh(spec, seed, parent), {}), resume=resume)
 
 
 def command_line(
@@ -114,12 +139,11 @@ def found_reference(spec: Spec, dataset: Dataset, recipe: Recipe, seed: int, run
 
 def _newest_reference(spec: Spec, dataset: Dataset, recipe: Recipe, seed: int, runs: Path) -> Run | None:
     wanted = {"kind": "train", "method": "bp", "spec": spec.to_json(), "recipe": recipe.to_json(), "seed": seed}
+    wanted |= {"teacher": None, "initial": None}
     found = [
         run
         for run in finished_runs(runs)[0]
-        if run.record.data["digest"] == dataset.digest
-        and wanted.items() <= run.record.config.items()
-        and run.record.config["teacher"] is None
+        if run.record.data["digest"] == dataset.digest and wanted.items() <= run.record.config.items()
     ]
     if not found:
         console.print(
@@ -199,18 +223,45 @@ def _precision(precision: str, method: Method, device: torch.device) -> Precisio
 
 
 def _trunk(
-    trunk: str | Path | None, spec: Spec, dataset: Dataset, recipe: Recipe, seed: int, options: dict[str, Any]
+    trunk: str | Path | None,
+    spec: Spec,
+    dataset: Dataset,
+    recipe: Recipe,
+    seed: int,
+    options: dict[str, Any],
+    architecture: dict[str, Any],
 ) -> Run:
     """The run whose trunk gets exits: the given one, or the plain network of the same trunk, found or trained."""
     plain = dataclasses.replace(spec, exits=spec.exits[-1:])
     if trunk is None:
         found = found_reference(plain, dataset, recipe, seed, options["runs"])
-        return found or train(spec.arch, dataset, recipe=recipe, seed=seed, **options)
-    run = find_run(trunk, options["runs"])
-    check_same_data(run, dataset)
+        size = architecture.get("image_size")  # all else is in the architecture's name
+        run = found or train(spec.arch, dataset, recipe=recipe, seed=seed, image_size=size, **options)
+    else:
+        run = find_run(trunk, options["runs"])
+        check_same_data(run, dataset)
     if run.spec != plain:
-        raise UsageError(f"trunk {run.id} is no plain {display_name(plain)} for {plain.classes} classes: name another")
+        raise UsageError(
+            f"trunk {run.id}: its blocks are not those of a plain {display_name(plain)} for {plain.classes} classes: "
+            f"name a run by plain BP of that, or give exits by the numbers of its {len(run.spec.blocks)} blocks"
+        )
     return run
+
+
+def _initial(spec: Spec, seed: int, weights: str | Path | None, pretrained: bool) -> tuple[Network, str] | None:
+    """The network with the initial weights asked for, and their digest; None where none are."""
+    if weights is not None and pretrained:
+        raise UsageError("give either --weights or --pretrained, not both")
+    if weights is None and not pretrained:
+        return None
+    network = _fresh(spec, seed, None)
+    return network, load_pretrained(network) if weights is None else load_weights(network, weights)
+
+
+def _start(weights: str | Path | None, pretrained: bool, compile: bool) -> list[str]:
+    """The options of a run's command that say where it starts from and how it computes."""
+    start = ["--weights", str(Path(weights).resolve())] if weights is not None else []
+    return start + ["--pretrained"] * pretrained + ["--compile"] * compile
 
 
 def _fresh(spec: Spec, seed: int, parent: Run | None) -> Network:

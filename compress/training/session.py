@@ -39,6 +39,8 @@ class Plan:
         command: the shell command that does the same.
         parent: the run that this one starts from, and whose training cost it bears.
         teacher: the run whose logits are distilled.
+        initial: digest of the weights to start from, where they are given.
+        compile: whether blocks run compiled.
     """
 
     name: str
@@ -55,6 +57,8 @@ class Plan:
     command: str
     parent: Run | None = None
     teacher: Run | None = None
+    initial: str | None = None
+    compile: bool = False
     request: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -77,6 +81,8 @@ class Plan:
             "reference": without_seed(self.parent.record.config) if self.parent else None,
             "teacher": self.teacher.id if self.teacher else None,
             "teacher_reference": without_seed(self.teacher.record.config) if self.teacher else None,
+            "initial": self.initial,
+            "compile": self.compile,
             "request": self.request,
         }
 
@@ -157,6 +163,7 @@ def _train_and_evaluate(plan: Plan, run: Run, parts: Split, network: Network, re
         seed=plan.seed,
         precision=plan.precision,
         teacher=load(plan.teacher).to(plan.device) if plan.teacher else None,
+        compile=plan.compile,
     )
     checkpoint = run.path / "checkpoint"
     fit(training, title=plan.title, checkpoint=checkpoint, on_epoch=lambda state: _write_metrics(run, state))

@@ -144,7 +144,9 @@ def _sgd(parameters: Any, recipe: Recipe) -> torch.optim.SGD:
 
 def _sharing_sgd(parameters: list[nn.Parameter], recipe: Recipe) -> torch.optim.SGD:
     """An optimiser of the same storage whose steps autograd does not see."""
-    return _sgd([nn.Parameter(parameter.data) for parameter in parameters], recipe)
+    return _sgd(
+        [{"params": [nn.Parameter(parameter.data) for parameter in parameters]}], recipe
+    )  # or none: SqueezeNet's
 
 
 def _step(optimizer: torch.optim.SGD, gradients: Any, rate: float) -> None:

@@ -253,3 +253,34 @@ def test_what_a_command_cannot_do_is_one_line(refused: Any, tiny_folder: Path, t
     assert "goes with method frozen-trunk" in refused("train-mwbp", "--trunk", "resnet44_", *place)
     assert "auxnet has gap-fc heads" in refused("train-mwbp", "--method", "auxnet", "--head", "relu-gap-fc", *place)
     assert "stochastic-depth 1" in refused("train", "--arch", "resnet8", "--stochastic-depth", "1", *place)
+
+
+def test_initial_weights_and_sizes_are_part_of_the_run_and_its_command(
+    compress: Command, tiny_folder: Path, tmp_path: Path
+) -> None:
+    place = ["--runs", str(tmp_path / "runs"), "--dataset", f"folder:{tiny_folder}", "--epochs", "1", "--json"]
+    torch.manual_seed(7)
+    weights = create("resnet8", input_shape=(1, 28, 28)).state_dict()
+    torch.save(weights, tmp_path / "weights.pt")
+    status, out, err = compress("train", "--arch", "resnet8", "--weights", tmp_path / "weights.pt", *place)
+    assert status == 0, err
+    [started] = json.loads(out)["runs"]
+    assert json.loads(compress("train", "--arch", "resnet8", *place)[1])["runs"][0]["id"] != started["id"]
+    status, out, err = compress(*started["command"].split()[1:], "--runs", tmp_path / "runs", "--json")
+    assert status == 0, err
+    assert json.loads(out)["runs"][0]["id"] == started["id"]
+    weights["stem.0.weight"] += 1
+    torch.save(weights, tmp_path / "weights.pt")  # other weights under the same name are another run
+    status, out, err = compress(*started["command"].split()[1:], "--runs", tmp_path / "runs", "--json")
+    assert json.loads(out)["runs"][0]["id"] != started["id"]
+
+
+def test_a_foreign_net_is_trained_from_the_command_line(compress: Command, tmp_path: Path, tiny_folder: Path) -> None:
+    place = ["--runs", tmp_path, "--dataset", f"folder:{tiny_folder}", "--epochs", "1", "--json"]
+    words = ["train-mwbp", "--arch", "torchvision:shufflenet_v2_x0_5", "--exits", "stage2,stage3,end"]
+    status, out, err = compress(*words, *place)
+    assert status == 0, err
+    [run] = json.loads(out)["runs"]
+    assert run["spec"]["stem"] == {"kind": "enlarge", "out": 3, "size": 64}
+    status, out, err = compress(*run["command"].split()[1:], "--runs", tmp_path, "--json")
+    assert json.loads(out)["runs"][0]["id"] == run["id"], err
