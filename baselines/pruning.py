@@ -11,8 +11,8 @@ from baselines.channels import IMPORTANCES, TORCH_PRUNING, prunable_channels
 from compress.cost import exit_costs
 from compress.data import Dataset, Split, open_dataset
 from compress.errors import UsageError, nearest
-from compress.hardware import resolve_device, resolve_precision
-from compress.networks import Network, display_name, spec_of
+from compress.hardware import resolve_device
+from compress.networks import Network, canonical, code_digest, display_name, spec_of
 from compress.recipes import RECIPES, Recipe, recipe_named
 from compress.runs import Run, find_run, load
 from compress.training import (
@@ -22,6 +22,7 @@ from compress.training import (
     command_line,
     execute,
     found_reference,
+    precision_of,
     run_option,
     train,
 )
@@ -78,12 +79,13 @@ def prune(
     looked_for = recipe.name in RECIPES and recipe == recipe_named(recipe.name)
     if reference is not None or not looked_for:
         command += ["--from", run_option(parent, runs)]
-    used = resolve_precision(precision, where)
+    objective = _fine_tuning_objective(parent)
+    used = precision_of(precision, objective, where)
     plan = Plan(
         name=f"{display_name(parent.spec)} {method} {budget}",
         kind="prune",
         method=method,
-        objective=_fine_tuning_objective(parent),
+        objective=objective,
         spec=parent.spec,
         recipe=fine_tuning,
         dataset=dataset,
@@ -93,6 +95,7 @@ def prune(
         runs=runs,
         command=command_line(command, dataset, fine_tuning, seed, used, fine_tuning=True),
         parent=parent,
+        code=code_digest(parent.spec),
         request={name: value, "scope": "all", "ranking": "global", "torch-pruning": TORCH_PRUNING},
     )
     return execute(plan, lambda parts: _pruned(plan, budget, parts), resume=resume)
@@ -133,13 +136,7 @@ def _validation_accuracies(network: Network, parts: Split) -> list[float] | None
 def _given_reference(parent: Run, arch: str | None, dataset: Dataset, recipe: Recipe) -> Run:
     """The run, checked against what it is to be compared with."""
     record = parent.record
-    if arch is not None and arch.lower() != record.arch.lower():
+    if arch is not None and canonical(arch).lower() != record.arch.lower():
         raise UsageError(f"run {parent.id} is a {record.arch}, not a {arch}: leave out --arch, or name another run")
-    check_same_data(parent, dataset)
-    trained = record.config["recipe"]
-    if any(trained[key] != getattr(recipe, key) for key in ("validation", "calibration", "split_seed")):
-        raise UsageError(
-            f"run {parent.id} was trained on another split of {dataset.name} (recipe {trained['name']}) than recipe "
-            f"{recipe.name} holds out, so its validation images would not be unseen: use --recipe {trained['name']}"
-        )
+    check_same_data(parent, dataset, recipe)
     return parent

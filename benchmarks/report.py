@@ -191,7 +191,7 @@ def _footnotes(summary: pd.DataFrame, reference: str | None, frame: pd.DataFrame
     notes = []
     if reference is not None:
         notes.append(f"Speed-up: MACs of {summary[summary['series'] == reference]['network'].iloc[0]} / MACs.")
-    notes.append("Training MACs: 3 x forward MACs x images seen, a pruned network's with its reference's.")
+    notes.append("Training MACs: forward passes once, backward passes twice, with those of a reference or teacher.")
     if _batches(summary):
         sessions = frame["bench_session"].dropna().unique()
         conditions = summary["latency_conditions"].dropna().iloc[0]

@@ -45,17 +45,16 @@ def block_outputs(network: Network, images: Tensor) -> Iterator[Tensor]:
         yield features
 
 
-def _by_channel(features: Tensor) -> Tensor:
-    """Features as `(N, channels, positions)`, from maps `(N, C, H, W)`, tokens `(N, T, C)` or vectors `(N, C)`."""
-    if features.ndim == 3:
-        return features.transpose(1, 2)
-    return features.flatten(2) if features.ndim > 2 else features.unsqueeze(2)
+def _by_channel(network: Network, images: Tensor) -> Iterator[Tensor]:
+    """Every block's output as `(N, channels, positions)`, wherever the channels of its maps or tokens are."""
+    for features, shape in zip(block_outputs(network, images), network.spec.shapes, strict=True):
+        yield features.flatten(1, -2).transpose(1, 2) if len(shape) == 2 else features.flatten(2)
 
 
 @torch.inference_mode()
 def channel_moments(network: Network, images: Tensor) -> Moments:
     """Mean and standard deviation `(channels,)` of every block's output, over images and positions, of one batch."""
-    outputs = map(_by_channel, block_outputs(network, images))
+    outputs = _by_channel(network, images)
     return [(x.mean(dim=(0, 2)), (x.var(dim=(0, 2), correction=0) + EPSILON).sqrt()) for x in outputs]
 
 
@@ -69,8 +68,8 @@ def pooled_features(network: Network, batches: Batches, moments: Moments) -> lis
     """
     parts = []
     for images, _ in batches:
-        outputs = zip(block_outputs(network, images), moments, strict=True)
-        parts.append([((_by_channel(x) - m[:, None]) / s[:, None]).relu().mean(dim=2) for x, (m, s) in outputs])
+        outputs = zip(_by_channel(network, images), moments, strict=True)
+        parts.append([((x - m[:, None]) / s[:, None]).relu().mean(dim=2) for x, (m, s) in outputs])
     return [torch.cat(block) for block in zip(*parts, strict=True)]
 
 

@@ -100,7 +100,7 @@ def networks_table(blocks: pd.DataFrame, retrained: pd.DataFrame) -> pd.DataFram
         count = int(own["blocks"].iloc[0])
         at = {name: round(share * count) for name, share in QUARTERS.items()}
         accuracy = own.groupby("block")["probe_accuracy"].mean()
-        shallow, free = own[own["position"] <= SHALLOW], (own["skip_drop"] < FREE).sum() / own["run"].nunique()
+        shallow, free = own[own["position"] <= SHALLOW], _free(own)
         row = {"blocks": str(count)}
         row |= {f"probe after {name} of the blocks, %": _percent(accuracy.get(block)) for name, block in at.items()}
         row |= {
@@ -109,7 +109,7 @@ def networks_table(blocks: pd.DataFrame, retrained: pd.DataFrame) -> pd.DataFram
             "gradient reaching the first third, 1 = even": _text((shallow["gradient_share"] * count).mean(), ".2f"),
             "mean CKA to next": _text(own["cka_to_next"].mean(), ".3f"),
             "mean drop when skipped, points": _text(100 * own["skip_drop"].mean(), ".1f"),
-            f"blocks that cost < {100 * FREE:.0f} point when skipped": f"{free:.3g}",
+            f"blocks that cost < {100 * FREE:.0f} point when skipped": _text(free, ".3g"),
         }
         if not retrained.empty:
             epochs = int(retrained["epochs"].iloc[0])
@@ -167,6 +167,13 @@ def _paired(differences: np.ndarray) -> tuple[float, float, float]:
 
 def _percent(fraction: float | None) -> str:
     return MISSING if fraction is None else _text(100 * fraction, ".1f")
+
+
+def _free(own: pd.DataFrame) -> float:
+    """How many blocks cost next to nothing when skipped, a run; NaN where none could be skipped."""
+    if own["skip_drop"].isna().all():
+        return float("nan")
+    return float((own["skip_drop"] < FREE).sum() / own["run"].nunique())
 
 
 def _text(value: float, form: str) -> str:

@@ -51,6 +51,7 @@ from compress.recipes import recipe_named
 from compress.runs import Run, find_run, finished_runs
 from compress.training import Method, train
 from compress.training.distributed import joined
+from compress.training.methods import SINGLE_EXIT
 from compress.training.progress import console
 
 app = App(
@@ -127,6 +128,8 @@ def train_mwbp(
         gradient_equilibrium: Let every segment follow the mean of its exits' gradients, not the sum.
         seed: Of weights, order and augmentation.
     """
+    if method in SINGLE_EXIT:
+        raise UsageError(f"method {method}: one exit, by plain BP: use compress train (with --extra-decay EXITS)")
     how = extras.method(
         name=method,
         update=update,

@@ -140,7 +140,7 @@ class Extras:
     pretrained: Annotated[bool, Parameter(negative="")] = False
     compile: Annotated[bool, Parameter(negative="")] = False
     teacher: str | None = None
-    teacher_weight: float = 0.0
+    teacher_weight: float | None = None
     temperature: float = 4.0
     stochastic_depth: float = 0.0
 

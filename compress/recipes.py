@@ -169,7 +169,8 @@ def is_named(recipe: Recipe, *, fine_tuning: bool) -> bool:
     if recipe.name not in RECIPES:
         return False
     named = RECIPES[recipe.name]()
-    named = named.fine_tuning() if fine_tuning else named
+    if fine_tuning:
+        return recipe == dataclasses.replace(named.fine_tuning(), epochs=recipe.epochs)
     return recipe == dataclasses.replace(named, epochs=recipe.epochs, stochastic_depth=recipe.stochastic_depth)
 
 

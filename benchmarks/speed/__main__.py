@@ -1,4 +1,4 @@
-"""The command `python -m benchmarks.speed`: progress on stderr, the ratios on stdout."""
+"""The command `python -m benchmarks.speed`: progress and the environment on stderr, the ratios on stdout."""
 
 from __future__ import annotations
 
@@ -36,6 +36,8 @@ def main(
     """
     bench = open_bench(Sizes(rounds=rounds), device=device, precision=precision, compile=compile)
     results = measure_growth(bench) if growth else measure(bench)
+    for name, value in results.pop("environment").items():
+        print(f"{name}: {value}", file=sys.stderr)
     print(json_.dumps(results, indent=2) if json else "\n".join(_lines(results)))
 
 
@@ -43,7 +45,7 @@ def _lines(results: dict[str, object], *above: str) -> list[str]:
     """A line a ratio."""
     lines = []
     for key, value in results.items():
-        if key == "environment" or not isinstance(value, dict):
+        if not isinstance(value, dict):
             continue
         if "ratio" in value:
             lines.append(

@@ -1,8 +1,8 @@
 """Networks: blocks with one or more exits, cutting, names, specs."""
 
-from compress.networks.network import Network, cut, evaluating
+from compress.networks.network import Network, code_digest, cut, evaluating
 from compress.networks.placement import place_exits
-from compress.networks.registry import create, default_heads, display_name, exits_in_name, spec_of
+from compress.networks.registry import canonical, create, default_heads, display_name, exits_in_name, spec_of
 from compress.networks.spec import Spec
 from compress.networks.weights import load_pretrained, load_weights
 from compress.networks.zoo import is_foreign, register
@@ -10,6 +10,8 @@ from compress.networks.zoo import is_foreign, register
 __all__ = [
     "Network",
     "Spec",
+    "canonical",
+    "code_digest",
     "create",
     "cut",
     "default_heads",

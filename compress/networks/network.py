@@ -3,10 +3,12 @@
 import contextlib
 import copy
 import dataclasses
+import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
+import torch
 from torch import Tensor, nn
 
 from compress.errors import UsageError
@@ -98,6 +100,20 @@ def cut(network: Network, exit: int) -> Network:
         resized=tuple((name, shape) for name, shape in network.spec.resized if name in kept),
     )
     return part
+
+
+def code_digest(spec: Spec) -> str | None:
+    """Of what somebody else's net computes, by the code of its segments and their layers; None for one of ours.
+
+    Our own networks are their spec; another's name may stand for another net tomorrow.
+    """
+    if not spec.foreign:
+        return None
+    with torch.random.fork_rng(devices=[]):
+        network = Network(spec)
+    own_head = list(network.heads.values())[-1]
+    parts = [f"{part!r}\n{getattr(part, 'code', '')}" for part in (*network.blocks, own_head)]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
 
 
 @contextlib.contextmanager

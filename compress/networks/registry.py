@@ -109,6 +109,11 @@ def spec_of(
     )
 
 
+def canonical(arch: str) -> str:
+    """The one way in which specs write an architecture's name: ``resnet26x10`` for ``wrn-28-10``."""
+    return arch if is_foreign(arch) else parse(arch).canonical
+
+
 def exits_in_name(arch: str) -> int | None:
     """The number of exits that a name asks for, as ``MwResNet-56-5`` does, or None."""
     return None if is_foreign(arch) else parse(arch).exits

@@ -2,7 +2,7 @@
 
 from compress.training.methods import METHODS, Method
 from compress.training.objectives import Objective
-from compress.training.planning import check_same_data, command_line, found_reference, run_option, train
+from compress.training.planning import check_same_data, command_line, found_reference, precision_of, run_option, train
 from compress.training.session import Plan, execute, without_seed
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "command_line",
     "execute",
     "found_reference",
+    "precision_of",
     "run_option",
     "train",
     "without_seed",

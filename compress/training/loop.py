@@ -51,7 +51,8 @@ class Training:
         compile: run the blocks compiled (see `compiled`): it takes a minute first and changes the last bits of results.
 
     Raises:
-        UsageError: compiled blocks do not go with the objective's update, or with several processes.
+        UsageError: compiled blocks do not go with the objective's update, or with several processes; the recipe does
+            not go with a frozen trunk or with this network.
     """
 
     def __init__(
@@ -70,6 +71,8 @@ class Training:
         self.world = current_world()
         if compile and objective.update == "sequential":
             raise UsageError("compiled blocks allow one backward pass a step, update sequential needs one an exit")
+        if objective.frozen_trunk and (recipe.averaging != "none" or recipe.stochastic_depth):
+            raise UsageError("frozen-trunk: a frozen trunk is neither averaged nor trained with stochastic depth")
         if compile and self.world.size > 1:
             raise UsageError("compiled blocks and several processes were never tried together: leave out --compile")
         self.network = network.to(memory_format=torch.channels_last)

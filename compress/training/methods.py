@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 from compress.errors import UsageError, nearest
-from compress.networks import Spec, place_exits
-from compress.training.objectives import Objective, Update, bp, depth_squared, mwbp, weighted
+from compress.networks import Spec, spec_of
+from compress.training.objectives import Objective, Order, bp, depth_squared, mwbp, weighted
 
 # A card each. The controls are what a comparison with MW-BP must show beside it: by the algebra of `objectives`, MW-BP
 # is deep supervision with certain weights plus more weight decay on shallow segments.
@@ -26,6 +26,8 @@ METHODS = {
 CONTROLS = tuple(name for name, card in METHODS.items() if card.startswith("control"))
 SINGLE_EXIT = ("bp", "bp-extra-decay")
 GAMMAS = ("depth-squared", "uniform")
+WITH_GAMMAS = ("mwbp", "auxnet", "mwbp-uniform-decay", "bp-extra-decay")
+TEMPERATURE = 4.0
 AUXNET_HEAD = "gap-fc"
 
 
@@ -39,29 +41,32 @@ class Method:
         gamma: weights of auxiliary losses in the trunk: depth-squared (the authors'), uniform, or numbers.
         decay_exits: bp-extra-decay: the exits whose decay is borrowed, as `create` takes them.
         self_distillation: share of an auxiliary exit's loss in which the last exit teaches it (Zhang et al. 2019).
-        teacher: share of every exit's loss in which another network teaches it (Hinton et al. 2015).
+        teacher: share of every exit's loss in which another network teaches it (Hinton et al. 2015); None: there is no
+            teacher, or one whose share is left to `train`.
         temperature: of both.
         gradient_equilibrium: every trunk segment follows the mean, not the sum, of its exits' gradients (Li et al.
             2019, "Improved techniques for training adaptive deep networks").
     """
 
     name: str = "mwbp"
-    update: Update | None = None
+    update: Order | None = None
     gamma: str | tuple[float, ...] = "depth-squared"
     decay_exits: int | str | None = None
     self_distillation: float = 0.0
-    teacher: float = 0.0
-    temperature: float = 4.0
+    teacher: float | None = None
+    temperature: float = TEMPERATURE
     gradient_equilibrium: bool = False
 
     def __post_init__(self) -> None:
         if self.name not in METHODS:
             raise UsageError(f"method {self.name!r}: {nearest(self.name, METHODS)}")
-        if self.update not in (None, *get_args(Update)):
-            raise UsageError(f"update {self.update!r}: {nearest(str(self.update), get_args(Update))}")
-        if isinstance(self.gamma, str) and self.gamma not in GAMMAS:
+        if self.update not in (None, *get_args(Order)):
+            raise UsageError(f"update {self.update!r}: {nearest(str(self.update), get_args(Order))}")
+        if self.gamma not in GAMMAS:
             object.__setattr__(self, "gamma", _numbers(self.gamma))
-        shares = {"self-distillation": self.self_distillation, "teacher-weight": self.teacher}
+        if self.gamma != "depth-squared" and self.name not in WITH_GAMMAS:
+            raise UsageError(f"gamma {self.gamma}: {self.name} has no such weights")
+        shares = {"self-distillation": self.self_distillation, "teacher-weight": self.teacher or 0.0}
         for option, share in shares.items():
             if not 0 <= share <= 1:
                 raise UsageError(f"{option} {share:g}: a share of the loss, from 0 to 1")
@@ -69,6 +74,8 @@ class Method:
             raise UsageError(f"self-distillation and teacher-weight are {sum(shares.values()):g} together, above 1")
         if not 0 < self.temperature < math.inf:
             raise UsageError(f"temperature {self.temperature:g}: must be above 0")
+        if self.teacher == 0:
+            raise UsageError("teacher-weight 0: a teacher that is not heard; leave out --teacher")
         if (self.decay_exits is None) == (self.name == "bp-extra-decay"):
             raise UsageError("extra-decay, the exits whose weight decay is borrowed, goes with bp-extra-decay alone")
         self._check_sequential()
@@ -92,7 +99,7 @@ class Method:
         self._check_exits(spec)
         if self.name == "bp-extra-decay":
             assert self.decay_exits is not None
-            objective = _with_extra_decay(spec, self.decay_exits)
+            objective = self._with_extra_decay(spec, self.decay_exits)
         elif self.name == "mwbp-uniform-decay":
             # MW-BP's weights are gamma / lambda; with no decay to divide, they are the gammas.
             objective = weighted(spec, mwbp(spec, self._gammas(spec)).loss_weights, uniform_decay=True)
@@ -110,7 +117,7 @@ class Method:
             loss_ratio_rate=self.name == "auxnet",
             frozen_trunk=self.name == "frozen-trunk",
             self_distillation=self.self_distillation,
-            teacher=self.teacher,
+            teacher=self.teacher or 0.0,
             temperature=self.temperature,
         )
 
@@ -145,8 +152,22 @@ class Method:
             raise UsageError(f"gradient-equilibrium: with {self.name} no trunk segment has gradients of several exits")
         if self.name in SINGLE_EXIT and exits > 1:
             raise UsageError(f"{spec.arch} has {exits} exits, plain BP trains one: use train-mwbp, or cut it first")
+        if self.self_distillation and exits == 1:
+            raise UsageError("self-distillation: there is one exit, and no other to teach it")
         if self.name == "frozen-trunk" and exits == 1:
             raise UsageError("frozen-trunk trains auxiliary exits, and there are none: give --exits 2 or more")
+
+    def _with_extra_decay(self, spec: Spec, exits: int | str) -> Objective:
+        """Plain BP whose segments are decayed as MW-BP's would be, had the network these exits."""
+        shape, classes = spec.input_shape, spec.classes
+        whole = spec_of(spec.arch, exits=exits, input_shape=shape, classes=classes)
+        borrowed = mwbp(whole, self._gammas(whole))
+        return dataclasses.replace(
+            bp(spec),
+            segments=borrowed.segments,
+            decay_factors=borrowed.decay_factors,
+            gradient_factors=borrowed.gradient_factors,
+        )
 
     def _gammas(self, spec: Spec) -> Sequence[float]:
         auxiliary = len(spec.exits) - 1
@@ -160,23 +181,13 @@ class Method:
         return [float(value) for value in self.gamma]
 
 
-def _with_extra_decay(spec: Spec, exits: int | str) -> Objective:
-    """Plain BP whose segments are decayed as MW-BP's would be, had the network these exits."""
-    blocks = place_exits(exits, len(spec.blocks))
-    borrowed = mwbp(spec.with_exits(blocks))
-    return dataclasses.replace(
-        bp(spec),
-        segments=blocks,
-        decay_factors=borrowed.decay_factors,
-        gradient_factors=borrowed.gradient_factors,
-    )
-
-
-def _numbers(text: str) -> tuple[float, ...]:
+def _numbers(given: str | tuple[float, ...]) -> tuple[float, ...]:
     try:
-        numbers = tuple(float(word) for word in text.split(","))
+        numbers = tuple(float(word) for word in (given.split(",") if isinstance(given, str) else given))
     except ValueError as error:
-        raise UsageError(f"gamma {text!r}: {nearest(text, GAMMAS)}; or numbers above 0, as in 0.1,0.5,1") from error
+        raise UsageError(
+            f"gamma {given!r}: {nearest(str(given), GAMMAS)}; or numbers above 0, as in 0.1,0.5,1"
+        ) from error
     if not all(0 < number < math.inf for number in numbers):
-        raise UsageError(f"gamma {text}: every weight must be above 0")
+        raise UsageError(f"gamma {given}: every weight must be above 0")
     return numbers

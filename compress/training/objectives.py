@@ -24,7 +24,7 @@ from torch.nn import functional
 
 from compress.networks import Network, Spec
 
-Update = Literal["simultaneous", "sequential"]
+Order = Literal["simultaneous", "sequential"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +49,7 @@ class Objective:
     segments: tuple[int, ...]
     decay_factors: tuple[float, ...]
     gradient_factors: tuple[float, ...]
-    update: Update = "simultaneous"
+    update: Order = "simultaneous"
     loss_ratio_rate: bool = False
     frozen_trunk: bool = False
     self_distillation: float = 0.0

@@ -16,6 +16,7 @@ from compress.hardware import Precision, resolve_device, resolve_precision
 from compress.networks import (
     Network,
     Spec,
+    code_digest,
     default_heads,
     display_name,
     exits_in_name,
@@ -28,8 +29,9 @@ from compress.recipes import Recipe, is_named, recipe_named
 from compress.runs import RECORD, Run, find_run, finished_runs, load
 from compress.training.distributed import current_world
 from compress.training.methods import CONTROLS, SINGLE_EXIT, Method
+from compress.training.objectives import Objective
 from compress.training.progress import console
-from compress.training.session import Plan, execute
+from compress.training.session import Plan, check_seed, execute, published_normalisation
 
 DEFAULT_EXITS = 5
 FROZEN = "frozen-trunk"
@@ -75,20 +77,21 @@ def train(
     Raises:
         UsageError: an argument is unknown or does not fit, another process holds the run, or it failed.
     """
+    check_seed(seed)
     dataset = open_dataset(dataset) if isinstance(dataset, str) else dataset
     recipe = recipe_named(recipe) if isinstance(recipe, str) else recipe
     method, runs = Method(name=method) if isinstance(method, str) else method, Path(runs)
     spec = _spec(arch, exits, method, dataset, architecture)
-    method, taught_by = _with_teacher(method, teacher, dataset, runs)
+    method, taught_by = _with_teacher(method, teacher, dataset, recipe, runs)
     objective = method.objective(spec)  # a method that does not fit is refused before anything is written
+    if method.name == FROZEN and (weights or pretrained):
+        raise UsageError(f"weights and pretrained: {FROZEN} has its trunk's; leave them out")
+    if method.name != FROZEN and trunk is not None:
+        raise UsageError(f"trunk {trunk}: goes with method {FROZEN}, not {method.name}")
     where = resolve_device(device)
-    used = _precision(precision, method, where)
+    used = precision_of(precision, objective, where)
     options: dict[str, Any] = {"device": device, "precision": precision, "runs": runs, "resume": resume}
     parent = _trunk(trunk, spec, dataset, recipe, seed, options, architecture) if method.name == FROZEN else None
-    if trunk is not None and parent is None:
-        raise UsageError(f"trunk {trunk}: goes with method {FROZEN}, not {method.name}")
-    if parent and (weights or pretrained):
-        raise UsageError(f"weights and pretrained: {FROZEN} has its trunk's; leave them out")
     initial = _initial(spec, seed, weights, pretrained)
     command = _command(spec, method, taught_by, parent, runs) + _start(weights, pretrained, compile)
     if architecture.get("image_size") is not None and not dataset.name.startswith("folder:"):
@@ -105,10 +108,11 @@ def train(
         precision=used,
         device=where,
         runs=runs,
-        command=command_line(command, dataset, recipe, seed, used),
+        command=command_line(command, dataset, recipe, seed, used) + _registered(spec),
         parent=parent,
         teacher=taught_by,
         initial=initial[1] if initial else None,
+        code=code_digest(spec),
         compile=compile,
     )
     return execute(plan, lambda _: (initial[0] if initial else _fresh(spec, seed, parent), {}), resume=resume)
@@ -139,7 +143,8 @@ def found_reference(spec: Spec, dataset: Dataset, recipe: Recipe, seed: int, run
 
 def _newest_reference(spec: Spec, dataset: Dataset, recipe: Recipe, seed: int, runs: Path) -> Run | None:
     wanted = {"kind": "train", "method": "bp", "spec": spec.to_json(), "recipe": recipe.to_json(), "seed": seed}
-    wanted |= {"teacher": None, "initial": None}
+    wanted |= {"teacher": None, "initial": None, "augmentable": dataset.augmentable}
+    wanted["normalisation"] = published_normalisation(dataset)
     found = [
         run
         for run in finished_runs(runs)[0]
@@ -160,13 +165,13 @@ def run_option(run: Run, runs: Path) -> str:
     return run.id if run.path.parent == runs else str(run.path.resolve())
 
 
-def check_same_data(run: Run, dataset: Dataset) -> None:
-    """Refuse a run that was trained on other images.
+def check_same_data(run: Run, dataset: Dataset, recipe: Recipe) -> None:
+    """Refuse a run that was trained on other images, or on images that the recipe holds out.
 
     Raises:
-        UsageError: the shape of the images, or the images, differ.
+        UsageError: the shape of the images, the images, their normalisation or their split differ.
     """
-    record = run.record
+    record, trained = run.record, run.record.config["recipe"]
     if run.spec.input_shape != dataset.input_shape:
         raise UsageError(
             f"run {run.id} takes images (C, H, W) {run.spec.input_shape}, {dataset.name} has "
@@ -177,6 +182,31 @@ def check_same_data(run: Run, dataset: Dataset) -> None:
             f"run {run.id} was trained on {record.data['name']}, whose images are not {dataset.name}'s: "
             f"use --dataset {record.data['name']}"
         )
+    if any(trained[key] != getattr(recipe, key) for key in ("validation", "calibration", "split_seed")):
+        raise UsageError(
+            f"run {run.id} was trained on another split of {dataset.name} (recipe {trained['name']}) than recipe "
+            f"{recipe.name} holds out, so its validation images would not be unseen: use --recipe {trained['name']}"
+        )
+    if record.config["normalisation"] != published_normalisation(dataset):
+        raise UsageError(
+            f"run {run.id} takes images normalised otherwise than {dataset.name}'s: use --dataset {record.data['name']}"
+        )
+
+
+def precision_of(precision: str, objective: Objective, device: torch.device) -> Precision:
+    """The precision to train an objective in: see `resolve_precision`; the sequential update allows fp32 alone.
+
+    Raises:
+        UsageError: no such precision, or not for this objective.
+    """
+    if objective.update != "sequential":
+        return resolve_precision(precision, device)
+    if precision not in ("auto", "fp32"):
+        raise UsageError(
+            f"precision {precision}: the sequential update is itself in fp32 alone, since cast copies of the weights "
+            "would hide it; leave out --precision, or use --update simultaneous"
+        )
+    return "fp32"
 
 
 def _spec(
@@ -187,6 +217,8 @@ def _spec(
     architecture: dict[str, Any],
 ) -> Spec:
     shape, classes = dataset.input_shape, len(dataset.classes)
+    if method.name in SINGLE_EXIT and architecture.get("head"):
+        raise UsageError(f"head {architecture['head']}: of auxiliary exits, and {method.name} has none")
     if method.head is not None:
         given = architecture.get("head")
         if given not in (None, method.head):
@@ -199,27 +231,16 @@ def _spec(
 
 
 def _with_teacher(
-    method: Method, teacher: str | Path | None, dataset: Dataset, runs: Path
+    method: Method, teacher: str | Path | None, dataset: Dataset, recipe: Recipe, runs: Path
 ) -> tuple[Method, Run | None]:
     """The method with a share for its teacher, and the teacher's run, which must know the same images."""
     if teacher is None:
-        if method.teacher:
+        if method.teacher is not None:
             raise UsageError(f"teacher-weight {method.teacher:g}: there is no teacher; name a run with --teacher")
         return method, None
     run = find_run(teacher, runs)
-    check_same_data(run, dataset)
+    check_same_data(run, dataset, recipe)
     return dataclasses.replace(method, teacher=method.teacher or DEFAULT_TEACHER_SHARE), run
-
-
-def _precision(precision: str, method: Method, device: torch.device) -> Precision:
-    if not method.sequential:
-        return resolve_precision(precision, device)
-    if precision not in ("auto", "fp32"):
-        raise UsageError(
-            f"precision {precision}: the sequential update is itself in fp32 alone, since cast copies of the weights "
-            "would hide it; leave out --precision, or use --update simultaneous"
-        )
-    return "fp32"
 
 
 def _trunk(
@@ -234,12 +255,17 @@ def _trunk(
     """The run whose trunk gets exits: the given one, or the plain network of the same trunk, found or trained."""
     plain = dataclasses.replace(spec, exits=spec.exits[-1:])
     if trunk is None:
-        found = found_reference(plain, dataset, recipe, seed, options["runs"])
         size = architecture.get("image_size")  # all else is in the architecture's name
+        usual = spec_of(spec.arch, image_size=size, input_shape=spec.input_shape, classes=spec.classes)
+        if usual != plain:
+            raise UsageError(
+                f"frozen-trunk: {spec.arch} has {len(usual.blocks)} blocks by nature: give exits by their numbers"
+            )
+        found = found_reference(plain, dataset, recipe, seed, options["runs"])
         run = found or train(spec.arch, dataset, recipe=recipe, seed=seed, image_size=size, **options)
     else:
         run = find_run(trunk, options["runs"])
-        check_same_data(run, dataset)
+        check_same_data(run, dataset, recipe)
     if run.spec != plain:
         raise UsageError(
             f"trunk {run.id}: its blocks are not those of a plain {display_name(plain)} for {plain.classes} classes: "
@@ -256,6 +282,11 @@ def _initial(spec: Spec, seed: int, weights: str | Path | None, pretrained: bool
         return None
     network = _fresh(spec, seed, None)
     return network, load_pretrained(network) if weights is None else load_weights(network, weights)
+
+
+def _registered(spec: Spec) -> str:
+    """A comment on a command that no shell can run, since the net is known to one Python process alone."""
+    return f"  # with {spec.arch} registered in Python" if spec.foreign and ":" not in spec.arch else ""
 
 
 def _start(weights: str | Path | None, pretrained: bool, compile: bool) -> list[str]:

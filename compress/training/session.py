@@ -40,6 +40,7 @@ class Plan:
         parent: the run that this one starts from, and whose training cost it bears.
         teacher: the run whose logits are distilled.
         initial: digest of the weights to start from, where they are given.
+        code: digest of the code of somebody else's net.
         compile: whether blocks run compiled.
     """
 
@@ -58,12 +59,12 @@ class Plan:
     parent: Run | None = None
     teacher: Run | None = None
     initial: str | None = None
+    code: str | None = None
     compile: bool = False
     request: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not 0 <= self.seed < 2**63:
-            raise UsageError(f"seed {self.seed}: a whole number from 0 on, below 2**63")
+        check_seed(self.seed)
 
     @cached_property
     def config(self) -> dict[str, Any]:
@@ -75,6 +76,8 @@ class Plan:
             "spec": self.spec.to_json(),
             "recipe": self.recipe.to_json(),
             "data": self.dataset.digest,
+            "normalisation": published_normalisation(self.dataset),
+            "augmentable": self.dataset.augmentable,
             "seed": self.seed,
             "precision": self.precision,
             "parent": self.parent.id if self.parent else None,
@@ -82,6 +85,7 @@ class Plan:
             "teacher": self.teacher.id if self.teacher else None,
             "teacher_reference": without_seed(self.teacher.record.config) if self.teacher else None,
             "initial": self.initial,
+            "code": self.code,
             "compile": self.compile,
             "request": self.request,
         }
@@ -97,6 +101,18 @@ class Plan:
     def title(self) -> str:
         """What progress lines call the run."""
         return f"{self.name} on {self.dataset.name}, seed {self.seed}"
+
+
+def published_normalisation(dataset: Dataset) -> dict[str, list[float]] | None:
+    """The constants that a data set is normalised by, as a record has them; None where they are measured."""
+    published = dataset.normalisation
+    return {"mean": list(published.mean), "std": list(published.std)} if published else None
+
+
+def check_seed(seed: int) -> None:
+    """Raise UsageError for a seed that torch or numpy would not take."""
+    if not 0 <= seed < 2**63:
+        raise UsageError(f"seed {seed}: a whole number from 0 on, below 2**63")
 
 
 def without_seed(config: dict[str, Any]) -> dict[str, Any]:
@@ -130,11 +146,12 @@ def execute(plan: Plan, prepare: Prepare, *, resume: bool = False) -> Run:
         parts = _on_device(_split(plan), plan.device)
         world.check_batch(min(plan.recipe.batch_size, len(parts.train)))
         network, results = prepare(parts)
-        run = Run(plan.path, _new_record(plan, parts))
+        training = _training(plan, parts, network.to(plan.device))  # what does not fit is refused before a record is
+        run = Run(plan.path, _new_record(plan, training))
         world.on_leader(run.write_record)
         try:
             with naming_lost_processes():
-                return _train_and_evaluate(plan, run, parts, network.to(plan.device), results)
+                return _train_and_evaluate(plan, run, training, results)
         except Exception as error:
             if world.leads and isinstance(error, DivergedError):
                 _mark_failed(run, str(error))
@@ -153,8 +170,8 @@ def _claim(plan: Plan, claim: contextlib.ExitStack, *, resume: bool) -> Run | No
     return None
 
 
-def _train_and_evaluate(plan: Plan, run: Run, parts: Split, network: Network, results: dict[str, Any]) -> Run:
-    training = Training(
+def _training(plan: Plan, parts: Split, network: Network) -> Training:
+    return Training(
         network,
         parts,
         plan.recipe,
@@ -165,6 +182,9 @@ def _train_and_evaluate(plan: Plan, run: Run, parts: Split, network: Network, re
         teacher=load(plan.teacher).to(plan.device) if plan.teacher else None,
         compile=plan.compile,
     )
+
+
+def _train_and_evaluate(plan: Plan, run: Run, training: Training, results: dict[str, Any]) -> Run:
     checkpoint = run.path / "checkpoint"
     fit(training, title=plan.title, checkpoint=checkpoint, on_epoch=lambda state: _write_metrics(run, state))
     return training.world.on_leader(lambda: _evaluate(plan, run, training, results))
@@ -229,7 +249,9 @@ def _mark_failed(run: Run, reason: str) -> None:
     run.write_record()
 
 
-def _new_record(plan: Plan, parts: Split) -> Record:
+def _new_record(plan: Plan, training: Training) -> Record:
+    parts = training.split
+    compiled = plan.compile and training.model is not training.network
     sizes = {name: len(getattr(parts, name)) for name in ("train", "validation", "calibration", "test")}
     return Record(
         status="running",
@@ -249,7 +271,8 @@ def _new_record(plan: Plan, parts: Split) -> Record:
         },
         seed=plan.seed,
         parent=plan.parent.id if plan.parent else None,
-        environment=describe(plan.device) | {"precision": plan.precision, "world_size": current_world().size},
+        environment=describe(plan.device)
+        | {"precision": plan.precision, "world_size": training.world.size, "compiled": compiled},
         command=plan.command,
     )
 

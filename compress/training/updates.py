@@ -92,8 +92,9 @@ class Sequential:
         self.objective, self.highest = objective, recipe.learning_rate
         self.learning_rate = recipe.learning_rate
         exits = network.spec.exits
-        self.trunks = [[*network.stem.parameters(), *network.blocks[: exit.block].parameters()] for exit in exits]
-        self.heads = [list(network.heads[str(exit.block)].parameters()) for exit in exits]
+        trunk = [network.stem, *network.blocks]  # up to exit i: the stem and as many blocks
+        self.trunks = [_trained(*trunk[: 1 + exit.block]) for exit in exits]
+        self.heads = [_trained(network.heads[str(exit.block)]) for exit in exits]
         self.trunk_optimizers = [_sharing_sgd(trunk, recipe) for trunk in self.trunks]
         self.head_optimizers = [_sharing_sgd(head, recipe) for head in self.heads]
 
@@ -131,22 +132,26 @@ class Sequential:
         return self.learning_rate / self.objective.lambdas[exit]
 
 
-def _sgd(parameters: Any, recipe: Recipe) -> torch.optim.SGD:
+def _trained(*parts: nn.Module) -> list[nn.Parameter]:
+    return [parameter for part in parts for parameter in part.parameters() if parameter.requires_grad]
+
+
+def _sgd(parameters: Any, recipe: Recipe, *, fused: bool = True) -> torch.optim.SGD:
     return torch.optim.SGD(
         parameters,
         lr=recipe.learning_rate,
         momentum=recipe.momentum,
         nesterov=recipe.nesterov,
         weight_decay=recipe.weight_decay,
-        fused=True,
+        fused=fused,
     )
 
 
 def _sharing_sgd(parameters: list[nn.Parameter], recipe: Recipe) -> torch.optim.SGD:
     """An optimiser of the same storage whose steps autograd does not see."""
-    return _sgd(
-        [{"params": [nn.Parameter(parameter.data) for parameter in parameters]}], recipe
-    )  # or none: SqueezeNet's
+    # A group, since there may be none: SqueezeNet's head has no weights. Not fused: that kernel takes gradients to lie
+    # in memory as their parameters do, which `backward` alone promises.
+    return _sgd([{"params": [nn.Parameter(parameter.data) for parameter in parameters]}], recipe, fused=False)
 
 
 def _step(optimizer: torch.optim.SGD, gradients: Any, rate: float) -> None:

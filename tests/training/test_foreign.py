@@ -21,7 +21,7 @@ from compress.runs import Run, find_run, load
 from compress.training import train
 from compress.training.loop import Training
 from compress.training.methods import Method
-from compress.training.objectives import Update
+from compress.training.objectives import Order
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -112,7 +112,7 @@ class StoppedError(Exception):
 
 @pytest.mark.parametrize("update", ["simultaneous", "sequential"])
 def test_an_interrupted_training_goes_on_to_the_same_weights(
-    update: Update, tiny: Dataset, brief: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    update: Order, tiny: Dataset, brief: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe, method = replace(brief, epochs=2), Method(name="mwbp", update=update)
     whole = trained(tiny, recipe, tmp_path / "whole", method)

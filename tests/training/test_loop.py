@@ -1,5 +1,6 @@
 """The training loop: resuming is exact, and what can go wrong leaves the last good state."""
 
+import copy
 import json
 import resource
 import signal
@@ -17,11 +18,12 @@ import torch
 from compress.cost import cost
 from compress.data import Dataset, normalise, split
 from compress.errors import UsageError
-from compress.networks import Network, spec_of
+from compress.networks import Network, cut, spec_of
 from compress.recipes import Recipe, recipe_named
 from compress.runs import find_run, load, read_run
 from compress.training import Method, train
 from compress.training.loop import DivergedError, Training, fit
+from compress.training.progress import TrainingProgress
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "one-cycle": {},
@@ -290,3 +292,47 @@ def test_bf16_trains_where_it_is_asked_for(tiny: Dataset, brief: Recipe, tmp_pat
     run = train("resnet8", tiny, recipe=brief, precision="bf16", runs=tmp_path)
     assert run.record.environment["precision"] == "bf16"
     assert load(run).get_parameter("stem.0.weight").dtype == torch.float32
+
+
+ARCHITECTURES = {
+    "resnet8v1": {},
+    "resnet8nl": {},
+    "wrn-10-2": {},
+    "mobilenetv2": {"widths": "8,8,8,8,16,16,16"},
+    **{
+        f"torchvision:{name}": {}
+        for name in (
+            *("resnet18", "mobilenet_v2", "regnet_y_400mf", "densenet121", "convnext_tiny"),
+            *("efficientnet_b0", "vit_b_16"),
+        )
+    },
+}
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_every_architecture_goes_on_by_mwbp_as_if_never_interrupted_and_is_cut(arch: str, tiny: Dataset) -> None:
+    options = {"image_size": 32} if ":" in arch else ARCHITECTURES[arch]
+    few = replace(tiny, train=tiny.train.subset(torch.arange(0, 200, 20).repeat_interleave(1)))
+    spec = spec_of(arch, exits=3, input_shape=tiny.input_shape, **options)
+    recipe = replace(recipe_named("quick"), epochs=2, batch_size=5, validation=0.0, calibration=0.0)
+
+    def training() -> Training:
+        torch.manual_seed(0)
+        parts = split(few, validation=0.0, calibration=0.0, seed=0)
+        objective = Method(name="mwbp").objective(spec)
+        return Training(Network(spec), parts, recipe, objective, augment=True, seed=0, precision="fp32")
+
+    whole, kept = training(), None
+    with TrainingProgress(arch, epochs=2, steps=whole.steps) as progress:
+        whole.epoch(progress)
+        kept = copy.deepcopy(whole.state())
+        whole.epoch(progress)
+        resumed = training()
+        resumed.restore(kept)
+        resumed.epoch(progress)
+    assert weights_differ(whole.network, resumed.network) == []
+    assert weights_differ(whole.network, training().network) != []
+    network, images = whole.network.eval(), torch.randn(2, *tiny.input_shape)
+    with torch.no_grad():
+        for exit, logits in enumerate(network(images), start=1):
+            assert torch.equal(cut(network, exit)(images)[-1], logits)

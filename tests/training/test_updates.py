@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from compress.networks import Network, spec_of
 from compress.recipes import Recipe, recipe_named
 from compress.training.methods import Method
-from compress.training.objectives import Update, mwbp
+from compress.training.objectives import Order, mwbp
 from compress.training.updates import update_of
 from tests.training.naive_sequential import NaiveSequential
 
@@ -108,7 +108,7 @@ def test_sequential_and_simultaneous_differ_by_the_order_alone() -> None:
     for rate in (0.02, 0.01):
         pair = [double("resnet14", 4), double("resnet14", 4)]
         for network, update_kind in zip(pair, ("sequential", "simultaneous"), strict=True):
-            objective = replace(mwbp(network.spec), update=cast(Update, update_kind))
+            objective = replace(mwbp(network.spec), update=cast(Order, update_kind))
             images, labels = batches()[0]
             update = update_of(objective, network, replace(RECIPE, learning_rate=rate))
             update.step(objective.losses(network(images), labels))
@@ -135,3 +135,18 @@ def test_an_update_goes_on_from_its_saved_state(update: str) -> None:
         kept.set_rate(DROP if step >= DROP_AT else 1.0)
         kept.step(objective.losses(parts(images), labels))
     assert disagreement(whole, parts) == 0
+
+
+def test_in_fp32_and_channels_last_it_is_the_same_update_up_to_rounding() -> None:
+    """As it is trained: the optimisers must take gradients of any layout in memory."""
+    network = double("resnet14", 3)
+    by_hand = copy.deepcopy(network)
+    single = network.float().to(memory_format=torch.channels_last)
+    objective = Method(update="sequential").objective(single.spec)
+    update = update_of(objective, single, replace(RECIPE, learning_rate=1e-3))
+    naive = NaiveSequential(by_hand, rate=1e-3, momentum=MOMENTUM, nesterov=True, weight_decay=DECAY)
+    start = copy.deepcopy(by_hand)
+    for images, labels in batches()[:2]:
+        update.step(objective.losses(single(images.float().to(memory_format=torch.channels_last)), labels))
+        naive.step(images, labels)
+    assert disagreement(single.double(), by_hand) < 1e-4 < 1e-2 * disagreement(start, by_hand)
