@@ -7,7 +7,6 @@ mend is one line and exit status 2.
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import sys
 from collections.abc import Sequence
@@ -47,8 +46,9 @@ from compress.options import (
     Place,
     Protocol,
 )
+from compress.output import print_json, print_table, run_as_json, show_runs
 from compress.recipes import recipe_named
-from compress.runs import Run, find_run, finished_runs
+from compress.runs import find_run, finished_runs
 from compress.training import Method, train
 from compress.training.distributed import joined
 from compress.training.methods import SINGLE_EXIT
@@ -164,7 +164,7 @@ def _train(
         resume=protocol.resume,
         **options,
     )
-    _show_runs([run], common)
+    show_runs([run], as_json=common.json)
 
 
 @app.command(name="prune")
@@ -213,7 +213,7 @@ def prune_(
         )
         for budget in budgets
     ]
-    _show_runs(pruned, common)
+    show_runs(pruned, as_json=common.json)
 
 
 @app.command(name="bench")
@@ -244,11 +244,11 @@ def bench_(
     batches = [int(size) for size in sizes]
     measured = bench(found, batch_sizes=batches, device=place.device, threads=threads, rounds=rounds)
     if common.json:
-        return _print_json({"rows": measured})
+        return print_json({"rows": measured})
     milliseconds = [f"{1e3 * row['seconds'][1]:.2f}" for row in measured]
     ratios = [f"{row['ratio'][1]:.2f} [{row['ratio'][0]:.2f}, {row['ratio'][2]:.2f}]" for row in measured]
     table = pd.DataFrame(measured)[["run", "exit", "macs", "params", "bytes", "batch_size"]]
-    _print_table(table.assign(**{"median ms": milliseconds, "ratio [quartiles]": ratios}))
+    print_table(table.assign(**{"median ms": milliseconds, "ratio [quartiles]": ratios}))
 
 
 @app.command(name="probe")
@@ -279,9 +279,9 @@ def probe_(
     figure = write_probe_figure(*measured, out / "probe")
     if common.json:
         named = [{"run": one.id} | document for one, document in zip(found, documents, strict=True)]
-        return _print_json({"runs": named, "figure": str(figure)})
+        return print_json({"runs": named, "figure": str(figure)})
     for table in probe_tables(*measured):
-        _print_table(table)
+        print_table(table)
         print()
     print(figure)
 
@@ -317,8 +317,8 @@ def study_(
         resume=protocol.resume,
     )
     if common.json:
-        return _print_json({"runs": [_as_json(run) for run in runs], "report": str(out / REPORT)})
-    _print_table(main_table(runs, runs[0].id))
+        return print_json({"runs": [run_as_json(run) for run in runs], "report": str(out / REPORT)})
+    print_table(main_table(runs, runs[0].id))
     console.print(f"report: {out / REPORT}")
 
 
@@ -342,7 +342,7 @@ def report_(
         console.print(f"skipped: {reason}")
     path = write_report(runs, out)
     if common.json:
-        return _print_json({"report": str(path), "runs": [run.id for run in runs], "skipped": skipped})
+        return print_json({"report": str(path), "runs": [run.id for run in runs], "skipped": skipped})
     console.print(f"{len(runs)} runs reported")
     print(path)
 
@@ -356,7 +356,7 @@ def data_(*, data_dir: Path | None = None, common: Common = COMMON) -> None:
     """
     rows = available(data_dir)
     if common.json:
-        return _print_json({"datasets": [dataclasses.asdict(row) for row in rows]})
+        return print_json({"datasets": [dataclasses.asdict(row) for row in rows]})
     for row in rows:
         print(f"{row.name:14}{row.what}\n{'':14}{row.where}" + (f": {row.how}" if row.how else ""))
 
@@ -395,23 +395,3 @@ def _numbers(name: str, text: str) -> list[float]:
     if not all(map(math.isfinite, numbers)):
         raise UsageError(f"--{name} {text}: a number, or several separated by commas")
     return numbers
-
-
-def _show_runs(runs: Sequence[Run], common: Common) -> None:
-    if common.json:
-        return _print_json({"runs": [_as_json(run) for run in runs]})
-    for run in runs:
-        _print_table(pd.DataFrame(run.exits).round(4))
-        print(f"run: {run.path}")
-
-
-def _as_json(run: Run) -> dict[str, Any]:
-    return {"id": run.id, "path": str(run.path)} | dataclasses.asdict(run.record)
-
-
-def _print_table(frame: pd.DataFrame) -> None:
-    print(frame.to_string(index=False))
-
-
-def _print_json(document: dict[str, Any]) -> None:
-    print(json.dumps(document))

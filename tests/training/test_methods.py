@@ -13,7 +13,7 @@ from compress.cost import cost, exit_costs, head_macs
 from compress.data import Dataset
 from compress.errors import UsageError
 from compress.networks import Network, create, spec_of
-from compress.recipes import Recipe
+from compress.recipes import Recipe, recipe_named
 from compress.runs import Run, load
 from compress.training import Method, Objective, train
 from compress.training.objectives import bp, mwbp
@@ -141,6 +141,9 @@ def test_objectives_survive_json() -> None:
         ({"name": "deep-supervision", "update": "sequential"}, "not for deep-supervision"),
         ({"update": "sequential", "gradient_equilibrium": True}, "gradient-equilibrium needs all gradients at once"),
         ({"name": "bp-extra-decay"}, "goes with bp-extra-decay"),
+        ({"name": "deep-supervision", "gamma": "uniform"}, "deep-supervision has no such weights"),
+        ({"gamma": (0.0, 1.0)}, "every weight must be above 0"),
+        ({"teacher": 0.0}, "teacher-weight 0"),
         ({"decay_exits": 3}, "goes with bp-extra-decay alone"),
     ],
 )
@@ -156,6 +159,7 @@ def test_what_does_not_fit_together_is_refused(options: dict[str, Any], message:
         (Method(name="bp"), 5, "use train-mwbp"),
         (Method(name="bp", gradient_equilibrium=True), 1, "gradient-equilibrium: with bp"),
         (Method(name="frozen-trunk"), 1, "there are none"),
+        (Method(self_distillation=0.5), 1, "no other to teach it"),
         (Method(name="bp-extra-decay", decay_exits=99), 1, "exits 99"),
     ],
 )
@@ -252,7 +256,33 @@ def test_what_a_command_cannot_do_is_one_line(refused: Any, tiny_folder: Path, t
     assert "not under" in refused("train", "--teacher", "resnet110_nothing", *place)
     assert "goes with method frozen-trunk" in refused("train-mwbp", "--trunk", "resnet44_", *place)
     assert "auxnet has gap-fc heads" in refused("train-mwbp", "--method", "auxnet", "--head", "relu-gap-fc", *place)
-    assert "stochastic-depth 1" in refused("train", "--arch", "resnet8", "--stochastic-depth", "1", *place)
+    assert "use compress train" in refused("train-mwbp", "--method", "bp", *place)
+
+
+def test_what_a_training_cannot_do_leaves_no_run_behind(refused: Any, tiny_folder: Path, tmp_path: Path) -> None:
+    place = ["--runs", tmp_path / "runs", "--dataset", f"folder:{tiny_folder}"]
+    deep = ["--stochastic-depth", "0.2"]
+    assert "has no" in refused("train", "--arch", "torchvision:resnet18", *deep, *place, leaves=True)
+    assert "stochastic-depth 1" in refused("train", "--arch", "resnet8", "--stochastic-depth", "1", *place, leaves=True)
+    frozen = ["train-mwbp", "--method", "frozen-trunk", *place]
+    other = ["--arch", "torchvision:resnet18", "--exits", "maxpool,end"]
+    assert "by nature: give exits by their numbers" in refused(*frozen, *other, leaves=True)
+    assert "has its trunk's" in refused(*frozen, "--pretrained", leaves=True)
+    assert list((tmp_path / "runs").iterdir()) == []
+    trunk = train("resnet8", f"folder:{tiny_folder}", recipe=recipe_named("quick", epochs=1), runs=tmp_path / "runs")
+    small = ["--arch", "resnet8", "--exits", "2", "--epochs", "1", "--trunk", trunk.id]
+    assert "neither averaged nor" in refused(*frozen, *small, *deep, leaves=True)
+    assert list((tmp_path / "runs").iterdir()) == [trunk.path]
+
+
+def test_a_trunk_or_teacher_of_another_split_would_have_seen_what_is_held_out(
+    tiny: Dataset, brief: Recipe, tmp_path: Path
+) -> None:
+    other = train("resnet8", tiny, recipe=replace(brief, validation=0.1), runs=tmp_path)
+    with pytest.raises(UsageError, match="another split"):
+        train("resnet8", tiny, method="frozen-trunk", exits=2, recipe=brief, runs=tmp_path, trunk=other.id)
+    with pytest.raises(UsageError, match="another split"):
+        train("resnet8", tiny, recipe=brief, runs=tmp_path, teacher=other.id)
 
 
 def test_initial_weights_and_sizes_are_part_of_the_run_and_its_command(
