@@ -13,13 +13,14 @@ from scipy import stats
 from benchmarks.figures import blocks_overlaid, make_directory, save
 from benchmarks.probe import read_probe, unpack
 from benchmarks.retraining import QUARTERS
-from benchmarks.tables import CONFIDENCE, distinct_names, series
+from benchmarks.tables import CONFIDENCE, ENOUGH_SEEDS, distinct_names, series
 from compress.runs import Run
 
 SHALLOW = 1 / 3 + 1e-9  # of the blocks: the first stage of the networks of the paper
 FREE = 0.01  # a drop in accuracy that hardly matters
 GAPPY = ("gradient_share", "cka_to_next", "skip_drop")  # measures that do not apply to every block
 MISSING = "-"
+DRAWS = 2000  # of the bootstrap
 
 
 def read_probes(runs: Sequence[Run]) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -128,13 +129,14 @@ def shallow_comparison(blocks: pd.DataFrame) -> pd.DataFrame:
     """Whether shallow blocks differ: probe accuracy over the first third of the blocks, pair by pair, as text.
 
     Every network that was not trained by plain BP is compared with every one that was, and those with the deepest of
-    their own kind. The interval is of the mean difference over the held-out images, paired: it covers the choice of
-    images, not that of seeds.
+    their own kind. The interval is a bootstrap over seeds and held-out images, these paired. With one seed it covers
+    the choice of images alone, and another training may say otherwise: below three, a verdict is preliminary.
     """
     shallow = blocks[blocks["position"] <= SHALLOW]
     right = {
-        key: np.mean(np.stack(list(own["right"])), axis=0) for key, own in shallow.groupby("series", sort=False)
-    }  # (images,) each: the share of shallow blocks, and seeds, whose probe is right
+        key: np.stack([np.mean(np.stack(list(one["right"])), axis=0) for _, one in own.groupby("run", sort=False)])
+        for key, own in shallow.groupby("series", sort=False)
+    }  # (seeds, images) each: the share of shallow blocks whose probe is right
     first = blocks.groupby("series", sort=False).first()
     plain = first[(first["method"] == "bp") & (first["kind"] == "train")]
     table = []
@@ -143,26 +145,35 @@ def shallow_comparison(blocks: pd.DataFrame) -> pd.DataFrame:
         for other, compared in others.iterrows():
             if other == key or not {key, other} <= right.keys():
                 continue
-            mean, low, high = _paired(right[str(key)] - right[str(other)])
+            one, two = right[str(key)], right[str(other)]
+            low, high = _bootstrapped(one, two)
+            seeds = min(len(one), len(two))
+            verdict = "stronger" if low > 0 else "weaker" if high < 0 else "no difference shown"
             table.append(
                 {
                     "network": network["network"],
                     "compared with": compared["network"],
-                    "probe, first third, %": _percent(right[str(key)].mean()),
-                    "there, %": _percent(right[str(other)].mean()),
-                    "difference, points": f"{100 * mean:+.1f}",
+                    "probe, first third, %": _percent(one.mean()),
+                    "there, %": _percent(two.mean()),
+                    "difference, points": f"{100 * (one.mean() - two.mean()):+.1f}",
                     f"{CONFIDENCE:.0%} interval": f"{100 * low:+.1f} to {100 * high:+.1f}",
-                    "shallow blocks": "stronger" if low > 0 else "weaker" if high < 0 else "no difference shown",
+                    "seeds": str(seeds),
+                    "shallow blocks": verdict if seeds >= ENOUGH_SEEDS else f"{verdict} (preliminary)",
                 }
             )
     return pd.DataFrame(table)
 
 
-def _paired(differences: np.ndarray) -> tuple[float, float, float]:
-    """Mean difference and its Student's t interval, over images."""
-    mean, n = float(differences.mean()), len(differences)
-    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * differences.std(ddof=1) / n**0.5) if n > 1 else np.inf
-    return mean, mean - half, mean + half
+def _bootstrapped(one: np.ndarray, two: np.ndarray) -> tuple[float, float]:
+    """Percentile interval of the difference of the means of two `(seeds, images)`: seeds drawn apart, images alike."""
+    rng = np.random.default_rng(0)
+    differences = []
+    for _ in range(DRAWS):
+        images = rng.integers(one.shape[1], size=one.shape[1])
+        means = [values[rng.integers(len(values), size=len(values))][:, images].mean() for values in (one, two)]
+        differences.append(means[0] - means[1])
+    low, high = np.percentile(differences, [50 * (1 - CONFIDENCE), 50 * (1 + CONFIDENCE)])
+    return float(low), float(high)
 
 
 def _percent(fraction: float | None) -> str:

@@ -201,6 +201,7 @@ def test_shallow_blocks_are_compared_image_by_image(right: list[int], verdict: s
     rows = [
         {
             "series": name,
+            "run": f"{name} {seed}",
             "network": name,
             "method": name,
             "kind": "train",
@@ -209,11 +210,41 @@ def test_shallow_blocks_are_compared_image_by_image(right: list[int], verdict: s
             "right": np.array((answers if block == 1 else plain) * 20, dtype=bool),
         }
         for name, answers in (("bp", plain), ("mwbp", right))
+        for seed in range(3)
         for block in (1, 2, 3)
     ]
     table = shallow_comparison(pd.DataFrame(rows))
     assert table["shallow blocks"].tolist() == [verdict]
     assert table["difference, points"].tolist() == [f"{100 * (np.mean(right) - 0.5):+.1f}"]
+    one_seed = pd.DataFrame([row for row in rows if str(row["run"]).endswith("0")])
+    assert shallow_comparison(one_seed)["shallow blocks"].tolist() == [f"{verdict} (preliminary)"]
+
+
+def test_trainings_that_disagree_widen_the_interval() -> None:
+    """A verdict from one training alone would not have survived another one."""
+
+    def rows(shares: list[float]) -> list[dict[str, Any]]:
+        answers = [("bp", seed, 0.5) for seed in range(3)] + [
+            ("mwbp", seed, share) for seed, share in enumerate(shares)
+        ]
+        return [
+            {
+                "series": name,
+                "run": f"{name} {seed}",
+                "network": name,
+                "method": name,
+                "kind": "train",
+                "blocks": 3,
+                "position": 1 / 3,
+                "right": np.arange(600) < share * 600,
+            }
+            for name, seed, share in answers
+        ]
+
+    agree, disagree = (shallow_comparison(pd.DataFrame(rows(shares))) for shares in ([0.6, 0.6, 0.6], [0.8, 0.6, 0.4]))
+    assert agree["shallow blocks"].tolist() == ["stronger"]
+    assert disagree["shallow blocks"].tolist() == ["no difference shown"]
+    assert agree["difference, points"].tolist() == disagree["difference, points"].tolist() == ["+10.0"]
 
 
 def test_retrainings_of_other_lengths_do_not_compare(own: Run, trained: list[Run], tmp_path: Path) -> None:

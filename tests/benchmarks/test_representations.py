@@ -17,7 +17,7 @@ from benchmarks.representations import (
     similarities_to_next,
     skip_drops,
 )
-from compress.networks import Network, create, cut
+from compress.networks import Network, create, cut, register, zoo
 
 SHAPE, CLASSES, COUNT = (1, 12, 12), 4, 64
 LAST_OF_BRANCH = {"resnet14": 3, "resnet14v1": 3, "resnet14nl": 4}  # conv2, norm2, norm3 among a block's children
@@ -65,25 +65,42 @@ def test_features_are_what_a_fresh_heads_batch_norm_relu_and_pooling_give(arch: 
         assert torch.allclose(pooled, head(output), atol=1e-5)
 
 
-class Tokens(nn.Module):
-    """A block's map `(N, C, H, W)` as tokens `(N, T, C)`."""
+class Turned(nn.Module):
+    """Maps `(N, C, H, W)` as `(N, H, W, C)` or, flattened, as tokens `(N, T, C)`."""
 
-    def __init__(self, block: nn.Module) -> None:
+    def __init__(self, *, flatten: bool) -> None:
         super().__init__()
-        self.block = block
+        self.flatten = flatten
 
     def forward(self, x: Tensor) -> Tensor:
-        features: Tensor = self.block(x).flatten(2).transpose(1, 2)
-        return features
+        turned = x.movedim(1, -1)
+        return turned.flatten(1, 2) if self.flatten else turned
 
 
-def test_tokens_are_averaged_as_positions_are(images: Tensor) -> None:
-    made = network()
-    before = pooled_features(made, [(images, images)], channel_moments(made, images))[-1]
-    made.blocks[-1] = Tokens(made.blocks[-1])
-    assert torch.allclose(
-        pooled_features(made, [(images, images)], channel_moments(made, images))[-1], before, atol=1e-6
-    )
+class ChannelsLast(nn.Module):
+    """A net of which the same features leave one block with the channels first, and the next with them last."""
+
+    def __init__(self, classes: int, *, flatten: bool) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(1, 5, 3, padding=1)
+        self.turn = Turned(flatten=flatten)
+        self.classifier = nn.Linear(5, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.classifier(self.turn(self.convolution(images)).flatten(1, -2).mean(dim=1))
+        return logits
+
+
+@pytest.mark.parametrize("flatten", [True, False], ids=["tokens", "maps"])
+def test_channels_that_come_last_are_pooled_as_those_that_come_first(
+    flatten: bool, images: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(zoo, "_registered", {})
+    register("turned", lambda classes: ChannelsLast(classes, flatten=flatten))
+    made = create("turned", exits="convolution,turn,end", input_shape=SHAPE, classes=CLASSES).eval()
+    first, last, *_ = pooled_features(made, [(images, images)], channel_moments(made, images))
+    assert first.shape == (COUNT, 5)
+    assert torch.allclose(first, last, atol=1e-6)
 
 
 def test_the_probe_is_ridge_regression_on_one_hot_targets() -> None:
