@@ -20,8 +20,8 @@ MISSING = "-"
 PROBES = (
     "Probe: accuracy of a linear classifier on a block's pooled output. Gradient: the share of the final exit's loss's "
     "gradient, times weights, that reaches a block. CKA: similarity to the next block. Skipped: one block replaced by "
-    "its shortcut. Anew: the blocks behind the frozen ones retrained by plain BP. Intervals cover the choice of "
-    "images, not that of seeds."
+    "its shortcut. Anew: the blocks behind the frozen ones retrained by plain BP. Intervals are a bootstrap over "
+    "seeds and images."
 )
 
 

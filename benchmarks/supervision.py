@@ -114,9 +114,9 @@ def networks_table(blocks: pd.DataFrame, retrained: pd.DataFrame) -> pd.DataFram
         }
         if not retrained.empty:
             epochs = int(retrained["epochs"].iloc[0])
-            again = (
-                retrained[retrained["series"] == own["series"].iloc[0]].groupby("block")["retrained_accuracy"].mean()
-            )
+            anew = retrained[retrained["series"] == own["series"].iloc[0]]
+            again = anew.groupby("block")["retrained_accuracy"].mean()
+            row |= {"seeds probed, retrained": f"{own['run'].nunique()}, {anew['run'].nunique()}"}
             row |= {
                 f"{epochs} epochs anew behind {name} of the blocks, %": _percent(again.get(block))
                 for name, block in at.items()

@@ -118,8 +118,9 @@ def train_mwbp(
             python:MODULE:FACTORY, a function of yours.
         exits: How many, the last one included (default 5), at equal steps; block numbers, as in 5,9,13,17,end, or names
             of modules, as in layer1,layer2,end; or paper, the published ones.
-        head: Of auxiliary exits: bn-relu-gap-fc (default), gap-fc, relu-gap-fc, bn-relu-flatten-fc, or
-            bn-relu-conv-gap-fc, a stronger one with a convolution of stride 2.
+        head: Of auxiliary exits: bn-relu-gap-fc (default, but gap-fc after post-activation blocks and ln-mean-fc where
+            channels come last), relu-gap-fc, bn-relu-flatten-fc, or bn-relu-conv-gap-fc, a stronger one with a
+            convolution of stride 2.
         method: mwbp; auxnet (its first form); or a control: deep-supervision, mwbp-uniform-decay, frozen-trunk.
         update: simultaneous (default): one backward pass; or sequential: the authors' order, a pass an exit, fp32.
         gamma: Weights of auxiliary losses: depth-squared (the authors'), uniform, or numbers, as in 0.1,0.3,0.6,1.
