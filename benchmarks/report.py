@@ -21,7 +21,7 @@ PROBES = (
     "Probe: accuracy of a linear classifier on a block's pooled output. Gradient: the share of the final exit's loss's "
     "gradient, times weights, that reaches a block. CKA: similarity to the next block. Skipped: one block replaced by "
     "its shortcut. Anew: the blocks behind the frozen ones retrained by plain BP. Intervals are a bootstrap over "
-    "seeds and images."
+    "seeds and images. Measured by `compress probe RUN...`, what is anew with `--retrain`."
 )
 
 
@@ -184,6 +184,7 @@ def _caution(summary: pd.DataFrame, test_images: int) -> str:
     if fewest >= ENOUGH_SEEDS:
         return f"Means and 95% intervals (Student's t) over seeds. {noise}"
     seeds = "one seed" if fewest == 1 else f"{fewest} seeds"
+    seeds += "" if summary["n"].max() == fewest else " of some networks"
     return f"**Preliminary: {seeds}.** Differences between networks may be chance. {noise}"
 
 

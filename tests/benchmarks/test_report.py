@@ -52,8 +52,9 @@ def test_names_with_dollars_are_no_mathematics(tiny: Dataset, brief: Recipe, tmp
     assert "a$b_{$c" in write_report([run], tmp_path / "report").read_text()
 
 
-def test_few_seeds_are_called_preliminary(report: Path) -> None:
-    assert "**Preliminary: one seed.**" in report.read_text()
+def test_few_seeds_are_called_preliminary(report: Path, runs: list[Run], tmp_path: Path) -> None:
+    assert "**Preliminary: one seed of some networks.**" in report.read_text()
+    assert "**Preliminary: one seed.**" in write_report(runs[:1], tmp_path).read_text()
 
 
 def test_the_csv_has_a_row_an_exit_of_every_run(report: Path, runs: list[Run]) -> None:

@@ -14,7 +14,7 @@ from compress.data import Dataset
 from compress.errors import UsageError
 from compress.networks import Network, create, spec_of
 from compress.recipes import Recipe, recipe_named
-from compress.runs import Run, load
+from compress.runs import load
 from compress.training import Method, Objective, train
 from compress.training.objectives import bp, mwbp
 from tests.conftest import Command
@@ -181,8 +181,8 @@ def test_exits_on_a_frozen_trunk_leave_the_trunk_and_its_last_exit_as_they_were(
 ) -> None:
     run = train("resnet8", tiny, method="frozen-trunk", exits=3, recipe=brief, runs=tmp_path)
     assert (run.record.kind, run.record.method) == ("control", "frozen-trunk")
-    parent = Run(tmp_path / str(run.record.parent), run.record)
-    plain = load(str(parent.id), runs=tmp_path)
+    assert run.record.parent is not None
+    plain = load(run.record.parent, runs=tmp_path)
     network = load(run)
     state = network.state_dict()
     assert all(torch.equal(value, state[name]) for name, value in plain.state_dict().items())
@@ -193,13 +193,8 @@ def test_exits_on_a_frozen_trunk_leave_the_trunk_and_its_last_exit_as_they_were(
     assert not torch.equal(state["heads.1.4.weight"], fresh["heads.1.4.weight"])  # the auxiliary heads did learn
     own = cost(network).macs + 2 * sum(head_macs(network)[:-1])
     assert run.record.cost["training_macs"] == own * 180 // brief.batch_size * brief.batch_size
-    again = train("resnet8", tiny, method="frozen-trunk", exits=3, recipe=brief, runs=tmp_path, trunk=plain_id(run))
+    again = train("resnet8", tiny, method="frozen-trunk", exits=3, recipe=brief, runs=tmp_path, trunk=run.record.parent)
     assert again.path == run.path
-
-
-def plain_id(run: Run) -> str:
-    assert run.record.parent is not None
-    return run.record.parent
 
 
 def test_a_teacher_is_charged_recorded_and_heard(tiny: Dataset, brief: Recipe, tmp_path: Path) -> None:
