@@ -42,7 +42,7 @@ def rank_channels(network: Network, method: str) -> list[Channel]:
     torch-pruning's own pruner leaves a group whole that its threshold would empty, so that a ratio of 0.9 may remove
     fewer channels than 0.8.
     """
-    with _prunable(network.spec):
+    with prunable(network.spec):
         _, groups = _groups(copy.deepcopy(network))
         importance = IMPORTANCES[method]()
         with torch.no_grad():
@@ -70,7 +70,7 @@ def remove_channels(network: Network, channels: Iterable[Channel]) -> Network:
     for channel in channels:
         removed.setdefault(channel.group, []).append(channel.index)
     pruned = copy.deepcopy(network)
-    with _prunable(network.spec):
+    with prunable(network.spec):
         graph, groups = _groups(pruned)
         for group, indices in removed.items():
             root = groups[group][0].dep
@@ -79,7 +79,7 @@ def remove_channels(network: Network, channels: Iterable[Channel]) -> Network:
 
 
 @contextlib.contextmanager
-def _prunable(spec: Spec) -> Iterator[None]:
+def prunable(spec: Spec) -> Iterator[None]:
     """Say in one line that torch-pruning cannot prune somebody else's net; in ours an error is an error."""
     try:
         yield
@@ -105,7 +105,7 @@ def prunable_channels(spec: Spec) -> int:
     In somebody else's net they are counted as torch-pruning groups them.
     """
     if spec.foreign:
-        with _prunable(spec), torch.random.fork_rng(devices=[]):
+        with prunable(spec), torch.random.fork_rng(devices=[]):
             _, groups = _groups(Network(spec))
         return sum(len(group[0].idxs) for group in groups)
     kinds = [BLOCKS[block.kind] for block in spec.blocks]
@@ -116,12 +116,19 @@ def prunable_channels(spec: Spec) -> int:
 
 def _groups(network: Network) -> tuple[Any, list[Any]]:
     """torch-pruning's dependency graph of the network, and its groups of channels that can only go together."""
-    graph = torch_pruning.DependencyGraph().build_dependency(network.eval(), (_blank(network),))
-    # As modules: given as a type they would be ignored in silence, and the classes pruned away.
+    graph = torch_pruning.DependencyGraph().build_dependency(network.eval(), (blank(network),))
+    return graph, list(graph.get_all_groups(ignored_layers=classifiers(network)))
+
+
+def classifiers(network: Network) -> list[nn.Module]:
+    """The layers of all heads, and so the classes, which no pruning may touch.
+
+    As modules: given as a type they would be ignored in silence, and the classes pruned away.
+    """
     kept = _layers(network.heads)
     if network.spec.exits[-1].head == OWN and not _layers(list(network.heads.values())[-1]):
         kept.append(_layers(network.blocks[-1])[-1])  # a classifier before pooling, as SqueezeNet's
-    return graph, list(graph.get_all_groups(ignored_layers=kept))
+    return kept
 
 
 def _layers(part: nn.Module) -> list[nn.Module]:
@@ -154,7 +161,7 @@ def _narrowed(pruned: Network) -> Spec:
 @torch.no_grad()
 def _resized(pruned: Network) -> Spec:
     """The spec of somebody else's net: shapes of features as they come out, and of all weights that changed theirs."""
-    blocks, features = [], pruned.stem(_blank(pruned))
+    blocks, features = [], pruned.stem(blank(pruned))
     for block, segment in zip(pruned.spec.blocks, pruned.blocks, strict=True):
         assert isinstance(block, SegmentSpec)
         features = segment(features)
@@ -172,10 +179,10 @@ def _resized(pruned: Network) -> Spec:
 def _smoke_test(network: Network) -> None:
     """Run a copy forward and backward: widths that do not fit would otherwise show only in training."""
     trial = copy.deepcopy(network).train()
-    torch.stack(trial(_blank(trial))).sum().backward()
+    torch.stack(trial(blank(trial))).sum().backward()
 
 
-def _blank(network: Network) -> Tensor:
+def blank(network: Network) -> Tensor:
     """Two blank images, as batch norm in train mode needs."""
     parameter = next(network.parameters())
     return torch.zeros(2, *network.spec.input_shape, device=parameter.device, dtype=parameter.dtype)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from compress.runs import Run, find_run, load
 from compress.training import (
     Objective,
     Plan,
+    Prepared,
     check_same_data,
     command_line,
     execute,
@@ -79,7 +79,7 @@ def prune(
     looked_for = recipe.name in RECIPES and recipe == recipe_named(recipe.name)
     if reference is not None or not looked_for:
         command += ["--from", run_option(parent, runs)]
-    objective = _fine_tuning_objective(parent)
+    objective = Objective.from_json(parent.record.config["objective"]).fine_tuning()
     used = precision_of(precision, objective, where)
     plan = Plan(
         name=f"{display_name(parent.spec)} {method} {budget}",
@@ -101,7 +101,7 @@ def prune(
     return execute(plan, lambda parts: _pruned(plan, budget, parts), resume=resume)
 
 
-def _pruned(plan: Plan, budget: Budget, parts: Split) -> tuple[Network, dict[str, Any]]:
+def _pruned(plan: Plan, budget: Budget, parts: Split) -> Prepared:
     """The pruned network, not yet fine-tuned, and what was asked for and achieved."""
     assert plan.parent is not None
     network = load(plan.parent).to(plan.device)
@@ -114,18 +114,13 @@ def _pruned(plan: Plan, budget: Budget, parts: Split) -> tuple[Network, dict[str
         "macs": after.macs,
         "params": after.params,
     }
-    return pruned, {
+    results = {
         "requested": {name: value},
         "achieved": achieved,
         "val_accuracy_before": _validation_accuracies(network, parts),
         "val_accuracy_pruned": _validation_accuracies(pruned, parts),
     }
-
-
-def _fine_tuning_objective(parent: Run) -> Objective:
-    """The objective that trained the reference, without a teacher, and with nothing frozen."""
-    objective = Objective.from_json(parent.record.config["objective"])
-    return dataclasses.replace(objective, teacher=0.0, frozen_trunk=False)
+    return Prepared(network=pruned, results=results)
 
 
 def _validation_accuracies(network: Network, parts: Split) -> list[float] | None:

@@ -42,7 +42,9 @@ class Record:
         spec: of the network in `model.safetensors`.
         config: all that decides the result; its digest is the end of the run's id.
         parent: for a pruned run, the id of the run it started from.
-        cost: epochs, wall seconds, training MACs (`total_training_macs` includes the parent's).
+        cost: epochs, wall seconds, training MACs, and seconds and MACs of choosing what to prune, 0 where nothing was
+            (chosen while training, the seconds are among the former); `total_training_macs` has all MACs, and the
+            parent's and the teacher's.
         results: of every exit, and of pruning: see the README's "The run directory".
     """
 

@@ -1,15 +1,18 @@
 """Training: one loop, methods and their objectives, checkpoints, and a run from what is asked for to its record."""
 
+from compress.training.hooks import Hook
 from compress.training.methods import METHODS, Method
 from compress.training.objectives import Objective
 from compress.training.planning import check_same_data, command_line, found_reference, precision_of, run_option, train
-from compress.training.session import Plan, execute, without_seed
+from compress.training.session import Plan, Prepared, execute, without_seed
 
 __all__ = [
     "METHODS",
+    "Hook",
     "Method",
     "Objective",
     "Plan",
+    "Prepared",
     "check_same_data",
     "command_line",
     "execute",

@@ -16,22 +16,24 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
 
 from compress.data import Augmentation, Split, in_order, normalise, pad_crop_flip
 from compress.errors import UsageError
 from compress.hardware import Precision, keep_freed_memory
-from compress.networks import Network
+from compress.networks import Network, Spec
 from compress.recipes import Recipe
 from compress.training.checkpoints import load_checkpoint, save_checkpoint
 from compress.training.compiled import compiled
 from compress.training.distributed import current_world
 from compress.training.evaluation import accuracies, cross_entropies, predict
+from compress.training.hooks import NO_HOOK, Hook, Narrow, sliced
+from compress.training.macs import Spent, macs_an_image
 from compress.training.objectives import Objective
 from compress.training.progress import TrainingProgress
 from compress.training.schedules import rate_factor
-from compress.training.updates import update_of
+from compress.training.updates import Simultaneous, update_of
 
 _LAYERS = 4  # a stream of random numbers of its own, beside those of `compress.data.augmentation`
 
@@ -49,10 +51,11 @@ class Training:
         seed: of order, crops and flips, and of what layers draw in training (dropout, stochastic depth).
         teacher: whose logits the objective distils, on the network's device; None where it distils none.
         compile: run the blocks compiled (see `compiled`): it takes a minute first and changes the last bits of results.
+        hook: what else happens at a step.
 
     Raises:
         UsageError: compiled blocks do not go with the objective's update, or with several processes; the recipe does
-            not go with a frozen trunk or with this network.
+            not go with a frozen trunk or with this network; or the hook with any of them.
     """
 
     def __init__(
@@ -67,6 +70,7 @@ class Training:
         precision: Precision,
         teacher: Network | None = None,
         compile: bool = False,
+        hook: Hook = NO_HOOK,
     ) -> None:
         self.world = current_world()
         if compile and objective.update == "sequential":
@@ -75,9 +79,10 @@ class Training:
             raise UsageError("frozen-trunk: a frozen trunk is neither averaged nor trained with stochastic depth")
         if compile and self.world.size > 1:
             raise UsageError("compiled blocks and several processes were never tried together: leave out --compile")
-        self.network = network.to(memory_format=torch.channels_last)
+        hook.check(objective, recipe, compile=compile, processes=self.world.size)
+        self.network = network
         self.split, self.recipe, self.objective, self.precision = split, recipe, objective, precision
-        self.seed, self.teacher = seed, teacher
+        self.seed, self.teacher, self.hook = seed, teacher, hook
         if objective.frozen_trunk:
             self._freeze_trunk()
         self.device = split.train.labels.device
@@ -91,13 +96,13 @@ class Training:
         )
         self.batch_size = min(recipe.batch_size, len(split.train))
         self.steps = len(split.train) // self.batch_size  # an epoch's last, smaller batch is left to other epochs
-        network.drop_blocks(recipe.stochastic_depth)
-        self.update = update_of(objective, network, recipe)
+        self._adopt(network)
         average = get_ema_multi_avg_fn(recipe.ema_decay) if recipe.averaging == "ema" else None
         self.averaged = None if recipe.averaging == "none" else AveragedModel(network, multi_avg_fn=average)
         self.best: dict[str, Tensor] | None = None
         self.history: list[dict[str, Any]] = []
-        self.model = (
+        self.spent = Spent()
+        self.model: nn.Module = (
             compiled(network) if compile else self.world.parallel(network, self.device)
         )  # after the averaged copy, whose batch norms stay plain
 
@@ -111,6 +116,11 @@ class Training:
         """Training images shown so far, repetitions counted."""
         return self.epochs_done * self.steps * self.batch_size
 
+    @property
+    def training_macs(self) -> int:
+        """MACs of all steps so far, each of the network as it was then."""
+        return self.spent.macs + self._macs_until(self.epochs_done * self.steps)
+
     def state(self) -> dict[str, Any]:
         """All that `restore` needs, tensors and plain values only."""
         return {
@@ -119,10 +129,15 @@ class Training:
             "averaged": self.averaged.state_dict() if self.averaged else None,
             "best": self.best,
             "history": self.history,
+            "spec": self.network.spec.to_json() if self.hook.before_step else None,
+            "spent": dict(vars(self.spent)),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go back to a saved state of the same training."""
+        if spec := state.get("spec"):
+            self._adopt(self._unlike(Spec.from_json(spec)))
+            self.spent = Spent(**state["spent"])
         self.network.load_state_dict(state["network"])
         self.update.load_state_dict(state["update"])
         if self.averaged:
@@ -154,6 +169,22 @@ class Training:
         self._check_finite(losses)
         self._finish_epoch(losses / self.steps, correct / (self.steps * self.batch_size), time.monotonic() - started)
 
+    def reshape(self, narrow: Narrow, *, done: int) -> None:
+        """Go on after `done` steps with `narrow(network)`, a smaller network on copied weights.
+
+        The momentum of what is kept goes on, bit for bit, as do schedule and costs; of earlier epochs none can be the
+        best any more.
+        """
+        update = self.update
+        assert isinstance(update, Simultaneous)
+        momentum = sliced(update.momentum(), self.network, narrow)
+        self.spent.macs += self._macs_until(done)
+        self.spent.steps, self.best = done, None
+        self._adopt(narrow(self.network))
+        assert isinstance(self.update, Simultaneous)
+        self.update.set_momentum(momentum)
+        self._train_mode()
+
     def finish(self) -> None:
         """Put the weights to report into the network: the last, the averaged, or the best on validation images."""
         if self.best is not None:
@@ -181,6 +212,8 @@ class Training:
 
     def step(self, images: Tensor, labels: Tensor, *, done: int) -> tuple[Tensor, list[Tensor]]:
         """The update after `done` others; the losses `(exits,)`, detached, and the logits of every exit."""
+        if self.hook.before_step:
+            self.hook.before_step(self, done)
         # A step has the rate of its own middle, so that no step of a one-cycle schedule has rate 0.
         self.update.set_rate(rate_factor(self.recipe, (done + 0.5) / (self.recipe.epochs * self.steps)))
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
@@ -189,6 +222,24 @@ class Training:
         losses = self.objective.losses(logits, labels, self.recipe.label_smoothing, taught)
         self.update.step(losses)
         return losses.detach(), logits
+
+    def _adopt(self, network: Network) -> None:
+        """Train this network from now on."""
+        self.network = network.to(memory_format=torch.channels_last)
+        network.drop_blocks(self.recipe.stochastic_depth)
+        self.update = update_of(self.objective, network, self.recipe, self.hook.regularise)
+        self.model = network
+
+    def _unlike(self, spec: Spec) -> Network:
+        """Another network, on the device and in the precision of this one."""
+        like = next(self.network.parameters())
+        with torch.random.fork_rng(devices=[]):  # every weight drawn here is replaced
+            return Network(spec).to(like.device, like.dtype)
+
+    def _macs_until(self, done: int) -> int:
+        """MACs of the steps from the last reshaping until `done` are behind."""
+        an_image = macs_an_image(self.network, self.objective, self.teacher)
+        return (done - self.spent.steps) * self.batch_size * an_image
 
     def _taught(self, images: Tensor) -> Tensor | None:
         if self.teacher is None:
@@ -252,7 +303,7 @@ class Training:
             }
         )
         if self.recipe.select == "best-validation" and val_accuracy:
-            before = [line["val_accuracy"][-1] for line in self.history[:-1]]
+            before = [line["val_accuracy"][-1] for line in self.history[self.spent.steps // self.steps : -1]]
             if val_accuracy[-1] > max(before, default=-1.0):
                 self.best = copy.deepcopy(self.network.state_dict())
 

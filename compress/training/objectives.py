@@ -75,6 +75,10 @@ class Objective:
         }
         return cls(**fields)
 
+    def fine_tuning(self) -> Objective:
+        """The objective that goes on with what this one trained: without a teacher, and with nothing frozen."""
+        return dataclasses.replace(self, teacher=0.0, frozen_trunk=False)
+
     def losses(
         self, logits: Sequence[Tensor], labels: Tensor, label_smoothing: float = 0.0, taught: Tensor | None = None
     ) -> Tensor:

@@ -31,7 +31,7 @@ from compress.training.distributed import current_world
 from compress.training.methods import CONTROLS, SINGLE_EXIT, Method
 from compress.training.objectives import Objective
 from compress.training.progress import console
-from compress.training.session import Plan, check_seed, execute, published_normalisation
+from compress.training.session import Plan, Prepared, check_seed, execute, published_normalisation
 
 DEFAULT_EXITS = 5
 FROZEN = "frozen-trunk"
@@ -115,7 +115,9 @@ def train(
         code=code_digest(spec),
         compile=compile,
     )
-    return execute(plan, lambda _: (initial[0] if initial else _fresh(spec, seed, parent), {}), resume=resume)
+    return execute(
+        plan, lambda _: Prepared(network=initial[0] if initial else _fresh(spec, seed, parent)), resume=resume
+    )
 
 
 def command_line(

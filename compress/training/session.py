@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 
-from compress.cost import cost, exit_costs, head_macs
 from compress.data import Dataset, Split, split
 from compress.errors import UsageError
 from compress.hardware import Precision, describe
@@ -23,6 +22,7 @@ from compress.recipes import Recipe
 from compress.runs import METRICS, RECORD, Record, Run, claimed, identify, load, read_run, write_atomically
 from compress.training.distributed import current_world, naming_lost_processes
 from compress.training.evaluation import exit_rows, predictions
+from compress.training.hooks import NO_HOOK, Hook
 from compress.training.loop import DivergedError, Training, fit
 from compress.training.objectives import Objective
 from compress.training.progress import console
@@ -120,14 +120,33 @@ def without_seed(config: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in config.items() if key not in ("seed", "parent", "teacher")}
 
 
-Prepare = Callable[[Split], tuple[Network, dict[str, Any]]]
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A network to train, on the CPU or the device, and what came of making it.
+
+    Attributes:
+        results: what the making adds to the run's results.
+        conclude: what is known of the results only when the network has been trained, given that network.
+        hook: what training does besides descending.
+        choosing_macs, choosing_seconds: what it took to choose what to prune.
+    """
+
+    network: Network
+    results: dict[str, Any] = field(default_factory=dict)
+    conclude: Callable[[Network], dict[str, Any]] | None = None
+    hook: Hook = NO_HOOK
+    choosing_macs: int = 0
+    choosing_seconds: float = 0.0
+
+
+Prepare = Callable[[Split], Prepared]
 
 
 def execute(plan: Plan, prepare: Prepare, *, resume: bool = False) -> Run:
     """The finished run of a plan: as it stands where it is finished, continued where it was interrupted, else made.
 
-    `prepare` gives the network to train, on the CPU or the device, and what its making adds to the results. Under
-    torchrun every process calls this, and rank 0 alone reads and writes the run's directory.
+    `prepare` gives the network to train. Under torchrun every process calls this, and rank 0 alone reads and writes the
+    run's directory.
 
     Raises:
         UsageError: another process holds the run, it failed before (and `resume` is false), or it cannot be written;
@@ -145,13 +164,13 @@ def execute(plan: Plan, prepare: Prepare, *, resume: bool = False) -> Run:
             return finished
         parts = _on_device(_split(plan), plan.device)
         world.check_batch(min(plan.recipe.batch_size, len(parts.train)))
-        network, results = prepare(parts)
-        training = _training(plan, parts, network.to(plan.device))  # what does not fit is refused before a record is
+        prepared = prepare(parts)
+        training = _training(plan, parts, prepared)  # what does not fit is refused before a record is
         run = Run(plan.path, _new_record(plan, training))
         world.on_leader(run.write_record)
         try:
             with naming_lost_processes():
-                return _train_and_evaluate(plan, run, training, results)
+                return _train_and_evaluate(plan, run, training, prepared)
         except Exception as error:
             if world.leads and isinstance(error, DivergedError):
                 _mark_failed(run, str(error))
@@ -170,9 +189,9 @@ def _claim(plan: Plan, claim: contextlib.ExitStack, *, resume: bool) -> Run | No
     return None
 
 
-def _training(plan: Plan, parts: Split, network: Network) -> Training:
+def _training(plan: Plan, parts: Split, prepared: Prepared) -> Training:
     return Training(
-        network,
+        prepared.network.to(plan.device),
         parts,
         plan.recipe,
         plan.objective,
@@ -181,16 +200,17 @@ def _training(plan: Plan, parts: Split, network: Network) -> Training:
         precision=plan.precision,
         teacher=load(plan.teacher).to(plan.device) if plan.teacher else None,
         compile=plan.compile,
+        hook=prepared.hook,
     )
 
 
-def _train_and_evaluate(plan: Plan, run: Run, training: Training, results: dict[str, Any]) -> Run:
+def _train_and_evaluate(plan: Plan, run: Run, training: Training, prepared: Prepared) -> Run:
     checkpoint = run.path / "checkpoint"
     fit(training, title=plan.title, checkpoint=checkpoint, on_epoch=lambda state: _write_metrics(run, state))
-    return training.world.on_leader(lambda: _evaluate(plan, run, training, results))
+    return training.world.on_leader(lambda: _evaluate(plan, run, training, prepared))
 
 
-def _evaluate(plan: Plan, run: Run, training: Training, results: dict[str, Any]) -> Run:
+def _evaluate(plan: Plan, run: Run, training: Training, prepared: Prepared) -> Run:
     """The run, finished: its network evaluated, on the test images too, and all written; the checkpoint is removed."""
     parts, network, checkpoint = training.split, training.network, run.path / "checkpoint"
     named = {"validation": parts.validation, "calibration": parts.calibration, "test": parts.test}
@@ -202,33 +222,27 @@ def _evaluate(plan: Plan, run: Run, training: Training, results: dict[str, Any])
         {f"{name}_logits": logits.half() for name, (logits, _) in predicted.items()}
         | {f"{name}_labels": labels for name, (_, labels) in predicted.items()}
     )
-    macs = macs_an_image(network, training) * training.images_seen
+    macs, choosing = training.training_macs, prepared.choosing_macs + training.spent.choosing_macs
     before = sum(run.record.cost["total_training_macs"] for run in (plan.parent, plan.teacher) if run)
     run.record.spec = network.spec.to_json()
     run.record.cost = {
         "epochs": training.epochs_done,
         "seconds": sum(line["seconds"] for line in training.history),
         "training_macs": macs,
-        "total_training_macs": macs + before,
+        "choosing_macs": choosing,
+        "choosing_seconds": prepared.choosing_seconds + training.spent.choosing_seconds,
+        "total_training_macs": macs + choosing + before,
     }
-    run.record.results = results | {"weights": _reported(plan.recipe), "exits": exit_rows(network, predicted)}
+    concluded = prepared.conclude(network) if prepared.conclude else {}
+    run.record.results = (
+        prepared.results | concluded | {"weights": _reported(plan.recipe), "exits": exit_rows(network, predicted)}
+    )
     run.record.status = "finished"
     run.write_record()
     for file in checkpoint.iterdir():
         file.unlink()
     checkpoint.rmdir()
     return run
-
-
-def macs_an_image(network: Network, training: Training) -> int:
-    """Training MACs an image: forward passes once, backward passes twice, every one counted, the teacher's too."""
-    forward, objective = cost(network).macs, training.objective
-    taught = cost(training.teacher).macs if training.teacher else 0
-    if objective.update == "sequential":
-        return forward + 2 * sum(exit.macs for exit in exit_costs(network)) + taught
-    if objective.frozen_trunk:
-        return forward + 2 * sum(head_macs(network)[:-1]) + taught
-    return 3 * forward + taught
 
 
 def _finished(plan: Plan, *, resume: bool) -> Run | None:

@@ -5,6 +5,7 @@ Both kinds hold torch's SGD optimisers, take the same losses, and can be saved a
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import torch
@@ -36,16 +37,30 @@ class Update(Protocol):
         """Go back to what `state_dict` gave."""
 
 
-def update_of(objective: Objective, network: Network, recipe: Recipe) -> Update:
-    """The update that an objective asks for."""
-    kind = Sequential if objective.update == "sequential" else Simultaneous
-    return kind(objective, network, recipe)
+def update_of(
+    objective: Objective, network: Network, recipe: Recipe, regularise: Callable[[Network], None] | None = None
+) -> Update:
+    """The update that an objective asks for; `regularise` goes with the simultaneous one alone."""
+    if objective.update == "sequential":
+        assert regularise is None
+        return Sequential(objective, network, recipe)
+    return Simultaneous(objective, network, recipe, regularise)
 
 
 class Simultaneous:
-    """All gradients at the same weights: one backward pass, one optimiser."""
+    """All gradients at the same weights: one backward pass, one optimiser.
 
-    def __init__(self, objective: Objective, network: Network, recipe: Recipe) -> None:
+    `regularise` may add to the gradients of the network before they move it.
+    """
+
+    def __init__(
+        self,
+        objective: Objective,
+        network: Network,
+        recipe: Recipe,
+        regularise: Callable[[Network], None] | None = None,
+    ) -> None:
+        self.network, self.regularise = network, regularise
         self.objective, self.highest = objective, recipe.learning_rate
         self.learning_rate = recipe.learning_rate
         groups = objective.parameter_groups(
@@ -65,7 +80,26 @@ class Simultaneous:
         """Backpropagate the weighted sum of the losses `(exits,)` and move the weights."""
         self.optimizer.zero_grad()
         self.objective.total(losses).backward()
+        if self.regularise:
+            self._scale_gradients(inverse=False)
+            self.regularise(self.network)
+            self._scale_gradients(inverse=True)
         self.optimizer.step()
+
+    def momentum(self) -> dict[str, Tensor]:
+        """The momentum buffers by their parameters' names; a parameter that was never moved has none."""
+        buffers = {
+            name: self.optimizer.state[parameter].get("momentum_buffer")
+            for name, parameter in self.network.named_parameters()
+            if parameter in self.optimizer.state
+        }
+        return {name: buffer for name, buffer in buffers.items() if buffer is not None}
+
+    def set_momentum(self, momentum: Mapping[str, Tensor]) -> None:
+        """Go on with these buffers, by their parameters' names, which become the optimiser's own."""
+        for name, parameter in self.network.named_parameters():
+            if name in momentum:
+                self.optimizer.state[parameter]["momentum_buffer"] = momentum[name]
 
     def state_dict(self) -> dict[str, Any]:
         """The optimiser's state."""
@@ -74,6 +108,18 @@ class Simultaneous:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go back to what `state_dict` gave."""
         self.optimizer.load_state_dict(state)
+
+    def _scale_gradients(self, *, inverse: bool) -> None:
+        """Multiply gradients by their group's share of the rate, and back.
+
+        A head's gradient is its loss's weight too large and its rate as much too small (see
+        `Objective.parameter_groups`): scaled alike, what is added counts as much in a head as in the trunk.
+        """
+        for group in self.optimizer.param_groups:
+            if group["highest_lr"] != self.highest:
+                share = group["highest_lr"] / self.highest
+                gradients = [parameter.grad for parameter in group["params"] if parameter.grad is not None]
+                torch._foreach_mul_(gradients, 1 / share if inverse else share)
 
 
 class Sequential:
