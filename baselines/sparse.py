@@ -159,8 +159,8 @@ def regulariser(network: Network, sparsity: Sparsity, strength: float) -> Callab
             raise UsageError(f"bn-scale: {network.spec.arch} has no batch norm, whose scales it is that become sparse")
     elif any(isinstance(module, nn.Conv2d) and 1 < module.groups < module.in_channels for module in network.modules()):
         raise UsageError(
-            f"group-norm: torch-pruning's sparse training does not fit the grouped convolutions of {network.spec.arch}; "
-            "use bn-scale"
+            f"group-norm: torch-pruning's sparse training does not fit grouped convolutions, and {network.spec.arch} "
+            "has some; use bn-scale"
         )
     with prunable(network.spec):
         pruner = sparsity.pruner(

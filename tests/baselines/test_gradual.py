@@ -1,0 +1,239 @@
+"""Gradual pruning: momentum goes with the weights, every step is counted as it was, and nothing is lost by a stop."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from baselines.channels import Channel, remove_channels
+from baselines.evidence import Evidence
+from baselines.gradual import Gradual, even_shares
+from compress.cost import cost
+from compress.data import Dataset, split
+from compress.errors import UsageError
+from compress.networks import Network, spec_of
+from compress.recipes import Recipe, recipe_named
+from compress.training import Hook, Method
+from compress.training.loop import Training, fit
+from compress.training.updates import Simultaneous
+
+EPOCHS, BATCH = 4, 60  # of 180 images: 3 steps an epoch
+RECIPE = replace(recipe_named("quick"), epochs=EPOCHS, batch_size=BATCH, learning_rate=0.05)
+CHOSEN = (
+    [Channel(0, 1), Channel(1, 0), Channel(1, 3)],
+    [Channel(0, 0), Channel(2, 2), Channel(2, 5)],
+    [Channel(3, 1), Channel(1, 1)],
+)
+
+
+def choose(network: Network, stage: int) -> list[Channel]:
+    assert not network.training
+    return CHOSEN[stage]
+
+
+def training_of(
+    tiny: Dataset, recipe: Recipe, hook: Callable[[Evidence], Hook], *, method: str = "bp", arch: str = "resnet8"
+) -> Training:
+    spec = spec_of(arch, exits=3 if method == "mwbp" else 1, widths="4,8,16", input_shape=tiny.input_shape, classes=10)
+    torch.manual_seed(0)
+    network = Network(spec)
+    parts = split(tiny, validation=recipe.validation, calibration=recipe.calibration, seed=recipe.split_seed)
+    objective = Method(name=method).objective(spec)
+    given = hook(Evidence.of(parts, objective, 0.0, 0))
+    return Training(network, parts, recipe, objective, augment=True, seed=0, precision="fp32", hook=given)
+
+
+def gradual(evidence: Evidence, *, shares: tuple[float, ...] = even_shares(3)) -> Hook:
+    """Each choice costs 1000 MACs."""
+
+    def at_a_price(network: Network, stage: int) -> list[Channel]:
+        evidence.macs += 1000
+        return choose(network, stage)
+
+    return Gradual(shares=shares, choose=at_a_price, evidence=evidence).hook
+
+
+def test_prunings_are_spread_over_the_first_half_and_all_happen() -> None:
+    def steps(prunings: int, total: int) -> list[int]:
+        nothing: Any = None
+        return Gradual(shares=even_shares(prunings), choose=choose, evidence=nothing).steps(total)
+
+    assert steps(5, 100) == [10, 20, 30, 40, 50]
+    assert steps(1, 100) == [50]
+    assert steps(3, 2) == [0, 1, 1]
+    assert steps(2, 1) == [0, 0]
+
+
+@pytest.mark.parametrize("shares", [(), (0.5, 0.5), (0.5, 0.2), (-0.1, 0.5), (0.5, 1.0), (float("nan"),)])
+def test_shares_that_do_not_ascend_within_the_training_are_refused(shares: tuple[float, ...]) -> None:
+    nothing: Any = None
+    with pytest.raises(UsageError, match="shares of the training, ascending from 0 to below 1"):
+        Gradual(shares=shares, choose=choose, evidence=nothing)
+
+
+def positions(part: Tensor, whole: Tensor) -> list[int]:
+    """Where in the whole the part's values stand; they are all different."""
+    where = {value: position for position, value in enumerate(whole.flatten().tolist())}
+    assert len(where) == whole.numel()
+    return [where[value] for value in part.flatten().tolist()]
+
+
+@pytest.mark.parametrize("arch", ["resnet8", "resnet8v1"])
+@pytest.mark.parametrize("method", ["bp", "mwbp"])
+def test_what_is_kept_keeps_its_weights_and_its_momentum_bit_for_bit(method: str, arch: str, tiny: Dataset) -> None:
+    """Weights, all different, say which of the old network's places a new one's come from."""
+    compared = []
+
+    def compare(training: Training, done: int) -> None:
+        if done != 2:
+            return
+        assert isinstance(training.update, Simultaneous)
+        weights = {name: weight.detach().clone() for name, weight in training.network.named_parameters()}
+        momentum = {name: buffer.clone() for name, buffer in training.update.momentum().items()}
+        training.reshape(lambda network: remove_channels(network, CHOSEN[0]), done=done)
+        after = training.update.momentum()
+        assert after.keys() == momentum.keys() == weights.keys()
+        for name, weight in training.network.named_parameters():
+            places = positions(weight, weights[name])
+            assert after[name].flatten().tolist() == momentum[name].flatten()[places].tolist()
+            assert after[name].stride() == weight.stride()  # the fused optimiser goes by place in memory
+            compared.append(len(places) < weights[name].numel())
+        assert training.network.training
+
+    training = training_of(tiny, RECIPE, lambda _: Hook(before_step=compare), method=method, arch=arch)
+    fit(training, title="compared")
+    assert True in compared
+    assert False in compared
+    assert all(torch.isfinite(weight).all() for weight in training.network.parameters())
+
+
+def test_before_the_first_step_there_is_no_momentum_and_pruning_makes_none(tiny: Dataset) -> None:
+    left = []
+
+    def at_once(training: Training, done: int) -> None:
+        if done == 0:
+            training.reshape(lambda network: remove_channels(network, CHOSEN[0]), done=done)
+            assert isinstance(training.update, Simultaneous)
+            left.append(training.update.momentum())
+
+    recipe = replace(RECIPE, epochs=1)
+    pruned_first = training_of(tiny, recipe, lambda _: Hook())
+    pruned_first = Training(
+        remove_channels(pruned_first.network, CHOSEN[0]),
+        pruned_first.split,
+        recipe,
+        pruned_first.objective,
+        augment=True,
+        seed=0,
+        precision="fp32",
+    )
+    fit(pruned_first, title="pruned before")
+    training = training_of(tiny, recipe, lambda _: Hook(before_step=at_once))
+    fit(training, title="pruned at once")
+    assert left == [{}]
+    assert differing(training, pruned_first) == []
+
+
+def differing(one: Training, other: Training) -> list[str]:
+    weights, others = one.network.state_dict(), other.network.state_dict()
+    assert weights.keys() == others.keys()
+    return [name for name, tensor in weights.items() if not torch.equal(tensor, others[name])]
+
+
+class KilledError(Exception):
+    """Stands for the end of the process."""
+
+
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "bp": ("bp", {}),
+    "mwbp": ("mwbp", {}),
+    "stochastic depth": ("bp", {"stochastic_depth": 0.5}),
+    "best on validation": ("bp", {"select": "best-validation"}),
+}
+
+
+@pytest.mark.parametrize(
+    ("variant", "epochs"), [("bp", 1), ("bp", 3), ("mwbp", 2), ("stochastic depth", 1), ("best on validation", 2)]
+)
+def test_a_killed_gradual_pruning_goes_on_bit_for_bit(variant: str, epochs: int, tiny: Dataset, tmp_path: Path) -> None:
+    """Of 12 steps; prunings before steps 2, 5 and 9, in epochs 1, 2 and 4, so every kill lies between two of them."""
+    method, fields = VARIANTS[variant]
+    recipe = replace(RECIPE, **fields)
+
+    def training() -> Training:
+        return training_of(tiny, recipe, lambda evidence: gradual(evidence, shares=(0.17, 0.42, 0.75)), method=method)
+
+    whole = training()
+    fit(whole, title="whole")
+
+    def die(state: Training) -> None:
+        if state.epochs_done == epochs + 1:
+            raise KilledError  # before this epoch's checkpoint, so it is trained again
+
+    with pytest.raises(KilledError):
+        fit(training(), title="part", checkpoint=tmp_path, on_epoch=die)
+    resumed = training()
+    fit(resumed, title="resumed", checkpoint=tmp_path)
+
+    assert differing(whole, resumed) == []
+    assert resumed.network.spec == whole.network.spec
+    assert [line["train_loss"] for line in whole.history] == [line["train_loss"] for line in resumed.history]
+    assert (whole.training_macs, whole.spent.choosing_macs) == (resumed.training_macs, resumed.spent.choosing_macs)
+    assert whole.spent.choosing_macs == 3000
+    assert whole.spent.choosing_seconds > 0
+    drops = [getattr(block, "drop", 0.0) for block in resumed.network.blocks]
+    assert (max(drops) > 0) == ("stochastic_depth" in fields)
+
+
+def test_every_step_is_counted_by_the_network_that_took_it(tiny: Dataset) -> None:
+    sizes: list[int] = []
+
+    def counted(evidence: Evidence) -> Hook:
+        prune = gradual(evidence, shares=(0.17, 0.42, 0.75)).before_step
+        assert prune is not None
+
+        def count(training: Training, done: int) -> None:
+            prune(training, done)
+            sizes.append(cost(training.network).macs)
+
+        return Hook(before_step=count)
+
+    training = training_of(tiny, RECIPE, counted, method="mwbp")
+    fit(training, title="counted")
+    assert [sizes.count(size) for size in dict.fromkeys(sizes)] == [2, 3, 4, 3]
+    assert sizes == sorted(sizes, reverse=True)
+    assert training.training_macs == 3 * BATCH * sum(sizes)
+
+
+def test_the_best_epoch_is_one_of_the_network_as_it_was_left(tiny: Dataset) -> None:
+    recipe = replace(RECIPE, epochs=6, batch_size=16, learning_rate=1.0, select="best-validation")
+    shares = (0.5,)  # between the third epoch and the fourth
+    training = training_of(tiny, recipe, lambda evidence: gradual(evidence, shares=shares))
+    states = {}
+
+    def keep(training: Training) -> None:
+        states[training.epochs_done] = {name: value.clone() for name, value in training.network.state_dict().items()}
+
+    fit(training, title="best", on_epoch=keep)
+    scores = [line["val_accuracy"][-1] for line in training.history[3:]]
+    best = states[4 + scores.index(max(scores))]
+    assert all(torch.equal(value, best[name]) for name, value in training.network.state_dict().items())
+
+
+def test_a_stage_that_chooses_nothing_leaves_the_training_as_it_is(tiny: Dataset) -> None:
+    def nothing(network: Network, _: int) -> list[Channel]:
+        for parameter in network.parameters():
+            parameter.data.zero_()  # what is handed out is a copy
+        return []
+
+    def idle(evidence: Evidence) -> Hook:
+        return Gradual(shares=even_shares(2), choose=nothing, evidence=evidence).hook
+
+    plain, hooked = training_of(tiny, RECIPE, lambda _: Hook()), training_of(tiny, RECIPE, idle)
+    fit(plain, title="plain")
+    fit(hooked, title="hooked")
+    assert differing(plain, hooked) == []

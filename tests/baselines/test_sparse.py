@@ -1,0 +1,245 @@
+"""Sparse training: it makes weak channels weaker, costs what it costs, and changes nothing else."""
+
+import copy
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch_pruning
+from torch import Tensor, nn
+
+from baselines.channels import blank, classifiers
+from baselines.sparse import SPARSITIES, regulariser, sparse_trained
+from compress.cost import cost
+from compress.data import Dataset, split
+from compress.errors import UsageError
+from compress.networks import Network, spec_of
+from compress.recipes import Recipe, recipe_named
+from compress.runs import Run, load
+from compress.training import Hook, Method, Objective, train
+from compress.training.loop import Training, fit
+
+RECIPE = replace(recipe_named("quick"), epochs=3, batch_size=30)
+STRONG = {"bn-scale": 0.05, "group-norm": 0.02}  # for what takes a few steps instead of thousands
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="module")
+def reference(tiny: Dataset, brief: Recipe, runs: Path) -> Run:
+    return train("resnet8", tiny, recipe=brief, runs=runs)
+
+
+def training_of(tiny: Dataset, method: str | None, strength: float, *, exits: int = 1) -> Training:
+    """Of a seeded network, by BP or MW-BP."""
+    spec = spec_of("resnet8", exits=exits, widths="4,8,16", input_shape=tiny.input_shape, classes=10)
+    torch.manual_seed(0)
+    network = Network(spec)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.2, 1.0)
+    parts = split(tiny, validation=RECIPE.validation, calibration=RECIPE.calibration, seed=RECIPE.split_seed)
+    objective = Method(name="bp" if exits == 1 else "mwbp").objective(spec)
+    hook = Hook(regularise=regulariser(network, SPARSITIES[method], strength)) if method else Hook()
+    return Training(network, parts, RECIPE, objective, augment=True, seed=0, precision="fp32", hook=hook)
+
+
+def trained(tiny: Dataset, method: str | None, strength: float, *, exits: int = 1) -> Network:
+    training = training_of(tiny, method, strength, exits=exits)
+    fit(training, title="trained")
+    return training.network
+
+
+def norms(network: Network) -> list[Tensor]:
+    """Of every coupled group the norms of its channels."""
+    graph = torch_pruning.DependencyGraph().build_dependency(network, (blank(network),))
+    importance = torch_pruning.importance.GroupMagnitudeImportance(p=2, normalizer=None)
+    with torch.no_grad():
+        return [importance(group).sqrt() for group in graph.get_all_groups(ignored_layers=classifiers(network))]
+
+
+def differing(one: Network, other: Network) -> list[str]:
+    others = other.state_dict()
+    return [name for name, tensor in one.state_dict().items() if not torch.equal(tensor, others[name])]
+
+
+@pytest.mark.parametrize("exits", [1, 3])
+def test_slimming_shrinks_every_scale_of_batch_norm_and_the_small_ones_by_a_larger_share(
+    exits: int, tiny: Dataset
+) -> None:
+    plain, slim = trained(tiny, None, 0.0, exits=exits), trained(tiny, "bn-scale", STRONG["bn-scale"], exits=exits)
+    layers = [name for name, module in plain.named_modules() if isinstance(module, nn.BatchNorm2d)]
+    scales, sparse = (
+        torch.cat([network.get_parameter(f"{name}.weight").detach().abs() for name in layers])
+        for network in (plain, slim)
+    )
+    assert (sparse < scales).float().mean() > 0.95
+    weak = scales < scales.median()
+    assert (sparse / scales)[weak].mean() < (sparse / scales)[~weak].mean() - 0.1
+
+
+def test_group_norm_shrinks_weak_channels_of_every_group_more_than_strong_ones(tiny: Dataset) -> None:
+    before = norms(training_of(tiny, None, 0.0).network)
+    plain, sparse = norms(trained(tiny, None, 0.0)), norms(trained(tiny, "group-norm", STRONG["group-norm"]))
+    assert len(before) == 6  # three stages, three blocks' inner channels
+    for group, without, with_it in zip(before, plain, sparse, strict=True):
+        weakest, strongest = int(group.argmin()), int(group.argmax())
+        assert with_it[weakest] < 0.9 * without[weakest]
+        assert with_it[weakest] / without[weakest] < with_it[strongest] / without[strongest]
+
+
+def test_what_group_norm_adds_grows_sixteenfold_from_the_strongest_channel_to_the_weakest(tiny: Dataset) -> None:
+    """On the inner channels of the last block, whose scales are in no other group."""
+    network = training_of(tiny, None, 0.0).network
+    block = network.blocks[-1]
+    regularise = regulariser(network, SPARSITIES["group-norm"], 0.5)
+    for parameter in network.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    regularise(network)
+    scales = block.get_parameter("norm2.weight")
+    assert scales.grad is not None
+    factors = scales.grad / scales.detach() / 0.5
+    written, read = block.get_parameter("conv1.weight").detach(), block.get_parameter("conv2.weight").detach()
+    squares = [written.square().sum((1, 2, 3)), scales.detach().square(), read.square().sum((0, 2, 3))]
+    norm = torch.stack(squares).mean(0).sqrt()
+    expected = 16 ** ((norm.max() - norm) / (norm.max() - norm.min()))
+    assert factors.tolist() == pytest.approx(expected.tolist(), rel=1e-4)
+    assert [float(factors.min()), float(factors.max())] == pytest.approx([1, 16], rel=1e-4)
+
+
+@pytest.mark.parametrize("method", SPARSITIES)
+def test_strength_0_is_plain_training_bit_for_bit(method: str, tiny: Dataset) -> None:
+    assert differing(trained(tiny, method, 0.0), trained(tiny, None, 0.0)) == []
+    assert differing(trained(tiny, method, STRONG[method]), trained(tiny, None, 0.0)) != []
+
+
+class KilledError(Exception):
+    """Stands for the end of the process."""
+
+
+@pytest.mark.parametrize("method", SPARSITIES)
+def test_a_killed_sparse_training_goes_on_bit_for_bit(method: str, tiny: Dataset, tmp_path: Path) -> None:
+    def die(training: Training) -> None:
+        if training.epochs_done == 2:
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        fit(training_of(tiny, method, STRONG[method]), title="part", checkpoint=tmp_path, on_epoch=die)
+    resumed = training_of(tiny, method, STRONG[method])
+    fit(resumed, title="resumed", checkpoint=tmp_path)
+    assert differing(trained(tiny, method, STRONG[method]), resumed.network) == []
+
+
+@pytest.mark.parametrize("method", SPARSITIES)
+def test_groups_of_one_channel_or_of_equal_ones_bring_no_nan(method: str) -> None:
+    torch.manual_seed(0)
+    network = Network(spec_of("resnet8", widths="1,8,16", input_shape=(1, 8, 8), classes=10))
+    regularise = regulariser(network, SPARSITIES[method], 1.0)
+    sum(logits.sum() for logits in network.train()(torch.randn(4, 1, 8, 8))).backward()
+    regularise(network)
+    assert all(torch.isfinite(weight.grad).all() for weight in network.parameters() if weight.grad is not None)
+
+
+def test_one_regulariser_does_not_write_into_the_next(tiny: Dataset) -> None:
+    """torch-pruning keeps grouped convolutions in default arguments, which all its pruners share."""
+    spec = spec_of("torchvision:regnet_y_400mf", image_size=32, input_shape=(3, 8, 8), classes=10)
+    defaults = torch_pruning.pruner.BNScalePruner.__init__.__defaults__
+    before = copy.copy([value for value in defaults if isinstance(value, dict)])
+    regulariser(Network(spec), SPARSITIES["bn-scale"], 1.0)
+    assert [value for value in defaults if isinstance(value, dict)] == before == [{}] * len(before)
+
+
+@pytest.mark.parametrize("method", SPARSITIES)
+def test_a_sparse_run_continues_its_reference_and_bears_its_cost(
+    method: str, tiny: Dataset, brief: Recipe, runs: Path, reference: Run
+) -> None:
+    run = sparse_trained(reference, method, tiny, brief, runs=runs)
+    record = run.record
+    assert (record.kind, record.method, record.parent) == ("train", f"sparse-{method}", reference.id)
+    assert record.seed == reference.record.seed
+    strength = {"bn-scale": 1e-5, "group-norm": 5e-4}[method]
+    assert record.config["request"]["regularisation"] == strength
+    used = record.config["recipe"]
+    assert (used["epochs"], used["learning_rate"]) == (brief.fine_tune_epochs, brief.fine_tune_learning_rate)
+    assert used["weight_decay"] == (brief.weight_decay if method == "bn-scale" else 0)
+    own = 3 * cost(load(run)).macs * (180 // brief.batch_size * brief.batch_size)
+    assert record.cost["training_macs"] == own
+    assert record.cost["total_training_macs"] == own + reference.record.cost["total_training_macs"]
+    assert f"compress prune --arch resnet8 --method {method} --from {reference.id} " in record.command
+    assert record.command.endswith(f"# with any budget: sparse training, at {strength:g}, is what that does first")
+    assert run.spec == reference.spec
+    assert sparse_trained(reference, method, tiny, brief, runs=runs, regularisation=strength).id == run.id
+    other = sparse_trained(reference, method, tiny, brief, runs=runs, regularisation=STRONG[method])
+    assert other.id != run.id
+    assert differing(load(run), load(other)) != []
+
+
+def test_a_sparse_run_starts_from_the_references_weights_and_goes_by_its_objective(
+    tiny: Dataset, brief: Recipe, tmp_path: Path, reference: Run
+) -> None:
+    still = replace(brief, fine_tune_learning_rate=0.0)
+    run = sparse_trained(reference, "group-norm", tiny, still, runs=tmp_path)
+    assert differing(load(run), load(reference)) == [
+        name for name in load(run).state_dict() if "running" in name or "num_batches" in name
+    ]
+    parent = train("resnet8", tiny, method="mwbp", exits=2, teacher=reference.path, recipe=brief, runs=tmp_path)
+    taught = Objective.from_json(parent.record.config["objective"])
+    assert taught.teacher > 0
+    run = sparse_trained(parent, "bn-scale", tiny, brief, runs=tmp_path)
+    assert run.record.config["objective"] == replace(taught, teacher=0.0).to_json()
+
+
+def test_what_does_not_fit_is_refused_before_anything_is_written(
+    tiny: Dataset, brief: Recipe, tmp_path: Path, reference: Run
+) -> None:
+    other_data = replace(tiny, test=tiny.train)
+    cases: list[tuple[dict[str, Any], str]] = [
+        ({"method": "bn-scales"}, "did you mean 'bn-scale'"),
+        ({"method": "l1"}, "bn-scale"),
+        ({"regularisation": -1.0}, "regularisation -1: a strength from 0 on, as in 1e-05"),
+        ({"regularisation": math.nan}, "regularisation nan"),
+        ({"dataset": other_data}, "was trained on tiny, whose images are not"),
+        ({"recipe": recipe_named("paper")}, "another split"),
+        ({"seed": -1}, "seed -1"),
+    ]
+    for options, message in cases:
+        arguments: dict[str, Any] = {"method": "bn-scale", "dataset": tiny, "recipe": brief} | options
+        with pytest.raises(UsageError, match=message):
+            sparse_trained(reference, runs=tmp_path, **arguments)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arch", "method", "message"),
+    [
+        ("torchvision:squeezenet1_1", "bn-scale", "has no batch norm"),
+        ("torchvision:regnet_y_400mf", "group-norm", "does not fit grouped convolutions"),
+    ],
+)
+def test_a_net_that_a_penalty_is_not_for_is_named(arch: str, method: str, message: str) -> None:
+    network = Network(spec_of(arch, image_size=64, input_shape=(3, 8, 8), classes=10))
+    with pytest.raises(UsageError, match=message):
+        regulariser(network, SPARSITIES[method], 1.0)
+
+
+@pytest.mark.parametrize("method", SPARSITIES)
+def test_depthwise_convolutions_are_no_obstacle(method: str) -> None:
+    torch.manual_seed(0)
+    network = Network(spec_of("mobilenetv2", widths="8,8,8,8,16,16,16", input_shape=(3, 8, 8), classes=10))
+    regularise = regulariser(network, SPARSITIES[method], 1.0)
+    sum(logits.sum() for logits in network.train()(torch.randn(4, 3, 8, 8))).backward()
+    before = {name: weight.grad.clone() for name, weight in network.named_parameters() if weight.grad is not None}
+    regularise(network)
+    changed = [
+        name
+        for name, weight in network.named_parameters()
+        if weight.grad is not None and not torch.equal(weight.grad, before[name])
+    ]
+    norm_layers = sum(isinstance(module, nn.BatchNorm2d) for module in network.modules())
+    assert len(changed) >= (norm_layers if method == "bn-scale" else norm_layers // 2)
