@@ -13,11 +13,12 @@ from baselines.channels import Channel, remove_channels
 from baselines.evidence import Evidence
 from baselines.gradual import Gradual, even_shares
 from compress.cost import cost
-from compress.data import Dataset, split
+from compress.data import Dataset, Split, split
 from compress.errors import UsageError
 from compress.networks import Network, spec_of
 from compress.recipes import Recipe, recipe_named
-from compress.training import Hook, Method
+from compress.runs import load
+from compress.training import Hook, Method, Plan, Prepared, execute, train
 from compress.training.loop import Training, fit
 from compress.training.updates import Simultaneous
 
@@ -216,10 +217,13 @@ def test_the_best_epoch_is_one_of_the_network_as_it_was_left(tiny: Dataset) -> N
     states = {}
 
     def keep(training: Training) -> None:
+        if training.epochs_done <= 3:
+            training.history[-1]["val_accuracy"] = [1.0]  # better than any epoch after the pruning
         states[training.epochs_done] = {name: value.clone() for name, value in training.network.state_dict().items()}
 
     fit(training, title="best", on_epoch=keep)
     scores = [line["val_accuracy"][-1] for line in training.history[3:]]
+    assert scores.index(max(scores)) < len(scores) - 1  # else the last weights would do
     best = states[4 + scores.index(max(scores))]
     assert all(torch.equal(value, best[name]) for name, value in training.network.state_dict().items())
 
@@ -237,3 +241,42 @@ def test_a_stage_that_chooses_nothing_leaves_the_training_as_it_is(tiny: Dataset
     fit(plain, title="plain")
     fit(hooked, title="hooked")
     assert differing(plain, hooked) == []
+
+
+def test_a_run_pruned_on_its_way_is_loaded_in_its_last_shape_and_its_cost_is_true(
+    tiny: Dataset, brief: Recipe, tmp_path: Path
+) -> None:
+    parent = train("resnet8", tiny, recipe=brief, runs=tmp_path)
+    plan = Plan(
+        name="ResNet-8 gradual",
+        kind="prune",
+        method="l1",
+        objective=Method(name="bp").objective(parent.spec),
+        spec=parent.spec,
+        recipe=replace(RECIPE, epochs=2, batch_size=90),  # 4 steps
+        dataset=tiny,
+        seed=0,
+        precision="fp32",
+        device=torch.device("cpu"),
+        runs=tmp_path,
+        command="",
+        parent=parent,
+    )
+
+    def prepare(parts: Split) -> Prepared:
+        evidence = Evidence.of(parts, plan.objective, 0.0, 0)
+        return Prepared(
+            network=load(parent),
+            hook=gradual(evidence, shares=(0.25, 0.75)),
+            conclude=lambda network: {"achieved": {"speedup": before / cost(network).macs}},
+        )
+
+    before = cost(load(parent)).macs
+    run = execute(plan, prepare)
+    between, after = (remove_channels(load(parent), CHOSEN[0]), load(run))
+    assert after.spec == run.spec == remove_channels(between, CHOSEN[1]).spec != parent.spec
+    own = 3 * 90 * (before + 2 * cost(between).macs + cost(after).macs)
+    assert run.record.cost["training_macs"] == own
+    assert run.record.cost["choosing_macs"] == 2000
+    assert run.record.cost["total_training_macs"] == own + 2000 + parent.record.cost["total_training_macs"]
+    assert run.record.results["achieved"]["speedup"] == before / cost(after).macs
