@@ -179,7 +179,7 @@ class Training:
         assert isinstance(update, Simultaneous)
         momentum = sliced(update.momentum(), self.network, narrow)
         self.spent.macs += self._macs_until(done)
-        self.spent.steps, self.best = done, None
+        self.spent.steps = done
         self._adopt(narrow(self.network))
         assert isinstance(self.update, Simultaneous)
         self.update.set_momentum(momentum)
