@@ -42,13 +42,13 @@ class Cost:
 
 def cost(network: Network) -> Cost:
     """The cost of the whole network, all heads included."""
-    parts = _parts(network)
+    parts = part_costs(network)
     return sum(parts.values(), Cost(macs=0, params=0, bytes=0))
 
 
 def exit_costs(network: Network) -> list[Cost]:
     """The cost of the network cut at each exit, shallow to deep: earlier heads are not counted."""
-    parts = _parts(network)
+    parts = part_costs(network)
     costs = []
     for exit in network.spec.exits:
         trunk = [parts["stem"], *(parts[f"blocks.{index}"] for index in range(exit.block))]
@@ -58,11 +58,11 @@ def exit_costs(network: Network) -> list[Cost]:
 
 def head_macs(network: Network) -> list[int]:
     """The MACs of every exit's head alone, shallow to deep."""
-    parts = _parts(network)
+    parts = part_costs(network)
     return [parts[f"heads.{exit.block}"].macs for exit in network.spec.exits]
 
 
-def _parts(network: Network) -> dict[str, Cost]:
+def part_costs(network: Network) -> dict[str, Cost]:
     """The cost of the stem, of every block and of every head, by module name; one trace serves them all."""
     macs = _macs_by_module(network)
     names = ["stem"]

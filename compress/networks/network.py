@@ -76,6 +76,13 @@ class Network(nn.Module):
                 block.drop = rate * number / len(self.blocks)
 
 
+def initialised(spec: Spec, seed: int) -> Network:
+    """A network whose weights the seed alone decides; the caller's random state is not moved."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Network(spec)
+
+
 def cut(network: Network, exit: int) -> Network:
     """The stand-alone network that ends at `exit` (1-based): a copy of the blocks up to it, and its head.
 

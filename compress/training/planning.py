@@ -20,6 +20,7 @@ from compress.networks import (
     default_heads,
     display_name,
     exits_in_name,
+    initialised,
     load_pretrained,
     load_weights,
     place_exits,
@@ -299,9 +300,7 @@ def _start(weights: str | Path | None, pretrained: bool, compile: bool) -> list[
 
 def _fresh(spec: Spec, seed: int, parent: Run | None) -> Network:
     """The network to train: newly initialised, its trunk and last head the parent's where there is one."""
-    with torch.random.fork_rng(devices=[]):  # the caller's random state is not ours to move
-        torch.manual_seed(seed)
-        network = Network(spec)
+    network = initialised(spec, seed)
     if parent:
         missing, _ = network.load_state_dict(load(parent).state_dict(), strict=False)
         assert all(name.startswith("heads.") for name in missing)
