@@ -1,8 +1,8 @@
 """Controls: what pruning has to beat, from the pruned shape trained from scratch to the plain shallower network.
 
-`scratch-e` and `scratch-b` train the pruned shape anew (`scratch`, `scratch_epochs`). `shallow` trains the plain network
-of the same family that has the budget's size (`shallow_steps`), and `distilled` trains it with the reference as its
-teacher (`DISTILLED`).
+`scratch-e` and `scratch-b` train the pruned shape anew (`scratch`, `scratch_epochs`). `shallow` trains the plain
+network of the same family that has the budget's size (`shallow_steps`), and `distilled` trains it with the reference as
+its teacher (`DISTILLED`).
 """
 
 from __future__ import annotations

@@ -227,7 +227,7 @@ def _new_end(spec: Spec, block: int) -> ExitSpec:
 
 
 def _with_ends(spec: Spec, blocks: int, old: Sequence[ExitSpec], new: Sequence[ExitSpec]) -> Spec:
-    """The first so many blocks with exits that were there and new ones; what pruning resized of the rest is left out."""
+    """The first so many blocks, with exits that were there and new ones, resized as far as they are what was pruned."""
     kept = {"stem", *(_name(number) for number in range(1, blocks + 1)), *(f"heads.{exit.block}" for exit in old)}
     return dataclasses.replace(
         spec,
