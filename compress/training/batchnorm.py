@@ -1,18 +1,23 @@
-"""Batch norm whose statistics are those of the global batch, where every process holds a share of it.
+"""Batch norm's statistics: of the global batch, where every process holds a share of it, and re-estimated.
 
-torch's `SyncBatchNorm` does this on GPUs and refuses tensors on the CPU; the layer here does the same sums there.
+torch's `SyncBatchNorm` does the first on GPUs and refuses tensors on the CPU; the layer here does the same sums there.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.optim.swa_utils import update_bn
 
+from compress.cost import cost
+from compress.data import Normalisation, Part, normalise
 from compress.errors import UsageError
+from compress.networks import Network, evaluating
 
 
 class _MeanOverRanks(torch.autograd.Function):
@@ -94,3 +99,39 @@ def synchronise(network: nn.Module, device: torch.device) -> None:
     for layer in network.modules():
         if type(layer) in plain:
             layer.__class__ = HostSyncBatchNorm  # DistributedDataParallel refuses torch's own class on the CPU
+
+
+# What statistics are re-estimated from: all training images, or so many of them.
+REESTIMATION_IMAGES = 2000
+REESTIMATION_BATCH = 250
+
+
+def reestimate(
+    network: Network,
+    part: Part,
+    normalisation: Normalisation,
+    *,
+    images: int = REESTIMATION_IMAGES,
+    batch: int = REESTIMATION_BATCH,
+) -> int:
+    """Set batch norm's running statistics to the mean over batches of a part's images, in place; the MACs it took.
+
+    All else stays as it was: modes, momenta, random state. The images, at most so many, are not augmented, and always
+    the same ones of a part, drawn at random since a part may be sorted by class. Without batch norm nothing is done.
+    """
+    layers = [layer for layer in network.modules() if isinstance(layer, _BatchNorm)]
+    if not layers:
+        return 0
+    drawn = torch.randperm(len(part), generator=torch.Generator().manual_seed(0))[:images]
+    indices = drawn.tensor_split(-(-len(drawn) // batch))  # of about equal sizes, as all batches weigh the same
+
+    def inputs() -> Iterator[Tensor]:
+        network.eval()  # update_bn has put dropout, too, in train mode
+        for layer in layers:
+            layer.train()
+        for pixels in part.batches(indices):
+            yield normalise(pixels, normalisation)
+
+    with evaluating(network), torch.no_grad():
+        update_bn(inputs(), network)
+    return cost(network).macs * len(drawn)
