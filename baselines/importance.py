@@ -66,7 +66,7 @@ IMPORTANCES: dict[str, Importance] = {
         make=torch_pruning.importance.FPGMImportance,
     ),
     "lamp": Importance(
-        card="squared weights relative to those of all better channels of the group (Lee et al. 2021, arXiv 2010.07611)",
+        card="squared weights relative to those of the group's better channels (Lee et al. 2021, arXiv 2010.07611)",
         make=torch_pruning.importance.LAMPImportance,
     ),
     "bn-scale": Importance(

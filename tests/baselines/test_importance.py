@@ -1,0 +1,256 @@
+"""Scores are torch-pruning's, and so are the channels kept; what it would pass over in silence is refused."""
+
+import copy
+import dataclasses
+import io
+
+import pytest
+import torch
+import torch_pruning
+from torch import Tensor, nn
+from torch.nn import functional
+from torch_pruning import importance as theirs
+
+from baselines import importance
+from baselines.channels import Channel, remove_channels
+from baselines.evidence import Evidence
+from baselines.importance import IMPORTANCES, prime, scores
+from compress.cost import cost
+from compress.data import Dataset, Labelled, Part, measure, normalise
+from compress.errors import UsageError
+from compress.networks import Network, create
+from compress.training.objectives import mwbp
+
+SIDE = 10
+
+DIRECT = {
+    "l1": lambda: theirs.GroupMagnitudeImportance(p=1),
+    "l2": lambda: theirs.GroupMagnitudeImportance(p=2),
+    "fpgm": lambda: theirs.FPGMImportance(p=2),
+    "lamp": lambda: theirs.LAMPImportance(p=2),
+    "bn-scale": lambda: theirs.BNScaleImportance(),
+    "taylor": lambda: theirs.GroupTaylorImportance(),
+    "group-norm": lambda: theirs.GroupMagnitudeImportance(p=2, normalizer="max"),
+}
+NETWORKS = [("resnet8", 2), ("resnet8v1", 3), ("mobilenetv2", 2)]
+
+
+@pytest.fixture(scope="module")
+def small(tiny: Dataset) -> Dataset:
+    """The same images at a third of the size."""
+
+    def shrunk(part: Part) -> Labelled:
+        return Labelled(images=part.images[:, :, ::3, ::3], labels=part.labels)
+
+    return dataclasses.replace(tiny, train=shrunk(tiny.train), test=shrunk(tiny.test))
+
+
+def evidence_of(network: Network, dataset: Dataset, seed: int = 0) -> Evidence:
+    return Evidence(
+        train=dataset.train,
+        validation=dataset.train,
+        normalisation=measure(dataset.train.sample()),
+        objective=mwbp(network.spec),
+        label_smoothing=0.1,
+        seed=seed,
+    )
+
+
+def network_of(arch: str = "resnet8", exits: int = 1) -> Network:
+    """A network whose batch norm has all kinds of scales and statistics, as after training."""
+    torch.manual_seed(1)
+    network = create(arch, exits=exits, input_shape=(1, SIDE, SIDE))
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            module.get_buffer("running_mean").normal_(std=0.1)
+            module.get_buffer("running_var").uniform_(0.5, 1.5)
+    return network.eval()
+
+
+def classifiers(network: Network) -> list[nn.Module]:
+    return [layer for layer in network.heads.modules() if isinstance(layer, nn.Linear)]
+
+
+def primed(network: Network, evidence: Evidence) -> Network:
+    """A copy with the gradients of all training images' loss, taken at once."""
+    network = copy.deepcopy(network)
+    logits = network(normalise(evidence.train.images, evidence.normalisation))
+    losses = [functional.cross_entropy(exit, evidence.train.labels, label_smoothing=0.1) for exit in logits]
+    (torch.stack(losses) * torch.tensor(evidence.objective.loss_weights)).sum().backward()
+    return network
+
+
+def groups_of(network: Network) -> list[torch_pruning.Group]:
+    graph = torch_pruning.DependencyGraph().build_dependency(network, (torch.zeros(2, *network.spec.input_shape),))
+    return list(graph.get_all_groups(ignored_layers=classifiers(network)))
+
+
+def lowest(found: list[Tensor], ratio: float) -> list[Channel]:
+    """The share of all channels with the lowest scores."""
+    order = sorted((float(score), group, index) for group, one in enumerate(found) for index, score in enumerate(one))
+    return [Channel(group, index) for _, group, index in order[: len(order) - int(len(order) * (1 - ratio))]]
+
+
+@pytest.mark.parametrize(("arch", "exits"), NETWORKS)
+@pytest.mark.parametrize("method", DIRECT)
+def test_scores_and_the_channels_kept_are_those_of_a_direct_call(
+    method: str, arch: str, exits: int, small: Dataset
+) -> None:
+    network = network_of(arch, exits)
+    evidence = evidence_of(network, small)
+    found = scores(network, method, evidence)
+    direct = primed(network, evidence)
+    expected = [DIRECT[method]()(group) for group in groups_of(direct)]
+    rounding = {"rtol": 1e-3, "atol": 1e-5} if method == "taylor" else {"rtol": 0, "atol": 0}  # images in another order
+    for ours, score in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, score, **rounding)
+    for ratio in (0.3, 0.5):
+        pruned = copy.deepcopy(direct)
+        for copied, parameter in zip(pruned.parameters(), direct.parameters(), strict=True):
+            copied.grad = parameter.grad
+        torch_pruning.pruner.BasePruner(
+            pruned,
+            (torch.zeros(1, *network.spec.input_shape),),
+            importance=DIRECT[method](),
+            global_pruning=True,
+            pruning_ratio=ratio,
+            ignored_layers=classifiers(pruned),
+        ).step()
+        kept = remove_channels(network, lowest(found, ratio)).state_dict()
+        assert all(torch.equal(tensor, kept[name]) for name, tensor in pruned.state_dict().items())
+
+
+def test_random_scores_follow_from_the_seed_and_the_callers_random_state_stays(small: Dataset) -> None:
+    network = network_of()
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    first, again, other = (scores(network, "random", evidence_of(network, small, seed)) for seed in (0, 0, 1))
+    assert torch.equal(torch.rand(1), expected)
+    assert all(map(torch.equal, first, again))
+    assert not any(map(torch.equal, first, other))
+
+
+def test_gradients_are_taken_on_a_copy_and_charged(small: Dataset) -> None:
+    network = network_of(exits=3)
+    network.blocks[1].train()
+    modes = [module.training for module in network.modules()]
+    before, after = io.BytesIO(), io.BytesIO()
+    torch.save(network.state_dict(), before)
+    evidence = evidence_of(network, small)
+    scores(network, "l1", evidence)
+    assert evidence.macs == 0
+    scores(network, "taylor", evidence)
+    assert evidence.macs == 3 * cost(network).macs * len(small.train)
+    torch.save(network.state_dict(), after)
+    assert before.getvalue() == after.getvalue()
+    assert all(parameter.grad is None for parameter in network.parameters())
+    assert [module.training for module in network.modules()] == modes
+
+
+def test_gradients_are_means_over_a_fixed_number_of_images_however_they_are_batched(
+    small: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importance, "IMAGES", 50)
+
+    def gradients(seed: int, batch: int) -> Tensor:
+        monkeypatch.setattr(importance, "BATCH", batch)
+        network = network_of(exits=2)
+        assert prime(network, evidence_of(network, small, seed)) == 3 * cost(network).macs * 50
+        return torch.cat([parameter.grad.flatten() for parameter in network.parameters() if parameter.grad is not None])
+
+    torch.testing.assert_close(gradients(0, 50), gradients(0, 16), rtol=1e-3, atol=1e-5)
+    assert not torch.allclose(gradients(0, 50), gradients(1, 50), rtol=0.1)
+
+
+def test_a_teachers_share_is_left_out(small: Dataset) -> None:
+    network = network_of()
+    plain = evidence_of(network, small)
+    taught = dataclasses.replace(plain, objective=dataclasses.replace(plain.objective, teacher=0.5))
+    assert all(map(torch.equal, scores(network, "taylor", plain), scores(network, "taylor", taught)))
+
+
+def test_equal_scores_are_no_error(small: Dataset) -> None:
+    network = create("resnet8", input_shape=(1, SIDE, SIDE))
+    assert all(one.eq(1).all() for one in scores(network, "bn-scale", evidence_of(network, small)))
+
+
+def test_groups_without_a_score_are_refused_where_torch_pruning_would_leave_them_whole(small: Dataset) -> None:
+    network = create("torchvision:squeezenet1_1", input_shape=(1, 28, 28)).eval()
+    with pytest.raises(
+        UsageError, match=r"bn-scale cannot score the 256 channels of the group of blocks\.\S+: it has no"
+    ):
+        scores(network, "bn-scale", evidence_of(network, small))
+
+
+@pytest.mark.parametrize("method", ["l1", "l2", "fpgm", "lamp", "group-norm", "taylor"])
+@pytest.mark.parametrize("value", [0.0, float("nan"), float("inf")])
+def test_scores_that_are_not_finite_are_refused(method: str, value: float, small: Dataset) -> None:
+    network = network_of()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.fill_(value)
+    with pytest.raises(UsageError, match=f"{method} cannot score .* not all scores are finite"):
+        scores(network, method, evidence_of(network, small))
+
+
+def test_an_importance_of_torch_prunings_that_was_never_primed_prunes_nothing_or_breaks() -> None:
+    """The trap that `scores` closes by priming; when torch-pruning mends it, nothing changes for us."""
+    groups = groups_of(network_of())
+    assert all(theirs.GroupHessianImportance()(group) is None for group in groups)
+    with pytest.raises(AttributeError):
+        theirs.GroupTaylorImportance()(groups[0])
+
+
+def test_torch_prunings_taylor_leaves_batch_norm_out(small: Dataset) -> None:
+    """The card of ``taylor`` says so; when torch-pruning mends it, the card is wrong."""
+    network = network_of()
+    evidence = evidence_of(network, small)
+    direct = primed(network, evidence)
+    for module in direct.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.weight.grad = torch.full_like(module.weight, 1e3)
+    changed = [theirs.GroupTaylorImportance()(group) for group in groups_of(direct)]
+    same = [theirs.GroupTaylorImportance()(group) for group in groups_of(primed(network, evidence))]
+    assert "batch norm's left out" in IMPORTANCES["taylor"].card
+    assert all(map(torch.equal, changed, same))
+
+
+def test_torch_prunings_hessian_keeps_the_last_sample_alone(small: Dataset) -> None:
+    """The trap that keeps ``hessian`` out; when torch-pruning mends it, it can come in."""
+    network = network_of()
+    images = normalise(small.train.images[:2], measure(small.train.sample()))
+
+    def scored(samples: list[int]) -> list[Tensor]:
+        hessian = theirs.GroupHessianImportance()
+        for sample in samples:
+            network.zero_grad()
+            logits = network(images[sample : sample + 1])[-1]
+            functional.cross_entropy(logits, small.train.labels[sample : sample + 1]).backward()
+            hessian.accumulate_grad(network)
+        return [hessian(group) for group in groups_of(network)]
+
+    assert all(map(torch.equal, scored([0, 1]), scored([1])))
+    assert not any(map(torch.equal, scored([0, 1]), scored([0])))
+
+
+def test_torch_prunings_growing_regularisation_never_reaches_batch_norm() -> None:
+    """The trap that keeps ``greg`` out; when torch-pruning mends it, it can come in."""
+    network = network_of()
+    for parameter in network.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    pruner = torch_pruning.pruner.GrowingRegPruner(
+        network,
+        (torch.zeros(1, *network.spec.input_shape),),
+        importance=theirs.GroupMagnitudeImportance(p=2),
+        reg=1.0,
+        ignored_layers=classifiers(network),
+    )
+    pruner.update_regularizer()
+    pruner.regularize(network)
+    convolutions = [layer.weight.grad for layer in network.modules() if isinstance(layer, nn.Conv2d)]
+    norms = [layer.weight.grad for layer in network.modules() if isinstance(layer, nn.BatchNorm2d)]
+    assert any(isinstance(dep.layer, nn.BatchNorm2d) for group in pruner._groups for dep, _ in group)
+    assert all(gradient is not None and gradient.any() for gradient in convolutions)
+    assert not any(gradient is None or gradient.any() for gradient in norms)

@@ -1,0 +1,224 @@
+"""Groups are measured one by one, and the widths that follow for a budget are the greedy best."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from itertools import accumulate, pairwise
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn import functional
+
+from baselines.channels import Channel, remove_channels
+from baselines.evidence import Evidence
+from baselines.importance import scores
+from baselines.sensitivity import IMAGES, Sensitivity, allocate, measure
+from baselines.steps import Move, Removed, Size
+from compress.cost import cost
+from compress.data import Dataset, Labelled, normalise, split
+from compress.errors import UsageError
+from compress.networks import Network, create
+from compress.training.batchnorm import reestimate
+from compress.training.objectives import mwbp
+
+HAND_MADE = Sensitivity(
+    sizes=(4, 4),
+    kept=((3, 2, 1), (3, 2, 1)),
+    losses=((2.1, 2.3, 3.0), (2.001, 2.02, 2.5)),
+    whole=2.0,
+)
+
+
+def linear(*macs: int) -> Callable[[Removed], Size]:
+    """A network each of whose channels costs so much, by group."""
+
+    def size(removed: Removed) -> Size:
+        left = 10_000 - sum(gone * each for gone, each in zip(removed, macs, strict=True))
+        return Size(macs=left, params=left)
+
+    return size
+
+
+def groups(moves: tuple[Move, ...]) -> list[int]:
+    assert all(move[0][1] == 1 and len(move) == 1 for move in moves)
+    return [move[0][0] for move in moves]
+
+
+def test_the_least_rise_per_mac_goes_first_and_one_channel_a_group_stays() -> None:
+    # Per MAC: .001, .002, .007 in the first group, .0001, .0019, .048 in the second.
+    assert groups(allocate(HAND_MADE, (4, 4), linear(100, 10))) == [1, 0, 1, 0, 0, 1]
+    assert groups(allocate(HAND_MADE, (4, 4), linear(10, 10))) == [1, 1, 0, 0, 1, 0]
+
+
+def test_rises_never_fall_and_none_is_below_zero() -> None:
+    noisy = Sensitivity(sizes=(9,), kept=((7, 5, 3, 1),), losses=((0.9, 1.3, 1.1, 1.5),), whole=1.0)
+    assert noisy.rises(0) == pytest.approx([0, 0, 0, 0.1, 0.2, 0.2, 0.2, 0.35, 0.5])
+
+
+def test_where_nothing_is_expected_to_be_lost_the_least_narrowed_group_gives() -> None:
+    free = Sensitivity(sizes=(2, 6, 1), kept=((1,), (3, 1), ()), losses=((1.0,), (0.9, 1.0), ()), whole=1.0)
+    assert groups(allocate(free, (2, 6, 1), linear(10, 100, 1000))) == [0, 1, 1, 1, 1, 1]
+
+
+@st.composite
+def networks(draw: st.DrawFn) -> tuple[Sensitivity, list[list[int]]]:
+    """A sensitivity, and the MACs between every two groups."""
+    sizes = draw(st.lists(st.integers(1, 6), min_size=1, max_size=4))
+    kept = tuple(tuple(range(size - 1, 0, -1)) for size in sizes)
+    losses = tuple(tuple(draw(st.floats(0.0, 3.0)) for _ in widths) for widths in kept)
+    weights = [[draw(st.integers(1, 20)) for _ in sizes] for _ in sizes]
+    return Sensitivity(sizes=tuple(sizes), kept=kept, losses=losses, whole=1.0), weights
+
+
+@given(networks())
+@settings(max_examples=60, deadline=None)
+def test_the_heap_finds_what_looking_at_every_group_each_time_finds(made: tuple[Sensitivity, list[list[int]]]) -> None:
+    sensitivity, weights = made
+    sizes, count = sensitivity.sizes, len(sensitivity.sizes)
+
+    def size(removed: Removed) -> Size:
+        left = [units - gone for units, gone in zip(sizes, removed, strict=True)]
+        macs = sum(weights[a][b] * left[a] * left[b] for a in range(count) for b in range(count))
+        return Size(macs=macs, params=0)
+
+    removed, expected = [0] * count, []
+    while open_groups := [group for group in range(count) if removed[group] < sizes[group] - 1]:
+        ranked = []
+        for group in open_groups:
+            less = tuple(gone + (other == group) for other, gone in enumerate(removed))
+            rises = sensitivity.rises(group)
+            rise = rises[removed[group] + 1] - rises[removed[group]]
+            saved = size(tuple(removed)).macs - size(less).macs
+            ranked.append((rise / saved, removed[group] / sizes[group], group))
+        expected.append(min(ranked)[-1])
+        removed[expected[-1]] += 1
+    assert groups(allocate(sensitivity, sizes, size)) == expected
+
+
+def test_a_deep_network_needs_a_few_looks_a_channel() -> None:
+    """As many as ResNet-110 has, where a look takes 50 microseconds."""
+    sizes = (16,) * 19 + (32,) * 19 + (64,) * 19
+    kept = tuple((3 * size // 4, size // 2, size // 4, 1) for size in sizes)
+    losses = tuple((1 + 0.001 * n, 1 + 0.003 * n, 1 + 0.01 * n, 1 + 0.1 * n) for n in range(1, 58))
+    looks = 0
+
+    def size(removed: Removed) -> Size:
+        nonlocal looks
+        looks += 1
+        left = [units - gone for units, gone in zip(sizes, removed, strict=True)]
+        return Size(macs=sum(one * other for one, other in pairwise(left)), params=0)
+
+    moves = allocate(Sensitivity(sizes=sizes, kept=kept, losses=losses, whole=1.0), sizes, size)
+    assert len(moves) == sum(sizes) - len(sizes)
+    assert looks < 10 * len(moves)
+
+
+@pytest.mark.parametrize(
+    ("units", "message"), [((4, 5), "4 channels in group 1, not 5"), ((4, 4, 4), "2 groups of channels, not 3")]
+)
+def test_another_networks_sensitivity_is_refused(units: Removed, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        allocate(HAND_MADE, units, linear(1, 1))
+
+
+@dataclass(frozen=True)
+class Measured:
+    network: Network
+    orders: list[list[int]]
+    evidence: Evidence
+    sensitivity: Sensitivity
+    macs: list[int]  # of every network measured
+
+
+@pytest.fixture(scope="module")
+def measured(tiny: Dataset) -> Measured:
+    """A small network with two exits on images of 10x10, measured once."""
+    train = Labelled(images=tiny.train.images[:, :, ::3, ::3], labels=tiny.train.labels)
+    parts = split(replace(tiny, train=train, test=train), validation=0.3, calibration=0.05, seed=0)
+    torch.manual_seed(0)
+    network = create("resnet8", exits=2, input_shape=parts.train.shape)
+    evidence = Evidence.of(parts, mwbp(network.spec), label_smoothing=0.1, seed=0)
+    orders = [one.argsort().tolist() for one in scores(network, "l1", evidence)]
+    macs: list[int] = []
+
+    def prune(network: Network, channels: list[Channel]) -> Network:
+        pruned = remove_channels(network, channels)
+        macs.append(cost(pruned).macs)
+        return pruned
+
+    return Measured(network, orders, evidence, measure(network, orders, evidence, prune), macs)
+
+
+def test_what_measuring_takes_is_charged_exactly(measured: Measured) -> None:
+    evidence = measured.evidence
+    assert {(12, 8, 4, 1), (24, 16, 8, 1), (48, 32, 16, 1)} >= set(measured.sensitivity.kept)
+    assert len(measured.macs) == 1 + 4 * len(measured.orders)
+    assert evidence.macs == sum(measured.macs) * (len(evidence.validation) + min(IMAGES, len(evidence.train)))
+
+
+def test_a_loss_is_that_of_the_group_pruned_alone_with_batch_norm_re_estimated(measured: Measured) -> None:
+    evidence = measured.evidence
+    for group, position in [(0, 1), (3, 3)]:
+        width = measured.sensitivity.kept[group][position]
+        channels = [Channel(group, index) for index in measured.orders[group][:-width]]
+        pruned = remove_channels(measured.network, channels)
+        reestimate(pruned, evidence.train, evidence.normalisation, images=IMAGES)
+        with torch.no_grad():
+            logits = pruned(normalise(evidence.validation.images, evidence.normalisation))
+        losses = [functional.cross_entropy(exit, evidence.validation.labels) for exit in logits]
+        expected = sum(
+            float(loss) * weight for loss, weight in zip(losses, evidence.objective.loss_weights, strict=True)
+        )
+        assert measured.sensitivity.losses[group][position] == pytest.approx(expected, rel=1e-5)
+
+
+def test_it_is_kept_as_json(measured: Measured) -> None:
+    assert Sensitivity.from_json(json.loads(json.dumps(measured.sensitivity.to_json()))) == measured.sensitivity
+
+
+def test_one_measurement_serves_two_budgets_with_widths_that_differ(measured: Measured) -> None:
+    units = measured.sensitivity.sizes
+
+    def size(removed: Removed) -> Size:
+        orders = zip(removed, measured.orders, strict=True)
+        gone = [Channel(group, index) for group, (count, order) in enumerate(orders) for index in order[:count]]
+        return Size(macs=cost(remove_channels(measured.network, gone)).macs, params=0)
+
+    whole = (0,) * len(units)
+    ones = [tuple(int(one == group) for one in range(len(units))) for group in range(len(units))]
+    each = [size(whole).macs - size(one).macs for one in ones]  # of the whole network: all true ones would take long
+    moves = allocate(measured.sensitivity, units, linear(*each))
+    assert len(moves) == sum(units) - len(units)
+
+    def removed(count: int) -> Removed:
+        taken = groups(moves[:count])
+        return tuple(taken.count(group) for group in range(len(units)))
+
+    mild, strong = removed(len(moves) // 4), removed(len(moves) // 2)
+    assert all(less <= more for less, more in zip(mild, strong, strict=True))
+    assert size(strong).macs < size(mild).macs < size(whole).macs
+    assert len({round(gone / channels, 1) for gone, channels in zip(strong, units, strict=True)}) > 2
+    rises = [measured.sensitivity.rises(group) for group in range(len(units))]
+    assert all(list(accumulate(rise, max)) == rise for rise in rises)
+
+
+def test_without_validation_images_it_is_refused(measured: Measured) -> None:
+    evidence = replace(measured.evidence, validation=measured.evidence.validation.subset(torch.arange(0)))
+    with pytest.raises(UsageError, match="none are held out"):
+        measure(measured.network, measured.orders, evidence, remove_channels)
+
+
+def test_a_network_that_has_diverged_is_refused(measured: Measured) -> None:
+    broken = remove_channels(measured.network, [])
+    with torch.no_grad():
+        next(broken.heads.parameters()).fill_(float("nan"))
+    with pytest.raises(UsageError, match="loss of resnet8 is nan"):
+        measure(broken, measured.orders, replace(measured.evidence), remove_channels)
+
+
+def test_it_says_how_long_it_will_take(measured: Measured, capsys: pytest.CaptureFixture[str]) -> None:
+    orders = [measured.orders[0], *(order[-1:] for order in measured.orders[1:])]  # the first alone can be narrowed
+    measure(measured.network, orders, replace(measured.evidence), remove_channels)
+    assert "measuring sensitivity: 4 networks, one group narrowed in each, about " in capsys.readouterr().err
