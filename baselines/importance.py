@@ -17,7 +17,7 @@ import torch
 import torch_pruning
 from torch import Tensor
 
-from baselines.channels import _groups
+from baselines.channels import _groups, prunable
 from baselines.evidence import Evidence
 from compress.cost import cost
 from compress.data import normalise
@@ -27,6 +27,8 @@ from compress.networks import Network
 # What gradients are taken on: all training images, or so many of them.
 IMAGES = 1024
 BATCH = 256
+# The score of a group's only channel, which stays in any case; fpgm, which compares channels, would have none.
+ONLY = torch.ones(1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,20 +96,19 @@ def scores(network: Network, method: str, evidence: Evidence) -> list[Tensor]:
     The network keeps its mode and gets no gradients, and no random number is drawn from the caller's generator.
 
     Raises:
-        UsageError: a group has no scores, or some are not finite: torch-pruning would leave it whole without a word.
+        UsageError: a group has no scores, or some are not finite: torch-pruning would leave it whole without a word;
+            or torch-pruning cannot prune the network, or score it.
     """
     importance = IMPORTANCES[method]
     trial = copy.deepcopy(network)
-    _, groups = _groups(trial)
+    with prunable(network.spec):
+        _, groups = _groups(trial)
     if importance.primed:
         evidence.macs += prime(trial, evidence)
     criterion = importance.make()
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(evidence.seed)
-        found = [criterion(group) for group in groups]
-    for group, one in zip(groups, found, strict=True):
-        _check(one, len(group[0].idxs), method, group[0].dep.target.name.split()[0])
-    return [one.float().cpu() for one in found]
+        return [_scored(criterion, group, method) if len(group[0].idxs) > 1 else ONLY.clone() for group in groups]
 
 
 def prime(network: Network, evidence: Evidence) -> int:
@@ -129,8 +130,14 @@ def prime(network: Network, evidence: Evidence) -> int:
     return 3 * cost(network).macs * len(drawn)
 
 
-def _check(scores: Tensor | None, channels: int, method: str, layer: str) -> None:
-    where = f"{method} cannot score the {channels} channels of the group of {layer}"
+def _scored(criterion: torch_pruning.importance.Importance, group: torch_pruning.Group, method: str) -> Tensor:
+    """The scores of a group, checked."""
+    channels = len(group[0].idxs)
+    where = f"{method} cannot score the {channels} channels of the group of {group[0].dep.target.name.split()[0]}"
+    try:
+        scores: Tensor | None = criterion(group)
+    except RuntimeError as error:  # as fpgm on grouped convolutions
+        raise UsageError(f"{where}: torch-pruning fails ({str(error).splitlines()[0]}); try l1 or taylor") from error
     if scores is None:
         raise UsageError(f"{where}: it has no layer that {method} looks at; l1 and taylor look at all convolutions")
     if scores.shape != (channels,):
@@ -138,3 +145,4 @@ def _check(scores: Tensor | None, channels: int, method: str, layer: str) -> Non
     if not torch.isfinite(scores).all():
         what = "weights or gradients" if IMPORTANCES[method].primed else "weights"
         raise UsageError(f"{where}: not all scores are finite, as its {what} are all zero, or not finite themselves")
+    return scores.float().cpu()

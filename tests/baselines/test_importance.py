@@ -18,7 +18,7 @@ from baselines.importance import IMPORTANCES, prime, scores
 from compress.cost import cost
 from compress.data import Dataset, Labelled, Part, measure, normalise
 from compress.errors import UsageError
-from compress.networks import Network, create
+from compress.networks import Network, create, zoo
 from compress.training.objectives import mwbp
 
 SIDE = 10
@@ -176,12 +176,48 @@ def test_equal_scores_are_no_error(small: Dataset) -> None:
     assert all(one.eq(1).all() for one in scores(network, "bn-scale", evidence_of(network, small)))
 
 
+@pytest.mark.parametrize("method", IMPORTANCES)
+def test_a_groups_only_channel_is_no_error(method: str, small: Dataset) -> None:
+    """As it may be left by pruning before."""
+    network = remove_channels(network_of(), [Channel(0, index) for index in range(1, 64)])
+    found = scores(network, method, evidence_of(network, small))
+    assert len(found[0]) == 1
+    assert all(one.isfinite().all() for one in found)
+
+
 def test_groups_without_a_score_are_refused_where_torch_pruning_would_leave_them_whole(small: Dataset) -> None:
     network = create("torchvision:squeezenet1_1", input_shape=(1, 28, 28)).eval()
     with pytest.raises(
         UsageError, match=r"bn-scale cannot score the 256 channels of the group of blocks\.\S+: it has no"
     ):
         scores(network, "bn-scale", evidence_of(network, small))
+
+
+class Grouped(nn.Module):
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        first, second = nn.Conv2d(1, 8, 3), nn.Conv2d(8, 12, 3, groups=2)
+        self.features = nn.Sequential(first, nn.BatchNorm2d(8), nn.ReLU(), second, nn.BatchNorm2d(12), nn.ReLU())
+        self.classifier = nn.Linear(12, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.classifier(self.features(images).mean((2, 3)))
+        return logits
+
+
+def test_grouped_convolutions_are_scored_and_what_torch_pruning_cannot_do_is_said_in_one_line(
+    small: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(zoo, "_registered", {"grouped": Grouped})
+    network = create("grouped", input_shape=(1, SIDE, SIDE)).eval()
+    evidence = evidence_of(network, small)
+    for method in IMPORTANCES.keys() - {"fpgm"}:
+        assert sorted(len(one) for one in scores(network, method, evidence)) == [8, 12]
+    with pytest.raises(UsageError, match=r"fpgm cannot score the .*torch-pruning fails .*try l1 or taylor$"):
+        scores(network, "fpgm", evidence)
+    shuffled = create("torchvision:shufflenet_v2_x0_5", input_shape=(1, 28, 28)).eval()
+    with pytest.raises(UsageError, match=r"shufflenet_v2_x0_5 cannot be pruned"):
+        scores(shuffled, "l1", evidence)
 
 
 @pytest.mark.parametrize("method", ["l1", "l2", "fpgm", "lamp", "group-norm", "taylor"])
