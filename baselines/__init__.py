@@ -1,6 +1,9 @@
 """Baselines: what multi-way backpropagation is compared with."""
 
 from baselines.budget import Budget
-from baselines.pruning import METHODS, prune
+from baselines.forecast import Forecast, foresee
+from baselines.job import Job, macs_of
+from baselines.pruning import carry_out, prune
+from baselines.technique import METHODS, Technique
 
-__all__ = ["METHODS", "Budget", "prune"]
+__all__ = ["METHODS", "Budget", "Forecast", "Job", "Technique", "carry_out", "foresee", "macs_of", "prune"]

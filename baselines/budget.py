@@ -1,23 +1,31 @@
-"""Budgets: what a pruned network may cost, and the search for the ratio that meets it."""
+"""Budgets: what a smaller network may cost, and the walk along a method's steps that meets it."""
 
 from __future__ import annotations
 
 import math
-import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from baselines.channels import Channel, channels_to_remove, rank_channels, remove_channels
-from compress.cost import exit_costs
+from baselines.steps import Move, Removed, Size, Steps
 from compress.errors import UsageError
-from compress.networks import Network
-from compress.training.progress import console, duration
 
 TOLERANCE = 0.01
+LATENCY_TRIALS = 10  # halvings of the moves; each is a session of measuring
+
+# The quartiles of a latency's ratio to the reference, measured interleaved with it.
+Quartiles = tuple[float, float, float]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """What is asked of pruning, one of three: a `ratio` of channels removed, a `speedup` in MACs, or `macs` left.
+    """What is asked for, one of these.
+
+    Attributes:
+        ratio: share of the prunable channels to remove.
+        speedup: MACs before / after.
+        macs, params: of the last exit, to leave.
+        latency_ratio: measured latency after / before.
 
     Raises:
         UsageError: none or several are given, or one is out of range.
@@ -26,86 +34,201 @@ class Budget:
     ratio: float | None = None
     speedup: float | None = None
     macs: float | None = None
+    params: float | None = None
+    latency_ratio: float | None = None
 
     def __post_init__(self) -> None:
-        given = [name for name in ("ratio", "speedup", "macs") if getattr(self, name) is not None]
+        given = [_option(name) for name, value in vars(self).items() if value is not None]
         if len(given) != 1:
-            raise UsageError(f"give one of --ratio, --speedup and --macs, not {' and '.join(given) or 'none'}")
-        if self.ratio is not None and not 0 < self.ratio < 1:
-            raise UsageError(f"ratio {self.ratio:g}: the share of channels removed lies between 0 and 1, as in 0.5")
-        if self.speedup is not None and not 1 < self.speedup < math.inf:
-            raise UsageError(f"speedup {self.speedup:g}: MACs before / after must be above 1, as in 2.6")
-        if self.macs is not None and not 0 < self.macs < math.inf:
-            raise UsageError(f"macs {self.macs:g}: must be above 0, as in 97e6")
+            options = ", ".join(_option(name) for name in vars(self))
+            raise UsageError(f"give one of {options}, not {' and '.join(given) or 'none'}")
+        name, value = self.option
+        if name in ("ratio", "latency_ratio") and not 0 < value < 1:
+            what = "the share of channels removed" if name == "ratio" else "latency after / before"
+            raise UsageError(f"{given[0]} {value:g}: {what} lies between 0 and 1, as in 0.5")
+        if name == "speedup" and not 1 < value < math.inf:
+            raise UsageError(f"--speedup {value:g}: MACs before / after must be above 1, as in 2.6")
+        if name in ("macs", "params") and not 0 < value < math.inf:
+            raise UsageError(f"{given[0]} {value:g}: must be above 0, as in 97e6")
 
     @property
     def option(self) -> tuple[str, float]:
-        """The option's name and value."""
+        """The field's name and its value."""
         return next((name, value) for name, value in vars(self).items() if value is not None)
 
     def __str__(self) -> str:
         """As in ``ratio 0.5`` or ``macs 97000000``: exact, since it goes into commands."""
         name, value = self.option
-        return f"{name} {int(value) if value == int(value) else value!r}"
+        return f"{name.replace('_', '-')} {int(value) if value == int(value) else value!r}"
 
 
-def meet(budget: Budget, network: Network, method: str) -> Network:
-    """The network pruned to the budget; MACs (of the last exit) to within 1%.
+class Limit(NamedTuple):
+    """A budget for one network: the field of `Size` that is limited, and to what."""
 
-    Channels go in the order of their importance. One whose removal alone would overshoot the MACs, as one joined over
-    a whole stage may, is kept, and less costly ones that come after it go instead.
+    field: str
+    value: float
+
+    @classmethod
+    def of(cls, budget: Budget, before: Size) -> Limit:
+        """The limit that a budget in MACs or parameters is, for a network of this size."""
+        if budget.speedup:
+            return cls("macs", before.macs / budget.speedup)
+        name, value = budget.option
+        return cls(name, value)
+
+    def measure(self, size: Size) -> int:
+        """What is limited, of a network."""
+        value: int = getattr(size, self.field)
+        return value
+
+    def off(self, size: Size) -> float:
+        """How far a network is from the limit, as a share of it, above 0 where it is larger."""
+        return self.measure(size) / self.value - 1
+
+    def in_words(self, value: float, before: Size) -> str:
+        """An amount of it, and what that is of the network before."""
+        ratio = self.measure(before) / value
+        if self.field == "macs":
+            return f"{value:,.0f} MACs (a speed-up of {ratio:.3f})"
+        return f"{value:,.0f} parameters ({ratio:.3f} times fewer)"
+
+
+def least(steps: Steps) -> Size:
+    """What is left when all has gone that may go."""
+    return steps.size(after(steps, steps.moves))
+
+
+def meet(budget: Budget, steps: Steps, *, whole: Size | None = None, nearest: bool = False) -> Removed:
+    """What to remove: so that MACs or parameters of the last exit are within 1% of the budget, or by a ratio.
+
+    Moves are taken in their order. One that would overshoot further than the network now is off, as a channel that is
+    joined over a stage may, is left out, and less costly ones that come after it go instead; not so in lockstep.
+
+    Args:
+        whole: the size that a speed-up is of, where the network is not the whole one any more.
+        nearest: the budget may be missed by more, as by whole blocks it must.
 
     Raises:
-        UsageError: the MACs cannot be met; the message names what can.
+        UsageError: the budget cannot be met, and what can be is named; or nothing would be removed.
     """
-    candidates = rank_channels(network, method)
+    none = (0,) * len(steps.units)
     if budget.ratio is not None:
-        return remove_channels(network, candidates[: channels_to_remove(network.spec, budget.ratio)])
-    before = _macs(network)
-    target = before / budget.speedup if budget.speedup else float(budget.macs or 0)
-    if before * (1 - TOLERANCE) <= target < before:
-        raise UsageError(f"{_in_words(target, before)} is what the network has, to within 1%: nothing would be pruned")
-    started = time.monotonic()
-    least = _macs(remove_channels(network, candidates))
-    expected = 2 * len(candidates).bit_length() * (time.monotonic() - started)
-    console.print(f"looking for the channels to remove: about {duration(expected)} at most")
-    if not least <= target * (1 + TOLERANCE) or not target < before:
+        if steps.at_ratio is None:
+            raise UsageError("--ratio is of channels, and this method removes none: use --speedup, --macs or --params")
+        removed = steps.at_ratio(budget.ratio)
+        if removed == none:
+            raise UsageError(f"--ratio {budget.ratio:g}: nothing would be pruned: no group of channels loses one")
+        return removed
+    now = steps.size(none)
+    whole = whole or now
+    limit = Limit.of(budget, whole)
+    target = limit.in_words(limit.value, whole)
+    if limit.measure(now) * (1 - TOLERANCE) <= limit.value < limit.measure(now):
+        raise UsageError(f"{target} is what the network has, to within 1%: nothing would be pruned")
+    smallest = least(steps)
+    if limit.value >= limit.measure(now) or limit.off(smallest) > TOLERANCE:
         raise UsageError(
-            f"{_in_words(target, before)} cannot be reached: this network has {before:,} and can be pruned to "
-            f"{_in_words(least, before)} at the least"
+            f"{target} cannot be reached: this network has {limit.measure(now):,} and can be pruned to "
+            f"{limit.in_words(limit.measure(smallest), whole)} at the least"
         )
-    removed = 0  # the first so many candidates go
-    while True:
-        removed, nearest = _largest_prefix(network, candidates, removed, target * (1 - TOLERANCE))
-        if _macs(nearest) <= target * (1 + TOLERANCE):
-            return nearest
-        if removed == len(candidates):
+    sides = (_sides_in_lockstep if steps.lockstep else _sides)(limit, steps)
+    sizes = {side: steps.size(side) for side in sides}
+    closest = min(sizes, key=lambda side: (side == none, abs(limit.off(sizes[side]))))
+    if closest == none or (abs(limit.off(sizes[closest])) > TOLERANCE and not nearest):
+        named = [limit.in_words(limit.measure(size), whole) for size in sizes.values()]
+        raise UsageError(
+            f"{target} cannot be met to within {TOLERANCE:.0%}: the nearest are {' and '.join(named)}; "
+            "--nearest takes the nearer one"
+        )
+    return closest
+
+
+def meet_latency(
+    ratio: float, steps: Steps, measure: Callable[[Removed], Quartiles], *, nearest: bool = False
+) -> tuple[Removed, Quartiles]:
+    """What to remove for a latency, and its measured ratio: the budget lies between the ratio's quartiles.
+
+    `measure` times the network without so much, interleaved with the whole one. Halving takes latency to fall with
+    every move, which it does but roughly: what is returned was measured.
+
+    Raises:
+        UsageError: no number of moves gives such a latency; the nearest measured on each side are named.
+    """
+    low, high = 0, len(steps.moves)
+    found: dict[int, Quartiles] = {high: measure(after(steps, steps.moves))}
+    while high - low > 1 and len(found) <= LATENCY_TRIALS and not _holds(found[high], ratio):
+        if found[high][1] > ratio:
             break
-        overshooting = remove_channels(network, candidates[: removed + 1])
-        del candidates[removed]
-    raise UsageError(
-        f"{_in_words(target, before)} cannot be met to within {TOLERANCE:.0%}: the nearest are "
-        f"{_in_words(_macs(nearest), before)} and {_in_words(_macs(overshooting), before)}"
-    )
-
-
-def _largest_prefix(network: Network, candidates: list[Channel], start: int, floor: float) -> tuple[int, Network]:
-    """The most candidates, `start` or more, whose removal leaves `floor` MACs, and the network without them."""
-    low, kept = start, remove_channels(network, candidates[:start])
-    step, high = 1 if start else len(candidates), len(candidates)
-    while low < high:  # halve; where a start is given the answer is near it, so gallop from there first
-        middle = min(low + step, (low + high + 1) // 2)
-        pruned = remove_channels(network, candidates[:middle])
-        if _macs(pruned) >= floor:
-            low, kept, step = middle, pruned, 4 * step
+        middle = (low + high) // 2
+        found[middle] = measure(after(steps, steps.moves[:middle]))
+        if found[middle][1] > ratio and not _holds(found[middle], ratio):
+            low = middle
         else:
-            high, step = middle - 1, max(1, (high - low) // 2)
-    return low, kept
+            high = middle
+    closest = min(found, key=lambda count: (not _holds(found[count], ratio), abs(found[count][1] - ratio)))
+    if not _holds(found[closest], ratio) and not nearest:
+        named = [
+            f"{q[1]:.3f} [{q[0]:.3f}, {q[2]:.3f}]" for q in sorted(found.values(), key=lambda q: abs(q[1] - ratio))[:2]
+        ]
+        raise UsageError(
+            f"--latency-ratio {ratio:g} was not met: the nearest measured, with their quartiles, are "
+            f"{' and '.join(named)}; --nearest takes the nearer one"
+        )
+    return after(steps, steps.moves[:closest]), found[closest]
 
 
-def _macs(network: Network) -> int:
-    return exit_costs(network)[-1].macs
+def _holds(quartiles: Quartiles, ratio: float) -> bool:
+    return quartiles[0] <= ratio <= quartiles[2]
 
 
-def _in_words(macs: float, before: int) -> str:
-    return f"{macs:,.0f} MACs (a speed-up of {before / macs:.2f})"
+def _sides(limit: Limit, steps: Steps) -> list[Removed]:
+    """Where the walk ends, and the nearest state below the limit that it left aside, if any."""
+    state, kept = [0] * len(steps.units), set[int]()
+    off, short = limit.off(steps.size(tuple(state))), math.inf
+    beyond: Removed = ()
+    for move in steps.moves:
+        if kept.intersection(knob for knob, _ in move):
+            continue  # a knob that overshot once does so again
+        taken = _taken(state, move)
+        off_taken = limit.off(steps.size(tuple(taken)))
+        if off_taken >= 0 or -off_taken < min(off, TOLERANCE):
+            state, off = taken, abs(off_taken)
+            if off_taken <= 0:
+                break
+        elif off <= TOLERANCE:  # near enough, and the next in the order leads away
+            break
+        else:
+            kept.update(knob for knob, _ in move)
+            if -off_taken < short:
+                beyond, short = tuple(taken), -off_taken
+    return [tuple(state)] + ([beyond] if beyond else [])
+
+
+def _sides_in_lockstep(limit: Limit, steps: Steps) -> list[Removed]:
+    """The last state above the limit and the first one at or below it."""
+    state = [0] * len(steps.units)
+    for move in steps.moves:
+        taken = _taken(state, move)
+        if limit.off(steps.size(tuple(taken))) <= 0:
+            return [tuple(state), tuple(taken)]
+        state = taken
+    return [tuple(state)]
+
+
+def after(steps: Steps, moves: tuple[Move, ...]) -> Removed:
+    """What has gone when these moves are made."""
+    state = [0] * len(steps.units)
+    for move in moves:
+        state = _taken(state, move)
+    return tuple(state)
+
+
+def _taken(state: list[int], move: Move) -> list[int]:
+    taken = state.copy()
+    for knob, units in move:
+        taken[knob] += units
+    return taken
+
+
+def _option(name: str) -> str:
+    return "--" + name.replace("_", "-")

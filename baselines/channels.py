@@ -1,64 +1,118 @@
-"""Channel pruning of a network by torch-pruning: widths and weights out, an ordinary network back."""
+"""Channels: in which order a network's go, and the network without some of them, an ordinary one again."""
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator
+import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from importlib import metadata
-from typing import Any, cast
+from fractions import Fraction
+from typing import cast
 
 import torch
-import torch_pruning
-from torch import Tensor, nn
+from torch import Tensor
 
-from compress.errors import UsageError
+from baselines.coupling import Group, Scoped, blank, dependencies, prunable, units_of
+from baselines.steps import Move, Removed, Steps
 from compress.networks import Network, Spec
-from compress.networks.blocks import BLOCKS, Block, SegmentSpec
-from compress.networks.heads import OWN
-
-# torch_pruning.__version__ disagrees with the distribution's.
-TORCH_PRUNING = metadata.version("torch-pruning")
-
-IMPORTANCES: dict[str, Callable[[], torch_pruning.importance.Importance]] = {
-    "l1": lambda: torch_pruning.importance.GroupMagnitudeImportance(p=1),
-}
+from compress.networks.blocks import Block, SegmentSpec
 
 
 @dataclass(frozen=True)
 class Channel:
-    """A prunable channel: those joined by residual additions are one, in the group that they form."""
+    """A unit that can be removed: a channel, with those coupled to it, by its group and its place there."""
 
     group: int
     index: int
 
 
-def rank_channels(network: Network, method: str) -> list[Channel]:
-    """The channels that can be removed, least important first over the whole network.
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """The order in which channels go, and what a share of them is.
 
-    Scores and groups are torch-pruning's. Every group's best channel is left out, so that one always stays:
-    torch-pruning's own pruner leaves a group whole that its threshold would empty, so that a ratio of 0.9 may remove
-    fewer channels than 0.8.
+    Attributes:
+        moves: one or more units of one or more groups at a time; of every group one unit stays.
+        at_ratio: how many units of every group a share of them is.
     """
-    with prunable(network.spec):
-        _, groups = _groups(copy.deepcopy(network))
-        importance = IMPORTANCES[method]()
-        with torch.no_grad():
-            scores = [importance(group) for group in groups]
-    return ranked(scores)
+
+    moves: tuple[Move, ...]
+    at_ratio: Callable[[float], Removed]
+    lockstep: bool = False
 
 
-def ranked(scores: list[Tensor]) -> list[Channel]:
-    """All channels of all groups but each group's best one, in the order of their scores."""
-    removable = [
-        (float(score), Channel(group, index))
-        for group, group_scores in enumerate(scores)
-        for index, score in enumerate(group_scores)
-        if index != int(group_scores.argmax())
-    ]
-    return [channel for _, channel in sorted(removable, key=lambda one: one[0])]
+def ascending(scores: Sequence[Tensor], groups: Sequence[Group]) -> list[list[int]]:
+    """The units of every group, the least important first.
+
+    A unit's score is the mean of its channels', as torch-pruning takes it for grouped convolutions.
+    """
+    units = [score.view(group.ways, -1).mean(dim=0) for score, group in zip(scores, groups, strict=True)]
+    return [unit.argsort(stable=True).tolist() for unit in units]
+
+
+def by_score(scores: Sequence[Tensor], groups: Sequence[Group]) -> Order:
+    """All units of these groups in one order, the least important over the whole network first ("global").
+
+    Every group's best unit is left out, so that one always stays: torch-pruning's own pruner leaves a group whole that
+    its threshold would empty, so that a ratio of 0.9 may remove fewer channels than 0.8.
+    """
+    ranked = sorted(
+        (float(score), number)
+        for number, (group_scores, group) in enumerate(zip(scores, groups, strict=True))
+        for score in group_scores.view(group.ways, -1).mean(dim=0).sort().values[:-1]
+    )
+    return one_by_one([number for _, number in ranked], [group.units for group in groups])
+
+
+def one_by_one(order: Sequence[int], units: Sequence[int]) -> Order:
+    """The order that takes one unit of a group after the other: `order` names the groups."""
+
+    def at_ratio(ratio: float) -> Removed:
+        total = sum(units)
+        return _counts(order[: total - int(total * (1 - ratio))], len(units))  # rounded as torch-pruning does
+
+    return Order(moves=tuple(((number, 1),) for number in order), at_ratio=at_ratio)
+
+
+def in_equal_shares(units: Sequence[int]) -> Order:
+    """Every group loses the same share ("uniform"), rounded as torch-pruning does, up to one unit."""
+
+    def at_ratio(ratio: float) -> Removed:
+        return tuple(min(own - int(own * (1 - ratio)), own - 1) for own in units)
+
+    # Groups lose their k-th unit just above a share of (k - 1) / units: the states between are those at k / units.
+    shares = sorted({Fraction(count, own) for own in units for count in range(1, own)})
+    states = [tuple(min(math.ceil(own * share), own - 1) for own in units) for share in shares]
+    return Order(moves=_between(states), at_ratio=at_ratio, lockstep=True)
+
+
+def rounded(order: Order, groups: Sequence[Group], multiple: int) -> Order:
+    """The same order with every width at the nearest multiple, halves down to it, at least one multiple.
+
+    torch-pruning rounds down, by up to half of a narrow layer. A group narrower than a multiple stays whole.
+    """
+    allowed = [_allowed(group, multiple) for group in groups]
+
+    def nearest(removed: Removed) -> Removed:
+        kept = [group.units - count for group, count in zip(groups, removed, strict=True)]
+        return tuple(
+            group.units - min(widths, key=lambda width: (abs(width - one), width))
+            for group, one, widths in zip(groups, kept, allowed, strict=True)
+        )
+
+    states, state = [], [0] * len(groups)
+    for move in order.moves:
+        for number, count in move:
+            state[number] += count
+        states.append(nearest(tuple(state)))
+    return dataclasses.replace(order, moves=_between(states), at_ratio=lambda ratio: nearest(order.at_ratio(ratio)))
+
+
+def steps(order: Order, scoped: Scoped) -> Steps:
+    """The steps that an order of a network's groups allows."""
+    return Steps(
+        units=scoped.units, moves=order.moves, size=scoped.size, lockstep=order.lockstep, at_ratio=order.at_ratio
+    )
 
 
 def remove_channels(network: Network, channels: Iterable[Channel]) -> Network:
@@ -71,68 +125,40 @@ def remove_channels(network: Network, channels: Iterable[Channel]) -> Network:
         removed.setdefault(channel.group, []).append(channel.index)
     pruned = copy.deepcopy(network)
     with prunable(network.spec):
-        graph, groups = _groups(pruned)
-        for group, indices in removed.items():
-            root = groups[group][0].dep
-            graph.get_pruning_group(root.target.module, root.handler, sorted(indices)).prune()
+        graph, groups = dependencies(pruned)
+        for number, indices in removed.items():
+            root, total = groups[number][0].dep, len(groups[number][0].idxs)
+            units = units_of(groups[number])
+            everywhere = [index + first for first in range(0, total, units) for index in indices]
+            graph.get_pruning_group(root.target.module, root.handler, sorted(everywhere)).prune()
         return _rebuild(pruned)
 
 
-@contextlib.contextmanager
-def prunable(spec: Spec) -> Iterator[None]:
-    """Say in one line that torch-pruning cannot prune somebody else's net; in ours an error is an error."""
-    try:
-        yield
-    except Exception as error:
-        if not spec.foreign or isinstance(error, UsageError):
-            raise
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UsageError(
-            f"{spec.arch} cannot be pruned: torch-pruning does not know one of its layers, or its code names a width "
-            f"({reason})"
-        ) from error
+def _allowed(group: Group, multiple: int) -> list[int]:
+    """The numbers of units that make a width of a multiple, and the whole."""
+    widths = [units for units in range(1, group.units) if units * group.ways % multiple == 0]
+    return [*widths, group.units]
 
 
-def channels_to_remove(spec: Spec, ratio: float) -> int:
-    """How many channels a ratio stands for, rounded as torch-pruning does."""
-    total = prunable_channels(spec)
-    return total - int(total * (1 - ratio))
+def _between(states: Sequence[Removed]) -> tuple[Move, ...]:
+    """The moves that lead from nothing removed through these states."""
+    moves, before = [], (0,) * len(states[0]) if states else ()
+    for state in states:
+        move = tuple(
+            (number, after - count)
+            for number, (after, count) in enumerate(zip(state, before, strict=True))
+            if after > count
+        )
+        moves += [move] if move else []
+        before = state
+    return tuple(moves)
 
 
-def prunable_channels(spec: Spec) -> int:
-    """How many channels can be pruned: every block's inner ones, and once those that residual additions join.
-
-    In somebody else's net they are counted as torch-pruning groups them.
-    """
-    if spec.foreign:
-        with prunable(spec), torch.random.fork_rng(devices=[]):
-            _, groups = _groups(Network(spec))
-        return sum(len(group[0].idxs) for group in groups)
-    kinds = [BLOCKS[block.kind] for block in spec.blocks]
-    pairs = list(zip(spec.blocks, kinds, strict=True))
-    joined = sum(block.out for block, kind in pairs if block.projection or not kind.has_shortcut)
-    return spec.stem.out + joined + sum(block.width for block, kind in pairs if kind.has_width)
-
-
-def _groups(network: Network) -> tuple[Any, list[Any]]:
-    """torch-pruning's dependency graph of the network, and its groups of channels that can only go together."""
-    graph = torch_pruning.DependencyGraph().build_dependency(network.eval(), (blank(network),))
-    return graph, list(graph.get_all_groups(ignored_layers=classifiers(network)))
-
-
-def classifiers(network: Network) -> list[nn.Module]:
-    """The layers of all heads, and so the classes, which no pruning may touch.
-
-    As modules: given as a type they would be ignored in silence, and the classes pruned away.
-    """
-    kept = _layers(network.heads)
-    if network.spec.exits[-1].head == OWN and not _layers(list(network.heads.values())[-1]):
-        kept.append(_layers(network.blocks[-1])[-1])  # a classifier before pooling, as SqueezeNet's
-    return kept
-
-
-def _layers(part: nn.Module) -> list[nn.Module]:
-    return [layer for layer in part.modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
+def _counts(order: Sequence[int], groups: int) -> Removed:
+    counts = [0] * groups
+    for number in order:
+        counts[number] += 1
+    return tuple(counts)
 
 
 def _rebuild(pruned: Network) -> Network:
@@ -180,9 +206,3 @@ def _smoke_test(network: Network) -> None:
     """Run a copy forward and backward: widths that do not fit would otherwise show only in training."""
     trial = copy.deepcopy(network).train()
     torch.stack(trial(blank(trial))).sum().backward()
-
-
-def blank(network: Network) -> Tensor:
-    """Two blank images, as batch norm in train mode needs."""
-    parameter = next(network.parameters())
-    return torch.zeros(2, *network.spec.input_shape, device=parameter.device, dtype=parameter.dtype)

@@ -17,6 +17,7 @@ class Evidence:
         label_smoothing: of its losses.
         seed: of whatever is drawn.
         macs: multiply-accumulates that choosing has taken so far; who runs a network adds them.
+        seconds: what measurements that were kept from an earlier choice took then.
     """
 
     train: Part
@@ -26,6 +27,7 @@ class Evidence:
     label_smoothing: float
     seed: int
     macs: int = 0
+    seconds: float = 0.0
 
     @classmethod
     def of(cls, parts: Split, objective: Objective, label_smoothing: float, seed: int) -> Evidence:

@@ -17,7 +17,7 @@ import torch
 import torch_pruning
 from torch import Tensor
 
-from baselines.channels import _groups, prunable
+from baselines.coupling import dependencies, prunable
 from baselines.evidence import Evidence
 from compress.cost import cost
 from compress.data import normalise
@@ -102,7 +102,7 @@ def scores(network: Network, method: str, evidence: Evidence) -> list[Tensor]:
     importance = IMPORTANCES[method]
     trial = copy.deepcopy(network)
     with prunable(network.spec):
-        _, groups = _groups(trial)
+        _, groups = dependencies(trial)
     if importance.primed:
         evidence.macs += prime(trial, evidence)
     criterion = importance.make()

@@ -1,35 +1,27 @@
-"""A pruned run: reference found or trained, pruned to a budget, fine-tuned, recorded."""
+"""A smaller network by any technique: its reference found or trained, pruned to a budget, fine-tuned, recorded."""
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
-from typing import Any
 
-from baselines.budget import Budget, meet
-from baselines.channels import IMPORTANCES, TORCH_PRUNING, prunable_channels
-from compress.cost import exit_costs
-from compress.data import Dataset, Split, open_dataset
-from compress.errors import UsageError, nearest
-from compress.hardware import resolve_device
-from compress.networks import Network, canonical, code_digest, display_name, spec_of
-from compress.recipes import RECIPES, Recipe, recipe_named
-from compress.runs import Run, find_run, load
-from compress.training import (
-    Objective,
-    Plan,
-    Prepared,
-    check_same_data,
-    command_line,
-    execute,
-    found_reference,
-    precision_of,
-    run_option,
-    train,
-)
+from baselines.budget import Budget
+from baselines.channels import Channel
+from baselines.choice import choice, shallow_choice
+from baselines.controls import DISTILLED, scratch, scratch_epochs
+from baselines.gradual import Gradual, even_shares
+from baselines.job import Job, Timed
+from baselines.sparse import sparse_trained
+from baselines.stages import Stage, Whole, decide, evidence_of, met, stages
+from baselines.technique import CONTROLS, SHAPED, SPARSE, TAUGHT, Technique
+from compress.data import Dataset, Split, open_dataset, split
+from compress.networks import Network, initialised
+from compress.recipes import FineTuning, Recipe, recipe_named
+from compress.runs import Run
+from compress.training import Method, Prepared, execute
 from compress.training.evaluation import accuracies, predict
 
-METHODS = tuple(IMPORTANCES)
-DEFAULT_ARCH = "resnet110"
+BP = Method(name="bp")
 
 
 def prune(
@@ -37,101 +29,178 @@ def prune(
     dataset: Dataset | str = "fashion-mini",
     *,
     budget: Budget,
-    method: str = "l1",
+    technique: Technique | str = "l1",
     reference: str | Path | None = None,
     recipe: Recipe | str = "quick",
+    schedule: FineTuning = "small-rate",
     epochs: int | None = None,
+    learning_rate: float | None = None,
+    weight_decay: float | None = None,
     seed: int = 0,
     device: str = "auto",
     precision: str = "auto",
     runs: str | Path = "runs",
     resume: bool = False,
+    timed: Timed | None = None,
 ) -> Run:
-    """The finished run of a reference pruned once to a budget and fine-tuned by the objective that trained it.
+    """The finished run of a reference made smaller and fine-tuned by the objective that trained it, or of a control.
 
-    Args:
-        arch: the reference's architecture; may be None where `reference` is given.
-        reference: the run to prune. None: the newest finished run by plain BP with the same architecture, data, split,
-            recipe and seed; where there is none, one is trained first.
-        recipe: of the reference, and of fine-tuning (its `fine_tune_*` fields).
-        epochs: of fine-tuning, instead of the recipe's.
+    Args as `Job` describes them; `dataset`, `technique` and `recipe` may be names.
 
     Raises:
         UsageError: an argument is unknown, the reference does not fit, or the budget cannot be met.
     """
-    runs = Path(runs)
-    if method not in METHODS:
-        raise UsageError(f"method {method!r}: {nearest(method, METHODS)}")
-    dataset = open_dataset(dataset) if isinstance(dataset, str) else dataset
-    recipe = recipe_named(recipe) if isinstance(recipe, str) else recipe
-    fine_tuning = recipe.fine_tuning(epochs)
-    if reference is not None:
-        parent = _given_reference(find_run(reference, runs), arch, dataset, recipe)
-    else:
-        arch = arch or DEFAULT_ARCH
-        options: dict[str, Any] = {"device": device, "precision": precision, "runs": runs, "resume": resume}
-        spec = spec_of(arch, input_shape=dataset.input_shape, classes=len(dataset.classes))
-        found = found_reference(spec, dataset, recipe, seed, runs)
-        parent = found or train(arch, dataset, recipe=recipe, seed=seed, **options)
-    where = resolve_device(device)
-    name, value = budget.option
-    command = ["prune", "--arch", parent.record.arch, *f"--{budget}".split(), "--method", method]
-    looked_for = recipe.name in RECIPES and recipe == recipe_named(recipe.name)
-    if reference is not None or not looked_for:
-        command += ["--from", run_option(parent, runs)]
-    objective = Objective.from_json(parent.record.config["objective"]).fine_tuning()
-    used = precision_of(precision, objective, where)
-    plan = Plan(
-        name=f"{display_name(parent.spec)} {method} {budget}",
-        kind="prune",
-        method=method,
-        objective=objective,
-        spec=parent.spec,
-        recipe=fine_tuning,
-        dataset=dataset,
-        seed=seed,
-        precision=used,
-        device=where,
-        runs=runs,
-        command=command_line(command, dataset, fine_tuning, seed, used, fine_tuning=True),
-        parent=parent,
-        code=code_digest(parent.spec),
-        request={name: value, "scope": "all", "ranking": "global", "torch-pruning": TORCH_PRUNING},
+    return carry_out(
+        Job(
+            arch=arch,
+            dataset=open_dataset(dataset) if isinstance(dataset, str) else dataset,
+            budget=budget,
+            technique=Technique(method=technique) if isinstance(technique, str) else technique,
+            reference=reference,
+            recipe=recipe_named(recipe) if isinstance(recipe, str) else recipe,
+            schedule=schedule,
+            epochs=epochs,
+            learning_rate=learning_rate,
+            weight_decay=weight_decay,
+            seed=seed,
+            device=device,
+            precision=precision,
+            runs=Path(runs),
+            resume=resume,
+            timed=timed,
+        )
     )
-    return execute(plan, lambda parts: _pruned(plan, budget, parts), resume=resume)
 
 
-def _pruned(plan: Plan, budget: Budget, parts: Split) -> Prepared:
-    """The pruned network, not yet fine-tuned, and what was asked for and achieved."""
-    assert plan.parent is not None
-    network = load(plan.parent).to(plan.device)
-    pruned = meet(budget, network, plan.method)
-    before, after = exit_costs(network)[-1], exit_costs(pruned)[-1]
-    name, value = budget.option
-    achieved = {
-        "ratio": 1 - prunable_channels(pruned.spec) / prunable_channels(network.spec),
-        "speedup": before.macs / after.macs,
-        "macs": after.macs,
-        "params": after.params,
-    }
-    results = {
-        "requested": {name: value},
-        "achieved": achieved,
-        "val_accuracy_before": _validation_accuracies(network, parts),
-        "val_accuracy_pruned": _validation_accuracies(pruned, parts),
-    }
-    return Prepared(network=pruned, results=results)
+def carry_out(job: Job) -> Run:
+    """The finished run of a job: see `prune`."""
+    if job.technique.method in SHAPED:
+        return _from_scratch(job)
+    if job.technique.method in CONTROLS:
+        return _shallow(job)
+    return _gradually(job) if job.technique.gradual else _step_by_step(job)
+
+
+def _step_by_step(job: Job) -> Run:
+    """The last of a chain of runs, each pruned from the one before and fine-tuned."""
+    run, every = _start(job), stages(job, job.network)
+    for number, stage in enumerate(every, start=1):
+        note = f"step {number} of {len(every)}" if number < len(every) else ""
+        run = _pruned(job, stage, run, note)
+    return run
+
+
+def _pruned(job: Job, stage: Stage, parent: Run, note: str) -> Run:
+    """A run pruned once and fine-tuned."""
+    plan = job.plan(job.fine_tuning, note=note, budget=stage.budget, technique=stage.technique, parent=parent)
+
+    def prepare(parts: Split) -> Prepared:
+        network = job.of(parent)
+        decision = decide(job, stage, network, _whole(job), parts, kept=None if job.exit else parent.path)
+        return Prepared(
+            network=decision.network,
+            results={
+                "requested": _requested(stage.budget),
+                "achieved": decision.achieved,
+                "val_accuracy_before": _validation_accuracies(network, parts),
+                "val_accuracy_pruned": _validation_accuracies(decision.network, parts),
+            },
+            choosing_macs=decision.macs,
+            choosing_seconds=decision.seconds,
+        )
+
+    return execute(plan, prepare, resume=job.resume)
+
+
+def _gradually(job: Job) -> Run:
+    """A run pruned while it is fine-tuned."""
+    parent, every = _start(job), stages(job, job.network)
+    plan = job.plan(job.fine_tuning, parent=parent)
+
+    def prepare(parts: Split) -> Prepared:
+        network, whole, evidence = job.of(parent), _whole(job), evidence_of(job, parts)
+
+        def choose(now: Network, number: int) -> list[Channel]:
+            options = choice(every[number].technique, now, evidence)
+            assert options.channels is not None
+            return options.channels(met(job, every[number], options, now, whole)[0])
+
+        return Prepared(
+            network=network,
+            hook=Gradual(shares=even_shares(len(every)), choose=choose, evidence=evidence).hook,
+            results={
+                "requested": _requested(job.budget),
+                "val_accuracy_before": _validation_accuracies(network, parts),
+            },
+            conclude=lambda trained: {"achieved": whole.achieved(trained, job.technique)},
+        )
+
+    return execute(plan, prepare, resume=job.resume)
+
+
+def _from_scratch(job: Job) -> Run:
+    """A control: the shape that pruning would give, trained from new weights."""
+    [stage], recipe = stages(job, job.network), job.recipe
+    parts = split(job.dataset, validation=recipe.validation, calibration=recipe.calibration, seed=recipe.split_seed)
+    whole = _whole(job)
+    decision = decide(job, stage, job.network, whole, parts.to(job.where), kept=None if job.exit else job.base.path)
+    epochs = scratch_epochs(job.technique.method, job.from_scratch, whole.size.macs, decision.achieved["macs"])
+    plan = job.plan(dataclasses.replace(job.from_scratch, epochs=epochs), parent=job.base)
+    results = {"requested": _requested(job.budget), "achieved": decision.achieved}
+
+    def prepare(_: Split) -> Prepared:
+        return Prepared(
+            network=scratch(decision.network.spec, job.seed),
+            results=results,
+            choosing_macs=decision.macs,
+            choosing_seconds=decision.seconds,
+        )
+
+    return execute(plan, prepare, resume=job.resume)
+
+
+def _shallow(job: Job) -> Run:
+    """A control: the plain shallower network of the budget, by plain BP, by itself or taught by the reference."""
+    network, options = initialised(job.spec, job.seed), shallow_choice(job.spec, job.seed)
+    whole, [stage] = Whole.of(network, job.technique), stages(job, network)
+    removed, measured = met(job, stage, options, network, whole)
+    smaller, taught = options.without(removed), job.technique.method == TAUGHT
+    plan = job.plan(
+        job.from_scratch,
+        objective=(DISTILLED if taught else BP).objective(smaller.spec),
+        spec=smaller.spec,
+        teacher=job.base if taught else None,
+    )
+    achieved = whole.achieved(smaller, job.technique) | measured
+    results = {"requested": _requested(job.budget), "achieved": achieved}
+    return execute(plan, lambda _: Prepared(network=smaller, results=results), resume=job.resume)
+
+
+def _start(job: Job) -> Run:
+    """The run that is pruned: the reference, or what sparse training makes of it."""
+    if job.technique.method not in SPARSE:
+        return job.base
+    return sparse_trained(
+        job.base,
+        job.technique.method,
+        job.dataset,
+        job.recipe,
+        seed=job.seed,
+        device=job.device,
+        precision=job.precision,
+        runs=job.runs,
+        resume=job.resume,
+    )
+
+
+def _whole(job: Job) -> Whole:
+    return Whole.of(job.network, job.technique)
+
+
+def _requested(budget: Budget) -> dict[str, float]:
+    return dict([budget.option])
 
 
 def _validation_accuracies(network: Network, parts: Split) -> list[float] | None:
     logits = predict(network, parts.validation, parts.normalisation)
     return accuracies(logits, parts.validation.labels)
-
-
-def _given_reference(parent: Run, arch: str | None, dataset: Dataset, recipe: Recipe) -> Run:
-    """The run, checked against what it is to be compared with."""
-    record = parent.record
-    if arch is not None and canonical(arch).lower() != record.arch.lower():
-        raise UsageError(f"run {parent.id} is a {record.arch}, not a {arch}: leave out --arch, or name another run")
-    check_same_data(parent, dataset, recipe)
-    return parent

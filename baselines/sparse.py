@@ -13,7 +13,7 @@ import torch
 import torch_pruning
 from torch import Tensor, nn
 
-from baselines.channels import TORCH_PRUNING, blank, classifiers, prunable
+from baselines.coupling import TORCH_PRUNING, blank, classifiers, prunable
 from compress.data import Dataset
 from compress.errors import UsageError, nearest
 from compress.hardware import resolve_device
@@ -22,12 +22,12 @@ from compress.recipes import Recipe
 from compress.runs import Run, load
 from compress.training import (
     Hook,
-    Objective,
     Plan,
     Prepared,
     check_same_data,
     command_line,
     execute,
+    objective_of,
     precision_of,
     run_option,
 )
@@ -119,11 +119,11 @@ def sparse_trained(
         raise UsageError(f"regularisation {strength:g}: a strength from 0 on, as in {sparsity.regularisation:g}")
     check_same_data(parent, dataset, recipe)
     fine_tuning = recipe.fine_tuning()
-    objective = Objective.from_json(parent.record.config["objective"]).fine_tuning()
+    objective = objective_of(parent).fine_tuning()
     used = precision_of(precision, objective, resolve_device(device))
     seed = parent.record.seed if seed is None else seed
     command = ["prune", "--arch", parent.record.arch, "--method", method, "--from", run_option(parent, runs)]
-    line = command_line(command, dataset, fine_tuning, seed, used, fine_tuning=True)
+    line = command_line(command, dataset, recipe, seed, used, epochs=fine_tuning.epochs)
     plan = Plan(
         name=f"{display_name(parent.spec)} sparse {method}",
         kind="train",

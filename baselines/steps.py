@@ -28,9 +28,11 @@ class Steps:
         moves: in their order; together they never take a knob's last unit where one must stay.
         size: of the network without so many units of every knob.
         lockstep: the moves go in this order alone; otherwise one that overshoots a budget is left out for later ones.
+        at_ratio: what a share of the units stands for; None where the units are no channels.
     """
 
     units: tuple[int, ...]
     moves: tuple[Move, ...]
     size: Callable[[Removed], Size]
     lockstep: bool = False
+    at_ratio: Callable[[float], Removed] | None = None

@@ -1,15 +1,17 @@
 """Benchmarks: measuring and comparing finished runs: latency, tables, figures, studies, the report."""
 
-from benchmarks.latency import bench
+from benchmarks.latency import bench, latency_ratio
 from benchmarks.probe import probe
 from benchmarks.report import REPORT, main_table, write_report
-from benchmarks.study import Study, read_study, run_study
+from benchmarks.session import run_study
+from benchmarks.study import Study, read_study
 from benchmarks.supervision import probe_tables, read_probes, write_probe_figure
 
 __all__ = [
     "REPORT",
     "Study",
     "bench",
+    "latency_ratio",
     "main_table",
     "probe",
     "probe_tables",

@@ -1,4 +1,7 @@
-"""Figures: accuracy against MACs, what every block has learnt; as SVG (the same bytes for the same numbers) and PNG."""
+"""Figures: accuracy against MACs and speed-up, what every block has learnt.
+
+As SVG (the same bytes for the same numbers) and PNG.
+"""
 
 from __future__ import annotations
 
@@ -16,34 +19,34 @@ from matplotlib.figure import Figure
 from compress.errors import UsageError
 from compress.runs import write_atomically
 
-# Okabe and Ito's colours, and shapes that tell the kinds apart in grey too.
+# Okabe and Ito's colours; lines and shapes tell the families of methods apart in grey too.
 COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
-MARKERS = {"train": "o", "prune": "^", "control": "D"}
+MARKERS = {"train": "o", "width": "^v<>P*", "depth": "dXph", "control": "osD^v"}
+LINES = {"train": "-", "width": "-", "depth": "-.", "control": ":"}
 WIDE_RANGE = 20.0  # MACs spread wider than this factor are drawn on a logarithmic axis
+LEGEND_INSIDE = 8  # entries; more of them stand beside the axes
+SPEEDUPS = (1, 1.25, 1.5, 2, 2.5, 3, 4, 6, 8, 10, 15, 20, 30, 50, 100)  # marked on an axis
 
 
 def accuracy_against_macs(summary: pd.DataFrame, title: str) -> Figure:
-    """One line a network through its exits (a point where it has one), with 95% intervals over seeds if any.
+    """One line a network through its exits, and one an arm through its budgets, with 95% intervals over seeds if any.
 
     `summary` is `tables.summarise`'s.
     """
-    figure = Figure(figsize=(7.5, 4.8), layout="constrained")
+    single = (summary["exits"] == 1) & (summary["family"] != "train")
+    lines = list(summary.groupby(summary["arm_key"].where(single, summary["series"]), sort=False))
+    beside = len(lines) > LEGEND_INSIDE
+    figure = Figure(figsize=(10 if beside else 7.5, max(4.8, 0.22 * len(lines))), layout="constrained")
     axes = figure.add_subplot()
-    for (_, network), colour in zip(summary.groupby("series", sort=False), cycle(COLOURS), strict=False):
-        first = network.iloc[0]
-        several, half_width = first["exits"] > 1, network["test_accuracy_half_width"]
-        axes.errorbar(
-            network["macs"] / 1e6,
-            100 * network["test_accuracy"],
-            yerr=None if half_width.isna().all() else 100 * half_width,
-            label=_plain(first["network"]),
-            color=colour,
-            marker="s" if several else MARKERS[first["kind"]],
-            markersize=9 if several else 6,
-            markerfacecolor="none" if several else colour,  # a point on top of another shows
-            linewidth=1.5,
-            capsize=3,
-        )
+    numbers = _numbers(summary)
+    for _, line in lines:
+        points, first = line.sort_values("macs"), line.iloc[0]
+        budgets = line["series"].nunique()
+        label = first["network"] if budgets == 1 else f"{first['base']}, {first['arm']}"
+        style = _style(first["family"], numbers[first["arm_key"]])
+        if first["exits"] > 1:
+            style |= {"marker": "s", "markersize": 9, "markerfacecolor": "none"}  # a point on top of another shows
+        _interval_line(axes, points["macs"] / 1e6, points, label, style)
     if summary["macs"].max() > WIDE_RANGE * summary["macs"].min():
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter("{x:g}")
@@ -51,8 +54,76 @@ def accuracy_against_macs(summary: pd.DataFrame, title: str) -> Figure:
     axes.set_ylabel("test accuracy (%)")
     axes.set_title(_plain(title), fontsize="medium")
     axes.grid(alpha=0.3)
-    axes.legend(fontsize="small")
+    if beside:
+        figure.legend(loc="outside right upper", fontsize="small")
+    else:
+        axes.legend(fontsize="small")
     return figure
+
+
+def pruning_curves(summary: pd.DataFrame, reference: str | None, title: str) -> Figure:
+    """Accuracy against speed-up, a line an arm: at the end, and beside it right after pruning where that was measured.
+
+    Of the last exits of what was pruned, and of controls. `summary` is `tables.summarise`'s; `reference` is the series
+    drawn as a horizontal line. An arm looks as it does in `accuracy_against_macs`.
+    """
+    last, numbers = summary[summary["last"]], _numbers(summary)
+    points = last[last["family"] != "train"]
+    fresh = points["val_accuracy_pruned"].notna().any()
+    arms = list(points.groupby("arm_key", sort=False))
+    figure = Figure(figsize=(13.5 if fresh else 9, max(5.0, 0.24 * len(arms))), layout="constrained")
+    panels = figure.subplots(1, 2 if fresh else 1, squeeze=False)[0]
+    for key, arm in arms:
+        curve, first = arm.sort_values("achieved_speedup"), arm.iloc[0]
+        style = _style(first["family"], numbers[str(key)])
+        _interval_line(panels[0], curve["achieved_speedup"], curve, first["arm"], style)
+        if fresh:
+            panels[1].plot(curve["achieved_speedup"], 100 * curve["val_accuracy_pruned"], **style)
+    for row in last[last["series"] == reference].to_dict("records"):
+        panels[0].axhline(100 * row["test_accuracy"], color="grey", linestyle="--", label=_plain(row["network"]))
+    for axes, label in zip(panels, ("test accuracy (%)", "validation accuracy right after pruning (%)"), strict=False):
+        axes.set_ylabel(label)
+    for axes in panels:
+        _speedup_axis(axes, points["achieved_speedup"])
+    figure.legend(loc="outside right upper", fontsize="small")
+    figure.suptitle(_plain(title), fontsize="medium")
+    return figure
+
+
+def _numbers(summary: pd.DataFrame) -> dict[str, int]:
+    """Of every arm, its place among all."""
+    return {key: number for number, key in enumerate(summary["arm_key"].unique())}
+
+
+def _style(family: str, number: int) -> dict[str, Any]:
+    """How the so-manieth line is drawn: its family shows in line and shape; controls' shapes are hollow."""
+    colour, shapes = COLOURS[number % len(COLOURS)], MARKERS[family]
+    return {
+        "color": colour,
+        "linestyle": LINES[family],
+        "linewidth": 1.5,
+        "marker": shapes[number % len(shapes)],
+        "markersize": 6,
+        "markerfacecolor": "none" if family == "control" else colour,
+    }
+
+
+def _interval_line(axes: Axes, x: pd.Series, points: pd.DataFrame, label: str, style: dict[str, Any]) -> None:
+    half_width = points["test_accuracy_half_width"]
+    errors = None if half_width.isna().all() else 100 * half_width
+    axes.errorbar(x, 100 * points["test_accuracy"], yerr=errors, label=_plain(label), capsize=3, **style)
+
+
+def _speedup_axis(axes: Axes, speedups: pd.Series) -> None:
+    """Speed-ups on a logarithmic axis, marked by usual ones."""
+    low, high = 0.95 * speedups.min(), 1.05 * speedups.max()
+    marks = [mark for mark in SPEEDUPS if low <= mark <= high]
+    axes.set_xscale("log")
+    axes.set_xlim(low, high)
+    axes.set_xticks(marks, [f"{mark:g}x" for mark in marks])
+    axes.minorticks_off()
+    axes.set_xlabel("speed-up (MACs before / after)")
+    axes.grid(alpha=0.3)
 
 
 def blocks_overlaid(blocks: pd.DataFrame, retrained: pd.DataFrame, title: str) -> Figure:

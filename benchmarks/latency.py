@@ -27,6 +27,7 @@ from torch.utils.benchmark import Timer  # noqa: E402
 
 BENCH = "bench.json"
 ENGINE, PRECISION = "eager", "fp32"
+ROUNDS = 9  # of a ratio that pruning asks for
 WARM_UP = 2  # passes that torch's timer adds to every timing
 SECONDS_A_TIMING = 0.02  # short forwards are repeated until a timing takes this long
 
@@ -87,7 +88,8 @@ def bench(
     reference = next(i for i, one in enumerate(measured) if one.exit == len(runs[0].exits))
     rows = []
     for batch_size in batch_sizes:
-        times = _interleaved(measured, reference, batch_size, where, threads, rounds)
+        networks = [one.network for one in measured]
+        times = _interleaved(networks, reference, batch_size, where, threads, rounds)
         for one, latency in zip(measured, times, strict=True):
             rows.append(
                 {
@@ -116,22 +118,29 @@ def bench(
     return rows
 
 
+def latency_ratio(reference: Network, network: Network) -> tuple[float, float, float]:
+    """The quartiles of a network's latency as a ratio to another's, interleaved: batch 1, one thread."""
+    device = next(reference.parameters()).device
+    _, latency = _interleaved([reference, network], 0, 1, device, threads=1, rounds=ROUNDS)
+    return latency.ratio
+
+
 def _interleaved(
-    measured: Sequence[Candidate], reference: int, batch_size: int, device: torch.device, threads: int, rounds: int
+    networks: Sequence[Network], reference: int, batch_size: int, device: torch.device, threads: int, rounds: int
 ) -> list[Latency]:
-    """Latencies of the candidates, every one timed once in every round."""
-    images = torch.randn(batch_size, *measured[0].network.spec.input_shape, device=device)
+    """Latencies of the networks, every one timed once in every round."""
+    images = torch.randn(batch_size, *networks[0].spec.input_shape, device=device)
     timers = [
         Timer(
             "infer(network, images)",
             globals={
                 "infer": _infer,
-                "network": one.network.to(device).to(memory_format=torch.channels_last),
+                "network": network.to(device).to(memory_format=torch.channels_last),
                 "images": images.contiguous(memory_format=torch.channels_last),
             },
             num_threads=threads,
         )
-        for one in measured
+        for network in networks
     ]
     once = [timer.timeit(1).mean for timer in timers]  # torch's timer warms up by itself: two passes, at every call
     repeats = [max(1, round(SECONDS_A_TIMING / seconds)) for seconds in once]

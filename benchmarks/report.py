@@ -9,14 +9,27 @@ from pathlib import Path
 import pandas as pd
 from scipy import stats
 
+from benchmarks.curves import curves_section, pruning_section
 from benchmarks.figures import accuracy_against_macs, make_directory, save
 from benchmarks.supervision import held_out_images, probe_tables, read_probes, write_probe_figure
-from benchmarks.tables import CONFIDENCE, ENOUGH_SEEDS, markdown, reference_of, rows, summarise
+from benchmarks.tables import (
+    CONFIDENCE,
+    ENOUGH_SEEDS,
+    MISSING,
+    accuracy_cell,
+    markdown,
+    millions,
+    number,
+    ratios,
+    reference_of,
+    rows,
+    summarise,
+)
+from benchmarks.tuning import Trial, tuning_section
 from compress.errors import UsageError
 from compress.runs import Run, write_atomically
 
 REPORT = "report.md"
-MISSING = "-"
 PROBES = (
     "Probe: accuracy of a linear classifier on a block's pooled output. Gradient: the share of the final exit's loss's "
     "gradient, times weights, that reaches a block. CKA: similarity to the next block. Skipped: one block replaced by "
@@ -26,13 +39,22 @@ PROBES = (
 
 
 def write_report(
-    runs: Sequence[Run], out: Path, *, title: str = "Comparison", about: str = "", reference: str | None = None
+    runs: Sequence[Run],
+    out: Path,
+    *,
+    title: str = "Comparison",
+    about: str = "",
+    reference: str | None = None,
+    trials: Sequence[Trial] = (),
+    failures: Sequence[str] = (),
 ) -> Path:
-    """Write `report.md`, `exits.csv` and `accuracy-macs*.svg|png` into `out`; returns the path of the Markdown.
+    """Write `report.md`, `exits.csv` and the figures as .svg and .png into `out`; returns the path of the Markdown.
 
     Args:
         runs: finished runs. Those on other images or another split get a section, a table and a figure of their own.
         reference: id of the run that speed-ups and latencies are compared with; default: the costliest one by plain BP.
+        trials: of tuning, losing ones too.
+        failures: a line on every run that was asked for and could not be made.
 
     Raises:
         UsageError: there is nothing to report, or `out` cannot be written.
@@ -41,15 +63,16 @@ def write_report(
         raise UsageError("there are no finished runs to report; train some first: compress study quickstart")
     make_directory(out)
     sections, frames = [], []
-    for number, group in enumerate(_comparable(runs), start=1):
-        figure = "accuracy-macs" if number == 1 else f"accuracy-macs-{number}"
+    for position, group in enumerate(_comparable(runs), start=1):
         frame = rows(group)
         frames.append(frame)
-        probes = "probe" if number == 1 else f"probe-{number}"
-        sections.append(_section(group, frame, reference, out / figure, out / probes))
-    text = "\n\n".join([f"# {title}", *([about.strip()] if about else []), *sections]) + "\n"
-    write_atomically(out / "exits.csv", pd.concat(frames).drop(columns=["series"]).to_csv(index=False).encode())
-    write_atomically(out / REPORT, text.encode(errors="replace"))
+        sections.append(_section(group, frame, reference, out, "" if position == 1 else f"-{position}"))
+    text = "\n\n".join(
+        [f"# {title}", *([about.strip()] if about else []), *sections, *tuning_section(trials), *_failed(failures)]
+    )
+    columns = ["series", "arm_key"]
+    write_atomically(out / "exits.csv", pd.concat(frames).drop(columns=columns).to_csv(index=False).encode())
+    write_atomically(out / REPORT, f"{text}\n".encode(errors="replace"))
     return out / REPORT
 
 
@@ -72,12 +95,14 @@ def _reference_series(summary: pd.DataFrame, reference: str | None) -> str | Non
     return str(named["series"].iloc[0]) if len(named) else reference_of(summary)
 
 
-def _section(runs: Sequence[Run], frame: pd.DataFrame, reference: str | None, figure: Path, probes: Path) -> str:
+def _section(runs: Sequence[Run], frame: pd.DataFrame, reference: str | None, out: Path, suffix: str) -> str:
+    """The section of runs on the same images; `suffix` ends the names of its figures."""
     summary = summarise(frame)
     compared_with = _reference_series(summary, reference)
     data, size = runs[0].record.data, runs[0].record.data["split"]
     heading = f"{data['name']} ({data['copy']})"
-    save(accuracy_against_macs(summary, f"{heading}: {size['test']:,} test images"), figure)
+    title = f"{heading}: {size['test']:,} test images"
+    save(accuracy_against_macs(summary, title), out / f"accuracy-macs{suffix}")
     parts = [
         f"## {heading}",
         f"{size['train']:,} training, {size['validation']:,} validation, {size['calibration']:,} calibration and "
@@ -88,11 +113,12 @@ def _section(runs: Sequence[Run], frame: pd.DataFrame, reference: str | None, fi
         "### Networks",
         markdown(_main_table(summary, compared_with)),
         _footnotes(summary, compared_with, frame),
-        *_pruned_section(summary),
-        f"![Accuracy against MACs]({figure.name}.svg)",
+        f"![Accuracy against MACs](accuracy-macs{suffix}.svg)",
+        *curves_section(summary, compared_with, out / f"pruning-curves{suffix}", title),
+        *pruning_section(summary),
         "### Every exit",
         markdown(_exits_table(summary)),
-        *_probes_section(runs, probes),
+        *_probes_section(runs, out / f"probe{suffix}"),
         "### How to reproduce each row",
         "\n".join(f"- `{run.id}`: `{run.record.command}`" for run in runs),
         _environments(runs),
@@ -103,45 +129,18 @@ def _section(runs: Sequence[Run], frame: pd.DataFrame, reference: str | None, fi
 def _main_table(summary: pd.DataFrame, reference: str | None) -> pd.DataFrame:
     last = summary[summary["last"]]
     compared_with = last[last["series"] == reference].iloc[0] if reference is not None else None
-    table = pd.DataFrame({"network": last["network"], "test accuracy, %": last.apply(_accuracy, axis=1)})
-    table["MACs"] = last["macs"].map(_millions)
-    table["speed-up (MACs)"] = _ratios(compared_with["macs"] / last["macs"]) if compared_with is not None else MISSING
-    table["parameters"] = last["params"].map(_millions)
+    table = pd.DataFrame({"network": last["network"], "test accuracy, %": last.apply(accuracy_cell, axis=1)})
+    table["MACs"] = last["macs"].map(millions)
+    table["speed-up (MACs)"] = ratios(compared_with["macs"] / last["macs"]) if compared_with is not None else MISSING
+    table["parameters"] = last["params"].map(millions)
     table["training MACs"] = last["total_training_macs"].map(lambda macs: f"{macs / 1e12:.2f}T")
+    if compared_with is not None:
+        table["training cost"] = ratios(last["total_training_macs"] / compared_with["total_training_macs"])
     for batch in _batches(summary):
         times = last[f"latency_{batch}"]
-        table[f"latency, batch {batch[1:]}, ms"] = times.map(lambda seconds: _number(1e3 * seconds, ".2f"))
-        table[f"ratio, batch {batch[1:]}"] = _ratios(last[f"latency_ratio_{batch}"])
+        table[f"latency, batch {batch[1:]}, ms"] = times.map(lambda seconds: number(1e3 * seconds, ".2f"))
+        table[f"ratio, batch {batch[1:]}"] = ratios(last[f"latency_ratio_{batch}"])
     return table
-
-
-def _pruned_section(summary: pd.DataFrame) -> list[str]:
-    """What pruning was asked for and what it did; nothing where nothing was pruned."""
-    pruned = summary[summary["last"] & (summary["kind"] == "prune")]
-    if pruned.empty:
-        return []
-    asked = {"ratio": ".2f", "speedup": ".2f", "macs": ",.0f"}
-    requested = [
-        ", ".join(
-            f"{name} {row[f'requested_{name}']:{form}}"
-            for name, form in asked.items()
-            if not pd.isna(row.get(f"requested_{name}"))
-        )
-        for row in pruned.to_dict("records")
-    ]
-    table = pd.DataFrame(
-        {
-            "network": pruned["network"],
-            "requested": requested,
-            "ratio of channels removed": pruned["achieved_ratio"].map("{:.3f}".format),
-            "speed-up": _ratios(pruned["achieved_speedup"]),
-        }
-    )
-    if pruned["val_accuracy"].notna().all():
-        table["validation accuracy, %: before"] = pruned["val_accuracy_before"].map(_percent)
-        table["right after pruning"] = pruned["val_accuracy_pruned"].map(_percent)
-        table["fine-tuned"] = pruned["val_accuracy"].map(_percent)
-    return ["### Pruning, requested and achieved", markdown(table)]
 
 
 def _probes_section(runs: Sequence[Run], figure: Path) -> list[str]:
@@ -164,12 +163,12 @@ def _exits_table(summary: pd.DataFrame) -> pd.DataFrame:
         "exit": summary["exit"].astype(int).astype(str) + " of " + summary["exits"].astype(int).astype(str),
         "block": summary["block"].astype(int),
         "depth": summary["depth"].astype(int),
-        "test accuracy, %": summary.apply(_accuracy, axis=1),
-        "MACs": summary["macs"].map(_millions),
-        "parameters": summary["params"].map(_millions),
+        "test accuracy, %": summary.apply(accuracy_cell, axis=1),
+        "MACs": summary["macs"].map(millions),
+        "parameters": summary["params"].map(millions),
     }
     for batch in _batches(summary):
-        columns[f"latency ratio, batch {batch[1:]}"] = _ratios(summary[f"latency_ratio_{batch}"])
+        columns[f"latency ratio, batch {batch[1:]}"] = ratios(summary[f"latency_ratio_{batch}"])
     return pd.DataFrame(columns)
 
 
@@ -193,6 +192,8 @@ def _footnotes(summary: pd.DataFrame, reference: str | None, frame: pd.DataFrame
     if reference is not None:
         notes.append(f"Speed-up: MACs of {summary[summary['series'] == reference]['network'].iloc[0]} / MACs.")
     notes.append("Training MACs: forward passes once, backward passes twice, with those of a reference or teacher.")
+    if reference is not None:
+        notes[-1] += " Training cost: training MACs / the reference's."
     if _batches(summary):
         sessions = frame["bench_session"].dropna().unique()
         conditions = summary["latency_conditions"].dropna().iloc[0]
@@ -223,29 +224,13 @@ def _environments(runs: Sequence[Run]) -> str:
     return "\n".join(["Trained on:", "", *lines])
 
 
+def _failed(failures: Sequence[str]) -> list[str]:
+    """What was asked for and is not here; nothing where all is."""
+    if not failures:
+        return []
+    return ["## Did not run", "\n".join(f"- did not run: {failure}" for failure in failures)]
+
+
 def _batches(summary: pd.DataFrame) -> list[str]:
     prefix = "latency_ratio_"
     return [column.removeprefix(prefix) for column in summary.columns if column.startswith(prefix)]
-
-
-def _accuracy(row: pd.Series) -> str:
-    mean = f"{100 * row['test_accuracy']:.2f}"
-    if pd.isna(row["test_accuracy_half_width"]):
-        return f"{mean} (n = {int(row['n'])})"
-    return f"{mean} ± {100 * row['test_accuracy_half_width']:.2f} (n = {int(row['n'])})"
-
-
-def _millions(value: float) -> str:
-    return f"{value / 1e6:.3g}M" if value < 1e8 else f"{value / 1e6:.0f}M"
-
-
-def _percent(fraction: float) -> str:
-    return _number(100 * fraction, ".2f")
-
-
-def _ratios(values: pd.Series) -> pd.Series:
-    return values.map(lambda value: _number(value, ".2f", "x"))
-
-
-def _number(value: float, form: str, unit: str = "") -> str:
-    return MISSING if pd.isna(value) else f"{value:{form}}{unit}"

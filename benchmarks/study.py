@@ -1,69 +1,21 @@
-"""Studies: a TOML file that names runs; what is missing is run, then all are measured and reported."""
+"""Studies: a TOML file that names runs and how they are tuned, read strictly."""
 
 from __future__ import annotations
 
 import tomllib
+import types
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
-from baselines import METHODS as PRUNING
-from baselines import Budget, prune
-from benchmarks.latency import bench
-from benchmarks.report import write_report
-from benchmarks.tables import rows
-from compress.data import Dataset
+from benchmarks.entries import StudyRun
+from benchmarks.tuning import Tuning
 from compress.errors import UsageError, nearest
-from compress.networks import spec_of
-from compress.recipes import Recipe
-from compress.runs import Run
-from compress.training import train
-from compress.training.progress import console
 
-ROUNDS = 5  # of latency; `compress bench` takes more
-METHODS = {"train": "bp", "train-mwbp": "mwbp"}
-COMMANDS = (*METHODS, "prune")
-T = TypeVar("T", "Study", "StudyRun")
+T = TypeVar("T", "Study", "StudyRun", "Tuning")
 BUNDLED = files("benchmarks") / "studies"
-
-
-@dataclass(frozen=True, kw_only=True)
-class StudyRun:
-    """One entry of a study, run once a seed; the fields are the command's options.
-
-    `match` names an earlier entry whose last exit's MACs are the budget of this pruned one.
-    """
-
-    name: str
-    command: str
-    arch: str
-    exits: int | str | None = None
-    width: int = 1
-    method: str = "l1"
-    ratio: float | None = None
-    speedup: float | None = None
-    macs: float | None = None
-    match: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.command not in COMMANDS:
-            raise UsageError(f"run {self.name}: command {self.command!r}: {nearest(self.command, COMMANDS)}")
-        if self.command == "prune":
-            spec_of(self.arch)
-            if self.method not in PRUNING:
-                raise UsageError(f"run {self.name}: method {self.method!r}: {nearest(self.method, PRUNING)}")
-            if self.exits is not None or self.width != 1:
-                raise UsageError(f"run {self.name}: exits and width are not for prune; name the width in arch")
-            if self.match is None:
-                Budget(ratio=self.ratio, speedup=self.speedup, macs=self.macs)
-            elif {self.ratio, self.speedup, self.macs} != {None}:
-                raise UsageError(f"run {self.name}: match is a budget already, leave out the other")
-        else:
-            spec_of(self.arch, exits=self.exits or 1, width=self.width)
-            if {self.ratio, self.speedup, self.macs, self.match} != {None}:
-                raise UsageError(f"run {self.name}: budgets are for prune alone")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +25,7 @@ class Study:
     Attributes:
         takes: how long it takes, in words, on what.
         reference: the entry that the others are compared with.
+        tuning: what is tried for every arm; None: nothing, the recipe's rates stand.
     """
 
     title: str
@@ -83,6 +36,7 @@ class Study:
     seeds: tuple[int, ...]
     reference: str
     runs: tuple[StudyRun, ...]
+    tuning: Tuning | None = None
 
     def __post_init__(self) -> None:
         if not self.seeds or any(type(seed) is not int for seed in self.seeds):
@@ -94,10 +48,9 @@ class Study:
         if self.reference not in names:
             raise UsageError(f"reference {self.reference!r}: {nearest(self.reference, names)}")
         for position, run in enumerate(self.runs):
-            if run.match is not None and run.match not in names[:position]:
-                raise UsageError(
-                    f"run {run.name}: match {run.match!r} is no earlier run; {nearest(run.match, names[:position])}"
-                )
+            run.check_earlier(self.runs[:position])
+            if self.tuning:
+                self.tuning.check(run)
 
 
 def read_study(name: str) -> Study:
@@ -117,66 +70,45 @@ def read_study(name: str) -> Study:
         data = tomllib.loads(text)
         entries = data.pop("run", [])
         runs = tuple(_fields(StudyRun, entry) for entry in entries)
-        seeds = data.get("seeds", [0])
-        return _fields(Study, data | {"runs": runs, "seeds": tuple(seeds) if isinstance(seeds, list) else ()})
+        tuning = {"tuning": _fields(Tuning, data["tuning"])} if "tuning" in data else {}
+        return _fields(Study, {"seeds": [0]} | data | {"runs": runs} | tuning)
     except (tomllib.TOMLDecodeError, TypeError, UsageError) as error:
         raise UsageError(f"study {name}: {error}") from error
 
 
 def _fields(cls: type[T], data: Mapping[str, Any]) -> T:
-    """The dataclass from a TOML table: no key unknown, every value of its field's type."""
+    """The dataclass from a TOML table: no key unknown, every value of its field's type; `from` is the field `from_`."""
     if not isinstance(data, Mapping):
-        raise UsageError(f"{data!r} is not a table: write [[run]] above each run")
-    known = get_type_hints(cls)
+        raise UsageError(f"{data!r} is not a table: write [[run]] above each run, [tuning] above what is tried")
+    known = {name.rstrip("_"): (name, hint) for name, hint in get_type_hints(cls).items()}
+    values: dict[str, Any] = {}
     for key, value in data.items():
         if key not in known:
             raise UsageError(f"unknown key {key!r}; {nearest(key, known)}")
-        types: tuple[type, ...] = get_args(known[key]) or (known[key],)
-        if get_origin(known[key]) is not tuple and type(value) not in (*types, int if float in types else None):
-            raise UsageError(f"{key} = {value!r} is not {' or '.join(one.__name__ for one in types)}")
-    return cls(**data)
+        name, hint = known[key]
+        values[name] = tuple(value) if isinstance(value, list) else value
+        if not _fits(values[name], hint):
+            raise UsageError(f"{key} = {value!r} is not {_in_words(hint)}")
+    return cls(**values)
 
 
-def run_study(
-    study: Study, dataset: Dataset, recipe: Recipe, *, device: str, precision: str, runs: Path, out: Path, resume: bool
-) -> list[Run]:
-    """All runs of the study, finished (what was finished before is not run again), measured and reported into `out`."""
-    finished: dict[tuple[str, int], Run] = {}
-    for seed in study.seeds:
-        for entry in study.runs:
-            number = len(finished) + 1
-            console.print(f"[{number}/{len(study.seeds) * len(study.runs)}] {entry.name}, seed {seed}")
-            options: dict[str, Any] = {
-                "seed": seed,
-                "recipe": recipe,
-                "device": device,
-                "precision": precision,
-                "runs": runs,
-                "resume": resume,
-            }
-            if entry.command == "prune":
-                budget = _budget(entry, finished[entry.match, seed] if entry.match else None)
-                run = prune(entry.arch, dataset, budget=budget, method=entry.method, **options)
-            else:
-                method = METHODS[entry.command]
-                run = train(entry.arch, dataset, method=method, exits=entry.exits, width=entry.width, **options)
-            finished[entry.name, seed] = run
-    reference = finished[study.reference, study.seeds[0]]
-    ordered = [reference, *(run for run in finished.values() if run is not reference)]
-    if not _measured_together(ordered):
-        bench(ordered, device=device, rounds=ROUNDS)
-    write_report(ordered, out, title=study.title, about=study.about, reference=reference.id)
-    return ordered
+def _fits(value: object, hint: Any) -> bool:
+    """Whether a value is of a type: a union of plain ones and of tuples of them; a whole number is a float too."""
+    if get_origin(hint) is tuple:
+        return isinstance(value, tuple) and all(_fits(one, get_args(hint)[0]) for one in value)
+    if get_origin(hint) is Literal:
+        return isinstance(value, str)  # which one, its dataclass says
+    if isinstance(hint, types.UnionType):
+        return any(_fits(value, one) for one in get_args(hint))
+    return type(value) is hint or (hint is float and type(value) is int)
 
 
-def _budget(entry: StudyRun, matched: Run | None) -> Budget:
-    macs = matched.exits[-1]["macs"] if matched else entry.macs
-    return Budget(ratio=entry.ratio, speedup=entry.speedup, macs=macs)
-
-
-def _measured_together(runs: list[Run]) -> bool:
-    """Whether one session of `bench` has measured them all."""
-    frame = rows(runs)
-    if "bench_session" not in frame:
-        return False
-    return bool(frame["bench_session"].notna().all()) and frame["bench_session"].nunique() == 1
+def _in_words(hint: Any) -> str:
+    """As in ``int or str``, ``float or list of float``."""
+    if get_origin(hint) is tuple:
+        return f"list of {_in_words(get_args(hint)[0])}"
+    if get_origin(hint) is Literal:
+        return "str"
+    if isinstance(hint, types.UnionType):
+        return " or ".join(_in_words(one) for one in get_args(hint) if one is not types.NoneType)
+    return str(hint.__name__)

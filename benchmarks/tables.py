@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pandas as pd
 from scipy import stats
 
+from benchmarks.arms import arm_key, arm_name, base_network, family
 from benchmarks.latency import BENCH
 from compress.networks import Spec, display_name
 from compress.runs import Run
@@ -17,6 +19,7 @@ from compress.training.progress import console
 
 CONFIDENCE = 0.95
 ENOUGH_SEEDS = 3
+MISSING = "-"
 
 
 def rows(runs: Iterable[Run]) -> pd.DataFrame:
@@ -33,15 +36,24 @@ def _rows_of(run: Run) -> list[dict[str, Any]]:
         "run": run.id,
         "network": network_name(run),
         "series": series(run),
+        "arm": arm_name(record),
+        "arm_key": arm_key(run),
+        "family": family(record),
+        "base": base_network(record),
         "kind": record.kind,
         "method": record.method,
         "dataset": record.data["name"],
         "recipe": record.config["recipe"]["name"],
         "epochs": record.cost["epochs"],
+        "learning_rate": record.config["recipe"]["learning_rate"],
+        "weight_decay": record.config["recipe"]["weight_decay"],
         "seed": record.seed,
         "exits": len(run.exits),
         "total_training_macs": record.cost["total_training_macs"],
         "training_seconds": record.cost["seconds"],
+        "requested": ", ".join(f"{key} {value:g}" for key, value in record.results.get("requested", {}).items()),
+        "choosing_macs": record.cost.get("choosing_macs", math.nan),
+        "choosing_seconds": record.cost.get("choosing_seconds", math.nan),
         "command": record.command,
     }
     shared |= {f"requested_{key}": value for key, value in record.results.get("requested", {}).items()}
@@ -59,8 +71,9 @@ def network_name(run: Run) -> str:
     How it was trained is said where it is neither plain BP nor MW-BP in its default form.
     """
     name = display_name(Spec.from_json(run.record.config["spec"]))
-    if run.record.kind == "prune":
-        return f"{name}, {run.record.method} {run.record.results['achieved']['speedup']:.2f}x"
+    if run.record.kind != "train":
+        speedup = run.record.results.get("achieved", {}).get("speedup")
+        return f"{name}, {arm_name(run.record)}" + ("" if speedup is None else f" {speedup:.2f}x")
     if run.record.method not in ("bp", "mwbp"):
         return f"{name}, {run.record.method}"
     return f"{name}, sequential" if run.record.config["objective"]["update"] == "sequential" else name
@@ -125,15 +138,25 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _with_distinct_names(frame: pd.DataFrame) -> pd.DataFrame:
-    """Names made distinct where series share one, by what most often differs, else by the run's digest."""
-    frame = frame.copy()
-    for addition in (
-        frame["recipe"] + ", " + frame["epochs"].astype(int).astype(str) + " epochs",
-        frame["run"].str.rpartition("_")[2],
-    ):
-        shared = frame.groupby("network")["series"].transform("nunique") > 1
-        frame["network"] = frame["network"].where(~shared, frame["network"] + " (" + addition + ")")
+    """Names made distinct where series, or arms, share one, by what most often differs, else by a run's digest."""
+    protocol = frame["recipe"] + ", " + frame["epochs"].astype(int).astype(str) + " epochs"
+    rates = "rate " + frame["learning_rate"].map("{:g}".format) + ", decay " + frame["weight_decay"].map("{:g}".format)
+    digest = frame["run"].str.rpartition("_")[2]
+    frame = frame.assign(
+        network=_distinct(frame["network"], frame["series"], (frame["requested"], protocol, rates, digest))
+    )
+    frame["arm"] = _distinct(frame["arm"], frame["arm_key"], (frame["base"], protocol, rates, digest))
     return frame
+
+
+def _distinct(names: pd.Series, keys: pd.Series, additions: Iterable[pd.Series]) -> pd.Series:
+    """The names, where several keys share one with additions behind them until none do; of a key always the same."""
+    for addition in additions:
+        shared = keys.groupby(names).transform("nunique") > 1
+        same = addition.groupby(keys).transform("first")
+        helps = same.groupby(names).transform("nunique") > 1
+        names = names.where(~(shared & helps), names + " (" + same + ")")
+    return names
 
 
 def reference_of(frame: pd.DataFrame) -> str | None:
@@ -146,3 +169,34 @@ def markdown(frame: pd.DataFrame) -> str:
     """A table of text cells as Markdown, the first column left-aligned and the others right-aligned."""
     cells = [list(frame.columns), ["---", *["---:"] * (len(frame.columns) - 1)], *frame.astype(str).to_numpy().tolist()]
     return "\n".join(f"| {' | '.join(row)} |" for row in cells)
+
+
+def mean_cell(row: Mapping[Any, Any] | pd.Series) -> str:
+    """Test accuracy in per cent, with its interval if there is one."""
+    mean, half_width = 100 * row["test_accuracy"], 100 * row["test_accuracy_half_width"]
+    return f"{mean:.2f}" if pd.isna(half_width) else f"{mean:.2f} ± {half_width:.2f}"
+
+
+def accuracy_cell(row: pd.Series) -> str:
+    """The same with the number of seeds."""
+    return f"{mean_cell(row)} (n = {int(row['n'])})"
+
+
+def millions(value: float) -> str:
+    """As in ``96.1M``."""
+    return number(value / 1e6, ".3g" if value < 1e8 else ".0f", "M")
+
+
+def percent(fraction: float) -> str:
+    """As in ``87.33``."""
+    return number(100 * fraction, ".2f")
+
+
+def ratios(values: pd.Series) -> pd.Series:
+    """As in ``2.29x``."""
+    return values.map(lambda value: number(value, ".2f", "x"))
+
+
+def number(value: float, form: str, unit: str = "") -> str:
+    """The number in a form, or the mark of what is missing."""
+    return MISSING if pd.isna(value) else f"{value:{form}}{unit}"

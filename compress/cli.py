@@ -7,7 +7,6 @@ mend is one line and exit status 2.
 from __future__ import annotations
 
 import dataclasses
-import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,10 +15,11 @@ from typing import Annotated, Any
 import pandas as pd
 from cyclopts import App, CycloptsError, Parameter
 
-from baselines import Budget, prune
+from baselines import Job, carry_out, foresee
 from benchmarks import (
     REPORT,
     bench,
+    latency_ratio,
     main_table,
     probe,
     probe_tables,
@@ -35,18 +35,25 @@ from compress.errors import UsageError
 from compress.networks import is_foreign
 from compress.options import (
     ARCHITECTURE,
+    BUDGET,
     COMMON,
     DEFAULT_RECIPE,
     EXTRAS,
+    FINE_TUNING,
     PLACE,
     PROTOCOL,
+    TECHNIQUE,
     Architecture,
+    BudgetOptions,
     Common,
     Extras,
+    FineTuningOptions,
     Place,
     Protocol,
+    TechniqueOptions,
+    numbers,
 )
-from compress.output import print_json, print_table, run_as_json, show_runs
+from compress.output import print_json, print_table, run_as_json, show_forecasts, show_runs
 from compress.recipes import recipe_named
 from compress.runs import find_run, finished_runs
 from compress.training import Method, train
@@ -172,49 +179,49 @@ def _train(
 def prune_(
     *,
     arch: str | None = None,
-    ratio: str | None = None,
-    speedup: str | None = None,
-    macs: str | None = None,
-    method: str = "l1",
+    budget: BudgetOptions = BUDGET,
+    technique: TechniqueOptions = TECHNIQUE,
+    fine_tuning: FineTuningOptions = FINE_TUNING,
     from_: Annotated[str | None, Parameter(name="--from")] = None,
     seed: int = 0,
+    dry_run: Annotated[bool, Parameter(negative="")] = False,
     protocol: Protocol = PROTOCOL,
     place: Place = PLACE,
     common: Common = COMMON,
 ) -> None:
-    """Prune channels of a trained network to a budget, in one step over all layers, and fine-tune it.
+    """Make a trained network smaller, to a budget, and fine-tune it; or train a control of that budget.
 
     Give one budget, or several of a kind separated by commas.
 
     Args:
         arch: Of the reference (default resnet110), which is found among the finished runs or trained first.
-        ratio: Share of the prunable channels to remove, as in 0.5.
-        speedup: MACs before / after, as in 2.6; met to within 1%.
-        macs: MACs to leave, as in 97e6; met to within 1%.
-        method: Importance of a channel: l1 (magnitude of its weights, averaged over all coupled layers).
-        from_: The run to prune, instead of looking for one.
+        from_: The run to start from, instead of looking for one; RUN:EXIT cuts it there first.
         seed: Of the reference and of fine-tuning.
+        dry_run: Train nothing: say what can be reached, whether the budget can, and how long it would take.
     """
-    budgets = _budgets(ratio=ratio, speedup=speedup, macs=macs)
-    dataset = protocol.open()
-    pruned = [
-        prune(
-            arch,
-            dataset,
-            budget=budget,
-            method=method,
+    dataset, recipe = protocol.open(), recipe_named(protocol.recipe or DEFAULT_RECIPE)
+    jobs = [
+        Job(
+            arch=arch,
+            dataset=dataset,
+            budget=one,
+            technique=technique.technique(),
+            recipe=recipe,
+            runs=place.runs,
             reference=from_,
-            recipe=protocol.recipe or DEFAULT_RECIPE,
             epochs=protocol.epochs,
+            **vars(fine_tuning),
             seed=seed,
             device=place.device,
             precision=protocol.precision,
-            runs=place.runs,
             resume=protocol.resume,
+            timed=latency_ratio,
         )
-        for budget in budgets
+        for one in budget.all(place.runs)
     ]
-    show_runs(pruned, as_json=common.json)
+    if dry_run:
+        return show_forecasts([foresee(job) for job in jobs], as_json=common.json)
+    show_runs([carry_out(job) for job in jobs], as_json=common.json)
 
 
 @app.command(name="bench")
@@ -239,7 +246,7 @@ def bench_(
     if not run:
         raise UsageError("bench: name the runs to measure, the one to compare with first (compress report lists them)")
     found = [find_run(name, place.runs) for name in run]
-    sizes = _numbers("batch-size", batch_size)
+    sizes = numbers("batch-size", batch_size)
     if any(size != int(size) for size in sizes):
         raise UsageError(f"--batch-size {batch_size}: a whole number, or several separated by commas")
     batches = [int(size) for size in sizes]
@@ -377,22 +384,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"compress: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     return 0
-
-
-def _budgets(**options: str | None) -> list[Budget]:
-    """A budget a number, of the one option that was given."""
-    given = {name: _numbers(name, text) for name, text in options.items() if text is not None}
-    if len(given) != 1:
-        return [Budget(**{name: numbers[0] for name, numbers in given.items()})]  # which says what is wrong
-    [(name, numbers)] = given.items()
-    return [Budget(**{name: number}) for number in numbers]
-
-
-def _numbers(name: str, text: str) -> list[float]:
-    try:
-        numbers = [float(part) for part in text.split(",")]
-    except ValueError:
-        numbers = [math.nan]
-    if not all(map(math.isfinite, numbers)):
-        raise UsageError(f"--{name} {text}: a number, or several separated by commas")
-    return numbers

@@ -64,7 +64,7 @@ def head_macs(network: Network) -> list[int]:
 
 def part_costs(network: Network) -> dict[str, Cost]:
     """The cost of the stem, of every block and of every head, by module name; one trace serves them all."""
-    macs = _macs_by_module(network)
+    macs = macs_by_module(network)
     names = ["stem"]
     names += [f"blocks.{index}" for index in range(len(network.blocks))]
     names += [f"heads.{block}" for block in network.heads]
@@ -80,7 +80,7 @@ def _weigh(module: nn.Module, macs: int) -> Cost:
     )
 
 
-def _macs_by_module(network: Network) -> Counter[str]:
+def macs_by_module(network: Network) -> Counter[str]:
     """MACs of every module by name, traced in eval mode on one blank image; the network's own mode is kept."""
     like = next(network.parameters())
     image = torch.zeros(1, *network.spec.input_shape, device=like.device, dtype=like.dtype)

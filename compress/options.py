@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from baselines import METHODS, Budget, Technique, macs_of
 from compress.data import Dataset, open_dataset
-from compress.recipes import recipe_named
+from compress.errors import UsageError
+from compress.recipes import FineTuning, recipe_named
 from compress.training import Method
 from compress.training.progress import console
 
 DEFAULT_DATASET, DEFAULT_RECIPE = "fashion-mini", "quick"
+METHODS_HELP = "".join(f"{name}: {card}. " for name, card in METHODS.items())
 
 
 @Parameter(name="*")
@@ -149,4 +153,103 @@ class Extras:
         return Method(teacher=self.teacher_weight, temperature=self.temperature, **options)
 
 
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class BudgetOptions:
+    """What a smaller network may cost: one of these, or several of a kind separated by commas.
+
+    Attributes:
+        ratio: Share of the prunable channels to remove, as in 0.5.
+        speedup: MACs before / after, as in 2.6; met to within 1%, as are the next three.
+        macs: MACs to leave, as in 97e6.
+        params: Parameters to leave, as in 600e3.
+        match: RUN or RUN:EXIT: the MACs of a run's last exit, or of that one.
+        latency_ratio: Latency after / before, as in 0.5, measured here at batch 1; met to within the quartiles.
+    """
+
+    ratio: str | None = None
+    speedup: str | None = None
+    macs: str | None = None
+    params: str | None = None
+    match: str | None = None
+    latency_ratio: str | None = None
+
+    def all(self, runs: Path) -> list[Budget]:
+        """A budget for every number, of the one option that was given."""
+        given = {name: text for name, text in vars(self).items() if text is not None}
+        if len(given) == 1 and self.match is not None:
+            return [Budget(macs=macs_of(name, runs)) for name in self.match.split(",")]
+        if len(given) != 1:
+            options = ", ".join(f"--{name.replace('_', '-')}" for name in vars(self))
+            named = " and ".join(f"--{name.replace('_', '-')}" for name in given)
+            raise UsageError(f"give one of {options}, not {named or 'none'}")
+        [(name, text)] = given.items()
+        return [Budget(**{name: number}) for number in numbers(name.replace("_", "-"), text)]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class TechniqueOptions:
+    """How a network is made smaller.
+
+    Attributes:
+        scope: all, or inner: leave alone the channels that residual additions join over a stage.
+        uniform: The same share of every group of channels, instead of one order over all.
+        allocate: sensitivity: widths by what narrowing each group alone does to validation images.
+        round_to: Make widths multiples of it, the nearest.
+        steps: Prune so many times, at equal ratios, and fine-tune after each.
+        gradual: Prune in those steps within the first half of one fine-tuning.
+        shape: Of scratch-e and scratch-b: the method whose shape is trained.
+        nearest: Where the budget cannot be met, take the nearest network that can be had.
+    """
+
+    method: Annotated[str, Parameter(help=METHODS_HELP)] = "l1"
+    scope: str = "all"
+    uniform: Annotated[bool, Parameter(negative="--global")] = False
+    allocate: str | None = None
+    round_to: int = 1
+    steps: int = 1
+    gradual: Annotated[bool, Parameter(negative="")] = False
+    shape: str = "l1"
+    nearest: Annotated[bool, Parameter(negative="")] = False
+
+    def technique(self) -> Technique:
+        """The technique that these describe."""
+        options: dict[str, Any] = {**vars(self), "ranking": "uniform" if self.uniform else "global"}
+        del options["uniform"]
+        return Technique(**options)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class FineTuningOptions:
+    """How what is left is trained.
+
+    Attributes:
+        schedule: small-rate (the recipe's for fine-tuning), or restart: rates as in training.
+        learning_rate: The highest, instead of the schedule's; of a control: of its training.
+        weight_decay: Instead of the recipe's.
+    """
+
+    schedule: FineTuning = "small-rate"
+    learning_rate: float | None = None
+    weight_decay: float | None = None
+
+
+def numbers(option: str, text: str) -> list[float]:
+    """The numbers in an option's text, separated by commas.
+
+    Raises:
+        UsageError: there are others than finite numbers.
+    """
+    try:
+        found = [float(part) for part in text.split(",")]
+    except ValueError:
+        found = [math.nan]
+    if not all(map(math.isfinite, found)):
+        raise UsageError(f"--{option} {text}: a number, or several separated by commas")
+    return found
+
+
 ARCHITECTURE, COMMON, EXTRAS, PLACE, PROTOCOL = Architecture(), Common(), Extras(), Place(), Protocol()
+BUDGET, TECHNIQUE, FINE_TUNING = BudgetOptions(), TechniqueOptions(), FineTuningOptions()

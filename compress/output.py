@@ -9,7 +9,9 @@ from typing import Any
 
 import pandas as pd
 
+from baselines import Forecast
 from compress.runs import Run
+from compress.training.progress import duration
 
 
 def show_runs(runs: Sequence[Run], *, as_json: bool) -> None:
@@ -19,6 +21,24 @@ def show_runs(runs: Sequence[Run], *, as_json: bool) -> None:
     for run in runs:
         print_table(pd.DataFrame(run.exits).round(4))
         print(f"run: {run.path}")
+
+
+def show_forecasts(forecasts: Sequence[Forecast], *, as_json: bool) -> None:
+    """Print what each budget would give and take, or that as JSON."""
+    if as_json:
+        return print_json({"forecasts": [dataclasses.asdict(forecast) for forecast in forecasts]})
+    for one in forecasts:
+        before = one.whole.macs
+        if not one.trained:
+            print("there is no reference yet: scores are those of weights just drawn, sizes are right")
+        for what, size in (("it has", one.whole), ("at most", one.largest), ("at least", one.smallest)):
+            print(f"{what:14}{size.macs:>14,} MACs ({before / size.macs:.3f}x){size.params:>14,} parameters")
+        if one.achieved and one.seconds is not None:
+            size = one.achieved
+            print(f"{one.requested}: {size.macs:,} MACs ({before / size.macs:.3f}x), {size.params:,} parameters")
+            print(f"training would take about {duration(one.seconds)}")
+        else:
+            print(f"{one.requested}: {one.refused}")
 
 
 def run_as_json(run: Run) -> dict[str, Any]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from compress.errors import UsageError, nearest
+
+FineTuning = Literal["small-rate", "restart"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,14 +77,41 @@ class Recipe:
         if self.select == "best-validation" and self.averaging != "none":
             raise UsageError(f"recipe {self.name}: the weights are either averaged or the best epoch's, not both")
 
-    def fine_tuning(self, epochs: int | None = None) -> Recipe:
-        """The same protocol with the rate, the milestones and (unless others are given) the epochs of fine-tuning."""
+    def fine_tuning(self, schedule: FineTuning = "small-rate") -> Recipe:
+        """The same protocol for as many epochs as fine-tuning takes.
+
+        ``small-rate``: with the rate and the milestones of fine-tuning. ``restart``: with those of training, which is
+        known to lift even random pruning (Renda et al. 2020, arXiv 2003.02389; Le & Hua 2021, arXiv 2105.03193).
+
+        Raises:
+            UsageError: there is no such schedule.
+        """
+        if schedule not in get_args(FineTuning):
+            raise UsageError(f"schedule {schedule!r}: {nearest(schedule, get_args(FineTuning))}")
+        if schedule == "restart":
+            return dataclasses.replace(self, epochs=self.fine_tune_epochs)
         return dataclasses.replace(
             self,
-            epochs=self.fine_tune_epochs if epochs is None else epochs,
+            epochs=self.fine_tune_epochs,
             learning_rate=self.fine_tune_learning_rate,
             milestones=self.fine_tune_milestones,
         )
+
+    def changed(
+        self, *, epochs: int | None = None, learning_rate: float | None = None, weight_decay: float | None = None
+    ) -> Recipe:
+        """The same but for what is given.
+
+        Raises:
+            UsageError: epochs below 1, or a rate that is not above 0, or a decay below 0.
+        """
+        if learning_rate is not None and not 0 < learning_rate < math.inf:
+            raise UsageError(f"learning-rate {learning_rate:g}: must be above 0")
+        if weight_decay is not None and not 0 <= weight_decay < math.inf:
+            raise UsageError(f"weight-decay {weight_decay:g}: 0 or more")
+        given = {"epochs": epochs, "learning_rate": learning_rate, "weight_decay": weight_decay}
+        changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        return dataclasses.replace(self, **changes)
 
     def to_json(self) -> dict[str, Any]:
         """The recipe as JSON-ready data."""
@@ -164,13 +194,11 @@ def imagenet() -> Recipe:
 RECIPES: dict[str, Callable[[], Recipe]] = {recipe.__name__: recipe for recipe in (quick, paper, imagenet)}
 
 
-def is_named(recipe: Recipe, *, fine_tuning: bool) -> bool:
-    """Whether a command can ask for this recipe: a named one (or its fine-tuning), but for what options change."""
+def is_named(recipe: Recipe) -> bool:
+    """Whether a command can ask for this recipe: a named one, but for what options change."""
     if recipe.name not in RECIPES:
         return False
     named = RECIPES[recipe.name]()
-    if fine_tuning:
-        return recipe == dataclasses.replace(named.fine_tuning(), epochs=recipe.epochs)
     return recipe == dataclasses.replace(named, epochs=recipe.epochs, stochastic_depth=recipe.stochastic_depth)
 
 

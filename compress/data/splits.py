@@ -24,6 +24,16 @@ class Split:
     test: Part
     normalisation: Normalisation
 
+    def to(self, device: torch.device | str) -> "Split":
+        """The same on a device."""
+        return Split(
+            train=self.train.to(device),
+            validation=self.validation.to(device),
+            calibration=self.calibration.to(device),
+            test=self.test.to(device),
+            normalisation=self.normalisation,
+        )
+
 
 def split(dataset: Dataset, *, validation: float, calibration: float, seed: int) -> Split:
     """Return the data set with two fractions of its training images held out, every class in proportion.

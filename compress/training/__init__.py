@@ -3,8 +3,16 @@
 from compress.training.hooks import Hook
 from compress.training.methods import METHODS, Method
 from compress.training.objectives import Objective
-from compress.training.planning import check_same_data, command_line, found_reference, precision_of, run_option, train
-from compress.training.session import Plan, Prepared, execute, without_seed
+from compress.training.planning import (
+    check_same_data,
+    command_line,
+    found_reference,
+    precision_of,
+    run_option,
+    train,
+    train_reference,
+)
+from compress.training.session import Plan, Prepared, execute, objective_of, without_seed
 
 __all__ = [
     "METHODS",
@@ -17,8 +25,10 @@ __all__ = [
     "command_line",
     "execute",
     "found_reference",
+    "objective_of",
     "precision_of",
     "run_option",
     "train",
+    "train_reference",
     "without_seed",
 ]

@@ -108,9 +108,7 @@ class Method:
         else:
             objective = bp(spec)
         if self.gradient_equilibrium:
-            exits = len(spec.exits)
-            equal = tuple(1 / (exits - segment) for segment in range(exits))
-            objective = dataclasses.replace(objective, gradient_factors=equal)
+            objective = objective.in_equilibrium()
         return dataclasses.replace(
             objective,
             update="sequential" if self.sequential else "simultaneous",

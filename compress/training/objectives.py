@@ -79,6 +79,34 @@ class Objective:
         """The objective that goes on with what this one trained: without a teacher, and with nothing frozen."""
         return dataclasses.replace(self, teacher=0.0, frozen_trunk=False)
 
+    def in_equilibrium(self) -> Objective:
+        """The same with every segment following the mean, not the sum, of its exits' gradients."""
+        exits = len(self.gammas)
+        return dataclasses.replace(self, gradient_factors=tuple(1 / (exits - segment) for segment in range(exits)))
+
+    def fitted(self, before: Spec, after: Spec) -> Objective:
+        """The objective of a network as that of what was made from it by leaving out blocks or exits.
+
+        The exits that are left, shallow to deep, keep their gammas, and the last one its own; what MW-BP divides by
+        follows from these. Segments that were the exits' stay so, others keep their share of the blocks.
+        """
+        old, new = [exit.block for exit in before.exits], [exit.block for exit in after.exits]
+        if (old, len(before.blocks)) == (new, len(after.blocks)):
+            return self
+        if len(old) == len(new):
+            share = len(after.blocks) / len(before.blocks)
+            scaled = tuple(max(1, round(share * end)) for end in self.segments)
+            return dataclasses.replace(self, segments=tuple(new) if self.segments == tuple(old) else scaled)
+        gammas = [*self.gammas[: len(new) - 1], self.gammas[-1]]
+        fewer = weighted(after, gammas, uniform_decay=all(divisor == 1 for divisor in self.lambdas))
+        if any(factor != 1 for factor in self.gradient_factors):
+            fewer = fewer.in_equilibrium()
+        kept = {
+            name: getattr(self, name)
+            for name in ("update", "loss_ratio_rate", "frozen_trunk", "self_distillation", "teacher", "temperature")
+        }
+        return dataclasses.replace(fewer, **kept)
+
     def losses(
         self, logits: Sequence[Tensor], labels: Tensor, label_smoothing: float = 0.0, taught: Tensor | None = None
     ) -> Tensor:

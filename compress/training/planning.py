@@ -122,26 +122,44 @@ def train(
 
 
 def command_line(
-    own: list[str], dataset: Dataset, recipe: Recipe, seed: int, precision: Precision, *, fine_tuning: bool = False
+    own: list[str],
+    dataset: Dataset,
+    recipe: Recipe,
+    seed: int,
+    precision: Precision,
+    *,
+    epochs: int | None = None,
+    changes: Sequence[str] = (),
 ) -> str:
     """The shell command of a run, for its record: its own options and those that every kind of run shares.
 
     A recipe that no command can give, since it was made in Python, is pointed out in a comment.
+
+    Args:
+        recipe: of the run, or the one that fine-tuning was derived from, then with the `epochs` that the command asks
+            for.
+        changes: options that change the recipe otherwise.
     """
-    options = ["--dataset", dataset.name, *dataset.options, "--recipe", recipe.name, "--epochs", str(recipe.epochs)]
-    if recipe.stochastic_depth and not fine_tuning:
+    options = ["--dataset", dataset.name, *dataset.options, "--recipe", recipe.name]
+    options += ["--epochs", str(recipe.epochs if epochs is None else epochs), *changes]
+    if recipe.stochastic_depth and epochs is None:
         options += ["--stochastic-depth", str(recipe.stochastic_depth)]
     command = shlex.join(["compress", *own, *options, "--seed", str(seed), "--precision", precision])
-    return (
-        command
-        if is_named(recipe, fine_tuning=fine_tuning)
-        else f"{command}  # with a recipe made in Python: see config.recipe in run.json"
-    )
+    return command if is_named(recipe) else f"{command}  # with a recipe made in Python: see config.recipe in run.json"
 
 
 def found_reference(spec: Spec, dataset: Dataset, recipe: Recipe, seed: int, runs: Path) -> Run | None:
     """The newest finished run by plain BP with this network (of one exit), data, split, recipe and seed; says which."""
     return current_world().on_leader(lambda: _newest_reference(spec, dataset, recipe, seed, runs))
+
+
+def train_reference(spec: Spec, dataset: Dataset, recipe: Recipe, seed: int, **options: Any) -> Run:
+    """The reference that `found_reference` looks for and did not find, trained, which is said."""
+    console.print(
+        f"no finished {spec.arch} by plain BP with this data, recipe and seed under {options['runs']}: training one "
+        "first"
+    )
+    return train(spec.arch, dataset, recipe=recipe, seed=seed, **options)
 
 
 def _newest_reference(spec: Spec, dataset: Dataset, recipe: Recipe, seed: int, runs: Path) -> Run | None:
@@ -154,9 +172,6 @@ def _newest_reference(spec: Spec, dataset: Dataset, recipe: Recipe, seed: int, r
         if run.record.data["digest"] == dataset.digest and wanted.items() <= run.record.config.items()
     ]
     if not found:
-        console.print(
-            f"no finished {spec.arch} by plain BP with this data, recipe and seed under {runs}: training one first"
-        )
         return None
     newest = max(found, key=lambda run: (run.path / RECORD).stat().st_mtime)
     console.print(f"the reference is {newest.id}")
@@ -265,7 +280,7 @@ def _trunk(
                 f"frozen-trunk: {spec.arch} has {len(usual.blocks)} blocks by nature: give exits by their numbers"
             )
         found = found_reference(plain, dataset, recipe, seed, options["runs"])
-        run = found or train(spec.arch, dataset, recipe=recipe, seed=seed, image_size=size, **options)
+        run = found or train_reference(plain, dataset, recipe, seed, image_size=size, **options)
     else:
         run = find_run(trunk, options["runs"])
         check_same_data(run, dataset, recipe)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import re
 from collections.abc import Callable
@@ -34,7 +33,7 @@ class Plan:
 
     Attributes:
         name: of the network, as reports write it; in lower case the beginning of the run's id.
-        spec: of the network before anything is pruned.
+        spec: of the network before anything is pruned, to which the objective belongs.
         request: what pruning was asked for; part of the configuration.
         command: the shell command that does the same.
         parent: the run that this one starts from, and whose training cost it bears.
@@ -120,6 +119,12 @@ def without_seed(config: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in config.items() if key not in ("seed", "parent", "teacher")}
 
 
+def objective_of(run: Run) -> Objective:
+    """The objective that trained a run's network, as fits that network."""
+    config = run.record.config
+    return Objective.from_json(config["objective"]).fitted(Spec.from_json(config["spec"]), run.spec)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
     """A network to train, on the CPU or the device, and what came of making it.
@@ -162,7 +167,7 @@ def execute(plan: Plan, prepare: Prepare, *, resume: bool = False) -> Run:
     with contextlib.ExitStack() as claim:
         if finished := world.on_leader(lambda: _claim(plan, claim, resume=resume)):
             return finished
-        parts = _on_device(_split(plan), plan.device)
+        parts = _split(plan).to(plan.device)
         world.check_batch(min(plan.recipe.batch_size, len(parts.train)))
         prepared = prepare(parts)
         training = _training(plan, parts, prepared)  # what does not fit is refused before a record is
@@ -194,7 +199,7 @@ def _training(plan: Plan, parts: Split, prepared: Prepared) -> Training:
         prepared.network.to(plan.device),
         parts,
         plan.recipe,
-        plan.objective,
+        plan.objective.fitted(plan.spec, prepared.network.spec),
         augment=plan.dataset.augmentable,
         seed=plan.seed,
         precision=plan.precision,
@@ -294,16 +299,6 @@ def _new_record(plan: Plan, training: Training) -> Record:
 def _split(plan: Plan) -> Split:
     recipe = plan.recipe
     return split(plan.dataset, validation=recipe.validation, calibration=recipe.calibration, seed=recipe.split_seed)
-
-
-def _on_device(parts: Split, device: torch.device) -> Split:
-    return dataclasses.replace(
-        parts,
-        train=parts.train.to(device),
-        validation=parts.validation.to(device),
-        calibration=parts.calibration.to(device),
-        test=parts.test.to(device),
-    )
 
 
 def _write_metrics(run: Run, training: Training) -> None:

@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from baselines.channels import rank_channels, remove_channels
+from baselines.channels import Channel, remove_channels
 from baselines.controls import DISTILLED, scratch, scratch_epochs, shallow_steps, shallower
+from baselines.coupling import Coupling
 from baselines.depth import cut_anew, without_blocks
 from baselines.steps import Size
 from compress.cost import exit_costs
@@ -45,8 +46,10 @@ def bare(monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def pruned(network: Network, share: float) -> Network:
-    candidates = rank_channels(network, "l1")
-    return remove_channels(network, candidates[: int(share * len(candidates))])
+    counts = [int(share * group.units) for group in Coupling(network).groups]
+    return remove_channels(
+        network, [Channel(group, index) for group, count in enumerate(counts) for index in range(count)]
+    )
 
 
 def test_scratch_is_a_training_of_the_pruned_shape_from_its_beginning(tiny: Dataset) -> None:

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from baselines.channels import rank_channels, remove_channels
+from baselines.channels import Channel, remove_channels
+from baselines.coupling import Coupling
 from baselines.depth import block_steps, blocks_of, cut_anew, cut_steps, harm, removable_blocks, without_blocks
 from baselines.evidence import Evidence
 from baselines.steps import Size
@@ -25,6 +26,14 @@ from compress.training import Method
 from compress.training.evaluation import cross_entropies, predict
 
 TRUNKS = ["resnet14", "resnet20", "resnet20v1", "resnet20nl", "resnet14b2-3-1w4-6-8", "mobilenetv2w2-4-4-8-8-12-16"]
+
+
+def narrowed_by(network: Network, share: float) -> Network:
+    """Every group of channels without its first ones."""
+    counts = [int(share * group.units) for group in Coupling(network).groups]
+    return remove_channels(
+        network, [Channel(group, index) for group, count in enumerate(counts) for index in range(count)]
+    )
 
 
 def network_of(arch: str, exits: int | str | list[int | str] = 1, size: int = 8) -> Network:
@@ -159,14 +168,14 @@ def test_neither_the_network_nor_the_random_state_nor_the_copy_is_moved() -> Non
 @pytest.mark.parametrize("arch", ["resnet20", "mobilenetv2"])
 def test_blocks_go_from_a_narrowed_network_and_channels_from_a_shortened_one(arch: str) -> None:
     network = network_of(arch, 3)
-    narrowed = remove_channels(network, rank_channels(network, "l1")[:40])
+    narrowed = narrowed_by(network, 1 / 4)
     blocks = removable_blocks(narrowed.spec)
     steps = block_steps(narrowed, dict.fromkeys(blocks, 0.0))
     knob = steps.moves[0][0][0]
     removed = tuple(int(number == knob) for number in range(len(blocks)))
     both = without_blocks(narrowed, [blocks[knob]])
     assert size_of(both) == steps.size(removed)
-    again = remove_channels(both, rank_channels(both, "l1")[:40])
+    again = narrowed_by(both, 1 / 4)
     assert size_of(again).macs < size_of(both).macs
     check_ordinary(again, torch.randn(2, 1, 8, 8))
     once_more = without_blocks(again, removable_blocks(again.spec)[:1])
@@ -280,8 +289,7 @@ def test_of_somebody_elses_net_no_block_is_left_out(small: str, evidence: Eviden
 def test_a_network_cut_anew_costs_what_was_foretold_wherever_it_ends(small: str, arch: str, pruned: bool) -> None:
     network = network_of(arch, 2)
     if pruned:
-        candidates = rank_channels(network, "l1")
-        network = remove_channels(network, candidates[: len(candidates) // 3])
+        network = narrowed_by(network, 1 / 3)
     steps, blocks = cut_steps(network), len(network.spec.blocks)
     assert steps.lockstep
     assert (steps.units, steps.moves) == ((blocks,), (((0, 1),),) * (blocks - 1))

@@ -11,7 +11,7 @@ import torch
 import torch_pruning
 from torch import Tensor, nn
 
-from baselines.channels import blank, classifiers
+from baselines.coupling import blank, classifiers
 from baselines.sparse import SPARSITIES, regulariser, sparse_trained
 from compress.cost import cost
 from compress.data import Dataset, split

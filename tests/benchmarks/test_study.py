@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from baselines import METHODS
 from benchmarks import read_study, run_study
 from compress.data import Dataset
 from compress.errors import UsageError
@@ -90,11 +91,27 @@ def test_a_study_runs_what_is_missing_and_skips_what_is_finished(tiny: Dataset, 
         (('arch = "resnet8"', 'arch = "resnet9"'), "not 6n"),
         (("exits = 2", "exits = 2.5"), "exits = 2.5 is not int or str"),
         (("exits = 2", "exits = 7"), "1 to 3"),
-        (("exits = 2", "ratio = 0.5"), "budgets are for prune alone"),
+        (("exits = 2", "ratio = 0.5"), "ratio is for prune alone"),
         (('match = "multi"', "ratio = 1.5"), "between 0 and 1"),
-        (('match = "multi"', 'match = "multi"\nmethod = "l3"'), "did you mean 'l1'"),
-        (('match = "multi"', 'match = "multi"\nspeedup = 2'), "a budget already"),
+        (('match = "multi"', 'match = "multi"\nmethod = "taylr"'), "did you mean 'taylor'"),
+        (('match = "multi"', 'match = "multi"\nspeedup = 2'), "not speedup and match"),
         (('match = "multi"', 'match = "multi"\nexits = 2'), "not for prune"),
+        (('match = "multi"', 'match = "multi:x"'), "number of an exit"),
+        (('match = "multi"', "speedup = []"), "speedup is an empty list"),
+        (('match = "multi"', "speedup = [2, 2]"), "speedup 2 is there twice"),
+        (('match = "multi"', 'speedup = [2, "3"]'), "is not float or list of float"),
+        (('match = "multi"', "speedup = [2, 0.5]"), "must be above 1"),
+        (('match = "multi"', 'speedup = 2\nschedule = "restrat"'), "did you mean 'restart'"),
+        (('match = "multi"', 'speedup = 2\nfrom = "mutli"'), "from 'mutli' is no earlier run; did you mean 'multi'"),
+        (('match = "multi"', "steps = true\nspeedup = 2"), "steps = True is not int"),
+        (("exits = 2", 'exits = 2\nscope = "inner"'), "scope is for prune alone"),
+        (('arch = "resnet8"\n', ""), "run multi: arch is missing"),
+        (("[[run]]", "[tuning]\nrate = [1]\n[[run]]"), "did you mean 'rates'"),
+        (("[[run]]", "[tuning]\nrates = [1, 1]\n[[run]]"), "different factors"),
+        (("[[run]]", "[tuning]\nrates = [1, 0]\n[[run]]"), "above 0"),
+        (("[[run]]", "[tuning]\nat = 2\n[[run]]"), r"at 2: run pruned has 1 budget"),
+        (("[[run]]", "[tuning]\nat = 0\n[[run]]"), "counted from 1"),
+        (("[[run]]", "[tuning]\nall = true\n[[run]]"), "run pruned must name the tuned run"),
     ],
 )
 def test_mistakes_in_a_study_are_named_in_one_line(change: tuple[str, str], message: str, tmp_path: Path) -> None:
@@ -125,3 +142,29 @@ def test_the_bundled_quickstart_is_what_the_readme_says() -> None:
         ("prune", "resnet56", None),
     ]
     assert (study.dataset, study.seeds, study.runs[3].match) == ("fashion-mini", (0,), "mwresnet26-4")
+
+
+def test_a_list_of_budgets_is_a_run_each_and_an_entry_to_build_on_has_one(tmp_path: Path) -> None:
+    text = STUDY.replace('match = "multi"', "speedup = [4, 1.5]")
+    (tmp_path / "small.toml").write_text(text)
+    assert [str(target) for target in read_study(str(tmp_path / "small.toml")).runs[2].targets] == [
+        "speedup 4", "speedup 1.5",
+    ]  # fmt: skip
+    (tmp_path / "small.toml").write_text(
+        text + '[[run]]\nname = "last"\ncommand = "prune"\nfrom = "pruned"\nratio = 0.1'
+    )
+    with pytest.raises(UsageError, match="from 'pruned' has several budgets"):
+        read_study(str(tmp_path / "small.toml"))
+
+
+def test_the_bundled_study_of_pruning_has_every_method_at_the_same_budgets_from_one_reference() -> None:
+    study = read_study("pruning")
+    reference, *arms = study.runs
+    assert (reference.name, reference.arch) == (study.reference, "resnet56")
+    assert {arm.method for arm in arms} == set(METHODS)
+    assert {arm.from_ for arm in arms} == {study.reference}
+    assert {arm.speedup for arm in arms} == {(1.5, 2.5, 4)}
+    assert len({repr((arm.technique, arm.schedule)) for arm in arms}) == len(arms)
+    assert study.tuning
+    assert 1 in study.tuning.rates
+    assert {str(study.tuning.target(arm)) for arm in arms} == {"speedup 2.5"}

@@ -9,6 +9,8 @@ import pytest
 from benchmarks.tables import markdown, network_name, reference_of, rows, series, summarise
 from compress.runs import Run
 
+ARM = {"arm": "bp", "arm_key": "a", "requested": "", "base": "A", "learning_rate": 0.1, "weight_decay": 1e-4}
+
 
 def test_a_row_an_exit_of_every_run(runs: list[Run]) -> None:
     frame = rows(runs)
@@ -34,7 +36,7 @@ def test_means_and_intervals_are_those_of_students_t() -> None:
     accuracies = [0.90, 0.92, 0.91]
     frame = pd.DataFrame(
         {
-            "series": "a", "exit": 1, "exits": 1, "network": "A", "recipe": "quick", "epochs": 1,
+            "series": "a", "exit": 1, "exits": 1, "network": "A", "recipe": "quick", "epochs": 1, **ARM,
             "run": ["a_1", "a_2", "a_3"],
             "seed": [0, 1, 2], "test_accuracy": accuracies, "macs": 10, "kind": "train", "method": "bp",
         }
@@ -55,6 +57,7 @@ def test_one_seed_has_no_interval(runs: list[Run]) -> None:
 
 def test_series_of_one_name_are_told_apart() -> None:
     shared = {"exit": 1, "exits": 1, "network": "A", "seed": 0, "test_accuracy": 0.9, "kind": "train", "method": "bp"}
+    shared |= ARM
     frame = pd.DataFrame(
         [
             shared | {"series": "a", "recipe": "quick", "epochs": 5, "run": "a_1"},
@@ -95,6 +98,7 @@ def test_children_of_different_parents_are_different_series(runs: list[Run]) -> 
 
 def test_latencies_of_different_sessions_are_not_averaged() -> None:
     shared = {"exit": 1, "exits": 1, "network": "A", "series": "a", "kind": "train", "method": "bp", "recipe": "quick"}
+    shared |= ARM
     frame = pd.DataFrame(
         [
             shared | {"epochs": 5, "run": f"a_{seed}", "seed": seed, "test_accuracy": 0.9, "macs": 1,

@@ -177,7 +177,7 @@ def test_the_recorded_command_says_exits_and_precision_and_points_out_a_recipe_o
     assert "--precision bf16" in one_exit.record.command
     named = replace(recipe_named("quick"), epochs=1)
     assert "#" not in train("resnet8", tiny, recipe=named, runs=tmp_path).record.command
-    for recipe in (replace(named, name="mine"), replace(named, momentum=0.5), named.fine_tuning(1)):
+    for recipe in (replace(named, name="mine"), replace(named, momentum=0.5), named.fine_tuning()):
         assert "# with a recipe made in Python" in train("resnet8", tiny, recipe=recipe, runs=tmp_path).record.command
 
 

@@ -1,0 +1,236 @@
+"""A job: what was asked for with `compress prune`, its reference, and the plans of the runs that it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from baselines.budget import Budget, Quartiles
+from baselines.coupling import TORCH_PRUNING
+from baselines.technique import Technique
+from compress.data import Dataset
+from compress.errors import UsageError
+from compress.hardware import Precision, resolve_device
+from compress.networks import Network, Spec, canonical, code_digest, cut, display_name, spec_of
+from compress.recipes import RECIPES, FineTuning, Recipe, recipe_named
+from compress.runs import Run, find_run, load
+from compress.training import (
+    Objective,
+    Plan,
+    check_same_data,
+    command_line,
+    found_reference,
+    objective_of,
+    precision_of,
+    run_option,
+    train_reference,
+)
+from compress.training.objectives import bp
+
+DEFAULT_ARCH = "resnet110"
+# The latency of a network, as its ratio to that of another, measured here: the other first.
+Timed = Callable[[Network, Network], Quartiles]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What `baselines.prune` takes, opened; and what follows from it, worked out when it is asked for.
+
+    Attributes:
+        arch: the reference's architecture; may be None where `reference` is given.
+        reference: the run to start from; RUN:EXIT cuts it there first. None: the newest finished run by plain BP with
+            the same architecture, data, split, recipe and seed; where there is none, one is trained first.
+        recipe: of the reference and of controls, and of fine-tuning (its `fine_tune_*` fields).
+        schedule: of fine-tuning: see `Recipe.fine_tuning`.
+        epochs, learning_rate, weight_decay: of fine-tuning, or of a control's training, instead of the recipe's.
+        timed: measures latency, for a budget of it.
+    """
+
+    arch: str | None
+    dataset: Dataset
+    budget: Budget
+    technique: Technique
+    recipe: Recipe
+    runs: Path
+    reference: str | Path | None = None
+    schedule: FineTuning = "small-rate"
+    epochs: int | None = None
+    learning_rate: float | None = None
+    weight_decay: float | None = None
+    seed: int = 0
+    device: str = "auto"
+    precision: str = "auto"
+    resume: bool = False
+    timed: Timed | None = None
+
+    @cached_property
+    def named(self) -> tuple[Run, int | None] | None:
+        """The run that was named, and the exit (1-based) to cut it at first; None where one is to be looked for.
+
+        Raises:
+            UsageError: there is no such run or exit, it is not finished, or it does not fit the job.
+        """
+        if self.reference is None:
+            return None
+        run, exit = run_and_exit(self.reference, self.runs)
+        if self.arch is not None and canonical(self.arch).lower() != run.record.arch.lower():
+            raise UsageError(
+                f"run {run.id} is a {run.record.arch}, not a {self.arch}: leave out --arch, or name another run"
+            )
+        check_same_data(run, self.dataset, self.recipe)
+        return run, exit if len(run.exits) > 1 else None
+
+    @property
+    def exit(self) -> int | None:
+        """The exit at which the reference is cut before anything else."""
+        return self.named[1] if self.named else None
+
+    @cached_property
+    def found(self) -> Run | None:
+        """The reference, named or found among the finished runs."""
+        if self.named:
+            return self.named[0]
+        return found_reference(self._spec, self.dataset, self.recipe, self.seed, self.runs)
+
+    @cached_property
+    def base(self) -> Run:
+        """The reference, trained now where there is none, which is said."""
+        if self.found:
+            return self.found
+        return train_reference(
+            self._spec,
+            self.dataset,
+            self.recipe,
+            self.seed,
+            device=self.device,
+            precision=self.precision,
+            runs=self.runs,
+            resume=self.resume,
+        )
+
+    @cached_property
+    def spec(self) -> Spec:
+        """Of the network that is made smaller; known before any reference is trained."""
+        if self.exit:
+            return cut(Network(self.base.spec), self.exit).spec
+        return self.named[0].spec if self.named else self._spec
+
+    @cached_property
+    def network(self) -> Network:
+        """The network that is made smaller, in eval mode, on the device."""
+        return self.of(self.base)
+
+    @cached_property
+    def objective(self) -> Objective:
+        """The one that trained the reference; plain BP where that is cut out of it, or not trained yet."""
+        if self.exit or self.found is None:
+            return bp(self.spec)
+        return objective_of(self.found).fine_tuning()
+
+    @cached_property
+    def fine_tuning(self) -> Recipe:
+        """What a smaller network is given."""
+        return self._changed(self.recipe.fine_tuning(self.schedule))
+
+    @cached_property
+    def from_scratch(self) -> Recipe:
+        """What a control is given, but for the epochs that depend on its size."""
+        return self._changed(self.recipe)
+
+    @property
+    def where(self) -> torch.device:
+        """The device."""
+        return resolve_device(self.device)
+
+    def of(self, run: Run) -> Network:
+        """The network of a run of this job, cut where the job cuts, in eval mode, on the device."""
+        network = load(run).to(self.where)
+        return cut(network, self.exit) if self.exit and run.id == self.base.id else network
+
+    def plan(self, recipe: Recipe, *, note: str = "", **fields: Any) -> Plan:
+        """The plan of one of the job's runs, but for the fields that are given.
+
+        `note` says which one it is, where the command makes others too.
+        """
+        objective = fields.pop("objective", None) or self.objective
+        budget, technique = fields.pop("budget", self.budget), fields.pop("technique", self.technique)
+        used = precision_of(self.precision, objective, self.where)
+        name, value = budget.option
+        request = {name: value, **technique.to_json(), "schedule": self.schedule, "torch-pruning": TORCH_PRUNING}
+        defaults: dict[str, Any] = {
+            "name": f"{display_name(self.spec)} {technique.label} {budget}",
+            "kind": technique.kind,
+            "method": technique.method,
+            "spec": self.spec,
+            "code": code_digest(self.spec),
+            "request": request | ({"exit": self.exit} if self.exit else {}),
+        }
+        return Plan(
+            objective=objective,
+            recipe=recipe,
+            dataset=self.dataset,
+            seed=self.seed,
+            precision=used,
+            device=self.where,
+            runs=self.runs,
+            command=self._command(used) + (f"  # {note}" if note else ""),
+            **(defaults | fields),
+        )
+
+    @cached_property
+    def _spec(self) -> Spec:
+        shape, classes = self.dataset.input_shape, len(self.dataset.classes)
+        return spec_of(self.arch or DEFAULT_ARCH, input_shape=shape, classes=classes)
+
+    def _changed(self, recipe: Recipe) -> Recipe:
+        return recipe.changed(epochs=self.epochs, learning_rate=self.learning_rate, weight_decay=self.weight_decay)
+
+    def _command(self, precision: Precision) -> str:
+        words = ["prune", "--arch", self.spec.arch, *f"--{self.budget}".split(), *self.technique.options()]
+        looked_for = self.recipe.name in RECIPES and self.recipe == recipe_named(self.recipe.name)
+        if self.named or (not looked_for and self.technique.method != "shallow"):
+            words += ["--from", run_option(self.base, self.runs) + (f":{self.exit}" if self.exit else "")]
+        changes = ["--schedule", self.schedule] if self.schedule != "small-rate" else []
+        for option in ("learning_rate", "weight_decay"):
+            value = getattr(self, option)
+            changes += [f"--{option.replace('_', '-')}", repr(value)] if value is not None else []
+        return command_line(
+            words,
+            self.dataset,
+            self.recipe,
+            self.seed,
+            precision,
+            epochs=(self.from_scratch if self.technique.kind == "control" else self.fine_tuning).epochs,
+            changes=changes,
+        )
+
+
+def run_and_exit(name: str | Path, runs: Path) -> tuple[Run, int | None]:
+    """The finished run that RUN or RUN:EXIT means, and the exit (1-based), if one is named.
+
+    Raises:
+        UsageError: there is no such run, it is not finished, or it has no such exit.
+    """
+    run_name, _, number = str(name).rpartition(":")
+    if not run_name or not number.isdecimal():
+        return find_run(name, runs), None
+    run = find_run(run_name, runs)
+    if not 1 <= int(number) <= len(run.exits):
+        raise UsageError(f"{name}: run {run.id} has exits 1 to {len(run.exits)}")
+    return run, int(number)
+
+
+def macs_of(name: str | Path, runs: Path) -> int:
+    """The MACs of RUN's last exit, or of RUN:EXIT, as a budget.
+
+    Raises:
+        UsageError: as `run_and_exit`.
+    """
+    run, exit = run_and_exit(name, runs)
+    macs: int = run.exits[(exit or 0) - 1]["macs"]
+    return macs

@@ -1,0 +1,148 @@
+"""Stages: the prunings of a job, one or several, and what each decides for the network that it finds."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from baselines.budget import Budget, Limit, meet, meet_latency
+from baselines.choice import Choice, choice
+from baselines.coupling import Coupling
+from baselines.evidence import Evidence
+from baselines.job import Job
+from baselines.steps import Removed, Size
+from baselines.technique import Technique
+from compress.cost import exit_costs
+from compress.data import Split
+from compress.errors import UsageError
+from compress.networks import Network
+from compress.training.batchnorm import reestimate
+from compress.training.distributed import current_world
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One pruning of a job, to a budget of the network that the job starts from."""
+
+    budget: Budget
+    technique: Technique
+
+
+@dataclass(frozen=True, kw_only=True)
+class Whole:
+    """What budgets are shares of: the size of the network that a job starts from, and its channels in scope, if any."""
+
+    size: Size
+    units: int | None
+
+    @classmethod
+    def of(cls, network: Network, technique: Technique) -> Whole:
+        """As counted for a technique."""
+        return cls(size=size_of(network), units=_units(network, technique))
+
+    def achieved(self, network: Network, technique: Technique) -> dict[str, Any]:
+        """What a network has become, as its record says it."""
+        size, units = size_of(network), _units(network, technique)
+        ratio = {"ratio": 1 - units / self.units} if units and self.units else {}
+        return ratio | {"speedup": self.size.macs / size.macs, "macs": size.macs, "params": size.params}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """A network made smaller, what was achieved, and what it took to choose."""
+
+    network: Network
+    achieved: dict[str, Any]
+    macs: int
+    seconds: float
+
+
+def stages(job: Job, network: Network) -> list[Stage]:
+    """The prunings of a job and its network, the last to its own budget, those before at equal ratios of what is left.
+
+    Those before take the nearest network that can be had.
+    """
+    count, (name, value) = job.technique.steps, job.budget.option
+    passing = dataclasses.replace(job.technique, nearest=True)
+    last = Stage(budget=job.budget, technique=job.technique)
+    if count == 1:
+        return [last]
+    if name == "latency_ratio":
+        raise UsageError("--latency-ratio is met in one pruning: leave out --steps")
+    if name == "ratio":
+        budgets = [Budget(ratio=1 - (1 - value) ** (number / count)) for number in range(1, count)]
+    else:
+        before = size_of(network)
+        limit = Limit.of(job.budget, before)
+        whole = limit.measure(before)
+        targets = [round(whole * (limit.value / whole) ** (number / count)) for number in range(1, count)]
+        budgets = [Budget(**{limit.field: target}) for target in targets]
+    return [*(Stage(budget=budget, technique=passing) for budget in budgets), last]
+
+
+def decide(job: Job, stage: Stage, network: Network, whole: Whole, parts: Split, kept: Path | None = None) -> Decision:
+    """What a stage makes of a network, which is left as it is; under torchrun rank 0 decides for all.
+
+    Batch norm's statistics are those of the smaller network, from training images. `kept` is a directory for what is
+    measured once for several budgets.
+
+    Raises:
+        UsageError: the method cannot score this network, or the budget cannot be met.
+    """
+
+    def decided() -> Decision:
+        started, evidence = time.monotonic(), evidence_of(job, parts)
+        technique = stage.technique.choosing
+        options = choice(technique, network, evidence, kept)
+        removed, measured = met(job, stage, options, network, whole)
+        smaller = options.without(removed)
+        seconds = time.monotonic() - started + evidence.seconds
+        reestimate(smaller, parts.train, parts.normalisation)
+        achieved = whole.achieved(smaller, technique) | measured
+        return Decision(network=smaller, achieved=achieved, macs=evidence.macs, seconds=seconds)
+
+    return current_world().on_leader(decided)
+
+
+def met(job: Job, stage: Stage, options: Choice, network: Network, whole: Whole) -> tuple[Removed, dict[str, Any]]:
+    """What to remove from a network for a stage's budget, and what was measured for that.
+
+    Raises:
+        UsageError: the budget cannot be met.
+    """
+    budget, nearest = stage.budget, stage.technique.nearest
+    if budget.latency_ratio is not None:
+        timed = job.timed
+        if timed is None:
+            raise UsageError("--latency-ratio: nothing was given to measure latency with")
+        removed, quartiles = meet_latency(
+            budget.latency_ratio,
+            options.steps,
+            lambda removed: timed(network, options.without(removed)),
+            nearest=nearest,
+        )
+        return removed, {"latency_ratio": list(quartiles)}
+    units = sum(options.steps.units)
+    if budget.ratio is not None and whole.units not in (None, units):  # some are gone already
+        assert whole.units is not None
+        left = int(whole.units * (1 - budget.ratio)) + 0.5
+        budget = Budget(ratio=1 - left / units)
+    return meet(budget, options.steps, whole=whole.size, nearest=nearest), {}
+
+
+def evidence_of(job: Job, parts: Split) -> Evidence:
+    """What the job's choices may look at."""
+    return Evidence.of(parts, job.objective, job.recipe.label_smoothing, job.seed)
+
+
+def size_of(network: Network) -> Size:
+    """MACs and parameters of the last exit."""
+    last = exit_costs(network)[-1]
+    return Size(last.macs, last.params)
+
+
+def _units(network: Network, technique: Technique) -> int | None:
+    return sum(Coupling(network).within(technique.scope).units) if technique.width else None

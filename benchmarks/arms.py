@@ -1,0 +1,69 @@
+"""Arms: what runs share that differ by budget and seed alone, and how a table or figure names it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any, get_args
+
+from baselines import Budget, Technique
+from baselines.technique import DEPTH
+from compress.networks import Spec, display_name
+from compress.recipes import FineTuning
+from compress.runs import Record, Run
+from compress.training import without_seed
+
+BUDGETS = (*(field.name for field in dataclasses.fields(Budget)), "match")
+
+
+def family(record: Record) -> str:
+    """``train``, or what makes a network smaller: ``width``, ``depth``, or as a ``control`` neither."""
+    if record.kind in ("train", "control"):
+        return record.kind
+    return "depth" if record.method in DEPTH else "width"
+
+
+def base_network(record: Record) -> str:
+    """The network that was pruned, or taught a control or gave it its shape, as the field writes it; else its own."""
+    config = record.config
+    origin = config.get("reference") or config.get("teacher_reference") or config
+    return display_name(Spec.from_json(origin["spec"]))
+
+
+def arm_name(record: Record) -> str:
+    """As in ``l1``, ``l1 inner uniform``, ``random restart``; of a trained network its method."""
+    if record.kind == "train":
+        return record.method
+    schedule = record.config.get("request", {}).get("schedule", get_args(FineTuning)[0])
+    return " ".join([_technique(record).label, *([schedule] if schedule != get_args(FineTuning)[0] else [])])
+
+
+def arm_key(run: Run) -> str:
+    """All of the configuration but seed and budget, and what follows from the budget; equal for the runs of an arm."""
+    record = run.record
+    config = _unbudgeted(record.config)
+    if record.kind == "control":  # of an origin that its own network, a shallower one perhaps, does not name
+        achieved = record.results.get("achieved", {})
+        if {"speedup", "macs"} <= achieved.keys():
+            config["macs_before"] = round(achieved["speedup"] * achieved["macs"])
+    return json.dumps(config, sort_keys=True)
+
+
+def _unbudgeted(config: dict[str, Any]) -> dict[str, Any]:
+    config = without_seed(config)
+    if config["kind"] == "train":
+        return config
+    config["request"] = {key: value for key, value in config.get("request", {}).items() if key not in BUDGETS}
+    del config["spec"]  # a step's, in iterative pruning, and a shallower net's
+    if config.get("reference"):
+        config["reference"] = _unbudgeted(config["reference"])
+    if config["method"] == "scratch-b":
+        config["recipe"] = config["recipe"] | {"epochs": None}
+    return config
+
+
+def _technique(record: Record) -> Technique:
+    """What the record says was asked for; what an older one does not say was as it usually is."""
+    asked = record.config.get("request", {})
+    fields = [field.name for field in dataclasses.fields(Technique) if field.name in asked]
+    return Technique(**{name: asked[name] for name in fields} | {"method": record.method})

@@ -1,0 +1,151 @@
+"""Tuning: the same few rates and decays tried for every arm of a study, the best kept, on validation images alone."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import pandas as pd
+
+from benchmarks.entries import StudyRun, Target
+from benchmarks.tables import MISSING, markdown, percent
+from compress.errors import UsageError
+from compress.recipes import Recipe
+from compress.runs import Run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Factors:
+    """What the recipe's rate and weight decay are multiplied by."""
+
+    rate: float = 1.0
+    decay: float = 1.0
+
+    def __str__(self) -> str:
+        """As in ``rate x0.3``, with the decay where it is another."""
+        return f"rate x{self.rate:g}" + (f", decay x{self.decay:g}" if self.decay != 1 else "")
+
+    def recipe(self, recipe: Recipe) -> Recipe:
+        """The recipe with both multiplied; of fine-tuning nothing changes."""
+        rate, decay = recipe.learning_rate * self.rate, recipe.weight_decay * self.decay
+        return dataclasses.replace(recipe, learning_rate=rate, weight_decay=decay)
+
+    def options(self, entry: StudyRun, recipe: Recipe) -> dict[str, Any]:
+        """`prune`'s rate and decay for an entry; None where the recipe's own stays: that run is the untuned one."""
+        return {
+            "learning_rate": None if self.rate == 1 else own_rate(entry, recipe) * self.rate,
+            "weight_decay": None if self.decay == 1 else recipe.weight_decay * self.decay,
+        }
+
+
+def own_rate(entry: StudyRun, recipe: Recipe) -> float:
+    """The highest rate that the recipe gives a pruned or control run: of fine-tuning, or of a control's training."""
+    if entry.technique.kind == "control":
+        return recipe.learning_rate
+    return recipe.fine_tuning(entry.schedule).learning_rate
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tuning:
+    """What is tried: every rate with every decay, for the first seed and one budget of every arm.
+
+    Attributes:
+        rates, decays: factors on the recipe's (fine-tuning or training) rate and weight decay.
+        at: which of an arm's budgets, counted from 1; None: the middle one.
+        all: whether plainly trained runs are tuned too, and not those alone that are pruned or controls.
+    """
+
+    rates: tuple[float, ...] = (1.0,)
+    decays: tuple[float, ...] = (1.0,)
+    at: int | None = None
+    all: bool = False
+
+    def __post_init__(self) -> None:
+        for name, factors in (("rates", self.rates), ("decays", self.decays)):
+            if not factors or len(set(factors)) < len(factors) or not all(0 < factor < math.inf for factor in factors):
+                raise UsageError(f"tuning: {name} are one or more different factors above 0, as in [0.3, 1, 3]")
+        if self.at is not None and self.at < 1:
+            raise UsageError(f"tuning: at {self.at}: which of an arm's budgets is tuned, counted from 1")
+
+    @property
+    def factors(self) -> tuple[Factors, ...]:
+        """What is tried, lower rates first, the same for every arm."""
+        return tuple(
+            Factors(rate=rate, decay=decay) for rate, decay in product(sorted(self.rates), sorted(self.decays))
+        )
+
+    def includes(self, entry: StudyRun) -> bool:
+        """Whether the entry is tuned."""
+        return self.all or entry.command == "prune"
+
+    def target(self, entry: StudyRun) -> Target | None:
+        """The budget at which the entry is tuned; None for one that is trained."""
+        targets = entry.targets
+        return (
+            targets[0] if targets == (None,) else targets[(len(targets) - 1) // 2 if self.at is None else self.at - 1]
+        )
+
+    def check(self, entry: StudyRun) -> None:
+        """Refuse an entry that cannot be tuned alike."""
+        if entry.command == "prune" and self.at is not None and self.at > len(entry.targets):
+            raise UsageError(f"tuning: at {self.at}: run {entry.name} has {len(entry.targets)} budget(s)")
+        if self.all and entry.command == "prune" and entry.from_ is None:
+            raise UsageError(f"tuning all: run {entry.name} must name the tuned run that it prunes by from")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One of an entry's trials: its finished run, or None where it failed."""
+
+    entry: StudyRun
+    target: Target | None
+    factors: Factors
+    run: Run | None
+
+    @property
+    def accuracy(self) -> float:
+        """The last exit's validation accuracy; below any where there is none."""
+        return -1.0 if self.run is None else float(self.run.exits[-1]["val_accuracy"])
+
+
+def best(trials: Sequence[Trial]) -> Trial | None:
+    """The trial of the highest validation accuracy, of equal ones that of the lowest rate, then decay.
+
+    None where all failed. `trials` are in the order of `Tuning.factors`.
+    """
+    found = max(trials, key=lambda trial: trial.accuracy)  # the first of equals
+    return found if found.run else None
+
+
+def tuning_section(trials: Sequence[Trial]) -> list[str]:
+    """A row an arm, a column a trial, the chosen one bold; nothing where nothing was tuned."""
+    if not trials:
+        return []
+    columns = list(dict.fromkeys(str(trial.factors) for trial in trials))
+    lines = []
+    for name in dict.fromkeys(trial.entry.name for trial in trials):
+        own = [trial for trial in trials if trial.entry.name == name]
+        winner = best(own)
+        target = f"{name} at {own[0].target}" if own[0].target else name
+        cells = {str(trial.factors): _cell(trial, chosen=trial is winner) for trial in own}
+        recipe = winner.run.record.config["recipe"] if winner and winner.run else None
+        chosen = f"{recipe['learning_rate']:.3g}, {recipe['weight_decay']:.3g}" if recipe else MISSING
+        lines.append({"arm": target} | cells | {"chosen rate, decay": chosen})
+    return [
+        "## Tuning",
+        f"Validation accuracy in per cent of the last exit, for one seed. Every arm had the same number of trials, "
+        f"{len(columns)}: its recipe's rate and weight decay times the same factors, at one of its budgets. The best "
+        "(bold; of equal ones that of the lower rate) was used for all its budgets and seeds, and is itself one of the "
+        "runs reported. The test images had no part in it.",
+        markdown(pd.DataFrame(lines)),
+    ]
+
+
+def _cell(trial: Trial, *, chosen: bool) -> str:
+    if trial.run is None:
+        return "failed"
+    return f"**{percent(trial.accuracy)}**" if chosen else percent(trial.accuracy)
