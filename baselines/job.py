@@ -161,7 +161,7 @@ class Job:
         budget, technique = fields.pop("budget", self.budget), fields.pop("technique", self.technique)
         used = precision_of(self.precision, objective, self.where)
         name, value = budget.option
-        request = {name: value, **technique.to_json(), "schedule": self.schedule, "torch-pruning": TORCH_PRUNING}
+        request = {name: float(value), **technique.to_json(), "schedule": self.schedule, "torch-pruning": TORCH_PRUNING}
         defaults: dict[str, Any] = {
             "name": f"{display_name(self.spec)} {technique.label} {budget}",
             "kind": technique.kind,
