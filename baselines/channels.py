@@ -126,10 +126,10 @@ def remove_channels(network: Network, channels: Iterable[Channel]) -> Network:
     pruned = copy.deepcopy(network)
     with prunable(network.spec):
         graph, groups = dependencies(pruned)
+        units = [units_of(group) for group in groups]  # before any goes: a grouped convolution may look depthwise then
         for number, indices in removed.items():
             root, total = groups[number][0].dep, len(groups[number][0].idxs)
-            units = units_of(groups[number])
-            everywhere = [index + first for first in range(0, total, units) for index in indices]
+            everywhere = [index + first for first in range(0, total, units[number]) for index in indices]
             graph.get_pruning_group(root.target.module, root.handler, sorted(everywhere)).prune()
         return _rebuild(pruned)
 
