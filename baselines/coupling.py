@@ -215,7 +215,7 @@ def _writers(graph: Any, group: Any, macs: dict[nn.Module, int]) -> int:
         for layer, is_output, _ in _touched(graph, group)
         if is_output and isinstance(layer, nn.Conv2d | nn.Linear) and not _depthwise(layer)
     }
-    return sum(count == max(positions.values()) for count in positions.values())
+    return sum(count > 1 or max(positions.values()) == 1 for count in positions.values())
 
 
 def _depthwise(layer: nn.Module) -> bool:
