@@ -17,7 +17,7 @@ from compress.training import Method
 from compress.training.progress import console
 
 DEFAULT_DATASET, DEFAULT_RECIPE = "fashion-mini", "quick"
-METHODS_HELP = "".join(f"{name}: {card}. " for name, card in METHODS.items())
+METHODS_HELP = "".join(f"{name}: {card}\n" for name, card in METHODS.items())
 
 
 @Parameter(name="*")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from baselines import Forecast
+from baselines import Forecast, Size
 from compress.runs import Run
 from compress.training.progress import duration
 
@@ -26,7 +26,7 @@ def show_runs(runs: Sequence[Run], *, as_json: bool) -> None:
 def show_forecasts(forecasts: Sequence[Forecast], *, as_json: bool) -> None:
     """Print what each budget would give and take, or that as JSON."""
     if as_json:
-        return print_json({"forecasts": [dataclasses.asdict(forecast) for forecast in forecasts]})
+        return print_json({"forecasts": [_forecast_as_json(forecast) for forecast in forecasts]})
     for one in forecasts:
         before = one.whole.macs
         if not one.trained:
@@ -39,6 +39,10 @@ def show_forecasts(forecasts: Sequence[Forecast], *, as_json: bool) -> None:
             print(f"training would take about {duration(one.seconds)}")
         else:
             print(f"{one.requested}: {one.refused}")
+
+
+def _forecast_as_json(forecast: Forecast) -> dict[str, Any]:
+    return {name: value._asdict() if isinstance(value, Size) else value for name, value in vars(forecast).items()}
 
 
 def run_as_json(run: Run) -> dict[str, Any]:
