@@ -85,6 +85,8 @@ class Coupling:
             units = self.groups[number].units
             for layer, is_output, indices in _touched(graph, group):
                 share = len(indices) // units
+                if layer in counted:
+                    _check_share(graph, layer, is_output, indices, units)
                 if layer in layers and is_output:
                     self._of_outputs[layers[layer], number] += share
                     self._alone[number] += share if layer.bias is not None else 0
@@ -191,6 +193,16 @@ def _touched(graph: Any, group: Any) -> Iterator[tuple[Any, bool, set[int]]]:
         reached.setdefault(key, set()).update(indices)
     for (layer, is_output), indices in reached.items():
         yield layer, is_output, indices
+
+
+def _check_share(graph: Any, layer: Any, is_output: bool, indices: set[int], units: int) -> None:
+    """Refuse a layer whose channels torch-pruning mistakes for others', as behind a shortcut that pads or doubles them.
+
+    What it leaves then may well run, of another size or with the wrong channels added up.
+    """
+    width = graph.get_out_channels(layer) if is_output else graph.get_in_channels(layer)
+    if len(indices) % units or max(indices) >= width:
+        raise ValueError(f"{len(indices)} channels of a layer of {width} go with {units} of another")
 
 
 def _ways(group: Any) -> int:
