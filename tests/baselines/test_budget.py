@@ -1,0 +1,297 @@
+"""Budgets are met to within 1%, or refused with what can be reached."""
+
+from collections.abc import Callable, Sequence
+
+import pytest
+import torch
+
+from baselines import Budget, Technique
+from baselines.budget import LATENCY_TRIALS, TOLERANCE, Quartiles, least, meet, meet_latency
+from baselines.choice import Choice, choice
+from baselines.evidence import Evidence
+from baselines.importance import IMPORTANCES
+from baselines.steps import Move, Removed, Size, Steps
+from baselines.technique import Scope
+from compress.cost import cost
+from compress.data import Labelled, measure
+from compress.errors import UsageError
+from compress.networks import Network, create
+from compress.training.objectives import mwbp
+
+
+def network_of(arch: str, input_shape: tuple[int, int, int]) -> Network:
+    torch.manual_seed(0)
+    return create(arch, input_shape=input_shape).eval()
+
+
+def evidence_of(network: Network) -> Evidence:
+    """A few images of noise: criteria without gradients look at none."""
+    generator = torch.Generator().manual_seed(0)
+    shape = (8, *network.spec.input_shape)
+    images = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
+    part = Labelled(images=images, labels=torch.arange(8))
+    return Evidence(
+        train=part,
+        validation=part,
+        normalisation=measure(part.sample()),
+        objective=mwbp(network.spec),
+        label_smoothing=0.0,
+        seed=0,
+    )
+
+
+@pytest.fixture(scope="module")
+def network() -> Network:
+    return network_of("resnet20", (1, 16, 16))
+
+
+@pytest.fixture(scope="module")
+def options(network: Network) -> Choice:
+    return choice(Technique(method="l1"), network, evidence_of(network))
+
+
+@pytest.mark.parametrize("speedup", [1.2, 2.0, 2.6, 6.0, 30.0])
+def test_a_speedup_is_met_to_within_one_percent(speedup: float, network: Network, options: Choice) -> None:
+    pruned = options.without(meet(Budget(speedup=speedup), options.steps))
+    assert cost(network).macs / cost(pruned).macs == pytest.approx(speedup, rel=0.0102)
+
+
+@pytest.mark.parametrize("field", ["macs", "params"])
+def test_macs_and_parameters_are_met_to_within_one_percent(field: str, network: Network, options: Choice) -> None:
+    target = getattr(cost(network), field) // 3
+    pruned = options.without(meet(Budget(**{field: target}), options.steps))
+    assert getattr(cost(pruned), field) == pytest.approx(target, rel=TOLERANCE)
+
+
+def test_a_ratio_is_of_the_channels_and_no_search(options: Choice) -> None:
+    units = sum(options.steps.units)
+    assert sum(meet(Budget(ratio=0.3), options.steps)) == units - int(units * 0.7)
+
+
+def test_a_speedup_may_be_of_a_network_that_was_larger_before(options: Choice) -> None:
+    now = options.steps.size((0,) * len(options.steps.units))
+    whole = Size(macs=2 * now.macs, params=2 * now.params)
+    left = options.steps.size(meet(Budget(speedup=3), options.steps, whole=whole))
+    assert left.macs == pytest.approx(whole.macs / 3, rel=TOLERANCE)
+    with pytest.raises(UsageError, match=r"speed-up of 1\.500\) cannot be reached: this network has"):
+        meet(Budget(speedup=1.5), options.steps, whole=whole)
+
+
+def test_what_cannot_be_reached_is_refused_and_what_can_be_is_named(network: Network, options: Choice) -> None:
+    with pytest.raises(UsageError, match=r"speed-up of 100000\.000.*cannot be reached.*at the least") as refused:
+        meet(Budget(speedup=1e5), options.steps)
+    smallest = options.without(tuple(units - 1 for units in options.steps.units))
+    assert least(options.steps).macs == cost(smallest).macs
+    assert f"{cost(smallest).macs:,} MACs" in str(refused.value)
+    for budget in (Budget(macs=cost(network).macs), Budget(params=cost(network).params + 1), Budget(params=10)):
+        with pytest.raises(UsageError, match="cannot be reached"):
+            meet(budget, options.steps, nearest=True)
+
+
+@pytest.mark.parametrize("nearest", [False, True])
+@pytest.mark.parametrize("budget", [Budget(speedup=1.001), Budget(ratio=1e-9)], ids=str)
+def test_a_budget_that_needs_no_pruning_is_refused(budget: Budget, nearest: bool, options: Choice) -> None:
+    steps = options.steps if budget.speedup else hand_made([(0, 1)], [10, 10])
+    with pytest.raises(UsageError, match="nothing would be pruned"):
+        meet(budget, steps, nearest=nearest)
+
+
+def hand_made(
+    moves: Sequence[tuple[int, int]], each: Sequence[int], *, lockstep: bool = False, base: int = 1000
+) -> Steps:
+    """Steps of a network of `base` MACs, each of whose units costs so much, by knob."""
+
+    def size(removed: Removed) -> Size:
+        return Size(macs=base - sum(gone * macs for gone, macs in zip(removed, each, strict=True)), params=base)
+
+    made: tuple[Move, ...] = tuple((move,) for move in moves)
+    none = (0,) * len(each)
+    return Steps(units=(9,) * len(each), moves=made, size=size, lockstep=lockstep, at_ratio=lambda _: none)
+
+
+def test_moves_are_taken_in_their_order_up_to_the_budget() -> None:
+    steps = hand_made([(0, 1), (1, 1), (0, 1), (1, 1)], [100, 50])
+    assert meet(Budget(macs=850), steps) == (1, 1)
+    assert meet(Budget(macs=750), steps) == (2, 1)
+
+
+def test_one_that_overshoots_is_left_out_and_later_ones_go_instead() -> None:
+    steps = hand_made([(1, 1), (0, 1), (1, 1), (0, 1), (1, 1), (1, 1)], [300, 50])
+    assert meet(Budget(macs=800), steps) == (0, 4)
+    assert meet(Budget(macs=650), steps) == (1, 1)
+
+
+def test_one_that_overshoots_by_less_than_the_tolerance_is_taken() -> None:
+    assert meet(Budget(macs=800), hand_made([(0, 1), (1, 1), (1, 1)], [205, 20])) == (1, 0)
+
+
+def test_where_it_is_near_enough_nothing_better_is_looked_for() -> None:
+    steps = hand_made([(0, 1), (1, 1), (2, 1)], [195, 100, 5])
+    assert meet(Budget(macs=800), steps) == (1, 0, 0)
+
+
+def test_where_all_steps_are_too_coarse_both_sides_are_named_or_the_nearer_one_taken() -> None:
+    steps = hand_made([(0, 1), (0, 1), (0, 1)], [300])
+    with pytest.raises(UsageError, match=r"cannot be met to within 1%: the nearest are 700 MACs .* and 400 MACs"):
+        meet(Budget(macs=600), steps)
+    assert meet(Budget(macs=600), steps, nearest=True) == (1,)
+    assert meet(Budget(macs=500), steps, nearest=True) == (2,)
+    assert meet(Budget(macs=950), steps, nearest=True) == (1,)  # never nothing at all
+
+
+def test_in_lockstep_no_move_is_left_out() -> None:
+    moves, each = [(1, 1), (0, 1), (1, 1), (1, 1), (1, 1)], [300, 50]
+    assert meet(Budget(macs=800), hand_made(moves, each)) == (0, 4)
+    steps = hand_made(moves, each, lockstep=True)
+    with pytest.raises(UsageError, match=r"the nearest are 950 MACs \(a speed-up of 1\.053\) and 650 MACs \(a speed"):
+        meet(Budget(macs=800), steps)
+    assert meet(Budget(macs=810), steps, nearest=True) == (0, 1)
+    assert meet(Budget(macs=790), steps, nearest=True) == (1, 1)
+
+
+def test_a_ratio_needs_channels() -> None:
+    steps = Steps(units=(1,), moves=(((0, 1),),), size=lambda removed: Size(100 - 10 * removed[0], 100))
+    with pytest.raises(UsageError, match="--ratio is of channels, and this method removes none"):
+        meet(Budget(ratio=0.5), steps)
+
+
+def latencies(
+    slope: float, *, spread: float, noise: Callable[[int], float] = lambda _: 0.0
+) -> tuple[Callable[[Removed], Quartiles], list[int]]:
+    """A measurement that falls by so much a unit, and the numbers of units it was asked for."""
+    asked: list[int] = []
+
+    def measured(removed: Removed) -> Quartiles:
+        asked.append(removed[0])
+        median = 1 - slope * removed[0] + noise(removed[0])
+        return median - spread, median, median + spread
+
+    return measured, asked
+
+
+HUNDRED = Steps(
+    units=(101,), moves=tuple(((0, 1),) for _ in range(100)), size=lambda removed: Size(101 - removed[0], 1)
+)
+
+
+@pytest.mark.parametrize("ratio", [0.95, 0.7, 0.5, 0.25])
+@pytest.mark.parametrize("noise", [0.0, 0.0015])
+def test_a_latency_is_met_to_within_its_quartiles_in_a_few_measurements(ratio: float, noise: float) -> None:
+    measured, asked = latencies(0.008, spread=0.006, noise=lambda count: noise * (-1) ** count)
+    removed, quartiles = meet_latency(ratio, HUNDRED, measured)
+    assert quartiles[0] <= ratio <= quartiles[2]
+    assert quartiles == measured(removed)
+    assert len(asked) <= LATENCY_TRIALS + 2
+
+
+def test_a_latency_that_nothing_gives_is_refused_after_one_measurement() -> None:
+    measured, asked = latencies(0.004, spread=0.01)
+    with pytest.raises(UsageError, match=r"--latency-ratio 0\.3 was not met: .* are 0\.600 \[0\.590, 0\.610\]; --near"):
+        meet_latency(0.3, HUNDRED, measured)
+    assert asked == [100]
+    assert meet_latency(0.3, HUNDRED, measured, nearest=True)[0] == (100,)
+
+
+def test_a_latency_between_two_states_is_refused_with_both_named_or_the_nearer_one_taken() -> None:
+    measured, _ = latencies(0.1, spread=0.001)
+    few = Steps(units=(9,), moves=tuple(((0, 1),) for _ in range(8)), size=HUNDRED.size)
+    with pytest.raises(UsageError, match=r"the nearest measured, with their quartiles, are 0\.600 .* and 0\.700 \["):
+        meet_latency(0.64, few, measured)
+    assert meet_latency(0.64, few, measured, nearest=True)[0] == (4,)
+
+
+@pytest.mark.parametrize("ratio", [0.96, 0.99])
+def test_a_latency_is_never_met_by_nothing(ratio: float) -> None:
+    measured, asked = latencies(0.1, spread=0.001)
+    assert meet_latency(ratio, HUNDRED, measured, nearest=True)[0] == (1,)
+    assert 0 not in asked
+
+
+@pytest.fixture(scope="module")
+def deep() -> Network:
+    return network_of("resnet110", (3, 32, 32))
+
+
+def speedup_of(steps: Steps, removed: Removed) -> float:
+    return steps.size((0,) * len(removed)).macs / steps.size(removed).macs
+
+
+@pytest.mark.parametrize("method", IMPORTANCES)
+def test_resnet110_reaches_2_60x_by_every_width_method_globally(method: str, deep: Network) -> None:
+    options = choice(Technique(method=method), deep, evidence_of(deep))
+    removed = meet(Budget(speedup=2.6), options.steps)
+    assert speedup_of(options.steps, removed) == pytest.approx(2.6, rel=TOLERANCE * 1.02)
+    assert all(0 <= gone < units for gone, units in zip(removed, options.steps.units, strict=True))
+    if method == "l1":
+        assert cost(options.without(removed)).macs == options.steps.size(removed).macs
+
+
+def test_resnet110_reaches_2_60x_in_inner_channels_and_equal_shares_near_594(deep: Network) -> None:
+    options = uniformly(deep, "inner")
+    removed = meet(Budget(speedup=2.6), options.steps)
+    assert speedup_of(options.steps, removed) == pytest.approx(2.618, abs=0.001)
+    assert removed == meet(Budget(ratio=0.594), options.steps)
+
+
+def test_resnet110_cannot_reach_2_60x_in_equal_shares_of_all_channels(deep: Network) -> None:
+    options = uniformly(deep, "all")
+    with pytest.raises(
+        UsageError, match=r"the nearest are .*speed-up of 2\.557\) and .*speed-up of 2\.883\); --nearest"
+    ):
+        meet(Budget(speedup=2.6), options.steps)
+    removed = meet(Budget(speedup=2.6), options.steps, nearest=True)
+    assert speedup_of(options.steps, removed) == pytest.approx(2.557, abs=0.001)
+
+
+def test_resnet110_rounded_to_8_is_not_rounded_down(deep: Network) -> None:
+    """At a ratio of 0.3 torch-pruning gives 3.37x for 2.11x, as it keeps 8, 16 and 40 channels of 11, 22 and 44."""
+    exact = uniformly(deep, "all").steps
+    down = tuple(units - {16: 8, 32: 16, 64: 40}[units] for units in exact.units)
+    steps = choice(Technique(method="l1", ranking="uniform", round_to=8), deep, evidence_of(deep)).steps
+    found = [meet(Budget(ratio=0.3), exact), down, meet(Budget(ratio=0.3), steps)]
+    assert [speedup_of(exact, removed) for removed in found] == pytest.approx([2.114, 3.371, 2.495], abs=0.001)
+    widths = {units: units - gone for units, gone in zip(steps.units, found[-1], strict=True)}
+    assert widths == {16: 8, 32: 24, 64: 40}
+
+
+def uniformly(network: Network, scope: Scope) -> Choice:
+    return choice(Technique(method="l1", scope=scope, ranking="uniform"), network, evidence_of(network))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"ratio": 0.0}, "between 0 and 1"),
+        ({"ratio": 1.0}, "between 0 and 1"),
+        ({"ratio": -0.5}, "between 0 and 1"),
+        ({"ratio": float("nan")}, "between 0 and 1"),
+        ({"latency_ratio": 1.0}, "--latency-ratio 1: latency after / before lies between 0 and 1"),
+        ({"latency_ratio": float("nan")}, "between 0 and 1"),
+        ({"speedup": 1.0}, "above 1"),
+        ({"speedup": float("nan")}, "above 1"),
+        ({"speedup": float("inf")}, "above 1"),
+        ({"macs": 0.0}, "--macs 0: must be above 0"),
+        ({"params": -1.0}, "--params -1: must be above 0"),
+        ({"params": float("inf")}, "above 0"),
+        ({}, "give one of --ratio, --speedup, --macs, --params, --latency-ratio, not none"),
+        ({"ratio": 0.5, "macs": 1e6}, "--ratio and --macs"),
+    ],
+)
+def test_budgets_out_of_range_are_refused(options: dict[str, float], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        Budget(**options)
+
+
+@pytest.mark.parametrize(
+    ("budget", "text"),
+    [
+        (Budget(ratio=0.5), "ratio 0.5"),
+        (Budget(macs=41861728.0), "macs 41861728"),
+        (Budget(speedup=2.6), "speedup 2.6"),
+        (Budget(speedup=1 / 0.3), "speedup 3.3333333333333335"),
+        (Budget(latency_ratio=0.5), "latency-ratio 0.5"),
+    ],
+    ids=str,
+)
+def test_a_budget_is_written_exactly(budget: Budget, text: str) -> None:
+    assert str(budget) == text

@@ -1,0 +1,155 @@
+"""Techniques are plain data that say what they are, and what does not go together is refused."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from cyclopts import App
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from baselines import METHODS, Technique
+from baselines.importance import IMPORTANCES
+from baselines.technique import CONTROLS, DEPTH, SPARSE
+from compress.errors import UsageError
+from compress.options import TECHNIQUE, TechniqueOptions
+
+app = App()
+
+
+@app.default
+def parse(*, technique: TechniqueOptions = TECHNIQUE) -> Technique:
+    return technique.technique()
+
+
+def parsed(words: list[str]) -> Technique:
+    technique = app(words, exit_on_error=False, print_error=False, result_action="return_value")
+    assert isinstance(technique, Technique)
+    return technique
+
+
+def test_every_method_has_a_card() -> None:
+    wanted = {"random", "l1", "l2", "fpgm", "lamp", "bn-scale", "taylor", "group-norm"}
+    assert set(IMPORTANCES) == wanted
+    assert set(DEPTH) == {"blocks", "depth-cut"}
+    assert set(CONTROLS) == {"scratch-e", "scratch-b", "shallow", "distilled"}
+    assert set(METHODS) == wanted | set(DEPTH) | set(CONTROLS)
+    assert set(SPARSE) == {"bn-scale", "group-norm"}
+    for card in METHODS.values():
+        assert len(card) > 20
+        assert "\n" not in card
+    assert len(set(METHODS.values())) == len(METHODS)
+
+
+def test_the_command_lists_every_card(compress: Callable[..., tuple[int, str, str]]) -> None:
+    status, out, _ = compress("prune", "--help")
+    assert status == 0
+    text = "".join(out.replace("│", "").split())
+    for name, card in METHODS.items():
+        assert "".join(f"{name}: {card}".split()) in text
+
+
+@pytest.mark.parametrize(
+    ("options", "label"),
+    [
+        ({}, "l1"),
+        ({"scope": "inner", "ranking": "uniform"}, "l1 inner uniform"),
+        ({"method": "taylor", "steps": 3}, "taylor in 3 steps"),
+        ({"method": "fpgm", "steps": 3, "gradual": True}, "fpgm gradual in 3 steps"),
+        ({"method": "l2", "allocate": "sensitivity", "round_to": 8}, "l2 by sensitivity to 8"),
+        ({"method": "scratch-e"}, "scratch-e of l1"),
+        ({"method": "scratch-b", "shape": "blocks"}, "scratch-b of blocks"),
+        ({"method": "shallow", "nearest": True}, "shallow"),
+    ],
+)
+def test_labels_say_what_is_not_the_default(options: dict[str, Any], label: str) -> None:
+    assert Technique(**options).label == label
+
+
+@st.composite
+def techniques(draw: st.DrawFn) -> Technique:
+    """Any whose options go together."""
+    options: dict[str, Any] = {
+        "method": draw(st.sampled_from(list(METHODS))),
+        "scope": draw(st.sampled_from(["all", "inner"])),
+        "ranking": draw(st.sampled_from(["global", "uniform"])),
+        "allocate": draw(st.sampled_from([None, "sensitivity"])),
+        "round_to": draw(st.sampled_from([1, 8])),
+        "steps": draw(st.sampled_from([1, 3])),
+        "gradual": draw(st.booleans()),
+        "shape": draw(st.sampled_from(["l1", "taylor", "blocks", "depth-cut"])),
+        "nearest": draw(st.booleans()),
+    }
+    for name in draw(st.permutations([name for name in options if name != "method"])):
+        try:
+            return Technique(**options)
+        except UsageError:
+            del options[name]
+    return Technique(**options)
+
+
+@given(technique=techniques())
+@settings(max_examples=100, deadline=None)
+def test_the_command_reads_the_options_back(technique: Technique) -> None:
+    assert parsed(technique.options()) == technique
+    assert Technique(**technique.to_json()) == technique
+
+
+def test_defaults_are_not_spelt_out() -> None:
+    assert Technique().options() == ["--method", "l1"]
+    assert parsed([]) == Technique()
+    assert parsed(["--global"]) == Technique()
+
+
+@pytest.mark.parametrize(("method", "kind"), [("l1", "prune"), ("blocks", "prune"), ("shallow", "control")])
+def test_controls_are_a_kind_of_their_own(method: str, kind: str) -> None:
+    assert Technique(method=method).kind == kind
+
+
+def test_a_shape_from_scratch_is_chosen_by_the_method_of_its_shape() -> None:
+    technique = Technique(method="scratch-b", shape="l2", scope="inner", ranking="uniform", round_to=8)
+    assert technique.choosing == Technique(method="l2", scope="inner", ranking="uniform", round_to=8)
+    assert technique.width
+    assert not Technique(method="scratch-b", shape="blocks").width
+    assert not Technique(method="distilled").width
+    assert Technique(method="l2").choosing == Technique(method="l2")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"method": "l11"}, "method 'l11': did you mean 'l1'"),
+        ({"scope": "iner"}, "--scope iner: did you mean 'inner'"),
+        ({"ranking": "local"}, "--ranking local: "),
+        ({"allocate": "sensitive"}, "--allocate sensitive: did you mean 'sensitivity'"),
+        ({"method": "scratch-e", "shape": "l3"}, "--shape l3: did you mean"),
+        ({"method": "scratch-e", "shape": "bn-scale"}, "--shape bn-scale: "),  # needs sparse training first
+        ({"method": "scratch-e", "shape": "shallow"}, "--shape shallow: "),
+        ({"round_to": 0}, "--round-to 0: "),
+        ({"steps": 0}, "--steps 0: 1 or more"),
+        ({"method": "blocks", "scope": "inner"}, "--scope: goes with methods that remove channels, not blocks"),
+        ({"method": "blocks", "ranking": "uniform"}, "--uniform: goes with methods that remove channels"),
+        ({"method": "depth-cut", "round_to": 8}, "--round-to: goes with methods that remove channels"),
+        ({"method": "depth-cut", "allocate": "sensitivity"}, "--allocate: goes with methods"),
+        ({"method": "blocks", "steps": 2, "gradual": True}, "--gradual: goes with methods"),
+        ({"method": "shallow", "scope": "inner"}, "--scope: goes with methods that remove channels, not shallow"),
+        ({"method": "scratch-e", "shape": "blocks", "scope": "inner"}, "--scope: goes with methods"),
+        ({"method": "l1", "shape": "l2"}, "--shape l2: goes with scratch-e and scratch-b, not l1"),
+        ({"method": "depth-cut", "steps": 2}, "--steps 2: depth-cut has no steps in between"),
+        ({"method": "scratch-e", "steps": 2}, "--steps 2: scratch-e has no steps in between"),
+        ({"method": "distilled", "steps": 2}, "--steps: goes with methods that remove channels, not distilled"),
+        ({"gradual": True}, "--gradual: prunes in several steps of one fine-tuning"),
+        ({"gradual": True, "steps": 2, "allocate": "sensitivity"}, "--gradual: prunes in several steps"),
+        ({"allocate": "sensitivity", "ranking": "uniform"}, "--allocate sensitivity: gives every group"),
+    ],
+)
+def test_what_does_not_fit_is_refused_in_one_line(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        Technique(**options)
+    assert str(refused.value).startswith(message)
+    assert len(str(refused.value).splitlines()) == 1
+
+
+def test_unknown_words_are_refused_by_the_command_too() -> None:
+    with pytest.raises(UsageError, match="--scope outer: "):
+        parsed(["--scope", "outer"])
