@@ -150,7 +150,7 @@ class Job:
     def of(self, run: Run) -> Network:
         """The network of a run of this job, cut where the job cuts, in eval mode, on the device."""
         network = load(run).to(self.where)
-        return cut(network, self.exit) if self.exit and run.id == self.base.id else network
+        return cut(network, self.exit) if self.exit and len(network.spec.exits) > 1 else network
 
     def plan(self, recipe: Recipe, *, note: str = "", **fields: Any) -> Plan:
         """The plan of one of the job's runs, but for the fields that are given.

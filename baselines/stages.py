@@ -21,6 +21,7 @@ from compress.errors import UsageError
 from compress.networks import Network
 from compress.training.batchnorm import reestimate
 from compress.training.distributed import current_world
+from compress.training.progress import console
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +95,7 @@ def decide(job: Job, stage: Stage, network: Network, whole: Whole, parts: Split,
     """
 
     def decided() -> Decision:
+        console.print(f"choosing what to remove: {stage.technique.label}, {stage.budget}")
         started, evidence = time.monotonic(), evidence_of(job, parts)
         technique = stage.technique.choosing
         options = choice(technique, network, evidence, kept)

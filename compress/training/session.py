@@ -232,6 +232,7 @@ def _evaluate(plan: Plan, run: Run, training: Training, prepared: Prepared) -> R
     run.record.spec = network.spec.to_json()
     run.record.cost = {
         "epochs": training.epochs_done,
+        "total_epochs": training.epochs_done + sum(_total_epochs(run) for run in (plan.parent, plan.teacher) if run),
         "seconds": sum(line["seconds"] for line in training.history),
         "training_macs": macs,
         "choosing_macs": choosing,
@@ -248,6 +249,12 @@ def _evaluate(plan: Plan, run: Run, training: Training, prepared: Prepared) -> R
         file.unlink()
     checkpoint.rmdir()
     return run
+
+
+def _total_epochs(run: Run) -> int:
+    """A run's epochs and those of what it started from; older records have its own alone."""
+    cost = run.record.cost
+    return int(cost.get("total_epochs", cost["epochs"]))
 
 
 def _finished(plan: Plan, *, resume: bool) -> Run | None:
