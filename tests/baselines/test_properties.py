@@ -1,0 +1,103 @@
+"""Whatever can be asked for of any network of ours gives an ordinary network."""
+
+import json
+import tempfile
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from baselines import Budget, Technique
+from baselines.budget import least, meet
+from baselines.choice import choice
+from baselines.depth import removable_blocks
+from baselines.evidence import Evidence
+from baselines.importance import IMPORTANCES
+from baselines.stages import size_of
+from compress.data import Dataset, split
+from compress.errors import UsageError
+from compress.networks import Network, Spec, create
+from compress.runs import WEIGHTS, Run, load
+from compress.training import Method
+
+ARCHS = ("resnet8", "resnet14", "resnet14v1", "resnet14nl", "wrn-10-1", "mobilenetv2")
+
+
+@st.composite
+def techniques(draw: st.DrawFn) -> Technique:
+    """Any method that makes a trained network smaller, and any of the options that go with it."""
+    method = draw(st.sampled_from([*IMPORTANCES, "blocks", "depth-cut"]))
+    if method not in IMPORTANCES:
+        return Technique(method=method, nearest=True)
+    return Technique(
+        method=method,
+        scope=draw(st.sampled_from(["all", "inner"])),
+        ranking=draw(st.sampled_from(["global", "uniform"])),
+        round_to=draw(st.sampled_from([1, 1, 3, 4])),
+        nearest=True,
+    )
+
+
+@st.composite
+def networks(draw: st.DrawFn) -> Network:
+    """Any network of ours, with batch norm as after training."""
+    arch = draw(st.sampled_from(ARCHS))
+    torch.manual_seed(draw(st.integers(0, 99)))
+    network = create(arch, exits=draw(st.integers(1, 3)), input_shape=(1, 8, 8), classes=10)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            module.get_buffer("running_mean").normal_(std=0.1)
+            module.get_buffer("running_var").uniform_(0.5, 1.5)
+    return network.eval()
+
+
+def evidence_for(network: Network, dataset: Dataset) -> Evidence:
+    parts = split(dataset, validation=0.2, calibration=0.0, seed=0)
+    name = "mwbp" if len(network.spec.exits) > 1 else "bp"
+    return Evidence.of(parts, Method(name=name).objective(network.spec), 0.0, seed=0)
+
+
+def reloaded(network: Network, directory: Path) -> Network:
+    """What a run directory gives back of a network, its spec gone through JSON."""
+    record = type("Record", (), {"spec": json.loads(json.dumps(network.spec.to_json()))})()
+    run = Run(directory, record)
+    run.write_weights(network)
+    assert [file.name for file in directory.iterdir()] == [WEIGHTS]
+    return load(run)
+
+
+@given(network=networks(), technique=techniques(), share=st.floats(0, 1))
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_network_by_any_method_to_any_reachable_budget_is_an_ordinary_network(
+    small: Dataset, network: Network, technique: Technique, share: float
+) -> None:
+    spec, whole, images = network.spec, size_of(network), small.test.images[:4].float()
+    if technique.method == "blocks" and not removable_blocks(spec):
+        with pytest.raises(UsageError, match="none to leave out"):
+            choice(technique, network, evidence_for(network, small))
+        return
+    options = choice(technique, network, evidence_for(network, small))
+    assert options.steps.moves or technique.method == "blocks"
+    if not options.steps.moves:  # each of the removable blocks is all that an exit adds
+        return
+    smallest = least(options.steps)
+    macs = smallest.macs + share * (0.98 * whole.macs - smallest.macs)
+    removed = meet(Budget(macs=macs), options.steps, nearest=True)
+    smaller = options.without(removed)
+
+    assert size_of(smaller) == options.steps.size(removed) < whole
+    if not technique.round_to > 1 and technique.ranking == "global" and technique.method in IMPORTANCES:
+        assert size_of(smaller).macs == pytest.approx(macs, rel=0.06)
+    logits: list[Tensor] = smaller(images)
+    exits = len(spec.exits) if technique.method != "depth-cut" else len(smaller.spec.exits)
+    assert [tuple(exit.shape) for exit in logits] == [(4, 10)] * exits
+    assert Spec.from_json(smaller.spec.to_json()) == smaller.spec
+    with tempfile.TemporaryDirectory() as directory:
+        again = reloaded(smaller, Path(directory))
+    assert all(map(torch.equal, again(images), logits))
+    torch.stack(again.train()(images)).square().sum().backward()
+    assert all(parameter.grad is not None for parameter in again.parameters())

@@ -1,0 +1,201 @@
+"""Chains of prunings, gradual ones, those by sensitivity, and controls: budgets, lineage, costs, weights."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from baselines import Budget, Technique, prune
+from baselines.controls import LONGEST
+from compress.cost import cost
+from compress.data import Dataset, split
+from compress.errors import UsageError
+from compress.networks import Network, initialised
+from compress.recipes import Recipe
+from compress.runs import Run, find_run, load
+from compress.training import train
+from compress.training.loop import Training, fit
+from compress.training.objectives import bp
+
+
+@pytest.fixture(scope="module")
+def shallow(small: Dataset, quick: Recipe, runs: Path) -> Run:
+    """ResNet-8, whose every pruning takes little time."""
+    return train("resnet8", small, recipe=quick, runs=runs)
+
+
+def lineage(run: Run) -> list[Run]:
+    """The run, its parent, the parent's parent ..."""
+    parent = run.record.parent
+    return [run, *(lineage(find_run(parent, run.path.parent)) if parent else [])]
+
+
+def same(one: Network, other: Network) -> bool:
+    pairs = zip(one.state_dict().values(), other.state_dict().values(), strict=True)
+    return one.spec == other.spec and all(torch.equal(a, b) for a, b in pairs)
+
+
+@pytest.mark.parametrize("budget", [Budget(speedup=3), Budget(ratio=0.5), Budget(params=30_000)], ids=str)
+def test_steps_are_a_chain_at_equal_ratios_to_a_budget_of_the_first_network(
+    budget: Budget, small: Dataset, quick: Recipe, runs: Path, shallow: Run
+) -> None:
+    run = prune("resnet8", small, budget=budget, technique=Technique(steps=3), recipe=quick, runs=runs)
+    first, *made = reversed(lineage(run))
+    assert (first.id, len(made)) == (shallow.id, 3)
+    comments = [one.record.command.partition("  # ")[2] for one in made]
+    assert comments == ["step 1 of 3", "step 2 of 3", ""]
+    assert len({one.record.command.partition("  # ")[0] for one in made}) == 1
+    total = 0
+    for one in (first, *made):
+        spent = one.record.cost
+        total += spent["training_macs"] + spent.get("choosing_macs", 0)
+        assert spent["total_training_macs"] == total
+    whole, sizes = cost(load(shallow)), [cost(load(one)) for one in made]
+    assert made[-1].record.results["achieved"]["speedup"] == whole.macs / sizes[-1].macs
+    if budget.speedup:
+        assert [whole.macs / size.macs for size in sizes] == pytest.approx([3 ** (1 / 3), 3 ** (2 / 3), 3], rel=0.0102)
+    elif budget.ratio:
+        left = [1 - one.record.results["achieved"]["ratio"] for one in made]
+        assert left == pytest.approx([0.5 ** (1 / 3), 0.5 ** (2 / 3), 0.5], abs=0.005)
+    else:
+        assert sizes[-1].params == pytest.approx(30_000, rel=0.01)
+
+
+def test_the_first_step_of_a_sparse_chain_is_the_sparse_run(
+    small: Dataset, quick: Recipe, runs: Path, shallow: Run
+) -> None:
+    technique = Technique(method="bn-scale", steps=2)
+    run = prune("resnet8", small, budget=Budget(speedup=2), technique=technique, recipe=quick, runs=runs)
+    assert [one.record.method for one in lineage(run)] == ["bn-scale", "bn-scale", "sparse-bn-scale", "bp"]
+    assert run.record.results["achieved"]["speedup"] == pytest.approx(2, rel=0.0102)
+
+
+def test_gradual_pruning_is_one_run_that_goes_on_bit_for_bit_after_it_was_killed(
+    small: Dataset, quick: Recipe, runs: Path, shallow: Run, tmp_path: Path
+) -> None:
+    own = ["prune", "--from", str(shallow.path), "--speedup", "2.5", "--method", "l2", "--steps", "2", "--gradual"]
+    own += ["--epochs", "24", "--dataset", small.name, *small.options]
+    command = [sys.executable, "-m", "compress", *own, "--runs", str(tmp_path)]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    while not any(len(file.read_text().splitlines()) >= 8 for file in tmp_path.glob("*/metrics.jsonl")):
+        assert process.poll() is None
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    [directory] = tmp_path.iterdir()
+    assert json.loads((directory / "run.json").read_text())["status"] == "running"
+
+    def gradual(where: Path) -> Run:
+        technique = Technique(method="l2", steps=2, gradual=True)
+        options = {"technique": technique, "reference": shallow.path, "recipe": quick, "epochs": 24, "runs": where}
+        return prune(None, small, budget=Budget(speedup=2.5), **options)
+
+    resumed, whole = gradual(tmp_path), gradual(runs)
+    assert resumed.path == directory
+    assert resumed.record.parent == shallow.id
+    assert resumed.record.results["achieved"] == whole.record.results["achieved"]
+    assert resumed.record.results["achieved"]["speedup"] == pytest.approx(2.5, rel=0.0102)
+    assert resumed.record.cost["training_macs"] == whole.record.cost["training_macs"]
+    assert same(load(resumed), load(whole))
+
+
+def test_sensitivity_is_measured_once_for_all_budgets_and_charged_to_each(
+    small: Dataset, quick: Recipe, runs: Path, shallow: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    technique, spent, widths = Technique(allocate="sensitivity", scope="inner"), [], []
+    for number, speedup in enumerate((1.3, 1.6)):
+        budget = Budget(speedup=speedup)
+        run = prune("resnet8", small, budget=budget, technique=technique, recipe=quick, runs=runs)
+        assert ("measuring sensitivity" in capsys.readouterr().err) == (number == 0)
+        assert run.record.results["achieved"]["speedup"] == pytest.approx(speedup, rel=0.0102)
+        spent.append(run.record.cost)
+        widths.append([block.width for block in run.spec.blocks])
+    kept = json.loads((shallow.path / "sensitivity-l1-inner.json").read_text())
+    assert [one["choosing_macs"] for one in spent] == [kept["macs"]] * 2
+    assert kept["macs"] > 0
+    assert all(one["choosing_seconds"] > kept["seconds"] > 0 for one in spent)
+    assert all(narrow <= wide for wide, narrow in zip(*widths, strict=True))
+    assert not list(shallow.path.glob("sensitivity-l1-all*"))
+
+
+@pytest.mark.parametrize(
+    ("method", "speedup", "epochs"), [("scratch-e", 2, 5), ("scratch-b", 2, 10), ("scratch-b", 6, 20)]
+)
+def test_a_control_from_scratch_is_a_plain_training_of_the_pruned_shape(
+    method: str, speedup: float, epochs: int, small: Dataset, quick: Recipe, runs: Path, shallow: Run
+) -> None:
+    budget = Budget(speedup=speedup)
+    pruned = prune("resnet8", small, budget=budget, recipe=quick, runs=runs)
+    run = prune("resnet8", small, budget=budget, technique=method, recipe=quick, runs=runs)
+    assert run.spec == pruned.spec
+    assert run.record.results["achieved"] == pruned.record.results["achieved"]
+    assert run.record.cost["epochs"] == epochs <= LONGEST * quick.epochs
+    parts = split(small, validation=0.05, calibration=0.05, seed=0)
+    recipe = replace(quick, epochs=epochs)
+    training = Training(
+        initialised(run.spec, 0), parts, recipe, bp(run.spec), augment=small.augmentable, seed=0, precision="fp32"
+    )
+    fit(training, title="plain")
+    assert same(training.network, load(run))
+    assert not same(load(pruned), load(run))
+
+
+def test_the_shallow_control_needs_no_reference_and_the_taught_one_bears_its_teachers_cost(
+    small: Dataset, quick: Recipe, tmp_path: Path
+) -> None:
+    def control(method: str) -> Run:
+        technique = Technique(method=method, nearest=True)
+        return prune("resnet14", small, budget=Budget(speedup=2), technique=technique, recipe=quick, runs=tmp_path)
+
+    plain = control("shallow")
+    assert [path.name for path in tmp_path.iterdir()] == [plain.id]
+    assert plain.record.parent is None
+    alike = train("resnet8", small, recipe=quick, runs=tmp_path / "alike")
+    assert same(load(plain), load(alike))
+    taught = control("distilled")
+    teacher = find_run(taught.record.config["teacher"], tmp_path)
+    assert (teacher.record.arch, teacher.record.method) == ("resnet14", "bp")
+    assert taught.record.config["objective"]["teacher"] == 0.5
+    spent = taught.record.cost
+    assert spent["total_training_macs"] == spent["training_macs"] + teacher.record.cost["training_macs"]
+
+
+def test_a_latency_budget_wants_a_measuring_function_and_one_pruning(
+    small: Dataset, quick: Recipe, shallow: Run
+) -> None:
+    before, budget = sorted(shallow.path.parent.iterdir()), Budget(latency_ratio=0.5)
+    for technique, message in (
+        (Technique(), "nothing was given to measure latency with"),
+        (Technique(steps=2), "leave out --steps"),
+        (Technique(steps=2, gradual=True), "leave out --steps"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            prune("resnet8", small, budget=budget, technique=technique, recipe=quick, runs=shallow.path.parent)
+    assert sorted(shallow.path.parent.iterdir()) == before
+
+
+def test_a_latency_is_measured_against_the_whole_network_and_recorded(
+    small: Dataset, quick: Recipe, shallow: Run
+) -> None:
+    seen = []
+
+    def timed(reference: Network, network: Network) -> tuple[float, float, float]:
+        """As if latency followed MACs."""
+        seen.append(cost(reference).macs)
+        ratio = cost(network).macs / cost(reference).macs
+        return 0.99 * ratio, ratio, 1.01 * ratio
+
+    budget, runs = Budget(latency_ratio=0.6), shallow.path.parent
+    run = prune("resnet8", small, budget=budget, recipe=quick, runs=runs, timed=timed)
+    achieved = run.record.results["achieved"]
+    low, middle, high = achieved["latency_ratio"]
+    assert low <= 0.6 <= high
+    assert middle == pytest.approx(1 / achieved["speedup"])
+    assert set(seen) == {cost(load(shallow)).macs}
+    assert run.record.results["requested"] == {"latency_ratio": 0.6}
