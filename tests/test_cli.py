@@ -1,6 +1,7 @@
 """The command as a user types it: what it prints, what it refuses and how."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from baselines import METHODS
 from compress.cli import main
 
 Command = Callable[..., tuple[int, str, str]]
@@ -60,6 +62,66 @@ def test_the_recorded_command_is_the_same_run(compress: Command, options: list[s
     assert status == 0
     assert json.loads(out)["runs"][0]["id"] == record["id"]
     assert sorted((tmp_path / "runs").iterdir()) == before
+
+
+def test_a_budget_can_be_another_runs_or_one_of_its_exits(
+    compress: Command, refused: Refused, options: list[str], tmp_path: Path
+) -> None:
+    options = [*options, "--image-size", "8"]
+    _, out, _ = compress("train-mwbp", *SMALL, "--exits", "3", *options, "--json")
+    [match] = json.loads(out)["runs"]
+    names = f"{match['id']}:2,{match['id']}"
+    status, out, err = compress("prune", "--arch", "resnet14", "--epochs", "1", "--match", names, *options, "--json")
+    assert status == 0, err
+    macs = [run["results"]["exits"][-1]["macs"] for run in json.loads(out)["runs"]]
+    wanted = [exit["macs"] for exit in match["results"]["exits"][1:]]
+    assert macs == pytest.approx(wanted, rel=0.01)
+    [exact, _] = json.loads(out)["runs"]
+    status, again, _ = compress(*exact["command"].split()[1:], "--runs", tmp_path / "runs", "--json")
+    assert (status, json.loads(again)["runs"][0]["id"]) == (0, exact["id"])
+    line = refused("prune", "--match", f"{match['id']}:4", *options, leaves=True)
+    assert f"run {match['id']} has exits 1 to 3" in line
+
+
+def test_a_dry_run_says_what_can_be_had_and_trains_nothing(
+    compress: Command, options: list[str], tmp_path: Path
+) -> None:
+    asked = ["prune", "--arch", "resnet8", "--speedup", "2,1000", *options, "--image-size", "8", "--dry-run"]
+    status, out, _ = compress(*asked)
+    assert status == 0
+    assert not (tmp_path / "runs").exists()
+    assert out.count("there is no reference yet") == 2
+    assert "--speedup 2: " in out
+    assert "training would take about" in out
+    assert "--speedup 1000: " in out
+    assert "cannot be reached" in out
+    status, out, _ = compress(*asked, "--json")
+    near, far = json.loads(out)["forecasts"]
+    assert (near["requested"], near["trained"], near["refused"], far["achieved"]) == ("--speedup 2", False, None, None)
+    whole, smallest, largest = (near[key][0] for key in ("whole", "smallest", "largest"))
+    assert near["achieved"][0] == pytest.approx(whole / 2, rel=0.01)
+    assert smallest < near["achieved"][0] < largest < whole
+    assert f"{smallest:,} MACs" in far["refused"]
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_latency_is_met_as_measured_here(compress: Command, options: list[str]) -> None:
+    given = ["--latency-ratio", "0.6", "--nearest", *options, "--image-size", "8", "--json"]
+    status, out, err = compress("prune", *SMALL, *given)
+    assert status == 0, err
+    assert "latency at batch 1" in err
+    [record] = json.loads(out)["runs"]
+    low, middle, high = record["results"]["achieved"]["latency_ratio"]
+    assert 0 < low <= middle <= high
+    assert record["results"]["achieved"]["speedup"] > 1
+    assert record["results"]["requested"] == {"latency_ratio": 0.6}
+
+
+def test_help_lists_every_method_with_its_card(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["prune", "--help"]) == 0
+    text = "".join(re.sub(r"[│\s]", "", line) for line in capsys.readouterr().out.splitlines())
+    for name, card in METHODS.items():
+        assert re.sub(r"\s", "", f"{name}: {card}.") in text, name
 
 
 def test_a_finished_run_is_shown_again(compress: Command, options: list[str]) -> None:
@@ -130,11 +192,27 @@ def test_data_shows_every_set_and_where_it_is(compress: Command) -> None:
         (["prune", "--ratio", "0"], "between 0 and 1"),
         (["prune", "--ratio", "half"], "--ratio half: a number"),
         (["prune", "--speedup", "0.5"], "above 1"),
-        (["prune"], "give one of --ratio, --speedup, --macs"),
+        (["prune"], "give one of --ratio, --speedup, --macs, --params, --match, --latency-ratio, not none"),
         (["prune", "--ratio", "0.5", "--macs", "1e6"], "not --ratio and --macs"),
+        (["prune", "--match", "a", "--macs", "1e6"], "not --macs and --match"),
+        (["prune", "--match", "nothing:2"], "run nothing"),
+        (["prune", "--params", "0"], "--params 0: must be above 0"),
+        (["prune", "--latency-ratio", "1.5"], "--latency-ratio 1.5: latency after / before lies between 0 and 1"),
+        (["prune", "--speedup", "2,nan"], "--speedup 2,nan: a number, or several separated by commas"),
+        (["prune", "--speedup", "2", "--scope", "outer"], "--scope outer"),
+        (["prune", "--speedup", "2", "--allocate", "evenly"], "did you mean 'sensitivity'"),
+        (["prune", "--speedup", "2", "--round-to", "0"], "--round-to 0"),
+        (["prune", "--speedup", "2", "--steps", "0"], "--steps 0: 1 or more"),
+        (["prune", "--speedup", "2", "--gradual"], "give --steps 2 or more"),
+        (["prune", "--speedup", "2", "--method", "blocks", "--uniform"], "--uniform: goes with methods that remove"),
+        (["prune", "--speedup", "2", "--method", "shallow", "--steps", "2"], "shallow"),
+        (["prune", "--speedup", "2", "--shape", "l2"], "goes with scratch-e and scratch-b, not l1"),
+        (["prune", "--speedup", "2", "--method", "scratch-e", "--shape", "taylr"], "did you mean 'taylor'"),
+        (["prune", "--speedup", "2", "--schedule", "fast"], "schedule"),
+        (["prune", "--speedup", "2", "--learning-rate", "0"], "learning-rate 0: must be above 0"),
         (["prune", "--speedup", "inf"], "--speedup inf: a number"),
         (["bench", "--batch-size", "1.5", "nothing"], "run nothing"),
-        (["prune", "--ratio", "0.5", "--method", "l3"], "did you mean 'l2'"),
+        (["prune", "--ratio", "0.5", "--method", "l3"], "did you mean 'l1'"),
         (["prune", "--ratio", "0.5", "--from", "nothing"], "run nothing"),
         (["bench"], "name the runs"),
         (["bench", "nothing"], "run nothing"),

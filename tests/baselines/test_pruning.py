@@ -42,7 +42,8 @@ def own_macs(run: Run) -> int:
     """Of a training whose network kept its shape: forward once, backward twice; a teacher forward besides."""
     teacher = run.record.config["teacher"]
     taught = cost(load(run.path.parent / teacher)).macs if teacher else 0
-    return run.record.cost["epochs"] * STEPS * 48 * (3 * cost(load(run)).macs + taught)
+    epochs: int = run.record.cost["epochs"]
+    return epochs * STEPS * 48 * (3 * cost(load(run)).macs + taught)
 
 
 def test_the_record_says_what_was_asked_for_and_what_came_of_it(made: tuple[str, Run], reference: Run) -> None:

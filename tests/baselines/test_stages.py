@@ -41,7 +41,7 @@ def same(one: Network, other: Network) -> bool:
     return one.spec == other.spec and all(torch.equal(a, b) for a, b in pairs)
 
 
-@pytest.mark.parametrize("budget", [Budget(speedup=3), Budget(ratio=0.5), Budget(params=30_000)], ids=str)
+@pytest.mark.parametrize("budget", [Budget(speedup=3), Budget(ratio=0.5)], ids=str)
 def test_steps_are_a_chain_at_equal_ratios_to_a_budget_of_the_first_network(
     budget: Budget, small: Dataset, quick: Recipe, runs: Path, shallow: Run
 ) -> None:
@@ -60,11 +60,9 @@ def test_steps_are_a_chain_at_equal_ratios_to_a_budget_of_the_first_network(
     assert made[-1].record.results["achieved"]["speedup"] == whole.macs / sizes[-1].macs
     if budget.speedup:
         assert [whole.macs / size.macs for size in sizes] == pytest.approx([3 ** (1 / 3), 3 ** (2 / 3), 3], rel=0.0102)
-    elif budget.ratio:
+    else:
         left = [1 - one.record.results["achieved"]["ratio"] for one in made]
         assert left == pytest.approx([0.5 ** (1 / 3), 0.5 ** (2 / 3), 0.5], abs=0.005)
-    else:
-        assert sizes[-1].params == pytest.approx(30_000, rel=0.01)
 
 
 def test_the_first_step_of_a_sparse_chain_is_the_sparse_run(
@@ -80,10 +78,10 @@ def test_gradual_pruning_is_one_run_that_goes_on_bit_for_bit_after_it_was_killed
     small: Dataset, quick: Recipe, runs: Path, shallow: Run, tmp_path: Path
 ) -> None:
     own = ["prune", "--from", str(shallow.path), "--speedup", "2.5", "--method", "l2", "--steps", "2", "--gradual"]
-    own += ["--epochs", "24", "--dataset", small.name, *small.options]
+    own += ["--epochs", "16", "--dataset", small.name, *small.options]
     command = [sys.executable, "-m", "compress", *own, "--runs", str(tmp_path)]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    while not any(len(file.read_text().splitlines()) >= 8 for file in tmp_path.glob("*/metrics.jsonl")):
+    while not any(len(file.read_text().splitlines()) >= 5 for file in tmp_path.glob("*/metrics.jsonl")):
         assert process.poll() is None
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
@@ -93,8 +91,8 @@ def test_gradual_pruning_is_one_run_that_goes_on_bit_for_bit_after_it_was_killed
 
     def gradual(where: Path) -> Run:
         technique = Technique(method="l2", steps=2, gradual=True)
-        options = {"technique": technique, "reference": shallow.path, "recipe": quick, "epochs": 24, "runs": where}
-        return prune(None, small, budget=Budget(speedup=2.5), **options)
+        budget, start = Budget(speedup=2.5), shallow.path
+        return prune(None, small, budget=budget, technique=technique, reference=start, epochs=16, runs=where)
 
     resumed, whole = gradual(tmp_path), gradual(runs)
     assert resumed.path == directory
@@ -125,7 +123,7 @@ def test_sensitivity_is_measured_once_for_all_budgets_and_charged_to_each(
 
 
 @pytest.mark.parametrize(
-    ("method", "speedup", "epochs"), [("scratch-e", 2, 5), ("scratch-b", 2, 10), ("scratch-b", 6, 20)]
+    ("method", "speedup", "epochs"), [("scratch-e", 2, 5), ("scratch-b", 1.5, 8), ("scratch-b", 6, 20)]
 )
 def test_a_control_from_scratch_is_a_plain_training_of_the_pruned_shape(
     method: str, speedup: float, epochs: int, small: Dataset, quick: Recipe, runs: Path, shallow: Run

@@ -1,0 +1,81 @@
+"""Forecasts: what they foretell is what pruning then does, and nothing is trained for them."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from baselines import Budget, Job, Technique, carry_out, foresee
+from baselines.steps import Size
+from compress.cost import exit_costs
+from compress.data import Dataset
+from compress.errors import UsageError
+from compress.recipes import Recipe
+from compress.runs import Run, load
+
+
+def job(small: Dataset, quick: Recipe, runs: Path, **options: Any) -> Job:
+    defaults: dict[str, Any] = {"arch": "resnet14", "budget": Budget(speedup=2), "technique": Technique()}
+    return Job(dataset=small, recipe=quick, runs=runs, **defaults | options)
+
+
+def size_of(run: Run) -> Size:
+    last = exit_costs(load(run))[-1]
+    return Size(last.macs, last.params)
+
+
+@pytest.mark.parametrize(
+    "technique",
+    [
+        Technique(method="lamp"),
+        Technique(method="depth-cut", nearest=True),
+        Technique(method="scratch-b"),
+        Technique(method="shallow", nearest=True),
+    ],
+    ids=lambda technique: technique.label,
+)
+def test_what_is_foretold_is_what_pruning_does(
+    technique: Technique, small: Dataset, quick: Recipe, runs: Path, reference: Run
+) -> None:
+    asked = job(small, quick, runs, technique=technique)
+    before = sorted(runs.iterdir())
+    forecast = foresee(asked)
+    assert sorted(runs.iterdir()) == before
+    assert forecast.trained
+    assert forecast.whole == size_of(reference)
+    assert forecast.achieved is not None
+    assert forecast.smallest.macs <= forecast.achieved.macs < forecast.whole.macs
+    assert forecast.achieved.macs <= forecast.largest.macs < forecast.whole.macs
+    assert forecast.requested == "--speedup 2"
+    assert forecast.refused is None
+    assert forecast.seconds is not None
+    assert forecast.seconds > 0
+    assert forecast.achieved == size_of(carry_out(asked))
+
+
+def test_the_ends_are_those_that_pruning_reaches_and_names(
+    small: Dataset, quick: Recipe, runs: Path, reference: Run
+) -> None:
+    beyond = job(small, quick, runs, budget=Budget(speedup=1e6))
+    forecast = foresee(beyond)
+    assert (forecast.achieved, forecast.seconds) == (None, None)
+    with pytest.raises(UsageError) as refused:
+        carry_out(beyond)
+    assert forecast.refused == str(refused.value)
+    assert f"{forecast.smallest.macs:,} MACs" in str(refused.value)
+    smallest = carry_out(job(small, quick, runs, budget=Budget(macs=forecast.smallest.macs)))
+    assert size_of(smallest) == forecast.smallest
+
+
+def test_without_a_reference_sizes_are_right_and_its_training_is_counted(
+    small: Dataset, quick: Recipe, tmp_path: Path, runs: Path, reference: Run
+) -> None:
+    unknown = foresee(job(small, quick, tmp_path, technique=Technique(ranking="uniform", nearest=True)))
+    known = foresee(job(small, quick, runs, technique=Technique(ranking="uniform", nearest=True)))
+    assert not list(tmp_path.iterdir())
+    assert (unknown.trained, known.trained) == (False, True)
+    # Uniform widths do not depend on weights.
+    assert (unknown.whole, unknown.smallest, unknown.achieved) == (known.whole, known.smallest, known.achieved)
+    assert unknown.seconds is not None
+    assert known.seconds is not None
+    assert unknown.seconds > known.seconds  # five epochs more
