@@ -200,7 +200,7 @@ def test_data_shows_every_set_and_where_it_is(compress: Command) -> None:
         (["prune", "--latency-ratio", "1.5"], "--latency-ratio 1.5: latency after / before lies between 0 and 1"),
         (["prune", "--speedup", "2,nan"], "--speedup 2,nan: a number, or several separated by commas"),
         (["prune", "--speedup", "2", "--scope", "outer"], "--scope outer"),
-        (["prune", "--speedup", "2", "--allocate", "evenly"], "did you mean 'sensitivity'"),
+        (["prune", "--speedup", "2", "--allocate", "evenly"], "--allocate evenly: "),
         (["prune", "--speedup", "2", "--round-to", "0"], "--round-to 0"),
         (["prune", "--speedup", "2", "--steps", "0"], "--steps 0: 1 or more"),
         (["prune", "--speedup", "2", "--gradual"], "give --steps 2 or more"),

@@ -20,9 +20,10 @@ def test_a_recipe_comes_back_from_json(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(RECIPES))
 def test_fine_tuning_changes_the_rate_alone_or_restarts_it_and_the_length(name: str) -> None:
     recipe = RECIPES[name]()
-    rates = {"learning_rate": recipe.fine_tune_learning_rate, "milestones": recipe.fine_tune_milestones}
-    assert recipe.fine_tuning() == replace(recipe, epochs=recipe.fine_tune_epochs, **rates)
-    assert recipe.fine_tuning("restart") == replace(recipe, epochs=recipe.fine_tune_epochs)
+    restarted = replace(recipe, epochs=recipe.fine_tune_epochs)
+    assert recipe.fine_tuning("restart") == restarted
+    rate, milestones = recipe.fine_tune_learning_rate, recipe.fine_tune_milestones
+    assert recipe.fine_tuning() == replace(restarted, learning_rate=rate, milestones=milestones)
     assert recipe.fine_tuning().learning_rate < recipe.fine_tuning("restart").learning_rate
 
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from baselines import Budget, Technique, macs_of, prune
-from compress.cost import cost
-from compress.data import Dataset, normalise
+from compress.cost import cost, exit_costs
+from compress.data import Dataset, Part, normalise, open_dataset
 from compress.errors import UsageError
 from compress.networks import cut, zoo
 from compress.recipes import recipe_named
@@ -60,7 +60,7 @@ def check(run: Run, small: Dataset, exits: int = 1) -> None:
     network = load(run)
     logits = network(normalise(small.test.images, run.normalisation))
     assert [tuple(exit.shape) for exit in logits] == [(100, 10)] * exits == [(100, 10)] * len(run.exits)
-    assert run.record.results["achieved"]["macs"] == cost(network).macs
+    assert run.record.results["achieved"]["macs"] == exit_costs(network)[-1].macs == run.exits[-1]["macs"]
     assert len(run.record.results["val_accuracy_pruned"]) == exits
 
 
@@ -82,12 +82,10 @@ def test_a_multi_exit_network_keeps_its_exits_and_is_fine_tuned_by_mwbp(
     objective = Objective.from_json(run.record.config["objective"])
     assert objective == mwbp(many_exits.spec)
     assert objective.fitted(many_exits.spec, run.spec).segments == tuple(blocks)
-    again = (
-        make(run, technique=method, budget=Budget(speedup=1.3))
-        if not coarse
-        else make(run, technique=Technique(method=method, nearest=True), budget=Budget(speedup=1.1))
-    )
-    assert again.record.parent is not None
+    if method not in ("l1", "blocks"):
+        return
+    again = make(run, technique=Technique(method=method, nearest=coarse), budget=Budget(speedup=1.1))
+    assert again.record.parent == run.id
     assert again.record.config["objective"]["segments"] == blocks
     assert again.record.cost["total_training_macs"] > run.record.cost["total_training_macs"]
     check(again, small, exits=len(again.exits))
@@ -116,7 +114,7 @@ def test_every_kind_of_network_is_pruned_and_pruned_again(
 ) -> None:
     monkeypatch.setattr(zoo, "_registered", {"mixed": Mixed})
     start = train(arch, small, recipe=recipe_named("quick", epochs=1), runs=runs)
-    run = make(start)
+    run = make(start, technique=Technique(nearest=arch == "mixed"))  # where four channels go at a time
     assert run.record.results["achieved"]["speedup"] == pytest.approx(2, rel=0.03 if arch == "mixed" else 0.0102)
     check(run, small)
     again = make(run, budget=Budget(ratio=0.2))
@@ -126,8 +124,6 @@ def test_every_kind_of_network_is_pruned_and_pruned_again(
 
 @pytest.mark.parametrize("arch", ["torchvision:resnet18", "timm:resnet10t"])
 def test_nets_of_torchvision_and_timm_are_pruned(arch: str, make: Make, tiny_folder: Path, tmp_path: Path) -> None:
-    from compress.data import open_dataset
-
     images = open_dataset(f"folder:{tiny_folder}", image_size=16)
     start = train(arch, images, recipe=recipe_named("quick", epochs=1), runs=tmp_path)
     run = prune(None, images, budget=Budget(speedup=4), reference=start.id, epochs=1, runs=tmp_path)
@@ -192,9 +188,8 @@ def test_where_there_is_no_reference_one_is_trained_first_and_the_newest_found_a
         ({"technique": "blocks", "budget": Budget(ratio=0.5)}, "removes none"),
         ({"technique": "blocks"}, "--nearest takes the nearer one"),
         ({"technique": "depth-cut", "budget": Budget(params=2)}, "at the least"),
-        ({"technique": Technique(ranking="uniform")}, "--nearest takes the nearer one"),
     ],
-    ids=str,
+    ids=lambda given: given if isinstance(given, str) else " ".join(given),
 )
 def test_what_does_not_fit_is_one_line_and_leaves_nothing_behind(
     options: dict[str, Any], message: str, small: Dataset, reference: Run, runs: Path
@@ -208,15 +203,18 @@ def test_what_does_not_fit_is_one_line_and_leaves_nothing_behind(
     assert sorted(runs.rglob("*")) == before
 
 
+def _without_the_last_class(part: Part) -> Part:
+    return part.subset((part.labels < 9).nonzero().flatten())
+
+
 def test_a_reference_of_other_images_or_classes_is_refused(
     small: Dataset, tiny: Dataset, reference: Run, runs: Path
 ) -> None:
-    fewer = replace(small, train=small.test)
-    classes = replace(small, classes=small.classes[:9])
+    nine = {name: _without_the_last_class(getattr(small, name)) for name in ("train", "test")}
     for dataset, message in (
-        (fewer, "whose images are not"),
+        (replace(small, train=small.test), "whose images are not"),
         (tiny, r"takes images \(C, H, W\)"),
-        (classes, "classes"),
+        (replace(small, classes=small.classes[:9], **nine), "whose images are not"),
     ):
         with pytest.raises(UsageError, match=message):
             prune(None, dataset, budget=HALF, reference=reference.id, runs=runs)

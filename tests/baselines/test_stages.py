@@ -75,7 +75,7 @@ def test_the_first_step_of_a_sparse_chain_is_the_sparse_run(
 
 
 def test_gradual_pruning_is_one_run_that_goes_on_bit_for_bit_after_it_was_killed(
-    small: Dataset, quick: Recipe, runs: Path, shallow: Run, tmp_path: Path
+    small: Dataset, runs: Path, shallow: Run, tmp_path: Path
 ) -> None:
     own = ["prune", "--from", str(shallow.path), "--speedup", "2.5", "--method", "l2", "--steps", "2", "--gradual"]
     own += ["--epochs", "16", "--dataset", small.name, *small.options]
