@@ -210,11 +210,11 @@ def _without_the_last_class(part: Part) -> Part:
 def test_a_reference_of_other_images_or_classes_is_refused(
     small: Dataset, tiny: Dataset, reference: Run, runs: Path
 ) -> None:
-    nine = {name: _without_the_last_class(getattr(small, name)) for name in ("train", "test")}
+    images, others = _without_the_last_class(small.train), _without_the_last_class(small.test)
     for dataset, message in (
         (replace(small, train=small.test), "whose images are not"),
         (tiny, r"takes images \(C, H, W\)"),
-        (replace(small, classes=small.classes[:9], **nine), "whose images are not"),
+        (replace(small, classes=small.classes[:9], train=images, test=others), "whose images are not"),
     ):
         with pytest.raises(UsageError, match=message):
             prune(None, dataset, budget=HALF, reference=reference.id, runs=runs)
