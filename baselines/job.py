@@ -127,10 +127,10 @@ class Job:
 
     @cached_property
     def objective(self) -> Objective:
-        """The one that trained the reference; plain BP for what is cut out of it."""
-        if self.exit or self.found is None:  # one that is trained first is by plain BP
+        """The one that trained the reference; plain BP where that is cut out of it, or not trained yet."""
+        if self.exit or self.found is None:
             return bp(self.spec)
-        return objective_of(self.base).fine_tuning()
+        return objective_of(self.found).fine_tuning()
 
     @cached_property
     def fine_tuning(self) -> Recipe:
@@ -150,7 +150,7 @@ class Job:
     def of(self, run: Run) -> Network:
         """The network of a run of this job, cut where the job cuts, in eval mode, on the device."""
         network = load(run).to(self.where)
-        return cut(network, self.exit) if self.exit and run.id == self.base.id else network
+        return cut(network, self.exit) if self.exit and len(network.spec.exits) > 1 else network
 
     def plan(self, recipe: Recipe, *, note: str = "", **fields: Any) -> Plan:
         """The plan of one of the job's runs, but for the fields that are given.

@@ -74,7 +74,7 @@ def stages(job: Job, network: Network) -> list[Stage]:
     if name == "latency_ratio":
         raise UsageError("--latency-ratio is met in one pruning: leave out --steps")
     if name == "ratio":
-        budgets = [Budget(ratio=1 - (1 - value) ** (number / count)) for number in range(1, count)]
+        budgets = [Budget(ratio=round(1 - (1 - value) ** (number / count), 4)) for number in range(1, count)]
     else:
         before = size_of(network)
         limit = Limit.of(job.budget, before)
