@@ -17,6 +17,10 @@ LATENCY_TRIALS = 10  # halvings of the moves; each is a session of measuring
 Quartiles = tuple[float, float, float]
 
 
+class AlreadyMetError(UsageError):
+    """The network costs no more than what is asked for: nothing would be pruned."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Budget:
     """What is asked for, one of these.
@@ -98,6 +102,35 @@ def least(steps: Steps) -> Size:
     return steps.size(after(steps, steps.moves))
 
 
+def check_reachable(budget: Budget, steps: Steps, whole: Size | None = None) -> None:
+    """Refuse a budget that no moves can meet; one of latency is not known before it is measured.
+
+    Raises:
+        AlreadyMetError: the network is no larger than the budget, or larger by less than 1%.
+        UsageError: all moves together leave too much, or a ratio is asked of what are no channels.
+    """
+    if budget.latency_ratio is not None:
+        return
+    if budget.ratio is not None:
+        if steps.at_ratio is None:
+            raise UsageError("--ratio is of channels, and this method removes none: use --speedup, --macs or --params")
+        return
+    now, smallest = steps.size((0,) * len(steps.units)), least(steps)
+    whole = whole or now
+    limit = Limit.of(budget, whole)
+    target = limit.in_words(limit.value, whole)
+    if limit.measure(now) * (1 - TOLERANCE) <= limit.value < limit.measure(now):
+        raise AlreadyMetError(f"{target} is what the network has, to within 1%: nothing would be pruned")
+    refused = (
+        f"{target} cannot be reached: this network has {limit.measure(now):,} and can be pruned to "
+        f"{limit.in_words(limit.measure(smallest), whole)} at the least"
+    )
+    if limit.value >= limit.measure(now):
+        raise AlreadyMetError(refused)
+    if limit.off(smallest) > TOLERANCE:
+        raise UsageError(refused)
+
+
 def meet(budget: Budget, steps: Steps, *, whole: Size | None = None, nearest: bool = False) -> Removed:
     """What to remove: so that MACs or parameters of the last exit are within 1% of the budget, or by a ratio.
 
@@ -111,26 +144,17 @@ def meet(budget: Budget, steps: Steps, *, whole: Size | None = None, nearest: bo
     Raises:
         UsageError: the budget cannot be met, and what can be is named; or nothing would be removed.
     """
+    check_reachable(budget, steps, whole)
     none = (0,) * len(steps.units)
     if budget.ratio is not None:
-        if steps.at_ratio is None:
-            raise UsageError("--ratio is of channels, and this method removes none: use --speedup, --macs or --params")
+        assert steps.at_ratio is not None
         removed = steps.at_ratio(budget.ratio)
         if removed == none:
             raise UsageError(f"--ratio {budget.ratio:g}: nothing would be pruned: no group of channels loses one")
         return removed
-    now = steps.size(none)
-    whole = whole or now
+    whole = whole or steps.size(none)
     limit = Limit.of(budget, whole)
     target = limit.in_words(limit.value, whole)
-    if limit.measure(now) * (1 - TOLERANCE) <= limit.value < limit.measure(now):
-        raise UsageError(f"{target} is what the network has, to within 1%: nothing would be pruned")
-    smallest = least(steps)
-    if limit.value >= limit.measure(now) or limit.off(smallest) > TOLERANCE:
-        raise UsageError(
-            f"{target} cannot be reached: this network has {limit.measure(now):,} and can be pruned to "
-            f"{limit.in_words(limit.measure(smallest), whole)} at the least"
-        )
     sides = (_sides_in_lockstep if steps.lockstep else _sides)(limit, steps)
     sizes = {side: steps.size(side) for side in sides}
     closest = min(sizes, key=lambda side: (side == none, abs(limit.off(sizes[side]))))

@@ -205,4 +205,5 @@ def _resized(pruned: Network) -> Spec:
 def _smoke_test(network: Network) -> None:
     """Run a copy forward and backward: widths that do not fit would otherwise show only in training."""
     trial = copy.deepcopy(network).train()
-    torch.stack(trial(blank(trial))).sum().backward()
+    with torch.random.fork_rng(devices=[]):  # dropout draws
+        torch.stack(trial(blank(trial))).sum().backward()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,7 +27,7 @@ from baselines.steps import Removed, Steps
 from baselines.technique import Technique
 from compress.errors import UsageError
 from compress.networks import Network, Spec, initialised
-from compress.runs import write_json
+from compress.runs import read_json, write_json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +72,7 @@ def shallow_choice(spec: Spec, seed: int) -> Choice:
         UsageError: it has no such family.
     """
     family = [spec, *shallower(spec)]
-    return Choice(steps=shallow_steps(spec), without=lambda removed: initialised(family[removed[0]], seed))
+    return Choice(steps=shallow_steps(spec), without=lambda removed: initialised(family[removed[0]], seed).eval())
 
 
 def _of_channels(technique: Technique, network: Network, evidence: Evidence, kept: Path | None) -> Choice:
@@ -122,11 +121,9 @@ def _sensitivity(
     def narrowed(network: Network, channels: list[Channel]) -> Network:
         return remove_channels(network, [Channel(scoped.numbers[one.group], one.index) for one in channels])
 
-    seed = f"-s{evidence.seed}" if technique.method == "random" else ""
-    file = kept / f"sensitivity-{technique.method}-{technique.scope}{seed}.json" if kept else None
-    if file and file.exists():
+    file = kept / f"sensitivity-{technique.method}-{technique.scope}-s{evidence.seed}.json" if kept else None
+    if file and (document := read_json(file)):
         # Whoever uses it is charged for it, as if it stood alone.
-        document = json.loads(file.read_text())
         evidence.macs += document["macs"]
         evidence.seconds += document["seconds"]
         return Sensitivity.from_json(document["sensitivity"])

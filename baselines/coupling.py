@@ -15,7 +15,7 @@ import torch_pruning
 from torch import Tensor, nn
 
 from baselines.steps import Removed, Size
-from compress.cost import exit_costs, macs_by_module
+from compress.cost import macs_by_module
 from compress.errors import UsageError
 from compress.networks import Network, Spec
 from compress.networks.heads import OWN
@@ -47,7 +47,7 @@ class Coupling:
     """
 
     def __init__(self, network: Network) -> None:
-        self.before = _size(network)
+        self.before = Size.of(network)
         copied = copy.deepcopy(network)
         with prunable(network.spec):
             graph, groups = dependencies(copied)
@@ -168,11 +168,6 @@ def blank(network: Network) -> Tensor:
 def units_of(group: Any) -> int:
     """How many channels of one of torch-pruning's groups can be removed one by one: see `Group`."""
     return len(group[0].idxs) // _ways(group)
-
-
-def _size(network: Network) -> Size:
-    last = exit_costs(network)[-1]
-    return Size(last.macs, last.params)
 
 
 def _layers(part: nn.Module) -> list[nn.Module]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from baselines.budget import after, least
+from baselines.check import check_together
 from baselines.choice import choice, shallow_choice
 from baselines.controls import scratch_epochs
 from baselines.coupling import blank
@@ -51,24 +52,27 @@ def foresee(job: Job) -> Forecast:
     Raises:
         UsageError: the reference does not fit, or the method cannot score its network.
     """
-    trained, technique, recipe = job.found is not None, job.technique, job.recipe
-    network = job.network if trained else initialised(job.spec, job.seed).eval().to(job.where)
+    check_together(job)
+    technique, recipe, reference = job.technique, job.recipe, job.found
+    network = job.network if reference else initialised(job.spec, job.seed).eval().to(job.where)
     whole = Whole.of(network, technique)
-    if technique.method in CONTROLS and technique.method not in SHAPED:
+    kept = reference.path if reference and not job.exit else None
+    plain = technique.method in CONTROLS and technique.method not in SHAPED  # no scores at all
+    if plain:
         options = shallow_choice(job.spec, job.seed)
     else:
         parts = split(job.dataset, validation=recipe.validation, calibration=recipe.calibration, seed=recipe.split_seed)
-        options = choice(technique.choosing, network, evidence_of(job, parts.to(job.where)))
+        options = choice(technique.choosing, network, evidence_of(job, parts.to(job.where)), kept)
     steps, achieved, refused, seconds = options.steps, None, None, None
     try:
-        removed, _ = met(job, stages(job, network)[-1], options, network, whole)
+        removed, _ = met(job, stages(job, network)[-1], options, network, whole, kept)
         achieved = steps.size(removed)
         seconds = _seconds(job, network, options.without(removed), achieved)
     except UsageError as error:
         refused = str(error)
     return Forecast(
         requested=f"--{job.budget}",
-        trained=trained,
+        trained=reference is not None or plain,
         whole=whole.size,
         smallest=least(steps),
         largest=steps.size(after(steps, steps.moves[:1])),

@@ -16,7 +16,7 @@ from baselines.technique import Technique
 from compress.data import Dataset
 from compress.errors import UsageError
 from compress.hardware import Precision, resolve_device
-from compress.networks import Network, Spec, canonical, code_digest, cut, display_name, spec_of
+from compress.networks import Network, Spec, canonical, code_digest, cut, display_name, initialised, spec_of
 from compress.recipes import RECIPES, FineTuning, Recipe, recipe_named
 from compress.runs import Run, find_run, load
 from compress.training import (
@@ -117,7 +117,7 @@ class Job:
     def spec(self) -> Spec:
         """Of the network that is made smaller; known before any reference is trained."""
         if self.exit:
-            return cut(Network(self.base.spec), self.exit).spec
+            return cut(initialised(self.base.spec, self.seed), self.exit).spec
         return self.named[0].spec if self.named else self._spec
 
     @cached_property
@@ -139,8 +139,11 @@ class Job:
 
     @cached_property
     def from_scratch(self) -> Recipe:
-        """What a control is given, but for the epochs that depend on its size."""
-        return self._changed(self.recipe)
+        """What a control is given, but for epochs that depend on its size: as many as its reference was."""
+        reference = self.found.record if self.found else None
+        trained = reference is not None and reference.kind == "train" and not reference.parent
+        epochs = reference.config["recipe"]["epochs"] if reference and trained else None
+        return self._changed(self.recipe.changed(epochs=epochs))
 
     @property
     def where(self) -> torch.device:
@@ -152,11 +155,8 @@ class Job:
         network = load(run).to(self.where)
         return cut(network, self.exit) if self.exit and len(network.spec.exits) > 1 else network
 
-    def plan(self, recipe: Recipe, *, note: str = "", **fields: Any) -> Plan:
-        """The plan of one of the job's runs, but for the fields that are given.
-
-        `note` says which one it is, where the command makes others too.
-        """
+    def plan(self, recipe: Recipe, *, step: int | None = None, **fields: Any) -> Plan:
+        """The plan of one of the job's runs, but for the fields that are given; `step` says which, but for the last."""
         objective = fields.pop("objective", None) or self.objective
         budget, technique = fields.pop("budget", self.budget), fields.pop("technique", self.technique)
         used = precision_of(self.precision, objective, self.where)
@@ -168,7 +168,7 @@ class Job:
             "method": technique.method,
             "spec": self.spec,
             "code": code_digest(self.spec),
-            "request": request | ({"exit": self.exit} if self.exit else {}),
+            "request": request | ({"exit": self.exit} if self.exit else {}) | ({"step": step} if step else {}),
         }
         return Plan(
             objective=objective,
@@ -178,7 +178,7 @@ class Job:
             precision=used,
             device=self.where,
             runs=self.runs,
-            command=self._command(used) + (f"  # {note}" if note else ""),
+            command=self._command(used) + (f"  # step {step} of {technique.steps}" if step else ""),
             **(defaults | fields),
         )
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from baselines.budget import Budget
 from baselines.channels import Channel
+from baselines.check import check
 from baselines.choice import choice, shallow_choice
 from baselines.controls import DISTILLED, scratch, scratch_epochs
 from baselines.gradual import Gradual, even_shares
@@ -19,6 +20,7 @@ from compress.networks import Network, initialised
 from compress.recipes import FineTuning, Recipe, recipe_named
 from compress.runs import Run
 from compress.training import Method, Prepared, execute
+from compress.training.distributed import current_world
 from compress.training.evaluation import accuracies, predict
 
 BP = Method(name="bp")
@@ -74,6 +76,7 @@ def prune(
 
 def carry_out(job: Job) -> Run:
     """The finished run of a job: see `prune`."""
+    check(job)
     if job.technique.method in SHAPED:
         return _from_scratch(job)
     if job.technique.method in CONTROLS:
@@ -85,24 +88,27 @@ def _step_by_step(job: Job) -> Run:
     """The last of a chain of runs, each pruned from the one before and fine-tuned."""
     run, every = _start(job), stages(job, job.network)
     for number, stage in enumerate(every, start=1):
-        note = f"step {number} of {len(every)}" if number < len(every) else ""
-        run = _pruned(job, stage, run, note)
+        run = _pruned(job, stage, run, number if number < len(every) else None)
     return run
 
 
-def _pruned(job: Job, stage: Stage, parent: Run, note: str) -> Run:
-    """A run pruned once and fine-tuned."""
-    plan = job.plan(job.fine_tuning, note=note, budget=stage.budget, technique=stage.technique, parent=parent)
+def _pruned(job: Job, stage: Stage, parent: Run, step: int | None) -> Run:
+    """A run pruned once and fine-tuned; `step` is its number in a chain, but for the last."""
+    plan = job.plan(job.fine_tuning, step=step, budget=stage.budget, technique=stage.technique, parent=parent)
+    before = parent.record.results.get("choosing", {}) if parent.id != job.base.id else {}
 
     def prepare(parts: Split) -> Prepared:
-        network = job.of(parent)
-        decision = decide(job, stage, network, _whole(job), parts, kept=None if job.exit else parent.path)
+        decision = decide(job, stage, job.of(parent), _whole(job), parts, kept=None if job.exit else parent.path)
         return Prepared(
             network=decision.network,
             results={
                 "requested": _requested(stage.budget),
                 "achieved": decision.achieved,
-                "val_accuracy_before": _validation_accuracies(network, parts),
+                "choosing": {  # of all steps so far
+                    "macs": decision.macs + before.get("macs", 0),
+                    "seconds": decision.seconds + before.get("seconds", 0.0),
+                },
+                "val_accuracy_before": _validation_accuracies(job.network, parts),
                 "val_accuracy_pruned": _validation_accuracies(decision.network, parts),
             },
             choosing_macs=decision.macs,
@@ -130,7 +136,7 @@ def _gradually(job: Job) -> Run:
             hook=Gradual(shares=even_shares(len(every)), choose=choose, evidence=evidence).hook,
             results={
                 "requested": _requested(job.budget),
-                "val_accuracy_before": _validation_accuracies(network, parts),
+                "val_accuracy_before": _validation_accuracies(job.network, parts),
             },
             conclude=lambda trained: {"achieved": whole.achieved(trained, job.technique)},
         )
@@ -161,9 +167,9 @@ def _from_scratch(job: Job) -> Run:
 
 def _shallow(job: Job) -> Run:
     """A control: the plain shallower network of the budget, by plain BP, by itself or taught by the reference."""
-    network, options = initialised(job.spec, job.seed), shallow_choice(job.spec, job.seed)
+    network, options = initialised(job.spec, job.seed).eval().to(job.where), shallow_choice(job.spec, job.seed)
     whole, [stage] = Whole.of(network, job.technique), stages(job, network)
-    removed, measured = met(job, stage, options, network, whole)
+    removed, measured = current_world().on_leader(lambda: met(job, stage, options, network, whole))
     smaller, taught = options.without(removed), job.technique.method == TAUGHT
     plan = job.plan(
         job.from_scratch,

@@ -31,6 +31,7 @@ from compress.training import (
     precision_of,
     run_option,
 )
+from compress.training.distributed import current_world
 
 
 class _GroupNormPruner(torch_pruning.pruner.GroupNormPruner):  # type: ignore[misc]  # it has no types
@@ -113,6 +114,8 @@ def sparse_trained(
     """
     if method not in SPARSITIES:
         raise UsageError(f"sparse training for {method!r}: {nearest(method, SPARSITIES)}")
+    if current_world().size > 1:  # where other layers stand for the batch norms that torch-pruning knows
+        raise UsageError(f"{method}: its sparse training runs in one process; the pruning after it in several")
     sparsity, runs = SPARSITIES[method], Path(runs)
     strength = sparsity.regularisation if regularisation is None else regularisation
     if not 0 <= strength < math.inf:
@@ -122,7 +125,8 @@ def sparse_trained(
     objective = objective_of(parent).fine_tuning()
     used = precision_of(precision, objective, resolve_device(device))
     seed = parent.record.seed if seed is None else seed
-    command = ["prune", "--arch", parent.record.arch, "--method", method, "--from", run_option(parent, runs)]
+    command = ["prune", "--arch", parent.record.arch, "--ratio", "0.5", "--method", method]
+    command += ["--from", run_option(parent, runs)]
     line = command_line(command, dataset, recipe, seed, used, epochs=fine_tuning.epochs)
     plan = Plan(
         name=f"{display_name(parent.spec)} sparse {method}",
@@ -136,7 +140,7 @@ def sparse_trained(
         precision=used,
         device=resolve_device(device),
         runs=runs,
-        command=f"{line}  # with any budget: sparse training, at {strength:g}, is what that does first",
+        command=f"{line}  # or any other budget: sparse training, at {strength:g}, is what comes first",
         parent=parent,
         code=code_digest(parent.spec),
         request={"regularisation": strength, "torch-pruning": TORCH_PRUNING},

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from baselines.budget import Budget, Limit, meet, meet_latency
+from baselines.budget import TOLERANCE, AlreadyMetError, Budget, Limit, Quartiles, meet, meet_latency
 from baselines.choice import Choice, choice
 from baselines.coupling import Coupling
 from baselines.evidence import Evidence
 from baselines.job import Job
 from baselines.steps import Removed, Size
 from baselines.technique import Technique
-from compress.cost import exit_costs
 from compress.data import Split
 from compress.errors import UsageError
+from compress.hardware import describe
 from compress.networks import Network
+from compress.runs import read_json, write_json
 from compress.training.batchnorm import reestimate
 from compress.training.distributed import current_world
 from compress.training.progress import console
@@ -42,11 +45,11 @@ class Whole:
     @classmethod
     def of(cls, network: Network, technique: Technique) -> Whole:
         """As counted for a technique."""
-        return cls(size=size_of(network), units=_units(network, technique))
+        return cls(size=Size.of(network), units=_units(network, technique))
 
     def achieved(self, network: Network, technique: Technique) -> dict[str, Any]:
         """What a network has become, as its record says it."""
-        size, units = size_of(network), _units(network, technique)
+        size, units = Size.of(network), _units(network, technique)
         ratio = {"ratio": 1 - units / self.units} if units and self.units else {}
         return ratio | {"speedup": self.size.macs / size.macs, "macs": size.macs, "params": size.params}
 
@@ -71,12 +74,10 @@ def stages(job: Job, network: Network) -> list[Stage]:
     last = Stage(budget=job.budget, technique=job.technique)
     if count == 1:
         return [last]
-    if name == "latency_ratio":
-        raise UsageError("--latency-ratio is met in one pruning: leave out --steps")
     if name == "ratio":
         budgets = [Budget(ratio=round(1 - (1 - value) ** (number / count), 4)) for number in range(1, count)]
     else:
-        before = size_of(network)
+        before = Size.of(network)
         limit = Limit.of(job.budget, before)
         whole = limit.measure(before)
         targets = [round(whole * (limit.value / whole) ** (number / count)) for number in range(1, count)]
@@ -99,51 +100,72 @@ def decide(job: Job, stage: Stage, network: Network, whole: Whole, parts: Split,
         started, evidence = time.monotonic(), evidence_of(job, parts)
         technique = stage.technique.choosing
         options = choice(technique, network, evidence, kept)
-        removed, measured = met(job, stage, options, network, whole)
+        removed, measured = met(job, stage, options, network, whole, kept)
         smaller = options.without(removed)
         seconds = time.monotonic() - started + evidence.seconds
         reestimate(smaller, parts.train, parts.normalisation)
         achieved = whole.achieved(smaller, technique) | measured
-        return Decision(network=smaller, achieved=achieved, macs=evidence.macs, seconds=seconds)
+        return Decision(network=smaller.cpu(), achieved=achieved, macs=evidence.macs, seconds=seconds)
 
-    return current_world().on_leader(decided)
+    decision = current_world().on_leader(decided)
+    return dataclasses.replace(decision, network=decision.network.to(job.where))
 
 
-def met(job: Job, stage: Stage, options: Choice, network: Network, whole: Whole) -> tuple[Removed, dict[str, Any]]:
+def met(
+    job: Job, stage: Stage, options: Choice, network: Network, whole: Whole, kept: Path | None = None
+) -> tuple[Removed, dict[str, Any]]:
     """What to remove from a network for a stage's budget, and what was measured for that.
+
+    Where a step before went far enough already, it is nothing.
 
     Raises:
         UsageError: the budget cannot be met.
     """
     budget, nearest = stage.budget, stage.technique.nearest
     if budget.latency_ratio is not None:
-        timed = job.timed
-        if timed is None:
-            raise UsageError("--latency-ratio: nothing was given to measure latency with")
-        removed, quartiles = meet_latency(
-            budget.latency_ratio,
-            options.steps,
-            lambda removed: timed(network, options.without(removed)),
-            nearest=nearest,
-        )
-        return removed, {"latency_ratio": list(quartiles)}
-    units = sum(options.steps.units)
+        return _timed(job, stage, options, network, kept)
+    units, none = sum(options.steps.units), (0,) * len(options.steps.units)
     if budget.ratio is not None and whole.units not in (None, units):  # some are gone already
         assert whole.units is not None
         left = int(whole.units * (1 - budget.ratio)) + 0.5
+        if left >= units:
+            return none, {}
         budget = Budget(ratio=1 - left / units)
-    return meet(budget, options.steps, whole=whole.size, nearest=nearest), {}
+    try:
+        return meet(budget, options.steps, whole=whole.size, nearest=nearest), {}
+    except AlreadyMetError:
+        met_enough = nearest or abs(Limit.of(budget, whole.size).off(options.steps.size(none))) <= TOLERANCE
+        if job.technique.steps == 1 or not met_enough:
+            raise
+        return none, {}
+
+
+def _timed(
+    job: Job, stage: Stage, options: Choice, network: Network, kept: Path | None
+) -> tuple[Removed, dict[str, Any]]:
+    """What to remove for a latency, measured now, or as it was measured and kept before: a second time differs."""
+    ratio, timed = stage.budget.latency_ratio, job.timed
+    assert ratio is not None
+    if timed is None:
+        raise UsageError("--latency-ratio: nothing was given to measure latency with")
+    asked = {"ratio": ratio, "technique": stage.technique.to_json(), "seed": job.seed, "where": describe(job.where)}
+    digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:8]
+    file = kept / f"latency-{digest}.json" if kept else None
+    if file and (document := read_json(file)):
+        return tuple(document["removed"]), {"latency_ratio": document["measured"]}
+
+    def measured(removed: Removed) -> Quartiles:
+        return timed(network, options.without(removed).to(job.where))
+
+    removed, quartiles = meet_latency(ratio, options.steps, measured, nearest=stage.technique.nearest)
+    if file:
+        write_json(file, {"removed": removed, "measured": quartiles})
+    return removed, {"latency_ratio": list(quartiles)}
 
 
 def evidence_of(job: Job, parts: Split) -> Evidence:
     """What the job's choices may look at."""
     return Evidence.of(parts, job.objective, job.recipe.label_smoothing, job.seed)
-
-
-def size_of(network: Network) -> Size:
-    """MACs and parameters of the last exit."""
-    last = exit_costs(network)[-1]
-    return Size(last.macs, last.params)
 
 
 def _units(network: Network, technique: Technique) -> int | None:

@@ -6,6 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from compress.cost import exit_costs
+from compress.networks import Network
+
 # Of every knob (a group of coupled channels, or a block) how many units (channels; 1 for the block) are gone.
 Removed = tuple[int, ...]
 # Knobs, and how many of its units go with this move; usually one channel of one group.
@@ -17,6 +20,12 @@ class Size(NamedTuple):
 
     macs: int
     params: int
+
+    @classmethod
+    def of(cls, network: Network) -> Size:
+        """Of a network, counted."""
+        last = exit_costs(network)[-1]
+        return cls(last.macs, last.params)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ DEPTH = {
     "depth-cut": "all blocks behind one, which gets a new head",
 }
 CONTROLS = {
-    "scratch-e": "control: the pruned shape from scratch, for the recipe's epochs (Liu et al. 2019, arXiv 1810.05270)",
+    "scratch-e": "control: the pruned shape from scratch, the reference's epochs (Liu et al. 2019, arXiv 1810.05270)",
     "scratch-b": "control: the same, those epochs times MACs before / after, 4 times at most",
     "shallow": "control: the plain network of fewer blocks",
     "distilled": "control: that network taught by the reference, temperature 4, half of the loss (Hinton et al. 2015)",

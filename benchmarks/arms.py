@@ -6,7 +6,7 @@ import dataclasses
 import json
 from typing import Any, get_args
 
-from baselines import Budget, Technique
+from baselines import METHODS, Budget, Technique
 from baselines.technique import DEPTH
 from compress.networks import Spec, display_name
 from compress.recipes import FineTuning
@@ -17,10 +17,10 @@ BUDGETS = (*(field.name for field in dataclasses.fields(Budget)), "match")
 
 
 def family(record: Record) -> str:
-    """``train``, or what makes a network smaller: ``width``, ``depth``, or as a ``control`` neither."""
-    if record.kind in ("train", "control"):
-        return record.kind
-    return "depth" if record.method in DEPTH else "width"
+    """What made a network smaller: ``width``, ``depth``, or as a ``control`` neither; ``train`` of any other."""
+    if not _made_smaller(record.config):
+        return "train"
+    return record.kind if record.kind == "control" else "depth" if record.method in DEPTH else "width"
 
 
 def base_network(record: Record) -> str:
@@ -32,17 +32,19 @@ def base_network(record: Record) -> str:
 
 def arm_name(record: Record) -> str:
     """As in ``l1``, ``l1 inner uniform``, ``random restart``; of a trained network its method."""
-    if record.kind == "train":
+    if not _made_smaller(record.config):
         return record.method
-    schedule = record.config.get("request", {}).get("schedule", get_args(FineTuning)[0])
-    return " ".join([_technique(record).label, *([schedule] if schedule != get_args(FineTuning)[0] else [])])
+    usual, request = get_args(FineTuning)[0], record.config.get("request", {})
+    words = [_technique(record).label]
+    words += [request["schedule"]] if request.get("schedule", usual) != usual else []
+    return " ".join(words) + (f", step {request['step']}" if "step" in request else "")
 
 
 def arm_key(run: Run) -> str:
     """All of the configuration but seed and budget, and what follows from the budget; equal for the runs of an arm."""
     record = run.record
     config = _unbudgeted(record.config)
-    if record.kind == "control":  # of an origin that its own network, a shallower one perhaps, does not name
+    if family(record) == "control":  # of an origin that its own network, a shallower one perhaps, does not name
         achieved = record.results.get("achieved", {})
         if {"speedup", "macs"} <= achieved.keys():
             config["macs_before"] = round(achieved["speedup"] * achieved["macs"])
@@ -51,7 +53,7 @@ def arm_key(run: Run) -> str:
 
 def _unbudgeted(config: dict[str, Any]) -> dict[str, Any]:
     config = without_seed(config)
-    if config["kind"] == "train":
+    if not _made_smaller(config):
         return config
     config["request"] = {key: value for key, value in config.get("request", {}).items() if key not in BUDGETS}
     del config["spec"]  # a step's, in iterative pruning, and a shallower net's
@@ -59,7 +61,14 @@ def _unbudgeted(config: dict[str, Any]) -> dict[str, Any]:
         config["reference"] = _unbudgeted(config["reference"])
     if config["method"] == "scratch-b":
         config["recipe"] = config["recipe"] | {"epochs": None}
+    if config["kind"] == "control":
+        config["objective"] = config["objective"] | {"segments": None}  # the last block of a shallower net
     return config
+
+
+def _made_smaller(config: dict[str, Any]) -> bool:
+    """Whether a run is of `compress prune`; controls of training are controls, too."""
+    return config["kind"] != "train" and config["method"] in METHODS
 
 
 def _technique(record: Record) -> Technique:

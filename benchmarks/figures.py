@@ -68,7 +68,7 @@ def pruning_curves(summary: pd.DataFrame, reference: str | None, title: str) -> 
     drawn as a horizontal line. An arm looks as it does in `accuracy_against_macs`.
     """
     last, numbers = summary[summary["last"]], _numbers(summary)
-    points = last[last["family"] != "train"]
+    points = last[(last["family"] != "train") & last["step"].isna()]
     fresh = points["val_accuracy_pruned"].notna().any()
     arms = list(points.groupby("arm_key", sort=False))
     figure = Figure(figsize=(13.5 if fresh else 9, max(5.0, 0.24 * len(arms))), layout="constrained")
@@ -77,7 +77,7 @@ def pruning_curves(summary: pd.DataFrame, reference: str | None, title: str) -> 
         curve, first = arm.sort_values("achieved_speedup"), arm.iloc[0]
         style = _style(first["family"], numbers[str(key)])
         _interval_line(panels[0], curve["achieved_speedup"], curve, first["arm"], style)
-        if fresh:
+        if fresh and first["steps"] == 1:  # of a chain it is what the last of several steps alone does
             panels[1].plot(curve["achieved_speedup"], 100 * curve["val_accuracy_pruned"], **style)
     for row in last[last["series"] == reference].to_dict("records"):
         panels[0].axhline(100 * row["test_accuracy"], color="grey", linestyle="--", label=_plain(row["network"]))

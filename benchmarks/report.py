@@ -191,7 +191,10 @@ def _footnotes(summary: pd.DataFrame, reference: str | None, frame: pd.DataFrame
     notes = []
     if reference is not None:
         notes.append(f"Speed-up: MACs of {summary[summary['series'] == reference]['network'].iloc[0]} / MACs.")
-    notes.append("Training MACs: forward passes once, backward passes twice, with those of a reference or teacher.")
+    notes.append(
+        "Training MACs: forward passes once, backward passes twice, with those of a reference or teacher and what "
+        "choosing took."
+    )
     if reference is not None:
         notes[-1] += " Training cost: training MACs / the reference's."
     if _batches(summary):

@@ -32,6 +32,7 @@ def rows(runs: Iterable[Run]) -> pd.DataFrame:
 
 def _rows_of(run: Run) -> list[dict[str, Any]]:
     record = run.record
+    request, choosing = record.config.get("request", {}), record.results.get("choosing", {})
     shared = {
         "run": run.id,
         "network": network_name(run),
@@ -52,17 +53,25 @@ def _rows_of(run: Run) -> list[dict[str, Any]]:
         "total_training_macs": record.cost["total_training_macs"],
         "training_seconds": record.cost["seconds"],
         "requested": ", ".join(f"{key} {value:g}" for key, value in record.results.get("requested", {}).items()),
-        "choosing_macs": record.cost.get("choosing_macs", math.nan),
-        "choosing_seconds": record.cost.get("choosing_seconds", math.nan),
+        "total_epochs": record.cost.get("total_epochs", math.nan),
+        "steps": request.get("steps", 1),
+        "step": request.get("step", math.nan),  # of those before the last
+        "choosing_macs": choosing.get("macs", record.cost.get("choosing_macs", math.nan)),
+        "choosing_seconds": choosing.get("seconds", record.cost.get("choosing_seconds", math.nan)),
         "command": record.command,
     }
     shared |= {f"requested_{key}": value for key, value in record.results.get("requested", {}).items()}
-    shared |= {f"achieved_{key}": value for key, value in record.results.get("achieved", {}).items()}
+    shared |= {f"achieved_{key}": _single(value) for key, value in record.results.get("achieved", {}).items()}
     for key in ("val_accuracy_before", "val_accuracy_pruned"):  # one an exit; None without validation images
         if record.results.get(key):
             shared[key] = record.results[key][-1]
     latencies = _latencies(run)
     return [shared | exit | latencies.get(exit["exit"], {}) for exit in run.exits]
+
+
+def _single(value: float | list[float]) -> float:
+    """A number, of measured quartiles the median."""
+    return value[1] if isinstance(value, list) else value
 
 
 def network_name(run: Run) -> str:
@@ -71,7 +80,7 @@ def network_name(run: Run) -> str:
     How it was trained is said where it is neither plain BP nor MW-BP in its default form.
     """
     name = display_name(Spec.from_json(run.record.config["spec"]))
-    if run.record.kind != "train":
+    if family(run.record) != "train":
         speedup = run.record.results.get("achieved", {}).get("speedup")
         return f"{name}, {arm_name(run.record)}" + ("" if speedup is None else f" {speedup:.2f}x")
     if run.record.method not in ("bp", "mwbp"):

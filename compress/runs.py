@@ -43,8 +43,8 @@ class Record:
         config: all that decides the result; its digest is the end of the run's id.
         parent: for a pruned run, the id of the run it started from.
         cost: epochs, wall seconds, training MACs, and seconds and MACs of choosing what to prune, 0 where nothing was
-            (chosen while training, the seconds are among the former); `total_training_macs` has all MACs, and the
-            parent's and the teacher's.
+            (chosen while training, the seconds are among the former); `total_epochs` and `total_training_macs` (which
+            has what choosing took) include the parent's and the teacher's.
         results: of every exit, and of pruning: see the README's "The run directory".
     """
 
@@ -246,6 +246,15 @@ def claimed(path: Path) -> Iterator[None]:
 def write_json(path: Path, data: Any) -> None:
     """Replace a file by JSON, indented, in one step."""
     write_atomically(path, (json.dumps(data, indent=1, allow_nan=False) + "\n").encode())
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """What `write_json` wrote; None where there is none that can be read."""
+    try:
+        document = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    return document if isinstance(document, dict) else None
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -87,8 +87,9 @@ class Objective:
     def fitted(self, before: Spec, after: Spec) -> Objective:
         """The objective of a network as that of what was made from it by leaving out blocks or exits.
 
-        The exits that are left, shallow to deep, keep their gammas, and the last one its own; what MW-BP divides by
-        follows from these. Segments that were the exits' stay so, others keep their share of the blocks.
+        The exits that are left, shallow to deep, keep their gammas; MW-BP's, of auxiliary exits, become relative to the
+        last of them again, and what it divides by follows. Segments that were the exits' stay so, others keep their
+        share of the blocks.
         """
         old, new = [exit.block for exit in before.exits], [exit.block for exit in after.exits]
         if (old, len(before.blocks)) == (new, len(after.blocks)):
@@ -97,8 +98,9 @@ class Objective:
             share = len(after.blocks) / len(before.blocks)
             scaled = tuple(max(1, round(share * end)) for end in self.segments)
             return dataclasses.replace(self, segments=tuple(new) if self.segments == tuple(old) else scaled)
-        gammas = [*self.gammas[: len(new) - 1], self.gammas[-1]]
-        fewer = weighted(after, gammas, uniform_decay=all(divisor == 1 for divisor in self.lambdas))
+        auxiliary, plain = self.gammas[: len(new) - 1], all(divisor == 1 for divisor in self.lambdas)
+        gammas = [*(gamma / (1 if plain else auxiliary[-1]) for gamma in auxiliary), self.gammas[-1]]
+        fewer = weighted(after, gammas, uniform_decay=plain)
         if any(factor != 1 for factor in self.gradient_factors):
             fewer = fewer.in_equilibrium()
         kept = {

@@ -16,7 +16,7 @@ from baselines.choice import choice
 from baselines.depth import removable_blocks
 from baselines.evidence import Evidence
 from baselines.importance import IMPORTANCES
-from baselines.stages import size_of
+from baselines.steps import Size
 from compress.data import Dataset, split
 from compress.errors import UsageError
 from compress.networks import Network, Spec, create
@@ -75,7 +75,7 @@ def reloaded(network: Network, directory: Path) -> Network:
 def test_any_network_by_any_method_to_any_reachable_budget_is_an_ordinary_network(
     small: Dataset, network: Network, technique: Technique, share: float
 ) -> None:
-    spec, whole, images = network.spec, size_of(network), small.test.images[:4].float()
+    spec, whole, images = network.spec, Size.of(network), small.test.images[:4].float()
     if technique.method == "blocks" and not removable_blocks(spec):
         with pytest.raises(UsageError, match="none to leave out"):
             choice(technique, network, evidence_for(network, small))
@@ -89,9 +89,9 @@ def test_any_network_by_any_method_to_any_reachable_budget_is_an_ordinary_networ
     removed = meet(Budget(macs=macs), options.steps, nearest=True)
     smaller = options.without(removed)
 
-    assert size_of(smaller) == options.steps.size(removed) < whole
+    assert Size.of(smaller) == options.steps.size(removed) < whole
     if not technique.round_to > 1 and technique.ranking == "global" and technique.method in IMPORTANCES:
-        assert size_of(smaller).macs == pytest.approx(macs, rel=0.06)
+        assert Size.of(smaller).macs == pytest.approx(macs, rel=0.06)
     logits: list[Tensor] = smaller(images)
     exits = len(spec.exits) if technique.method != "depth-cut" else len(smaller.spec.exits)
     assert [tuple(exit.shape) for exit in logits] == [(4, 10)] * exits
