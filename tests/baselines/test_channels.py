@@ -1,43 +1,25 @@
-"""Pruned networks are ordinary networks, and the channels they keep are torch-pruning's choice."""
+"""Channels go in the order that scores give, and what is left is an ordinary network."""
 
-import copy
 import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
 from itertools import pairwise
 
 import pytest
 import torch
-import torch_pruning
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
-from torch_pruning import importance as theirs
 
 from baselines.channels import Channel, ascending, by_score, in_equal_shares, one_by_one, remove_channels, rounded
-from baselines.choice import Choice, choice
 from baselines.coupling import Coupling, Group
-from baselines.evidence import Evidence
-from baselines.technique import Scope, Technique
 from compress.cost import exit_costs
-from compress.data import Dataset, Labelled, measure, normalise
 from compress.errors import UsageError
 from compress.networks import Network, Spec, create, cut, zoo
-from compress.networks.blocks import Block
-from compress.training.objectives import mwbp
 
 SIDE = 10
-DIRECT: dict[str, Callable[[], theirs.Importance]] = {
-    "l1": lambda: theirs.GroupMagnitudeImportance(p=1),
-    "l2": lambda: theirs.GroupMagnitudeImportance(p=2),
-    "fpgm": theirs.FPGMImportance,
-    "lamp": theirs.LAMPImportance,
-    "bn-scale": theirs.BNScaleImportance,
-    "taylor": theirs.GroupTaylorImportance,
-    "group-norm": lambda: theirs.GroupMagnitudeImportance(p=2, normalizer="max"),
-}
 
 
 def network_of(arch: str = "resnet8", exits: int = 1) -> Network:
@@ -52,119 +34,13 @@ def network_of(arch: str = "resnet8", exits: int = 1) -> Network:
     return network.eval()
 
 
-@pytest.fixture(scope="module")
-def images(tiny: Dataset) -> Labelled:
-    """Real images, at a third of their size."""
-    return Labelled(images=tiny.train.images[:, :, ::3, ::3], labels=tiny.train.labels)
-
-
-def evidence_of(network: Network, images: Labelled) -> Evidence:
-    return Evidence(
-        train=images,
-        validation=images,
-        normalisation=measure(images.sample()),
-        objective=mwbp(network.spec),
-        label_smoothing=0.1,
-        seed=0,
-    )
-
-
-def pruned_directly(network: Network, evidence: Evidence, method: str, ratio: float, **options: object) -> Network:
-    """By one call of torch-pruning, on a copy whose gradients are those of all training images' loss."""
-    pruned = copy.deepcopy(network)
-    if method == "taylor":
-        logits = pruned(normalise(evidence.train.images, evidence.normalisation))
-        losses = [functional.cross_entropy(exit, evidence.train.labels, label_smoothing=0.1) for exit in logits]
-        (torch.stack(losses) * torch.tensor(evidence.objective.loss_weights)).sum().backward()
-    kept: list[nn.Module] = [layer for layer in pruned.heads.modules() if isinstance(layer, nn.Linear)]
-    if options.pop("inner", False):
-        kept += [pruned.get_submodule("stem.0")]
-        for block in pruned.blocks:
-            last = [block.get_submodule("conv2"), *block.get_submodule("shortcut").modules()]
-            kept += [layer for layer in last if isinstance(layer, nn.Conv2d)]
-    torch_pruning.pruner.BasePruner(
-        pruned,
-        (torch.zeros(1, *network.spec.input_shape),),
-        importance=DIRECT[method](),
-        pruning_ratio=ratio,
-        ignored_layers=kept,
-        **options,
-    ).step()
-    return pruned
-
-
-def at_ratio(options: Choice, ratio: float) -> Network:
-    assert options.steps.at_ratio is not None
-    return options.without(options.steps.at_ratio(ratio))
-
-
 def same_weights(one: Network, other: Network) -> bool:
     ours, expected = one.state_dict(), other.state_dict()
     return ours.keys() == expected.keys() and all(torch.equal(ours[name], expected[name]) for name in expected)
 
 
-@pytest.mark.parametrize(("arch", "exits"), [("resnet8", 2), ("resnet8v1", 1), ("resnet8nl", 3)])
-@pytest.mark.parametrize("method", DIRECT)
-def test_a_choice_keeps_the_channels_that_a_direct_call_of_torch_pruning_keeps(
-    method: str, arch: str, exits: int, images: Labelled
-) -> None:
-    network = network_of(arch, exits)
-    evidence = evidence_of(network, images)
-    options = choice(Technique(method=method), network, evidence)
-    for ratio in (0.2, 0.5):
-        direct = pruned_directly(network, evidence, method, ratio, global_pruning=True)
-        assert same_weights(at_ratio(options, ratio), direct)
-    assert not same_weights(at_ratio(options, 0.2), at_ratio(options, 0.5))
-
-
-@pytest.mark.parametrize("scope", ["all", "inner"])
-@pytest.mark.parametrize("method", ["l1", "taylor"])
-def test_a_uniform_choice_is_torch_prunings_by_layer(method: str, scope: Scope, images: Labelled) -> None:
-    network = network_of("resnet8", 2)
-    evidence = evidence_of(network, images)
-    options = choice(Technique(method=method, scope=scope, ranking="uniform"), network, evidence)
-    for ratio in (0.1, 0.33, 0.594, 0.9):
-        direct = pruned_directly(network, evidence, method, ratio, global_pruning=False, inner=scope == "inner")
-        assert same_weights(at_ratio(options, ratio), direct)
-
-
-def test_torch_pruning_alone_leaves_whole_groups_unpruned_at_high_ratios(images: Labelled) -> None:
-    """The trap that `by_score` avoids; when torch-pruning mends it, our own choice can go."""
-    network = network_of("resnet14")
-    evidence = evidence_of(network, images)
-    direct = pruned_directly(network, evidence, "l1", 0.95, global_pruning=True)
-    ours = at_ratio(choice(Technique(method="l1"), network, evidence), 0.95)
-    before, kept = channels_of(network), channels_of(direct)
-    assert channels_of(ours) == int(before * 0.05) < kept / 2
-
-
 def channels_of(network: Network) -> int:
     return sum(Coupling(network).within("all").units)
-
-
-def widths(network: Network) -> list[int]:
-    """Of every block, inside and handed on."""
-    return [width for block in network.spec.blocks for width in (block.width, block.out)]
-
-
-def test_torch_pruning_rounds_down_and_we_to_the_nearest(images: Labelled) -> None:
-    """The trap that `rounded` avoids; when torch-pruning mends it, ours can go."""
-    network = network_of()
-    evidence = evidence_of(network, images)
-    options = choice(Technique(method="l1", ranking="uniform", round_to=8), network, evidence)
-
-    def both(ratio: float) -> tuple[list[int], list[int]]:
-        direct = pruned_directly(network, evidence, "l1", ratio, global_pruning=False, round_to=8)
-        return [width for block in direct.blocks for width in block_widths(block)], widths(at_ratio(options, ratio))
-
-    # Of 11, 22 and 44, and of 6, 12 and 25.
-    assert both(0.3) == ([8, 8, 16, 16, 40, 40], [8, 8, 24, 24, 40, 40])
-    assert both(0.6) == ([16, 16, 8, 8, 24, 24], [8, 8, 8, 8, 24, 24])
-
-
-def block_widths(block: nn.Module) -> tuple[int, int]:
-    assert isinstance(block, Block)
-    return block.widths
 
 
 def group(units: int, ways: int = 1) -> Group:
