@@ -95,27 +95,32 @@ def _step_by_step(job: Job) -> Run:
 def _pruned(job: Job, stage: Stage, parent: Run, step: int | None) -> Run:
     """A run pruned once and fine-tuned; `step` is its number in a chain, but for the last."""
     plan = job.plan(job.fine_tuning, step=step, budget=stage.budget, technique=stage.technique, parent=parent)
-    before = parent.record.results.get("choosing", {}) if parent.id != job.base.id else {}
+    before = _choosing(parent) if parent.record.kind == "prune" and parent.id != job.base.id else {}
 
     def prepare(parts: Split) -> Prepared:
         decision = decide(job, stage, job.of(parent), _whole(job), parts, kept=None if job.exit else parent.path)
+        spent = {"macs": decision.macs, "seconds": decision.seconds}
+        chain = {"choosing": {name: value + before[name] for name, value in spent.items()}} if before else {}
         return Prepared(
             network=decision.network,
             results={
                 "requested": _requested(stage.budget),
                 "achieved": decision.achieved,
-                "choosing": {  # of all steps so far
-                    "macs": decision.macs + before.get("macs", 0),
-                    "seconds": decision.seconds + before.get("seconds", 0.0),
-                },
                 "val_accuracy_before": _validation_accuracies(job.network, parts),
                 "val_accuracy_pruned": _validation_accuracies(decision.network, parts),
-            },
+            }
+            | chain,
             choosing_macs=decision.macs,
             choosing_seconds=decision.seconds,
         )
 
     return execute(plan, prepare, resume=job.resume)
+
+
+def _choosing(run: Run) -> dict[str, float]:
+    """What a step and those before it took to choose."""
+    cost = run.record.cost
+    return run.record.results.get("choosing") or {"macs": cost["choosing_macs"], "seconds": cost["choosing_seconds"]}
 
 
 def _gradually(job: Job) -> Run:

@@ -2,14 +2,17 @@
 
 import dataclasses
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from benchmarks.arms import arm_key, arm_name, base_network, family
+from benchmarks.report import write_report
 from benchmarks.tables import network_name, rows, summarise
 from compress.networks import spec_of
 from compress.runs import Run
+from compress.training.objectives import bp
 
 
 def changed(run: Run, *, kind: str = "prune", method: str = "l1", request: dict[str, Any], **config: Any) -> Run:
@@ -46,7 +49,15 @@ def test_families(runs: list[Run]) -> None:
         family(runs[3].record),
         family(changed(runs[3], method="depth-cut", request=asked).record),
         family(changed(runs[3], kind="control", method="shallow", request=asked).record),
-    ] == ["train", "width", "depth", "control"]
+        family(changed(runs[0], kind="control", method="deep-supervision", request={}).record),
+    ] == ["train", "width", "depth", "control", "train"]
+
+
+def test_a_control_of_training_is_a_trained_network(runs: list[Run], tmp_path: Path) -> None:
+    control = changed(runs[0], kind="control", method="bp-extra-decay", request={})
+    assert network_name(control) == "ResNet-14, bp-extra-decay"
+    text = write_report([runs[1], Run(runs[0].path, control.record)], tmp_path).read_text()
+    assert "| ResNet-14, bp-extra-decay |" in text
 
 
 def test_budgets_and_seeds_do_not_tell_arms_apart_and_all_else_does(runs: list[Run]) -> None:
@@ -92,7 +103,8 @@ def test_scratch_b_trains_for_longer_the_smaller_the_net_and_is_one_arm(runs: li
 
 def test_shallow_nets_of_one_reference_are_an_arm_by_the_macs_before(runs: list[Run]) -> None:
     def shallow(arch: str, speedup: float, before: float = 12e6) -> Run:
-        config = {"spec": spec_of(arch).to_json(), "reference": None}
+        spec = spec_of(arch)
+        config = {"spec": spec.to_json(), "reference": None, "objective": bp(spec).to_json()}
         run = changed(runs[3], kind="control", method="shallow", request={"speedup": speedup}, **config)
         results = run.record.results | {"achieved": {"speedup": speedup, "macs": round(before / speedup)}}
         return Run(run.path, replace(run.record, results=results))
