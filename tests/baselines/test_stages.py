@@ -114,7 +114,7 @@ def test_sensitivity_is_measured_once_for_all_budgets_and_charged_to_each(
         assert run.record.results["achieved"]["speedup"] == pytest.approx(speedup, rel=0.0102)
         spent.append(run.record.cost)
         widths.append([block.width for block in run.spec.blocks])
-    kept = json.loads((shallow.path / "sensitivity-l1-inner.json").read_text())
+    kept = json.loads((shallow.path / "sensitivity-l1-inner-s0.json").read_text())
     assert [one["choosing_macs"] for one in spent] == [kept["macs"]] * 2
     assert kept["macs"] > 0
     assert all(one["choosing_seconds"] > kept["seconds"] > 0 for one in spent)

@@ -46,8 +46,8 @@ def test_where_exits_go_the_objective_is_the_methods_own_for_those_left(method: 
     after = shortened(before, range(1, 6), [3, 5])
     objective = method.objective(before)
     fitted = objective.fitted(before, after)
-    gammas = [objective.gammas[0], objective.gammas[-1]]
     uniform = method.name in ("deep-supervision", "mwbp-uniform-decay")
+    gammas = [objective.gammas[0] if uniform else 1.0, objective.gammas[-1]]  # relative to the last auxiliary exit's
     assert fitted.gammas == tuple(gammas)
     assert fitted.segments == (3, 5)
     assert fitted.lambdas == ((1.0, 1.0) if uniform else (gammas[0], 1.0))
