@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
 
 import pandas as pd
 from scipy import stats
 
+from benchmarks.correctness import read_scores
 from benchmarks.curves import curves_section, pruning_section
 from benchmarks.figures import accuracy_against_macs, make_directory, save
 from benchmarks.supervision import held_out_images, probe_tables, read_probes, write_probe_figure
@@ -17,15 +18,19 @@ from benchmarks.tables import (
     ENOUGH_SEEDS,
     MISSING,
     accuracy_cell,
+    accuracy_cells,
     markdown,
     millions,
     number,
+    percent,
     ratios,
     reference_of,
     rows,
+    series,
     summarise,
 )
 from benchmarks.tuning import Trial, tuning_section
+from benchmarks.verdicts import Verdicts, judge, verdicts_section
 from compress.errors import UsageError
 from compress.runs import Run, write_atomically
 
@@ -45,6 +50,7 @@ def write_report(
     title: str = "Comparison",
     about: str = "",
     reference: str | None = None,
+    primary: tuple[str, str] | None = None,
     trials: Sequence[Trial] = (),
     failures: Sequence[str] = (),
 ) -> Path:
@@ -53,6 +59,7 @@ def write_report(
     Args:
         runs: finished runs. Those on other images or another split get a section, a table and a figure of their own.
         reference: id of the run that speed-ups and latencies are compared with; default: the costliest one by plain BP.
+        primary: ids of two runs, of whose networks the difference was declared beforehand to be what is asked.
         trials: of tuning, losing ones too.
         failures: a line on every run that was asked for and could not be made.
 
@@ -66,7 +73,7 @@ def write_report(
     for position, group in enumerate(_comparable(runs), start=1):
         frame = rows(group)
         frames.append(frame)
-        sections.append(_section(group, frame, reference, out, "" if position == 1 else f"-{position}"))
+        sections.append(_section(group, frame, reference, primary, out, "" if position == 1 else f"-{position}"))
     text = "\n\n".join(
         [f"# {title}", *([about.strip()] if about else []), *sections, *tuning_section(trials), *_failed(failures)]
     )
@@ -95,10 +102,18 @@ def _reference_series(summary: pd.DataFrame, reference: str | None) -> str | Non
     return str(named["series"].iloc[0]) if len(named) else reference_of(summary)
 
 
-def _section(runs: Sequence[Run], frame: pd.DataFrame, reference: str | None, out: Path, suffix: str) -> str:
+def _section(
+    runs: Sequence[Run],
+    frame: pd.DataFrame,
+    reference: str | None,
+    primary: tuple[str, str] | None,
+    out: Path,
+    suffix: str,
+) -> str:
     """The section of runs on the same images; `suffix` ends the names of its figures."""
     summary = summarise(frame)
     compared_with = _reference_series(summary, reference)
+    verdicts = _verdicts(runs, summary, compared_with, primary)
     data, size = runs[0].record.data, runs[0].record.data["split"]
     heading = f"{data['name']} ({data['copy']})"
     title = f"{heading}: {size['test']:,} test images"
@@ -110,9 +125,10 @@ def _section(runs: Sequence[Run], frame: pd.DataFrame, reference: str | None, ou
         "which were read once, after training. MACs are multiply-accumulates of convolutions and linear layers for "
         "one image.",
         _caution(summary, size["test"]),
+        *verdicts_section(verdicts),
         "### Networks",
-        markdown(_main_table(summary, compared_with)),
-        _footnotes(summary, compared_with, frame),
+        markdown(_main_table(summary, compared_with, verdicts.bold)),
+        _footnotes(summary, compared_with, frame, bold=bool(verdicts.bold)),
         f"![Accuracy against MACs](accuracy-macs{suffix}.svg)",
         *curves_section(summary, compared_with, out / f"pruning-curves{suffix}", title),
         *pruning_section(summary),
@@ -126,10 +142,21 @@ def _section(runs: Sequence[Run], frame: pd.DataFrame, reference: str | None, ou
     return "\n\n".join(part for part in parts if part)
 
 
-def _main_table(summary: pd.DataFrame, reference: str | None) -> pd.DataFrame:
+def _verdicts(
+    runs: Sequence[Run], summary: pd.DataFrame, reference: str | None, primary: tuple[str, str] | None
+) -> Verdicts:
+    scores, left_out = read_scores(runs)
+    by_run = {run.id: series(run) for run in runs}
+    declared = (by_run[primary[0]], by_run[primary[1]]) if primary and set(primary) <= by_run.keys() else None
+    return judge(summary, scores, reference, declared, left_out)
+
+
+def _main_table(summary: pd.DataFrame, reference: str | None, bold: Container[str] = ()) -> pd.DataFrame:
     last = summary[summary["last"]]
     compared_with = last[last["series"] == reference].iloc[0] if reference is not None else None
-    table = pd.DataFrame({"network": last["network"], "test accuracy, %": last.apply(accuracy_cell, axis=1)})
+    table = pd.DataFrame({"network": last["network"], "test accuracy, %": accuracy_cells(last, bold)})
+    if last["n"].max() > 1:
+        table["sd over seeds"] = last["test_accuracy_sd"].map(percent)
     table["MACs"] = last["macs"].map(millions)
     table["speed-up (MACs)"] = ratios(compared_with["macs"] / last["macs"]) if compared_with is not None else MISSING
     table["parameters"] = last["params"].map(millions)
@@ -187,8 +214,10 @@ def _caution(summary: pd.DataFrame, test_images: int) -> str:
     return f"**Preliminary: {seeds}.** Differences between networks may be chance. {noise}"
 
 
-def _footnotes(summary: pd.DataFrame, reference: str | None, frame: pd.DataFrame) -> str:
+def _footnotes(summary: pd.DataFrame, reference: str | None, frame: pd.DataFrame, *, bold: bool) -> str:
     notes = []
+    if bold:
+        notes.append("Bold: not distinguishable from the most accurate of two or more networks of its budget class.")
     if reference is not None:
         notes.append(f"Speed-up: MACs of {summary[summary['series'] == reference]['network'].iloc[0]} / MACs.")
     notes.append(

@@ -49,6 +49,7 @@ def run_study(
         title=study.title,
         about=study.about,
         reference=found[0].id,
+        primary=session.primary,
         trials=session.trials,
         failures=session.failures,
     )
@@ -91,6 +92,13 @@ class Session:
         names = {run.name: run for run in self.study.runs}
         first = self.finished[self.study.reference, names[self.study.reference].targets[0], self.study.seeds[0]]
         return list({run.id: run for run in (first, *self.finished.values())}.values())
+
+    @property
+    def primary(self) -> tuple[str, str] | None:
+        """A run each of the primary contrast's two entries; None where none was declared, or one did not run."""
+        finished = {name: run.id for (name, _, _), run in self.finished.items()}
+        ids = tuple(finished[name] for name in self.study.primary if name in finished)
+        return (ids[0], ids[1]) if len(ids) == 2 else None
 
     def _conduct(self, entry: StudyRun, seed: int) -> None:
         tuning = self.study.tuning

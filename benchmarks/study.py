@@ -25,6 +25,7 @@ class Study:
     Attributes:
         takes: how long it takes, in words, on what.
         reference: the entry that the others are compared with.
+        primary: the two entries whose difference the study is made for, if declared: all others are exploratory.
         tuning: what is tried for every arm; None: nothing, the recipe's rates stand.
     """
 
@@ -36,6 +37,7 @@ class Study:
     seeds: tuple[int, ...]
     reference: str
     runs: tuple[StudyRun, ...]
+    primary: tuple[str, ...] = ()
     tuning: Tuning | None = None
 
     def __post_init__(self) -> None:
@@ -47,10 +49,20 @@ class Study:
                 raise UsageError(f"run {name} is named twice")
         if self.reference not in names:
             raise UsageError(f"reference {self.reference!r}: {nearest(self.reference, names)}")
+        self._check_primary(names)
         for position, run in enumerate(self.runs):
             run.check_earlier(self.runs[:position])
             if self.tuning:
                 self.tuning.check(run)
+
+    def _check_primary(self, names: list[str]) -> None:
+        if self.primary and (len(self.primary) != 2 or len(set(self.primary)) != 2):
+            raise UsageError("primary names the two different runs of one contrast, as in primary = ['a', 'b']")
+        for name in self.primary:
+            if name not in names:
+                raise UsageError(f"primary {name!r}: {nearest(name, names)}")
+            if len(self.runs[names.index(name)].targets) > 1:
+                raise UsageError(f"primary {name!r} has several budgets; name a run that has one")
 
 
 def read_study(name: str) -> Study:

@@ -13,6 +13,7 @@ from scipy import stats
 from benchmarks.figures import blocks_overlaid, make_directory, save
 from benchmarks.probe import read_probe, unpack
 from benchmarks.retraining import QUARTERS
+from benchmarks.statistics import Scores, difference
 from benchmarks.tables import CONFIDENCE, ENOUGH_SEEDS, distinct_names, series
 from compress.runs import Run
 
@@ -20,17 +21,16 @@ SHALLOW = 1 / 3 + 1e-9  # of the blocks: the first stage of the networks of the 
 FREE = 0.01  # a drop in accuracy that hardly matters
 GAPPY = ("gradient_share", "cka_to_next", "skip_drop")  # measures that do not apply to every block
 MISSING = "-"
-DRAWS = 2000  # of the bootstrap
 
 
 def read_probes(runs: Sequence[Run]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """One row a block, and one a retraining, of every run that was probed, with gaps where a measure does not apply.
 
-    Both have, besides what `probe.json` says of the block: `run`, `network`, `series`, `method`, `kind`, `accuracy` (of
-    the final exit), `blocks` (how many there are), `position` (the share of them up to here) and `images` (held out).
-    `right` is a bool array `(images,)`: which of these the block's probe got right. Retrainings are those for the
-    largest number of epochs for which all retrained runs have some, since others do not compare; nor do probes of
-    other samples than the first run's, which are left out.
+    Both have, besides what `probe.json` says of the block: `run`, `network`, `series`, `seed`, `method`, `kind`,
+    `accuracy` (of the final exit), `blocks` (how many there are), `position` (the share of them up to here) and
+    `images` (held out). `right` is a bool array `(images,)`: which of these the block's probe got right. Retrainings
+    are those for the largest number of epochs for which all retrained runs have some, since others do not compare; nor
+    do probes of other samples than the first run's, which are left out.
     """
     documents = [(run, document) for run in runs if (document := read_probe(run))]
     documents = [one for one in documents if one[1]["sample"] == documents[0][1]["sample"]]
@@ -52,6 +52,7 @@ def _rows(documents: Sequence[tuple[Run, dict[str, Any]]], key: str, names: dict
                 "run": run.id,
                 "network": names[run.id],
                 "series": series(run),
+                "seed": run.record.seed,
                 "kind": run.record.kind,
                 "method": run.record.method,
                 "accuracy": document["accuracy"],
@@ -129,14 +130,16 @@ def shallow_comparison(blocks: pd.DataFrame) -> pd.DataFrame:
     """Whether shallow blocks differ: probe accuracy over the first third of the blocks, pair by pair, as text.
 
     Every network that was not trained by plain BP is compared with every one that was, and those with the deepest of
-    their own kind. The interval is a bootstrap over seeds and held-out images, these paired. With one seed it covers
-    the choice of images alone, and another training may say otherwise: below three, a verdict is preliminary.
+    their own kind. The interval is `difference`'s, over seeds and held-out images. With one seed it covers the choice
+    of images alone, and another training may say otherwise: below three, a verdict is preliminary.
     """
     shallow = blocks[blocks["position"] <= SHALLOW]
     right = {
-        key: np.stack([np.mean(np.stack(list(one["right"])), axis=0) for _, one in own.groupby("run", sort=False)])
+        key: Scores.of(
+            {seed: np.mean(np.stack(list(one["right"])), axis=0) for seed, one in own.groupby("seed", sort=False)}
+        )
         for key, own in shallow.groupby("series", sort=False)
-    }  # (seeds, images) each: the share of shallow blocks whose probe is right
+    }  # the share of shallow blocks whose probe is right
     first = blocks.groupby("series", sort=False).first()
     plain = first[(first["method"] == "bp") & (first["kind"] == "train")]
     table = []
@@ -146,34 +149,23 @@ def shallow_comparison(blocks: pd.DataFrame) -> pd.DataFrame:
             if other == key or not {key, other} <= right.keys():
                 continue
             one, two = right[str(key)], right[str(other)]
-            low, high = _bootstrapped(one, two)
-            seeds = min(len(one), len(two))
+            found = difference(one, two)
+            low, high = found.interval()
+            seeds = min(found.seeds)
             verdict = "stronger" if low > 0 else "weaker" if high < 0 else "no difference shown"
             table.append(
                 {
                     "network": network["network"],
                     "compared with": compared["network"],
-                    "probe, first third, %": _percent(one.mean()),
-                    "there, %": _percent(two.mean()),
-                    "difference, points": f"{100 * (one.mean() - two.mean()):+.1f}",
+                    "probe, first third, %": _percent(one.right.mean()),
+                    "there, %": _percent(two.right.mean()),
+                    "difference, points": f"{100 * found.estimate:+.1f}",
                     f"{CONFIDENCE:.0%} interval": f"{100 * low:+.1f} to {100 * high:+.1f}",
                     "seeds": str(seeds),
                     "shallow blocks": verdict if seeds >= ENOUGH_SEEDS else f"{verdict} (preliminary)",
                 }
             )
     return pd.DataFrame(table)
-
-
-def _bootstrapped(one: np.ndarray, two: np.ndarray) -> tuple[float, float]:
-    """Percentile interval of the difference of the means of two `(seeds, images)`: seeds drawn apart, images alike."""
-    rng = np.random.default_rng(0)
-    differences = []
-    for _ in range(DRAWS):
-        images = rng.integers(one.shape[1], size=one.shape[1])
-        means = [values[rng.integers(len(values), size=len(values))][:, images].mean() for values in (one, two)]
-        differences.append(means[0] - means[1])
-    low, high = np.percentile(differences, [50 * (1 - CONFIDENCE), 50 * (1 + CONFIDENCE)])
-    return float(low), float(high)
 
 
 def _percent(fraction: float | None) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Any
 
 import pandas as pd
@@ -126,9 +126,10 @@ def _latencies(run: Run) -> dict[int, dict[str, Any]]:
 
 
 def summarise(frame: pd.DataFrame) -> pd.DataFrame:
-    """One row an exit of every series: means over its seeds, `n`, and the half-width of accuracy's 95% interval.
+    """One row an exit of every series: means over its seeds, `n`, accuracy's deviation and half of its 95% interval.
 
-    The interval is Student's t over seeds, missing with one seed. It covers training and not the choice of test images.
+    Both are missing with one seed. The deviation is the sample's, the interval Student's t over seeds, which covers
+    training and not the choice of test images.
     """
     grouped = frame.groupby(["series", "exit"], sort=False)
     first = grouped.first()
@@ -142,6 +143,7 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
         for column in [str(column) for column in first if str(column).startswith("latency_")]:
             first[column] = first[column].mask(mixed)
     first["test_accuracy_half_width"] = accuracy.sem() * stats.t.ppf((1 + CONFIDENCE) / 2, first["n"] - 1)
+    first["test_accuracy_sd"] = accuracy.std()
     first["last"] = first.index.get_level_values("exit") == first["exits"]
     return _with_distinct_names(first.reset_index())
 
@@ -189,6 +191,15 @@ def mean_cell(row: Mapping[Any, Any] | pd.Series) -> str:
 def accuracy_cell(row: pd.Series) -> str:
     """The same with the number of seeds."""
     return f"{mean_cell(row)} (n = {int(row['n'])})"
+
+
+def accuracy_cells(frame: pd.DataFrame, bold: Container[str] = ()) -> pd.Series:
+    """The same of every row, bold for these series."""
+    return frame.apply(lambda row: _bold(accuracy_cell(row)) if row["series"] in bold else accuracy_cell(row), axis=1)
+
+
+def _bold(text: str) -> str:
+    return f"**{text}**"
 
 
 def millions(value: float) -> str:

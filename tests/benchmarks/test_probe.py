@@ -202,6 +202,7 @@ def test_shallow_blocks_are_compared_image_by_image(right: list[int], verdict: s
         {
             "series": name,
             "run": f"{name} {seed}",
+            "seed": seed,
             "network": name,
             "method": name,
             "kind": "train",
@@ -231,6 +232,7 @@ def test_trainings_that_disagree_widen_the_interval() -> None:
             {
                 "series": name,
                 "run": f"{name} {seed}",
+                "seed": seed,
                 "network": name,
                 "method": name,
                 "kind": "train",

@@ -87,6 +87,11 @@ def test_a_study_runs_what_is_missing_and_skips_what_is_finished(tiny: Dataset, 
         (("seeds = [0, 1]", "seeds = []"), "seeds"),
         (("[[run]]", "[run]"), "."),
         (('reference = "deep"', "reference = 5"), "reference = 5 is not str"),
+        (('reference = "deep"', 'reference = "deep"\nprimary = "multi"'), "primary = 'multi' is not list of str"),
+        (('reference = "deep"', 'reference = "deep"\nprimary = ["multi"]'), "two different runs"),
+        (('reference = "deep"', 'reference = "deep"\nprimary = ["multi", "multi"]'), "two different runs"),
+        (('reference = "deep"', 'reference = "deep"\nprimary = ["multi", "dep"]'), "did you mean 'deep'"),
+        (('reference = "deep"', 'reference = "deep"\nprimray = ["multi", "deep"]'), "did you mean 'primary'"),
         (('arch = "resnet8"', "arch = 8"), "arch = 8 is not str"),
         (('arch = "resnet8"', 'arch = "resnet9"'), "not 6n"),
         (("exits = 2", "exits = 2.5"), "exits = 2.5 is not int or str"),
@@ -154,6 +159,9 @@ def test_a_list_of_budgets_is_a_run_each_and_an_entry_to_build_on_has_one(tmp_pa
         text + '[[run]]\nname = "last"\ncommand = "prune"\nfrom = "pruned"\nratio = 0.1'
     )
     with pytest.raises(UsageError, match="from 'pruned' has several budgets"):
+        read_study(str(tmp_path / "small.toml"))
+    (tmp_path / "small.toml").write_text(text.replace('"deep"', '"deep"\nprimary = ["pruned", "deep"]', 1))
+    with pytest.raises(UsageError, match="primary 'pruned' has several budgets"):
         read_study(str(tmp_path / "small.toml"))
 
 

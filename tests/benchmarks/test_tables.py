@@ -44,6 +44,7 @@ def test_means_and_intervals_are_those_of_students_t() -> None:
     [row] = summarise(frame).to_dict("records")
     assert row["test_accuracy"] == pytest.approx(0.91)
     assert row["n"] == 3
+    assert row["test_accuracy_sd"] == pytest.approx(0.01)
     # By hand: standard deviation 0.01, 4.303 the 97.5% point of t with two degrees of freedom.
     assert row["test_accuracy_half_width"] == pytest.approx(4.303 * 0.01 / 3**0.5, rel=1e-3)
 
