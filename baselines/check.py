@@ -27,6 +27,7 @@ def check(job: Job) -> None:
 def check_together(job: Job) -> None:
     """Refuse options of a job that do not go together, by UsageError."""
     technique = job.technique
+    job.recipe.changed(epochs=job.epochs, learning_rate=job.learning_rate, weight_decay=job.weight_decay)
     if job.budget.latency_ratio is not None and technique.steps > 1:
         raise UsageError("--latency-ratio is met in one pruning: leave out --steps")
     if job.schedule != "small-rate" and technique.kind == "control":

@@ -212,7 +212,7 @@ def test_data_shows_every_set_and_where_it_is(compress: Command) -> None:
         (["prune", "--speedup", "2", "--learning-rate", "0"], "learning-rate 0: must be above 0"),
         (["prune", "--speedup", "inf"], "--speedup inf: a number"),
         (["bench", "--batch-size", "1.5", "nothing"], "run nothing"),
-        (["prune", "--ratio", "0.5", "--method", "l3"], "did you mean 'l1'"),
+        (["prune", "--ratio", "0.5", "--method", "l3"], "did you mean 'l2'"),
         (["prune", "--ratio", "0.5", "--from", "nothing"], "run nothing"),
         (["bench"], "name the runs"),
         (["bench", "nothing"], "run nothing"),
