@@ -24,7 +24,7 @@ def read_right(run: Run) -> tuple[np.ndarray, np.ndarray]:
         UsageError: the file is missing or corrupt, or does not say what the run's record says.
     """
     try:
-        with np.load(run.path / PREDICTIONS, allow_pickle=False) as arrays:
+        with (run.path / PREDICTIONS).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             labels, logits = arrays["test_labels"], arrays["test_logits"]
     except FileNotFoundError as error:
         raise UsageError(f"run {run.id}: {PREDICTIONS} is missing") from error
@@ -52,10 +52,10 @@ def read_scores(runs: Sequence[Run]) -> tuple[dict[str, Scores], list[str]]:
             read.append((run, labels.tobytes(), right[-1]))
         except UsageError as error:
             left_out.append(str(error))
-    [(shared, _)] = Counter(labels for _, labels, _ in read).most_common(1) or [(b"", 0)]
+    [(shared, _)] = Counter(order for _, order, _ in read).most_common(1) or [(b"", 0)]
     seeds: dict[str, dict[int, np.ndarray]] = {}
-    for run, labels, last in read:
-        if labels == shared:
+    for run, order, last in read:
+        if order == shared:
             seeds.setdefault(series(run), {})[run.record.seed] = last
         else:
             left_out.append(f"run {run.id}: {PREDICTIONS} is on other test images, or in another order")

@@ -136,7 +136,7 @@ def shallow_comparison(blocks: pd.DataFrame) -> pd.DataFrame:
     shallow = blocks[blocks["position"] <= SHALLOW]
     right = {
         key: Scores.of(
-            {seed: np.mean(np.stack(list(one["right"])), axis=0) for seed, one in own.groupby("seed", sort=False)}
+            {one["seed"].iloc[0]: np.mean(np.stack(list(one["right"])), axis=0) for _, one in own.groupby("seed")}
         )
         for key, own in shallow.groupby("series", sort=False)
     }  # the share of shallow blocks whose probe is right

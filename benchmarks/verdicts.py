@@ -164,8 +164,9 @@ def budget_classes(macs: pd.Series) -> pd.Series:
 
 def _best(last: pd.DataFrame) -> dict[int, str]:
     """The most accurate network, by its mean, of every class with several."""
-    classes = last.groupby("class")["test_accuracy"]
-    return {int(number): str(own.idxmax()) for number, own in classes if len(own) > 1}
+    classes = last["class"]
+    several = sorted(classes[classes.duplicated()].unique())
+    return {int(number): str(last["test_accuracy"][classes == number].idxmax()) for number in several}
 
 
 def _pairs(last: pd.DataFrame, reference: str | None) -> list[tuple[str, str]]:
@@ -208,7 +209,7 @@ def verdicts_section(verdicts: Verdicts) -> list[str]:
 
 def sentence(contrast: Contrast, last: pd.DataFrame) -> str:
     """As in ``A (exit 5) against B: +0.21 points, 95% interval [-0.05, 0.47], n = 5: not distinguishable; at ...``."""
-    one, two = last.loc[contrast.network], last.loc[contrast.against]
+    one, two = _row(last, contrast.network), _row(last, contrast.against)
     low, high = contrast.found.interval()
     said = (
         f"{_name(one)} against {_name(two)}: {100 * contrast.found.estimate:+z.2f} points, {CONFIDENCE:.0%} interval "
@@ -228,8 +229,8 @@ def contrasts_table(verdicts: Verdicts) -> pd.DataFrame:
         low, high = one.found.interval()
         rows.append(
             {
-                "network": _name(verdicts.last.loc[one.network]),
-                "against": _name(verdicts.last.loc[one.against]),
+                "network": _name(_row(verdicts.last, one.network)),
+                "against": _name(_row(verdicts.last, one.against)),
                 "difference, points": f"{100 * one.found.estimate:+z.2f}",
                 f"{CONFIDENCE:.0%} interval": f"{100 * low:z.2f} to {100 * high:z.2f}",
                 "n": _seeds(one),
@@ -245,7 +246,7 @@ def _class_lines(verdicts: Verdicts) -> list[str]:
     """A line on every class of several networks: how many of them can be told from the best."""
     lines = []
     for best, own in verdicts.within_classes.items():
-        told, row = sum(one.distinguishable for one in own), verdicts.last.loc[best]
+        told, row = sum(one.distinguishable for one in own), _row(verdicts.last, best)
         if own:
             few = min(min(one.found.seeds) for one in own) < ENOUGH_SEEDS
             lines.append(
@@ -258,6 +259,12 @@ def _class_lines(verdicts: Verdicts) -> list[str]:
 def _beaten(last: pd.DataFrame) -> set[str]:
     best = _best(last)
     return {str(key) for key, number in last["class"].items() if best.get(number, key) != key}
+
+
+def _row(last: pd.DataFrame, key: str) -> pd.Series:
+    row = last.loc[key]
+    assert isinstance(row, pd.Series)  # series are there once
+    return row
 
 
 def _name(row: pd.Series) -> str:

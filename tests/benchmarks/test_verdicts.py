@@ -1,6 +1,7 @@
 """Verdicts: nothing that the interval does not carry, nothing across budget classes, few words for many networks."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ IMAGES = 2000
 
 
 def judged(
-    networks: dict[str, tuple[float, int]], seeds: int = 3, primary: tuple[str, str] | None = None, exits: int = 1
+    networks: Mapping[str, tuple[float, float]], seeds: int = 3, primary: tuple[str, str] | None = None, exits: int = 1
 ) -> Verdicts:
     """Verdicts on networks of these accuracies and MACs, alike for all seeds; the first is the reference."""
     summary = pd.DataFrame(
