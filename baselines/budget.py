@@ -152,13 +152,15 @@ def meet(budget: Budget, steps: Steps, *, whole: Size | None = None, nearest: bo
         if removed == none:
             raise UsageError(f"--ratio {budget.ratio:g}: nothing would be pruned: no group of channels loses one")
         return removed
-    whole = whole or steps.size(none)
+    now = steps.size(none)
+    whole = whole or now
+    untouched = whole == now  # then nothing removed is no answer; after a step before, it may be the nearest
     limit = Limit.of(budget, whole)
     target = limit.in_words(limit.value, whole)
     sides = (_sides_in_lockstep if steps.lockstep else _sides)(limit, steps)
     sizes = {side: steps.size(side) for side in sides}
-    closest = min(sizes, key=lambda side: (side == none, abs(limit.off(sizes[side]))))
-    if closest == none or (abs(limit.off(sizes[closest])) > TOLERANCE and not nearest):
+    closest = min(sizes, key=lambda side: (untouched and side == none, abs(limit.off(sizes[side]))))
+    if (untouched and closest == none) or (abs(limit.off(sizes[closest])) > TOLERANCE and not nearest):
         named = [limit.in_words(limit.measure(size), whole) for size in sizes.values()]
         raise UsageError(
             f"{target} cannot be met to within {TOLERANCE:.0%}: the nearest are {' and '.join(named)}; "
