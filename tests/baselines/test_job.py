@@ -64,7 +64,7 @@ def check(run: Run, small: Dataset, exits: int = 1) -> None:
     assert len(run.record.results["val_accuracy_pruned"]) == exits
 
 
-@pytest.mark.parametrize("method", ["l1", "taylor", "group-norm", "blocks", "depth-cut"])
+@pytest.mark.parametrize("method", ["taylor", "group-norm", "blocks", "depth-cut"])
 def test_a_multi_exit_network_keeps_its_exits_and_is_fine_tuned_by_mwbp(
     method: str, make: Make, many_exits: Run, small: Dataset
 ) -> None:

@@ -171,7 +171,7 @@ def test_a_sparse_run_continues_its_reference_and_bears_its_cost(
     own = 3 * cost(load(run)).macs * (180 // brief.batch_size * brief.batch_size)
     assert record.cost["training_macs"] == own
     assert record.cost["total_training_macs"] == own + reference.record.cost["total_training_macs"]
-    assert f"compress prune --arch resnet8 --method {method} --from {reference.id} " in record.command
+    assert f"compress prune --arch resnet8 --ratio 0.5 --method {method} --from {reference.id} " in record.command
     assert record.command.endswith(f"# with any budget: sparse training, at {strength:g}, is what that does first")
     assert run.spec == reference.spec
     assert sparse_trained(reference, method, tiny, brief, runs=runs, regularisation=strength).id == run.id
