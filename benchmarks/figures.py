@@ -41,8 +41,9 @@ def accuracy_against_macs(summary: pd.DataFrame, title: str) -> Figure:
     numbers = _numbers(summary)
     for _, line in lines:
         points, first = line.sort_values("macs"), line.iloc[0]
-        budgets = line["series"].nunique()
-        label = first["network"] if budgets == 1 else f"{first['base']}, {first['arm']}"
+        label = first["network"]
+        if line["series"].nunique() > 1:  # shallower nets of several budgets are of no one network
+            label = first["arm"] if line["base"].nunique() > 1 else f"{first['base']}, {first['arm']}"
         style = _style(first["family"], numbers[first["arm_key"]])
         if first["exits"] > 1:
             style |= {"marker": "s", "markersize": 9, "markerfacecolor": "none"}  # a point on top of another shows
