@@ -172,7 +172,7 @@ def test_a_sparse_run_continues_its_reference_and_bears_its_cost(
     assert record.cost["training_macs"] == own
     assert record.cost["total_training_macs"] == own + reference.record.cost["total_training_macs"]
     assert f"compress prune --arch resnet8 --ratio 0.5 --method {method} --from {reference.id} " in record.command
-    assert record.command.endswith(f"# with any budget: sparse training, at {strength:g}, is what that does first")
+    assert record.command.endswith(f"# or any other budget: sparse training, at {strength:g}, is what comes first")
     assert run.spec == reference.spec
     assert sparse_trained(reference, method, tiny, brief, runs=runs, regularisation=strength).id == run.id
     other = sparse_trained(reference, method, tiny, brief, runs=runs, regularisation=STRONG[method])
