@@ -15,6 +15,7 @@ from itertools import pairwise
 from torch import Tensor
 
 from baselines.steps import Removed, Size, Steps
+from baselines.technique import SHAPED
 from compress.cost import exit_costs
 from compress.errors import UsageError, nearest
 from compress.networks import Network, Spec, initialised, spec_of
@@ -24,7 +25,6 @@ from compress.training import Method
 from compress.training.methods import TEMPERATURE
 from compress.training.planning import DEFAULT_TEACHER_SHARE
 
-SCRATCH = ("scratch-e", "scratch-b")
 LONGEST = 4  # times the recipe's epochs, at most, that scratch-b trains
 # Half of the loss is cross-entropy, half the divergence from the teacher at temperature 4, times 4^2 (Hinton et al.
 # 2015, arXiv 1503.02531, whose temperatures depend on the task; these are ours, as for every other taught network).
@@ -56,8 +56,8 @@ def scratch_epochs(method: str, recipe: Recipe, before: int, after: int) -> int:
     Raises:
         UsageError: there is no such method.
     """
-    if method not in SCRATCH:
-        raise UsageError(f"method {method!r}: {nearest(method, SCRATCH)}")
+    if method not in SHAPED:
+        raise UsageError(f"method {method!r}: {nearest(method, SHAPED)}")
     factor = min(before / after, LONGEST) if method == "scratch-b" else 1
     return max(1, round(factor * recipe.epochs))
 

@@ -148,7 +148,8 @@ def _timed(
     assert ratio is not None
     if timed is None:
         raise UsageError("--latency-ratio: nothing was given to measure latency with")
-    asked = {"ratio": ratio, "technique": stage.technique.to_json(), "seed": job.seed, "where": describe(job.where)}
+    machine = {key: value for key, value in describe(job.where).items() if key in ("device", "cpu", "gpu")}
+    asked = {"ratio": ratio, "technique": stage.technique.to_json(), "seed": job.seed, "machine": machine}
     digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:8]
     file = kept / f"latency-{digest}.json" if kept else None
     if file and (document := read_json(file)):
