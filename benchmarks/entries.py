@@ -5,18 +5,22 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, get_args
+from typing import Any, NamedTuple, get_args
 
 from baselines import Budget, Technique
 from benchmarks.arms import BUDGETS
 from compress.errors import UsageError, nearest
 from compress.networks import spec_of
 from compress.recipes import FineTuning
+from compress.training import Method, spec_to_train
+from compress.training.methods import SINGLE_EXIT
 
-TRAINING = {"train": "bp", "train-mwbp": "mwbp"}  # commands, and the method that each trains by
+TRAINING = {"train": "bp", "train-mwbp": "mwbp"}  # commands, and the method that each trains by unless told otherwise
 COMMANDS = (*TRAINING, "prune")
+ARCHITECTURE = ("width", "blocks", "widths", "form", "head", "image_size")
+FOR_TRAINING = ("exits", *ARCHITECTURE, "update", "gamma", "extra_decay")
 TECHNIQUE = tuple(field.name for field in dataclasses.fields(Technique))
-FOR_PRUNE = (*BUDGETS, *TECHNIQUE, "schedule", "from_")
+FOR_PRUNE = (*BUDGETS, *(name for name in TECHNIQUE if name != "method"), "schedule", "from_")
 Numbers = float | tuple[float, ...] | None
 
 
@@ -37,6 +41,8 @@ class StudyRun:
     """One entry of a study, run once a seed and budget; the fields are the command's options.
 
     Attributes:
+        method: of pruning, default l1, or of training, default what the command says.
+        blocks, widths: one a stage.
         from_: `from` in the file: an earlier entry, or its exit as NAME:EXIT, that is pruned; default: the plain
             network of `arch`.
         ratio, speedup, macs, params, latency_ratio, match: the budget, or a list of several, a run each, that are one
@@ -48,8 +54,16 @@ class StudyRun:
     arch: str | None = None
     exits: int | str | None = None
     width: int = 1
+    blocks: tuple[int, ...] = ()
+    widths: tuple[int, ...] = ()
+    form: str = ""
+    head: str | None = None
+    image_size: int | None = None
+    update: str | None = None
+    gamma: str | tuple[float, ...] = "depth-squared"
+    extra_decay: int | str | None = None
     from_: str | None = None
-    method: str = "l1"
+    method: str | None = None
     scope: str = "all"
     ranking: str = "global"
     allocate: str | None = None
@@ -82,7 +96,19 @@ class StudyRun:
     @property
     def technique(self) -> Technique:
         """How it is pruned."""
-        return Technique(**{name: getattr(self, name) for name in TECHNIQUE})
+        return Technique(**{name: getattr(self, name) for name in TECHNIQUE} | {"method": self.method or "l1"})
+
+    @property
+    def training(self) -> Method:
+        """How it is trained."""
+        usual = TRAINING[self.command] if self.extra_decay is None else "bp-extra-decay"
+        options: dict[str, Any] = {"update": self.update, "gamma": self.gamma, "decay_exits": self.extra_decay}
+        return Method(name=self.method or usual, **options)
+
+    @property
+    def architecture(self) -> dict[str, Any]:
+        """What the name of an architecture leaves open, as `train` takes it."""
+        return {name: getattr(self, name) for name in ARCHITECTURE}
 
     @property
     def targets(self) -> tuple[Target | None, ...]:
@@ -108,15 +134,23 @@ class StudyRun:
                 )
 
     def _check_training(self) -> None:
+        self._refuse(FOR_PRUNE, "for prune alone")
+        method = self.training
+        if (method.name in SINGLE_EXIT) != (self.command == "train"):
+            right = "train" if method.name in SINGLE_EXIT else "train-mwbp"
+            raise UsageError(f"method {method.name} goes with command {right}")
+        if self.command == "train":
+            self._refuse(("exits", "head", "update", "gamma"), "for train-mwbp alone")
+        method.objective(spec_to_train(str(self.arch), method, self.exits, **self.architecture))
+
+    def _refuse(self, options: Sequence[str], why: str) -> None:
         defaults = {field.name: field.default for field in dataclasses.fields(self)}
-        for name in FOR_PRUNE:
+        for name in options:
             if getattr(self, name) != defaults[name]:
-                raise UsageError(f"{name.rstrip('_')} is for prune alone")
-        spec_of(str(self.arch), exits=self.exits or 1, width=self.width)
+                raise UsageError(f"{name.rstrip('_')} is {why}")
 
     def _check_pruning(self) -> None:
-        if self.exits is not None or self.width != 1:
-            raise UsageError("exits and width are not for prune; name the width in arch, or a run by from")
+        self._refuse(FOR_TRAINING, "not for prune: name what is pruned in arch, or an earlier run by from")
         if self.arch is not None:
             spec_of(self.arch)
         if self.schedule not in get_args(FineTuning):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from baselines import Budget, prune
-from benchmarks.entries import TRAINING, StudyRun, Target, entry_and_exit
+from benchmarks.entries import StudyRun, Target, entry_and_exit
 from benchmarks.latency import bench, latency_ratio
 from benchmarks.report import write_report
 from benchmarks.study import Study
@@ -149,10 +149,15 @@ class Session:
                 **factors.options(entry, self.recipe),
                 **shared,
             )
-        method, recipe = TRAINING[entry.command], factors.recipe(self.recipe)
         assert entry.arch is not None
         return train(
-            entry.arch, self.dataset, method=method, exits=entry.exits, width=entry.width, recipe=recipe, **shared
+            entry.arch,
+            self.dataset,
+            method=entry.training,
+            exits=entry.exits,
+            recipe=factors.recipe(self.recipe),
+            **entry.architecture,
+            **shared,
         )
 
     def _budget(self, target: Target, seed: int) -> Budget:

@@ -61,7 +61,7 @@ class Protocol:
         stream: Leave the images of folder:PATH on disk (default: where decoded they are larger than 2 GiB).
         skip_unreadable: Leave out files of folder:PATH that are no whole images.
         workers: Processes that read streamed images (default: one a core, at most 4; 0: none but this one).
-        recipe: Training protocol: quick (minutes), paper (days on a CPU) or imagenet.
+        recipe: Training protocol: quick (minutes), short (hours), paper (days on a CPU) or imagenet.
         epochs: Instead of the recipe's (prune: of fine-tuning, or of a control's training; study: of training).
         precision: auto (bf16 where the hardware has it), fp32 or bf16.
         resume: Go on with a run that failed (one that was interrupted goes on by itself).

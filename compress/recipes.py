@@ -145,6 +145,24 @@ def quick() -> Recipe:
     )
 
 
+def short() -> Recipe:
+    """Hours on two CPU cores: twelve one-cycle epochs with crops and mirroring, for whole CIFAR or Fashion-MNIST.
+
+    Ours, and not tuned: batch and augmentation as in `paper`, rate and decay as usual for one-cycle trainings of small
+    ResNets. Pruned networks get a quarter of the epochs at a tenth of the rate. What it should reach was not measured;
+    it ends far from converged (ResNets of 44 layers reach 94% on CIFAR-10), which favours shallow nets and auxiliary
+    losses.
+    """
+    return Recipe(
+        name="short",
+        epochs=12,
+        learning_rate=0.2,
+        weight_decay=5e-4,
+        fine_tune_epochs=3,
+        fine_tune_learning_rate=0.02,
+    )
+
+
 def paper() -> Recipe:
     """The MW-BP authors' protocol for CIFAR (arXiv 1611.01773): 400 epochs, rate 0.1, a tenth at 160 and 240.
 
@@ -191,7 +209,7 @@ def imagenet() -> Recipe:
     )
 
 
-RECIPES: dict[str, Callable[[], Recipe]] = {recipe.__name__: recipe for recipe in (quick, paper, imagenet)}
+RECIPES: dict[str, Callable[[], Recipe]] = {recipe.__name__: recipe for recipe in (quick, short, paper, imagenet)}
 
 
 def is_named(recipe: Recipe) -> bool:

@@ -9,6 +9,7 @@ from compress.training.planning import (
     found_reference,
     precision_of,
     run_option,
+    spec_to_train,
     train,
     train_reference,
 )
@@ -28,6 +29,7 @@ __all__ = [
     "objective_of",
     "precision_of",
     "run_option",
+    "spec_to_train",
     "train",
     "train_reference",
     "without_seed",

@@ -82,7 +82,8 @@ def train(
     dataset = open_dataset(dataset) if isinstance(dataset, str) else dataset
     recipe = recipe_named(recipe) if isinstance(recipe, str) else recipe
     method, runs = Method(name=method) if isinstance(method, str) else method, Path(runs)
-    spec = _spec(arch, exits, method, dataset, architecture)
+    shape, classes = dataset.input_shape, len(dataset.classes)
+    spec = spec_to_train(arch, method, exits, input_shape=shape, classes=classes, **architecture)
     method, taught_by = _with_teacher(method, teacher, dataset, recipe, runs)
     objective = method.objective(spec)  # a method that does not fit is refused before anything is written
     if method.name == FROZEN and (weights or pretrained):
@@ -227,22 +228,17 @@ def precision_of(precision: str, objective: Objective, device: torch.device) -> 
     return "fp32"
 
 
-def _spec(
-    arch: str,
-    exits: int | str | Sequence[int | str] | None,
-    method: Method,
-    dataset: Dataset,
-    architecture: dict[str, Any],
+def spec_to_train(
+    arch: str, method: Method, exits: int | str | Sequence[int | str] | None = None, **options: Any
 ) -> Spec:
-    shape, classes = dataset.input_shape, len(dataset.classes)
-    if method.name in SINGLE_EXIT and architecture.get("head"):
-        raise UsageError(f"head {architecture['head']}: of auxiliary exits, and {method.name} has none")
+    """The spec of what `train` trains by a method; `options` and errors are those of `spec_of`."""
+    if method.name in SINGLE_EXIT and options.get("head"):
+        raise UsageError(f"head {options['head']}: of auxiliary exits, and {method.name} has none")
     if method.head is not None:
-        given = architecture.get("head")
+        given = options.get("head")
         if given not in (None, method.head):
             raise UsageError(f"head {given}: {method.name} has {method.head} heads; leave out one of the two")
-        architecture = architecture | {"head": method.head}
-    options = architecture | {"input_shape": shape, "classes": classes}
+        options["head"] = method.head
     if exits is None and method.name not in SINGLE_EXIT and exits_in_name(arch) is None:
         exits = min(DEFAULT_EXITS, len(spec_of(arch, **options).blocks))
     return spec_of(arch, exits=exits, **options)

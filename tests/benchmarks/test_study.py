@@ -1,14 +1,16 @@
 """Studies: read strictly, run what is missing, reported against their reference."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from baselines import METHODS
 from benchmarks import read_study, run_study
+from benchmarks.study import BUNDLED
 from compress.data import Dataset
 from compress.errors import UsageError
-from compress.recipes import Recipe
+from compress.recipes import RECIPES, Recipe
 
 STUDY = """
 title = "Small"
@@ -110,6 +112,12 @@ def test_a_study_runs_what_is_missing_and_skips_what_is_finished(tiny: Dataset, 
         (('match = "multi"', 'speedup = 2\nfrom = "mutli"'), "from 'mutli' is no earlier run; did you mean 'multi'"),
         (('match = "multi"', "steps = true\nspeedup = 2"), "steps = True is not int"),
         (("exits = 2", 'exits = 2\nscope = "inner"'), "scope is for prune alone"),
+        (("exits = 2", "exits = 2\nextra_decay = 2"), "bp-extra-decay goes with command train"),
+        (("exits = 2", 'exits = 2\nmethod = "deep-supervison"'), "did you mean 'deep-supervision'"),
+        (("exits = 2", "exits = 2\nwidths = [16, 32]"), "3 whole numbers"),
+        (("exits = 2", 'exits = 2\nupdate = "sequental"'), "did you mean 'sequential'"),
+        (('arch = "resnet14"', 'arch = "resnet14"\nexits = 2'), "exits is for train-mwbp alone"),
+        (('match = "multi"', 'match = "multi"\nwidths = [8, 8, 8]'), "not for prune"),
         (('arch = "resnet8"\n', ""), "run multi: arch is missing"),
         (("[[run]]", "[tuning]\nrate = [1]\n[[run]]"), "did you mean 'rates'"),
         (("[[run]]", "[tuning]\nrates = [1, 1]\n[[run]]"), "different factors"),
@@ -176,3 +184,46 @@ def test_the_bundled_study_of_pruning_has_every_method_at_the_same_budgets_from_
     assert study.tuning
     assert 1 in study.tuning.rates
     assert {str(study.tuning.target(arm)) for arm in arms} == {"speedup 2.5"}
+
+
+def test_every_bundled_study_is_read_and_says_what_it_takes() -> None:
+    names = [file.name.removesuffix(".toml") for file in BUNDLED.iterdir()]
+    assert {*names} >= {"quickstart", "pruning", "fashion-mnist", "cifar10", "cifar10-paper", "cifar100-paper"}
+    for name in names:
+        study = read_study(name)
+        assert study.takes
+        assert study.about.strip()
+        assert study.recipe in RECIPES
+
+
+def test_the_studies_by_the_papers_protocol_ask_the_papers_questions() -> None:
+    for name in ("cifar10-paper", "cifar100-paper", "svhn-paper"):
+        study = read_study(name)
+        assert (study.recipe, study.seeds, study.primary) == ("paper", (0, 1, 2, 3, 4), ("mwresnet44-5", "resnet110"))
+        chosen_on_validation_images = {"blocks"}
+        assert {run.method for run in study.runs if run.command == "prune"} == {*METHODS} - chosen_on_validation_images
+        trained = {run.training.name for run in study.runs if run.command != "prune"}
+        assert trained >= {"bp", "mwbp", "bp-extra-decay", "deep-supervision", "mwbp-uniform-decay", "frozen-trunk"}
+
+
+def test_an_entry_says_all_that_a_command_can_say_of_a_training(tiny: Dataset, brief: Recipe, tmp_path: Path) -> None:
+    text = STUDY.split("[[run]]")[0].replace("[0, 1]", "[0]")
+    text += '[[run]]\nname = "deep"\ncommand = "train"\narch = "resnet8"\nextra_decay = 3\n'
+    text += '[[run]]\nname = "wide"\ncommand = "train"\narch = "resnet8"\nwidths = [8, 12, 16]\n'
+    text += (
+        '[[run]]\nname = "multi"\ncommand = "train-mwbp"\narch = "resnet8"\nexits = 2\nmethod = "deep-supervision"\n'
+    )
+    (tmp_path / "small.toml").write_text(text)
+    study = read_study(str(tmp_path / "small.toml"))
+    place: dict[str, Any] = {
+        "device": "cpu",
+        "precision": "fp32",
+        "runs": tmp_path / "runs",
+        "out": tmp_path / "out",
+        "resume": False,
+    }
+    commands = [run.record.command for run in run_study(study, tiny, brief, **place)]
+    for command, option in zip(
+        commands, ("--extra-decay 3", "resnet8w8-12-16", "--method deep-supervision"), strict=True
+    ):
+        assert option in command
