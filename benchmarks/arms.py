@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from typing import Any, get_args
 
 from baselines import METHODS, Budget, Technique
@@ -35,7 +36,7 @@ def arm_name(record: Record) -> str:
     if not _made_smaller(record.config):
         return record.method
     usual, request = get_args(FineTuning)[0], record.config.get("request", {})
-    words = [_technique(record).label]
+    words = [technique(record.config).label]
     words += [request["schedule"]] if request.get("schedule", usual) != usual else []
     return " ".join(words) + (f", step {request['step']}" if "step" in request else "")
 
@@ -71,8 +72,16 @@ def _made_smaller(config: dict[str, Any]) -> bool:
     return config["kind"] != "train" and config["method"] in METHODS
 
 
-def _technique(record: Record) -> Technique:
-    """What the record says was asked for; what an older one does not say was as it usually is."""
-    asked = record.config.get("request", {})
+def technique(config: Mapping[str, Any]) -> Technique:
+    """What a configuration asks for; what an older one does not say was as it usually is."""
+    asked = config.get("request", {})
     fields = [field.name for field in dataclasses.fields(Technique) if field.name in asked]
-    return Technique(**{name: asked[name] for name in fields} | {"method": record.method})
+    return Technique(**{name: asked[name] for name in fields} | {"method": config["method"]})
+
+
+def plainly_trained(config: Mapping[str, Any]) -> bool:
+    """Whether a network was trained by plain BP alone: from scratch, with one exit, untaught, by itself."""
+    shallower = config["kind"] == "control" and config["method"] == "shallow"
+    trained = config["kind"] == "train" and config["method"] == "bp"
+    borrowed = config.get("initial") or config.get("teacher_reference") or config["objective"].get("teacher")
+    return (trained or shallower) and len(config["spec"]["exits"]) == 1 and not borrowed

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -40,8 +40,8 @@ def read_right(run: Run) -> tuple[np.ndarray, np.ndarray]:
     return labels, right
 
 
-def read_scores(runs: Sequence[Run]) -> tuple[dict[str, Scores], list[str]]:
-    """What the last exits got right, by series, and a line on every run that is left out.
+def read_scores(runs: Sequence[Run]) -> tuple[dict[tuple[str, int], Scores], list[str]]:
+    """What every exit got right, by series and exit (from 1), and a line on every run that is left out.
 
     Runs whose labels are not those of most others are among these: images are paired by their position.
     """
@@ -49,14 +49,20 @@ def read_scores(runs: Sequence[Run]) -> tuple[dict[str, Scores], list[str]]:
     for run in runs:
         try:
             labels, right = read_right(run)
-            read.append((run, labels.tobytes(), right[-1]))
+            read.append((run, labels.tobytes(), right))
         except UsageError as error:
             left_out.append(str(error))
     [(shared, _)] = Counter(order for _, order, _ in read).most_common(1) or [(b"", 0)]
-    seeds: dict[str, dict[int, np.ndarray]] = {}
-    for run, order, last in read:
+    seeds: dict[tuple[str, int], dict[int, np.ndarray]] = {}
+    for run, order, right in read:
         if order == shared:
-            seeds.setdefault(series(run), {})[run.record.seed] = last
+            for exit, own in enumerate(right, start=1):
+                seeds.setdefault((series(run), exit), {})[run.record.seed] = own
         else:
             left_out.append(f"run {run.id}: {PREDICTIONS} is on other test images, or in another order")
     return {key: Scores.of(own) for key, own in seeds.items()}, left_out
+
+
+def of_last_exits(scores: Mapping[tuple[str, int], Scores]) -> dict[str, Scores]:
+    """Those of the last exits, by series."""
+    return {key: scores[key, exit] for key, exit in sorted(scores)}  # the last one stays

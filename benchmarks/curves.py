@@ -90,8 +90,13 @@ def _with_gaps(summary: pd.DataFrame) -> pd.DataFrame:
 
 def _budget(row: Row) -> tuple[str, float]:
     """The option that was asked for, and its value; what came out where the record does not say."""
-    asked = [(option, row[f"requested_{option}"]) for option in ASKED if not pd.isna(row[f"requested_{option}"])]
+    asked = [(option, value) for option in ASKED if not pd.isna(value := row.get(f"requested_{option}", np.nan))]
     return asked[0] if asked else ("macs", row["macs"])
+
+
+def asked_for(row: Row) -> str:
+    """The budget that was asked for, as in ``speedup 2.50``."""
+    return _in_words(*_budget(row))
 
 
 def _in_words(option: str, value: float) -> str:

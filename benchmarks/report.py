@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 from scipy import stats
 
-from benchmarks.correctness import read_scores
+from benchmarks.confounds import confounds_section
+from benchmarks.correctness import of_last_exits, read_scores
+from benchmarks.costs import costs_section
 from benchmarks.curves import curves_section, pruning_section
+from benchmarks.exits import apart_section, exits_section
 from benchmarks.figures import accuracy_against_macs, make_directory, save
+from benchmarks.limits import limits_section
+from benchmarks.pareto import pareto_section
+from benchmarks.published import published_section
+from benchmarks.reproduction import reproduction_section
+from benchmarks.statistics import Scores
 from benchmarks.supervision import held_out_images, probe_tables, read_probes, write_probe_figure
 from benchmarks.tables import (
     CONFIDENCE,
     ENOUGH_SEEDS,
     MISSING,
-    accuracy_cell,
     accuracy_cells,
     markdown,
     millions,
@@ -73,7 +80,8 @@ def write_report(
     for position, group in enumerate(_comparable(runs), start=1):
         frame = rows(group)
         frames.append(frame)
-        sections.append(_section(group, frame, reference, primary, out, "" if position == 1 else f"-{position}"))
+        suffix = "" if position == 1 else f"-{position}"
+        sections.append(_section(group, frame, reference, primary, trials, out, suffix))
     text = "\n\n".join(
         [f"# {title}", *([about.strip()] if about else []), *sections, *tuning_section(trials), *_failed(failures)]
     )
@@ -107,13 +115,15 @@ def _section(
     frame: pd.DataFrame,
     reference: str | None,
     primary: tuple[str, str] | None,
+    trials: Sequence[Trial],
     out: Path,
     suffix: str,
 ) -> str:
     """The section of runs on the same images; `suffix` ends the names of its figures."""
     summary = summarise(frame)
     compared_with = _reference_series(summary, reference)
-    verdicts = _verdicts(runs, summary, compared_with, primary)
+    scores, left_out = read_scores(runs)
+    verdicts = _verdicts(runs, summary, scores, compared_with, primary, left_out)
     data, size = runs[0].record.data, runs[0].record.data["split"]
     heading = f"{data['name']} ({data['copy']})"
     title = f"{heading}: {size['test']:,} test images"
@@ -130,25 +140,32 @@ def _section(
         markdown(_main_table(summary, compared_with, verdicts.bold)),
         _footnotes(summary, compared_with, frame, bold=bool(verdicts.bold)),
         f"![Accuracy against MACs](accuracy-macs{suffix}.svg)",
+        *pareto_section(summary, scores, compared_with, len(data["classes"])),
+        *exits_section(summary),
+        *apart_section(summary, scores),
         *curves_section(summary, compared_with, out / f"pruning-curves{suffix}", title),
         *pruning_section(summary),
-        "### Every exit",
-        markdown(_exits_table(summary)),
+        *confounds_section(summary, scores),
+        *costs_section(summary),
         *_probes_section(runs, out / f"probe{suffix}"),
-        "### How to reproduce each row",
-        "\n".join(f"- `{run.id}`: `{run.record.command}`" for run in runs),
-        _environments(runs),
+        *published_section(data["name"]),
+        *limits_section(runs, summary, verdicts.last["class"], trials, len(left_out)),
+        *reproduction_section(runs),
     ]
     return "\n\n".join(part for part in parts if part)
 
 
 def _verdicts(
-    runs: Sequence[Run], summary: pd.DataFrame, reference: str | None, primary: tuple[str, str] | None
+    runs: Sequence[Run],
+    summary: pd.DataFrame,
+    scores: Mapping[tuple[str, int], Scores],
+    reference: str | None,
+    primary: tuple[str, str] | None,
+    left_out: Sequence[str],
 ) -> Verdicts:
-    scores, left_out = read_scores(runs)
     by_run = {run.id: series(run) for run in runs}
     declared = (by_run[primary[0]], by_run[primary[1]]) if primary and set(primary) <= by_run.keys() else None
-    return judge(summary, scores, reference, declared, left_out)
+    return judge(summary, of_last_exits(scores), reference, declared, left_out)
 
 
 def _main_table(summary: pd.DataFrame, reference: str | None, bold: Container[str] = ()) -> pd.DataFrame:
@@ -182,21 +199,6 @@ def _probes_section(runs: Sequence[Run], figure: Path) -> list[str]:
         *map(markdown, probe_tables(blocks, retrained)),
         f"![Probes of every block]({figure.name}.svg)",
     ]
-
-
-def _exits_table(summary: pd.DataFrame) -> pd.DataFrame:
-    columns = {
-        "network": summary["network"],
-        "exit": summary["exit"].astype(int).astype(str) + " of " + summary["exits"].astype(int).astype(str),
-        "block": summary["block"].astype(int),
-        "depth": summary["depth"].astype(int),
-        "test accuracy, %": summary.apply(accuracy_cell, axis=1),
-        "MACs": summary["macs"].map(millions),
-        "parameters": summary["params"].map(millions),
-    }
-    for batch in _batches(summary):
-        columns[f"latency ratio, batch {batch[1:]}"] = ratios(summary[f"latency_ratio_{batch}"])
-    return pd.DataFrame(columns)
 
 
 def _caution(summary: pd.DataFrame, test_images: int) -> str:
@@ -241,19 +243,6 @@ def _footnotes(summary: pd.DataFrame, reference: str | None, frame: pd.DataFrame
     else:
         notes.append("Latency was not measured: `compress bench` does.")
     return " ".join(notes)
-
-
-def _environments(runs: Sequence[Run]) -> str:
-    """The machines and versions that the runs were made with, each once."""
-    lines = []
-    for run in runs:
-        env = run.record.environment
-        versions = ", ".join(f"{name} {version}" for name, version in env["versions"].items())
-        where = env["gpu"] or f"{env['cpu']}, {env['threads']} threads"
-        line = f"- {where}, {env['precision']}; Python {env['python']}, {versions}; commit {env['commit'] or 'unknown'}"
-        if line not in lines:
-            lines.append(line)
-    return "\n".join(["Trained on:", "", *lines])
 
 
 def _failed(failures: Sequence[str]) -> list[str]:

@@ -13,6 +13,8 @@ from statsmodels.stats.multitest import multipletests
 from benchmarks.tables import CONFIDENCE
 
 DRAWS = 10_000  # of the bootstrap
+JOINT_DRAWS = 2_000  # of the bootstrap of many networks at once: a share is then known to 1 point
+BLOCK = 1_000_000  # images drawn at a time
 ALPHA = 1 - CONFIDENCE
 MARGIN = 0.002  # accuracies closer than that are as good as the same
 
@@ -98,6 +100,51 @@ def _over_seeds(values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     scatter = max(0.0, values.mean(axis=1).var(ddof=1) - explained)
     drawn = stats.t.rvs(seeds - 1, size=DRAWS, random_state=rng)
     return np.asarray(drawn * (scatter / seeds) ** 0.5, dtype=float)
+
+
+def accuracy_draws(networks: Sequence[Scores]) -> np.ndarray:
+    """Accuracies that networks may have instead, `(JOINT_DRAWS, networks)`, on the same images resampled.
+
+    As in `difference`: Student's t of the seeds' scatter is added, and networks of the same seeds move together, the
+    way that their seeds did.
+    """
+    rng = np.random.default_rng(0)
+    right = np.stack([one.right.sum(axis=0, dtype=np.float32) for one in networks], axis=1)
+    images, seeds = len(right), np.array([len(one.seeds) for one in networks])
+    block = max(1, BLOCK // images)
+    sizes = [min(block, JOINT_DRAWS - first) for first in range(0, JOINT_DRAWS, block)]
+    # Products of whole numbers, exact in single precision: what is equal stays equal, on every machine.
+    drawn = np.concatenate([_counts(images, size, rng) @ right for size in sizes])
+    draws: np.ndarray = drawn.astype(float) / (images * seeds)
+    for own in dict.fromkeys(one.seeds for one in networks if len(one.seeds) > 1):
+        columns = [column for column, one in enumerate(networks) if one.seeds == own]
+        draws[:, columns] += _over_seeds_together([networks[column].right for column in columns], rng)
+    return draws
+
+
+def _counts(images: int, draws: int, rng: np.random.Generator) -> np.ndarray:
+    """How often every image is drawn, `(draws, images)`."""
+    drawn = rng.integers(images, size=(draws, images)) + images * np.arange(draws)[:, None]
+    counts = np.bincount(drawn.ravel(), minlength=draws * images).reshape(draws, images)
+    return np.asarray(counts, dtype=np.float32)
+
+
+def _over_seeds_together(right: Sequence[np.ndarray], rng: np.random.Generator) -> np.ndarray:
+    """How far means of `(seeds, images)` may be off by common seeds, `(JOINT_DRAWS, networks)`: multivariate t."""
+    seeds = len(right[0])
+    deviations = np.stack([_unexplained(values.astype(float)) for values in right], axis=1)
+    normal = rng.standard_normal((JOINT_DRAWS, seeds))
+    return np.asarray(
+        normal @ deviations / np.sqrt(seeds * rng.chisquare(seeds - 1, size=(JOINT_DRAWS, 1))), dtype=float
+    )
+
+
+def _unexplained(values: np.ndarray) -> np.ndarray:
+    """By how much each seed's mean deviates, `(seeds,)`, shrunk by what the choice of images explains."""
+    explained = values.var(axis=0, ddof=1).mean() / values.shape[1]
+    means = values.mean(axis=1)
+    scatter = means.var(ddof=1)
+    return np.asarray((means - means.mean()) * max(0.0, 1 - explained / scatter) ** 0.5 if scatter else 0 * means)
 
 
 def mcnemar_p(one: np.ndarray, two: np.ndarray) -> float:

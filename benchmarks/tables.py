@@ -50,6 +50,7 @@ def _rows_of(run: Run) -> list[dict[str, Any]]:
         "weight_decay": record.config["recipe"]["weight_decay"],
         "seed": record.seed,
         "exits": len(run.exits),
+        "training_macs": record.cost.get("training_macs", math.nan),
         "total_training_macs": record.cost["total_training_macs"],
         "training_seconds": record.cost["seconds"],
         "requested": ", ".join(f"{key} {value:g}" for key, value in record.results.get("requested", {}).items()),
@@ -99,6 +100,17 @@ def distinct_names(runs: Iterable[Run]) -> dict[str, str]:
 def series(run: Run) -> str:
     """What runs share that differ by their seed alone: all of the configuration but the seed (a parent's too)."""
     return json.dumps(without_seed(run.record.config), sort_keys=True)
+
+
+def configuration(key: str) -> dict[str, Any]:
+    """The configuration that a series shares, without the seed."""
+    config: dict[str, Any] = json.loads(key)
+    return config
+
+
+def exit_name(row: Mapping[Any, Any] | pd.Series) -> str:
+    """As in ``MwResNet-44-5 (exit 3)``; of a network with one exit its name."""
+    return str(row["network"]) + (f" (exit {int(row['exit'])})" if row["exits"] > 1 else "")
 
 
 def _latencies(run: Run) -> dict[int, dict[str, Any]]:

@@ -10,7 +10,7 @@ import pandas as pd
 from scipy.cluster.hierarchy import fcluster, linkage
 
 from benchmarks.statistics import ALPHA, DRAWS, MARGIN, Difference, Scores, difference, holm, p_value
-from benchmarks.tables import CONFIDENCE, ENOUGH_SEEDS, MISSING, markdown, millions
+from benchmarks.tables import CONFIDENCE, ENOUGH_SEEDS, MISSING, exit_name, markdown, millions
 
 CLASS = 0.02  # networks whose MACs differ by no more are of one budget class
 SENTENCES = 12  # more comparisons are put into words for the best of their class alone
@@ -125,12 +125,14 @@ def judge(
         primary, notes = None, [*notes, f"the primary contrast, as {reason}"]
     pairs = [pair for pair in _pairs(last, reference) if set(pair) <= scores.keys() and set(pair) != set(primary or ())]
     declared = [_contrast(primary, scores, primary=True)] if primary else []
-    exploratory = [_contrast(pair, scores) for pair in pairs]
-    contrasts = [
-        replace(contrast, p=p, family=len(pairs))
-        for contrast, p in zip(exploratory, holm([contrast.p for contrast in exploratory]), strict=True)
-    ]
-    return Verdicts(last=last, reference=reference, contrasts=[*declared, *contrasts], notes=notes)
+    return Verdicts(last=last, reference=reference, contrasts=[*declared, *compare(pairs, scores)], notes=notes)
+
+
+def compare(pairs: Sequence[tuple[str, str]], scores: Mapping[str, Scores]) -> list[Contrast]:
+    """The exploratory contrasts of these pairs, their p-values adjusted by Holm's method for all of them."""
+    found = [_contrast(pair, scores) for pair in pairs]
+    adjusted = holm([contrast.p for contrast in found])
+    return [replace(one, p=p, family=len(pairs)) for one, p in zip(found, adjusted, strict=True)]
 
 
 def _contrast(pair: tuple[str, str], scores: Mapping[str, Scores], *, primary: bool = False) -> Contrast:
@@ -212,10 +214,10 @@ def sentence(contrast: Contrast, last: pd.DataFrame) -> str:
     one, two = _row(last, contrast.network), _row(last, contrast.against)
     low, high = contrast.found.interval()
     said = (
-        f"{_name(one)} against {_name(two)}: {100 * contrast.found.estimate:+z.2f} points, {CONFIDENCE:.0%} interval "
-        f"[{100 * low:z.2f}, {100 * high:z.2f}], n = {_seeds(contrast)}: {contrast.verdict}"
+        f"{exit_name(one)} against {exit_name(two)}: {100 * contrast.found.estimate:+z.2f} points, "
+        f"{CONFIDENCE:.0%} interval [{100 * low:z.2f}, {100 * high:z.2f}], n = {_seeds(contrast)}: {contrast.verdict}"
     )
-    alone = [_name(row) for row, seeds in zip((one, two), contrast.found.seeds, strict=True) if seeds == 1]
+    alone = [exit_name(row) for row, seeds in zip((one, two), contrast.found.seeds, strict=True) if seeds == 1]
     if alone:
         whose = "" if len(alone) == 2 else f" of {alone[0]}"
         said += f"; one seed{whose}: training's own scatter is not in the interval"
@@ -224,22 +226,28 @@ def sentence(contrast: Contrast, last: pd.DataFrame) -> str:
 
 def contrasts_table(verdicts: Verdicts) -> pd.DataFrame:
     """A row a contrast, as text."""
-    rows = []
-    for one in verdicts.contrasts:
-        low, high = one.found.interval()
-        rows.append(
-            {
-                "network": _name(_row(verdicts.last, one.network)),
-                "against": _name(_row(verdicts.last, one.against)),
-                "difference, points": f"{100 * one.found.estimate:+z.2f}",
-                f"{CONFIDENCE:.0%} interval": f"{100 * low:z.2f} to {100 * high:z.2f}",
-                "n": _seeds(one),
-                "p" if one.primary else "p, adjusted": _p(one.p),
-                "verdict": one.verdict,
-            }
-        )
+    rows = [
+        {
+            "network": exit_name(_row(verdicts.last, one.network)),
+            "against": exit_name(_row(verdicts.last, one.against)),
+        }
+        | contrast_cells(one)
+        for one in verdicts.contrasts
+    ]
     table = pd.DataFrame(rows).fillna(MISSING)
     return table[[*(column for column in table if column != "verdict"), "verdict"]]
+
+
+def contrast_cells(contrast: Contrast) -> dict[str, str]:
+    """What a table says of a contrast, by column; the verdict last."""
+    low, high = contrast.found.interval()
+    return {
+        "difference, points": f"{100 * contrast.found.estimate:+z.2f}",
+        f"{CONFIDENCE:.0%} interval": f"{100 * low:z.2f} to {100 * high:z.2f}",
+        "n": _seeds(contrast),
+        "p" if contrast.primary else "p, adjusted": _p(contrast.p),
+        "verdict": contrast.verdict,
+    }
 
 
 def _class_lines(verdicts: Verdicts) -> list[str]:
@@ -250,8 +258,8 @@ def _class_lines(verdicts: Verdicts) -> list[str]:
         if own:
             few = min(min(one.found.seeds) for one in own) < ENOUGH_SEEDS
             lines.append(
-                f"- {_name(row)} has the highest accuracy at {millions(row['macs'])} MACs: of {len(own)} others {told} "
-                f"can be distinguished from it{' (preliminary)' if few else ''}"
+                f"- {exit_name(row)} has the highest accuracy at {millions(row['macs'])} MACs: of {len(own)} others "
+                f"{told} can be distinguished from it{' (preliminary)' if few else ''}"
             )
     return lines
 
@@ -265,10 +273,6 @@ def _row(last: pd.DataFrame, key: str) -> pd.Series:
     row = last.loc[key]
     assert isinstance(row, pd.Series)  # series are there once
     return row
-
-
-def _name(row: pd.Series) -> str:
-    return str(row["network"]) + (f" (exit {int(row['exit'])})" if row["exits"] > 1 else "")
 
 
 def _seeds(contrast: Contrast) -> str:

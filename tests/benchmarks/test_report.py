@@ -24,7 +24,7 @@ def report(runs: list[Run], tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_markdown_holds_both_tables_the_figure_and_every_command(report: Path, runs: list[Run]) -> None:
     text = report.read_text()
     assert text.startswith("# A title\n\nWhat it is about.\n\n## tiny (bundled)")
-    table = text[text.index("### Networks") : text.index("### Pruning")]
+    table = text[text.index("### Networks") : text.index("### Pareto")]
     assert [line.split(" | ")[0].strip("| ") for line in table.splitlines() if line.startswith("| ")][2:] == [
         "ResNet-14", "MwResNet-8-2", f"ResNet-14, l1 {runs[3].record.results['achieved']['speedup']:.2f}x",
     ]  # fmt: skip
@@ -35,7 +35,7 @@ def test_the_markdown_holds_both_tables_the_figure_and_every_command(report: Pat
     assert "(n = 2) |" in table
     assert all(f"`{run.record.command}`" in text for run in runs)
     assert "(accuracy-macs.svg)" in text
-    exits = text[text.index("### Every exit") : text.index("### How to reproduce")]
+    exits = text[text.index("### Every exit") : text.index("### Exits against")]
     assert sum(line.startswith("| MwResNet-8-2 ") for line in exits.splitlines()) == 2
 
 

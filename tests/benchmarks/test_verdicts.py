@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from benchmarks import write_report
-from benchmarks.correctness import read_right, read_scores
+from benchmarks.correctness import of_last_exits, read_right, read_scores
 from benchmarks.statistics import Scores
 from benchmarks.tables import series
 from benchmarks.verdicts import SENTENCES, Verdicts, budget_classes, judge, sentence, verdicts_section
@@ -140,8 +140,10 @@ def test_what_was_right_is_what_the_record_says(runs: list[Run]) -> None:
         assert right.mean(axis=1) == pytest.approx([row["test_accuracy"] for row in run.exits], abs=0.011)
     scores, left_out = read_scores(runs)
     assert not left_out
+    assert of_last_exits(scores)[series(runs[1])] is scores[series(runs[1]), 2]
     assert {key: one.seeds for key, one in scores.items()} == {
-        series(runs[0]): (0,), series(runs[1]): (0, 1), series(runs[3]): (0,),
+        (series(runs[0]), 1): (0,), (series(runs[1]), 1): (0, 1), (series(runs[1]), 2): (0, 1),
+        (series(runs[3]), 1): (0,),
     }  # fmt: skip
 
 
@@ -184,6 +186,6 @@ def test_the_report_says_who_is_not_compared_and_who_is(runs: list[Run], tmp_pat
     assert "**Primary contrast**, declared before the runs: MwResNet-8-2 (exit 2) against ResNet-14: " in section
     assert "n = 2 and 1" in section
     assert "one seed of ResNet-14: training's own scatter is not in the interval" in section
-    table = text[text.index("### Networks") : text.index("### Pruning")]
+    table = text[text.index("### Networks") : text.index("### Pareto")]
     assert "**" not in table
     assert "sd over seeds" in table
