@@ -11,7 +11,8 @@ from scipy import stats
 
 from benchmarks.correctness import read_scores
 from benchmarks.curves import curves_section, pruning_section
-from benchmarks.figures import accuracy_against_macs, make_directory, save
+from benchmarks.figures import make_directory
+from benchmarks.illustrations import accuracy_figures, channels_section, epochs_section
 from benchmarks.supervision import held_out_images, probe_tables, read_probes, write_probe_figure
 from benchmarks.tables import (
     CONFIDENCE,
@@ -117,7 +118,6 @@ def _section(
     data, size = runs[0].record.data, runs[0].record.data["split"]
     heading = f"{data['name']} ({data['copy']})"
     title = f"{heading}: {size['test']:,} test images"
-    save(accuracy_against_macs(summary, title), out / f"accuracy-macs{suffix}")
     parts = [
         f"## {heading}",
         f"{size['train']:,} training, {size['validation']:,} validation, {size['calibration']:,} calibration and "
@@ -129,12 +129,14 @@ def _section(
         "### Networks",
         markdown(_main_table(summary, compared_with, verdicts.bold)),
         _footnotes(summary, compared_with, frame, bold=bool(verdicts.bold)),
-        f"![Accuracy against MACs](accuracy-macs{suffix}.svg)",
+        *accuracy_figures(summary, compared_with, out, suffix, title),
         *curves_section(summary, compared_with, out / f"pruning-curves{suffix}", title),
         *pruning_section(summary),
+        *channels_section(runs, summary, out, suffix, title),
         "### Every exit",
         markdown(_exits_table(summary)),
         *_probes_section(runs, out / f"probe{suffix}"),
+        *epochs_section(runs, out, suffix, title),
         "### How to reproduce each row",
         "\n".join(f"- `{run.id}`: `{run.record.command}`" for run in runs),
         _environments(runs),
