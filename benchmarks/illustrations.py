@@ -25,7 +25,7 @@ ACCURACY = (
     "on average another network is at least as accurate at no more cost, which the intervals may not tell apart."
 )
 ANYTIME = (
-    "The anytime curve shows the deepest exit that a budget affords, whatever its accuracy, so nothing is chosen on test "
+    "The anytime curve shows the deepest exit that a budget affords, whatever its accuracy: nothing is chosen on test "
     "images."
 )
 CHANNELS = (

@@ -20,7 +20,9 @@ from benchmarks.figures.style import (
     limit_accuracies,
     numbers,
     plain,
+    reference_line,
     separate,
+    size_beside,
     style,
 )
 
@@ -113,7 +115,7 @@ def _figure(
 ) -> Figure:
     """Accuracy of the points against their `cost`; looks are those of the whole summary's lines."""
     lines = _lines(points, summary)
-    figure = Figure(figsize=(9.5, max(5.0, 0.6 + 0.21 * len(lines))), layout="constrained")
+    figure = Figure(figsize=size_beside([line.label for line in lines]), layout="constrained")
     axes = figure.add_subplot()
     if log or points["cost"].max() > WIDE_RANGE * points["cost"].min():
         _logarithmic(axes, points["cost"])
@@ -125,16 +127,19 @@ def _figure(
         if steps:
             _stairs(axes, line, 1.04 * points["cost"].max())
         draw_points(axes, line.points["cost"], line.points, look, pale[line.points.index])
-    limit_accuracies(axes, [(line.points["cost"], line.points, line.look) for line in lines])
-    level = _reference_line(axes, summary, reference)
+    compared_with = summary[summary["last"] & (summary["series"] == reference)]
+    level = None if compared_with.empty else float(compared_with["test_accuracy"].iloc[0])
+    marks = limit_accuracies(axes, [(line.points["cost"], line.points, line.look) for line in lines], level)
     axes.set_xlabel(plain(label))
     axes.set_ylabel("test accuracy (%)")
     axes.set_title(plain(title), fontsize="medium")
     axes.grid(alpha=0.25)
     handles = [legend_handle(line.look if joined else {**line.look, "linestyle": "none"}, line.label) for line in lines]
-    figure.legend(handles=[*handles, *level], loc="outside right upper", fontsize="small", frameon=False)
+    handles += [] if level is None else [reference_line(axes, level, compared_with["network"].iloc[0])]
+    figure.legend(handles=handles, loc="outside right upper", fontsize="small", frameon=False)
     named = points[separate(points)]
-    label_points(axes, list(zip(named["cost"], 100 * named["test_accuracy"], named["network"], strict=True)))
+    names = zip(named["cost"], 100 * named["test_accuracy"], named["network"], strict=True)
+    label_points(axes, [*marks, *names])
     return figure
 
 
@@ -176,14 +181,3 @@ def _logarithmic(axes: Axes, costs: pd.Series) -> None:
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 4, 5, 6, 8) if within_a_decade else (1, 2, 5)))
     axes.xaxis.set_major_formatter("{x:g}")
     axes.minorticks_off()
-
-
-def _reference_line(axes: Axes, summary: pd.DataFrame, reference: str | None) -> list[Any]:
-    """A thin horizontal line at the reference's accuracy, for the legend; none where there is no reference."""
-    return [
-        axes.axhline(
-            100 * row["test_accuracy"], color="grey", linewidth=0.9, linestyle=(0, (8, 3)), zorder=1,
-            label=plain(f"{row['network']}, the reference"),
-        )
-        for row in summary[summary["last"] & (summary["series"] == reference)].to_dict("records")
-    ]  # fmt: skip

@@ -37,7 +37,7 @@ def label_points(axes: Axes, labels: Sequence[tuple[float, float, str]]) -> None
     taken = [text.get_window_extent(renderer) for text in axes.texts]
     for x, y, text in sorted(labels, key=lambda label: (label[1], label[0])):
         at = axes.transData.transform((x, y))
-        if not frame.contains(*at):
+        if not frame.padded(1).contains(*at):
             continue
         note = axes.annotate(plain(text), (x, y), fontsize="small", ha="center", va="center", annotation_clip=True)
         size = note.get_window_extent(renderer)

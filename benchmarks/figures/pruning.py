@@ -8,9 +8,21 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from benchmarks.arms import family
-from benchmarks.figures.style import draw_points, legend_handle, limit_accuracies, numbers, plain, style
+from benchmarks.figures.labels import label_points
+from benchmarks.figures.style import (
+    Drawn,
+    draw_points,
+    legend_handle,
+    limit_accuracies,
+    numbers,
+    plain,
+    reference_line,
+    size_beside,
+    style,
+)
 from benchmarks.tables import series
 from compress.networks import Spec
 from compress.runs import Run
@@ -30,9 +42,11 @@ def pruning_curves(summary: pd.DataFrame, reference: str | None, title: str) -> 
     points = last[(last["family"] != "train") & last["step"].isna()]
     fresh = points["val_accuracy_pruned"].notna().any()
     arms = list(points.groupby("arm_key", sort=False))
-    figure = Figure(figsize=(12.5 if fresh else 8.5, max(5.0, 0.6 + 0.21 * len(arms))), layout="constrained")
+    figure = Figure(figsize=size_beside([arm["arm"].iloc[0] for _, arm in arms], 1.8 if fresh else 1))
+    figure.set_layout_engine("constrained")
     panels = figure.subplots(1, 2 if fresh else 1, squeeze=False)[0]
-    handles, lines = [], []
+    handles: list[Line2D] = []
+    lines: list[Drawn] = []
     for key, arm in arms:
         curve, first = arm.sort_values("achieved_speedup"), arm.iloc[0]
         look = style(first["family"], places[str(key)])
@@ -41,16 +55,17 @@ def pruning_curves(summary: pd.DataFrame, reference: str | None, title: str) -> 
         lines.append((curve["achieved_speedup"], curve, look))
         if fresh and first["steps"] == 1:  # of a chain it is what the last of several steps alone does
             panels[1].plot(curve["achieved_speedup"], 100 * curve["val_accuracy_pruned"], **look)
-    limit_accuracies(panels[0], [line for line in lines if line[0].notna().any()])
-    for row in last[last["series"] == reference].to_dict("records"):
-        label = plain(f"{row['network']}, the reference")
-        level = panels[0].axhline(100 * row["test_accuracy"], color="grey", linestyle=(0, (8, 3)), label=label)
-        handles.insert(0, level)
+    compared_with = last[last["series"] == reference]
+    level = None if compared_with.empty else float(compared_with["test_accuracy"].iloc[0])
+    marks = limit_accuracies(panels[0], lines, level)
+    if level is not None:
+        handles.append(reference_line(panels[0], level, compared_with["network"].iloc[0]))
     for axes, label in zip(panels, ("test accuracy (%)", "validation accuracy right after pruning (%)"), strict=False):
         axes.set_ylabel(label)
         _speedup_axis(axes, points["achieved_speedup"])
     figure.legend(handles=handles, loc="outside right upper", fontsize="small", frameon=False)
     figure.suptitle(plain(title), fontsize="medium")
+    label_points(panels[0], marks)
     return figure
 
 

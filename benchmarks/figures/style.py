@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -20,6 +20,7 @@ LINES: dict[str, tuple[Any, ...]] = {
     "depth": ("-.",),
     "control": (":",),
 }
+Drawn: TypeAlias = tuple[pd.Series, pd.DataFrame, Mapping[str, Any]]  # where on the x axis, what, and how it looks
 FADED = 0.3
 FAR_OUT = 3  # times the interquartile range below the lower quartile: Tukey's
 
@@ -35,7 +36,7 @@ def numbers(summary: pd.DataFrame) -> dict[str, int]:
 
 
 def style(kind: str, number: int) -> dict[str, Any]:
-    """How the so-manieth line of a kind is drawn: hollow where it is exits or a control, so that what is below shows."""
+    """How the so-manieth line of a kind is drawn: exits and controls hollow, so that what is below shows."""
     colour, shapes, dashes = COLOURS[number % len(COLOURS)], MARKERS[kind], LINES[kind]
     return {
         "color": "#000000" if kind == SEPARATE else colour,
@@ -70,11 +71,17 @@ def draw_points(
             axes.errorbar(x[chosen], 100 * some["test_accuracy"], yerr=errors, **marks, **options)
 
 
-def limit_accuracies(axes: Axes, lines: list[tuple[pd.Series, pd.DataFrame, Mapping[str, Any]]]) -> None:
-    """Make the axis of accuracies fit the means, and what there is room for of their intervals.
+def reference_line(axes: Axes, accuracy: float, network: str) -> Line2D:
+    """A thin horizontal line at the reference's accuracy, with its label for the legend."""
+    label = plain(f"{network}, the reference")
+    return axes.axhline(100 * accuracy, color="grey", linewidth=0.9, linestyle=(0, (8, 3)), zorder=1, label=label)
+
+
+def limit_accuracies(axes: Axes, lines: Sequence[Drawn], level: float | None = None) -> list[tuple[float, float, str]]:
+    """Make the axis of accuracies fit the means, the reference's `level`, and intervals as far as there is room.
 
     Networks of one exit that are far worse than all others would squeeze these together: where that took half of the
-    axis they are marked at its lower edge, with an arrow and their accuracy.
+    axis they are marked at its lower edge. Returns these marks' labels, `(x, y, text)`: an arrow and the accuracy.
     """
     points = pd.concat([points for _, points, _ in lines])
     values, bars = 100 * points["test_accuracy"], 100 * points["test_accuracy_half_width"].fillna(0)
@@ -82,17 +89,24 @@ def limit_accuracies(axes: Axes, lines: list[tuple[pd.Series, pd.DataFrame, Mapp
     inside = (values >= lower - FAR_OUT * (upper - lower)) | (points["exits"] > 1)
     if values[inside].min() - values.min() <= (values.max() - values.min()) / 2:
         inside[:] = True
-    least, most = values[inside].min(), values.max()
+    levels = [] if level is None else [100 * level]
+    least, most = min(values[inside].min(), *levels, 100), max(values.max(), *levels, 0)
     spread = max(most - least, 2.0)
-    low = max(least - spread, (values - bars)[inside].min(), 0) - 0.07 * spread
-    high = min(most + spread, (values + bars)[inside].max(), 100) + 0.07 * spread
+    low = max(least - spread, min((values - bars)[inside].min(), least), 0) - 0.07 * spread
+    high = min(most + spread, max((values + bars)[inside].max(), most), 100) + 0.07 * spread
     axes.set_ylim(low, high)
+    marks = []
     for x, line, look in lines:
         for place, accuracy in zip(x, 100 * line["test_accuracy"], strict=True):
             if accuracy < low:
                 axes.plot([place], [low], **{**look, "linestyle": "none"}, clip_on=False)
-                offset = {"xytext": (0, 6), "textcoords": "offset points", "ha": "center", "fontsize": "x-small"}
-                axes.annotate(f"\N{DOWNWARDS ARROW}{accuracy:.1f}", (place, low), **offset)
+                marks.append((float(place), float(low), f"\N{DOWNWARDS ARROW}{accuracy:.1f}"))
+    return marks
+
+
+def size_beside(labels: Sequence[str], panels: float = 1) -> tuple[float, float]:
+    """Of a figure with so many panels beside one another and a legend of these labels beside them, in inches."""
+    return 6.4 * panels + 0.9 + 0.066 * max(map(len, labels)), max(5.0, 0.6 + 0.21 * len(labels))
 
 
 def plain(text: str) -> str:
