@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -155,7 +155,7 @@ def _lines(points: pd.DataFrame, summary: pd.DataFrame) -> list[Line]:
         if len(of_method := points[alone & (points["method"] == method)])
     ]
     others = points[~alone]
-    keys: Hashable = others["arm_key"].where(others["exits"] == 1, others["series"])
+    keys = others["arm_key"].where(others["exits"] == 1, others["series"])
     for _, line in others.groupby(keys, sort=False):
         first = line.iloc[0]
         label, kind = first["network"], EXITS if first["exits"] > 1 else first["family"]

@@ -16,7 +16,7 @@ from matplotlib.transforms import Bbox
 
 from benchmarks.figures.style import plain
 
-DISTANCES = (6, 12, 20, 30, 42, 56, 72)  # pixels from the point, tried in turn
+DISTANCES = (6, 12, 20, 30, 42, 56, 72, 92, 116, 144)  # pixels from the point, tried in turn
 DIRECTIONS = 16
 NEAR = 12  # further away than this a thin line leads to the point
 STEP = 5.0  # pixels between the places at which a line is looked at

@@ -88,7 +88,10 @@ def channels_kept(runs: Sequence[Run], summary: pd.DataFrame, title: str) -> Fig
     where no channels were removed.
     """
     kept = kept_channels(runs)
-    shown = summary[summary["last"] & summary["series"].isin(kept["series"].unique())] if len(kept) else summary[:0]
+    if kept.empty:
+        return None
+    whole = summary["last"] & summary["step"].isna()  # steps on the way to another network are left out
+    shown = summary[whole & summary["series"].isin(kept["series"].unique())]
     arms = list(shown.groupby("arm_key", sort=False))
     if not arms:
         return None
@@ -106,7 +109,7 @@ def channels_kept(runs: Sequence[Run], summary: pd.DataFrame, title: str) -> Fig
         axes.set_title(plain(arm["arm"].iloc[0]), fontsize="small")
         axes.set_ylim(0, 1.03)
         axes.grid(alpha=0.25)
-        axes.legend(fontsize="xx-small", frameon=False, loc="lower right", handlelength=1.2)
+        axes.legend(fontsize="xx-small", loc="lower right", handlelength=1.2, edgecolor="none", borderpad=0.2)
     for axes in grid.flat[len(arms) :]:
         axes.axis("off")
     figure.supxlabel("block", fontsize="medium")

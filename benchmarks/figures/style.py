@@ -67,7 +67,7 @@ def draw_points(
         if len(some):
             bars = some["test_accuracy_half_width"]
             errors = None if bars.isna().all() else 100 * bars.fillna(0)
-            options = {"alpha": alpha, "capsize": 3, "elinewidth": 1}
+            options: dict[str, Any] = {"alpha": alpha, "capsize": 3, "elinewidth": 1}
             axes.errorbar(x[chosen], 100 * some["test_accuracy"], yerr=errors, **marks, **options)
 
 

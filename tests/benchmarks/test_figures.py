@@ -49,7 +49,7 @@ def network(name: str, macs: list[float], accuracies: list[float], **other: Any)
 @pytest.fixture(scope="module")
 def summary() -> pd.DataFrame:
     """A reference, others trained separately, closely packed, and two networks with exits, one unmeasured."""
-    close = [network(f"ResNet-{number}", [40 + number / 4], [0.90 + number / 4000]) for number in range(14)]
+    close = [network(f"ResNet-{number}", [40 + number], [0.90 + number / 2000]) for number in range(14)]
     return pd.DataFrame(
         [
             *network("A", [100], [0.92]),
