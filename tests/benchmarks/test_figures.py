@@ -11,6 +11,8 @@ import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.text import Text
 
 from benchmarks.figures import (
     accuracy_against_latency,
@@ -69,12 +71,18 @@ def points(figure: Figure) -> dict[tuple[float, float], float | None]:
     }
 
 
+def accuracies(line: Line2D) -> list[float]:
+    """What a line joins, in per cent."""
+    return [round(float(value), 6) for value in np.asarray(line.get_ydata(), float)]
+
+
 def test_labels_hide_neither_one_another_nor_points(summary: pd.DataFrame) -> None:
     figure = accuracy_against_macs(summary, TITLE, "A")
     renderer = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]
     axes = figure.axes[0]
     assert sorted(text.get_text() for text in axes.texts) == sorted(["A", *(f"ResNet-{n}" for n in range(14))])
-    boxes = [super(type(text), text).get_window_extent(renderer) for text in axes.texts]  # without their leaders
+    figure.draw_without_rendering()  # places them
+    boxes = [Text.get_window_extent(text, renderer) for text in axes.texts]  # without their leaders
     assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
     frame, places = axes.get_window_extent(), axes.transData.transform(list(points(figure)))
     assert all(frame.contains(box.x0, box.y0) and frame.contains(box.x1, box.y1) for box in boxes)
@@ -86,9 +94,8 @@ def test_what_another_network_dominates_is_pale_and_the_reference_a_line(summary
     drawn = points(figure)
     assert len(drawn) == len(summary)
     assert (drawn[40, 91], drawn[60, 90.5], drawn[100, 92], drawn[90, 93]) == (1, FADED, FADED, 1)
-    assert [line.get_ydata()[0] for line in figure.axes[0].lines if line.get_label() == "A, the reference"] == [92]
-    joined = [list(line.get_ydata()) for line in figure.axes[0].lines if len(line.get_xdata()) == 3]
-    assert [85, 91, 90.5] in [list(np.round(line, 6)) for line in joined]
+    assert [accuracies(line) for line in figure.axes[0].lines if line.get_label() == "A, the reference"] == [[92, 92]]
+    assert [85, 91, 90.5] in [accuracies(line) for line in figure.axes[0].lines]
     same = pd.Series([1.0, 1.0, 1.0, 2.0])
     assert list(dominated(same, pd.Series([0.9, 0.9, 0.8, 0.9]))) == [False, False, True, True]
 
@@ -112,8 +119,8 @@ def test_each_cost_has_its_own_points(summary: pd.DataFrame) -> None:
 def test_a_budget_affords_its_deepest_exit_even_where_a_shallower_one_is_better(summary: pd.DataFrame) -> None:
     figure = anytime(summary, TITLE)
     assert figure
-    stairs = next(line for line in figure.axes[0].lines if len(line.get_xdata()) == 6)
-    assert list(np.round(np.asarray(stairs.get_ydata(), float), 6)) == [85, 85, 91, 91, 90.5, 90.5]
+    stairs = next(line for line in figure.axes[0].lines if len(accuracies(line)) == 6)
+    assert accuracies(stairs) == [85, 85, 91, 91, 90.5, 90.5]
     assert list(np.asarray(stairs.get_xdata(), float)) == [20, 40, 40, 60, 60, 104]
     assert anytime(summary[summary["exits"] == 1], TITLE) is None
 
