@@ -21,7 +21,7 @@ LINES: dict[str, tuple[Any, ...]] = {
     "control": (":",),
 }
 Drawn: TypeAlias = tuple[pd.Series, pd.DataFrame, Mapping[str, Any]]  # where on the x axis, what, and how it looks
-FADED = 0.3
+FADED = 0.4
 FAR_OUT = 3  # times the interquartile range below the lower quartile: Tukey's
 
 
