@@ -14,7 +14,8 @@ from benchmarks.correctness import of_last_exits, read_scores
 from benchmarks.costs import costs_section
 from benchmarks.curves import curves_section, pruning_section
 from benchmarks.exits import apart_section, exits_section
-from benchmarks.figures import accuracy_against_macs, make_directory, save
+from benchmarks.figures import make_directory
+from benchmarks.illustrations import accuracy_figures, channels_section, epochs_section
 from benchmarks.limits import limits_section
 from benchmarks.pareto import pareto_section
 from benchmarks.published import published_section
@@ -127,7 +128,6 @@ def _section(
     data, size = runs[0].record.data, runs[0].record.data["split"]
     heading = f"{data['name']} ({data['copy']})"
     title = f"{heading}: {size['test']:,} test images"
-    save(accuracy_against_macs(summary, title), out / f"accuracy-macs{suffix}")
     parts = [
         f"## {heading}",
         f"{size['train']:,} training, {size['validation']:,} validation, {size['calibration']:,} calibration and "
@@ -139,14 +139,16 @@ def _section(
         "### Networks",
         markdown(_main_table(summary, compared_with, verdicts.bold)),
         _footnotes(summary, compared_with, frame, bold=bool(verdicts.bold)),
-        f"![Accuracy against MACs](accuracy-macs{suffix}.svg)",
+        *accuracy_figures(summary, compared_with, out, suffix, title),
         *pareto_section(summary, scores, compared_with, len(data["classes"])),
         *exits_section(summary),
         *apart_section(summary, scores),
         *curves_section(summary, compared_with, out / f"pruning-curves{suffix}", title),
         *pruning_section(summary),
+        *channels_section(runs, summary, out, suffix, title),
         *confounds_section(summary, scores),
         *costs_section(summary),
+        *epochs_section(runs, out, suffix, title),
         *_probes_section(runs, out / f"probe{suffix}"),
         *published_section(data["name"]),
         *limits_section(runs, summary, verdicts.last["class"], trials, len(left_out)),

@@ -306,8 +306,8 @@ def study_(
     """Run a whole comparison: what is missing is trained, then all is measured and reported.
 
     Args:
-        name: quickstart, pruning, fashion-mnist, cifar10, cifar10-paper, cifar100-paper, svhn-paper, or a TOML file of your
-            own.
+        name: quickstart, pruning, fashion-mnist, cifar10, cifar10-paper, cifar100-paper, svhn-paper, or a TOML
+            file of your own.
         out: Directory of the report (default: report/NAME).
     """
     study = read_study(name)

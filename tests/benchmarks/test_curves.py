@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from PIL import Image
 
 from benchmarks import write_report
@@ -98,28 +99,30 @@ def test_seeds_are_summed_up_with_their_interval(runs: list[Run]) -> None:
 
 def test_an_arm_looks_alike_in_both_figures(curves: list[Run]) -> None:
     summary = summarise(rows(curves)).assign(requested_macs=float("nan"))
-    by_macs = accuracy_against_macs(summary, "A title").axes[0]
-    by_speedup = pruning_curves(summary, series(curves[0]), "A title").axes
-    assert len(by_speedup) == 2
+    by_macs = accuracy_against_macs(summary, "A title")
+    by_speedup = pruning_curves(summary, series(curves[0]), "A title")
+    assert len(by_speedup.axes) == 2
 
-    def looks(axes: Axes) -> dict[str, tuple[Any, ...]]:
-        found = {}
-        for container in axes.containers:
-            [line, *_] = container
-            found[str(container.get_label()).removeprefix("ResNet-14, ")] = (
+    def looks(figure: Figure) -> dict[str, tuple[Any, ...]]:
+        [legend] = figure.legends
+        lines = [line for line in legend.legend_handles if isinstance(line, Line2D)]
+        return {
+            str(line.get_label()).removeprefix("ResNet-14, "): (
                 *(line.get_color(), line.get_linestyle(), line.get_marker(), line.get_markerfacecolor()),
-                len(line.get_xdata()),
             )
-        return found
+            for line in lines
+        }
 
-    looked = looks(by_speedup[0])
-    assert looked == {label: look for label, look in looks(by_macs).items() if label != "ResNet-14"}
+    looked = looks(by_speedup)
+    del looked["the reference"]
+    assert looked == {label: look for label, look in looks(by_macs).items() if label != "trained separately"}
     assert len(set(looked.values())) == len(ARMS)
-    assert {look[-1] for look in looked.values()} == {len(BUDGETS)}
-    families = {(line, face == "none") for _, line, _, face, _ in looked.values()}
+    points = [len(container[0].get_xdata()) for container in by_speedup.axes[0].containers]
+    assert points == len(ARMS) * [len(BUDGETS)]
+    families = {(line, face == "none") for _, line, _, face in looked.values()}
     assert families == {("-", False), ("-.", False), (":", True)}  # width, depth, controls: apart in grey too
     # Controls were never anything but trained: they have no accuracy right after pruning.
-    drawn = [line for line in by_speedup[1].lines if not np.isnan(np.asarray(line.get_ydata(), float)).all()]
+    drawn = [line for line in by_speedup.axes[1].lines if not np.isnan(np.asarray(line.get_ydata(), float)).all()]
     steps = [options for _, options in ARMS if "steps" in options]  # where it would be the last step's alone
     assert len(drawn) == len(ARMS) - len(CONTROLS) - len(steps)
 

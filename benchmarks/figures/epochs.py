@@ -1,0 +1,92 @@
+"""How training went: accuracy and loss, epoch by epoch."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from benchmarks.figures.style import COLOURS, plain
+from benchmarks.tables import distinct_names, series
+from compress.runs import METRICS, Run
+from compress.training.progress import console
+
+ALIKE = 7  # lines in a panel; more of them get rows of their own
+PANELS = {
+    "val_accuracy": "validation accuracy (%)",
+    "val_loss": "validation loss (nats)",
+    "train_loss": "training loss (nats)",
+}
+DASHES = ("-", "--", "-.", ":")
+MARKS = "os^DvPX"
+
+
+def read_epochs(runs: Sequence[Run]) -> pd.DataFrame:
+    """A row an epoch of every run, of its last exit: `series`, `network`, `run`, `epoch` and the columns of `PANELS`.
+
+    Accuracies are in per cent; what was not held out is missing. Runs without a readable `metrics.jsonl` are left out.
+    """
+    names = distinct_names(runs)
+    return pd.DataFrame([row for run in runs for row in _epochs(run, names[run.id])])
+
+
+def training_curves(epochs: pd.DataFrame, title: str) -> Figure | None:
+    """Accuracy and losses of last exits after every epoch: means over seeds, with bands from the least to the greatest.
+
+    `epochs` is `read_epochs`'s. Up to seven networks share a row of panels. None where nothing took two epochs.
+    """
+    lasting = epochs[epochs.groupby("run")["epoch"].transform("nunique") > 1] if len(epochs) else epochs
+    if lasting.empty:
+        return None
+    keys, columns = list(lasting["series"].unique()), [column for column in PANELS if lasting[column].notna().any()]
+    groups = [keys[start : start + ALIKE] for start in range(0, len(keys), ALIKE)]
+    size = (1.9 + 3.4 * len(columns), 0.7 + 2.9 * len(groups))
+    figure = Figure(figsize=size, layout="constrained")
+    grid = figure.subplots(len(groups), len(columns), sharex=True, sharey="col", squeeze=False)
+    for panels, group in zip(grid, groups, strict=True):
+        for axes, column in zip(panels, columns, strict=True):
+            for number, key in enumerate(group):
+                _band(axes, lasting[lasting["series"] == key], column, number)
+            axes.set_ylabel(PANELS[column])
+            axes.grid(alpha=0.25)
+        place = {"loc": "upper left", "bbox_to_anchor": (1.02, 1), "borderaxespad": 0}
+        panels[-1].legend(fontsize="small", frameon=False, **place)
+    for axes in grid[-1]:
+        axes.set_xlabel("epoch")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+    figure.suptitle(plain(title), fontsize="medium")
+    return figure
+
+
+def _band(axes: Axes, epochs: pd.DataFrame, column: str, number: int) -> None:
+    """One network's mean over seeds, and the range of its seeds where there are several."""
+    values = epochs.groupby("epoch")[column].agg(["mean", "min", "max"])
+    colour = COLOURS[number % len(COLOURS)]
+    style: dict[str, Any] = {"color": colour, "linestyle": DASHES[number % len(DASHES)], "linewidth": 1.4}
+    marks: dict[str, Any] = {"marker": MARKS[number % len(MARKS)], "markersize": 4, "markevery": 0.15}
+    axes.plot(values.index, values["mean"], label=plain(epochs["network"].iloc[0]), **style, **marks)
+    if epochs["run"].nunique() > 1:
+        axes.fill_between(values.index, values["min"], values["max"], color=colour, alpha=0.15, linewidth=0)
+
+
+def _epochs(run: Run, network: str) -> list[dict[str, Any]]:
+    shared = {"series": series(run), "network": network, "run": run.id}
+    try:
+        lines = [json.loads(line) for line in (run.path / METRICS).read_text().splitlines()]
+        return [
+            shared
+            | {"epoch": line["epoch"]}
+            | {column: line[column][-1] if line[column] else math.nan for column in PANELS}
+            | {"val_accuracy": 100 * line["val_accuracy"][-1] if line["val_accuracy"] else math.nan}
+            for line in lines
+        ]
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        console.print(f"skipped: {run.path / METRICS} is corrupt ({error})")
+        return []
