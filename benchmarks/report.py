@@ -12,6 +12,7 @@ from scipy import stats
 from benchmarks.correctness import read_scores
 from benchmarks.curves import curves_section, pruning_section
 from benchmarks.figures import accuracy_against_macs, make_directory, save
+from benchmarks.records import Comparison, write_records
 from benchmarks.supervision import held_out_images, probe_tables, read_probes, write_probe_figure
 from benchmarks.tables import (
     CONFIDENCE,
@@ -56,6 +57,8 @@ def write_report(
 ) -> Path:
     """Write `report.md`, `exits.csv` and the figures as .svg and .png into `out`; returns the path of the Markdown.
 
+    The records that these are made from are written there first: see `benchmarks.records`.
+
     Args:
         runs: finished runs. Those on other images or another split get a section, a table and a figure of their own.
         reference: id of the run that speed-ups and latencies are compared with; default: the costliest one by plain BP.
@@ -69,13 +72,25 @@ def write_report(
     if not runs:
         raise UsageError("there are no finished runs to report; train some first: compress study quickstart")
     make_directory(out)
+    kept = write_records(
+        Comparison(
+            runs=runs,
+            title=title,
+            about=about,
+            reference=reference,
+            primary=primary,
+            trials=trials,
+            failures=failures,
+        ),
+        out,
+    )
     sections, frames = [], []
-    for position, group in enumerate(_comparable(runs), start=1):
+    for position, group in enumerate(_comparable(kept.runs), start=1):
         frame = rows(group)
         frames.append(frame)
         sections.append(_section(group, frame, reference, primary, out, "" if position == 1 else f"-{position}"))
     text = "\n\n".join(
-        [f"# {title}", *([about.strip()] if about else []), *sections, *tuning_section(trials), *_failed(failures)]
+        [f"# {title}", *([about.strip()] if about else []), *sections, *tuning_section(trials), *_failed(kept.failures)]
     )
     columns = ["series", "arm_key"]
     write_atomically(out / "exits.csv", pd.concat(frames).drop(columns=columns).to_csv(index=False).encode())
