@@ -2,19 +2,23 @@
 
 from benchmarks.latency import bench, latency_ratio
 from benchmarks.probe import probe
+from benchmarks.records import COMPARISON, Comparison, read_comparison
 from benchmarks.report import REPORT, main_table, write_report
 from benchmarks.session import run_study
 from benchmarks.study import Study, read_study
 from benchmarks.supervision import probe_tables, read_probes, write_probe_figure
 
 __all__ = [
+    "COMPARISON",
     "REPORT",
+    "Comparison",
     "Study",
     "bench",
     "latency_ratio",
     "main_table",
     "probe",
     "probe_tables",
+    "read_comparison",
     "read_probes",
     "read_study",
     "run_study",

@@ -77,7 +77,7 @@ def _range(numbers: Sequence[int]) -> str:
 def _tuning(trials: Sequence[Trial]) -> list[str]:
     if not trials:
         return ["No tuning trials are part of this report: a method may do better with a rate and decay of its own."]
-    counts = sorted({sum(one.entry.name == trial.entry.name for one in trials) for trial in trials})
+    counts = sorted({sum(one.arm == trial.arm for one in trials) for trial in trials})
     return [f"Tuned with {_range(counts)} trials an arm, for one seed and at one budget."]
 
 

@@ -19,6 +19,7 @@ from benchmarks.illustrations import accuracy_figures, channels_section, epochs_
 from benchmarks.limits import limits_section
 from benchmarks.pareto import pareto_section
 from benchmarks.published import published_section
+from benchmarks.records import Comparison, write_records
 from benchmarks.reproduction import reproduction_section
 from benchmarks.statistics import Scores
 from benchmarks.supervision import held_out_images, probe_tables, read_probes, write_probe_figure
@@ -64,6 +65,8 @@ def write_report(
 ) -> Path:
     """Write `report.md`, `exits.csv` and the figures as .svg and .png into `out`; returns the path of the Markdown.
 
+    The records that these are made from are written there first: see `benchmarks.records`.
+
     Args:
         runs: finished runs. Those on other images or another split get a section, a table and a figure of their own.
         reference: id of the run that speed-ups and latencies are compared with; default: the costliest one by plain BP.
@@ -77,14 +80,26 @@ def write_report(
     if not runs:
         raise UsageError("there are no finished runs to report; train some first: compress study quickstart")
     make_directory(out)
+    kept = write_records(
+        Comparison(
+            runs=runs,
+            title=title,
+            about=about,
+            reference=reference,
+            primary=primary,
+            trials=trials,
+            failures=failures,
+        ),
+        out,
+    )
     sections, frames = [], []
-    for position, group in enumerate(_comparable(runs), start=1):
+    for position, group in enumerate(_comparable(kept.runs), start=1):
         frame = rows(group)
         frames.append(frame)
         suffix = "" if position == 1 else f"-{position}"
         sections.append(_section(group, frame, reference, primary, trials, out, suffix))
     text = "\n\n".join(
-        [f"# {title}", *([about.strip()] if about else []), *sections, *tuning_section(trials), *_failed(failures)]
+        [f"# {title}", *([about.strip()] if about else []), *sections, *tuning_section(trials), *_failed(kept.failures)]
     )
     columns = ["series", "arm_key"]
     write_atomically(out / "exits.csv", pd.concat(frames).drop(columns=columns).to_csv(index=False).encode())

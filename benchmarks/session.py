@@ -117,7 +117,7 @@ class Session:
 
     def _trial(self, entry: StudyRun, target: Target | None, factors: Factors) -> Trial:
         run = self._attempt((entry.name, target, self.study.seeds[0]), entry, factors)
-        return Trial(entry=entry, target=target, factors=factors, run=run)
+        return Trial.of(entry, target, factors, run)
 
     def _attempt(self, key: Key, entry: StudyRun, factors: Factors) -> Run | None:
         """The run, or None where it could not be made, which is noted; asked for again it is what it was."""

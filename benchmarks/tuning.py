@@ -99,17 +99,32 @@ class Tuning:
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """One of an entry's trials: its finished run, or None where it failed."""
+    """One of an arm's trials, as figures; None are those of one that failed.
 
-    entry: StudyRun
-    target: Target | None
+    Attributes:
+        arm: the entry's name.
+        target: the budget, in words, of one that is pruned.
+        accuracy: the last exit's on validation images.
+        learning_rate, weight_decay: that its run had, the highest and the recipe's.
+    """
+
+    arm: str
+    target: str | None = None
     factors: Factors
-    run: Run | None
+    accuracy: float | None = None
+    learning_rate: float | None = None
+    weight_decay: float | None = None
 
-    @property
-    def accuracy(self) -> float:
-        """The last exit's validation accuracy; below any where there is none."""
-        return -1.0 if self.run is None else float(self.run.exits[-1]["val_accuracy"])
+    @classmethod
+    def of(cls, entry: StudyRun, target: Target | None, factors: Factors, run: Run | None) -> Trial:
+        """The trial of an entry that made this run, or failed."""
+        failed = cls(arm=entry.name, target=str(target) if target else None, factors=factors)
+        if run is None:
+            return failed
+        recipe, accuracy = run.record.config["recipe"], float(run.exits[-1]["val_accuracy"])
+        return dataclasses.replace(
+            failed, accuracy=accuracy, learning_rate=recipe["learning_rate"], weight_decay=recipe["weight_decay"]
+        )
 
 
 def best(trials: Sequence[Trial]) -> Trial | None:
@@ -117,8 +132,8 @@ def best(trials: Sequence[Trial]) -> Trial | None:
 
     None where all failed. `trials` are in the order of `Tuning.factors`.
     """
-    found = max(trials, key=lambda trial: trial.accuracy)  # the first of equals
-    return found if found.run else None
+    made = [(trial.accuracy, trial) for trial in trials if trial.accuracy is not None]
+    return max(made, key=lambda one: one[0])[1] if made else None  # the first of equals
 
 
 def tuning_section(trials: Sequence[Trial]) -> list[str]:
@@ -127,13 +142,12 @@ def tuning_section(trials: Sequence[Trial]) -> list[str]:
         return []
     columns = list(dict.fromkeys(str(trial.factors) for trial in trials))
     lines = []
-    for name in dict.fromkeys(trial.entry.name for trial in trials):
-        own = [trial for trial in trials if trial.entry.name == name]
+    for name in dict.fromkeys(trial.arm for trial in trials):
+        own = [trial for trial in trials if trial.arm == name]
         winner = best(own)
         target = f"{name} at {own[0].target}" if own[0].target else name
         cells = {str(trial.factors): _cell(trial, chosen=trial is winner) for trial in own}
-        recipe = winner.run.record.config["recipe"] if winner and winner.run else None
-        chosen = f"{recipe['learning_rate']:.3g}, {recipe['weight_decay']:.3g}" if recipe else MISSING
+        chosen = f"{winner.learning_rate:.3g}, {winner.weight_decay:.3g}" if winner else MISSING
         lines.append({"arm": target} | cells | {"chosen rate, decay": chosen})
     return [
         "## Tuning",
@@ -146,6 +160,6 @@ def tuning_section(trials: Sequence[Trial]) -> list[str]:
 
 
 def _cell(trial: Trial, *, chosen: bool) -> str:
-    if trial.run is None:
+    if trial.accuracy is None:
         return "failed"
     return f"**{percent(trial.accuracy)}**" if chosen else percent(trial.accuracy)

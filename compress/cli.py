@@ -17,12 +17,15 @@ from cyclopts import App, CycloptsError, Parameter
 
 from baselines import Job, carry_out, foresee
 from benchmarks import (
+    COMPARISON,
     REPORT,
+    Comparison,
     bench,
     latency_ratio,
     main_table,
     probe,
     probe_tables,
+    read_comparison,
     read_probes,
     read_study,
     run_study,
@@ -338,21 +341,24 @@ def report_(
     out: Path = REPORTS,
     common: Common = COMMON,
 ) -> None:
-    """Write the comparison of all finished runs: Markdown tables, CSV, figures.
+    """Write the comparison of all finished runs: Markdown tables, CSV, figures, and the records they are made from.
 
     Args:
-        runs_dir: Directory of the run directories.
+        runs_dir: Directory of the run directories; or of a report, which is made again from its records.
         out: Directory to write into.
     """
     if not runs_dir.is_dir():
         raise UsageError(f"{runs_dir} is not a directory of runs; train some first: compress study quickstart")
     runs, skipped = finished_runs(runs_dir)
+    comparison = Comparison(runs=runs)
+    if (runs_dir / COMPARISON).exists():
+        comparison, skipped = read_comparison(runs_dir), []
     for reason in skipped:
         console.print(f"skipped: {reason}")
-    path = write_report(runs, out)
+    path = write_report(**vars(comparison), out=out)
     if common.json:
-        return print_json({"report": str(path), "runs": [run.id for run in runs], "skipped": skipped})
-    console.print(f"{len(runs)} runs reported")
+        return print_json({"report": str(path), "runs": [run.id for run in comparison.runs], "skipped": skipped})
+    console.print(f"{len(comparison.runs)} runs reported")
     print(path)
 
 

@@ -188,11 +188,14 @@ def _finished(path: Path) -> Run:
 
 
 def finished_runs(runs: Path) -> tuple[list[Run], list[str]]:
-    """The finished runs under a directory, by id, and a line on every directory that was skipped."""
+    """The finished runs under a directory, by id, and a line on everything that was skipped, but for hidden files."""
     found, skipped = [], []
-    for path in sorted(entry for entry in runs.iterdir() if entry.is_dir()) if runs.is_dir() else []:
+    for path in sorted(runs.iterdir()) if runs.is_dir() else []:
         try:
-            found.append(_finished(path))
+            if path.is_dir():
+                found.append(_finished(path))
+            elif not path.name.startswith("."):
+                skipped.append(f"{path} is a file, not a run directory")
         except UsageError as error:
             skipped.append(str(error))
     return found, skipped
@@ -211,9 +214,14 @@ def load(run: str | os.PathLike[str] | Run, *, runs: str | os.PathLike[str] = "r
     network = Network(run.spec)
     try:
         network.load_state_dict(safetensors.torch.load_file(run.path / WEIGHTS), strict=True)
+    except FileNotFoundError as error:
+        raise UsageError(
+            f"run {run.id}: {WEIGHTS} is missing in {run.path} (a report's records have no weights): name the run's "
+            f"own directory, or run it again: {run.record.command}"
+        ) from error
     except (OSError, safetensors.SafetensorError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
-        raise UsageError(f"run {run.id}: {WEIGHTS} is missing, corrupt or does not fit its spec ({reason})") from error
+        raise UsageError(f"run {run.id}: {WEIGHTS} is corrupt or does not fit its spec ({reason})") from error
     return network.eval()
 
 

@@ -155,10 +155,12 @@ def test_report_writes_where_it_says_and_lists_what_it_skipped(
 ) -> None:
     compress("train", *SMALL, *options)
     (tmp_path / "runs" / "foreign").mkdir()
+    (tmp_path / "runs" / "notes.txt").write_text("foreign, too")
     status, out, err = compress("report", tmp_path / "runs", "--out", tmp_path / "report")
     assert status == 0
     assert Path(out.strip()).read_text().startswith("# Comparison")
     assert "skipped: run" in err
+    assert "notes.txt is a file, not a run directory" in " ".join(err.split())
 
 
 def test_data_shows_every_set_and_where_it_is(compress: Command) -> None:

@@ -77,8 +77,10 @@ def test_runs_on_other_data_get_a_section_and_a_figure_of_their_own(
     runs: list[Run], tiny: Dataset, brief: Recipe, tmp_path: Path
 ) -> None:
     other = train("resnet8", replace(tiny, name="other", test=tiny.train), recipe=brief, runs=tmp_path / "runs")
-    text = write_report([*runs, other], tmp_path / "report").read_text()
-    assert text.count("### Networks") == 2
+    split = runs[0].record.data["split"] | {"seed": 1}
+    apart = Run(tmp_path / "apart", replace(runs[0].record, data=runs[0].record.data | {"split": split}))
+    text = write_report([*runs, other, apart], tmp_path / "report").read_text()
+    assert text.count("### Networks") == 3
     assert "## other (bundled)" in text
     assert (tmp_path / "report" / "accuracy-macs-2.svg").exists()
 

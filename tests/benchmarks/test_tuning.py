@@ -19,10 +19,10 @@ ENTRY = StudyRun(name="l1", command="prune", arch="resnet8", speedup=(1.5, 2.0, 
 def trial(run: Run, rate: float, validation: float | None, test: float = 0.5) -> Trial:
     """A trial whose run has these accuracies; None: it failed."""
     if validation is None:
-        return Trial(entry=ENTRY, target=ENTRY.targets[1], factors=Factors(rate=rate), run=None)
+        return Trial.of(ENTRY, ENTRY.targets[1], Factors(rate=rate), None)
     exits = [run.exits[-1] | {"val_accuracy": validation, "test_accuracy": test}]
     made = Run(run.path, replace(run.record, results=run.record.results | {"exits": exits}))
-    return Trial(entry=ENTRY, target=ENTRY.targets[1], factors=Factors(rate=rate), run=made)
+    return Trial.of(ENTRY, ENTRY.targets[1], Factors(rate=rate), made)
 
 
 def test_every_rate_is_tried_with_every_decay_lower_rates_first() -> None:
