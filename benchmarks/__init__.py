@@ -2,6 +2,7 @@
 
 from benchmarks.latency import bench, latency_ratio
 from benchmarks.probe import probe
+from benchmarks.recorder import bench_all
 from benchmarks.report import REPORT, main_table, write_report
 from benchmarks.session import run_study
 from benchmarks.study import Study, read_study
@@ -11,6 +12,7 @@ __all__ = [
     "REPORT",
     "Study",
     "bench",
+    "bench_all",
     "latency_ratio",
     "main_table",
     "probe",

@@ -12,6 +12,7 @@ from scipy import stats
 from benchmarks.correctness import read_scores
 from benchmarks.curves import curves_section, pruning_section
 from benchmarks.figures import accuracy_against_macs, make_directory, save
+from benchmarks.latency_tables import latency_section
 from benchmarks.supervision import held_out_images, probe_tables, read_probes, write_probe_figure
 from benchmarks.tables import (
     CONFIDENCE,
@@ -130,6 +131,7 @@ def _section(
         markdown(_main_table(summary, compared_with, verdicts.bold)),
         _footnotes(summary, compared_with, frame, bold=bool(verdicts.bold)),
         f"![Accuracy against MACs](accuracy-macs{suffix}.svg)",
+        *latency_section(runs, summary),
         *curves_section(summary, compared_with, out / f"pruning-curves{suffix}", title),
         *pruning_section(summary),
         "### Every exit",
