@@ -209,7 +209,7 @@ def bench(
     held_out = held_out_images(runs, data_dir) if any(precision == "int8" for _, precision in pairs) else None
     with TemporaryDirectory() as folder:
         found = candidates(runs, Path(folder), held_out)
-        bench = Bench(
+        measuring = Bench(
             candidates=found,
             reference=next(i for i, one in enumerate(found) if one.exit == len(runs[0].exits)),
             batch_sizes=batch_sizes,
@@ -218,7 +218,7 @@ def bench(
             rounds=rounds,
             held_out=held_out,
         )
-        return [row for pair in pairs for row in bench.measure(*pair)]
+        return [row for pair in pairs for row in measuring.measure(*pair)]
 
 
 def latency_ratio(reference: Network, network: Network) -> tuple[float, float, float]:

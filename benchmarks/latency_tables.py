@@ -17,8 +17,8 @@ EXPLAINED = (
     "Last exits, cut out. Networks are timed in turn, round by round; the ratio is to the reference in the same round, "
     "by the same engine in the same precision: its median and that median's 95% interval over the rounds of this "
     "session (which says nothing of another day or machine). Before it is timed, an engine's logits are compared with "
-    "eager's in fp32. Engines compare by their milliseconds alone, which a shared machine moves. Of several seeds: means, "
-    "and the interval from the lowest to the highest end."
+    "eager's in fp32. Engines compare by their milliseconds alone, which a busy machine moves. Of several seeds: "
+    "means, and the interval from the lowest to the highest end."
 )
 QUANTISED = (
     "int8: quantised after training (static, weights a channel), calibrated on held-out images, the same for all; its "
@@ -103,7 +103,7 @@ def _table(group: pd.DataFrame, last: pd.DataFrame) -> pd.DataFrame:
         for batch in sorted(group["batch"].unique()):
             row |= _cells(measured[measured["batch"] == batch], int(batch))
         if accuracies:
-            row["test accuracy, %"] = percent(measured["test_accuracy"].mean())
+            row["accuracy in int8, %"] = percent(measured["test_accuracy"].mean())
         rows.append((list(last.index).index(network), row))
     return pd.DataFrame([row for _, row in sorted(rows, key=lambda pair: pair[0])])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import timeit
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -75,7 +76,8 @@ def median_interval(values: np.ndarray) -> tuple[float, float] | None:
     It covers how one session's rounds scatter, not what another day or machine would give.
     """
     middle = float(np.median(values))
-    low, high = stats.quantile_test(values, q=middle, p=0.5).confidence_interval(CONFIDENCE)
+    interval: Any = stats.quantile_test(values, q=middle, p=0.5).confidence_interval(CONFIDENCE)
+    low, high = interval
     return (float(low), float(high)) if np.isfinite([low, high]).all() else None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -22,7 +23,7 @@ class Eager(Engine):
     """Operator by operator, channels last."""
 
     name = "eager"
-    devices = ("cpu", "cuda")
+    devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda")
     layout = torch.channels_last
 
     def precisions(self, device: torch.device) -> tuple[str, ...]:
@@ -38,7 +39,8 @@ class Eager(Engine):
 
         @torch.inference_mode()
         def infer(images: Tensor) -> Tensor:
-            return network(images.to(dtype))
+            logits: Tensor = network(images.to(dtype))
+            return logits
 
         return infer
 
@@ -63,7 +65,8 @@ class Compile(Eager):
 
         @torch.inference_mode()
         def infer(images: Tensor) -> Tensor:
-            return network(images.to(dtype))
+            logits: Tensor = network(images.to(dtype))
+            return logits
 
         return infer
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import logging
 import warnings
@@ -24,12 +25,13 @@ CALIBRATION_BATCH = 32
 class LastExit(nn.Module):
     """A network as one that returns its last exit's logits alone, `(N, classes)` in fp32."""
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.network(images)[-1].float()
+        logits: Tensor = self.network(images)[-1]
+        return logits.float()
 
 
 class Source:
@@ -120,16 +122,16 @@ def reduced_range() -> bool:
     return has.get("architecture") == "x86_64" and not (has.get("avx512_vnni") or has.get("avx_vnni"))
 
 
-class _quiet(warnings.catch_warnings):  # noqa: N801
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
     """Without the exporter's notices, which tell its developers what it is made of."""
-
-    def __enter__(self) -> None:
-        super().__enter__()
-        warnings.simplefilter("ignore", DeprecationWarning)
-        warnings.simplefilter("ignore", FutureWarning)
-        self._level = logging.getLogger("torch.onnx").level
-        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-
-    def __exit__(self, *error: object) -> None:
-        logging.getLogger("torch.onnx").setLevel(self._level)
-        super().__exit__(*error)
+    log = logging.getLogger("torch.onnx")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            warnings.simplefilter("ignore", FutureWarning)
+            yield
+    finally:
+        log.setLevel(level)
