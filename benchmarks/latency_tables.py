@@ -95,7 +95,8 @@ def _table(group: pd.DataFrame, last: pd.DataFrame) -> pd.DataFrame:
     """A row a network, engine and precision, networks in the summary's order."""
     accuracies = bool(group["test_accuracy"].notna().any())
     rows = []
-    for (engine, precision, network), measured in group.groupby(KEYS, sort=False):
+    for key, measured in group.groupby(KEYS, sort=False):
+        engine, precision, network = map(str, key)
         row = {
             "network": last.loc[network, "network"],
             "engine": f"{engine} {precision}" + ("*" if measured["noisy"].any() else ""),

@@ -267,7 +267,7 @@ class BenchOptions:
         batches = [int(size) for size in sizes]
         return {"batch_sizes": batches, "threads": self.threads, "rounds": self.rounds, "data_dir": self.data_dir}
 
-    def engines(self) -> dict[str, list[str]]:
+    def engines(self) -> dict[str, Any]:
         """What `bench` alone takes: engines and precisions."""
         return {"engine": (self.engine or "eager").split(","), "precision": (self.precision or "fp32").split(",")}
 
