@@ -2,6 +2,7 @@
 
 from benchmarks.latency import bench, latency_ratio
 from benchmarks.probe import probe
+from benchmarks.recorder import bench_all
 from benchmarks.records import COMPARISON, Comparison, read_comparison
 from benchmarks.report import REPORT, main_table, write_report
 from benchmarks.session import run_study
@@ -14,6 +15,7 @@ __all__ = [
     "Comparison",
     "Study",
     "bench",
+    "bench_all",
     "latency_ratio",
     "main_table",
     "probe",

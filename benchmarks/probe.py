@@ -95,7 +95,7 @@ def probe(
         raise UsageError(f"epochs {epochs}: how long to retrain, 1 or more, so only together with --retrain")
     _check_comparable(runs)
     sample, where = sample or Sample(), resolve_device(device)
-    dataset = _data_of(runs[0], data_dir)
+    dataset = data_of(runs[0], data_dir)
     parts, seen = _parts_of(runs[0], dataset, where)
     documents = []
     for run in runs:
@@ -146,7 +146,7 @@ def _check_comparable(runs: Sequence[Run]) -> None:
             raise UsageError(f"runs {runs[0].id} and {run.id} have different data or splits: probe them apart")
 
 
-def _data_of(run: Run, data_dir: Path | None) -> Dataset:
+def data_of(run: Run, data_dir: Path | None) -> Dataset:
     """The data set that the run was trained on, opened again and checked."""
     data, (_, height, width) = run.record.data, run.spec.input_shape
     resized = width if data["name"].startswith("folder:") and height == width else None

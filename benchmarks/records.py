@@ -19,7 +19,7 @@ from typing import Any
 
 from benchmarks.correctness import CORRECTNESS, write_right
 from benchmarks.figures import make_directory
-from benchmarks.latency import BENCH
+from benchmarks.measurements import BENCH
 from benchmarks.probe import PROBE
 from benchmarks.tuning import Factors, Trial
 from compress.errors import UsageError

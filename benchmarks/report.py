@@ -16,6 +16,7 @@ from benchmarks.curves import curves_section, pruning_section
 from benchmarks.exits import apart_section, exits_section
 from benchmarks.figures import make_directory
 from benchmarks.illustrations import accuracy_figures, channels_section, epochs_section
+from benchmarks.latency_tables import latency_section
 from benchmarks.limits import limits_section
 from benchmarks.pareto import pareto_section
 from benchmarks.published import published_section
@@ -161,6 +162,7 @@ def _section(
         *curves_section(summary, compared_with, out / f"pruning-curves{suffix}", title),
         *pruning_section(summary),
         *channels_section(runs, summary, out, suffix, title),
+        *latency_section(runs, summary),
         *confounds_section(summary, scores),
         *costs_section(summary),
         *epochs_section(runs, out, suffix, title),

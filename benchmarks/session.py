@@ -20,7 +20,7 @@ from compress.runs import Run
 from compress.training import train
 from compress.training.progress import console
 
-ROUNDS = 5  # of latency; `compress bench` takes more
+ROUNDS = 7  # of latency; `compress bench` takes more, six are the least for an interval
 Key = tuple[str, Target | None, int]  # an entry's name, its budget, the seed
 
 

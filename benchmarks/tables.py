@@ -11,11 +11,10 @@ import pandas as pd
 from scipy import stats
 
 from benchmarks.arms import arm_key, arm_name, base_network, family
-from benchmarks.latency import BENCH
+from benchmarks.measurements import Measurement, primary_conditions, read_measurements
 from compress.networks import Spec, display_name
 from compress.runs import Run
 from compress.training import without_seed
-from compress.training.progress import console
 
 CONFIDENCE = 0.95
 ENOUGH_SEEDS = 3
@@ -27,10 +26,14 @@ def rows(runs: Iterable[Run]) -> pd.DataFrame:
 
     Latency columns are named ``latency_b1``, ``latency_ratio_b1`` for batch 1, and so on.
     """
-    return pd.DataFrame([row for run in runs for row in _rows_of(run)])
+    runs = list(runs)
+    measured = [read_measurements(run) for run in runs]
+    primary = primary_conditions(measured)  # the same for all: others would not compare
+    chosen = [next((one for one in found if one.conditions == primary), None) for found in measured]
+    return pd.DataFrame([row for run, one in zip(runs, chosen, strict=True) for row in _rows_of(run, one)])
 
 
-def _rows_of(run: Run) -> list[dict[str, Any]]:
+def _rows_of(run: Run, measurement: Measurement | None) -> list[dict[str, Any]]:
     record = run.record
     request, choosing = record.config.get("request", {}), record.results.get("choosing", {})
     shared = {
@@ -66,7 +69,7 @@ def _rows_of(run: Run) -> list[dict[str, Any]]:
     for key in ("val_accuracy_before", "val_accuracy_pruned"):  # one an exit; None without validation images
         if record.results.get(key):
             shared[key] = record.results[key][-1]
-    latencies = _latencies(run)
+    latencies = _latencies(measurement) if measurement else {}
     return [shared | exit | latencies.get(exit["exit"], {}) for exit in run.exits]
 
 
@@ -113,28 +116,20 @@ def exit_name(row: Mapping[Any, Any] | pd.Series) -> str:
     return str(row["network"]) + (f" (exit {int(row['exit'])})" if row["exits"] > 1 else "")
 
 
-def _latencies(run: Run) -> dict[int, dict[str, Any]]:
-    """Median latencies and ratios by exit, from the run's `bench.json`; empty where there is none that can be read."""
-    try:
-        bench = json.loads((run.path / BENCH).read_text())
-        where, threads = bench["environment"]["device"], bench["threads"]
-        session = {
-            "bench_session": bench["session"],
-            "latency_reference": f"{bench['reference']['run']} exit {bench['reference']['exit']}",
-            "latency_conditions": f"{bench['engine']}, {bench['precision']}, {where}, {threads} thread(s)",
-        }
-        found: dict[int, dict[str, Any]] = {}
-        for row in bench["rows"]:
-            batch = f"b{row['batch_size']}"
-            found.setdefault(row["exit"], dict(session)).update(
-                {f"latency_{batch}": row["seconds"][1], f"latency_ratio_{batch}": row["ratio"][1]}
-            )
-        return found
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        console.print(f"skipped: {run.path / BENCH} is corrupt ({error}); compress bench measures again")
-        return {}
+def _latencies(measurement: Measurement) -> dict[int, dict[str, Any]]:
+    """Median latencies and ratios by exit."""
+    session = {
+        "bench_session": measurement.session,
+        "latency_reference": f"{measurement.reference['run']} exit {measurement.reference['exit']}",
+        "latency_conditions": str(measurement.conditions),
+    }
+    found: dict[int, dict[str, Any]] = {}
+    for row in measurement.rows:
+        batch = f"b{row['batch_size']}"
+        found.setdefault(row["exit"], dict(session)).update(
+            {f"latency_{batch}": row["seconds"][1], f"latency_ratio_{batch}": row["ratio"][1]}
+        )
+    return found
 
 
 def summarise(frame: pd.DataFrame) -> pd.DataFrame:

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-import pandas as pd
 from cyclopts import App, CycloptsError, Parameter
 
 from baselines import Job, carry_out, foresee
@@ -21,6 +20,7 @@ from benchmarks import (
     REPORT,
     Comparison,
     bench,
+    bench_all,
     latency_ratio,
     main_table,
     probe,
@@ -38,6 +38,7 @@ from compress.errors import UsageError
 from compress.networks import is_foreign
 from compress.options import (
     ARCHITECTURE,
+    BENCH,
     BUDGET,
     COMMON,
     DEFAULT_RECIPE,
@@ -47,6 +48,7 @@ from compress.options import (
     PROTOCOL,
     TECHNIQUE,
     Architecture,
+    BenchOptions,
     BudgetOptions,
     Common,
     Extras,
@@ -54,9 +56,8 @@ from compress.options import (
     Place,
     Protocol,
     TechniqueOptions,
-    numbers,
 )
-from compress.output import print_json, print_table, run_as_json, show_forecasts, show_runs
+from compress.output import print_json, print_table, run_as_json, show_forecasts, show_latencies, show_runs
 from compress.recipes import recipe_named
 from compress.runs import find_run, finished_runs
 from compress.training import Method, train
@@ -230,36 +231,25 @@ def prune_(
 @app.command(name="bench")
 def bench_(
     *run: str,
-    batch_size: str = "1,128",
-    threads: int = 1,
-    rounds: int = 9,
+    options: BenchOptions = BENCH,
     place: Place = PLACE,
     common: Common = COMMON,
 ) -> None:
     """Measure MACs, parameters, bytes and latency of every exit of finished runs, interleaved.
 
-    Ratios are to the last exit of the first run named, taken round by round. Written to each run's bench.json.
+    Ratios are to the last exit of the first run named, taken round by round. Written to each run's bench.json, beside
+    what was measured under other conditions.
 
     Args:
         run: Run directories, or ids (or their beginnings) under --runs.
-        batch_size: One or several, separated by commas.
-        threads: Of the CPU.
-        rounds: How often everything is timed.
     """
-    if not run:
-        raise UsageError("bench: name the runs to measure, the one to compare with first (compress report lists them)")
+    options.check(run)
+    if options.all is not None:
+        done = bench_all(options.all, device=place.device, **options.settings())
+        return show_latencies(done.rows, done.skipped, as_json=common.json)
     found = [find_run(name, place.runs) for name in run]
-    sizes = numbers("batch-size", batch_size)
-    if any(size != int(size) for size in sizes):
-        raise UsageError(f"--batch-size {batch_size}: a whole number, or several separated by commas")
-    batches = [int(size) for size in sizes]
-    measured = bench(found, batch_sizes=batches, device=place.device, threads=threads, rounds=rounds)
-    if common.json:
-        return print_json({"rows": measured})
-    milliseconds = [f"{1e3 * row['seconds'][1]:.2f}" for row in measured]
-    ratios = [f"{row['ratio'][1]:.2f} [{row['ratio'][0]:.2f}, {row['ratio'][2]:.2f}]" for row in measured]
-    table = pd.DataFrame(measured)[["run", "exit", "macs", "params", "bytes", "batch_size"]]
-    print_table(table.assign(**{"median ms": milliseconds, "ratio [quartiles]": ratios}))
+    measured = bench(found, device=place.device, **options.engines(), **options.settings())
+    show_latencies(measured, as_json=common.json)
 
 
 @app.command(name="probe")

@@ -46,13 +46,14 @@ def resolve_precision(name: str, device: torch.device) -> Precision:
         UsageError: the name is none of auto, fp32, bf16.
     """
     if name == "auto":
-        return "bf16" if _has_bf16(device) else "fp32"
+        return "bf16" if has_bf16(device) else "fp32"
     if name not in ("fp32", "bf16"):
         raise UsageError(f"precision {name!r}: use auto, fp32 or bf16")
     return cast(Precision, name)
 
 
-def _has_bf16(device: torch.device) -> bool:
+def has_bf16(device: torch.device) -> bool:
+    """Whether the device has instructions for bf16, so that it need not be emulated."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     capabilities = torch.cpu.get_capabilities()

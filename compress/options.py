@@ -236,6 +236,52 @@ class FineTuningOptions:
     weight_decay: float | None = None
 
 
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class BenchOptions:
+    """How latency is measured.
+
+    Attributes:
+        engine: eager (default), compile, onnxruntime, openvino or, on CUDA, cudagraphs; or several of them.
+        precision: fp32 (default), bf16, fp16 or int8 (calibrated on held-out images); or several.
+        batch_size: One or several, separated by commas.
+        threads: Of the CPU.
+        rounds: How often everything is timed.
+        all: A directory: measure all its finished runs with every engine and precision that is here.
+        data_dir: Where to look first for the data that int8 needs.
+    """
+
+    engine: str | None = None
+    precision: str | None = None
+    batch_size: str = "1,128"
+    threads: int = 1
+    rounds: int = 9
+    all: Path | None = None
+    data_dir: Path | None = None
+
+    def settings(self) -> dict[str, Any]:
+        """What `bench` and `bench_all` both take."""
+        sizes = numbers("batch-size", self.batch_size)
+        if any(size != int(size) for size in sizes):
+            raise UsageError(f"--batch-size {self.batch_size}: a whole number, or several separated by commas")
+        batches = [int(size) for size in sizes]
+        return {"batch_sizes": batches, "threads": self.threads, "rounds": self.rounds, "data_dir": self.data_dir}
+
+    def engines(self) -> dict[str, Any]:
+        """What `bench` alone takes: engines and precisions."""
+        return {"engine": (self.engine or "eager").split(","), "precision": (self.precision or "fp32").split(",")}
+
+    def check(self, run: tuple[str, ...]) -> None:
+        """Refuse to measure nothing, or both all runs and these."""
+        if self.all is None and not run:
+            raise UsageError(
+                "bench: name the runs to measure, the one to compare with first (compress report lists them), "
+                "or --all RUNS_DIR"
+            )
+        if self.all is not None and (run or self.engine or self.precision):
+            raise UsageError("--all measures all runs with every engine: leave out runs, --engine and --precision")
+
+
 def numbers(option: str, text: str) -> list[float]:
     """The numbers in an option's text, separated by commas.
 
@@ -253,3 +299,4 @@ def numbers(option: str, text: str) -> list[float]:
 
 ARCHITECTURE, COMMON, EXTRAS, PLACE, PROTOCOL = Architecture(), Common(), Extras(), Place(), Protocol()
 BUDGET, TECHNIQUE, FINE_TUNING = BudgetOptions(), TechniqueOptions(), FineTuningOptions()
+BENCH = BenchOptions()

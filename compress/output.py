@@ -41,6 +41,24 @@ def show_forecasts(forecasts: Sequence[Forecast], *, as_json: bool) -> None:
             print(f"{one.requested}: {one.refused}")
 
 
+def show_latencies(rows: Sequence[dict[str, Any]], skipped: Sequence[str] | None = None, *, as_json: bool) -> None:
+    """Print what was measured of every exit, or that and what was skipped as JSON."""
+    if as_json:
+        return print_json({"rows": rows} | ({} if skipped is None else {"skipped": skipped}))
+    if not rows:
+        return
+    table = pd.DataFrame(rows)[["run", "exit", "macs", "params", "bytes", "engine", "precision", "batch_size"]]
+    table["median ms"] = [f"{1e3 * row['seconds'][1]:.2f}" for row in rows]
+    table["ratio [95%]"] = [_with_interval(row["ratio"][1], row["ratio_interval"]) for row in rows]
+    if any("test_accuracy" in row for row in rows):
+        table["test accuracy"] = [f"{row['test_accuracy']:.4f}" if "test_accuracy" in row else "" for row in rows]
+    print_table(table)
+
+
+def _with_interval(value: float, interval: Sequence[float] | None) -> str:
+    return f"{value:.2f}" if interval is None else f"{value:.2f} [{interval[0]:.2f}, {interval[1]:.2f}]"
+
+
 def _forecast_as_json(forecast: Forecast) -> dict[str, Any]:
     return {name: value._asdict() if isinstance(value, Size) else value for name, value in vars(forecast).items()}
 

@@ -1,0 +1,88 @@
+"""Held-out images for engines: those that int8 is calibrated on, and the test images its accuracy is measured on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks.probe import data_of
+from compress.data import Normalisation, Part, in_order, normalise, split
+from compress.errors import UsageError
+from compress.recipes import Recipe
+from compress.runs import Run
+
+CALIBRATION_IMAGES = 256  # at most
+TEST_BATCH = 250
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class HeldOut:
+    """Images of the runs' data.
+
+    Attributes:
+        name: of the part that the calibration images are from.
+        calibration: drawn at random, the same for all runs.
+        test: all test images.
+    """
+
+    name: str
+    calibration: Part
+    test: Part
+
+    def calibration_images(self, normalisation: Normalisation) -> Tensor:
+        """The calibration images as a network takes them: `(N, C, H, W)`."""
+        [images] = self.calibration.batches([torch.arange(len(self.calibration))])
+        return normalise(images, normalisation)
+
+    def test_accuracy(self, infer: Callable[[Tensor], Tensor], normalisation: Normalisation) -> float:
+        """The share of test images that a network prepared for `test_batch` images gets right.
+
+        This is a measurement after all choices: nothing is selected on it.
+        """
+        indices, right = in_order(len(self.test), self.test_batch), 0
+        for chosen, images in zip(indices, self.test.batches(indices), strict=True):
+            logits = infer(padded(normalise(images, normalisation), self.test_batch))[: len(chosen)]
+            right += int((logits.argmax(dim=1) == self.test.labels[chosen]).sum())
+        return right / len(self.test)
+
+    @property
+    def test_batch(self) -> int:
+        """Images a pass over the test set."""
+        return min(TEST_BATCH, len(self.test))
+
+
+def held_out_images(runs: Sequence[Run], data_dir: Path | None = None) -> HeldOut:
+    """The calibration images of the runs, else their validation images, and the test images.
+
+    Raises:
+        UsageError: the data are not here, the runs' data or splits differ, or nothing was held out.
+    """
+    first = runs[0]
+    for run in runs:
+        if any(run.record.data[key] != first.record.data[key] for key in ("digest", "split")):
+            raise UsageError(f"runs {first.id} and {run.id} have different data or splits: bench their int8 apart")
+    recipe = Recipe.from_json(first.record.config["recipe"])
+    parts = split(
+        data_of(first, data_dir),
+        validation=recipe.validation,
+        calibration=recipe.calibration,
+        seed=recipe.split_seed,
+    )
+    for name, part in (("calibration", parts.calibration), ("validation", parts.validation)):
+        if len(part):
+            order = torch.from_numpy(np.random.default_rng(0).permutation(len(part)))
+            return HeldOut(name=name, calibration=part.subset(order[:CALIBRATION_IMAGES]), test=parts.test)
+    raise UsageError(
+        f"int8 is calibrated on held-out images, and recipe {recipe.name} of {first.id} holds out none: "
+        "measure fp32, or train with a recipe that does, as quick"
+    )
+
+
+def padded(images: Tensor, count: int) -> Tensor:
+    """So many images: these, repeated from the first."""
+    return images[torch.arange(count) % len(images)]

@@ -1,0 +1,121 @@
+"""The report's section on latency: every engine and precision that the networks were measured with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from benchmarks.measurements import Measurement, read_measurements
+from benchmarks.tables import MISSING, markdown, number, percent, series
+from compress.runs import Run
+
+KEYS = ["engine", "precision", "series"]
+EXPLAINED = (
+    "Last exits, cut out. Networks are timed in turn, round by round; the ratio is to the reference in the same round, "
+    "by the same engine in the same precision: its median and that median's 95% interval over the rounds of this "
+    "session (which says nothing of another day or machine). Before it is timed, an engine's logits are compared with "
+    "eager's in fp32. Engines compare by their milliseconds alone, which a busy machine moves. Of several seeds: "
+    "means, and the interval from the lowest to the highest end."
+)
+QUANTISED = (
+    "int8: quantised after training (static, weights a channel), calibrated on held-out images, the same for all; its "
+    "accuracy was measured on the test images by the engine, and nothing was selected on it."
+)
+NOISY = "*: noisy: times of the reference in one round differ by more than 5% between quartiles."
+NO_GPU = "GPU: not measured (`compress bench --all RUNS_DIR` on a machine with one adds it)."
+
+
+def latency_section(runs: Sequence[Run], summary: pd.DataFrame) -> list[str]:
+    """Paragraphs of Markdown, a table for every machine, number of threads and session; nothing without measurements.
+
+    Args:
+        summary: of these runs, as `benchmarks.tables.summarise` returns it; its names and order are the tables'.
+    """
+    found = _frame(runs)
+    if found.empty:
+        return []
+    parts = ["### Latency by engine", EXPLAINED]
+    if (found["precision"] == "int8").any():
+        parts.append(QUANTISED)
+    last = summary[summary["last"]].set_index("series")
+    for _, group in found.groupby(["place", "session"], sort=False):
+        parts += [_heading(group, last), markdown(_table(group, last))]
+    if found["noisy"].any():
+        parts.append(NOISY)
+    if not found["device"].str.startswith("cuda").any():
+        parts.append(NO_GPU)
+    return parts
+
+
+def _frame(runs: Iterable[Run]) -> pd.DataFrame:
+    """A row a run's last exit, measurement and batch size."""
+    measured = [(run, one) for run in runs for one in read_measurements(run)]
+    return pd.DataFrame(
+        [
+            _row(run, one, row)
+            for run, one in sorted(measured, key=lambda pair: pair[1].conditions.preference)
+            for row in one.rows
+            if row["exit"] == len(run.exits)
+        ]
+    )
+
+
+def _row(run: Run, measurement: Measurement, row: dict[str, Any]) -> dict[str, Any]:
+    low, high = row.get("ratio_interval") or (np.nan, np.nan)
+    conditions = measurement.conditions
+    threads = "" if measurement.device.startswith("cuda") else f", {measurement.threads} thread(s)"
+    return {
+        "place": f"{conditions.hardware} ({measurement.device}){threads}",
+        "session": measurement.session,
+        "device": measurement.device,
+        "reference": measurement.reference["run"],
+        "noisy": measurement.noisy,
+        "engine": measurement.engine,
+        "precision": measurement.precision,
+        "series": series(run),
+        "batch": row["batch_size"],
+        "seconds": row["seconds"][1],
+        "ratio": row["ratio"][1],
+        "low": low,
+        "high": high,
+        "test_accuracy": row.get("test_accuracy", np.nan),
+    }
+
+
+def _heading(group: pd.DataFrame, last: pd.DataFrame) -> str:
+    reference = group["reference"].iloc[0]
+    named = last.loc[last["run"] == reference, "network"]
+    return f"**{group['place'].iloc[0]}**; reference: {named.iloc[0] if len(named) else f'`{reference}`'}."
+
+
+def _table(group: pd.DataFrame, last: pd.DataFrame) -> pd.DataFrame:
+    """A row a network, engine and precision, networks in the summary's order."""
+    accuracies = bool(group["test_accuracy"].notna().any())
+    rows = []
+    for key, measured in group.groupby(KEYS, sort=False):
+        engine, precision, network = map(str, key)
+        row = {
+            "network": last.loc[network, "network"],
+            "engine": f"{engine} {precision}" + ("*" if measured["noisy"].any() else ""),
+        }
+        for batch in sorted(group["batch"].unique()):
+            row |= _cells(measured[measured["batch"] == batch], int(batch))
+        if accuracies:
+            row["accuracy in int8, %"] = percent(measured["test_accuracy"].mean())
+        rows.append((list(last.index).index(network), row))
+    return pd.DataFrame([row for _, row in sorted(rows, key=lambda pair: pair[0])])
+
+
+def _cells(measured: pd.DataFrame, batch: int) -> dict[str, str]:
+    """Milliseconds and ratio at one batch size, of all seeds."""
+    ratio, low, high = measured["ratio"].mean(), measured["low"].min(), measured["high"].max()
+    interval = MISSING if pd.isna(ratio) else f"{ratio:.2f}x"
+    if not pd.isna(low):
+        interval += f" [{low:.2f}, {high:.2f}]"
+    return {
+        f"batch {batch}, ms": number(1e3 * measured["seconds"].mean(), ".2f"),
+        f"ratio, batch {batch}": interval,
+    }
