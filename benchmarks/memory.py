@@ -8,13 +8,13 @@ CUDA's context.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
 import torch
 
 from benchmarks.speed.memory import peak_bytes
+from benchmarks.speed.rounds import Action
 from compress.cost import cross_check, exit_costs
 from compress.errors import UsageError
 from compress.networks import Network, cut
@@ -90,7 +90,7 @@ def training_peak(network: Network, batch_size: int, device: torch.device) -> in
         raise UsageError(f"batch size {batch_size}: a training step takes {FEW} images or more")
     network = _laid_out(network, device)
 
-    def prepare() -> Callable[[], None]:
+    def prepare() -> Action:
         trained = copy.deepcopy(network).train()
         objective = mwbp(trained.spec)
         update = update_of(objective, trained, recipe_named("paper"))
@@ -116,7 +116,7 @@ def inference_peak(network: Network, batch_size: int, device: torch.device) -> i
         raise UsageError(f"batch size {batch_size}: it must be 1 or more")
     network = _laid_out(network, device)
 
-    def prepare() -> Callable[[], None]:
+    def prepare() -> Action:
         return partial(_infer, copy.deepcopy(network).eval(), batch_size, device)
 
     return peak_bytes(prepare, device, steps=1)
