@@ -177,6 +177,7 @@ def test_counting_changes_nothing(training: bool) -> None:
     random = torch.get_rng_state()
     exit_costs(network)
     cost(network)
+    cross_check(network)
     assert {module.training for module in network.modules()} == {training}
     assert list(network.state_dict()) == list(state)
     assert all(torch.equal(value, state[name]) for name, value in network.state_dict().items())
@@ -222,6 +223,7 @@ def test_nothing_is_warned_printed_or_logged(
         warnings.simplefilter("always")
         cost(network)
         exit_costs(network)
+        cross_check(network)
     assert caught == []
     assert caplog.records == []
     out, err = capfd.readouterr()
