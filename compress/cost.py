@@ -1,25 +1,34 @@
-"""MACs, parameters and bytes of a network and of each of its exits: the one definition, used everywhere.
+"""MACs, parameters, activations and bytes of a network and of each of its exits: the one definition, used everywhere.
 
-MACs are multiply-accumulates of convolutions and linear layers for one image. fvcore's tracer counts them; batch norm,
-pooling and activations, which it counts too, are left out. fvcore is imported here alone: it warns when imported.
+MACs are multiply-accumulates of convolutions and linear layers for one image, and activations the elements of their
+outputs (Dollar, Singh and Girshick, "Fast and Accurate Model Scaling", 2021). fvcore counts both, along one trace;
+`cross_check` has torch count the MACs too. Batch norm, pooling, activation functions and products of two computed
+tensors, as attention has them, are left out. fvcore is imported here alone: it warns when imported.
 """
 
 import contextlib
+import math
 import warnings
-from collections import Counter
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode, mm_flop
 
+from compress.errors import UsageError
 from compress.networks import Network, evaluating
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", FutureWarning)  # torch.jit.script, deprecated
-    from fvcore.nn import FlopCountAnalysis
+    from fvcore.nn.jit_analysis import JitModelAnalysis
+    from fvcore.nn.jit_handles import conv_flop_jit, generic_activation_jit, linear_flop_jit
 
-COUNTED = ("conv", "linear")
+MACS, ACTIVATIONS = ("conv", "linear"), ("conv activations", "linear activations")
+IN_TORCH = {"convolution": "conv", "linear": "linear", "mm": "mm", "addmm": "addmm"}  # else no product with weights
+Count = Callable[[list[Any], list[Any]], Counter[str]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,21 +38,28 @@ class Cost:
     Attributes:
         macs: multiply-accumulates of convolutions and linear layers, batch 1.
         params: parameters (batch norm's running statistics not among them).
-        bytes: parameters and buffers as they are stored.
+        bytes: parameters and buffers as they are stored; a file has a header of some 100 bytes a tensor beside them.
+        activations: elements that convolutions and linear layers give out, batch 1.
     """
 
     macs: int
     params: int
     bytes: int
+    activations: int
 
     def __add__(self, other: "Cost") -> "Cost":
-        return Cost(macs=self.macs + other.macs, params=self.params + other.params, bytes=self.bytes + other.bytes)
+        return Cost(
+            macs=self.macs + other.macs,
+            params=self.params + other.params,
+            bytes=self.bytes + other.bytes,
+            activations=self.activations + other.activations,
+        )
 
 
 def cost(network: Network) -> Cost:
     """The cost of the whole network, all heads included."""
     parts = part_costs(network)
-    return sum(parts.values(), Cost(macs=0, params=0, bytes=0))
+    return sum(parts.values(), Cost(macs=0, params=0, bytes=0, activations=0))
 
 
 def exit_costs(network: Network) -> list[Cost]:
@@ -64,40 +80,109 @@ def head_macs(network: Network) -> list[int]:
 
 def part_costs(network: Network) -> dict[str, Cost]:
     """The cost of the stem, of every block and of every head, by module name; one trace serves them all."""
-    macs = macs_by_module(network)
-    names = ["stem"]
-    names += [f"blocks.{index}" for index in range(len(network.blocks))]
-    names += [f"heads.{block}" for block in network.heads]
-    return {name: _weigh(network.get_submodule(name), macs[name]) for name in names}
-
-
-def _weigh(module: nn.Module, macs: int) -> Cost:
-    tensors = [*module.parameters(), *module.buffers()]
-    return Cost(
-        macs=macs,
-        params=sum(parameter.numel() for parameter in module.parameters()),
-        bytes=sum(tensor.numel() * tensor.element_size() for tensor in tensors),
-    )
+    counts = _counts(network)
+    return {name: _weigh(network.get_submodule(name), counts[name]) for name in _parts(network)}
 
 
 def macs_by_module(network: Network) -> Counter[str]:
     """MACs of every module by name, traced in eval mode on one blank image; the network's own mode is kept."""
-    like = next(network.parameters())
-    image = torch.zeros(1, *network.spec.input_shape, device=like.device, dtype=like.dtype)
-    with evaluating(network), torch.no_grad(), _attention_in_parts(), warnings.catch_warnings():
+    return Counter({name: _sum(counts, MACS) for name, counts in _counts(network).items()})
+
+
+def cross_check(network: Network) -> None:
+    """Let torch's FlopCounterMode (two a MAC) count the network as well: every part and module must have the same MACs.
+
+    Convolutions are held against convolutions and linear layers against linear layers, of which torch sees the shapes
+    that run, fvcore those of its trace. Where torch meets a product of two matrices outside a linear layer (`x @
+    weight`), there is a layer that the definition would miss. Batched products (attention's, einsum's) are outside it.
+    It takes less than the trace does: search need not do it, whatever is recorded or reported must.
+
+    Raises:
+        UsageError: the counts differ; it names the operator, the innermost module, and both counts.
+    """
+    ours, theirs = _counts(network), _counts_of_torch(network)
+    # Modules that only hold others are never run, and torch does not know them.
+    names = {"", *_parts(network), *(ours.keys() & theirs.keys())}
+    for name in sorted(names, key=lambda name: (-name.count("."), name)):
+        for operator in IN_TORCH.values():
+            by_fvcore, by_torch = ours[name][operator], theirs[name][operator]
+            if by_fvcore != by_torch:
+                raise UsageError(
+                    f"{network.spec.arch}, {f'module {name}' if name else 'outside its parts'}: "
+                    f"{by_fvcore:,} MACs of {operator} by fvcore, {by_torch:,} by torch's FlopCounterMode; "
+                    "what multiplies by weights must be a convolution or a linear layer of torch.nn"
+                )
+
+
+def _parts(network: Network) -> list[str]:
+    """The names of what exits' costs are added up from."""
+    blocks = [f"blocks.{index}" for index in range(len(network.blocks))]
+    return ["stem", *blocks, *(f"heads.{block}" for block in network.heads)]
+
+
+def _weigh(module: nn.Module, counts: Counter[str]) -> Cost:
+    tensors = [*module.parameters(), *module.buffers()]
+    return Cost(
+        macs=_sum(counts, MACS),
+        params=sum(parameter.numel() for parameter in module.parameters()),
+        bytes=sum(tensor.numel() * tensor.element_size() for tensor in tensors),
+        activations=_sum(counts, ACTIVATIONS),
+    )
+
+
+def _sum(counts: Counter[str], operators: tuple[str, ...]) -> int:
+    return sum(counts[operator] for operator in operators)
+
+
+def _counts(network: Network) -> dict[str, Counter[str]]:
+    """MACs and activations of every module by name and operator, counted by fvcore."""
+    with _blank(network) as image, torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the tracer's deprecation notices, on every call
-        analysis = FlopCountAnalysis(network, (image,))
+        analysis = JitModelAnalysis(network, (image,)).ancestor_mode("caller")
+        analysis.set_op_handle("aten::_convolution", _both("conv", conv_flop_jit))
+        analysis.set_op_handle("aten::linear", _both("linear", lambda *node: Counter(linear=linear_flop_jit(*node))))
         analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
-        by_module = analysis.by_module_and_operator()
-    return Counter({name: int(sum(counts[operator] for operator in COUNTED)) for name, counts in by_module.items()})
+        counts: dict[str, Counter[str]] = analysis.by_module_and_operator()
+    return {name: Counter({key: int(count) for key, count in found.items()}) for name, found in counts.items()}
+
+
+def _both(operator: str, macs: Count) -> Count:
+    """What counts an operator's MACs and, as ActivationCountAnalysis does, its activations."""
+    activations = generic_activation_jit(f"{operator} activations")
+    return lambda inputs, outputs: macs(inputs, outputs) + activations(inputs, outputs)
+
+
+def _counts_of_torch(network: Network) -> dict[str, Counter[str]]:
+    """MACs of every module that runs, by name and by fvcore's name of the operator, counted by torch."""
+    # Only in inference mode does a linear layer come as one, not as one of the products that torch may make of it.
+    counter = FlopCounterMode(display=False, custom_mapping={torch.ops.aten.linear: _linear_flop})
+    with _blank(network) as image, torch.inference_mode(), counter:
+        network(image)
+    root, counts = type(network).__name__, defaultdict[str, Counter[str]](Counter)
+    for name, found in counter.get_flop_counts().items():
+        operators = {str(operator).removeprefix("aten."): flops // 2 for operator, flops in found.items()}
+        known = {IN_TORCH[operator]: macs for operator, macs in operators.items() if operator in IN_TORCH}
+        counts["" if name == "Global" else name.removeprefix(root).removeprefix(".")] = Counter(known)
+    return counts
+
+
+def _linear_flop(inputs: tuple[int, ...], weight: tuple[int, ...], *_: Any, **__: Any) -> int:
+    """Of a linear layer, by torch's own formula for the product of its rows and its weight."""
+    flops: int = mm_flop((math.prod(inputs[:-1]), inputs[-1]), weight[::-1])
+    return flops
 
 
 @contextlib.contextmanager
-def _attention_in_parts() -> Iterator[None]:
-    """Attention as the linear layers it is made of: in eval mode torch has one operator for all, without a count."""
-    before = torch.backends.mha.get_fastpath_enabled()
+def _blank(network: Network) -> Iterator[Tensor]:
+    """One blank image for the network, which is in eval mode meanwhile.
+
+    Attention runs as the linear layers it is made of: in eval mode torch has one operator for all, without a count.
+    """
+    like = next(network.parameters())
+    fastpath = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        yield
+        with evaluating(network):
+            yield torch.zeros(1, *network.spec.input_shape, device=like.device, dtype=like.dtype)
     finally:
-        torch.backends.mha.set_fastpath_enabled(before)
+        torch.backends.mha.set_fastpath_enabled(fastpath)

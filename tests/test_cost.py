@@ -4,16 +4,21 @@ import copy
 import subprocess
 import sys
 import warnings
+from collections import Counter
 from dataclasses import dataclass
 
 import pytest
 import torch
+from fvcore.nn import ActivationCountAnalysis
+from fvcore.nn.jit_handles import conv_flop_jit
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from compress.cost import Cost, cost, exit_costs
-from compress.networks import Network, create, cut
+from compress.cost import Cost, cost, cross_check, exit_costs
+from compress.errors import UsageError
+from compress.networks import Network, create, cut, register
 
 
 @dataclass
@@ -172,6 +177,7 @@ def test_counting_changes_nothing(training: bool) -> None:
     random = torch.get_rng_state()
     exit_costs(network)
     cost(network)
+    cross_check(network)
     assert {module.training for module in network.modules()} == {training}
     assert list(network.state_dict()) == list(state)
     assert all(torch.equal(value, state[name]) for name, value in network.state_dict().items())
@@ -217,6 +223,7 @@ def test_nothing_is_warned_printed_or_logged(
         warnings.simplefilter("always")
         cost(network)
         exit_costs(network)
+        cross_check(network)
     assert caught == []
     assert caplog.records == []
     out, err = capfd.readouterr()
@@ -230,4 +237,80 @@ def test_importing_warns_of_nothing() -> None:
 
 
 def test_costs_add_up_part_by_part() -> None:
-    assert Cost(macs=1, params=2, bytes=3) + Cost(macs=10, params=20, bytes=30) == Cost(macs=11, params=22, bytes=33)
+    one = Cost(macs=1, params=2, bytes=3, activations=4)
+    assert one + Cost(macs=10, params=20, bytes=30, activations=40) == Cost(
+        macs=11, params=22, bytes=33, activations=44
+    )
+
+
+class Small(nn.Module):
+    """A convolution, a grouped and a depthwise one, a transposed one, a linear layer, and perhaps one in disguise."""
+
+    def __init__(self, classes: int, *, disguised: bool = False, attending: bool = False) -> None:
+        super().__init__()
+        self.first = nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU())  # 8x8 -> 6x6
+        self.grouped = nn.Conv2d(8, 8, 3, padding=1, groups=4)
+        self.depthwise = nn.Conv2d(8, 8, 3, stride=2, padding=1, groups=8)  # -> 3x3
+        self.up = nn.ConvTranspose2d(8, 4, 2, stride=2)  # -> 6x6
+        self.weight = nn.Parameter(torch.zeros(4, 4))
+        self.classify = nn.Linear(4, classes)
+        self.disguised, self.attending = disguised, attending
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.up(self.depthwise(self.grouped(self.first(images))))
+        if self.attending:
+            tokens = features.flatten(2)
+            features = ((tokens @ tokens.transpose(1, 2)).softmax(-1) @ tokens).view_as(features)
+        pooled = features.mean(dim=(2, 3))
+        logits: Tensor = self.classify(pooled @ self.weight if self.disguised else pooled)
+        return logits
+
+
+@pytest.mark.parametrize("attending", [False, True])
+def test_layers_of_every_kind_are_counted_by_hand(attending: bool) -> None:
+    name = f"small-{attending}"
+    register(name, lambda classes: Small(classes, attending=attending))
+    network = create(name, input_shape=(1, 8, 8), classes=5)
+    cross_check(network)  # products of computed tensors are outside the definition, not an error
+    counted = cost(network)
+    assert counted.macs == 36 * 8 * 9 + 36 * 8 * 9 * 2 + 9 * 8 * 9 + 9 * 8 * 4 * 4 + 4 * 5
+    assert counted.activations == 36 * 8 + 36 * 8 + 9 * 8 + 36 * 4 + 5
+
+
+def test_a_layer_that_the_definition_would_miss_is_an_error_that_names_it() -> None:
+    register("small-disguised", lambda classes: Small(classes, disguised=True))
+    network = create("small-disguised", input_shape=(1, 8, 8), classes=5)
+    with pytest.raises(
+        UsageError, match=r"small-disguised, module heads\.\d+: 0 MACs of mm by fvcore, 16 by torch's FlopCounterMode"
+    ):
+        cross_check(network)
+
+
+def test_a_layer_that_one_counter_gets_wrong_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrong(*node: object) -> Counter[str]:
+        return Counter(conv=conv_flop_jit(*node)["conv"] + 1)
+
+    monkeypatch.setattr(sys.modules[cost.__module__], "conv_flop_jit", wrong)
+    network = create("resnet8", input_shape=(1, 8, 8))
+    with pytest.raises(UsageError, match=r"resnet8, module blocks\.0\.\w+: 147,457 MACs of conv by fvcore, 147,456 by"):
+        cross_check(network)
+
+
+@pytest.mark.parametrize(
+    "arch", ["resnet8", "resnet8v1", "resnet8nl", "wrn-10-2", "mobilenetv2", "torchvision:shufflenet_v2_x0_5"]
+)
+def test_both_counters_agree_on_every_exit(arch: str) -> None:
+    network = create(arch, exits=2, input_shape=(1, 16, 16), classes=3)
+    cross_check(network)
+    cross_check(cut(network, 1))
+    shallow, deep = exit_costs(network)
+    assert 0 < shallow.activations < deep.activations
+
+
+def test_activations_are_those_of_fvcores_own_analysis() -> None:
+    network = create("resnet8", exits=2, input_shape=(3, 8, 8)).eval()
+    theirs = ActivationCountAnalysis(network, (torch.zeros(1, 3, 8, 8),))
+    theirs.unsupported_ops_warnings(False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the tracer's
+        assert cost(network).activations == theirs.total()

@@ -25,17 +25,17 @@ STEPS = 2  # the first makes the optimiser's buffers; the second has them beside
 os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else the profiler greets on stderr
 
 
-def peak_bytes(prepare: Callable[[], Action], device: torch.device) -> int:
-    """The peak of `prepare()` (which makes network, optimiser and batch) and two calls of the step it returns."""
+def peak_bytes(prepare: Callable[[], Action], device: torch.device, steps: int = STEPS) -> int:
+    """The peak of `prepare()` (which makes network, optimiser and batch) and of so many calls of what it returns."""
     gc.collect()
     if device.type == "cuda":
         torch.cuda.synchronize(device)
         before = torch.cuda.memory_allocated(device)
         torch.cuda.reset_peak_memory_stats(device)
-        _run(prepare)
+        _run(prepare, steps)
         return torch.cuda.max_memory_allocated(device) - before
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
-        _run(prepare)
+        _run(prepare, steps)
     with tempfile.TemporaryDirectory() as directory:
         trace = Path(directory) / "trace.json"
         profiled.export_chrome_trace(str(trace))
@@ -45,7 +45,7 @@ def peak_bytes(prepare: Callable[[], Action], device: torch.device) -> int:
     return int(max(accumulate(event["args"]["Bytes"] for event in changes)))
 
 
-def _run(prepare: Callable[[], Action]) -> None:
+def _run(prepare: Callable[[], Action], steps: int) -> None:
     step = prepare()
-    for _ in range(STEPS):
+    for _ in range(steps):
         step()

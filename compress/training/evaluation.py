@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from compress.cost import exit_costs
+from compress.cost import cross_check, exit_costs
 from compress.data import Normalisation, Part, in_order, normalise
 from compress.networks import Network, evaluating
 
@@ -39,7 +39,12 @@ def cross_entropies(logits: Tensor, labels: Tensor) -> list[float] | None:
 
 
 def exit_rows(network: Network, parts: dict[str, tuple[Tensor, Tensor]]) -> list[dict[str, Any]]:
-    """`results.exits` of a record: a row an exit, from the (logits, labels) of ``validation`` and ``test``."""
+    """`results.exits` of a record: a row an exit, from the (logits, labels) of ``validation`` and ``test``.
+
+    Raises:
+        UsageError: fvcore and torch count different MACs.
+    """
+    cross_check(network)
     blank = [None] * len(network.spec.exits)
     validation = accuracies(*parts["validation"]) or blank
     test, loss = accuracies(*parts["test"]) or blank, cross_entropies(*parts["test"]) or blank
@@ -50,6 +55,7 @@ def exit_rows(network: Network, parts: dict[str, tuple[Tensor, Tensor]]) -> list
             "depth": depth,
             "macs": cost.macs,
             "params": cost.params,
+            "activations": cost.activations,
             "val_accuracy": val_accuracy,
             "test_accuracy": test_accuracy,
             "test_loss": test_loss,

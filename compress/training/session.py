@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from compress.cost import cross_check
 from compress.data import Dataset, Split, split
 from compress.errors import UsageError
 from compress.hardware import Precision, describe
@@ -155,7 +156,7 @@ def execute(plan: Plan, prepare: Prepare, *, resume: bool = False) -> Run:
 
     Raises:
         UsageError: another process holds the run, it failed before (and `resume` is false), or it cannot be written;
-            or the processes of this world cannot share the work.
+            or the processes of this world cannot share the work; or the network's MACs are counted differently by two.
         DivergedError: the loss became NaN or infinite; the run is marked as failed.
     """
     world = current_world()
@@ -170,6 +171,7 @@ def execute(plan: Plan, prepare: Prepare, *, resume: bool = False) -> Run:
         parts = _split(plan).to(plan.device)
         world.check_batch(min(plan.recipe.batch_size, len(parts.train)))
         prepared = prepare(parts)
+        cross_check(prepared.network)  # now rather than when it has been trained
         training = _training(plan, parts, prepared)  # what does not fit is refused before a record is
         run = Run(plan.path, _new_record(plan, training))
         world.on_leader(run.write_record)

@@ -1,0 +1,137 @@
+"""Memory: the most that a training step and a forward pass hold at once, and with it all that an exit costs.
+
+In fp32, by PyTorch's own account (see `benchmarks.speed.memory`): weights, buffers, images, activations, and for
+training gradients and momentum. Not in it: scratch that libraries (oneDNN, MKL) allocate themselves, the interpreter,
+CUDA's context.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+
+from benchmarks.speed.memory import peak_bytes
+from benchmarks.speed.rounds import Action
+from compress.cost import cross_check, exit_costs
+from compress.errors import UsageError
+from compress.networks import Network, cut
+from compress.recipes import recipe_named
+from compress.runs import Run, load
+from compress.training.objectives import mwbp
+from compress.training.updates import update_of
+
+TRAINING_BATCH = 128
+INFERENCE_BATCHES = (1, 128)
+FEW = 2  # images of a step that only makes the optimiser's buffers; batch norm takes no single one
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memory:
+    """Bytes held at the worst moment.
+
+    Attributes:
+        training: of a step: forward and backward pass, gradients, momentum, update.
+        inference: of a forward pass in eval mode, without gradients.
+    """
+
+    training: int
+    inference: int
+
+
+def measured_costs(run: Run, device: torch.device) -> list[dict[str, int]]:
+    """What every exit of a run costs, shallow to deep, all but time; bytes but where said otherwise.
+
+    Of the network cut at the exit: `bytes` (see `compress.cost`), `activations` (a number), `peak_training_bytes` (a
+    step at batch 128 that trains it alone, by BP), `peak_inference_bytes_b1` and `peak_inference_bytes_b128`. Of the
+    whole network `peak_joint_training_bytes`: a step at batch 128 that trains all of the run's exits, by MW-BP's
+    simultaneous update; a teacher, and what sparse training adds, are not in it.
+
+    Raises:
+        UsageError: the weights cannot be read, or fvcore and torch count different MACs.
+    """
+    network = load(run).to(device)
+    cross_check(network)
+    exits = [cut(network, exit) for exit in range(1, len(network.spec.exits) + 1)]
+    alone = [training_peak(exit, TRAINING_BATCH, device) for exit in exits]
+    joint = training_peak(network, TRAINING_BATCH, device) if len(exits) > 1 else alone[0]
+    return [
+        {
+            "bytes": cost.bytes,
+            "activations": cost.activations,
+            "peak_training_bytes": training,
+            "peak_joint_training_bytes": joint,
+        }
+        | {f"peak_inference_bytes_b{size}": inference_peak(exit, size, device) for size in INFERENCE_BATCHES}
+        for exit, cost, training in zip(exits, exit_costs(network), alone, strict=True)
+    ]
+
+
+def peak_memory(network: Network, batch_size: int, device: torch.device) -> Memory:
+    """Both peaks at one batch size; the network itself is neither trained nor moved to another mode.
+
+    Raises:
+        UsageError: fewer than two images, of which batch norm cannot train.
+    """
+    return Memory(
+        training=training_peak(network, batch_size, device), inference=inference_peak(network, batch_size, device)
+    )
+
+
+def training_peak(network: Network, batch_size: int, device: torch.device) -> int:
+    """Bytes at the worst moment of a step on so many images: by BP, or by MW-BP where there are several exits.
+
+    Raises:
+        UsageError: fewer than two images, of which batch norm cannot train.
+    """
+    if batch_size < FEW:
+        raise UsageError(f"batch size {batch_size}: a training step takes {FEW} images or more")
+    network = _laid_out(network, device)
+
+    def prepare() -> Action:
+        trained = copy.deepcopy(network).train()
+        objective = mwbp(trained.spec)
+        update = update_of(objective, trained, recipe_named("paper"))
+
+        def step(size: int) -> None:
+            labels = torch.zeros(size, dtype=torch.long, device=device)
+            update.step(objective.losses(trained(_images(network, size, device)), labels))
+
+        step(FEW)  # momentum is there from the second step on
+        return partial(step, batch_size)
+
+    with torch.random.fork_rng():  # dropout draws
+        return peak_bytes(prepare, device, steps=1)
+
+
+def inference_peak(network: Network, batch_size: int, device: torch.device) -> int:
+    """Bytes at the worst moment of a forward pass on so many images, in eval mode.
+
+    Raises:
+        UsageError: no images.
+    """
+    if batch_size < 1:
+        raise UsageError(f"batch size {batch_size}: it must be 1 or more")
+    network = _laid_out(network, device)
+
+    def prepare() -> Action:
+        return partial(_infer, copy.deepcopy(network).eval(), batch_size, device)
+
+    return peak_bytes(prepare, device, steps=1)
+
+
+@torch.inference_mode()
+def _infer(network: Network, batch_size: int, device: torch.device) -> None:
+    network(_images(network, batch_size, device))
+
+
+def _laid_out(network: Network, device: torch.device) -> Network:
+    """A copy on the device, as training lays it out, made before anything is measured."""
+    return copy.deepcopy(network).to(device).to(memory_format=torch.channels_last)
+
+
+def _images(network: Network, count: int, device: torch.device) -> torch.Tensor:
+    shape = (count, *network.spec.input_shape)
+    return torch.zeros(shape, device=device).contiguous(memory_format=torch.channels_last)

@@ -1,0 +1,72 @@
+"""Memory: what peaks must hold, that they repeat to the byte, and what every exit of a run is recorded to cost."""
+
+import copy
+
+import pytest
+import torch
+
+from benchmarks import memory
+from benchmarks.memory import inference_peak, measured_costs, peak_memory
+from benchmarks.speed.memory import peak_bytes
+from benchmarks.speed.rounds import Action
+from compress.cost import cost, exit_costs
+from compress.errors import UsageError
+from compress.networks import create, cut
+from compress.recipes import recipe_named
+from compress.runs import Run, load
+from compress.training.objectives import bp
+from compress.training.updates import update_of
+
+CPU = torch.device("cpu")
+
+
+def test_a_step_after_a_small_one_peaks_as_the_second_of_two_does() -> None:
+    network = create("resnet8", input_shape=(1, 8, 8)).to(memory_format=torch.channels_last)
+
+    def prepare() -> Action:
+        trained = copy.deepcopy(network).train()
+        objective = bp(trained.spec)
+        update = update_of(objective, trained, recipe_named("paper"))
+
+        def step() -> None:
+            images = torch.zeros(32, 1, 8, 8).contiguous(memory_format=torch.channels_last)
+            labels = torch.zeros(32, dtype=torch.long)
+            update.step(objective.losses(trained(images), labels))
+
+        return step
+
+    random = torch.get_rng_state()
+    found = peak_memory(network, 32, CPU)
+    assert found == peak_memory(network, 32, CPU)
+    assert found.training == peak_bytes(prepare, CPU)
+    counted = cost(network)
+    assert found.training > 3 * 4 * counted.params + 32 * 4 * counted.activations  # weights, gradients, momentum
+    assert counted.bytes < found.inference < counted.bytes + 32 * 4 * counted.activations
+    assert network.training
+    assert torch.equal(torch.get_rng_state(), random)
+
+
+def test_every_exit_of_a_run_is_measured_alone_and_the_whole_beside_it(
+    runs: list[Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "TRAINING_BATCH", 8)
+    monkeypatch.setattr(memory, "INFERENCE_BATCHES", (1, 8))
+    run = runs[1]
+    network = load(run)
+    rows = measured_costs(run, CPU)
+    for row, counted, exit in zip(rows, exit_costs(network), (1, 2), strict=True):
+        assert (row["bytes"], row["activations"]) == (counted.bytes, counted.activations)
+        assert row["activations"] == run.exits[exit - 1]["activations"]
+        assert row["bytes"] < row["peak_inference_bytes_b1"] < row["peak_inference_bytes_b8"]
+    shallow, deep = rows
+    assert shallow["peak_inference_bytes_b8"] == inference_peak(cut(network, 1), 8, CPU)
+    assert shallow["peak_training_bytes"] < deep["peak_training_bytes"] < deep["peak_joint_training_bytes"]
+    assert shallow["peak_joint_training_bytes"] == deep["peak_joint_training_bytes"]
+
+
+def test_too_few_images_are_refused() -> None:
+    network = create("resnet8", input_shape=(1, 8, 8))
+    with pytest.raises(UsageError, match="batch size 1: a training step takes 2 images or more"):
+        peak_memory(network, 1, CPU)
+    with pytest.raises(UsageError, match="batch size 0: it must be 1 or more"):
+        inference_peak(network, 0, CPU)
