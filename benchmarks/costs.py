@@ -66,6 +66,7 @@ _COLUMNS: dict[str, tuple[str, Callable[[float], str]]] = {
     "parameters": ("params", millions),
     "on disk": ("bytes", _megabytes),
     "activations": ("activations", millions),
-    "peak memory, training step of 128": ("peak_training_bytes_b128", _megabytes),
+    "peak memory, training step of 128": ("peak_joint_training_bytes", _megabytes),
     "peak memory, inference of 1": ("peak_inference_bytes_b1", _megabytes),
+    "inference of 128": ("peak_inference_bytes_b128", _megabytes),
 }

@@ -21,6 +21,7 @@ from benchmarks.agreement import CHECKED_IMAGES, check
 from benchmarks.engines import PRECISIONS, Engine, Source, engine_named, reduced_range
 from benchmarks.held_out import HeldOut, held_out_images
 from benchmarks.measurements import Measurement, write_measurement
+from benchmarks.memory import record_costs
 from benchmarks.timing import NOISY, conditions, interleaved, median_interval, quartiles, scatter
 from compress.cost import Cost, exit_costs
 from compress.errors import UsageError, nearest
@@ -129,7 +130,9 @@ class Bench:
         calls = [partial(infer, images) for infer in prepared]
         announced = f"{what}, latency at batch {batch_size}"
         # The reference once more, for what its ratio to itself scatters.
-        seconds = interleaved([*calls, calls[self.reference]], rounds=self.rounds, device=self.device, what=announced)
+        seconds, joules = interleaved(
+            [*calls, calls[self.reference]], rounds=self.rounds, device=self.device, what=announced
+        )
         ratios = seconds / seconds[:, [self.reference]]
         rows = [
             {
@@ -145,6 +148,8 @@ class Bench:
             }
             for one, times, ratio, off in zip(self.candidates, seconds.T, ratios.T, deviations, strict=False)
         ]
+        if joules is not None:
+            rows = [row | {"joules": quartiles(used)} for row, used in zip(rows, joules.T, strict=False)]
         return rows, scatter(ratios[:, -1])
 
     def _checked(self, candidate: Candidate) -> tuple[Tensor, Tensor]:
@@ -190,7 +195,9 @@ def bench(
     precision: str | Sequence[str] = "fp32",
     data_dir: Path | None = None,
 ) -> list[dict[str, Any]]:
-    """Measure every exit of every run, and write each run's `bench.json`; returns all rows, with the run's id.
+    """Measure every exit of every run, and write each run's `bench.json` and `costs.json`.
+
+    Returns all rows of latency, with the run's id.
 
     The reference of all ratios is the last exit of the first run, by the same engine in the same precision. Of several
     engines and precisions all that go together are measured, one after another.
@@ -218,7 +225,10 @@ def bench(
             rounds=rounds,
             held_out=held_out,
         )
-        return [row for pair in pairs for row in measuring.measure(*pair)]
+        rows = [row for pair in pairs for row in measuring.measure(*pair)]
+    for run in runs:
+        record_costs(run, where)
+    return rows
 
 
 def latency_ratio(reference: Network, network: Network) -> tuple[float, float, float]:
@@ -229,7 +239,7 @@ def latency_ratio(reference: Network, network: Network) -> tuple[float, float, f
     with conditions(device, threads=1):
         prepared = eager.prepare([Source(one, Path()) for one in last], images, "fp32", 1)
         calls = [partial(infer, images) for infer in prepared]
-        seconds = interleaved(calls, rounds=ROUNDS, device=device, what="latency at batch 1")
+        seconds, _ = interleaved(calls, rounds=ROUNDS, device=device, what="latency at batch 1")
     return quartiles(np.divide(seconds[:, 1], seconds[:, 0]))
 
 

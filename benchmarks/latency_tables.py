@@ -20,6 +20,7 @@ EXPLAINED = (
     "eager's in fp32. Engines compare by their milliseconds alone, which a busy machine moves. Of several seeds: "
     "means, and the interval from the lowest to the highest end."
 )
+ENERGY = "Joules: median of what the machine's own counters showed for a batch, whatever else ran on it."
 QUANTISED = (
     "int8: quantised after training (static, weights a channel), calibrated on held-out images, the same for all; its "
     "accuracy was measured on the test images by the engine, and nothing was selected on it."
@@ -40,6 +41,8 @@ def latency_section(runs: Sequence[Run], summary: pd.DataFrame) -> list[str]:
     parts = ["### Latency by engine", EXPLAINED]
     if (found["precision"] == "int8").any():
         parts.append(QUANTISED)
+    if found["joules"].notna().any():
+        parts.append(ENERGY)
     last = summary[summary["last"]].set_index("series")
     for _, group in found.groupby(["place", "session"], sort=False):
         parts += [_heading(group, last), markdown(_table(group, last))]
@@ -81,6 +84,7 @@ def _row(run: Run, measurement: Measurement, row: dict[str, Any]) -> dict[str, A
         "ratio": row["ratio"][1],
         "low": low,
         "high": high,
+        "joules": row.get("joules", [np.nan] * 3)[1],
         "test_accuracy": row.get("test_accuracy", np.nan),
     }
 
@@ -115,7 +119,9 @@ def _cells(measured: pd.DataFrame, batch: int) -> dict[str, str]:
     interval = MISSING if pd.isna(ratio) else f"{ratio:.2f}x"
     if not pd.isna(low):
         interval += f" [{low:.2f}, {high:.2f}]"
+    energy = {} if measured["joules"].isna().all() else {f"joules, batch {batch}": f"{measured['joules'].mean():.3g}"}
     return {
         f"batch {batch}, ms": number(1e3 * measured["seconds"].mean(), ".2f"),
         f"ratio, batch {batch}": interval,
+        **energy,
     }

@@ -54,7 +54,7 @@ class Measurement:
         calibration: of int8: from which part how many images, and whether weights have 7 bits.
         rows: an exit at a batch size each: `exit`, `macs`, `params`, `bytes`, `batch_size`, `seconds` and `ratio`
             (quartiles), `ratio_interval` (95%, of the median; None of few rounds), `deviation` (of logits from
-            eager's fp32) and, of int8, `test_accuracy`.
+            eager's fp32), where the machine can tell `joules` (quartiles, a batch), and, of int8, `test_accuracy`.
     """
 
     session: str

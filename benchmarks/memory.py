@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 
 import torch
 
@@ -17,12 +17,13 @@ from benchmarks.speed.memory import peak_bytes
 from benchmarks.speed.rounds import Action
 from compress.cost import cross_check, exit_costs
 from compress.errors import UsageError
-from compress.networks import Network, cut
+from compress.networks import Network, Spec, cut, initialised
 from compress.recipes import recipe_named
-from compress.runs import Run, load
+from compress.runs import Run, read_json, write_json
 from compress.training.objectives import mwbp
 from compress.training.updates import update_of
 
+COSTS = "costs.json"
 TRAINING_BATCH = 128
 INFERENCE_BATCHES = (1, 128)
 FEW = 2  # images of a step that only makes the optimiser's buffers; batch norm takes no single one
@@ -41,23 +42,41 @@ class Memory:
     inference: int
 
 
-def measured_costs(run: Run, device: torch.device) -> list[dict[str, int]]:
-    """What every exit of a run costs, shallow to deep, all but time; bytes but where said otherwise.
+def record_costs(run: Run, device: torch.device) -> None:
+    """Write what the run's exits cost into its `costs.json`, unless that was done on such a device before.
+
+    Raises:
+        UsageError: fvcore and torch count different MACs, or the file cannot be written.
+    """
+    if (read_json(run.path / COSTS) or {}).get("device") != device.type:
+        write_json(run.path / COSTS, {"device": device.type, "exits": measured_costs(run.spec, device)})
+
+
+def read_costs(run: Run) -> list[dict[str, int]]:
+    """What `record_costs` wrote, an exit each; empty dicts where there is nothing that can be read."""
+    found = (read_json(run.path / COSTS) or {}).get("exits")
+    whole = isinstance(found, list) and len(found) == len(run.exits) and all(isinstance(one, dict) for one in found)
+    return found if whole else [{} for _ in run.exits]
+
+
+@lru_cache(maxsize=256)  # weights change nothing, and seeds share a spec
+def measured_costs(spec: Spec, device: torch.device) -> tuple[dict[str, int], ...]:
+    """What every exit of a network costs, shallow to deep, all but time; bytes but where said otherwise.
 
     Of the network cut at the exit: `bytes` (see `compress.cost`), `activations` (a number), `peak_training_bytes` (a
     step at batch 128 that trains it alone, by BP), `peak_inference_bytes_b1` and `peak_inference_bytes_b128`. Of the
-    whole network `peak_joint_training_bytes`: a step at batch 128 that trains all of the run's exits, by MW-BP's
+    whole network `peak_joint_training_bytes`: a step at batch 128 that trains all of its exits, by MW-BP's
     simultaneous update; a teacher, and what sparse training adds, are not in it.
 
     Raises:
-        UsageError: the weights cannot be read, or fvcore and torch count different MACs.
+        UsageError: fvcore and torch count different MACs.
     """
-    network = load(run).to(device)
+    network = initialised(spec, 0).to(device)
     cross_check(network)
     exits = [cut(network, exit) for exit in range(1, len(network.spec.exits) + 1)]
     alone = [training_peak(exit, TRAINING_BATCH, device) for exit in exits]
     joint = training_peak(network, TRAINING_BATCH, device) if len(exits) > 1 else alone[0]
-    return [
+    return tuple(
         {
             "bytes": cost.bytes,
             "activations": cost.activations,
@@ -66,7 +85,7 @@ def measured_costs(run: Run, device: torch.device) -> list[dict[str, int]]:
         }
         | {f"peak_inference_bytes_b{size}": inference_peak(exit, size, device) for size in INFERENCE_BATCHES}
         for exit, cost, training in zip(exits, exit_costs(network), alone, strict=True)
-    ]
+    )
 
 
 def peak_memory(network: Network, batch_size: int, device: torch.device) -> Memory:

@@ -20,6 +20,7 @@ from typing import Any
 from benchmarks.correctness import CORRECTNESS, write_right
 from benchmarks.figures import make_directory
 from benchmarks.measurements import BENCH
+from benchmarks.memory import COSTS
 from benchmarks.probe import PROBE
 from benchmarks.tuning import Factors, Trial
 from compress.errors import UsageError
@@ -27,7 +28,7 @@ from compress.runs import METRICS, RECORD, Record, Run, find_run, read_json, rea
 
 COMPARISON = "comparison.json"
 RECORDS = "runs"
-MEASURED = (METRICS, BENCH, PROBE)  # copied as they are
+MEASURED = (METRICS, BENCH, COSTS, PROBE)  # copied as they are
 KEPT = {RECORD, CORRECTNESS, *MEASURED}
 SCHEMA_VERSION = 1
 DECIDING = ("matplotlib", "numpy", "pandas", "scipy", "statsmodels")  # another version may write other bytes

@@ -12,6 +12,7 @@ from scipy import stats
 
 from benchmarks.arms import arm_key, arm_name, base_network, family
 from benchmarks.measurements import Measurement, primary_conditions, read_measurements
+from benchmarks.memory import read_costs
 from compress.networks import Spec, display_name
 from compress.runs import Run
 from compress.training import without_seed
@@ -70,7 +71,10 @@ def _rows_of(run: Run, measurement: Measurement | None) -> list[dict[str, Any]]:
         if record.results.get(key):
             shared[key] = record.results[key][-1]
     latencies = _latencies(measurement) if measurement else {}
-    return [shared | exit | latencies.get(exit["exit"], {}) for exit in run.exits]
+    return [
+        shared | exit | costs | latencies.get(exit["exit"], {})
+        for exit, costs in zip(run.exits, read_costs(run), strict=True)
+    ]
 
 
 def _single(value: float | list[float]) -> float:

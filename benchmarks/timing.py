@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import timeit
 from collections.abc import Callable, Iterator, Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
 import torch
 from scipy import stats
 
+from benchmarks.energy import meter
 from compress.training.progress import console, duration
 
 QUARTILES = (25, 50, 75)
@@ -37,15 +40,25 @@ def conditions(device: torch.device, threads: int) -> Iterator[None]:
             torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = tf32
 
 
-def interleaved(calls: Sequence[Call], *, rounds: int, device: torch.device, what: str) -> np.ndarray:
-    """Seconds a call, `(rounds, calls)`: each is timed once in every round; `what` is announced with a duration."""
+def interleaved(
+    calls: Sequence[Call], *, rounds: int, device: torch.device, what: str
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Seconds a call, and joules where the machine can tell, `(rounds, calls)`: each is timed once in every round.
+
+    `what` is announced with a duration.
+    """
     once = [timed(call, 1, device) for call in calls]
     repeats = [max(1, round(SECONDS_A_TIMING / seconds)) for seconds in once]
     expected = rounds * sum(seconds * (WARM_UP + repeat) for seconds, repeat in zip(once, repeats, strict=True))
     console.print(f"{what}: {rounds} rounds, about {duration(expected)}")
-    return np.array(
-        [[timed(call, repeat, device) for call, repeat in zip(calls, repeats, strict=True)] for _ in range(rounds)]
-    )
+    found, energy = meter(device), np.empty((rounds, len(calls)))
+    seconds = np.empty((rounds, len(calls)))
+    for turn, (position, call) in product(range(rounds), enumerate(calls)):
+        before = found.joules() if found else math.nan
+        seconds[turn, position] = timed(call, repeats[position], device)
+        used = found.joules() - before if found else math.nan
+        energy[turn, position] = used / (repeats[position] + WARM_UP)
+    return seconds, energy if found else None
 
 
 def timed(call: Call, repeats: int, device: torch.device) -> float:

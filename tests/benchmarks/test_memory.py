@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from benchmarks import memory
-from benchmarks.memory import inference_peak, measured_costs, peak_memory
+from benchmarks.memory import COSTS, inference_peak, measured_costs, peak_memory, read_costs, record_costs
 from benchmarks.speed.memory import peak_bytes
 from benchmarks.speed.rounds import Action
 from compress.cost import cost, exit_costs
@@ -53,7 +53,8 @@ def test_every_exit_of_a_run_is_measured_alone_and_the_whole_beside_it(
     monkeypatch.setattr(memory, "INFERENCE_BATCHES", (1, 8))
     run = runs[1]
     network = load(run)
-    rows = measured_costs(run, CPU)
+    measured_costs.cache_clear()
+    rows = measured_costs(run.spec, CPU)
     for row, counted, exit in zip(rows, exit_costs(network), (1, 2), strict=True):
         assert (row["bytes"], row["activations"]) == (counted.bytes, counted.activations)
         assert row["activations"] == run.exits[exit - 1]["activations"]
@@ -62,6 +63,11 @@ def test_every_exit_of_a_run_is_measured_alone_and_the_whole_beside_it(
     assert shallow["peak_inference_bytes_b8"] == inference_peak(cut(network, 1), 8, CPU)
     assert shallow["peak_training_bytes"] < deep["peak_training_bytes"] < deep["peak_joint_training_bytes"]
     assert shallow["peak_joint_training_bytes"] == deep["peak_joint_training_bytes"]
+    record_costs(run, CPU)
+    assert read_costs(run) == list(rows)
+    (run.path / COSTS).write_text("{")
+    assert read_costs(run) == [{}, {}]
+    measured_costs.cache_clear()
 
 
 def test_too_few_images_are_refused() -> None:
