@@ -55,8 +55,9 @@ def record_costs(run: Run, device: torch.device) -> None:
 def read_costs(run: Run) -> list[dict[str, int]]:
     """What `record_costs` wrote, an exit each; empty dicts where there is nothing that can be read."""
     found = (read_json(run.path / COSTS) or {}).get("exits")
-    whole = isinstance(found, list) and len(found) == len(run.exits) and all(isinstance(one, dict) for one in found)
-    return found if whole else [{} for _ in run.exits]
+    if isinstance(found, list) and len(found) == len(run.exits) and all(isinstance(one, dict) for one in found):
+        return found
+    return [{} for _ in run.exits]
 
 
 @lru_cache(maxsize=256)  # weights change nothing, and seeds share a spec
