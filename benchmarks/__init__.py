@@ -1,18 +1,22 @@
 """Benchmarks: measuring and comparing finished runs: latency, tables, figures, studies, the report."""
 
 from benchmarks.latency import bench, latency_ratio
+from benchmarks.plan import plan_study
 from benchmarks.probe import probe
 from benchmarks.report import REPORT, main_table, write_report
 from benchmarks.session import run_study
+from benchmarks.setting import Setting
 from benchmarks.study import Study, read_study
 from benchmarks.supervision import probe_tables, read_probes, write_probe_figure
 
 __all__ = [
     "REPORT",
+    "Setting",
     "Study",
     "bench",
     "latency_ratio",
     "main_table",
+    "plan_study",
     "probe",
     "probe_tables",
     "read_probes",

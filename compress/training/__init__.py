@@ -11,8 +11,10 @@ from compress.training.planning import (
     run_option,
     train,
     train_reference,
+    trained_spec,
 )
 from compress.training.session import Plan, Prepared, execute, objective_of, without_seed
+from compress.training.timing import image_seconds
 
 __all__ = [
     "METHODS",
@@ -25,10 +27,12 @@ __all__ = [
     "command_line",
     "execute",
     "found_reference",
+    "image_seconds",
     "objective_of",
     "precision_of",
     "run_option",
     "train",
     "train_reference",
+    "trained_spec",
     "without_seed",
 ]

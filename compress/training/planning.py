@@ -82,7 +82,7 @@ def train(
     dataset = open_dataset(dataset) if isinstance(dataset, str) else dataset
     recipe = recipe_named(recipe) if isinstance(recipe, str) else recipe
     method, runs = Method(name=method) if isinstance(method, str) else method, Path(runs)
-    spec = _spec(arch, exits, method, dataset, architecture)
+    spec = trained_spec(arch, exits, method, dataset, architecture)
     method, taught_by = _with_teacher(method, teacher, dataset, recipe, runs)
     objective = method.objective(spec)  # a method that does not fit is refused before anything is written
     if method.name == FROZEN and (weights or pretrained):
@@ -227,13 +227,14 @@ def precision_of(precision: str, objective: Objective, device: torch.device) -> 
     return "fp32"
 
 
-def _spec(
+def trained_spec(
     arch: str,
     exits: int | str | Sequence[int | str] | None,
     method: Method,
     dataset: Dataset,
     architecture: dict[str, Any],
 ) -> Spec:
+    """The spec of what `train` trains, given what it takes."""
     shape, classes = dataset.input_shape, len(dataset.classes)
     if method.name in SINGLE_EXIT and architecture.get("head"):
         raise UsageError(f"head {architecture['head']}: of auxiliary exits, and {method.name} has none")
