@@ -83,6 +83,8 @@ def read_study(name: str) -> Study:
     try:
         data = tomllib.loads(text)
         entries = data.pop("run", [])
+        if not entries or "runs" in data:
+            raise UsageError("unknown key 'runs'; did you mean 'run'?" if "runs" in data else "it has no [[run]]")
         runs = tuple(_fields(StudyRun, entry) for entry in entries)
         tuning = {"tuning": _fields(Tuning, data["tuning"])} if "tuning" in data else {}
         return _fields(Study, {"seeds": [0]} | data | {"runs": runs} | tuning)
