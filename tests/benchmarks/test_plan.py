@@ -8,11 +8,12 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
+from unittest.mock import DEFAULT, patch
 
 import pytest
 
-from benchmarks import Setting, plan_study, read_study, run_study, session
+from benchmarks import Setting, plan_study, read_study, run_study
 from benchmarks.clock import Clock
 from benchmarks.estimates import Estimates
 from benchmarks.graph import graph
@@ -23,8 +24,8 @@ from compress.data import Dataset, Labelled
 from compress.networks import Spec, create, initialised
 from compress.recipes import Recipe
 from compress.runs import Record, Run
-from compress.training import session as training
-from compress.training import train
+from compress.training import session, train
+from compress.training.loop import Training
 
 STUDY = """
 title = "Planned"
@@ -120,7 +121,7 @@ def test_a_run_by_another_configuration_is_not_taken_for_the_studys(
     for seed, epochs, precision in ((1, 1, "fp32"), (0, 2, "fp32")):
         recipe = brief.changed(epochs=epochs)
         train("resnet14", coarse, seed=seed, recipe=recipe, precision=precision, runs=tmp_path / "runs")
-    assert plan_study(settings()).run.state == "to run"
+    assert plan_study(settings()).runs[0].state == "to run"
 
 
 def test_runs_wait_for_the_trials_of_their_entry(settings: Settings) -> None:
@@ -225,22 +226,22 @@ def test_what_is_left_follows_the_pace_at_which_runs_come_out(settings: Settings
     assert clock.left({one: run, other: run}) == pytest.approx(2 * 40, rel=0.01)
 
 
-def _nothing(*_: object, **__: object) -> None:
-    """Instead of measuring and reporting, which have tests of their own."""
+def _unreported() -> Any:
+    """While this is entered, nothing is timed or reported: both have tests of their own."""
+    return patch.multiple("benchmarks.session", bench=DEFAULT, write_report=DEFAULT)
 
 
 def _first(setting: Setting, out: Path, begun: Event, go: Event) -> None:
     """A study that stays in its first run, which it holds, until it may go on."""
-    write = training._write_metrics
+    write = session._write_metrics
 
-    def held(run: Run, state: object) -> None:
+    def held(run: Run, training: Training) -> None:
         begun.set()
         assert go.wait(300)
-        write(run, state)  # type: ignore[arg-type]
+        write(run, training)
 
-    training._write_metrics = held
-    session.bench = session.write_report = _nothing  # type: ignore[assignment]
-    out.write_text(" ".join(run.id for run in run_study(setting, out=out)))
+    with patch.object(session, "_write_metrics", held), _unreported():
+        out.write_text(" ".join(run.id for run in run_study(setting, out=out)))
 
 
 def test_two_processes_at_one_study_share_its_runs(
@@ -259,12 +260,11 @@ def test_two_processes_at_one_study_share_its_runs(
         wait(self, path)
 
     monkeypatch.setattr(Session, "_wait", waiting)
-    monkeypatch.setattr("benchmarks.session.bench", _nothing)
-    monkeypatch.setattr("benchmarks.session.write_report", _nothing)
     process.start()
     try:
         assert begun.wait(300)
-        made = [run.id for run in run_study(setting, out=tmp_path)]
+        with _unreported():
+            made = [run.id for run in run_study(setting, out=tmp_path)]
     finally:
         go.set()
         process.join()
