@@ -235,7 +235,6 @@ def trained_spec(
     architecture: dict[str, Any],
 ) -> Spec:
     """The spec of what `train` trains, given what it takes."""
-    shape, classes = dataset.input_shape, len(dataset.classes)
     if method.name in SINGLE_EXIT and architecture.get("head"):
         raise UsageError(f"head {architecture['head']}: of auxiliary exits, and {method.name} has none")
     if method.head is not None:
@@ -243,7 +242,7 @@ def trained_spec(
         if given not in (None, method.head):
             raise UsageError(f"head {given}: {method.name} has {method.head} heads; leave out one of the two")
         architecture = architecture | {"head": method.head}
-    options = architecture | {"input_shape": shape, "classes": classes}
+    options = architecture | {"input_shape": dataset.input_shape, "classes": len(dataset.classes)}
     if exits is None and method.name not in SINGLE_EXIT and exits_in_name(arch) is None:
         exits = min(DEFAULT_EXITS, len(spec_of(arch, **options).blocks))
     return spec_of(arch, exits=exits, **options)
