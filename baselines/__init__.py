@@ -1,10 +1,27 @@
 """Baselines: what multi-way backpropagation is compared with."""
 
 from baselines.budget import Budget
-from baselines.forecast import Forecast, foresee
+from baselines.effort import Images, effort
+from baselines.finding import finished_run
+from baselines.forecast import Forecast, foresee, narrower
 from baselines.job import Job, macs_of
 from baselines.pruning import carry_out, prune
 from baselines.steps import Size
 from baselines.technique import METHODS, Technique
 
-__all__ = ["METHODS", "Budget", "Forecast", "Job", "Size", "Technique", "carry_out", "foresee", "macs_of", "prune"]
+__all__ = [
+    "METHODS",
+    "Budget",
+    "Forecast",
+    "Images",
+    "Job",
+    "Size",
+    "Technique",
+    "carry_out",
+    "effort",
+    "finished_run",
+    "foresee",
+    "macs_of",
+    "narrower",
+    "prune",
+]

@@ -46,7 +46,7 @@ def scratch(spec: Spec, seed: int) -> Network:
     return network
 
 
-def scratch_epochs(method: str, recipe: Recipe, before: int, after: int) -> int:
+def scratch_epochs(method: str, recipe: Recipe, before: float, after: float) -> int:
     """The epochs of a training from scratch, given the MACs of the reference and of the pruned network.
 
     ``scratch-e``: as many as the recipe's. ``scratch-b``: as many as cost what the reference's did, to the nearest, and

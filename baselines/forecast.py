@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 
-import torch
-
-from baselines.budget import after, least
+from baselines.budget import Budget, after, least, meet
+from baselines.channels import Channel, in_equal_shares, remove_channels
+from baselines.channels import steps as in_order
 from baselines.check import check_together
 from baselines.choice import choice, shallow_choice
-from baselines.controls import scratch_epochs
-from baselines.coupling import blank
+from baselines.coupling import Coupling
+from baselines.effort import Images, effort
 from baselines.job import Job
 from baselines.stages import Whole, evidence_of, met, stages
 from baselines.steps import Size
-from baselines.technique import CONTROLS, SHAPED, SPARSE
+from baselines.technique import CONTROLS, SHAPED
 from compress.data import split
 from compress.errors import UsageError
 from compress.networks import Network, initialised
-from compress.recipes import Recipe
-
-TIMED = 3  # steps
+from compress.training import image_seconds, precision_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +30,7 @@ class Forecast:
         trained: whether there is a reference; else its size is known, and its scores are those of drawn weights.
         whole: what there is before; smallest, largest: the ends of what can be had, after all moves and after one.
         achieved: what the budget would give; None where it is refused, and `refused` says why.
-        seconds: of training, roughly, that of a missing reference included; None where the budget is refused.
+        seconds: of all there is to do, a missing reference's training too, roughly; None where the budget is refused.
     """
 
     requested: str
@@ -67,7 +64,7 @@ def foresee(job: Job) -> Forecast:
     try:
         removed, _ = met(job, stages(job, network)[-1], options, network, whole, kept)
         achieved = steps.size(removed)
-        seconds = _seconds(job, network, options.without(removed), achieved)
+        seconds = _seconds(job, network, options.without(removed), whole.size.macs / achieved.macs)
     except UsageError as error:
         refused = str(error)
     return Forecast(
@@ -82,33 +79,30 @@ def foresee(job: Job) -> Forecast:
     )
 
 
-def _seconds(job: Job, whole: Network, smaller: Network, achieved: Size) -> float:
-    """How long the trainings of a job take, by a few steps timed now."""
-    technique, before = job.technique, Whole.of(whole, job.technique).size
-    seconds = 0.0 if job.found or technique.method == "shallow" else _training_seconds(job, whole, job.recipe)
-    if technique.method in CONTROLS:
-        epochs = job.from_scratch.epochs
-        if technique.method in SHAPED:
-            epochs = scratch_epochs(technique.method, job.from_scratch, before.macs, achieved.macs)
-        return seconds + _training_seconds(job, smaller, job.from_scratch.changed(epochs=epochs))
-    if technique.method in SPARSE:
-        seconds += _training_seconds(job, whole, job.recipe.fine_tuning())
-    if technique.gradual:  # whole for the first quarter and more, then narrower
-        return (
-            seconds
-            + (_training_seconds(job, whole, job.fine_tuning) + _training_seconds(job, smaller, job.fine_tuning)) / 2
-        )
-    return seconds + technique.steps * _training_seconds(job, smaller, job.fine_tuning)
+def narrower(network: Network, budget: Budget) -> Network:
+    """A uniformly narrower network of a budget's size: about as fast as what any scores would leave.
+
+    Raises:
+        UsageError: the budget, which is not one of latency, cannot be met.
+    """
+    scoped = Coupling(network).within("all")
+    removed = meet(budget, in_order(in_equal_shares(scoped.units), scoped), nearest=True)
+    gone = zip(scoped.numbers, removed, strict=True)
+    return remove_channels(network, [Channel(number, index) for number, count in gone for index in range(count)])
 
 
-def _training_seconds(job: Job, network: Network, recipe: Recipe) -> float:
-    share = 1 - recipe.validation - recipe.calibration
-    batches = max(1, int(share * len(job.dataset.train)) // recipe.batch_size)
-    images = blank(network)[:1].expand(recipe.batch_size, -1, -1, -1)
-    network = initialised(network.spec, job.seed).to(job.where).train()
-    started = 0.0
-    for step in range(1 + TIMED):
-        if step == 1:  # the first warms up
-            started = time.monotonic()
-        torch.stack(network(images)).sum().backward()
-    return recipe.epochs * batches * (time.monotonic() - started) / TIMED
+def _seconds(job: Job, whole: Network, smaller: Network, speedup: float) -> float:
+    """How long a job takes, by a few steps timed now; what was chosen just now is kept."""
+    images = Images.of(job.dataset, job.recipe)
+    epochs = {"fine_tuning": job.fine_tuning.epochs, "scratch": job.from_scratch.epochs}
+    needed = effort(job.technique, images, whole, job.recipe, speedup=speedup, **epochs)
+    before = needed.whole + needed.once.get(job.technique.method, 0.0)
+    if not job.found and job.technique.method != "shallow":
+        before += images.training(job.recipe.epochs)
+    return (before * _image_seconds(job, whole) if before else 0) + needed.smaller * _image_seconds(job, smaller)
+
+
+def _image_seconds(job: Job, network: Network) -> float:
+    objective = job.objective.fitted(job.spec, network.spec)
+    precision = precision_of(job.precision, objective, job.where)
+    return image_seconds(network.spec, objective, job.recipe, device=job.where, precision=precision)

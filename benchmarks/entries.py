@@ -119,13 +119,18 @@ class StudyRun:
         ]
         return tuple(targets) or (None,)
 
-    def check_earlier(self, earlier: Sequence[StudyRun]) -> None:
-        """Refuse a `from` or `match` that is no earlier entry, or one of several budgets."""
+    def check_earlier(self, earlier: Sequence[StudyRun], names: Sequence[str]) -> None:
+        """Refuse a `from` or `match` that is no earlier entry, or has several budgets; `names` are all entries'."""
         matched = [str(target.value) for target in self.targets if target and target.option == "match"]
         named = [("from", self.from_)] if self.from_ is not None else []
         for option, reference in [*named, *(("match", name) for name in matched)]:
             name, _ = entry_and_exit(reference)
             known = [run.name for run in earlier]
+            if name not in known and name in names:
+                raise UsageError(
+                    f"run {self.name}: {option} {reference!r} is no earlier run: put it above; what waits for each "
+                    "other in a circle can never run"
+                )
             if name not in known:
                 raise UsageError(f"run {self.name}: {option} {reference!r} is no earlier run; {nearest(name, known)}")
             if len(earlier[known.index(name)].targets) > 1:

@@ -43,6 +43,8 @@ class Study:
     def __post_init__(self) -> None:
         if not self.seeds or any(type(seed) is not int for seed in self.seeds):
             raise UsageError("seeds is a list of one or more whole numbers, as in seeds = [0, 1, 2]")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise UsageError(f"seeds = {list(self.seeds)}: one of them is there twice")
         names = [run.name for run in self.runs]
         for name in names:
             if names.count(name) > 1:
@@ -51,7 +53,7 @@ class Study:
             raise UsageError(f"reference {self.reference!r}: {nearest(self.reference, names)}")
         self._check_primary(names)
         for position, run in enumerate(self.runs):
-            run.check_earlier(self.runs[:position])
+            run.check_earlier(self.runs[:position], names)
             if self.tuning:
                 self.tuning.check(run)
 
@@ -81,6 +83,8 @@ def read_study(name: str) -> Study:
     try:
         data = tomllib.loads(text)
         entries = data.pop("run", [])
+        if not entries or "runs" in data:
+            raise UsageError("unknown key 'runs'; did you mean 'run'?" if "runs" in data else "it has no [[run]]")
         runs = tuple(_fields(StudyRun, entry) for entry in entries)
         tuning = {"tuning": _fields(Tuning, data["tuning"])} if "tuning" in data else {}
         return _fields(Study, {"seeds": [0]} | data | {"runs": runs} | tuning)

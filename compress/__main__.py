@@ -18,8 +18,9 @@ def main() -> int:
         from compress.cli import main as command  # here, as it imports the packages just checked
 
         return command()
-    except KeyboardInterrupt:
-        print("compress: interrupted; a run that had begun goes on by the same command", file=sys.stderr)
+    except KeyboardInterrupt as interruption:
+        how = str(interruption) or "a run that had begun goes on by the same command"
+        print(f"compress: interrupted; {how}", file=sys.stderr)
         return 130
 
 

@@ -19,10 +19,12 @@ from benchmarks import (
     COMPARISON,
     REPORT,
     Comparison,
+    Setting,
     bench,
     bench_all,
     latency_ratio,
     main_table,
+    plan_study,
     probe,
     probe_tables,
     read_comparison,
@@ -292,6 +294,7 @@ def study_(
     name: str,
     *,
     out: Path | None = None,
+    dry_run: Annotated[bool, Parameter(negative="")] = False,
     protocol: Protocol = PROTOCOL,
     place: Place = PLACE,
     common: Common = COMMON,
@@ -302,22 +305,27 @@ def study_(
         name: quickstart, pruning, fashion-mnist, cifar10, cifar10-paper, cifar100-paper, svhn-paper, or a TOML
             file of your own.
         out: Directory of the report (default: report/NAME).
+        dry_run: Train nothing: show every run, what it waits for, which are finished, and how long the rest takes.
     """
     study = read_study(name)
     console.print(f"{study.title}: {study.takes}")
-    dataset = protocol.open(study.dataset)
-    recipe = recipe_named(protocol.recipe or study.recipe, epochs=protocol.epochs)
-    out = out or REPORTS / Path(name).stem
-    runs = run_study(
-        study,
-        dataset,
-        recipe,
+    setting = Setting(
+        study=study,
+        dataset=protocol.open(study.dataset),
+        recipe=recipe_named(protocol.recipe or study.recipe, epochs=protocol.epochs),
         device=place.device,
         precision=protocol.precision,
         runs=place.runs,
-        out=out,
         resume=protocol.resume,
     )
+    if dry_run:
+        plan = plan_study(setting)
+        if common.json:
+            return print_json(plan.to_json())
+        print_table(plan.table())
+        return print(plan.summary())
+    out = out or REPORTS / Path(name).stem
+    runs = run_study(setting, out=out)
     if common.json:
         return print_json({"runs": [run_as_json(run) for run in runs], "report": str(out / REPORT)})
     print_table(main_table(runs, runs[0].id))

@@ -32,6 +32,14 @@ RECORD, METRICS, WEIGHTS, PREDICTIONS = "run.json", "metrics.jsonl", "model.safe
 LOCK = ".lock"
 
 
+class InUseError(UsageError):
+    """Another process holds the run directory `path`."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"run {path.name} is in use by another process; wait for it, or stop it")
+        self.path = path
+
+
 @dataclass(kw_only=True)
 class Record:
     """`run.json`: what was done, with what, and what came out; plain data throughout.
@@ -226,20 +234,21 @@ def load(run: str | os.PathLike[str] | Run, *, runs: str | os.PathLike[str] = "r
 
 
 @contextlib.contextmanager
-def claimed(path: Path) -> Iterator[None]:
+def claimed(path: Path, *, patience: float = 0) -> Iterator[None]:
     """Hold a run directory, created if need be, for this process alone; the system lets go of it when a process dies.
 
-    A directory in which nothing was written is removed again.
+    A directory in which nothing was written is removed again. `patience` is for how many seconds another is waited for.
 
     Raises:
-        UsageError: another process holds it, or it cannot be written.
+        InUseError: another process holds it.
+        UsageError: it cannot be written.
     """
-    lock = FileLock(path / LOCK, timeout=0)
+    lock = FileLock(path / LOCK, timeout=patience)
     try:
         path.mkdir(parents=True, exist_ok=True)
         lock.acquire()
-    except Timeout as error:
-        raise UsageError(f"run {path.name} is in use by another process; wait for it, or stop it") from error
+    except (Timeout, FileNotFoundError) as error:  # not found: the other has just removed it
+        raise InUseError(path) from error
     except OSError as error:
         raise UsageError(f"cannot write to {path}: {error.strerror}; choose another directory with --runs") from error
     try:
@@ -247,7 +256,8 @@ def claimed(path: Path) -> Iterator[None]:
     finally:
         if [entry.name for entry in path.iterdir()] == [LOCK]:
             (path / LOCK).unlink()
-            path.rmdir()
+            with contextlib.suppress(OSError):  # another process may have come just now
+                path.rmdir()
         lock.release()
 
 

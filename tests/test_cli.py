@@ -262,6 +262,25 @@ def test_an_interrupted_command_says_how_to_go_on(options: list[str], tmp_path: 
     assert "Traceback" not in err
 
 
+def test_a_study_shows_its_plan_and_trains_nothing(compress: Command, options: list[str], tmp_path: Path) -> None:
+    (tmp_path / "small.toml").write_text(
+        'title = "Small"\nabout = "."\ntakes = "seconds"\ndataset = "fashion-mini"\nrecipe = "quick"\n'
+        'reference = "deep"\n[[run]]\nname = "deep"\ncommand = "train"\narch = "resnet8"\n'
+        '[[run]]\nname = "half"\ncommand = "prune"\nfrom = "deep"\nspeedup = 2\n'
+    )
+    before = sorted(tmp_path.rglob("*"))
+    study = ["study", str(tmp_path / "small.toml"), "--dry-run", "--epochs", "1", *options]
+    status, out, err = compress(*study)
+    assert status == 0, err
+    assert "to run" in out
+    assert "waits for deep" in out
+    assert out.splitlines()[-1].startswith("2 runs, 0 finished, 2 left: about ")
+    document = json.loads(compress(*study, "--json")[1])
+    assert [row["state"] for row in document["runs"]] == ["to run", "waiting"]
+    assert document["left"] == 2
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
     for command in ("train", "train-mwbp", "prune", "bench", "study", "report", "data"):
         assert main([command, "--help"]) == 0

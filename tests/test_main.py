@@ -74,3 +74,21 @@ def test_own_packages_lead_to_the_command(folder: Path, monkeypatch: pytest.Monk
     (folder / "benchmarks").mkdir()  # no package without an __init__.py: ours, found later, is taken
     monkeypatch.setattr("compress.cli.main", lambda: 7)
     assert main() == 7
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), "compress: interrupted; a run that had begun goes on by the same command\n"),
+        (("3 of 85 runs are done",), "compress: interrupted; 3 of 85 runs are done\n"),
+    ],
+)
+def test_an_interruption_is_one_line(
+    words: tuple[str, ...], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted() -> int:
+        raise KeyboardInterrupt(*words)
+
+    monkeypatch.setattr("compress.cli.main", interrupted)
+    assert main() == 130
+    assert capsys.readouterr().err == said

@@ -14,6 +14,7 @@ from compress.training.planning import (
     train_reference,
 )
 from compress.training.session import Plan, Prepared, execute, objective_of, without_seed
+from compress.training.timing import image_seconds
 
 __all__ = [
     "METHODS",
@@ -26,6 +27,7 @@ __all__ = [
     "command_line",
     "execute",
     "found_reference",
+    "image_seconds",
     "objective_of",
     "precision_of",
     "run_option",

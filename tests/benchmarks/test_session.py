@@ -2,11 +2,10 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from benchmarks import read_study, run_study
+from benchmarks import Setting, read_study, run_study
 from benchmarks.tables import rows
 from compress.data import Dataset
 from compress.data.dataset import Labelled
@@ -120,7 +119,12 @@ from = "deep"
 method = "scratch-b"
 speedup = [1.3, 2]
 """
-OPTIONS: dict[str, Any] = {"device": "cpu", "precision": "fp32", "resume": False}
+
+
+def conducted(file: Path, dataset: Dataset, recipe: Recipe, *, runs: Path, out: Path) -> list[Run]:
+    study = read_study(str(file))
+    setting = Setting(study=study, dataset=dataset, recipe=recipe, device="cpu", precision="fp32", runs=runs)
+    return run_study(setting, out=out)
 
 
 @pytest.fixture(scope="module")
@@ -141,8 +145,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def made(small: Dataset, brief: Recipe, place: Path) -> list[Run]:
     (place / "curves.toml").write_text(STUDY)
-    study = read_study(str(place / "curves.toml"))
-    return run_study(study, small, brief, runs=place / "runs", out=place / "out", **OPTIONS)
+    return conducted(place / "curves.toml", small, brief, runs=place / "runs", out=place / "out")
 
 
 @pytest.fixture(scope="module")
@@ -194,7 +197,7 @@ def test_what_cannot_be_made_is_named_with_its_reason_and_the_rest_goes_on(repor
     assert lines[0].startswith("- did not run: impossible at speedup 1,000, seed 0: ")
     assert "cannot be reached" in lines[0]
     assert "- did not run: dependent at ratio 0.2, seed 0: impossible did not run" in lines
-    assert "- did not run: dependent, seed 1: none of its trials finished" in lines
+    assert "- did not run: dependent at ratio 0.2, seed 1: none of its trials finished" in lines
     assert len(made) == 2 + 2 + 4 + 2
 
 
@@ -223,8 +226,7 @@ def test_started_again_it_finds_all_and_reports_the_same(
     made: list[Run], place: Path, small: Dataset, brief: Recipe, report: str
 ) -> None:
     before = {path: path.stat().st_mtime_ns for path in (place / "runs").glob("*/run.json")}
-    study = read_study(str(place / "curves.toml"))
-    again = run_study(study, small, brief, runs=place / "runs", out=place / "again", **OPTIONS)
+    again = conducted(place / "curves.toml", small, brief, runs=place / "runs", out=place / "again")
     assert [run.id for run in again] == [run.id for run in made]
     assert {path: path.stat().st_mtime_ns for path in (place / "runs").glob("*/run.json")} == before
     assert (place / "again" / "report.md").read_text() == report
@@ -233,10 +235,9 @@ def test_started_again_it_finds_all_and_reports_the_same(
 def test_nothing_is_tuned_without_validation_images(
     place: Path, made: list[Run], small: Dataset, brief: Recipe
 ) -> None:
-    study = read_study(str(place / "curves.toml"))
     blind = Recipe.from_json(brief.to_json() | {"validation": 0.0})
     with pytest.raises(UsageError, match="holds out no validation images"):
-        run_study(study, small, blind, runs=place / "blind", out=place / "out", **OPTIONS)
+        conducted(place / "curves.toml", small, blind, runs=place / "blind", out=place / "out")
     assert not (place / "blind").exists()
 
 
@@ -252,9 +253,10 @@ speedup = 1000
 """
     )
     (place / "broken.toml").write_text(text)
-    study = read_study(str(place / "broken.toml"))
-    with pytest.raises(UsageError, match=r"reference did not run: impossible, seed 0: none of its trials finished"):
-        run_study(study, small, brief, runs=place / "broken", out=place / "broken-out", **OPTIONS)
+    with pytest.raises(
+        UsageError, match=r"reference did not run: impossible at speedup 1,000, seed 0, rate x30: .* cannot be reached"
+    ):
+        conducted(place / "broken.toml", small, brief, runs=place / "broken", out=place / "broken-out")
     assert not (place / "broken-out").exists()
 
 
@@ -265,16 +267,14 @@ def test_an_interruption_is_no_failure_of_one_run(
         raise KeyboardInterrupt
 
     monkeypatch.setattr("benchmarks.session.train", interrupted)
-    study = read_study(str(place / "curves.toml"))
-    with pytest.raises(KeyboardInterrupt):
-        run_study(study, small, brief, runs=place / "none", out=place / "none-out", **OPTIONS)
+    with pytest.raises(KeyboardInterrupt, match="0 of 18 runs are done; the same command goes on"):
+        conducted(place / "curves.toml", small, brief, runs=place / "none", out=place / "none-out")
     assert not (place / "none-out").exists()
 
 
 def test_all_can_be_tuned_references_too(place: Path, small: Dataset, brief: Recipe) -> None:
     (place / "all.toml").write_text(ALL)
-    study = read_study(str(place / "all.toml"))
-    deep, pruned = run_study(study, small, brief, runs=place / "all", out=place / "all-out", **OPTIONS)
+    deep, pruned = conducted(place / "all.toml", small, brief, runs=place / "all", out=place / "all-out")
     trained = [run for run in finished_runs(place / "all")[0] if run.record.kind == "train"]
     assert sorted(map(_rate, trained)) == [pytest.approx(0.1 * brief.learning_rate), brief.learning_rate]
     assert deep.id == max(trained, key=lambda run: (run.exits[-1]["val_accuracy"], -_rate(run))).id
@@ -284,8 +284,7 @@ def test_all_can_be_tuned_references_too(place: Path, small: Dataset, brief: Rec
 def test_an_arm_is_one_line_whatever_its_budgets_entail(place: Path, small: Dataset, brief: Recipe) -> None:
     """Parents pruned to steps of their own, shallower nets, and epochs that depend on the budget."""
     (place / "records.toml").write_text(RECORDS)
-    study = read_study(str(place / "records.toml"))
-    made = run_study(study, small, brief, runs=place / "records", out=place / "records-out", **OPTIONS)
+    made = conducted(place / "records.toml", small, brief, runs=place / "records", out=place / "records-out")
     frame = rows(made).set_index("run")
     assert frame.groupby("arm")["arm_key"].nunique().to_dict() == {
         **dict.fromkeys(("bp", "l1 in 2 steps", "distilled", "scratch-b of l1"), 1)

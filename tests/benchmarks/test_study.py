@@ -1,12 +1,11 @@
 """Studies: read strictly, run what is missing, reported against their reference."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from baselines import METHODS
-from benchmarks import read_study, run_study
+from benchmarks import Setting, read_study, run_study
 from benchmarks.study import BUNDLED
 from compress.data import Dataset
 from compress.errors import UsageError
@@ -45,17 +44,10 @@ def test_a_study_runs_what_is_missing_and_skips_what_is_finished(tiny: Dataset, 
     study = read_study(str(tmp_path / "small.toml"))
 
     def run() -> list[str]:
-        done = run_study(
-            study,
-            tiny,
-            brief,
-            device="cpu",
-            precision="fp32",
-            runs=tmp_path / "runs",
-            out=tmp_path / "out",
-            resume=False,
+        setting = Setting(
+            study=study, dataset=tiny, recipe=brief, device="cpu", precision="fp32", runs=tmp_path / "runs"
         )
-        return [one.id for one in done]
+        return [one.id for one in run_study(setting, out=tmp_path / "out")]
 
     ids = run()
     assert len(set(ids)) == 6
@@ -82,12 +74,15 @@ def test_a_study_runs_what_is_missing_and_skips_what_is_finished(tiny: Dataset, 
         (('command = "train-mwbp"', 'command = "train-mwpb"'), "did you mean 'train-mwbp'"),
         (('name = "multi"', 'name = "deep"'), "named twice"),
         (('match = "multi"', 'match = "mutli"'), "did you mean 'multi'"),
-        (('match = "multi"', 'match = "pruned"'), "no earlier run"),
+        (('match = "multi"', 'match = "pruned"'), "no earlier run: put it above; .* circle"),
+        (('match = "multi"', 'speedup = 2\nfrom = "pruned"'), "from 'pruned' is no earlier run: put it above"),
         (('reference = "deep"', 'reference = "depe"'), "did you mean 'deep'"),
         (("seeds = [0, 1]", "seeds = [0, 1"), "line 8"),
         (("seeds = [0, 1]", "seeds = 3"), "seeds"),
         (("seeds = [0, 1]", "seeds = []"), "seeds"),
+        (("seeds = [0, 1]", "seeds = [0, 0]"), "one of them is there twice"),
         (("[[run]]", "[run]"), "."),
+        (("[[run]]", "[[runs]]"), "unknown key 'runs'; did you mean 'run'"),
         (('reference = "deep"', "reference = 5"), "reference = 5 is not str"),
         (('reference = "deep"', 'reference = "deep"\nprimary = "multi"'), "primary = 'multi' is not list of str"),
         (('reference = "deep"', 'reference = "deep"\nprimary = ["multi"]'), "two different runs"),
@@ -215,14 +210,8 @@ def test_an_entry_says_all_that_a_command_can_say_of_a_training(tiny: Dataset, b
     )
     (tmp_path / "small.toml").write_text(text)
     study = read_study(str(tmp_path / "small.toml"))
-    place: dict[str, Any] = {
-        "device": "cpu",
-        "precision": "fp32",
-        "runs": tmp_path / "runs",
-        "out": tmp_path / "out",
-        "resume": False,
-    }
-    commands = [run.record.command for run in run_study(study, tiny, brief, **place)]
+    setting = Setting(study=study, dataset=tiny, recipe=brief, device="cpu", precision="fp32", runs=tmp_path / "runs")
+    commands = [run.record.command for run in run_study(setting, out=tmp_path / "out")]
     for command, option in zip(
         commands, ("--extra-decay 3", "resnet8w8-12-16", "--method deep-supervision"), strict=True
     ):

@@ -1,0 +1,42 @@
+"""Timing: how long an image of training takes here, foreseen from a few steps of the loop itself."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+
+from compress.data import Normalisation, Split
+from compress.data.dataset import Labelled
+from compress.hardware import Precision
+from compress.networks import Spec, initialised
+from compress.recipes import Recipe
+from compress.training.loop import Training
+from compress.training.objectives import Objective
+
+TIMED = 2  # steps
+BATCH = 16  # on a CPU, where more images take longer in proportion; a GPU is timed with the recipe's own
+
+
+def image_seconds(
+    spec: Spec, objective: Objective, recipe: Recipe, *, device: torch.device, precision: Precision
+) -> float:
+    """Seconds that training takes an image, roughly: a few steps with blank ones, timed now.
+
+    The update is counted, reading and augmenting images are not.
+    """
+    count = min(recipe.batch_size, BATCH) if device.type == "cpu" else recipe.batch_size
+    blank = Labelled(images=torch.zeros(count, *spec.input_shape, dtype=torch.uint8), labels=torch.arange(count) % 2)
+    plain = Normalisation(mean=(0.5,) * spec.input_shape[0], std=(0.5,) * spec.input_shape[0])
+    parts = Split(train=blank, validation=blank, calibration=blank, test=blank, normalisation=plain).to(device)
+    network = initialised(spec, 0).to(device).train()
+    training = Training(network, parts, recipe, objective, augment=False, seed=0, precision=precision)
+    images = torch.zeros(count, *spec.input_shape, device=device).contiguous(memory_format=torch.channels_last)
+    started = 0.0
+    for step in range(1 + TIMED):
+        if step == 1:  # the first warms up
+            started = time.monotonic()
+        training.step(images, parts.train.labels, done=0)
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return (time.monotonic() - started) / TIMED / count

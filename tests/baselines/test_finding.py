@@ -1,0 +1,44 @@
+"""Finding: the finished run of a job, whatever the technique, is the one that carrying it out gave, and no other."""
+
+import dataclasses
+
+import pytest
+
+from baselines import Budget, Job, Technique, carry_out, finished_run
+from compress.data import Dataset
+from compress.recipes import Recipe
+from compress.runs import finished_runs
+
+ASKED = (  # and for which speed-ups
+    (Technique(), (2, 1.4)),
+    (Technique(steps=2), (2,)),
+    (Technique(steps=2, gradual=True), (2,)),
+    (Technique(method="bn-scale"), (2,)),
+    (Technique(method="scratch-b"), (2, 1.4)),
+    (Technique(method="distilled", nearest=True), (2,)),
+)
+
+
+@pytest.fixture(scope="module")
+def jobs(small: Dataset, brief: Recipe, tmp_path_factory: pytest.TempPathFactory) -> list[Job]:
+    """Of every kind of technique."""
+    runs = tmp_path_factory.mktemp("finding")
+    return [
+        Job(
+            arch="resnet14", dataset=small, budget=Budget(speedup=speedup), technique=technique, recipe=brief, runs=runs
+        )
+        for technique, speedups in ASKED
+        for speedup in speedups
+    ]
+
+
+def test_every_job_finds_its_own_run_by_what_was_asked_for(jobs: list[Job]) -> None:
+    made = [carry_out(job).id for job in jobs]
+    assert len(set(made)) == len(jobs)
+    runs = finished_runs(jobs[0].runs)[0]
+    jobs = [dataclasses.replace(job) for job in jobs]  # which look again whether there is a reference
+    found = [finished_run(job, runs) for job in jobs]
+    assert [run and run.id for run in found] == made
+    assert [finished_run(job, [run for run in runs if run.id != id]) for job, id in zip(jobs, made, strict=True)] == [
+        None for _ in jobs
+    ]
