@@ -12,18 +12,12 @@ from torch.nn import functional
 
 from compress.errors import UsageError
 from compress.networks.segments import Divisible
+from tests.networks.conftest import narrow_transformer
 
 
 def torchvision_net(name: str, **options: Any) -> nn.Module:
     torch.manual_seed(0)
     model: nn.Module = torchvision.models.get_model(name, num_classes=5, **options)
-    return model.eval()
-
-
-def narrow_transformer() -> nn.Module:
-    """ViT-B/16 for small images, a 48th as wide: 86 million weights take seconds."""
-    sizes = {"num_layers": 12, "num_heads": 2, "hidden_dim": 16, "mlp_dim": 64}
-    model: nn.Module = torchvision.models.VisionTransformer(image_size=32, patch_size=16, num_classes=5, **sizes)
     return model.eval()
 
 
@@ -45,7 +39,7 @@ ZOO = [
 def test_the_segments_compute_what_the_net_does_and_hold_all_its_weights_once(
     name: str, blocks: int, first: str, depth: int | None
 ) -> None:
-    model = narrow_transformer() if name == "vit_b_16" else torchvision_net(name)
+    model = narrow_transformer(5).eval() if name == "vit_b_16" else torchvision_net(name)
     net = Divisible(model, (3, 32, 32))
     assert len(net.blocks) == blocks
     assert (net.blocks[0], net.blocks[-1]) == (first, "end")
