@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch_pruning
 from torch import Tensor, nn
 
 from baselines.steps import Removed, Size
@@ -144,6 +143,8 @@ def prunable(spec: Spec) -> Iterator[None]:
 
 def dependencies(network: Network) -> tuple[Any, list[Any]]:
     """torch-pruning's dependency graph of the network, and its groups of channels that can only go together."""
+    import torch_pruning  # here, as importing it takes seconds
+
     graph = torch_pruning.DependencyGraph().build_dependency(network.eval(), (blank(network),))
     return graph, list(graph.get_all_groups(ignored_layers=classifiers(network)))
 

@@ -11,10 +11,9 @@ import copy
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from typing import Any
 
 import torch
-import torch_pruning
 from torch import Tensor
 
 from baselines.coupling import dependencies, prunable
@@ -43,48 +42,57 @@ class Importance:
     """
 
     card: str
-    make: Callable[[], torch_pruning.importance.Importance]
+    make: Callable[[], Any]
     primed: bool = False
     sparse: bool = False
 
 
-_magnitude = torch_pruning.importance.GroupMagnitudeImportance
+def _theirs(name: str, **options: Any) -> Callable[[], Any]:
+    """What makes torch-pruning's importance of that name."""
+
+    def make() -> Any:
+        import torch_pruning  # here, as importing it takes seconds
+
+        return getattr(torch_pruning.importance, name)(**options)
+
+    return make
+
 
 IMPORTANCES: dict[str, Importance] = {
     "random": Importance(
         card="channels drawn by the seed: what any criterion has to beat",
-        make=torch_pruning.importance.RandomImportance,
+        make=_theirs("RandomImportance"),
     ),
     "l1": Importance(
         card="sum of absolute weights over the group's layers (Li et al. 2017, arXiv 1608.08710)",
-        make=partial(_magnitude, p=1),
+        make=_theirs("GroupMagnitudeImportance", p=1),
     ),
     "l2": Importance(
         card="sum of squared weights over the group's layers",
-        make=partial(_magnitude, p=2),
+        make=_theirs("GroupMagnitudeImportance", p=2),
     ),
     "fpgm": Importance(
         card="distance to the layer's other filters: those near their median go (He et al. 2019, arXiv 1811.00250)",
-        make=torch_pruning.importance.FPGMImportance,
+        make=_theirs("FPGMImportance"),
     ),
     "lamp": Importance(
         card="squared weights relative to those of the group's better channels (Lee et al. 2021, arXiv 2010.07611)",
-        make=torch_pruning.importance.LAMPImportance,
+        make=_theirs("LAMPImportance"),
     ),
     "bn-scale": Importance(
         card="batch norm's scales, after sparse training: network slimming (Liu et al. 2017, arXiv 1708.06519)",
-        make=torch_pruning.importance.BNScaleImportance,
+        make=_theirs("BNScaleImportance"),
         sparse=True,
     ),
     "taylor": Importance(
         card="|weight x gradient| on training images, batch norm's left out (Molchanov et al. 2019, arXiv 1906.10771)",
-        make=torch_pruning.importance.GroupTaylorImportance,
+        make=_theirs("GroupTaylorImportance"),
         primed=True,
     ),
     "group-norm": Importance(
         card="squared weights relative to the group's largest, after sparse training: DepGraph (Fang et al. 2023, "
         "arXiv 2301.12900), as `group_sl` in the authors' reproduce/main.py",
-        make=partial(_magnitude, p=2, normalizer="max"),
+        make=_theirs("GroupMagnitudeImportance", p=2, normalizer="max"),
         sparse=True,
     ),
 }
@@ -130,12 +138,12 @@ def prime(network: Network, evidence: Evidence) -> int:
     return 3 * cost(network).macs * len(drawn)
 
 
-def _scored(criterion: torch_pruning.importance.Importance, group: torch_pruning.Group, method: str) -> Tensor:
+def _scored(criterion: Callable[[Any], Tensor | None], group: Any, method: str) -> Tensor:
     """The scores of a group, checked."""
     channels = len(group[0].idxs)
     where = f"{method} cannot score the {channels} channels of the group of {group[0].dep.target.name.split()[0]}"
     try:
-        scores: Tensor | None = criterion(group)
+        scores = criterion(group)
     except RuntimeError as error:  # as fpgm on grouped convolutions
         raise UsageError(f"{where}: torch-pruning fails ({str(error).splitlines()[0]}); try l1 or taylor") from error
     if scores is None:

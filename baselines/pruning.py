@@ -12,7 +12,6 @@ from baselines.choice import choice, shallow_choice
 from baselines.controls import DISTILLED, scratch, scratch_epochs
 from baselines.gradual import Gradual, even_shares
 from baselines.job import Job, Timed
-from baselines.sparse import sparse_trained
 from baselines.stages import Stage, Whole, decide, evidence_of, met, stages
 from baselines.technique import CONTROLS, SHAPED, SPARSE, TAUGHT, Technique
 from compress.data import Dataset, Split, open_dataset, split
@@ -191,6 +190,8 @@ def _start(job: Job) -> Run:
     """The run that is pruned: the reference, or what sparse training makes of it."""
     if job.technique.method not in SPARSE:
         return job.base
+    from baselines.sparse import sparse_trained  # here, as it imports torch-pruning, which takes seconds
+
     return sparse_trained(
         job.base,
         job.technique.method,

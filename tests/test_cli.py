@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -28,21 +27,17 @@ def options(tiny_folder: Path, tmp_path: Path) -> list[str]:
 
 
 def test_the_commands_run_as_a_user_runs_them_and_json_is_the_last_and_only_word(
-    options: list[str], tmp_path: Path
+    compress: Command, options: list[str], tmp_path: Path
 ) -> None:
-    def run(*arguments: str) -> dict[str, Any]:
-        command = [sys.executable, "-m", "compress", *arguments, "--json"]
-        done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
-        document: dict[str, Any] = json.loads(done.stdout)
-        return document
-
-    trained = run("train-mwbp", *SMALL, "--exits", "2", *options)
-    [record] = trained["runs"]
+    command = [sys.executable, "-m", "compress", "train-mwbp", *SMALL, "--exits", "2", *options, "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
+    [record] = json.loads(done.stdout)["runs"]
     assert (record["status"], record["kind"], record["method"]) == ("finished", "train", "mwbp")
     assert [exit["block"] for exit in record["results"]["exits"]] == [2, 3]
     assert record["command"].startswith("compress train-mwbp --arch resnet8 --exits 2 --dataset folder:")
-    measured = run("bench", record["id"], "--batch-size", "1,4", "--rounds", "2", "--runs", options[-1])
-    assert [(row["exit"], row["batch_size"]) for row in measured["rows"]] == [(1, 1), (2, 1), (1, 4), (2, 4)]
+    measure = ["bench", record["id"], "--batch-size", "1,4", "--rounds", "2", "--runs", options[-1], "--json"]
+    measured = json.loads(compress(*measure)[1])["rows"]
+    assert [(row["exit"], row["batch_size"]) for row in measured] == [(1, 1), (2, 1), (1, 4), (2, 4)]
 
 
 def test_pruning_to_several_budgets_uses_one_reference(compress: Command, options: list[str], tmp_path: Path) -> None:
@@ -245,7 +240,7 @@ def test_debug_shows_the_traceback(options: list[str]) -> None:
 
 
 def test_an_interrupted_command_says_how_to_go_on(options: list[str], tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "compress", "train", "--arch", "resnet20", "--epochs", "1000", *options]
+    command = [sys.executable, "-m", "compress", "train", "--arch", "resnet8", "--epochs", "10000", *options]
 
     def heed_interrupts() -> None:
         """Where the tests run in the background, the system has SIGINT ignored, and children inherit that."""

@@ -1,4 +1,4 @@
-"""The README's commands and its Python are run, on small real data and for one epoch."""
+"""The README's commands and its Python are run, on small real data, for one epoch and two rounds."""
 
 import re
 import shlex
@@ -27,6 +27,7 @@ def test_the_readmes_commands_do_their_jobs_in_order(
     for line in COMMANDS:
         arguments = shlex.split(line)[1:]
         small = ["--dataset", f"folder:{tiny_folder}", "--epochs", "1"] if arguments[0] in TRAINING else []
+        small += ["--rounds", "2"] if arguments[0] == "bench" else []
         assert main([*arguments, *small]) == 0, (line, capsys.readouterr().err)
     assert (tmp_path / "report" / "report.md").exists()
 

@@ -1,7 +1,9 @@
 """Run directories: what is read back, what is refused, and that files are replaced whole."""
 
 import json
-import multiprocessing
+import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,13 +13,19 @@ import torch
 from compress.data import Dataset
 from compress.errors import UsageError
 from compress.recipes import Recipe
-from compress.runs import Run, claimed, find_run, finished_runs, identify, load, write_atomically
+from compress.runs import LOCK, Run, claimed, find_run, finished_runs, identify, load, read_run, write_atomically
 from compress.training import train
 
 
+@pytest.fixture(scope="module")
+def trained(tiny: Dataset, brief: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return train("resnet8", tiny, recipe=brief, runs=tmp_path_factory.mktemp("trained"))
+
+
 @pytest.fixture
-def run(tiny: Dataset, brief: Recipe, tmp_path: Path) -> Run:
-    return train("resnet8", tiny, recipe=brief, runs=tmp_path)
+def run(trained: Run, tmp_path: Path) -> Run:
+    """A finished run of the test's own, which it may spoil."""
+    return read_run(shutil.copytree(trained.path, tmp_path / trained.id))
 
 
 def rewrite(run: Run, **fields: object) -> None:
@@ -111,26 +119,19 @@ def test_loading_gives_eval_mode_and_the_same_logits(run: Run, tmp_path: Path) -
     assert torch.equal(one(images)[-1], other(images)[-1])
 
 
-def _hold(path: Path, held: "multiprocessing.synchronize.Event", done: "multiprocessing.synchronize.Event") -> None:
-    with claimed(path):
-        held.set()
-        done.wait(60)
+# Holds what `claimed` does until its input ends; without the library, whose import takes seconds.
+HOLD = "import filelock, sys\nwith filelock.FileLock(sys.argv[1]): print('held', flush=True), sys.stdin.read()"
 
 
-def test_a_run_in_use_by_another_process_is_refused(tiny: Dataset, brief: Recipe, tmp_path: Path) -> None:
-    run = train("resnet8", tiny, recipe=brief, runs=tmp_path)
+def test_a_run_in_use_by_another_process_is_refused(run: Run, tiny: Dataset, brief: Recipe, tmp_path: Path) -> None:
     rewrite(run, status="running")
-    context = multiprocessing.get_context("spawn")
-    held, done = context.Event(), context.Event()
-    process = context.Process(target=_hold, args=(run.path, held, done))
-    process.start()
-    try:
-        assert held.wait(60)
+    command = [sys.executable, "-c", HOLD, str(run.path / LOCK)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
         with pytest.raises(UsageError, match="in use by another process"):
             train("resnet8", tiny, recipe=brief, runs=tmp_path)
-    finally:
-        done.set()
-        process.join()
+        process.communicate()
     assert train("resnet8", tiny, recipe=brief, runs=tmp_path).record.status == "finished"
 
 

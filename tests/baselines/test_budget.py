@@ -217,13 +217,21 @@ def speedup_of(steps: Steps, removed: Removed) -> float:
 
 
 @pytest.mark.parametrize("method", IMPORTANCES)
-def test_resnet110_reaches_2_60x_by_every_width_method_globally(method: str, deep: Network) -> None:
-    options = choice(Technique(method=method), deep, evidence_of(deep))
+def test_every_width_method_reaches_2_60x_globally(method: str, network: Network) -> None:
+    reaches_2_60x(network, method)
+
+
+def test_resnet110_reaches_2_60x_globally(deep: Network) -> None:
+    options, removed = reaches_2_60x(deep, "l1")
+    assert cost(options.without(removed)).macs == options.steps.size(removed).macs
+
+
+def reaches_2_60x(network: Network, method: str) -> tuple[Choice, Removed]:
+    options = choice(Technique(method=method), network, evidence_of(network))
     removed = meet(Budget(speedup=2.6), options.steps)
     assert speedup_of(options.steps, removed) == pytest.approx(2.6, rel=TOLERANCE * 1.02)
     assert all(0 <= gone < units for gone, units in zip(removed, options.steps.units, strict=True))
-    if method == "l1":
-        assert cost(options.without(removed)).macs == options.steps.size(removed).macs
+    return options, removed
 
 
 def test_resnet110_reaches_2_60x_in_inner_channels_and_equal_shares_near_594(deep: Network) -> None:

@@ -208,7 +208,7 @@ def test_blocks_that_must_stay_are_refused(arch: str, exits: str, gone: list[int
 
 @pytest.mark.parametrize("arch", ["resnet14", "resnet14v1"])
 def test_harm_is_the_rise_of_the_weighted_validation_loss(evidence: Evidence, arch: str) -> None:
-    network = network_of(arch, 3, size=28)
+    network = network_of(arch, 3, size=14)
     weights = torch.tensor(evidence.objective.loss_weights, dtype=torch.float64)
     assert len(set(weights.tolist())) > 1
 
@@ -227,7 +227,7 @@ def test_harm_is_the_rise_of_the_weighted_validation_loss(evidence: Evidence, ar
 
 @pytest.mark.parametrize("exits", [1, 3])
 def test_harm_charges_exactly_the_images_that_every_part_has_seen(evidence: Evidence, exits: int) -> None:
-    network = network_of("resnet14", exits, size=28)
+    network = network_of("resnet14", exits, size=14)
     objective = Method(name="mwbp" if exits > 1 else "bp").objective(network.spec)
     seen: Counter[str] = Counter()
 

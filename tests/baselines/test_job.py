@@ -125,7 +125,7 @@ def test_every_kind_of_network_is_pruned_and_pruned_again(
 @pytest.mark.parametrize("arch", ["torchvision:resnet18", "timm:resnet10t"])
 def test_nets_of_torchvision_and_timm_are_pruned(arch: str, make: Make, tiny_folder: Path, tmp_path: Path) -> None:
     images = open_dataset(f"folder:{tiny_folder}", image_size=16)
-    start = train(arch, images, recipe=recipe_named("quick", epochs=1), runs=tmp_path)
+    start = train(arch, images, image_size=32, recipe=recipe_named("quick", epochs=1), runs=tmp_path)
     run = prune(None, images, budget=Budget(speedup=4), reference=start.id, epochs=1, runs=tmp_path)
     assert run.record.results["achieved"]["speedup"] == pytest.approx(4, rel=0.0102)
     check(run, images)

@@ -71,7 +71,7 @@ def reloaded(network: Network, directory: Path) -> Network:
 
 
 @given(network=networks(), technique=techniques(), share=st.floats(0, 1))
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_network_by_any_method_to_any_reachable_budget_is_an_ordinary_network(
     small: Dataset, network: Network, technique: Technique, share: float
 ) -> None:

@@ -1,7 +1,9 @@
 """Sparse training: it makes weak channels weaker, costs what it costs, and changes nothing else."""
 
 import copy
+import functools
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from compress.training import Hook, Method, Objective, train
 from compress.training.loop import Training, fit
 
 RECIPE = replace(recipe_named("quick"), epochs=3, batch_size=30)
+Trained = Callable[..., Network]
 STRONG = {"bn-scale": 0.05, "group-norm": 0.02}  # for what takes a few steps instead of thousands
 
 
@@ -50,14 +53,22 @@ def training_of(tiny: Dataset, method: str | None, strength: float, *, exits: in
     return Training(network, parts, RECIPE, objective, augment=True, seed=0, precision="fp32", hook=hook)
 
 
-def trained(tiny: Dataset, method: str | None, strength: float, *, exits: int = 1) -> Network:
-    training = training_of(tiny, method, strength, exits=exits)
-    fit(training, title="trained")
-    return training.network
+@pytest.fixture(scope="module")
+def trained(tiny: Dataset) -> Trained:
+    """A network trained from the seed, once for every way."""
+
+    @functools.cache
+    def made(method: str | None, strength: float, exits: int = 1) -> Network:
+        training = training_of(tiny, method, strength, exits=exits)
+        fit(training, title="trained")
+        return training.network
+
+    return made
 
 
 def norms(network: Network) -> list[Tensor]:
     """Of every coupled group the norms of its channels."""
+    network = copy.deepcopy(network)
     graph = torch_pruning.DependencyGraph().build_dependency(network, (blank(network),))
     importance = torch_pruning.importance.GroupMagnitudeImportance(p=2, normalizer=None)
     with torch.no_grad():
@@ -71,9 +82,9 @@ def differing(one: Network, other: Network) -> list[str]:
 
 @pytest.mark.parametrize("exits", [1, 3])
 def test_slimming_shrinks_every_scale_of_batch_norm_and_the_small_ones_by_a_larger_share(
-    exits: int, tiny: Dataset
+    exits: int, trained: Trained
 ) -> None:
-    plain, slim = trained(tiny, None, 0.0, exits=exits), trained(tiny, "bn-scale", STRONG["bn-scale"], exits=exits)
+    plain, slim = trained(None, 0.0, exits), trained("bn-scale", STRONG["bn-scale"], exits)
     layers = [name for name, module in plain.named_modules() if isinstance(module, nn.BatchNorm2d)]
     scales, sparse = (
         torch.cat([network.get_parameter(f"{name}.weight").detach().abs() for name in layers])
@@ -84,9 +95,9 @@ def test_slimming_shrinks_every_scale_of_batch_norm_and_the_small_ones_by_a_larg
     assert (sparse / scales)[weak].mean() < (sparse / scales)[~weak].mean() - 0.1
 
 
-def test_group_norm_shrinks_weak_channels_of_every_group_more_than_strong_ones(tiny: Dataset) -> None:
+def test_group_norm_shrinks_weak_channels_of_every_group_more_than_strong_ones(tiny: Dataset, trained: Trained) -> None:
     before = norms(training_of(tiny, None, 0.0).network)
-    plain, sparse = norms(trained(tiny, None, 0.0)), norms(trained(tiny, "group-norm", STRONG["group-norm"]))
+    plain, sparse = norms(trained(None, 0.0)), norms(trained("group-norm", STRONG["group-norm"]))
     assert len(before) == 6  # three stages, three blocks' inner channels
     for group, without, with_it in zip(before, plain, sparse, strict=True):
         weakest, strongest = int(group.argmin()), int(group.argmax())
@@ -114,9 +125,9 @@ def test_what_group_norm_adds_grows_sixteenfold_from_the_strongest_channel_to_th
 
 
 @pytest.mark.parametrize("method", SPARSITIES)
-def test_strength_0_is_plain_training_bit_for_bit(method: str, tiny: Dataset) -> None:
-    assert differing(trained(tiny, method, 0.0), trained(tiny, None, 0.0)) == []
-    assert differing(trained(tiny, method, STRONG[method]), trained(tiny, None, 0.0)) != []
+def test_strength_0_is_plain_training_bit_for_bit(method: str, trained: Trained) -> None:
+    assert differing(trained(method, 0.0), trained(None, 0.0)) == []
+    assert differing(trained(method, STRONG[method]), trained(None, 0.0)) != []
 
 
 class KilledError(Exception):
@@ -124,7 +135,9 @@ class KilledError(Exception):
 
 
 @pytest.mark.parametrize("method", SPARSITIES)
-def test_a_killed_sparse_training_goes_on_bit_for_bit(method: str, tiny: Dataset, tmp_path: Path) -> None:
+def test_a_killed_sparse_training_goes_on_bit_for_bit(
+    method: str, tiny: Dataset, trained: Trained, tmp_path: Path
+) -> None:
     def die(training: Training) -> None:
         if training.epochs_done == 2:
             raise KilledError
@@ -133,7 +146,7 @@ def test_a_killed_sparse_training_goes_on_bit_for_bit(method: str, tiny: Dataset
         fit(training_of(tiny, method, STRONG[method]), title="part", checkpoint=tmp_path, on_epoch=die)
     resumed = training_of(tiny, method, STRONG[method])
     fit(resumed, title="resumed", checkpoint=tmp_path)
-    assert differing(trained(tiny, method, STRONG[method]), resumed.network) == []
+    assert differing(trained(method, STRONG[method]), resumed.network) == []
 
 
 @pytest.mark.parametrize("method", SPARSITIES)

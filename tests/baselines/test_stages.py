@@ -1,12 +1,9 @@
 """Chains of prunings, gradual ones, those by sensitivity, and controls: budgets, lineage, costs, weights."""
 
 import json
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -74,25 +71,27 @@ def test_the_first_step_of_a_sparse_chain_is_the_sparse_run(
     assert run.record.results["achieved"]["speedup"] == pytest.approx(2, rel=0.0102)
 
 
-def test_gradual_pruning_is_one_run_that_goes_on_bit_for_bit_after_it_was_killed(
-    small: Dataset, runs: Path, shallow: Run, tmp_path: Path
+def test_gradual_pruning_is_one_run_that_goes_on_bit_for_bit_after_an_interruption(
+    small: Dataset, runs: Path, shallow: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own = ["prune", "--from", str(shallow.path), "--speedup", "2.5", "--method", "l2", "--steps", "2", "--gradual"]
-    own += ["--epochs", "16", "--dataset", small.name, *small.options]
-    command = [sys.executable, "-m", "compress", *own, "--runs", str(tmp_path)]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    while not any(len(file.read_text().splitlines()) >= 5 for file in tmp_path.glob("*/metrics.jsonl")):
-        assert process.poll() is None
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
-    [directory] = tmp_path.iterdir()
-    assert json.loads((directory / "run.json").read_text())["status"] == "running"
-
     def gradual(where: Path) -> Run:
         technique = Technique(method="l2", steps=2, gradual=True)
         budget, start = Budget(speedup=2.5), shallow.path
-        return prune(None, small, budget=budget, technique=technique, reference=start, epochs=16, runs=where)
+        return prune(None, small, budget=budget, technique=technique, reference=start, epochs=8, runs=where)
+
+    epoch = Training.epoch
+
+    def interrupted(training: Training, *arguments: Any) -> None:
+        if training.epochs_done == 3:  # between the first pruning and the second, after epochs 2 and 4
+            raise KeyboardInterrupt
+        epoch(training, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Training, "epoch", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            gradual(tmp_path)
+    [directory] = tmp_path.iterdir()
+    assert json.loads((directory / "run.json").read_text())["status"] == "running"
 
     resumed, whole = gradual(tmp_path), gradual(runs)
     assert resumed.path == directory

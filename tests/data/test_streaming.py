@@ -71,7 +71,7 @@ def cut_short(path: Path) -> Path:
 @pytest.mark.parametrize("workers", [0, 2])
 def test_images_that_fit_are_those_in_memory(tiny_folder: Path, workers: int) -> None:
     memory, disk = opened(tiny_folder, stream=False), opened(tiny_folder, workers=workers)
-    assert (disk.copy, disk.classes, disk.input_shape) == ("class folders, streamed", memory.classes, (1, 28, 28))
+    assert (disk.copy, disk.classes, disk.input_shape) == ("class folders, streamed", memory.classes, (1, 14, 14))
     assert isinstance(memory.train, Labelled)
     assert torch.equal(disk.train.images, memory.train.images)
     assert torch.equal(disk.test.labels, memory.test.labels)

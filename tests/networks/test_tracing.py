@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from compress.errors import UsageError
 from compress.networks.segments import Divisible
+from tests.networks.conftest import narrow_transformer
 
 
 def torchvision_net(name: str, **options: Any) -> nn.Module:
@@ -38,7 +39,7 @@ ZOO = [
 def test_the_segments_compute_what_the_net_does_and_hold_all_its_weights_once(
     name: str, blocks: int, first: str, depth: int | None
 ) -> None:
-    model = torchvision_net(name, **({"image_size": 32} if name == "vit_b_16" else {}))
+    model = narrow_transformer(5).eval() if name == "vit_b_16" else torchvision_net(name)
     net = Divisible(model, (3, 32, 32))
     assert len(net.blocks) == blocks
     assert (net.blocks[0], net.blocks[-1]) == (first, "end")

@@ -81,7 +81,7 @@ def test_a_registered_net_is_pruned_and_fine_tuned(tiny: Dataset, brief: Recipe,
     run = prune("small", tiny, budget=Budget(ratio=0.5), reference=reference.path, recipe=brief, runs=tmp_path)
     assert run.record.results["achieved"]["ratio"] == 0.5
     assert run.exits[-1]["macs"] < reference.exits[-1]["macs"]
-    images = torch.randn(2, 1, 28, 28)
+    images = torch.randn(2, *tiny.input_shape)
     assert load(run)(images)[-1].shape == (2, 10)
 
 
