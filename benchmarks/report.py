@@ -12,6 +12,8 @@ from scipy import stats
 from benchmarks.correctness import read_scores
 from benchmarks.curves import curves_section, pruning_section
 from benchmarks.figures import accuracy_against_macs, make_directory, save
+from benchmarks.hover import hover_plots
+from benchmarks.page import write_page
 from benchmarks.supervision import held_out_images, probe_tables, read_probes, write_probe_figure
 from benchmarks.tables import (
     CONFIDENCE,
@@ -54,7 +56,7 @@ def write_report(
     trials: Sequence[Trial] = (),
     failures: Sequence[str] = (),
 ) -> Path:
-    """Write `report.md`, `exits.csv` and the figures as .svg and .png into `out`; returns the path of the Markdown.
+    """Write `report.md`, `exits.csv`, figures (.svg, .png) and `report.html` into `out`; returns the Markdown's path.
 
     Args:
         runs: finished runs. Those on other images or another split get a section, a table and a figure of their own.
@@ -69,17 +71,20 @@ def write_report(
     if not runs:
         raise UsageError("there are no finished runs to report; train some first: compress study quickstart")
     make_directory(out)
-    sections, frames = [], []
+    sections, frames, plots = [], [], {}
     for position, group in enumerate(_comparable(runs), start=1):
-        frame = rows(group)
+        frame, suffix = rows(group), "" if position == 1 else f"-{position}"
         frames.append(frame)
-        sections.append(_section(group, frame, reference, primary, out, "" if position == 1 else f"-{position}"))
+        sections.append(_section(group, frame, reference, primary, out, suffix))
+        summary = summarise(frame)
+        plots |= hover_plots(group, summary, _reference_series(summary, reference), suffix)
     text = "\n\n".join(
         [f"# {title}", *([about.strip()] if about else []), *sections, *tuning_section(trials), *_failed(failures)]
     )
     columns = ["series", "arm_key"]
     write_atomically(out / "exits.csv", pd.concat(frames).drop(columns=columns).to_csv(index=False).encode())
     write_atomically(out / REPORT, f"{text}\n".encode(errors="replace"))
+    write_page(text, plots, out)
     return out / REPORT
 
 
