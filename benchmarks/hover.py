@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")  # Okabe and Ito's
 MARKERS = ("circle", "square", "triangle", "diamond", "inverted_triangle", "hex", "star", "plus")
 DASHES = {"train": "solid", "width": "solid", "depth": "dashdot", "control": "dotted"}
+HEIGHT, LEGEND_ROW = 460, 18  # pixels
 PALE = 0.35  # of a point that another one dominates
 WIDE_RANGE = 20.0  # costs spread wider than this factor are drawn on a logarithmic axis
 
@@ -95,8 +96,9 @@ def _accuracy(points: pd.DataFrame, axis: Axis, last: pd.DataFrame, reference: s
         plot.segment("x", "low", "x", "high", source=curve, **_look(line), alpha="alpha")
     for row in last[last["series"] == reference].to_dict("records"):
         level, label = 100 * row["test_accuracy"], f"{row['network']} (reference)"
-        plot.line(across.agg(["min", "max"]), [level] * 2, color="grey", line_dash="dashed", legend_label=label)
-    return _with_hover(plot, list(details))
+        ends = [float(across.min()), float(across.max())]
+        plot.line(ends, [level] * 2, color="grey", line_dash="dashed", legend_label=label)
+    return _with_hover(plot, [str(column) for column in details])
 
 
 def _measured_alike(summary: pd.DataFrame) -> pd.DataFrame:
@@ -135,7 +137,7 @@ def _training(epochs: pd.DataFrame) -> figure:
             }
         )
         source = _source(curve)
-        band = {"fill_color": line.colour, "fill_alpha": 0.15, "legend_label": line.label}
+        band: dict[str, Any] = {"fill_color": line.colour, "fill_alpha": 0.15, "legend_label": line.label}
         plot.varea("x", "low", "high", source=source, **band)
         _draw(plot, line, source, size=5)
     return _with_hover(plot, list(curve.columns[5:]))
@@ -182,7 +184,7 @@ def _details(points: pd.DataFrame) -> pd.DataFrame:
             "training MACs": (points["total_training_macs"] / 1e12).map(lambda macs: number(macs, ".2f", "T")),
         }
     )
-    for column in points.filter(regex=r"^latency_ratio_b\d+$"):
+    for column in map(str, points.filter(regex=r"^latency_ratio_b\d+$")):
         details[f"latency ratio, batch {column.rpartition('b')[2]}"] = ratios(points[column])
     return details
 
@@ -215,11 +217,11 @@ def _history(run: Run) -> list[dict[str, Any]]:
 
 def _empty(across: str, up: str, *, logarithmic: bool) -> figure:
     """A plot without lines, its legend beside it."""
-    from bokeh.models import Legend  # a second, which `compress --help` does not wait for
+    from bokeh.models.annotations import Legend  # a second, which `compress --help` does not wait for
     from bokeh.plotting import figure
 
     plot = figure(
-        height=460,
+        height=HEIGHT,
         sizing_mode="stretch_width",
         x_axis_type="log" if logarithmic else "linear",
         x_axis_label=across,
@@ -231,7 +233,9 @@ def _empty(across: str, up: str, *, logarithmic: bool) -> figure:
     plot.axis.axis_label_text_font_style = "normal"
     plot.axis.minor_tick_line_color = plot.outline_line_color = None
     plot.grid.grid_line_color = "#eaedf0"
-    plot.add_layout(Legend(click_policy="hide", border_line_color=None, label_text_font_size="12px", margin=0), "right")
+    text = {"label_text_font_size": "12px", "label_height": 16, "glyph_height": 16}
+    legend = Legend(click_policy="hide", border_line_color=None, margin=0, spacing=2, **text)
+    plot.add_layout(legend, "right")
     return plot
 
 
@@ -247,7 +251,8 @@ def _draw(plot: figure, line: Line, source: ColumnDataSource, *, size: int = 9, 
 def _source(curve: pd.DataFrame) -> ColumnDataSource:
     from bokeh.models import ColumnDataSource
 
-    return ColumnDataSource(curve.to_dict("list"))  # bokeh's own way from frames is deprecated in pandas 3.1
+    columns: dict[str, Any] = {str(column): values.tolist() for column, values in curve.items()}
+    return ColumnDataSource(columns)  # bokeh's own way from frames is deprecated in pandas 3.1
 
 
 def _look(line: Line) -> dict[str, Any]:
@@ -255,9 +260,10 @@ def _look(line: Line) -> dict[str, Any]:
 
 
 def _with_hover(plot: figure, details: Sequence[str]) -> figure:
-    """The plot, with these columns shown of the point under the mouse."""
+    """The plot, as high as its legend, with these columns shown of the point under the mouse."""
     from bokeh.models import HoverTool
 
-    points = [renderer for renderer in plot.renderers if renderer.name == "points"]
+    plot.height = max(plot.height, LEGEND_ROW * len(plot.legend[0].items) + 70)
+    points: list[Any] = [renderer for renderer in plot.renderers if renderer.name == "points"]
     plot.add_tools(HoverTool(renderers=points, tooltips=[(column, f"@{{{column}}}") for column in details]))
     return plot

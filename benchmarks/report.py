@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Container, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from scipy import stats
@@ -71,7 +72,8 @@ def write_report(
     if not runs:
         raise UsageError("there are no finished runs to report; train some first: compress study quickstart")
     make_directory(out)
-    sections, frames, plots = [], [], {}
+    sections, frames = [], []
+    plots: dict[str, Any] = {}
     for position, group in enumerate(_comparable(runs), start=1):
         frame, suffix = rows(group), "" if position == 1 else f"-{position}"
         frames.append(frame)
