@@ -233,7 +233,7 @@ def _empty(across: str, up: str, *, logarithmic: bool) -> figure:
     plot.axis.axis_label_text_font_style = "normal"
     plot.axis.minor_tick_line_color = plot.outline_line_color = None
     plot.grid.grid_line_color = "#eaedf0"
-    text = {"label_text_font_size": "12px", "label_height": 16, "glyph_height": 16}
+    text: dict[str, Any] = {"label_text_font_size": "12px", "label_height": 16, "glyph_height": 16}
     legend = Legend(click_policy="hide", border_line_color=None, margin=0, spacing=2, **text)
     plot.add_layout(legend, "right")
     return plot
@@ -263,7 +263,7 @@ def _with_hover(plot: figure, details: Sequence[str]) -> figure:
     """The plot, as high as its legend, with these columns shown of the point under the mouse."""
     from bokeh.models import HoverTool
 
-    plot.height = max(plot.height, LEGEND_ROW * len(plot.legend[0].items) + 70)
+    plot.height = max(HEIGHT, LEGEND_ROW * len(plot.legend[0].items) + 70)
     points: list[Any] = [renderer for renderer in plot.renderers if renderer.name == "points"]
     plot.add_tools(HoverTool(renderers=points, tooltips=[(column, f"@{{{column}}}") for column in details]))
     return plot

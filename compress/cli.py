@@ -337,7 +337,7 @@ def report_(
     out: Path = REPORTS,
     common: Common = COMMON,
 ) -> None:
-    """Write the comparison of all finished runs: Markdown tables, CSV, figures.
+    """Write the comparison of all finished runs: Markdown tables, the same as an HTML page, CSV, figures.
 
     Args:
         runs_dir: Directory of the run directories.
