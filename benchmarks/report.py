@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from scipy import stats
@@ -15,9 +16,11 @@ from benchmarks.costs import costs_section
 from benchmarks.curves import curves_section, pruning_section
 from benchmarks.exits import apart_section, exits_section
 from benchmarks.figures import make_directory
+from benchmarks.hover import hover_plots
 from benchmarks.illustrations import accuracy_figures, channels_section, epochs_section
 from benchmarks.latency_tables import latency_section
 from benchmarks.limits import limits_section
+from benchmarks.page import write_page
 from benchmarks.pareto import pareto_section
 from benchmarks.published import published_section
 from benchmarks.records import Comparison, write_records
@@ -64,7 +67,7 @@ def write_report(
     trials: Sequence[Trial] = (),
     failures: Sequence[str] = (),
 ) -> Path:
-    """Write `report.md`, `exits.csv` and the figures as .svg and .png into `out`; returns the path of the Markdown.
+    """Write `report.md`, `exits.csv`, figures (.svg, .png) and `report.html` into `out`; returns the Markdown's path.
 
     The records that these are made from are written there first: see `benchmarks.records`.
 
@@ -94,17 +97,20 @@ def write_report(
         out,
     )
     sections, frames = [], []
+    plots: dict[str, Any] = {}
     for position, group in enumerate(_comparable(kept.runs), start=1):
-        frame = rows(group)
+        frame, suffix = rows(group), "" if position == 1 else f"-{position}"
         frames.append(frame)
-        suffix = "" if position == 1 else f"-{position}"
         sections.append(_section(group, frame, reference, primary, trials, out, suffix))
+        summary = summarise(frame)
+        plots |= hover_plots(group, summary, _reference_series(summary, reference), suffix)
     text = "\n\n".join(
         [f"# {title}", *([about.strip()] if about else []), *sections, *tuning_section(trials), *_failed(kept.failures)]
     )
     columns = ["series", "arm_key"]
     write_atomically(out / "exits.csv", pd.concat(frames).drop(columns=columns).to_csv(index=False).encode())
     write_atomically(out / REPORT, f"{text}\n".encode(errors="replace"))
+    write_page(text, plots, out)
     return out / REPORT
 
 

@@ -339,7 +339,7 @@ def report_(
     out: Path = REPORTS,
     common: Common = COMMON,
 ) -> None:
-    """Write the comparison of all finished runs: Markdown tables, CSV, figures, and the records they are made from.
+    """Write the comparison of all finished runs: Markdown, the same as an HTML page, CSV, figures, and their records.
 
     Args:
         runs_dir: Directory of the run directories; or of a report, which is made again from its records.

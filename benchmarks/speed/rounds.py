@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from torch.utils.benchmark import timer as timer  # seconds; waits for CUDA where there is one
+
+# Importing torch's timer warns wherever CUDA's compiler is installed without a GPU.
+logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
+from torch.utils.benchmark import timer as timer  # noqa: E402 -- seconds; waits for CUDA where there is one
 
 Action = Callable[[], Any]
 Ratio = dict[str, float]
