@@ -192,7 +192,7 @@ def test_what_is_foreseen_counts_all_that_a_run_takes(settings: Settings, monkey
     foreseen = Estimates(setting=setting).seconds(nodes, left=nodes)
     once = {str(node).removesuffix(", seed 0"): seconds or 0 for node, seconds in foreseen.items()}
     deep, multi, early, taught = (
-        exit_costs(create(arch, exits=exits, input_shape=(1, 10, 10)))[number].macs
+        exit_costs(create(arch, exits=exits, input_shape=setting.dataset.input_shape))[number].macs
         for arch, exits, number in (("resnet14", 1, 0), ("resnet8", 2, 1), ("resnet8", 2, 0), ("resnet20", 1, 0))
     )
     # 180 images to train on, 10 for validation, 10 for calibration and 100 for the test; a forward pass is a third.
