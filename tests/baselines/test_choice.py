@@ -19,7 +19,7 @@ from compress.networks import Network, create
 from compress.networks.blocks import Block
 from compress.training.objectives import mwbp
 
-SIDE = 10
+SIDE = 7
 DIRECT: dict[str, Callable[[], theirs.Importance]] = {
     "l1": lambda: theirs.GroupMagnitudeImportance(p=1),
     "l2": lambda: theirs.GroupMagnitudeImportance(p=2),
@@ -45,8 +45,8 @@ def network_of(arch: str = "resnet8", exits: int = 1) -> Network:
 
 @pytest.fixture(scope="module")
 def images(tiny: Dataset) -> Labelled:
-    """Real images, at a third of their size."""
-    return Labelled(images=tiny.train.images[:, :, ::3, ::3], labels=tiny.train.labels)
+    """Real images, at half of their size."""
+    return Labelled(images=tiny.train.images[:, :, ::2, ::2], labels=tiny.train.labels)
 
 
 def evidence_of(network: Network, images: Labelled) -> Evidence:

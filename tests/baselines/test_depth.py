@@ -295,7 +295,7 @@ def test_a_network_cut_anew_costs_what_was_foretold_wherever_it_ends(small: str,
     assert (steps.units, steps.moves) == ((blocks,), (((0, 1),),) * (blocks - 1))
     assert steps.size((0,)) == size_of(network)
     images = torch.randn(2, 1, 8, 8)
-    for gone in (*range(1, blocks, 3), blocks - 1):
+    for gone in (1, blocks // 2, blocks - 1):
         part = cut_anew(network, blocks - gone, seed=0)
         assert size_of(part) == steps.size((gone,))
     check_ordinary(cut_anew(network, blocks // 2, seed=0), images)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from baselines.channels import Channel, remove_channels
 from baselines.evidence import Evidence
@@ -42,6 +42,10 @@ def training_of(
     spec = spec_of(arch, exits=3 if method == "mwbp" else 1, widths="4,8,16", input_shape=tiny.input_shape, classes=10)
     torch.manual_seed(0)
     network = Network(spec)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):  # all different, those too that no gradient reaches
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias, std=0.1)
     parts = split(tiny, validation=recipe.validation, calibration=recipe.calibration, seed=recipe.split_seed)
     objective = Method(name=method).objective(spec)
     given = hook(Evidence.of(parts, objective, 0.0, 0))

@@ -21,7 +21,7 @@ from compress.errors import UsageError
 from compress.networks import Network, create, zoo
 from compress.training.objectives import mwbp
 
-SIDE = 10
+SIDE = 7
 
 DIRECT = {
     "l1": lambda: theirs.GroupMagnitudeImportance(p=1),
@@ -32,15 +32,15 @@ DIRECT = {
     "taylor": lambda: theirs.GroupTaylorImportance(),
     "group-norm": lambda: theirs.GroupMagnitudeImportance(p=2, normalizer="max"),
 }
-NETWORKS = [("resnet8", 2), ("resnet8v1", 3), ("mobilenetv2", 2)]
+NETWORKS = [("resnet8", 2), ("resnet8v1", 3), ("mobilenetv2b1-2-1-1-1-1-1w8-8-8-16-16-24-24", 2)]
 
 
 @pytest.fixture(scope="module")
 def small(tiny: Dataset) -> Dataset:
-    """The same images at a third of the size."""
+    """The same images at half of the size."""
 
     def shrunk(part: Part) -> Labelled:
-        return Labelled(images=part.images[:, :, ::3, ::3], labels=part.labels)
+        return Labelled(images=part.images[:, :, ::2, ::2], labels=part.labels)
 
     return dataclasses.replace(tiny, train=shrunk(tiny.train), test=shrunk(tiny.test))
 
@@ -105,20 +105,16 @@ def test_scores_and_the_channels_kept_are_those_of_a_direct_call(
     rounding = {"rtol": 1e-3, "atol": 1e-5} if method == "taylor" else {"rtol": 0, "atol": 0}  # images in another order
     for ours, score in zip(found, expected, strict=True):
         torch.testing.assert_close(ours, score, **rounding)
-    for ratio in (0.3, 0.5):
-        pruned = copy.deepcopy(direct)
-        for copied, parameter in zip(pruned.parameters(), direct.parameters(), strict=True):
-            copied.grad = parameter.grad
-        torch_pruning.pruner.BasePruner(
-            pruned,
-            (torch.zeros(1, *network.spec.input_shape),),
-            importance=DIRECT[method](),
-            global_pruning=True,
-            pruning_ratio=ratio,
-            ignored_layers=classifiers(pruned),
-        ).step()
-        kept = remove_channels(network, lowest(found, ratio)).state_dict()
-        assert all(torch.equal(tensor, kept[name]) for name, tensor in pruned.state_dict().items())
+    torch_pruning.pruner.BasePruner(
+        direct,
+        (torch.zeros(1, *network.spec.input_shape),),
+        importance=DIRECT[method](),
+        global_pruning=True,
+        pruning_ratio=0.4,
+        ignored_layers=classifiers(direct),
+    ).step()
+    kept = remove_channels(network, lowest(found, 0.4)).state_dict()
+    assert all(torch.equal(tensor, kept[name]) for name, tensor in direct.state_dict().items())
 
 
 def test_random_scores_follow_from_the_seed_and_the_callers_random_state_stays(small: Dataset) -> None:

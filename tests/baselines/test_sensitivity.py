@@ -134,8 +134,8 @@ class Measured:
 
 @pytest.fixture(scope="module")
 def measured(tiny: Dataset) -> Measured:
-    """A small network with two exits on images of 10x10, measured once."""
-    train = Labelled(images=tiny.train.images[:, :, ::3, ::3], labels=tiny.train.labels)
+    """A small network with two exits on images of 7x7, measured once."""
+    train = Labelled(images=tiny.train.images[:, :, ::2, ::2], labels=tiny.train.labels)
     parts = split(replace(tiny, train=train, test=train), validation=0.3, calibration=0.05, seed=0)
     torch.manual_seed(0)
     network = create("resnet8", exits=2, input_shape=parts.train.shape)
