@@ -313,6 +313,6 @@ def _latency(one: pd.Series, two: pd.Series) -> str:
     batch = batches[0].removeprefix("latency_ratio_b")
     said = f"{one['latency_conditions']}, batch {batch}"
     if two["latency_reference"] != f"{two['run']} exit {two['exit']}":
-        said += f", a quotient of ratios to `{two['latency_reference']}`"
+        said += ", a quotient of ratios"
     noisy = "; noisy" if max(one["latency_noisy"], two["latency_noisy"]) > 0 else ""
     return f", {ratio:.2f}x its latency ({said}{noisy})"
