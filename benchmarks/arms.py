@@ -79,6 +79,11 @@ def technique(config: Mapping[str, Any]) -> Technique:
     return Technique(**{name: asked[name] for name in fields} | {"method": config["method"]})
 
 
+def protocol(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The recipe but for rate and decay, which tuning may choose for each arm; equal for what was trained alike."""
+    return {key: value for key, value in config["recipe"].items() if key not in ("learning_rate", "weight_decay")}
+
+
 def plainly_trained(config: Mapping[str, Any]) -> bool:
     """Whether a network was trained by plain BP alone: from scratch, with one exit, untaught, by itself."""
     shallower = config["kind"] == "control" and config["method"] == "shallow"

@@ -5,18 +5,18 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
 import pandas as pd
 
 from baselines import Technique
 from baselines.technique import SHAPED
-from benchmarks.arms import plainly_trained, technique
+from benchmarks.arms import plainly_trained, protocol, technique
 from benchmarks.curves import asked_for
 from benchmarks.statistics import Scores
 from benchmarks.tables import MISSING, configuration, exit_name, markdown, mean_cell
-from benchmarks.verdicts import CLASS, compare, contrast_cells
+from benchmarks.verdicts import CLASS, Contrast, compare, contrast_cells, same_class
 
 OF_TRAINING = {  # what each shows, held against MW-BP
     "bp": "the same trunk by plain BP: all that MW-BP changes",
@@ -35,15 +35,20 @@ OF_PRUNING = {  # held against the pruned network
 }
 ABOUT = (
     "What else could explain a difference, each held against the network that it controls for: differences are that "
-    "network's accuracy less the control's. Exploratory, p adjusted by Holm for {family} comparison{s}. No verdict "
-    f"where MACs differ by more than {CLASS:.0%}."
+    "network's accuracy less the control's. Exploratory, p adjusted by Holm for {family} comparison{s} of this "
+    f"section. No verdict where MACs differ by more than {CLASS:.0%}."
 )
 Row = dict[Any, Any]
 Pair = tuple[Row, Row, str]  # a network, its control, and the control's name
 
 
-def confounds_section(summary: pd.DataFrame, scores: Mapping[tuple[str, int], Scores]) -> list[str]:
-    """The controls of MW-BP and of pruning, and which are missing; nothing where neither is there."""
+def confounds_section(
+    summary: pd.DataFrame, scores: Mapping[tuple[str, int], Scores], primary: Contrast | None = None
+) -> list[str]:
+    """The controls of MW-BP and of pruning, and which are missing; nothing where neither is there.
+
+    The primary contrast is judged with the verdicts, and not once more among what is exploratory.
+    """
     rows = summary[summary["step"].isna()].to_dict("records")
     configs = {row["series"]: configuration(row["series"]) for row in rows}
     trained, lacking = _of_training(rows, configs)
@@ -54,34 +59,44 @@ def confounds_section(summary: pd.DataFrame, scores: Mapping[tuple[str, int], Sc
         return []
     return [
         "### Controls and confounds",
-        *(_table(pairs, scores) if pairs else []),
+        *(_table(pairs, scores, set(primary.pair) if primary else set()) if pairs else []),
         "\n".join(f"- **missing** for {line}" for line in missing),
     ]
 
 
-def _table(pairs: Sequence[Pair], scores: Mapping[tuple[str, int], Scores]) -> list[str]:
+def _table(pairs: Sequence[Pair], scores: Mapping[tuple[str, int], Scores], primary: Set[str]) -> list[str]:
     keyed = {exit_name(row): scores.get((row["series"], row["exit"])) for pair in pairs for row in pair[:2]}
     known = {name: one for name, one in keyed.items() if one is not None}
-    fair = [(exit_name(row), exit_name(other)) for row, other, _ in pairs if _same_budget(row, other)]
+    fair = [(exit_name(row), exit_name(other)) for row, other, _ in pairs if not _why_not(row, other, primary)]
     found = {one.pair: one for one in compare([pair for pair in fair if set(pair) <= known.keys()], known)}
     lines = []
     for row, other, name in pairs:
         line = {
             "network": exit_name(row),
             "control": exit_name(other),
-            "what it shows": (OF_TRAINING | OF_PRUNING)[name],
+            "what it shows": (OF_TRAINING | OF_PRUNING)[name] + _precision(row, other),
             "test accuracies, %": f"{mean_cell(row)}; {mean_cell(other)}",
         }
         one = found.get((exit_name(row), exit_name(other)))
-        why = "no predictions" if _same_budget(row, other) else f"control has {other['macs'] / row['macs']:.0%} of MACs"
-        lines.append(line | (contrast_cells(one) if one else {"verdict": f"none: {why}"}))
+        why = _why_not(row, other, primary) or "none: no predictions"
+        lines.append(line | (contrast_cells(one) if one else {"verdict": why}))
     table = pd.DataFrame(lines).fillna(MISSING)
     table = table[[*(column for column in table if column != "verdict"), "verdict"]]
     return [ABOUT.format(family=len(found), s="" if len(found) == 1 else "s"), markdown(table)]
 
 
-def _same_budget(one: Row, two: Row) -> bool:
-    return abs(math.log(one["macs"] / two["macs"])) <= math.log1p(CLASS)
+def _why_not(row: Row, control: Row, primary: Set[str]) -> str:
+    """Why there is no verdict here on a pair, if so."""
+    if row["last"] and control["last"] and {row["series"], control["series"]} == primary:
+        return "the primary contrast: see Verdicts"
+    share = control["macs"] / row["macs"]
+    return "" if same_class(row, control) else f"none: control has {share:.0%} of MACs"
+
+
+def _precision(row: Row, control: Row) -> str:
+    """That a control was trained in another precision, where it was."""
+    own, its = (configuration(one["series"]).get("precision") for one in (row, control))
+    return "" if own == its else f" (trained in {its}, not {own})"
 
 
 def _of_training(rows: Sequence[Row], configs: Mapping[str, dict[str, Any]]) -> tuple[list[Pair], list[str]]:
@@ -118,7 +133,7 @@ def _partner(row: Row, control: Row, rows: Sequence[Row]) -> list[Row]:
 
 def _controls(config: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
     """As what the other network is a control of one by MW-BP, if it is."""
-    if _trunk(config) != _trunk(other) or config["recipe"] != other["recipe"]:
+    if _trunk(config) != _trunk(other) or protocol(config) != protocol(other):
         return None
     if plainly_trained(other):
         return "bp"
@@ -143,7 +158,7 @@ def _simultaneous(config: Mapping[str, Any], others: Iterable[Mapping[str, Any]]
         other["method"] == "mwbp"
         and other["objective"]["update"] == "simultaneous"
         and (_trunk(other), other["spec"]["exits"]) == (_trunk(config), config["spec"]["exits"])
-        and other["recipe"] == config["recipe"]
+        and protocol(other) == protocol(config)
         for other in others
     )
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from benchmarks.arms import plainly_trained
+from benchmarks.arms import plainly_trained, protocol
 from benchmarks.statistics import Scores
 from benchmarks.tables import (
     ENOUGH_SEEDS,
@@ -19,17 +19,24 @@ from benchmarks.tables import (
     exit_name,
     markdown,
     mean_cell,
+    megabytes,
     millions,
     ratios,
 )
-from benchmarks.verdicts import CLASS, Contrast, compare, contrast_cells
+from benchmarks.verdicts import CLASS, Contrast, compare, contrast_cells, difference_cells, same_class
 
 FAR = 0.25  # a network whose MACs are farther off is named, and nothing subtracted
+MEMORY = {  # of an exit, where it was measured
+    "activations": ("activations", millions),
+    "peak memory, inference of 1": ("peak_inference_bytes_b1", megabytes),
+    "inference of 128": ("peak_inference_bytes_b128", megabytes),
+}
+SEVERAL_MODELS = ("mwbp", "auxnet")  # the methods that claim to train them at once; the others are controls
 Row = dict[Any, Any]
 APART = (
     "Each auxiliary exit beside the networks of its budget class (MACs within {budget:.0%}) that were trained for "
-    "themselves, plainly, by the same recipe for as many epochs; where there is none, beside the nearest, whose MACs "
-    "are the given share of the exit's: of such a pair there is no verdict, and beyond {far:.0%} no difference. "
+    "themselves, plainly, by the same recipe but for rate and decay; where there is none, beside the nearest, whose "
+    "MACs are the given share of the exit's: of such a pair there is no verdict, and beyond {far:.0%} no difference. "
     "Differences are the exit's accuracy less the other's{holm}."
 )
 
@@ -51,26 +58,31 @@ def exits_table(summary: pd.DataFrame) -> pd.DataFrame:
         "MACs": summary["macs"].map(millions),
         "parameters": summary["params"].map(millions),
     }
+    for heading, (column, form) in MEMORY.items():
+        if column in summary and summary[column].notna().any():
+            columns[heading] = summary[column].map(form)
     for column in [str(column) for column in summary if str(column).startswith("latency_ratio_")]:
-        columns[f"latency ratio, batch {column.removeprefix('latency_ratio_b')}"] = ratios(summary[column])
+        if summary[column].notna().any():
+            columns[f"latency ratio, batch {column.removeprefix('latency_ratio_b')}"] = ratios(summary[column])
     return pd.DataFrame(columns)
 
 
 def apart_section(summary: pd.DataFrame, scores: Mapping[tuple[str, int], Scores]) -> list[str]:
-    """Auxiliary exits against separately trained nets; nothing where no trained network has several exits."""
-    auxiliary = summary[~summary["last"] & (summary["family"] == "train")].to_dict("records")
+    """Auxiliary exits by MW-BP or AuxNet against separately trained nets; nothing where there is none."""
+    auxiliary = summary[~summary["last"] & summary["method"].isin(SEVERAL_MODELS)].to_dict("records")
     if not auxiliary:
         return []
     plain = summary[summary["series"].map(lambda key: plainly_trained(configuration(key)))].to_dict("records")
     beside: list[tuple[Row, Row | None]] = [(row, other) for row in auxiliary for other in _beside(row, plain)]
     named = {exit_name(row): scores.get((row["series"], row["exit"])) for row in [*auxiliary, *plain]}
     known = {name: one for name, one in named.items() if one is not None}
-    pairs = [(exit_name(row), exit_name(other)) for row, other in beside if other and _same_class(row, other)]
+    pairs = [(exit_name(row), exit_name(other)) for row, other in beside if other and same_class(row, other)]
     judged = {one.pair: one for one in compare([pair for pair in pairs if set(pair) <= known.keys()], known)}
     near = [(exit_name(row), exit_name(other)) for row, other in beside if other and _near(row, other)]
     unjudged = {one.pair: one for one in compare([pair for pair in near if set(pair) <= known.keys()], known)}
     lines = [_line(row, other, judged, unjudged) for row, other in beside]
-    holm = f"; exploratory, p adjusted by Holm for {len(judged)} comparison{'s' if len(judged) > 1 else ''}"
+    comparisons = f"{len(judged)} comparison{'s' if len(judged) > 1 else ''} of this section"
+    holm = f"; exploratory, p adjusted by Holm for {comparisons}"
     stated = APART.format(budget=CLASS, far=FAR, holm=holm if judged else "")
     table = pd.DataFrame(lines).fillna(MISSING)
     table = table[[*(column for column in table if column != "verdict"), "verdict"]]
@@ -84,17 +96,14 @@ def apart_section(summary: pd.DataFrame, scores: Mapping[tuple[str, int], Scores
 
 def _beside(row: Row, plain: Sequence[Row]) -> Sequence[Row | None]:
     """The networks of the exit's class, else the nearest; None where none was trained alike."""
-    alike = [other for other in plain if (other["recipe"], other["epochs"]) == (row["recipe"], row["epochs"])]
-    own = [other for other in alike if _same_class(row, other)]
+    wanted = protocol(configuration(row["series"]))
+    alike = [other for other in plain if protocol(configuration(other["series"])) == wanted]
+    own = [other for other in alike if same_class(row, other)]
     return own or sorted(alike, key=lambda other: _distance(row, other))[:1] or [None]
 
 
 def _distance(one: Row, two: Row) -> float:
     return abs(math.log(one["macs"] / two["macs"]))
-
-
-def _same_class(one: Row, two: Row) -> bool:
-    return _distance(one, two) <= math.log1p(CLASS)
 
 
 def _near(one: Row, two: Row) -> bool:
@@ -122,8 +131,7 @@ def _line(
         return line | {"verdict": "none: other budget"}
     if pair not in unjudged:
         return line | {"verdict": "none: no predictions"}
-    cells = contrast_cells(unjudged[pair])
-    return line | {key: cells[key] for key in list(cells)[:3]} | {"verdict": "none: other budget"}
+    return line | difference_cells(unjudged[pair]) | {"verdict": "none: other budget"}
 
 
 def _answer(auxiliary: Sequence[Row], judged: Sequence[Contrast]) -> str:

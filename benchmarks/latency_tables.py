@@ -10,6 +10,7 @@ import pandas as pd
 
 from benchmarks.measurements import Measurement, read_measurements
 from benchmarks.tables import MISSING, markdown, number, percent, series
+from benchmarks.timing import NOISY
 from compress.runs import Run
 
 KEYS = ["engine", "precision", "series"]
@@ -22,10 +23,10 @@ EXPLAINED = (
 )
 ENERGY = "Joules: median of what the machine's own counters showed for a batch, whatever else ran on it."
 QUANTISED = (
-    "int8: quantised after training (static, weights a channel), calibrated on held-out images, the same for all; its "
-    "accuracy was measured on the test images by the engine, and nothing was selected on it."
+    "int8: quantised after training (static, weights a channel), calibrated on held-out images, the same for all"
+    "{calibration}; its accuracy was measured on the test images by the engine, and nothing was selected on it."
 )
-NOISY = "*: noisy: times of the reference in one round differ by more than 5% between quartiles."
+NOISE = f"times of the reference in one round differ by more than {NOISY:.0%} between quartiles"
 NO_GPU = "GPU: not measured (`compress bench --all RUNS_DIR` on a machine with one adds it)."
 
 
@@ -40,14 +41,15 @@ def latency_section(runs: Sequence[Run], summary: pd.DataFrame) -> list[str]:
         return []
     parts = ["### Latency by engine", EXPLAINED]
     if (found["precision"] == "int8").any():
-        parts.append(QUANTISED)
+        known = found["calibration"].dropna().unique()
+        parts.append(QUANTISED.format(calibration=f" ({'; '.join(known)})" if len(known) else ""))
     if found["joules"].notna().any():
         parts.append(ENERGY)
     last = summary[summary["last"]].set_index("series")
     for _, group in found.groupby(["place", "session"], sort=False):
         parts += [_heading(group, last), markdown(_table(group, last))]
     if found["noisy"].any():
-        parts.append(NOISY)
+        parts.append(f"*: noisy: {NOISE}.")
     if not found["device"].str.startswith("cuda").any():
         parts.append(NO_GPU)
     return parts
@@ -78,6 +80,7 @@ def _row(run: Run, measurement: Measurement, row: dict[str, Any]) -> dict[str, A
         "noisy": measurement.noisy,
         "engine": measurement.engine,
         "precision": measurement.precision,
+        "calibration": _calibration(measurement),
         "series": series(run),
         "batch": row["batch_size"],
         "seconds": row["seconds"][1],
@@ -87,6 +90,12 @@ def _row(run: Run, measurement: Measurement, row: dict[str, Any]) -> dict[str, A
         "joules": row.get("joules", [np.nan] * 3)[1],
         "test_accuracy": row.get("test_accuracy", np.nan),
     }
+
+
+def _calibration(measurement: Measurement) -> str | None:
+    """As in ``500 validation images, weights of 7 bits``; None of what was not quantised."""
+    asked = measurement.calibration
+    return f"{asked['images']:,} {asked['part']} images, weights of {asked['weight_bits']} bits" if asked else None
 
 
 def _heading(group: pd.DataFrame, last: pd.DataFrame) -> str:

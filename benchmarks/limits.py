@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from benchmarks.measurements import Measurement, read_measurements
 from benchmarks.tables import ENOUGH_SEEDS
 from benchmarks.tuning import Trial
 from compress.recipes import paper
@@ -27,7 +28,7 @@ def limits_section(
         *_training(runs, summary),
         *_tuning(trials),
         _selection(runs),
-        *_machines(runs, summary),
+        *_machines(runs),
         *_comparisons(summary, classes, left_out),
     ]
     return ["### Limits", "\n".join(f"- {line}" for line in lines)]
@@ -88,15 +89,34 @@ def _selection(runs: Sequence[Run]) -> str:
     return f"Reported weights: {', '.join(weights)}."
 
 
-def _machines(runs: Sequence[Run], summary: pd.DataFrame) -> list[str]:
-    measured = summary["latency_conditions"].dropna() if "latency_conditions" in summary else ()
-    conditions = list(dict.fromkeys(map(str, measured)))
-    lines = [] if conditions else ["Latency was not measured."]
-    if conditions:
-        lines.append(f"Latency was measured with {'; '.join(conditions)} alone: other machines and engines rank anew.")
-    if not any(run.record.environment["gpu"] for run in runs) and not any("cuda" in one for one in conditions):
+def _machines(runs: Sequence[Run]) -> list[str]:
+    measured = [one for run in runs for one in read_measurements(run)]
+    lines = ["Latency was not measured."]
+    if measured:
+        places = dict.fromkeys(f"{one.conditions.hardware} ({one.device})" for one in measured)
+        engines = dict.fromkeys(f"{one.engine} {one.precision}" for one in measured)
+        lines = [
+            f"Latency was measured on {' and '.join(places)} alone, with {', '.join(engines)}: other machines and "
+            "engines rank anew."
+        ]
+    on_gpu = any(run.record.environment["gpu"] for run in runs)
+    if not on_gpu and not any(one.device.startswith("cuda") for one in measured):
         lines.append("Nothing was trained or measured on a GPU.")
+    return [*lines, *_noise(measured)]
+
+
+def _noise(measured: Sequence[Measurement]) -> list[str]:
+    """Which latencies are not to be relied on."""
+    lines = []
+    if noisy := _conditions([one for one in measured if one.noisy]):
+        lines.append(f"Noisy latencies, of which small differences mean nothing: {noisy}.")
+    if unknown := _conditions([one for one in measured if one.noise is None]):
+        lines.append(f"Latencies by an earlier version, which kept neither noise nor intervals: {unknown}.")
     return lines
+
+
+def _conditions(measured: Sequence[Measurement]) -> str:
+    return "; ".join(dict.fromkeys(str(one.conditions) for one in measured))
 
 
 def _comparisons(summary: pd.DataFrame, classes: pd.Series, left_out: int) -> list[str]:

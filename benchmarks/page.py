@@ -28,7 +28,7 @@ PAGE = "report.html"
 MISSING = ("", "-", "not measured")
 FACTORS = {None: 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
 FIGURE = re.compile(r"!\[.*\]\(([\w-]+)\.svg\)")
-NUMBER = re.compile(r"[<~]?\s*([+-]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:e[+-]?\d+)?)(?:\s?([kMGT])(?![a-z]))?")
+NUMBER = re.compile(r"[<>~]?\s*([+-]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:e[+-]?\d+)?)(?:\s?([kMGT])(?![a-z]))?")
 
 
 def write_page(markdown: str, plots: Mapping[str, figure], out: Path) -> Path:
@@ -55,8 +55,8 @@ def write_page(markdown: str, plots: Mapping[str, figure], out: Path) -> Path:
 
 
 def sort_key(cell: str) -> float | None:
-    """The number that a cell begins with, of ``96.1M ± 2`` 96,100,000; None where it begins with none."""
-    found = NUMBER.match(cell.strip("* ").replace("\N{MINUS SIGN}", "-"))
+    """The number that a cell begins with, of ``96.1M ± 2`` 96,100,000, of ``(8%)`` 8; None where it has none there."""
+    found = NUMBER.match(cell.lstrip("*( ").replace("\N{MINUS SIGN}", "-"))
     return float(found[1].replace(",", "")) * FACTORS[found[2]] if found else None
 
 

@@ -60,11 +60,11 @@ def hypervolume(costs: np.ndarray, accuracies: np.ndarray, *, limit: float, floo
     """The share of the box from the floor to 1 and from no cost to the limit that points dominate, `(draws,)`.
 
     Args:
-        costs: `(points,)`; accuracies: `(draws, points)`.
+        costs: `(points,)`; accuracies: `(draws, points)`; those drawn above 1, as Student's t does, count as 1.
         limit, floor: the reference point; what is costlier or less accurate adds nothing.
     """
     order = np.argsort(costs, kind="stable")
-    above = np.maximum.accumulate(np.clip(accuracies[:, order] - floor, 0, None), axis=1)
+    above = np.maximum.accumulate(np.clip(accuracies[:, order] - floor, 0, 1 - floor), axis=1)
     widths = np.diff(np.append(np.clip(costs[order], None, limit), limit))
     return np.asarray(above @ widths / (limit * (1 - floor)), dtype=float)
 
@@ -122,7 +122,8 @@ def _costs(points: pd.DataFrame) -> dict[str, str]:
     """Columns of costs, by what they are called; a latency only where all were measured in one session."""
     found = {"MACs": "macs", "parameters": "params"}
     if "bench_session" in points and points["bench_session"].nunique() == 1:
-        measured = [str(column) for column in points if str(column).startswith("latency_ratio_")][:1]
+        ratios = [str(column) for column in points if str(column).startswith("latency_ratio_")]
+        measured = [column for column in ratios if points[column].notna().any()][:1]
         found |= {f"latency, batch {column.removeprefix('latency_ratio_b')}": column for column in measured}
     return found
 

@@ -13,6 +13,10 @@ APART = (
     "**Published, not measured here**: other trainings, other counters of MACs, and some are the best epoch on the "
     "test images. They say where the field stands, and nothing about the networks above."
 )
+RECODED = (
+    "Nor are the images above those of the publications for certain: they were read from class folders, whose files "
+    "may have been compressed anew."
+)
 NAMES = {
     "network": "network",
     "error": "test error, %",
@@ -24,13 +28,16 @@ NAMES = {
 }
 
 
-def published_section(dataset: str) -> list[str]:
-    """The published figures on a data set, a table a kind of networks; nothing on one without any."""
+def published_section(dataset: str, copy: str = "") -> list[str]:
+    """The published figures on a data set, a table a kind of networks; nothing on one without any.
+
+    That `copy` is of image files, which may have been compressed anew, is said.
+    """
     known = pd.read_csv(FILE, dtype=str, keep_default_na=False)
     found = known[known["dataset"] == dataset]
     if found.empty:
         return []
-    parts = ["### Published figures", APART]
+    parts = ["### Published figures", f"{APART} {RECODED}" if copy.startswith("class folders") else APART]
     for group, own in found.groupby("group", sort=False):
         quoted = own[own["quoted"] == "yes"].replace("", MISSING)
         table = quoted[[column for column in NAMES if (quoted[column] != MISSING).any()]].rename(columns=NAMES)

@@ -18,7 +18,7 @@ from benchmarks.exits import apart_section, exits_section
 from benchmarks.figures import make_directory
 from benchmarks.hover import hover_plots
 from benchmarks.illustrations import accuracy_figures, channels_section, epochs_section
-from benchmarks.latency_tables import latency_section
+from benchmarks.latency_tables import NOISE, latency_section
 from benchmarks.limits import limits_section
 from benchmarks.page import write_page
 from benchmarks.pareto import pareto_section
@@ -169,11 +169,11 @@ def _section(
         *pruning_section(summary),
         *channels_section(runs, summary, out, suffix, title),
         *latency_section(runs, summary),
-        *confounds_section(summary, scores),
+        *confounds_section(summary, scores, verdicts.primary),
         *costs_section(summary),
         *epochs_section(runs, out, suffix, title),
         *_probes_section(runs, out / f"probe{suffix}"),
-        *published_section(data["name"]),
+        *published_section(data["name"], data["copy"]),
         *limits_section(runs, summary, verdicts.last["class"], trials, len(left_out)),
         *reproduction_section(runs),
     ]
@@ -189,8 +189,10 @@ def _verdicts(
     left_out: Sequence[str],
 ) -> Verdicts:
     by_run = {run.id: series(run) for run in runs}
-    declared = (by_run[primary[0]], by_run[primary[1]]) if primary and set(primary) <= by_run.keys() else None
-    return judge(summary, of_last_exits(scores), reference, declared, left_out)
+    here = [by_run[id] for id in primary or () if id in by_run]
+    apart = ["the primary contrast, as one of its networks is not among those on these images"] * (len(here) == 1)
+    declared = (here[0], here[1]) if len(here) == 2 else None
+    return judge(summary, of_last_exits(scores), reference, declared, [*left_out, *apart])
 
 
 def _main_table(summary: pd.DataFrame, reference: str | None, bold: Container[str] = ()) -> pd.DataFrame:
@@ -253,21 +255,31 @@ def _footnotes(summary: pd.DataFrame, reference: str | None, frame: pd.DataFrame
     )
     if reference is not None:
         notes[-1] += " Training cost: training MACs / the reference's."
+    return " ".join([*notes, *_latency_notes(summary, frame)])
+
+
+def _latency_notes(summary: pd.DataFrame, frame: pd.DataFrame) -> list[str]:
+    """What the table's latencies are, and what they are not good for."""
+    if "bench_session" not in frame:
+        return ["Latency was not measured: `compress bench` does."]
+    notes = []
     if _batches(summary):
-        sessions = frame["bench_session"].dropna().unique()
-        conditions = summary["latency_conditions"].dropna().iloc[0]
+        conditions, reference = (
+            summary[column].dropna().iloc[0] for column in ("latency_conditions", "latency_reference")
+        )
         notes.append(
             f"Latency ({conditions}): median of repeated timings, networks interleaved, "
-            f"each exit cut out; the ratio, to `{summary['latency_reference'].dropna().iloc[0]}`, is the median of the "
+            f"each exit cut out; the ratio, to `{reference}`, is the median of the "
             "ratios within each round, and what a shared machine can be believed in."
         )
-        if len(sessions) > 1:
-            notes.append(
-                "**Not all latencies were measured in one session: compare only after `compress bench` on all runs.**"
-            )
-    else:
-        notes.append("Latency was not measured: `compress bench` does.")
-    return " ".join(notes)
+        if (summary["latency_noisy"] > 0).any():
+            notes.append(f"**These latencies are noisy**: {NOISE}.")
+    if frame["bench_session"].nunique() > 1:
+        notes.append(
+            "**Not all latencies were measured in one session: compare only after `compress bench` on all runs.** "
+            "Seeds of different sessions have no mean and are left out."
+        )
+    return notes
 
 
 def _failed(failures: Sequence[str]) -> list[str]:
@@ -279,4 +291,5 @@ def _failed(failures: Sequence[str]) -> list[str]:
 
 def _batches(summary: pd.DataFrame) -> list[str]:
     prefix = "latency_ratio_"
-    return [column.removeprefix(prefix) for column in summary.columns if column.startswith(prefix)]
+    measured = [column for column in summary.columns if column.startswith(prefix) and summary[column].notna().any()]
+    return [column.removeprefix(prefix) for column in measured]

@@ -98,6 +98,9 @@ class Session:
             self.ledger.find()  # what other processes made meanwhile
             if self.ledger.lost:
                 raise UsageError(f"the study's reference did not run: {self.failures[-1]}")
+        declared = self.ledger.setting.study.primary
+        if declared and self.ledger.primary is None:
+            self.failures.append(f"the primary contrast, {' against '.join(declared)}: one of them has no run")
 
     def _attempt(self, node: Node) -> Path | None:
         """Make a run, or note that it could not be made; the directory in which another process does, if so."""

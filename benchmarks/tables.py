@@ -126,6 +126,7 @@ def _latencies(measurement: Measurement) -> dict[int, dict[str, Any]]:
         "bench_session": measurement.session,
         "latency_reference": f"{measurement.reference['run']} exit {measurement.reference['exit']}",
         "latency_conditions": str(measurement.conditions),
+        "latency_noisy": float(measurement.noisy),
     }
     found: dict[int, dict[str, Any]] = {}
     for row in measurement.rows:
@@ -151,7 +152,7 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
     first["n"] = grouped["run"].nunique()
     if "bench_session" in frame:  # ratios to different references have no mean
         mixed = grouped["bench_session"].nunique() > 1
-        for column in [str(column) for column in first if str(column).startswith("latency_")]:
+        for column in [str(column) for column in first if str(column).startswith(("latency_", "bench_session"))]:
             first[column] = first[column].mask(mixed)
     first["test_accuracy_half_width"] = accuracy.sem() * stats.t.ppf((1 + CONFIDENCE) / 2, first["n"] - 1)
     first["test_accuracy_sd"] = accuracy.std()
@@ -216,6 +217,11 @@ def _bold(text: str) -> str:
 def millions(value: float) -> str:
     """As in ``96.1M``."""
     return number(value / 1e6, ".3g" if value < 1e8 else ".0f", "M")
+
+
+def megabytes(size: float) -> str:
+    """As in ``3.42 MB``."""
+    return number(size / 1e6, ".3g", " MB")
 
 
 def percent(fraction: float) -> str:

@@ -14,10 +14,10 @@ import torch
 from scipy import stats
 
 from benchmarks.energy import meter
+from benchmarks.tables import CONFIDENCE
 from compress.training.progress import console, duration
 
 QUARTILES = (25, 50, 75)
-CONFIDENCE = 0.95
 WARM_UP = 1  # calls before every timing: the call before was another network's
 SECONDS_A_TIMING = 0.02  # short calls are repeated until a timing takes this long
 NOISY = 0.05  # where the reference's times in one round differ by more than that, between quartiles

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pandas as pd
 from scipy.cluster.hierarchy import fcluster, linkage
@@ -83,6 +84,11 @@ class Verdicts:
     reference: str | None
     contrasts: Sequence[Contrast]
     notes: Sequence[str]
+
+    @property
+    def primary(self) -> Contrast | None:
+        """The contrast that was declared before the runs, if it could be made."""
+        return next((one for one in self.contrasts if one.primary), None)
 
     @property
     def bold(self) -> frozenset[str]:
@@ -164,6 +170,11 @@ def budget_classes(macs: pd.Series) -> pd.Series:
     return macs.groupby(found).transform("min").rank(method="dense").astype(int)
 
 
+def same_class(one: Mapping[Any, Any], two: Mapping[Any, Any]) -> bool:
+    """Whether the MACs of two rows are within 2% of one another."""
+    return abs(math.log(one["macs"] / two["macs"])) <= math.log1p(CLASS)
+
+
 def _best(last: pd.DataFrame) -> dict[int, str]:
     """The most accurate network, by its mean, of every class with several."""
     classes = last["class"]
@@ -197,7 +208,8 @@ def verdicts_section(verdicts: Verdicts) -> list[str]:
     equivalence = (
         f" Equivalent: the {1 - 2 * ALPHA:.0%} interval is within ±{100 * MARGIN:g} points." if primary else ""
     )
-    correction = f"Exploratory, p adjusted by Holm for {len(others)} comparison{'s' if len(others) > 1 else ''}:"
+    comparisons = f"{len(others)} comparison{'s' if len(others) > 1 else ''} of this section"
+    correction = f"Exploratory, p adjusted by Holm for {comparisons}:"
     exploratory = [correction, "\n".join(lines)] if lines else [correction] if others else []
     return [
         "### Verdicts",
@@ -240,13 +252,17 @@ def contrasts_table(verdicts: Verdicts) -> pd.DataFrame:
 
 def contrast_cells(contrast: Contrast) -> dict[str, str]:
     """What a table says of a contrast, by column; the verdict last."""
+    p = {"p" if contrast.primary else "p, adjusted": _p(contrast.p)}
+    return difference_cells(contrast) | p | {"verdict": contrast.verdict}
+
+
+def difference_cells(contrast: Contrast) -> dict[str, str]:
+    """The same without a verdict."""
     low, high = contrast.found.interval()
     return {
         "difference, points": f"{100 * contrast.found.estimate:+z.2f}",
         f"{CONFIDENCE:.0%} interval": f"{100 * low:z.2f} to {100 * high:z.2f}",
         "n": _seeds(contrast),
-        "p" if contrast.primary else "p, adjusted": _p(contrast.p),
-        "verdict": contrast.verdict,
     }
 
 
@@ -284,7 +300,10 @@ def _p(p: float) -> str:
 
 
 def _latency(one: pd.Series, two: pd.Series) -> str:
-    """As in ``, 0.41x its latency (eager, fp32, cpu, 1 thread(s), batch 1)``; nothing unless measured together."""
+    """As in ``, 0.41x its latency (eager, fp32, cpu, 1 thread(s), batch 1)``; nothing unless measured together.
+
+    Where the second is not the one that both were timed against, a quotient of ratios stands for it, and is called so.
+    """
     batches = [str(column) for column in one.index if str(column).startswith("latency_ratio_b")]
     if not batches or pd.isna(one["bench_session"]) or one["bench_session"] != two["bench_session"]:
         return ""
@@ -292,4 +311,8 @@ def _latency(one: pd.Series, two: pd.Series) -> str:
     if pd.isna(ratio):
         return ""
     batch = batches[0].removeprefix("latency_ratio_b")
-    return f", {ratio:.2f}x its latency ({one['latency_conditions']}, batch {batch})"
+    said = f"{one['latency_conditions']}, batch {batch}"
+    if two["latency_reference"] != f"{two['run']} exit {two['exit']}":
+        said += ", a quotient of ratios"
+    noisy = "; noisy" if max(one["latency_noisy"], two["latency_noisy"]) > 0 else ""
+    return f", {ratio:.2f}x its latency ({said}{noisy})"

@@ -49,18 +49,20 @@ def accuracy_against_macs(summary: pd.DataFrame, title: str, reference: str | No
 
 
 def accuracy_against_latency(summary: pd.DataFrame, title: str, reference: str | None = None) -> Figure | None:
-    """The same against the ratio of latencies at batch 1; None where fewer than two points were measured alike."""
+    """The same against the ratio of latencies at batch 1; None where fewer than two points were measured together.
+
+    Of several sessions that with most points: ratios of different ones do not compare.
+    """
     if LATENCY not in summary or summary[LATENCY].isna().all():
         return None
-    alike = ["latency_reference", "latency_conditions"]
     measured = summary[summary[LATENCY].notna()]
     names = dict(zip(measured["run"], measured["network"], strict=True))
-    chosen = measured[alike].value_counts(sort=True).index[0]
-    points = measured[(measured[alike] == list(chosen)).all(axis=1)]
+    points = measured[measured["bench_session"] == measured["bench_session"].mode()[0]]
     if len(points) < 2:
         return None
-    run, _, exit = str(chosen[0]).partition(" exit ")
-    label = f"latency, batch 1 (ratio to {names.get(run, run)}, exit {exit}; {chosen[1]})"
+    reference_exit, conditions = points[["latency_reference", "latency_conditions"]].iloc[0]
+    run, _, exit = str(reference_exit).partition(" exit ")
+    label = f"latency, batch 1 (ratio to {names.get(run, run)}, exit {exit}; {conditions})"
     return _figure(points.assign(cost=points[LATENCY]), summary, label, title, reference)
 
 

@@ -38,6 +38,7 @@ def network(name: str, macs: list[float], accuracies: list[float], **other: Any)
         **{"network": name, "series": name, "arm_key": name, "arm": "bp", "base": name, "run": f"{name}_s0"},
         **{"family": "train", "method": "bp", "exits": len(macs), "test_accuracy_half_width": 0.002},
         **{"total_training_macs": 1e12 * macs[-1], "latency_reference": "A_s0 exit 1", "latency_conditions": "eager"},
+        **{"bench_session": "s"},
     }
     return [
         shared
@@ -108,10 +109,10 @@ def test_each_cost_has_its_own_points(summary: pd.DataFrame) -> None:
     assert latency.axes[0].get_xlabel() == "latency, batch 1 (ratio to A, exit 1; eager)"
     assert set(points(training)) >= {(60, 90.5), (90, 93), (100, 92)}
     assert len(points(training)) == summary["last"].sum()
-    elsewhere = summary.assign(latency_reference=["A_s0 exit 1", *(len(summary) - 1) * ["B exit 1"]])
+    elsewhere = summary.assign(bench_session=["s", *(len(summary) - 1) * ["t"]])
     other = accuracy_against_latency(elsewhere, TITLE)
     assert other
-    assert (1, 92) not in points(other)  # ratios to another reference are not beside these
+    assert (1, 92) not in points(other)  # ratios of another session are not beside these
     assert accuracy_against_latency(summary.drop(columns="latency_ratio_b1"), TITLE) is None
     assert accuracy_against_training(summary[:1], TITLE) is None
 

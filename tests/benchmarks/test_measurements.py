@@ -8,7 +8,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from benchmarks.latency_tables import NO_GPU, NOISY, latency_section
+from benchmarks import write_report
+from benchmarks.latency_tables import NO_GPU, NOISE, latency_section
 from benchmarks.measurements import Measurement, primary_conditions, read_measurements, write_measurement
 from benchmarks.tables import rows, summarise
 from compress.runs import Run
@@ -27,7 +28,13 @@ FIRST = Measurement(
     environment={"cpu": "a CPU", "gpu": None, "device": "cpu"},
     rows=[ROW],
 )
-OTHER = replace(FIRST, engine="openvino", precision="int8", rows=[ROW | {"test_accuracy": 0.8765}])
+OTHER = replace(
+    FIRST,
+    engine="openvino",
+    precision="int8",
+    calibration={"part": "calibration", "images": 500, "weight_bits": 7},
+    rows=[ROW | {"test_accuracy": 0.8765}],
+)
 
 
 @pytest.fixture
@@ -98,8 +105,29 @@ def test_the_section_has_a_row_a_network_and_engine(own: list[Run]) -> None:
         f"| {pruned} | eager fp32 | 2.00 | 0.50x [0.45, 0.55] | - |",
         f"| {pruned} | openvino int8* | 2.00 | 0.50x [0.45, 0.55] | 87.65 |",
     ]
-    assert NOISY in parts
+    assert f"*: noisy: {NOISE}." in parts
+    assert "the same for all (500 calibration images, weights of 7 bits); its" in "\n".join(parts)
     assert parts[-1] == NO_GPU
+
+
+def test_a_report_says_where_noisily_and_in_how_many_sessions_latency_was_measured(
+    runs: list[Run], tmp_path: Path
+) -> None:
+    seeds = [Run(tmp_path / run.id, run.record) for run in runs[1:3]]
+    noisy = replace(FIRST, noise=0.1, noisy=True, rows=[ROW, ROW | {"exit": 2}])
+    for run, session in zip(seeds, "st", strict=True):
+        run.path.mkdir()
+        write_measurement(run, replace(noisy, session=session))
+        write_measurement(run, replace(noisy, session=session, device="cuda"))
+    text = write_report(seeds, tmp_path / "apart").read_text()
+    assert "Seeds of different sessions have no mean and are left out." in text
+    assert "ratio, batch 1" not in text[: text.index("### Latency by engine")]
+    assert "- Latency was measured on a CPU (cpu) and a CPU (cuda) alone, with eager fp32: " in text
+    assert "on a GPU" not in text
+    write_measurement(seeds[1], noisy)
+    text = write_report(seeds, tmp_path / "together").read_text()
+    assert f"**These latencies are noisy**: {NOISE}." in text
+    assert "- Noisy latencies, of which small differences mean nothing: eager, fp32, cpu, 1 thread(s); " in text
 
 
 def test_a_gpu_has_a_table_of_its_own(own: list[Run]) -> None:

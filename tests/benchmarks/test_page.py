@@ -146,6 +146,8 @@ def test_nothing_is_fetched_nothing_injected_and_nothing_complained_about(browse
         ("1.5 GB", 1.5e9),
         ("2.29x", 2.29),
         ("38%", 38),
+        ("(8%)", 8),
+        ("(> 99%)", 99),
         ("1.2e-3", 1.2e-3),
         ("-1.68 to 2.56", -1.68),
         ("+0.35", 0.35),

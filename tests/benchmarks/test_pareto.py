@@ -29,6 +29,7 @@ def test_a_hypervolume_worked_by_hand() -> None:
     assert hypervolume(COSTS, accuracies, limit=4, floor=0.1) == pytest.approx([1.6 / 3.6])
     below = np.array([[0.05, 0.05, 0.05, 0.05, 0.05]])
     assert hypervolume(COSTS, below, limit=4, floor=0.1).tolist() == [0]
+    assert hypervolume(np.array([1.0]), np.array([[1.3]]), limit=4, floor=0.1) == pytest.approx([3 / 4])
 
 
 def test_shares_of_equals_of_the_dominated_and_of_copies() -> None:

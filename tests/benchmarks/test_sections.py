@@ -9,11 +9,13 @@ import pandas as pd
 
 from benchmarks import write_report
 from benchmarks.confounds import confounds_section
+from benchmarks.correctness import of_last_exits
 from benchmarks.costs import costs_table
 from benchmarks.exits import apart_section
 from benchmarks.published import published_section
 from benchmarks.statistics import Scores
 from benchmarks.tables import MISSING
+from benchmarks.verdicts import judge
 from compress.runs import Run
 
 IMAGES = 1000
@@ -27,7 +29,7 @@ def network(name: str, macs: list[float], accuracies: list[float], seeds: int = 
         "objective": {"update": "simultaneous", "decay_factors": [1.0], "teacher": 0.0},
         "spec": {"arch": name, "blocks": 3, "exits": list(range(len(macs)))},
     }  # fmt: skip
-    settings = shared | config
+    settings = shared | {"precision": "fp32"} | config
     family = "train" if settings["kind"] == "train" else "control" if settings["kind"] == "control" else "width"
     exits = len(macs)
     request = settings["request"]
@@ -61,9 +63,11 @@ def lines_of(section: list[str]) -> list[list[str]]:
 def test_an_exit_is_judged_within_its_class_alone_and_shown_beside_the_nearest() -> None:
     rows = [
         *network("M", [10, 50, 80, 100], [0.5, 0.8, 0.85, 0.9], method="mwbp"),
-        *network("A", [50.5], [0.9]),
+        *network("A", [50.5], [0.9], recipe={"name": "quick", "learning_rate": 0.3}),
         *network("B", [90], [0.9]),
         *network("taught", [80], [0.95], teacher_reference={"spec": {}}),
+        *network("other recipe", [80], [0.95], recipe={"name": "quick", "momentum": 0.5}),
+        *network("frozen", [50, 100], [0.7, 0.89], method="frozen-trunk"),
     ]
     section = apart_section(pd.DataFrame(rows), scores_of(rows))
     assert section[1] == (
@@ -90,7 +94,7 @@ def test_the_controls_of_mwbp_are_found_and_the_missing_named() -> None:
     other = decay | {"decay_factors": [3.0, 1.0]}
     rows = [
         *network("M", [50, 100], [0.8, 0.9], method="mwbp", objective=decay),
-        *network("plain", [100], [0.89]),
+        *network("plain", [100], [0.89], precision="bf16", recipe={"name": "quick", "learning_rate": 0.3}),
         *network("decay", [100], [0.85], method="bp-extra-decay", objective=decay, kind="train"),
         *network("another decay", [100], [0.85], method="bp-extra-decay", objective=other, kind="train"),
         *network("frozen", [50, 100], [0.7, 0.89], method="frozen-trunk"),
@@ -102,6 +106,10 @@ def test_the_controls_of_mwbp_are_found_and_the_missing_named() -> None:
         ("M (exit 1)", "frozen (exit 1)"),
     ]  # fmt: skip
     assert section[-1] == "- **missing** for M: deep-supervision, mwbp-uniform-decay"
+    assert lines_of(section)[0][2].endswith("(trained in bf16, not fp32)")
+    primary = judge(pd.DataFrame(rows), of_last_exits(scores_of(rows)), None, (rows[2]["series"], rows[1]["series"]))
+    declared = lines_of(confounds_section(pd.DataFrame(rows), scores_of(rows), primary.primary))
+    assert [cells[-1] for cells in declared[:2]] == ["the primary contrast: see Verdicts", "more accurate"]
 
 
 def test_the_controls_of_pruning_stand_beside_what_they_control() -> None:
@@ -161,4 +169,6 @@ def test_published_figures_have_a_source_and_are_marked() -> None:
     text = "\n".join(published_section("cifar10"))
     assert "| AuxNet-56-2 | 5.77 |" in text
     assert "Not quoted, since not verified: L1-A and L1-B, fine-tuned and Scratch-E" in text
+    assert "class folders" not in text
+    assert "compressed anew" in "\n".join(published_section("cifar10", "class folders"))
     assert published_section("fashion-mini") == []

@@ -21,6 +21,7 @@ dataset = "fashion-mini"
 recipe = "quick"
 seeds = [0, 1]
 reference = "deep"
+primary = ["multi", "impossible"]
 
 [tuning]
 rates = [30, 1]
@@ -198,6 +199,7 @@ def test_what_cannot_be_made_is_named_with_its_reason_and_the_rest_goes_on(repor
     assert "cannot be reached" in lines[0]
     assert "- did not run: dependent at ratio 0.2, seed 0: impossible did not run" in lines
     assert "- did not run: dependent at ratio 0.2, seed 1: none of its trials finished" in lines
+    assert lines[-1] == "- did not run: the primary contrast, multi against impossible: one of them has no run"
     assert len(made) == 2 + 2 + 4 + 2
 
 

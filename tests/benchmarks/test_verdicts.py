@@ -25,7 +25,8 @@ def judged(
     """Verdicts on networks of these accuracies and MACs, alike for all seeds; the first is the reference."""
     summary = pd.DataFrame(
         [
-            {"series": name, "network": name, "exit": exits, "exits": exits, "last": True, "macs": macs,
+            {"series": name, "network": name, "run": name, "exit": exits, "exits": exits, "last": True, "macs": macs,
+             "latency_reference": f"{next(iter(networks))} exit {exits}", "latency_noisy": 0.0,
              "test_accuracy": accuracy, "bench_session": "x", "latency_conditions": "eager", "latency_ratio_b1": macs}
             for name, (accuracy, macs) in networks.items()
         ]
@@ -58,6 +59,14 @@ def test_few_seeds_are_preliminary_and_one_seed_says_what_is_missing() -> None:
     two = judged(networks, seeds=2)
     assert "n = 2: less accurate (preliminary); at 100%" in sentence(two.contrasts[0], two.last)
     assert (one.bold, two.bold) == (frozenset(), frozenset())
+
+
+def test_a_latency_by_way_of_a_third_network_and_a_noisy_one_are_called_so() -> None:
+    last = judged({"A": (0.95, 200), "B": (0.90, 100), "C": (0.91, 100)}).last
+    found = judged({"A": (0.95, 200), "B": (0.90, 100), "C": (0.91, 100)}, primary=("B", "C")).contrasts[0]
+    assert sentence(found, last).endswith("1.00x its latency (eager, batch 1, a quotient of ratios)")
+    assert sentence(found, last.assign(latency_noisy=1.0)).endswith("a quotient of ratios; noisy)")
+    assert "latency" not in sentence(found, last.assign(bench_session=["x", "x", "y"]))
 
 
 def test_bold_is_what_cannot_be_told_from_the_best_of_several_of_a_class() -> None:
