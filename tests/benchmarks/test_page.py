@@ -180,8 +180,16 @@ def test_a_network_has_the_colour_of_the_figures_and_latencies_are_of_one_sessio
     assert colours("accuracy-latency") == {EVIL: mw}
 
 
-def test_damaged_histories_have_no_training_curves(runs: list[Run], tmp_path: Path) -> None:
+def test_training_curves_are_of_readable_histories(runs: list[Run], tmp_path: Path) -> None:
     copies = [Run(path=Path(shutil.copytree(run.path, tmp_path / run.id)), record=run.record) for run in runs]
     for run in copies:
         (run.path / METRICS).write_text(2 * '{"val_accuracy": [0.5]}\n')
     assert "training-curves" not in hover_plots(copies, summarise(rows(copies)), None, "")
+    epochs = [{"epoch": epoch, "val_accuracy": [epoch / 4], "val_loss": [1], "train_loss": [1]} for epoch in (1, 2)]
+    (copies[0].path / METRICS).write_text("\n".join(map(json.dumps, epochs)))
+    points: list[Any] = list(
+        hover_plots(copies, summarise(rows(copies)), None, "")["training-curves"].select(name="points")
+    )
+    assert [(one.data_source.data["network"][0], one.data_source.data["y"]) for one in points] == [
+        ("ResNet-14", [25, 50])
+    ]
