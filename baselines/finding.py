@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from baselines.controls import shallower
 from baselines.job import Job
 from baselines.technique import CONTROLS, SHAPED, SPARSE, TAUGHT
 from compress.runs import Run
@@ -14,7 +15,11 @@ FOLLOWS = ("parent", "reference", "teacher", "teacher_reference", "objective", "
 
 
 def finished_run(job: Job, runs: Iterable[Run]) -> Run | None:
-    """The run among finished ones that the job would give; None where there is none, or no reference yet."""
+    """The run among finished ones that the job would give; None where there is none, or no reference yet.
+
+    Raises:
+        UsageError: the job asks for a shallower network, and its reference has none.
+    """
     if job.found is None:
         return None
     technique = job.technique
@@ -40,6 +45,7 @@ def _starts_from(run: Run, job: Job, by_id: dict[str, Run]) -> bool:
     if technique.method in CONTROLS and technique.method not in SHAPED:
         achieved = run.record.results["achieved"]
         same = round(achieved["speedup"] * achieved["macs"]) == base.exits[(job.exit or 0) - 1]["macs"]
+        same = same and run.spec in shallower(job.spec)  # other trunks have the same MACs
         return same and (technique.method != TAUGHT or run.record.config["teacher"] == base.id)
     generations = (1 if technique.gradual else technique.steps) + (technique.method in SPARSE)
     id: str | None = run.id

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from benchmarks.tables import accuracy_cell, millions, number, percent, ratios, series
-from compress.runs import METRICS, Run
+from benchmarks.figures import dominated, read_epochs
+from benchmarks.figures.accuracy import WIDE_RANGE
+from benchmarks.figures.style import COLOURS, EXITS, SEPARATE, line_label, numbers, separate, style
+from benchmarks.tables import accuracy_cell, millions, number, ratios
+from compress.runs import Run
 
 if TYPE_CHECKING:
     from bokeh.models import ColumnDataSource
     from bokeh.plotting import figure
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")  # Okabe and Ito's
 MARKERS = ("circle", "square", "triangle", "diamond", "inverted_triangle", "hex", "star", "plus")
 DASHES = {"train": "solid", "width": "solid", "depth": "dashdot", "control": "dotted"}
 HEIGHT, LEGEND_ROW = 460, 18  # pixels
 PALE = 0.35  # of a point that another one dominates
-WIDE_RANGE = 20.0  # costs spread wider than this factor are drawn on a logarithmic axis
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,9 +62,12 @@ def hover_plots(runs: Sequence[Run], summary: pd.DataFrame, reference: str | Non
         reference: the series whose accuracy is drawn as a line.
         suffix: ends the stems.
     """
-    single = (summary["exits"] == 1) & (summary["family"] != "train")
-    summary = summary.assign(joined=summary["arm_key"].where(single, summary["series"]))
-    summary["number"] = pd.factorize(summary["joined"])[0]
+    alone = separate(summary)
+    summary = summary.assign(
+        joined=summary["series"].where(alone | (summary["exits"] > 1), summary["arm_key"]),
+        kind=summary["family"].mask(summary["exits"] > 1, EXITS).mask(alone, SEPARATE),
+        number=summary["arm_key"].map(numbers(summary)).mask(alone, pd.factorize(summary["series"].where(alone))[0]),
+    )
     last = summary[summary["last"]]
     chosen = {
         "accuracy-macs": summary,
@@ -77,9 +80,10 @@ def hover_plots(runs: Sequence[Run], summary: pd.DataFrame, reference: str | Non
         axis = AXES[stem]
         if axis.column in points and points[axis.column].notna().any():
             plots[f"{stem}{suffix}"] = _accuracy(points[points[axis.column].notna()], axis, last, reference)
-    epochs = _epochs(runs, summary)
-    if not epochs.empty:
-        plots[f"training-curves{suffix}"] = _training(epochs)
+    epochs = read_epochs(runs)
+    lasting = epochs[epochs.groupby("run")["epoch"].transform("nunique") > 1] if len(epochs) else epochs
+    if len(lasting) and lasting["val_accuracy"].notna().any():
+        plots[f"training-curves{suffix}"] = _training(lasting)
     return plots
 
 
@@ -88,7 +92,7 @@ def _accuracy(points: pd.DataFrame, axis: Axis, last: pd.DataFrame, reference: s
     across, middle = axis.scale * points[axis.column], 100 * points["test_accuracy"]
     half_width, details = 100 * points["test_accuracy_half_width"].fillna(0), _details(points)
     drawn = details.assign(x=across, y=middle, low=middle - half_width, high=middle + half_width)
-    drawn["alpha"] = [PALE if axis.cost and pale else 1.0 for pale in _dominated(across, middle)]
+    drawn["alpha"] = [PALE if axis.cost and pale else 1.0 for pale in dominated(across, middle)]
     plot = _empty(axis.label, "test accuracy (%)", logarithmic=across.max() > WIDE_RANGE * across.min())
     for line in _lines(points):
         curve = _source(drawn.loc[line.points.index].sort_values("x"))
@@ -102,36 +106,32 @@ def _accuracy(points: pd.DataFrame, axis: Axis, last: pd.DataFrame, reference: s
 
 
 def _measured_alike(summary: pd.DataFrame) -> pd.DataFrame:
-    """Those whose latencies are to the same reference, and of the same conditions, as most."""
-    alike = ["latency_reference", "latency_conditions"]
+    """Those whose latencies are of the same session and conditions, and to the same reference, as most."""
+    alike = ["bench_session", "latency_reference", "latency_conditions"]
     if AXES["accuracy-latency"].column not in summary or summary[alike].dropna().empty:
         return summary.iloc[:0]
     most = summary[alike].value_counts().index[0]
     return summary[(summary[alike] == list(most)).all(axis=1)]
 
 
-def _dominated(costs: pd.Series, accuracies: pd.Series) -> list[bool]:
-    """Of every point, whether another costs no more, is no less accurate, and is not the same in both."""
-    points = list(zip(costs, accuracies, strict=True))
-    return [any(other != one and other[0] <= one[0] and other[1] >= one[1] for other in points) for one in points]
-
-
 def _training(epochs: pd.DataFrame) -> figure:
     """Validation accuracy of the last exit an epoch: the mean over seeds, and a band from the lowest to the highest."""
     plot = _empty("epoch", "validation accuracy (%)", logarithmic=False)
-    for line in _lines(epochs):
-        seeds = line.points.groupby("epoch").agg({"accuracy": ["mean", "min", "max", "count"], "loss": "mean"})
-        accuracy, loss = seeds["accuracy"], seeds["loss", "mean"]
+    for place, (_, points) in enumerate(epochs.groupby("series", sort=False)):
+        looks: dict[str, Any] = {"colour": COLOURS[place % len(COLOURS)], "marker": MARKERS[place % len(MARKERS)]}
+        line = Line(label=points["network"].iloc[0], points=points, dash="solid", hollow=False, **looks)
+        seeds = points.groupby("epoch").agg({"val_accuracy": ["mean", "min", "max", "count"], "val_loss": "mean"})
+        accuracy, loss = seeds["val_accuracy"], seeds["val_loss", "mean"]
         curve = pd.DataFrame(
             {
                 "x": seeds.index,
-                "y": 100 * accuracy["mean"],
-                "low": 100 * accuracy["min"],
-                "high": 100 * accuracy["max"],
+                "y": accuracy["mean"],
+                "low": accuracy["min"],
+                "high": accuracy["max"],
                 "alpha": 1.0,
                 "network": line.label,
                 "after epoch": seeds.index.astype(str),
-                "validation accuracy, %": accuracy["mean"].map(percent),
+                "validation accuracy, %": accuracy["mean"].map("{:.2f}".format),
                 "validation loss": loss.map("{:.3f}".format),
                 "seeds": accuracy["count"].astype(str),
             }
@@ -156,19 +156,18 @@ class Line:
 
 
 def _lines(points: pd.DataFrame) -> Iterator[Line]:
-    """What has the same value in `joined`, looking as `number` says."""
+    """What has the same value in `joined`, of the colour that it has in the figures."""
     for _, line in points.groupby("joined", sort=False):
         first = line.iloc[0]
-        label, place = first["network"], int(first["number"])
-        if line["series"].nunique() > 1:  # shallower nets of several budgets are of no one network
-            label = first["arm"] if line["base"].nunique() > 1 else f"{first['base']}, {first['arm']}"
+        place = int(first["number"])
+        look = style(first["kind"], place)
         yield Line(
-            label=label,
+            label=line_label(line),
             points=line,
-            colour=COLOURS[place % len(COLOURS)],
+            colour=look["color"],
             marker=MARKERS[place % len(MARKERS)],
             dash=DASHES[first["family"]],
-            hollow=first["family"] == "control" or first["exits"] > 1,
+            hollow=look["markerfacecolor"] == "none",
         )
 
 
@@ -187,32 +186,6 @@ def _details(points: pd.DataFrame) -> pd.DataFrame:
     for column in map(str, points.filter(regex=r"^latency_ratio_b\d+$")):
         details[f"latency ratio, batch {column.rpartition('b')[2]}"] = ratios(points[column])
     return details
-
-
-def _epochs(runs: Sequence[Run], summary: pd.DataFrame) -> pd.DataFrame:
-    """A row an epoch of every run of several: `accuracy` (a fraction) and `loss` of its last exit on validation."""
-    looks = summary[summary["last"]].set_index("series")[["network", "family", "exits", "number"]]
-    rows = [
-        looks.loc[series(run)].to_dict()
-        | {
-            "joined": series(run),
-            "series": series(run),
-            "epoch": line["epoch"],
-            "accuracy": line["val_accuracy"][-1],
-            "loss": line["val_loss"][-1],
-        }
-        for run in runs
-        for line in _history(run)
-    ]
-    return pd.DataFrame(rows)
-
-
-def _history(run: Run) -> list[dict[str, Any]]:
-    try:
-        history = [json.loads(line) for line in (run.path / METRICS).read_text().splitlines()]
-        return [line for line in history if line["val_accuracy"]] if len(history) > 1 else []
-    except (OSError, ValueError, LookupError, TypeError):  # a record without its history is a record still
-        return []
 
 
 def _empty(across: str, up: str, *, logarithmic: bool) -> figure:

@@ -15,6 +15,8 @@ from benchmarks.setting import Setting
 from benchmarks.tuning import Factors, Trial, best
 from compress.errors import UsageError
 from compress.runs import Run, finished_runs
+from compress.training import Plan, is_reference
+from compress.training.planning import FROZEN
 
 
 @dataclass(kw_only=True)
@@ -129,10 +131,12 @@ class Ledger:
         try:
             if node.target:
                 return finished_run(self._job_to_find(node), runs)
-            wanted = _without_trunk(self.setting.plan(node, self.factors(node)).config)
+            plan = self.setting.plan(node, self.factors(node))
         except UsageError:  # said when it is made
             return None
-        return next((run for run in runs if _without_trunk(run.record.config) == wanted), None)
+        wanted = _without_trunk(plan.config)
+        same = [run for run in runs if _without_trunk(run.record.config) == wanted]
+        return next((run for run in same if _trunk_fits(run, plan, runs)), None)
 
     def _job_to_find(self, node: Node) -> Job:
         """The job, with the reference that it would look for named, where the study has one."""
@@ -182,5 +186,15 @@ class Ledger:
 
 
 def _without_trunk(config: dict[str, Any]) -> dict[str, Any]:
-    """A configuration but for the run that a frozen trunk is of, which follows from the rest."""
+    """A configuration but for the run that a frozen trunk is of: see `_trunk_fits`."""
     return {key: value for key, value in config.items() if key not in ("parent", "reference")}
+
+
+def _trunk_fits(run: Run, plan: Plan, runs: Sequence[Run]) -> bool:
+    """Whether the run's trunk, where it is another run's, is of one that the plan would look for or train."""
+    parent = run.record.parent
+    if plan.method != FROZEN:
+        return parent is None
+    plain = dataclasses.replace(plan.spec, exits=plan.spec.exits[-1:])
+    wanted = (plain, plan.dataset, plan.recipe, plan.seed)
+    return any(is_reference(other, *wanted) for other in runs if other.id == parent)

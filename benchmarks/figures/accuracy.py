@@ -18,6 +18,7 @@ from benchmarks.figures.style import (
     draw_points,
     legend_handle,
     limit_accuracies,
+    line_label,
     numbers,
     plain,
     reference_line,
@@ -160,10 +161,8 @@ def _lines(points: pd.DataFrame, summary: pd.DataFrame) -> list[Line]:
     keys = others["arm_key"].where(others["exits"] == 1, others["series"])
     for _, line in others.groupby(keys, sort=False):
         first = line.iloc[0]
-        label, kind = first["network"], EXITS if first["exits"] > 1 else first["family"]
-        if line["series"].nunique() > 1:  # shallower nets of several budgets are of no one network
-            label = first["arm"] if line["base"].nunique() > 1 else f"{first['base']}, {first['arm']}"
-        lines.append(Line(label, line.sort_values("cost"), style(kind, places[first["arm_key"]])))
+        kind = EXITS if first["exits"] > 1 else first["family"]
+        lines.append(Line(line_label(line), line.sort_values("cost"), style(kind, places[first["arm_key"]])))
     return lines
 
 

@@ -48,6 +48,15 @@ def style(kind: str, number: int) -> dict[str, Any]:
     }
 
 
+def line_label(line: pd.DataFrame) -> str:
+    """The name of the network whose exits the line joins, or of the arm whose budgets."""
+    first = line.iloc[0]
+    if line["series"].nunique() == 1:
+        return str(first["network"])
+    # Shallower nets of several budgets are of no one network.
+    return str(first["arm"] if line["base"].nunique() > 1 else f"{first['base']}, {first['arm']}")
+
+
 def legend_handle(look: Mapping[str, Any], label: str) -> Line2D:
     """What stands for a line in the legend, never faded."""
     return Line2D([], [], label=plain(label), **look)

@@ -163,15 +163,16 @@ def train_reference(spec: Spec, dataset: Dataset, recipe: Recipe, seed: int, **o
     return train(spec.arch, dataset, recipe=recipe, seed=seed, **options)
 
 
-def _newest_reference(spec: Spec, dataset: Dataset, recipe: Recipe, seed: int, runs: Path) -> Run | None:
+def is_reference(run: Run, spec: Spec, dataset: Dataset, recipe: Recipe, seed: int) -> bool:
+    """Whether a run is one by plain BP with this network (of one exit), data, split, recipe and seed."""
     wanted = {"kind": "train", "method": "bp", "spec": spec.to_json(), "recipe": recipe.to_json(), "seed": seed}
     wanted |= {"teacher": None, "initial": None, "augmentable": dataset.augmentable}
     wanted["normalisation"] = published_normalisation(dataset)
-    found = [
-        run
-        for run in finished_runs(runs)[0]
-        if run.record.data["digest"] == dataset.digest and wanted.items() <= run.record.config.items()
-    ]
+    return run.record.data["digest"] == dataset.digest and wanted.items() <= run.record.config.items()
+
+
+def _newest_reference(spec: Spec, dataset: Dataset, recipe: Recipe, seed: int, runs: Path) -> Run | None:
+    found = [run for run in finished_runs(runs)[0] if is_reference(run, spec, dataset, recipe, seed)]
     if not found:
         return None
     newest = max(found, key=lambda run: (run.path / RECORD).stat().st_mtime)

@@ -1,6 +1,7 @@
 """Finding: the finished run of a job, whatever the technique, is the one that carrying it out gave, and no other."""
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 
@@ -8,6 +9,7 @@ from baselines import Budget, Job, Technique, carry_out, finished_run
 from compress.data import Dataset
 from compress.recipes import Recipe
 from compress.runs import finished_runs
+from compress.training import train
 
 ASKED = (  # and for which speed-ups
     (Technique(), (2, 1.4)),
@@ -42,3 +44,25 @@ def test_every_job_finds_its_own_run_by_what_was_asked_for(jobs: list[Job]) -> N
     assert [finished_run(job, [run for run in runs if run.id != id]) for job, id in zip(jobs, made, strict=True)] == [
         None for _ in jobs
     ]
+
+
+def test_a_shallower_net_is_of_its_own_reference_not_of_one_with_the_same_macs(
+    small: Dataset, brief: Recipe, tmp_path: Path
+) -> None:
+    for arch in ("resnet18b2-2-4", "resnet18b2-4-2"):
+        train(arch, small, recipe=brief, runs=tmp_path)
+    one, other = (
+        Job(
+            arch=arch,
+            dataset=small,
+            budget=Budget(speedup=2),
+            technique=Technique(method="shallow", nearest=True),
+            recipe=brief,
+            runs=tmp_path,
+        )
+        for arch in ("resnet18b2-2-4", "resnet18b2-4-2")
+    )
+    assert one.base.exits[-1]["macs"] == other.base.exits[-1]["macs"]
+    made = carry_out(one)
+    assert finished_run(one, [made]) == made
+    assert finished_run(other, [made]) is None

@@ -12,8 +12,11 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
 
+from benchmarks.figures.style import EXITS, SEPARATE, numbers, style
 from benchmarks.hover import hover_plots
 from benchmarks.page import sort_key, write_page
+from benchmarks.tables import rows, summarise
+from compress.runs import METRICS, Run
 
 EVIL = "</script><script>document.title = 'injected'</script><img src=https://example.org/x onerror=alert(1)>"
 MARKDOWN = f"""# Title {EVIL}
@@ -162,3 +165,33 @@ def test_nothing_is_fetched_nothing_injected_and_nothing_complained_about(browse
 )
 def test_a_cell_is_sorted_by_the_number_it_begins_with(cell: str, key: float | None) -> None:
     assert sort_key(cell) == (None if key is None else pytest.approx(key))
+
+
+def test_a_network_has_the_colour_of_the_figures_and_latencies_are_of_one_session() -> None:
+    measured = summary().assign(
+        bench_session=["a", "a", "b"], latency_reference="run exit 1", latency_conditions="cpu", latency_ratio_b1=1.0
+    )
+    plots = hover_plots([], measured, "bp", "")
+
+    def colours(stem: str) -> dict[str, str]:
+        points: list[Any] = list(plots[stem].select(name="points"))
+        return {one.data_source.data["network"][0]: one.glyph.line_color for one in points}
+
+    mw = style(EXITS, numbers(measured)["mw"])["color"]
+    assert colours("accuracy-macs") == {EVIL: mw, "ResNet-14": style(SEPARATE, 0)["color"]}
+    assert colours("accuracy-latency") == {EVIL: mw}
+
+
+def test_training_curves_are_of_readable_histories(runs: list[Run], tmp_path: Path) -> None:
+    copies = [Run(path=Path(shutil.copytree(run.path, tmp_path / run.id)), record=run.record) for run in runs]
+    for run in copies:
+        (run.path / METRICS).write_text(2 * '{"val_accuracy": [0.5]}\n')
+    assert "training-curves" not in hover_plots(copies, summarise(rows(copies)), None, "")
+    epochs = [{"epoch": epoch, "val_accuracy": [epoch / 4], "val_loss": [1], "train_loss": [1]} for epoch in (1, 2)]
+    (copies[0].path / METRICS).write_text("\n".join(map(json.dumps, epochs)))
+    points: list[Any] = list(
+        hover_plots(copies, summarise(rows(copies)), None, "")["training-curves"].select(name="points")
+    )
+    assert [(one.data_source.data["network"][0], one.data_source.data["y"]) for one in points] == [
+        ("ResNet-14", [25, 50])
+    ]

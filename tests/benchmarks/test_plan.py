@@ -60,6 +60,26 @@ method = "depth-cut"
 nearest = true
 speedup = [1.3, 2]
 """
+FROZEN = """
+title = "Frozen"
+about = "A study of a test."
+takes = "seconds"
+dataset = "fashion-mini"
+recipe = "quick"
+reference = "plain"
+
+[[run]]
+name = "plain"
+command = "train"
+arch = "resnet8"
+
+[[run]]
+name = "frozen"
+command = "train-mwbp"
+arch = "resnet8"
+exits = 2
+method = "frozen-trunk"
+"""
 TUNED = STUDY + "\n[tuning]\nrates = [1, 3]\nat = 1\n"
 Event = multiprocessing.synchronize.Event
 Settings = Callable[..., Setting]
@@ -122,6 +142,24 @@ def test_a_run_by_another_configuration_is_not_taken_for_the_studys(
         recipe = brief.changed(epochs=epochs)
         train("resnet14", coarse, seed=seed, recipe=recipe, precision=precision, runs=tmp_path / "runs")
     assert plan_study(settings()).runs[0].state == "to run"
+
+
+def test_exits_on_another_trunk_are_not_taken_for_the_studys(
+    settings: Settings, coarse: Dataset, brief: Recipe, tmp_path: Path
+) -> None:
+    setting = settings(FROZEN)
+    how: dict[str, Any] = {"precision": "fp32", "runs": tmp_path / "runs"}
+
+    def frozen(trunk: Run) -> Run:
+        method = "frozen-trunk"
+        return train("resnet8", coarse, method=method, exits=2, recipe=brief, trunk=trunk.path, **how)
+
+    for seed, epochs in ((1, 1), (0, 2)):
+        frozen(train("resnet8", coarse, seed=seed, recipe=brief.changed(epochs=epochs), **how))
+    assert _states(plan_study(setting)) == {"plain, seed 0": "to run", "frozen, seed 0": "to run"}
+    own = frozen(train("resnet8", coarse, recipe=brief, **how))
+    assert [one.state for one in plan_study(setting).runs] == ["finished", "finished"]
+    assert plan_study(setting).to_json()["runs"][1]["id"] == own.id
 
 
 def test_runs_wait_for_the_trials_of_their_entry(settings: Settings) -> None:

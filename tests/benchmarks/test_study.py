@@ -1,5 +1,7 @@
 """Studies: read strictly, run what is missing, reported against their reference."""
 
+import dataclasses
+import math
 from pathlib import Path
 
 import pytest
@@ -7,9 +9,13 @@ import pytest
 from baselines import METHODS
 from benchmarks import Setting, read_study, run_study
 from benchmarks.study import BUNDLED
+from benchmarks.verdicts import CLASS
+from compress.cost import exit_costs
 from compress.data import Dataset
 from compress.errors import UsageError
+from compress.networks import initialised
 from compress.recipes import RECIPES, Recipe
+from compress.training import spec_to_train
 
 STUDY = """
 title = "Small"
@@ -199,6 +205,28 @@ def test_the_studies_by_the_papers_protocol_ask_the_papers_questions() -> None:
         assert {run.method for run in study.runs if run.command == "prune"} == {*METHODS} - chosen_on_validation_images
         trained = {run.training.name for run in study.runs if run.command != "prune"}
         assert trained >= {"bp", "mwbp", "bp-extra-decay", "deep-supervision", "mwbp-uniform-decay", "frozen-trunk"}
+
+
+@pytest.mark.parametrize(("name", "shape"), [("cifar10-paper", (3, 32, 32)), ("fashion-mnist", (1, 28, 28))])
+def test_every_exit_has_a_plain_net_of_its_budget(name: str, shape: tuple[int, int, int]) -> None:
+    study = read_study(name)
+    specs = {
+        spec_to_train(str(run.arch), run.training, run.exits, input_shape=shape, classes=10, **run.architecture)
+        for run in study.runs
+        if run.command != "prune" and run.training.name in ("bp", "mwbp") and run.name != study.reference
+    }
+    several = [spec for spec in specs if len(spec.exits) > 1]
+    trunks = [dataclasses.replace(spec, exits=spec.exits[-1:]) for spec in several]
+    single = specs.difference(several, trunks)  # to have fewer of them to count
+    plain = [exit_costs(initialised(spec, 0))[0].macs for spec in single]
+    for spec in several:
+        for exit in exit_costs(initialised(spec, 0))[:-1]:
+            assert any(abs(math.log(exit.macs / macs)) <= math.log1p(CLASS) for macs in plain), (spec.arch, exit)
+
+
+def test_the_studies_by_the_papers_protocol_train_the_same_networks() -> None:
+    one, *others = (read_study(name).runs for name in ("cifar10-paper", "cifar100-paper", "svhn-paper"))
+    assert all(runs == one for runs in others)
 
 
 def test_an_entry_says_all_that_a_command_can_say_of_a_training(tiny: Dataset, brief: Recipe, tmp_path: Path) -> None:
