@@ -1,8 +1,8 @@
 """Energy: joules by the machine's own counters, where it has any that can be read; nothing is ever estimated.
 
 A CPU's are those of Intel's RAPL (AMD has them too), as Linux shows them under /sys/class/powercap: whole packages,
-whatever runs on them, without the memory modules. A GPU's is NVML's of the whole board. So a figure is of the machine
-while something ran, not of that alone.
+whatever runs on them, without the memory modules. A GPU's is NVML's of the whole board (`pip install nvidia-ml-py`).
+So a figure is of the machine while something ran, not of that alone.
 """
 
 from __future__ import annotations

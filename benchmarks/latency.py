@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from benchmarks.agreement import CHECKED_IMAGES, check
+from benchmarks.energy import meter
 from benchmarks.engines import PRECISIONS, Engine, Source, engine_named, reduced_range
 from benchmarks.held_out import HeldOut, held_out_images
 from benchmarks.measurements import Measurement, write_measurement
@@ -26,8 +27,8 @@ from benchmarks.timing import NOISY, conditions, interleaved, median_interval, q
 from compress.cost import Cost, exit_costs
 from compress.errors import UsageError, nearest
 from compress.hardware import describe, resolve_device
-from compress.networks import Network, cut
-from compress.runs import Run, load
+from compress.networks import Network, Spec, cut, initialised
+from compress.runs import WEIGHTS, Run, load
 from compress.training.progress import console
 
 ROUNDS = 9  # of a ratio that pruning asks for
@@ -37,12 +38,17 @@ Pair = tuple[Engine, str]  # an engine, a precision
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """One exit of one run, as a network of its own, ready to be prepared."""
+    """One exit of one run, as a network of its own, ready to be prepared.
+
+    Attributes:
+        drawn: whether its weights were just drawn, those of the run not being there.
+    """
 
     run: Run
     exit: int
     cost: Cost
     source: Source
+    drawn: bool = False
 
     def __str__(self) -> str:
         return f"{self.run.id} exit {self.exit}"
@@ -99,6 +105,7 @@ class Bench:
         first = self.candidates[self.reference]
         for run in {one.run.id: one.run for one in self.candidates}.values():
             own = [row for row in rows if row["run"] == run.id]
+            energy = meter(self.device)
             measurement = Measurement(
                 session=self.session,
                 engine=engine.name,
@@ -111,6 +118,8 @@ class Bench:
                 noisy=noise > NOISY,
                 environment=environment,
                 calibration=self._calibration(precision),
+                energy=energy.sources if energy else None,
+                drawn=any(one.drawn for one in self.candidates if one.run.id == run.id),
                 rows=[{key: value for key, value in row.items() if key not in NAMES} for row in own],
             )
             write_measurement(run, measurement)
@@ -139,7 +148,7 @@ class Bench:
                 "exit": one.exit,
                 "macs": one.cost.macs,
                 "params": one.cost.params,
-                "bytes": one.cost.bytes,
+                **({"bytes": one.cost.bytes} if precision == "fp32" else {}),  # those of an fp32 file
                 "batch_size": batch_size,
                 "seconds": quartiles(times),
                 "ratio": quartiles(ratio),
@@ -243,16 +252,37 @@ def latency_ratio(reference: Network, network: Network) -> tuple[float, float, f
     return quartiles(np.divide(seconds[:, 1], seconds[:, 0]))
 
 
-def candidates(runs: Iterable[Run], folder: Path, held_out: HeldOut | None = None) -> list[Candidate]:
-    """Every exit of every run, cut out; files made of them go into `folder`."""
+def candidates(
+    runs: Iterable[Run], folder: Path, held_out: HeldOut | None = None, *, draw: bool = False
+) -> list[Candidate]:
+    """Every exit of every run, cut out; files made of them go into `folder`.
+
+    Args:
+        draw: weights of runs that have none.
+
+    Raises:
+        UsageError: weights are missing, corrupt, or do not fit the spec.
+    """
     found = []
     for run in runs:
-        network = load(run)
-        images = held_out.calibration_images(run.normalisation) if held_out else None
+        drawn = draw and not (run.path / WEIGHTS).exists()
+        network = _drawn(run.spec) if drawn else load(run)
+        images = held_out.calibration_images(run.normalisation) if held_out and not drawn else None
         for exit, cost in enumerate(exit_costs(network), start=1):
             source = Source(cut(network, exit), folder / run.id / str(exit), images)
-            found.append(Candidate(run=run, exit=exit, cost=cost, source=source))
+            found.append(Candidate(run=run, exit=exit, cost=cost, source=source, drawn=drawn))
     return found
+
+
+def _drawn(spec: Spec) -> Network:
+    """A network with weights just drawn, which is as fast as the trained one, in eval mode."""
+    network = initialised(spec, 0).train()
+    for module in network.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.momentum = 1.0  # else deep networks' activations grow until half precisions overflow
+    with torch.random.fork_rng(devices=[]), torch.no_grad():  # dropout draws
+        network(_random_images(CHECKED_IMAGES, spec.input_shape))
+    return network.eval()
 
 
 def check_numbers(runs: Sequence[Run], batch_sizes: Sequence[int], threads: int, rounds: int) -> None:

@@ -73,7 +73,7 @@ def _row(run: Run, measurement: Measurement, row: dict[str, Any]) -> dict[str, A
     conditions = measurement.conditions
     threads = "" if measurement.device.startswith("cuda") else f", {measurement.threads} thread(s)"
     return {
-        "place": f"{conditions.hardware} ({measurement.device}){threads}",
+        "place": f"{conditions.hardware} ({conditions.device}){threads}",
         "session": measurement.session,
         "device": measurement.device,
         "reference": measurement.reference["run"],

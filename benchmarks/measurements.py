@@ -14,12 +14,12 @@ from compress.training.progress import console
 
 BENCH = "bench.json"
 SCHEMA_VERSION = 2  # 1: one measurement, eager, without noise, intervals and deviations
-ROW_KEYS = ("exit", "macs", "params", "bytes", "batch_size", "seconds", "ratio")
+ROW_KEYS = ("exit", "macs", "params", "batch_size", "seconds", "ratio")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Conditions:
-    """What decides how long a network takes; `hardware` is the model of the GPU or CPU."""
+    """What decides how long a network takes; `hardware` is the model of the GPU or CPU, `device` its type."""
 
     engine: str
     precision: str
@@ -52,9 +52,11 @@ class Measurement:
         noisy: whether that is too much.
         environment: machine and versions.
         calibration: of int8: from which part how many images, and whether weights have 7 bits.
-        rows: an exit at a batch size each: `exit`, `macs`, `params`, `bytes`, `batch_size`, `seconds` and `ratio`
-            (quartiles), `ratio_interval` (95%, of the median; None of few rounds), `deviation` (of logits from
-            eager's fp32), where the machine can tell `joules` (quartiles, a batch), and, of int8, `test_accuracy`.
+        energy: the counters that joules are of; None where the machine has none.
+        drawn: whether weights were just drawn, those of the run not being there; they do not change how long it takes.
+        rows: an exit at a batch size each: `exit`, `macs`, `params`, in fp32 `bytes` (on disk), `batch_size`, `seconds`
+            and `ratio` (quartiles), `ratio_interval` (95%, of the median; None of few rounds), `deviation` (of logits
+            from eager's fp32), where the machine can tell `joules` (quartiles, a batch), and, of int8, `test_accuracy`.
     """
 
     session: str
@@ -68,13 +70,16 @@ class Measurement:
     noisy: bool = False
     environment: dict[str, Any]
     calibration: dict[str, Any] | None = None
+    energy: list[str] | None = None
+    drawn: bool = False
     rows: list[dict[str, Any]]
 
     @property
     def conditions(self) -> Conditions:
         """Those it was made under."""
         hardware = str(self.environment["gpu"] or self.environment["cpu"])
-        own = {"engine": self.engine, "precision": self.precision, "device": self.device}
+        device = self.device.partition(":")[0]  # "cuda" and "cuda:0" are one GPU, and others of its model are alike
+        own = {"engine": self.engine, "precision": self.precision, "device": device}
         return Conditions(**own, hardware=hardware, threads=self.threads)
 
 

@@ -8,8 +8,8 @@ CUDA's context.
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
 from functools import lru_cache, partial
+from typing import Any
 
 import torch
 
@@ -21,6 +21,7 @@ from compress.networks import Network, Spec, cut, initialised
 from compress.recipes import recipe_named
 from compress.runs import Run, read_json, write_json
 from compress.training.objectives import mwbp
+from compress.training.progress import console
 from compress.training.updates import update_of
 
 COSTS = "costs.json"
@@ -29,35 +30,39 @@ INFERENCE_BATCHES = (1, 128)
 FEW = 2  # images of a step that only makes the optimiser's buffers; batch norm takes no single one
 
 
-@dataclass(frozen=True, kw_only=True)
-class Memory:
-    """Bytes held at the worst moment.
-
-    Attributes:
-        training: of a step: forward and backward pass, gradients, momentum, update.
-        inference: of a forward pass in eval mode, without gradients.
-    """
-
-    training: int
-    inference: int
-
-
 def record_costs(run: Run, device: torch.device) -> None:
-    """Write what the run's exits cost into its `costs.json`, unless that was done on such a device before.
+    """Write what the run's exits cost on such a device into its `costs.json`, unless it is there.
 
     Raises:
         UsageError: fvcore and torch count different MACs, or the file cannot be written.
     """
-    if (read_json(run.path / COSTS) or {}).get("device") != device.type:
-        write_json(run.path / COSTS, {"device": device.type, "exits": measured_costs(run.spec, device)})
+    known = _known(run)
+    if device.type not in known:
+        console.print(f"{run.id}: measuring memory and activations, {device.type}")
+        write_json(run.path / COSTS, {"devices": known | {device.type: measured_costs(run.spec, device)}})
 
 
-def read_costs(run: Run) -> list[dict[str, int]]:
-    """What `record_costs` wrote, an exit each; empty dicts where there is nothing that can be read."""
-    found = (read_json(run.path / COSTS) or {}).get("exits")
-    if isinstance(found, list) and len(found) == len(run.exits) and all(isinstance(one, dict) for one in found):
-        return found
-    return [{} for _ in run.exits]
+def read_costs(run: Run) -> list[dict[str, Any]]:
+    """What `record_costs` wrote, an exit each, and `memory_device`, of which it is: the CPU where that was measured.
+
+    Empty dicts where there is nothing that can be read.
+    """
+    known = _known(run)
+    device = min(known, key=lambda name: (name != "cpu", name), default=None)
+    return [{} for _ in run.exits] if device is None else [one | {"memory_device": device} for one in known[device]]
+
+
+def _known(run: Run) -> dict[str, list[dict[str, int]]]:
+    """The exits' costs by type of device, without what cannot be read."""
+    document = read_json(run.path / COSTS) or {}
+    if "device" in document:  # written when there was room for one
+        document = {"devices": {document["device"]: document.get("exits")}}
+    found = document.get("devices")
+    return {name: exits for name, exits in found.items() if _fits(exits, run)} if isinstance(found, dict) else {}
+
+
+def _fits(exits: Any, run: Run) -> bool:
+    return isinstance(exits, list) and len(exits) == len(run.exits) and all(isinstance(one, dict) for one in exits)
 
 
 @lru_cache(maxsize=256)  # weights change nothing, and seeds share a spec
@@ -86,17 +91,6 @@ def measured_costs(spec: Spec, device: torch.device) -> tuple[dict[str, int], ..
         }
         | {f"peak_inference_bytes_b{size}": inference_peak(exit, size, device) for size in INFERENCE_BATCHES}
         for exit, cost, training in zip(exits, exit_costs(network), alone, strict=True)
-    )
-
-
-def peak_memory(network: Network, batch_size: int, device: torch.device) -> Memory:
-    """Both peaks at one batch size; the network itself is neither trained nor moved to another mode.
-
-    Raises:
-        UsageError: fewer than two images, of which batch norm cannot train.
-    """
-    return Memory(
-        training=training_peak(network, batch_size, device), inference=inference_peak(network, batch_size, device)
     )
 
 

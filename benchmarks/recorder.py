@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
-import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,14 +16,17 @@ from typing import Any
 import torch
 
 from benchmarks.engines import Engine, engines_here
-from benchmarks.held_out import HeldOut, held_out_images
-from benchmarks.latency import Bench, candidates, check_numbers
-from benchmarks.timing import SECONDS_A_TIMING, WARM_UP
-from compress.errors import UsageError
+from benchmarks.held_out import held_out_images
+from benchmarks.latency import Bench, Candidate, candidates, check_numbers
+from benchmarks.memory import record_costs
+from benchmarks.records import COMPARISON, RECORDS
+from benchmarks.timing import SECONDS_A_TIMING, WARM_UP, conditions, timed
+from compress.errors import UsageError, reason
 from compress.hardware import resolve_device
-from compress.runs import WEIGHTS, Run, finished_runs
+from compress.runs import WEIGHTS, Run, finished_runs, read_json
 from compress.training.progress import console, duration
 
+CPU = torch.device("cpu")
 # Seconds of preparing a network, for every block of it: a guess, for the announcement alone.
 PREPARATION = {"eager": 0.0, "compile": 4.0, "onnxruntime": 0.4, "openvino": 0.4, "cudagraphs": 0.0}
 
@@ -39,6 +43,14 @@ class Recorded:
     rows: list[dict[str, Any]] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
 
+    @contextlib.contextmanager
+    def attempting(self, what: str) -> Iterator[None]:
+        """Note it as skipped where it fails, and go on."""
+        try:
+            yield
+        except Exception as error:  # whatever it is: one that fails must not cost a night's others
+            self.skipped.append(f"{what}: {reason(error).removeprefix(f'{what}: ')}")
+
 
 def bench_all(
     directory: Path,
@@ -52,92 +64,116 @@ def bench_all(
     """Measure all finished runs of a directory with all engines and precisions of the CPU and, where it is, of CUDA.
 
     Runs of different images or splits are measured apart. What cannot be measured is listed, and the rest goes on.
+    A report's records have no weights: theirs are drawn, which changes no time, and int8 leaves them out.
 
     Args:
-        directory: of run directories, or of a report, which holds them under ``runs``.
+        directory: of run directories, or of a report, which holds records of them under ``runs``.
         device: measure on this one alone; auto: on all.
 
     Raises:
-        UsageError: there is no run to measure.
+        UsageError: there is no run to measure, or a number is below 1.
     """
     recorded = Recorded()
-    found, skipped = finished_runs(directory / "runs" if (directory / "runs").is_dir() else directory)
+    home = directory.parent if directory.name == RECORDS else directory  # where comparison.json is, if it is a report
+    found, skipped = finished_runs(directory / RECORDS if (directory / RECORDS).is_dir() else directory)
     recorded.skipped.extend(skipped)
-    for run in found:
-        if not (run.path / WEIGHTS).exists():
-            recorded.skipped.append(f"run {run.id}: no {WEIGHTS} here, as in a report's records: {run.record.command}")
+    bare = [run for run in found if not (run.path / WEIGHTS).exists()]
+    if (home / COMPARISON).exists() and bare:
+        console.print(f"{len(bare)} record(s) without weights: timed with weights just drawn, and not in int8")
+    elif bare:
+        recorded.skipped.extend(f"run {run.id}: no {WEIGHTS} there: {run.record.command}" for run in bare)
+        found = [run for run in found if run not in bare]
     groups: dict[str, list[Run]] = {}
-    for run in [run for run in found if (run.path / WEIGHTS).exists()]:
-        groups.setdefault(json.dumps([run.record.data["digest"], run.record.data["split"]]), []).append(run)
+    for run in found:
+        alike = [run.record.data["digest"], run.record.data["split"], run.spec.input_shape]
+        groups.setdefault(json.dumps(alike), []).append(run)
     if not groups:
         raise UsageError(f"{directory}: no finished run with weights to measure; train some: compress study quickstart")
     devices = [resolve_device(device)]
     if device == "auto" and devices[0].type != "cpu":
         devices.append(torch.device("cpu"))
-    for runs in map(_reference_first, groups.values()):
-        check_numbers(runs, batch_sizes, threads, rounds)
-        settings = {"batch_sizes": batch_sizes, "threads": threads, "rounds": rounds}
-        _record(runs, devices, settings, data_dir, recorded)
-    for reason in recorded.skipped:
-        console.print(f"skipped: {reason}")
+    reference = (read_json(home / COMPARISON) or {}).get("reference")
+    settings: dict[str, Any] = {"batch_sizes": batch_sizes, "threads": threads, "rounds": rounds}
+    check_numbers([], **settings)
+    for runs in groups.values():
+        _record(_reference_first(runs, reference), devices, settings, data_dir, recorded)
+    for line in recorded.skipped:
+        console.print(f"skipped: {line}")
     return recorded
 
 
 def _record(
-    runs: list[Run], devices: Sequence[torch.device], settings: dict[str, Any], data_dir: Path | None, done: Recorded
+    runs: Sequence[Run],
+    devices: Sequence[torch.device],
+    settings: dict[str, Any],
+    data_dir: Path | None,
+    done: Recorded,
 ) -> None:
-    """Measure runs of the same images with all that is here."""
-    held_out = _held_out(runs, data_dir, done)
+    """Measure runs of the same images, and of the same shape, with all that is here."""
+    held_out = None
+    if any((run.path / WEIGHTS).exists() for run in runs):
+        with done.attempting("int8"):
+            held_out = held_out_images(runs, data_dir)
     with TemporaryDirectory() as folder:
-        found = candidates(runs, Path(folder), held_out)
-        reference = next(i for i, one in enumerate(found) if one.exit == len(runs[0].exits))
-        benches = [
-            Bench(candidates=found, reference=reference, device=device, held_out=held_out, **settings)
-            for device in devices
-        ]
-        planned = [
-            (bench, engine, precision)
-            for bench in benches
-            for engine, precision in engines_here(bench.device)
-            if precision != "int8" or held_out is not None
-        ]
-        _announce(benches[-1], [engine for _, engine, _ in planned])
+        found: list[Candidate] = []
+        for run in runs:
+            with done.attempting(f"run {run.id}"):
+                found.extend(candidates([run], Path(folder), held_out, draw=True))
+        if not found:
+            return
+        settings = settings | {"held_out": held_out}
+        planned = [measurement for device in devices for measurement in _planned(found, device, settings)]
+        with done.attempting("how long it takes"):
+            _announce(planned[0][0], [engine for _, engine, _ in planned])
         for bench, engine, precision in planned:
-            try:
+            with done.attempting(f"{engine.name} {precision} on {bench.device}"):
                 done.rows.extend(bench.measure(engine, precision))
-            except UsageError as error:
-                done.skipped.append(f"{engine.name} {precision} on {bench.device}: {error}")
+        for run, device in product({one.run.id: one.run for one in found}.values(), devices):
+            with done.attempting(f"run {run.id}, memory on {device}"):
+                record_costs(run, device)
 
 
-def _held_out(runs: Sequence[Run], data_dir: Path | None, done: Recorded) -> HeldOut | None:
-    """The images for int8; None, and why, where there are none."""
-    try:
-        return held_out_images(runs, data_dir)
-    except UsageError as error:
-        done.skipped.append(f"int8: {error}")
-        return None
+def _planned(
+    found: Sequence[Candidate], device: torch.device, settings: dict[str, Any]
+) -> list[tuple[Bench, Engine, str]]:
+    """All measurements to make on a device; in int8 only of what has its own weights, since others have no accuracy."""
+    own = [one for one in found if not one.drawn]
+    whole = _bench(found, device, settings)
+    quantised = whole if len(own) == len(found) else _bench(own, device, settings)  # the same session where it can be
+    int8 = own and settings["held_out"] is not None
+    return [
+        (quantised if precision == "int8" else whole, engine, precision)
+        for engine, precision in engines_here(device)
+        if precision != "int8" or int8
+    ]
 
 
-def _reference_first(runs: Sequence[Run]) -> list[Run]:
-    """The runs, the costliest one by plain BP first, that ratios are to."""
-    plain = [run for run in runs if (run.record.kind, run.record.method) == ("train", "bp")]
-    first = max(plain or runs, key=lambda run: float(run.exits[-1]["macs"]))
+def _bench(found: Sequence[Candidate], device: torch.device, settings: dict[str, Any]) -> Bench:
+    """Of these networks, with ratios to the first run's last exit."""
+    last = [i for i, one in enumerate(found) if one.exit == len(one.run.exits)]
+    return Bench(candidates=found, reference=last[0] if last else 0, device=device, **settings)
+
+
+def _reference_first(runs: Sequence[Run], reference: str | None) -> list[Run]:
+    """The runs, the one that ratios are to first: this one if it is among them, else the costliest one by plain BP."""
+
+    def rank(run: Run) -> tuple[bool, bool, float]:
+        plain = (run.record.kind, run.record.method) == ("train", "bp")
+        return run.id != reference, not plain, -float(run.exits[-1]["macs"])
+
+    first = min(runs, key=rank)
     return [first, *(run for run in runs if run is not first)]
 
 
 def _announce(bench: Bench, engines: Sequence[Engine]) -> None:
     """Say roughly how long all takes, as if every engine took as long as eager on a CPU."""
     timing, blocks = 0.0, 0
-    for one in bench.candidates:
-        network, blocks = one.source.network, blocks + len(one.source.network.blocks)
-        for batch_size in bench.batch_sizes:
-            call = partial(_pass, network, torch.zeros(batch_size, *network.spec.input_shape))
-            call()
-            started = time.perf_counter()
-            call()
-            seconds = time.perf_counter() - started
+    with conditions(CPU, bench.threads):
+        for one, batch_size in product(bench.candidates, bench.batch_sizes):
+            network, blocks = one.source.network, blocks + len(one.source.network.blocks)
+            seconds = timed(partial(_pass, network, torch.zeros(batch_size, *network.spec.input_shape)), 1, CPU)
             timing += bench.rounds * (max(seconds, SECONDS_A_TIMING) + WARM_UP * seconds)
-    preparing = sum(PREPARATION[engine.name] for engine in engines) * blocks * len(bench.batch_sizes)
+    preparing = sum(PREPARATION[engine.name] for engine in engines) * blocks
     console.print(
         f"{len(engines)} measurements of {len(bench.candidates)} networks: very roughly "
         f"{duration(math.ceil(timing * len(engines) + preparing))}"

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from baselines import carry_out
 from benchmarks.clock import Clock
@@ -17,7 +18,7 @@ from benchmarks.plan import plan_study
 from benchmarks.report import write_report
 from benchmarks.setting import Setting
 from benchmarks.tables import rows
-from compress.errors import UsageError
+from compress.errors import UsageError, reason
 from compress.runs import InUseError, Run, claimed
 from compress.training import train
 from compress.training.progress import console, duration
@@ -41,9 +42,8 @@ def run_study(setting: Setting, *, out: Path) -> list[Run]:
     try:
         session.conduct()
         found = session.ledger.reported
-        with FileLock(setting.runs / MEASURING):  # what is timed beside another is timed wrong, and reports would mix
-            if not _measured_together(found):
-                bench(found, device=setting.device, rounds=ROUNDS)
+        with _alone(setting.runs / MEASURING):  # what is timed beside another is timed wrong, and reports would mix
+            session.measure(found)
             write_report(
                 found,
                 out,
@@ -65,7 +65,7 @@ class Session:
     """A study under way.
 
     Attributes:
-        failures: a line on each run that could not be made.
+        failures: a line on each run that could not be made, and on latency where it could not be measured.
     """
 
     ledger: Ledger
@@ -114,10 +114,20 @@ class Session:
             return error.path
         except Exception as error:  # whatever it is: one run that fails must not cost a night's others
             outcomes[node] = None
-            reason = str(error) if isinstance(error, UsageError) else f"{type(error).__name__}: {error}"
-            self.failures.append(f"{node}: {' '.join(reason.split())}")
-            console.print(f"did not run: {self.failures[-1]}")
+            self._failed(node, error)
         return None
+
+    def measure(self, runs: list[Run]) -> None:
+        """Measure all together, unless that was done; where it fails they are reported all the same."""
+        if not _measured_together(runs):
+            try:
+                bench(runs, device=self.ledger.setting.device, rounds=ROUNDS)
+            except Exception as error:  # whatever it is: what took a night to train is worth a report without it
+                self._failed("latency", error)
+
+    def _failed(self, what: object, error: Exception) -> None:
+        self.failures.append(f"{what}: {reason(error)}")
+        console.print(f"did not run: {self.failures[-1]}")
 
     def _run(self, node: Node) -> Run:
         if node.target:
@@ -128,6 +138,21 @@ class Session:
         console.print(f"waiting for another process, which makes {path.name}")
         with contextlib.suppress(InUseError), claimed(path, patience=PATIENCE):
             pass
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Hold a lock; another process that does is waited for, which is said."""
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        console.print("waiting for another process, which measures and reports")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _measured_together(runs: list[Run]) -> bool:

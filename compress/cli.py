@@ -237,10 +237,11 @@ def bench_(
     place: Place = PLACE,
     common: Common = COMMON,
 ) -> None:
-    """Measure MACs, parameters, bytes and latency of every exit of finished runs, interleaved.
+    """Measure what every exit of finished runs costs: size, latency, memory and, where the machine can tell, energy.
 
-    Ratios are to the last exit of the first run named, taken round by round. Written to each run's bench.json, beside
-    what was measured under other conditions.
+    Latency is measured interleaved; ratios are to the last exit of the first run named, taken round by round. It and
+    joules are written to each run's bench.json, beside what was measured under other conditions; bytes, activations
+    and peak memory, of a training step and of inference, to costs.json.
 
     Args:
         run: Run directories, or ids (or their beginnings) under --runs.

@@ -8,6 +8,12 @@ class UsageError(ValueError):
     """What the user gave cannot be used; the message names it, what is allowed and the nearest right thing."""
 
 
+def reason(error: Exception) -> str:
+    """What went wrong, in one line; of an error that no user caused, with its kind."""
+    text = str(error) if isinstance(error, UsageError) else f"{type(error).__name__}: {error}"
+    return " ".join(text.split())
+
+
 def nearest(word: str, allowed: Iterable[str]) -> str:
     """The end of an error message about an unknown word, as in ``did you mean 'quick'? (known: quick, paper)``."""
     allowed = list(allowed)

@@ -247,7 +247,8 @@ class BenchOptions:
         batch_size: One or several, separated by commas.
         threads: Of the CPU.
         rounds: How often everything is timed.
-        all: A directory: measure all its finished runs with every engine and precision that is here.
+        all: A directory of runs, or of a report: measure all its finished runs with every engine and precision that is
+            here; a report's, which have no weights, with weights just drawn, but for int8.
         data_dir: Where to look first for the data that int8 needs.
     """
 
@@ -264,12 +265,12 @@ class BenchOptions:
         sizes = numbers("batch-size", self.batch_size)
         if any(size != int(size) for size in sizes):
             raise UsageError(f"--batch-size {self.batch_size}: a whole number, or several separated by commas")
-        batches = [int(size) for size in sizes]
+        batches = [int(size) for size in dict.fromkeys(sizes)]
         return {"batch_sizes": batches, "threads": self.threads, "rounds": self.rounds, "data_dir": self.data_dir}
 
     def engines(self) -> dict[str, Any]:
         """What `bench` alone takes: engines and precisions."""
-        return {"engine": (self.engine or "eager").split(","), "precision": (self.precision or "fp32").split(",")}
+        return {"engine": _names(self.engine or "eager"), "precision": _names(self.precision or "fp32")}
 
     def check(self, run: tuple[str, ...]) -> None:
         """Refuse to measure nothing, or both all runs and these."""
@@ -280,6 +281,11 @@ class BenchOptions:
             )
         if self.all is not None and (run or self.engine or self.precision):
             raise UsageError("--all measures all runs with every engine: leave out runs, --engine and --precision")
+
+
+def _names(text: str) -> list[str]:
+    """The names in an option's text, separated by commas, each once."""
+    return list(dict.fromkeys(part.strip() for part in text.split(",")))
 
 
 def numbers(option: str, text: str) -> list[float]:

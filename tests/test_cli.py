@@ -35,7 +35,8 @@ def test_the_commands_run_as_a_user_runs_them_and_json_is_the_last_and_only_word
     assert (record["status"], record["kind"], record["method"]) == ("finished", "train", "mwbp")
     assert [exit["block"] for exit in record["results"]["exits"]] == [2, 3]
     assert record["command"].startswith("compress train-mwbp --arch resnet8 --exits 2 --dataset folder:")
-    measure = ["bench", record["id"], "--batch-size", "1,4", "--rounds", "2", "--runs", options[-1], "--json"]
+    how = ["--engine", "eager, eager", "--batch-size", "1, 4,1", "--rounds", "2"]
+    measure = ["bench", record["id"], *how, "--runs", options[-1], "--json"]
     measured = json.loads(compress(*measure)[1])["rows"]
     assert [(row["exit"], row["batch_size"]) for row in measured] == [(1, 1), (2, 1), (1, 4), (2, 4)]
 

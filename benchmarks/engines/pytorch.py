@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.engines.engine import Engine, Infer
-from benchmarks.engines.source import LastExit, Source
-from compress.errors import UsageError
+from benchmarks.engines.source import LastExit, Source, refusing
 from compress.hardware import has_bf16
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -71,11 +70,8 @@ class Compile(Eager):
         return infer
 
     def _compile_now(self, infer: Infer, images: Tensor) -> None:
-        try:
+        with refusing("engine compile does not work here"):  # without a C++ compiler, Python's headers or Triton
             infer(images)
-        except Exception as error:  # without a C++ compiler, Python's headers or Triton; they have no error in common
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise UsageError(f"engine compile does not work here: {reason}") from error
 
 
 class CudaGraphs(Eager):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.engines.engine import Engine, Infer
-from benchmarks.engines.source import BATCH, IMAGES, LOGITS, Source
+from benchmarks.engines.source import BATCH, IMAGES, LOGITS, Source, refusing
 
 OPENVINO_TYPES = {"fp32": "f32", "bf16": "bf16", "fp16": "f16", "int8": "f32"}  # int8: of what is not quantised
 
@@ -38,7 +38,8 @@ class OnnxRuntime(Engine):
 
         def prepared(source: Source) -> Infer:
             path = str(source.onnx(precision))
-            session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+            with refusing(f"engine {self.name} cannot run {source.network.spec.arch} in {precision}"):
+                session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
             return lambda images: torch.from_numpy(session.run([LOGITS], {IMAGES: images.numpy()})[0])
 
         return [prepared(source) for source in sources]
@@ -67,9 +68,11 @@ class OpenVino(Engine):
         }
 
         def prepared(source: Source) -> Infer:
-            model = _core().read_model(source.onnx(precision))
-            model.reshape(list(images.shape))
-            request = _core().compile_model(model, "CPU", settings).create_infer_request()
+            path = source.onnx(precision)
+            with refusing(f"engine {self.name} cannot run {source.network.spec.arch} in {precision}"):
+                model = _core().read_model(path)
+                model.reshape(list(images.shape))
+                request = _core().compile_model(model, "CPU", settings).create_infer_request()
             return lambda images: torch.from_numpy(request.infer([images.numpy()], share_inputs=True)[0])
 
         return [prepared(source) for source in sources]

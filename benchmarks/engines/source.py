@@ -76,8 +76,7 @@ class Source:
                 assert program is not None
                 program.save(path)
         except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:
-            reason = str(error).splitlines()[0]
-            raise UsageError(f"{network.spec.arch}: torch.onnx cannot export this network ({reason})") from error
+            raise UsageError(f"{network.spec.arch}: torch.onnx cannot export this network ({_gist(error)})") from error
         return path
 
     @cached_property
@@ -85,6 +84,9 @@ class Source:
         """The network quantised after training: static QDQ, u8 activations, s8 weights a channel, by min and max.
 
         One file for all engines. On CPUs without VNNI weights have 7 bits, since products of 8 overflow there.
+
+        Raises:
+            UsageError: there are no images to calibrate on, or the network cannot be exported or quantised.
         """
         from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
         from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -101,8 +103,9 @@ class Source:
                 return None if batch is None else {IMAGES: batch.numpy()}
 
         prepared, path = self._folder / "prepared.onnx", self._folder / "int8.onnx"
-        with _quiet():
-            quant_pre_process(self.fp32, prepared, skip_symbolic_shape=True)
+        onnx = self.fp32
+        with _quiet(), refusing(f"{self.network.spec.arch}: ONNX Runtime cannot quantise this network"):
+            quant_pre_process(onnx, prepared, skip_symbolic_shape=True)
             quantize_static(
                 prepared,
                 path,
@@ -120,6 +123,24 @@ def reduced_range() -> bool:
     """Whether weights are quantised to 7 bits, as x86 without VNNI needs it: its 16-bit sums of products saturate."""
     has = torch.cpu.get_capabilities()
     return has.get("architecture") == "x86_64" and not (has.get("avx512_vnni") or has.get("avx_vnni"))
+
+
+@contextlib.contextmanager
+def refusing(what: str) -> Iterator[None]:
+    """Whatever error a package raises, as the user's, with a line on what it could not do.
+
+    Raises:
+        UsageError: there was one.
+    """
+    try:
+        yield
+    except Exception as error:  # the packages' errors have none in common
+        raise UsageError(f"{what}: {_gist(error)}") from error
+
+
+def _gist(error: Exception) -> str:
+    """The first line of what an error says."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks import bench
+from benchmarks.energy import Counter, Meter
 from benchmarks.measurements import read_measurements
 from benchmarks.timing import median_interval, scatter
 from compress.cost import cost
@@ -57,9 +58,12 @@ def test_a_noisy_session_says_so(
     # Rounds in which the reference, timed twice, takes 0 to 40% longer the second time.
     seconds = np.array([[1.0, 1.0 + 0.1 * step] for step in range(5)])
     monkeypatch.setattr("benchmarks.latency.interleaved", lambda *calls, **options: (seconds, seconds / 8))
+    counter = Counter(name="a counter", read=lambda: 0, joules=1.0, span=1)
+    monkeypatch.setattr("benchmarks.latency.meter", lambda device: Meter([counter]))
     bench(runs[:1], batch_sizes=(1,), rounds=5)
     [recorded] = read_measurements(runs[0])
     assert recorded.noise == pytest.approx(0.2)
+    assert recorded.energy == ["a counter"]
     assert recorded.noisy
     assert recorded.rows[0]["joules"] == [0.125, 0.125, 0.125]
     assert "noisy: the reference's times in one round differ by 20%" in capsys.readouterr().err

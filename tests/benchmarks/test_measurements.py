@@ -62,6 +62,14 @@ def test_a_measurement_replaces_that_of_the_same_conditions_and_keeps_the_others
     assert json.loads((run.path / "bench.json").read_text())["schema"] == 2
 
 
+def test_a_gpu_is_the_same_with_its_number_and_without(own: list[Run]) -> None:
+    for device in ("cuda", "cuda:0"):
+        write_measurement(own[0], replace(FIRST, device=device, environment=FIRST.environment | {"gpu": "a GPU"}))
+    [one] = read_measurements(own[0])
+    assert one.device == "cuda:0"
+    assert str(one.conditions) == "eager, fp32, cuda, 1 thread(s)"
+
+
 def test_a_file_of_the_first_schema_is_one_measurement_by_eager(own: list[Run]) -> None:
     old: dict[str, Any] = {
         "session": "s", "reference": {"run": "r", "exit": 1}, "engine": "eager", "precision": "fp32", "threads": 1,

@@ -1,12 +1,15 @@
 """Memory: what peaks must hold, that they repeat to the byte, and what every exit of a run is recorded to cost."""
 
 import copy
+import json
+from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 import torch
 
 from benchmarks import memory
-from benchmarks.memory import COSTS, inference_peak, measured_costs, peak_memory, read_costs, record_costs
+from benchmarks.memory import COSTS, inference_peak, measured_costs, read_costs, record_costs, training_peak
 from benchmarks.speed.memory import peak_bytes
 from benchmarks.speed.rounds import Action
 from compress.cost import cost, exit_costs
@@ -36,12 +39,12 @@ def test_a_step_after_a_small_one_peaks_as_the_second_of_two_does() -> None:
         return step
 
     random = torch.get_rng_state()
-    found = peak_memory(network, 32, CPU)
-    assert found == peak_memory(network, 32, CPU)
-    assert found.training == peak_bytes(prepare, CPU)
+    training, inference = training_peak(network, 32, CPU), inference_peak(network, 32, CPU)
+    assert (training, inference) == (training_peak(network, 32, CPU), inference_peak(network, 32, CPU))
+    assert training == peak_bytes(prepare, CPU)
     counted = cost(network)
-    assert found.training > 3 * 4 * counted.params + 32 * 4 * counted.activations  # weights, gradients, momentum
-    assert counted.bytes < found.inference < counted.bytes + 32 * 4 * counted.activations
+    assert training > 3 * 4 * counted.params + 32 * 4 * counted.activations  # weights, gradients, momentum
+    assert counted.bytes < inference < counted.bytes + 32 * 4 * counted.activations
     assert network.training
     assert torch.equal(torch.get_rng_state(), random)
 
@@ -65,15 +68,28 @@ def test_every_exit_of_a_run_is_measured_alone_and_the_whole_beside_it(
     assert shallow["peak_joint_training_bytes"] == deep["peak_joint_training_bytes"]
     (run.path / COSTS).unlink(missing_ok=True)
     record_costs(run, CPU)
-    assert read_costs(run) == list(rows)
+    assert read_costs(run) == [row | {"memory_device": "cpu"} for row in rows]
     (run.path / COSTS).write_text("{")
     assert read_costs(run) == [{}, {}]
     measured_costs.cache_clear()
 
 
+def test_a_device_keeps_what_was_measured_on_another(runs: list[Run], tmp_path: Path) -> None:
+    run = Run(tmp_path, runs[0].record)
+    on_gpu, here = {"peak_training_bytes": 7}, {"peak_training_bytes": 5}
+    (tmp_path / COSTS).write_text(json.dumps({"device": "cuda", "exits": [on_gpu]}))  # an older file, of one device
+    assert read_costs(run) == [on_gpu | {"memory_device": "cuda"}]
+    with patch("benchmarks.memory.measured_costs", return_value=[here]) as measured:
+        record_costs(run, CPU)
+        record_costs(run, torch.device("cuda"))
+    measured.assert_called_once_with(run.spec, CPU)
+    assert json.loads((tmp_path / COSTS).read_text()) == {"devices": {"cuda": [on_gpu], "cpu": [here]}}
+    assert read_costs(run) == [here | {"memory_device": "cpu"}]
+
+
 def test_too_few_images_are_refused() -> None:
     network = create("resnet8", input_shape=(1, 8, 8))
     with pytest.raises(UsageError, match="batch size 1: a training step takes 2 images or more"):
-        peak_memory(network, 1, CPU)
+        training_peak(network, 1, CPU)
     with pytest.raises(UsageError, match="batch size 0: it must be 1 or more"):
         inference_peak(network, 0, CPU)

@@ -2,10 +2,13 @@
 
 from dataclasses import replace
 from pathlib import Path
+from threading import Event, Thread, Timer
 
 import pytest
+from filelock import FileLock
 
 from benchmarks import Setting, read_study, run_study
+from benchmarks.session import _alone
 from benchmarks.tables import rows
 from compress.data import Dataset
 from compress.data.dataset import Labelled
@@ -274,13 +277,40 @@ def test_an_interruption_is_no_failure_of_one_run(
     assert not (place / "none-out").exists()
 
 
-def test_all_can_be_tuned_references_too(place: Path, small: Dataset, brief: Recipe) -> None:
+def test_all_can_be_tuned_references_too(
+    place: Path, small: Dataset, brief: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And what was trained is reported, where its latency cannot be measured."""
+
+    def failing(*_: object, **__: object) -> None:
+        raise RuntimeError("out of\nmemory")
+
+    monkeypatch.setattr("benchmarks.session.bench", failing)
     (place / "all.toml").write_text(ALL)
     deep, pruned = conducted(place / "all.toml", small, brief, runs=place / "all", out=place / "all-out")
     trained = [run for run in finished_runs(place / "all")[0] if run.record.kind == "train"]
     assert sorted(map(_rate, trained)) == [pytest.approx(0.1 * brief.learning_rate), brief.learning_rate]
     assert deep.id == max(trained, key=lambda run: (run.exits[-1]["val_accuracy"], -_rate(run))).id
     assert pruned.record.parent == deep.id
+    assert "\n- did not run: latency: RuntimeError: out of memory\n" in (place / "all-out" / "report.md").read_text()
+
+
+def test_another_process_that_measures_is_waited_for_aloud(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, held, go = tmp_path / "lock", Event(), Event()
+
+    def other() -> None:
+        with FileLock(path):
+            held.set()
+            go.wait()
+
+    Thread(target=other).start()
+    held.wait()
+    Timer(0.2, go.set).start()
+    with _alone(path):
+        assert go.is_set()
+    with FileLock(path, timeout=0):
+        pass  # it was let go of
+    assert "waiting for another process, which measures" in capsys.readouterr().err
 
 
 def test_an_arm_is_one_line_whatever_its_budgets_entail(place: Path, small: Dataset, brief: Recipe) -> None:
