@@ -274,8 +274,8 @@ def _class_lines(verdicts: Verdicts) -> list[str]:
         if own:
             few = min(min(one.found.seeds) for one in own) < ENOUGH_SEEDS
             lines.append(
-                f"- {exit_name(row)} has the highest accuracy at {millions(row['macs'])} MACs: of {len(own)} others "
-                f"{told} can be distinguished from it{' (preliminary)' if few else ''}"
+                f"- {exit_name(row)} has the highest accuracy at {millions(row['macs'])} MACs: of {len(own)} "
+                f"other{'' if len(own) == 1 else 's'} {told} can be distinguished from it{' (preliminary)' if few else ''}"
             )
     return lines
 
