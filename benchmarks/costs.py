@@ -24,7 +24,9 @@ STEP = (
 def costs_section(summary: pd.DataFrame) -> list[str]:
     """The table of costs and what it means."""
     table = costs_table(summary)
-    return ["### Cost", markdown(table), MADE + (f" {STEP}" if TRAINING_STEP in table else "")]
+    devices = summary["memory_device"].dropna().unique() if "memory_device" in summary else ()
+    memory = f" {STEP} Memory is that of: {', '.join(sorted(devices))}." if TRAINING_STEP in table else ""
+    return ["### Cost", markdown(table), MADE + memory]
 
 
 def costs_table(summary: pd.DataFrame) -> pd.DataFrame:

@@ -27,6 +27,10 @@ QUANTISED = (
     "{calibration}; its accuracy was measured on the test images by the engine, and nothing was selected on it."
 )
 NOISE = f"times of the reference in one round differ by more than {NOISY:.0%} between quartiles"
+DRAWN = (
+    "Some networks were timed with weights just drawn, as records hold none; how long a network takes does not depend on "
+    "them."
+)
 NO_GPU = "GPU: not measured (`compress bench --all RUNS_DIR` on a machine with one adds it)."
 
 
@@ -50,6 +54,8 @@ def latency_section(runs: Sequence[Run], summary: pd.DataFrame) -> list[str]:
         parts += [_heading(group, last), markdown(_table(group, last))]
     if found["noisy"].any():
         parts.append(f"*: noisy: {NOISE}.")
+    if found["drawn"].any():
+        parts.append(DRAWN)
     if not found["device"].str.startswith("cuda").any():
         parts.append(NO_GPU)
     return parts
@@ -78,6 +84,7 @@ def _row(run: Run, measurement: Measurement, row: dict[str, Any]) -> dict[str, A
         "device": measurement.device,
         "reference": measurement.reference["run"],
         "noisy": measurement.noisy,
+        "drawn": measurement.drawn,
         "engine": measurement.engine,
         "precision": measurement.precision,
         "calibration": _calibration(measurement),

@@ -273,9 +273,10 @@ def _class_lines(verdicts: Verdicts) -> list[str]:
         told, row = sum(one.distinguishable for one in own), _row(verdicts.last, best)
         if own:
             few = min(min(one.found.seeds) for one in own) < ENOUGH_SEEDS
+            others = f"{len(own)} other{'' if len(own) == 1 else 's'}"
             lines.append(
-                f"- {exit_name(row)} has the highest accuracy at {millions(row['macs'])} MACs: of {len(own)} "
-                f"other{'' if len(own) == 1 else 's'} {told} can be distinguished from it{' (preliminary)' if few else ''}"
+                f"- {exit_name(row)} has the highest accuracy at {millions(row['macs'])} MACs: of {others} {told} can "
+                f"be distinguished from it{' (preliminary)' if few else ''}"
             )
     return lines
 
