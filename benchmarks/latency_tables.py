@@ -28,8 +28,8 @@ QUANTISED = (
 )
 NOISE = f"times of the reference in one round differ by more than {NOISY:.0%} between quartiles"
 DRAWN = (
-    "Some networks were timed with weights just drawn, as records hold none; how long a network takes does not depend on "
-    "them."
+    "Some networks were timed with weights just drawn, as records hold none; how long a network takes does not depend "
+    "on them."
 )
 NO_GPU = "GPU: not measured (`compress bench --all RUNS_DIR` on a machine with one adds it)."
 
