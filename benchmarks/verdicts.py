@@ -20,7 +20,8 @@ METHOD = (
     f"resampled {DRAWS:,} times, the same for both networks, and Student's t adds the scatter of seeds, paired where "
     "both networks have the same. Compared are every network with the reference and, in each budget class (MACs within "
     f"{CLASS:.0%} of one another), every network with the most accurate one. p is the bootstrap's or, between single "
-    "seeds, that of McNemar's exact test."
+    "seeds, that of McNemar's exact test. Images are compared by stored predictions, rounded to float16, which turns "
+    "one or two of them: a difference may be off that of the tables by as much."
 )
 
 

@@ -10,7 +10,7 @@ import torch
 
 from benchmarks.engines import engine_named
 from benchmarks.measurements import read_measurements
-from benchmarks.memory import read_costs
+from benchmarks.memory import COSTS, read_costs
 from benchmarks.recorder import bench_all
 from benchmarks.records import COMPARISON, RECORDS
 from compress.runs import Run, read_run
@@ -22,7 +22,7 @@ Command = Callable[..., tuple[int, str, str]]
 def report(runs: list[Run], tmp_path: Path) -> Path:
     """Runs, of which one has no weights, one those of another network, and of one it is not known what it was."""
     for run in runs:
-        shutil.copytree(run.path, tmp_path / "runs" / run.id)
+        shutil.copytree(run.path, tmp_path / "runs" / run.id, ignore=shutil.ignore_patterns(COSTS))
     (tmp_path / "runs" / runs[3].id / "model.safetensors").unlink()
     shutil.copy(runs[0].path / "model.safetensors", tmp_path / "runs" / runs[2].id)
     (tmp_path / "runs" / "foreign").mkdir()

@@ -248,7 +248,9 @@ def test_nothing_is_tuned_without_validation_images(
 
 def test_without_its_reference_a_study_stops(place: Path, small: Dataset, brief: Recipe) -> None:
     text = (
-        STUDY[: STUDY.index("[[run]]")].replace('"deep"', '"impossible"')
+        STUDY[: STUDY.index("[[run]]")]
+        .replace('"deep"', '"impossible"')
+        .replace('primary = ["multi", "impossible"]\n', "")
         + """
 [[run]]
 name = "impossible"
