@@ -28,32 +28,21 @@ REPORTS = Path(__file__).parents[2] / "reports"
 COMMITTED = [SMALL, *sorted(path.parent for path in REPORTS.glob("*/comparison.json"))]
 
 
-@pytest.fixture(scope="module", params=COMMITTED, ids=lambda path: path.name)
-def again(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A committed report, and the same made again by the command from its records."""
-    out = tmp_path_factory.mktemp("again")
-    assert main(["report", str(request.param), "--out", str(out)]) == 0
-    return request.param, out
-
-
 def content(directory: Path, pattern: str) -> dict[str, bytes]:
     return {str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob(pattern)}
 
 
-@pytest.mark.parametrize("pattern", ["*.md", "*.csv", "runs/*/*.json*"])
-def test_a_committed_report_is_made_again_byte_for_byte(again: tuple[Path, Path], pattern: str) -> None:
-    committed, made = (content(directory, pattern) for directory in again)
-    assert made
-    assert made == committed
-
-
-def test_its_figures_too_where_matplotlib_is_the_same(again: tuple[Path, Path]) -> None:
-    wrote = json.loads((again[0] / "comparison.json").read_text())["versions"]["matplotlib"]
+@pytest.mark.parametrize("committed", COMMITTED, ids=lambda path: path.name)
+def test_a_committed_report_is_made_again_byte_for_byte(committed: Path, tmp_path: Path) -> None:
+    assert main(["report", str(committed), "--out", str(tmp_path)]) == 0
+    for pattern in ("*.md", "*.csv", "runs/*/*.json*"):
+        assert content(tmp_path, pattern)
+        assert content(tmp_path, pattern) == content(committed, pattern)
+    wrote = json.loads((committed / "comparison.json").read_text())["versions"]["matplotlib"]
     if wrote != version("matplotlib"):
-        pytest.skip(f"drawn by matplotlib {wrote}; this is {version('matplotlib')}, which writes other outlines")
-    committed, made = (content(directory, "*.svg") for directory in again)
-    assert made
-    assert made == committed
+        pytest.skip(f"figures are matplotlib {wrote}'s; this is {version('matplotlib')}, which writes other outlines")
+    assert content(tmp_path, "*.svg")
+    assert content(tmp_path, "*.svg") == content(committed, "*.svg")
 
 
 def test_the_small_comparison_has_all_that_a_report_can_be_made_from() -> None:
