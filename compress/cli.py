@@ -348,10 +348,12 @@ def report_(
     """
     if not runs_dir.is_dir():
         raise UsageError(f"{runs_dir} is not a directory of runs; train some first: compress study quickstart")
-    runs, skipped = finished_runs(runs_dir)
-    comparison = Comparison(runs=runs)
+    skipped: list[str] = []
     if (runs_dir / COMPARISON).exists():
-        comparison, skipped = read_comparison(runs_dir), []
+        comparison = read_comparison(runs_dir)
+    else:
+        runs, skipped = finished_runs(runs_dir)
+        comparison = Comparison(runs=runs)
     for reason in skipped:
         console.print(f"skipped: {reason}")
     path = write_report(**vars(comparison), out=out)
