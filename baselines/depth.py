@@ -45,24 +45,19 @@ def removable_blocks(spec: Spec) -> tuple[int, ...]:
 
 
 def harm(network: Network, evidence: Evidence) -> dict[int, float]:
-    """By how much the validation loss rises (nats) when a block alone is skipped, of every removable block.
+    """By how much the loss rises (nats) when a block alone is skipped, of every removable block.
 
-    The loss is the mean cross-entropy, of all exits as the objective weighs them, the weights scaled to add up to one.
-    Every block is skipped once in the network as it is, in eval mode (Veit et al. 2016, arXiv 1605.06431: residual
-    networks hardly suffer from that): that skipping two may harm more than the sum is not looked at. What comes before
-    a block is computed once; `evidence.macs` grows by what was.
+    The loss is the mean cross-entropy on the images to judge on, of all exits as the objective weighs them, the weights
+    scaled to add up to one. Every block is skipped once in the network as it is, in eval mode (Veit et al. 2016, arXiv
+    1605.06431: residual networks hardly suffer from that): that skipping two may harm more than the sum is not looked
+    at. What comes before a block is computed once; `evidence.macs` grows by what was.
 
     Raises:
-        UsageError: there is no such block, or there are no validation images.
+        UsageError: there is no such block.
     """
-    blocks, part = removable_blocks(network.spec), evidence.validation
+    blocks, part = removable_blocks(network.spec), evidence.judging
     if not blocks:
         raise UsageError(f"blocks: {network.spec.arch} has none to leave out: each opens a stage, or an exit needs it")
-    if not len(part):
-        raise UsageError(
-            "blocks: the least harmful are found on validation images, and this recipe holds out none: use one that "
-            "does, as --recipe quick"
-        )
     losses = torch.zeros(1 + len(blocks), len(network.spec.exits), dtype=torch.float64, device=part.labels.device)
     indices = in_order(len(part), BATCH)
     with evaluating(network), torch.inference_mode():

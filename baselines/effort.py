@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from baselines.controls import scratch_epochs
 from baselines.coupling import Coupling
+from baselines.evidence import SEEN_SHARE
 from baselines.importance import IMAGES as PRIMING_IMAGES
 from baselines.importance import IMPORTANCES
 from baselines.sensitivity import IMAGES as SENSITIVITY_IMAGES
@@ -26,6 +27,11 @@ class Images:
     train: float
     validation: float
     end: float
+
+    @property
+    def judging(self) -> float:
+        """What choices are judged on."""
+        return self.validation or SEEN_SHARE * self.train
 
     @classmethod
     def of(cls, dataset: Dataset, recipe: Recipe) -> Images:
@@ -95,11 +101,11 @@ def effort(
 def _choosing(technique: Technique, images: Images, whole: Network) -> tuple[float, dict[str, float]]:
     """What choosing takes every time, and once for all budgets."""
     if technique.method == "blocks":  # each left out in turn, and what comes before it not run again
-        return LOOKED_AT * images.validation * (1 + len(whole.spec.blocks) / 2), {}
+        return LOOKED_AT * images.judging * (1 + len(whole.spec.blocks) / 2), {}
     primed = technique.method in IMPORTANCES and IMPORTANCES[technique.method].primed
     every = float(min(PRIMING_IMAGES, images.train)) if primed else 0.0
     if not technique.allocate:
         return every, {}
     groups = sum(units > 1 for units in Coupling(whole).within(technique.scope).units)
-    each = min(SENSITIVITY_IMAGES, images.train) + images.validation
+    each = min(SENSITIVITY_IMAGES, images.train) + images.judging
     return every, {f"sensitivity {technique.method} {technique.scope}": LOOKED_AT * groups * len(KEPT_SHARES) * each}

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+
+import torch
 
 from compress.data import Normalisation, Part, Split
 from compress.training import Objective
 
+# Of the training images, judged on where the recipe holds out none. The network has learnt them, so that a loss says
+# less of new images; networks made of it are still ranked on the same ones, and test images stay unseen.
+SEEN_SHARE = 0.1
+
 
 @dataclass(kw_only=True)
 class Evidence:
-    """Training and validation images, on the network's device; never those for calibration or the test.
+    """Images to score and to judge on, on the network's device; never those for calibration or the test.
 
     Attributes:
+        train: training images.
+        judging: validation images, on which losses are compared; where there are none, some training images.
         objective: what the reference was trained by.
         label_smoothing: of its losses.
         seed: of whatever is drawn.
@@ -21,7 +30,7 @@ class Evidence:
     """
 
     train: Part
-    validation: Part
+    judging: Part
     normalisation: Normalisation
     objective: Objective
     label_smoothing: float
@@ -32,9 +41,13 @@ class Evidence:
     @classmethod
     def of(cls, parts: Split, objective: Objective, label_smoothing: float, seed: int) -> Evidence:
         """The evidence in a split."""
+        judging = parts.validation
+        if not len(judging):
+            drawn = torch.randperm(len(parts.train), generator=torch.Generator().manual_seed(seed))
+            judging = parts.train.subset(drawn[: math.ceil(SEEN_SHARE * len(drawn))])
         return cls(
             train=parts.train,
-            validation=parts.validation,
+            judging=judging,
             normalisation=parts.normalisation,
             objective=objective,
             label_smoothing=label_smoothing,

@@ -40,8 +40,8 @@ class Sensitivity:
     Attributes:
         sizes: of every group, how many channels it has.
         kept: of every group, the widths that it was measured at, wide to narrow; none where it has one channel.
-        losses: the network's validation loss (nats) at each of them, all other groups left whole.
-        whole: its validation loss unpruned.
+        losses: the network's loss (nats) at each of them, all other groups left whole.
+        whole: its loss unpruned.
     """
 
     sizes: tuple[int, ...]
@@ -78,7 +78,7 @@ class Sensitivity:
 def measure(network: Network, orders: Sequence[Sequence[int]], evidence: Evidence, prune: Prune) -> Sensitivity:
     """The sensitivity of every group of a network, each pruned alone, with batch norm re-estimated every time.
 
-    The loss is the exits' mean cross-entropies on validation images, weighted as the objective weighs them; label
+    The loss is the exits' mean cross-entropies on the images to judge on, weighted as the objective weighs them; label
     smoothing and what is distilled are left out.
 
     Args:
@@ -86,10 +86,8 @@ def measure(network: Network, orders: Sequence[Sequence[int]], evidence: Evidenc
         prune: gives a copy of the network without those channels, a plain copy where there are none.
 
     Raises:
-        UsageError: there are no validation images, or a loss is not finite.
+        UsageError: a loss is not finite.
     """
-    if not len(evidence.validation):
-        raise UsageError("sensitivity is measured on validation images, and none are held out: take another recipe")
     sizes = tuple(len(order) for order in orders)
     kept = tuple(_widths(size) for size in sizes)
     started = time.monotonic()
@@ -153,16 +151,14 @@ def _widths(size: int) -> tuple[int, ...]:
 
 
 def _loss(network: Network, evidence: Evidence) -> float:
-    """The validation loss after batch norm is re-estimated, in place; what that takes is charged to the evidence."""
-    part = evidence.validation
+    """The loss on the images to judge on, batch norm re-estimated in place first; the evidence is charged for both."""
+    part = evidence.judging
     evidence.macs += reestimate(network, evidence.train, evidence.normalisation, images=IMAGES)
     evidence.macs += cost(network).macs * len(part)
     losses = cross_entropies(predict(network, part, evidence.normalisation), part.labels)
     loss = float(evidence.objective.total(torch.tensor(losses, dtype=torch.float64)))
     if not math.isfinite(loss):
-        raise UsageError(
-            f"the validation loss of {network.spec.arch} is {loss}: no group's sensitivity can be measured"
-        )
+        raise UsageError(f"the loss of {network.spec.arch} is {loss}: no group's sensitivity can be measured")
     return loss
 
 

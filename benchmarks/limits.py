@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
@@ -28,6 +28,7 @@ def limits_section(
         *_training(runs, summary),
         *_tuning(trials),
         _selection(runs),
+        *_choosing(runs),
         *_machines(runs),
         *_comparisons(summary, classes, left_out),
     ]
@@ -87,6 +88,23 @@ def _selection(runs: Sequence[Run]) -> str:
     if weights == ["last"]:
         return "Reported are the last weights of every training; no epoch was selected."
     return f"Reported weights: {', '.join(weights)}."
+
+
+def _choosing(runs: Sequence[Run]) -> list[str]:
+    """What was judged on images that the network had learnt."""
+    seen = sorted({judged for run in runs if not run.record.data["split"]["validation"] for judged in _judged(run)})
+    if not seen:
+        return []
+    return [f"Chosen by the loss of training images, as the recipe holds out none: {' and '.join(seen)}."]
+
+
+def _judged(run: Run) -> Iterator[str]:
+    """What the pruning of a run, if it is pruned, judges by a loss."""
+    request = run.record.config["request"]
+    if "blocks" in (request.get("method"), request.get("shape")):
+        yield "which `blocks` go"
+    if request.get("allocate"):
+        yield "widths by `sensitivity`"
 
 
 def _machines(runs: Sequence[Run]) -> list[str]:

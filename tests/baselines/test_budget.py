@@ -32,7 +32,7 @@ def evidence_of(network: Network) -> Evidence:
     part = Labelled(images=images, labels=torch.arange(8))
     return Evidence(
         train=part,
-        validation=part,
+        judging=part,
         normalisation=measure(part.sample()),
         objective=mwbp(network.spec),
         label_smoothing=0.0,

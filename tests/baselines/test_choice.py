@@ -52,7 +52,7 @@ def images(tiny: Dataset) -> Labelled:
 def evidence_of(network: Network, images: Labelled) -> Evidence:
     return Evidence(
         train=images,
-        validation=images,
+        judging=images,
         normalisation=measure(images.sample()),
         objective=mwbp(network.spec),
         label_smoothing=0.1,

@@ -48,7 +48,7 @@ def small(tiny: Dataset) -> Dataset:
 def evidence_of(network: Network, dataset: Dataset, seed: int = 0) -> Evidence:
     return Evidence(
         train=dataset.train,
-        validation=dataset.train,
+        judging=dataset.train,
         normalisation=measure(dataset.train.sample()),
         objective=mwbp(network.spec),
         label_smoothing=0.1,

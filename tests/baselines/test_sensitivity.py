@@ -155,7 +155,7 @@ def test_what_measuring_takes_is_charged_exactly(measured: Measured) -> None:
     evidence = measured.evidence
     assert {(12, 8, 4, 1), (24, 16, 8, 1), (48, 32, 16, 1)} >= set(measured.sensitivity.kept)
     assert len(measured.macs) == 1 + 4 * len(measured.orders)
-    assert evidence.macs == sum(measured.macs) * (len(evidence.validation) + min(IMAGES, len(evidence.train)))
+    assert evidence.macs == sum(measured.macs) * (len(evidence.judging) + min(IMAGES, len(evidence.train)))
 
 
 def test_a_loss_is_that_of_the_group_pruned_alone_with_batch_norm_re_estimated(measured: Measured) -> None:
@@ -166,8 +166,8 @@ def test_a_loss_is_that_of_the_group_pruned_alone_with_batch_norm_re_estimated(m
         pruned = remove_channels(measured.network, channels)
         reestimate(pruned, evidence.train, evidence.normalisation, images=IMAGES)
         with torch.no_grad():
-            logits = pruned(normalise(evidence.validation.images, evidence.normalisation))
-        losses = [functional.cross_entropy(exit, evidence.validation.labels) for exit in logits]
+            logits = pruned(normalise(evidence.judging.images, evidence.normalisation))
+        losses = [functional.cross_entropy(exit, evidence.judging.labels) for exit in logits]
         expected = sum(
             float(loss) * weight for loss, weight in zip(losses, evidence.objective.loss_weights, strict=True)
         )
@@ -202,12 +202,6 @@ def test_one_measurement_serves_two_budgets_with_widths_that_differ(measured: Me
     assert len({round(gone / channels, 1) for gone, channels in zip(strong, units, strict=True)}) > 2
     rises = [measured.sensitivity.rises(group) for group in range(len(units))]
     assert all(list(accumulate(rise, max)) == rise for rise in rises)
-
-
-def test_without_validation_images_it_is_refused(measured: Measured) -> None:
-    evidence = replace(measured.evidence, validation=measured.evidence.validation.subset(torch.arange(0)))
-    with pytest.raises(UsageError, match="none are held out"):
-        measure(measured.network, measured.orders, evidence, remove_channels)
 
 
 def test_a_network_that_has_diverged_is_refused(measured: Measured) -> None:

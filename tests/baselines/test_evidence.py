@@ -1,0 +1,33 @@
+"""Evidence: losses are compared on validation images, or where none are held out on a few training images."""
+
+from typing import cast
+
+from baselines.evidence import Evidence
+from compress.data import Dataset, Part, split
+from compress.data.dataset import Labelled
+from compress.networks import spec_of
+from compress.training.objectives import bp
+
+
+def evidence_of(dataset: Dataset, validation: float, seed: int = 0) -> Evidence:
+    parts = split(dataset, validation=validation, calibration=0.0, seed=0)
+    objective = bp(spec_of("resnet8", input_shape=dataset.input_shape, classes=len(dataset.classes)))
+    return Evidence.of(parts, objective, label_smoothing=0.0, seed=seed)
+
+
+def images_of(part: Part) -> list[bytes]:
+    return [image.numpy().tobytes() for image in cast(Labelled, part).images]
+
+
+def test_validation_images_are_judged_on_where_there_are_any(tiny: Dataset) -> None:
+    parts = split(tiny, validation=0.1, calibration=0.0, seed=0)
+    assert images_of(evidence_of(tiny, 0.1).judging) == images_of(parts.validation)
+
+
+def test_else_a_tenth_of_the_training_images_is_drawn_by_the_seed(tiny: Dataset) -> None:
+    def numbers(seed: int) -> list[int]:
+        evidence = evidence_of(tiny, 0.0, seed)
+        return [images_of(evidence.train).index(image) for image in images_of(evidence.judging)]
+
+    assert len(set(numbers(0))) == 200 / 10
+    assert numbers(0) == numbers(0) != numbers(1)
