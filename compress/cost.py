@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode, mm_flop
 
 from compress.errors import UsageError
-from compress.networks import Network, evaluating
+from compress.networks import Network, Spec, evaluating
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", FutureWarning)  # torch.jit.script, deprecated
@@ -28,7 +28,10 @@ with warnings.catch_warnings():
 
 MACS, ACTIVATIONS = ("conv", "linear"), ("conv activations", "linear activations")
 IN_TORCH = {"convolution": "conv", "linear": "linear", "mm": "mm", "addmm": "addmm"}  # else no product with weights
+TRACES = 64  # kept at most
 Count = Callable[[list[Any], list[Any]], Counter[str]]
+
+_traced: dict[tuple[Spec, tuple[torch.Size, ...]], dict[str, Counter[str]]] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +138,22 @@ def _sum(counts: Counter[str], operators: tuple[str, ...]) -> int:
 
 
 def _counts(network: Network) -> dict[str, Counter[str]]:
-    """MACs and activations of every module by name and operator, counted by fvcore."""
+    """MACs and activations of every module by name and operator, counted by fvcore.
+
+    A job asks a dozen times for networks that it builds anew from one spec, which are alike: they are traced once.
+    Somebody else's are traced every time, as their code may have changed. `cross_check` always runs the network itself.
+    """
+    if network.spec.foreign:
+        return _trace(network)
+    alike = network.spec, tuple(tensor.shape for tensor in network.state_dict().values())
+    if alike not in _traced:
+        if len(_traced) == TRACES:
+            _traced.clear()
+        _traced[alike] = _trace(network)
+    return _traced[alike]
+
+
+def _trace(network: Network) -> dict[str, Counter[str]]:
     with _blank(network) as image, torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the tracer's deprecation notices, on every call
         analysis = JitModelAnalysis(network, (image,)).ancestor_mode("caller")

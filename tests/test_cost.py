@@ -190,6 +190,14 @@ def test_counting_changes_nothing(training: bool) -> None:
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in network.modules())
 
 
+def test_what_is_not_as_its_spec_says_is_counted_anew() -> None:
+    network = create("resnet8", input_shape=(1, 8, 8))
+    whole = cost(network).macs
+    network.heads["3"] = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 5))
+    assert cost(network).macs == whole - 64 * 5
+    assert cost(create("resnet8", input_shape=(1, 8, 8))).macs == whole
+
+
 def test_layers_that_are_in_another_mode_than_the_network_stay_in_it() -> None:
     network = create("resnet8", input_shape=(1, 8, 8)).train()
     network.blocks[0].eval()
@@ -291,6 +299,7 @@ def test_a_layer_that_one_counter_gets_wrong_is_named(monkeypatch: pytest.Monkey
         return Counter(conv=conv_flop_jit(*node)["conv"] + 1)
 
     monkeypatch.setattr(sys.modules[cost.__module__], "conv_flop_jit", wrong)
+    monkeypatch.setattr(sys.modules[cost.__module__], "_traced", {})
     network = create("resnet8", input_shape=(1, 8, 8))
     with pytest.raises(UsageError, match=r"resnet8, module blocks\.0\.\w+: 147,457 MACs of conv by fvcore, 147,456 by"):
         cross_check(network)

@@ -26,8 +26,20 @@ os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else the profiler greets on s
 
 
 def peak_bytes(prepare: Callable[[], Action], device: torch.device, steps: int = STEPS) -> int:
-    """The peak of `prepare()` (which makes network, optimiser and batch) and of so many calls of what it returns."""
-    gc.collect()
+    """The peak of `prepare()` (which makes network, optimiser and batch) and of so many calls of what it returns.
+
+    Garbage is not collected meanwhile: what others have left behind would count as released by what is measured.
+    """
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        return _peak_bytes(prepare, device, steps)
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def _peak_bytes(prepare: Callable[[], Action], device: torch.device, steps: int) -> int:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
         before = torch.cuda.memory_allocated(device)
