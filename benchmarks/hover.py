@@ -31,6 +31,7 @@ class Axis:
     Attributes:
         joined: whether the budgets of an arm are in the order of this axis.
         cost: whether less is better, so that points can be dominated.
+        steps: whether a point stands for all budgets up to the next.
     """
 
     column: str
@@ -38,6 +39,7 @@ class Axis:
     label: str
     joined: bool = True
     cost: bool = True
+    steps: bool = False
 
 
 AXES = {
@@ -49,6 +51,7 @@ AXES = {
         label="training MACs (trillions), a reference's or teacher's included",
         joined=False,
     ),
+    "anytime": Axis(column="macs", scale=1e-6, label="budget of MACs an image (millions)", cost=False, steps=True),
     "pruning-curves": Axis(column="achieved_speedup", label="speed-up (MACs before / after)", cost=False),
 }
 
@@ -73,6 +76,7 @@ def hover_plots(runs: Sequence[Run], summary: pd.DataFrame, reference: str | Non
         "accuracy-macs": summary,
         "accuracy-latency": _measured_alike(summary),
         "accuracy-training": last,
+        "anytime": summary[(summary["exits"] > 1) | alone] if (summary["exits"] > 1).any() else summary.iloc[:0],
         "pruning-curves": last[(last["family"] != "train") & last["step"].isna()],
     }
     plots = {}
@@ -95,8 +99,8 @@ def _accuracy(points: pd.DataFrame, axis: Axis, last: pd.DataFrame, reference: s
     drawn["alpha"] = [PALE if axis.cost and pale else 1.0 for pale in dominated(across, middle)]
     plot = _empty(axis.label, "test accuracy (%)", logarithmic=across.max() > WIDE_RANGE * across.min())
     for line in _lines(points):
-        curve = _source(drawn.loc[line.points.index].sort_values("x"))
-        _draw(plot, line, curve, joined=axis.joined)
+        curve = source_of(drawn.loc[line.points.index].sort_values("x"))
+        _draw(plot, line, curve, joined=axis.joined, steps=axis.steps)
         plot.segment("x", "low", "x", "high", source=curve, **_look(line), alpha="alpha")
     for row in last[last["series"] == reference].to_dict("records"):
         level, label = 100 * row["test_accuracy"], f"{row['network']} (reference)"
@@ -136,7 +140,7 @@ def _training(epochs: pd.DataFrame) -> figure:
                 "seeds": accuracy["count"].astype(str),
             }
         )
-        source = _source(curve)
+        source = source_of(curve)
         band: dict[str, Any] = {"fill_color": line.colour, "fill_alpha": 0.15, "legend_label": line.label}
         plot.varea("x", "low", "high", source=source, **band)
         _draw(plot, line, source, size=5)
@@ -212,19 +216,24 @@ def _empty(across: str, up: str, *, logarithmic: bool) -> figure:
     return plot
 
 
-def _draw(plot: figure, line: Line, source: ColumnDataSource, *, size: int = 9, joined: bool = True) -> None:
+def _draw(
+    plot: figure, line: Line, source: ColumnDataSource, *, size: int = 9, joined: bool = True, steps: bool = False
+) -> None:
     """The line and its points, of the columns `x`, `y` and, of points, `alpha`; points alone show details."""
-    if joined:
+    if steps:
+        plot.step("x", "y", source=source, mode="after", line_dash=line.dash, **_look(line))
+    elif joined:
         plot.line("x", "y", source=source, line_dash=line.dash, **_look(line))
     fill = "white" if line.hollow else line.colour
     marks = {"marker": line.marker, "size": size, "fill_color": fill, "line_alpha": "alpha", "fill_alpha": "alpha"}
     plot.scatter("x", "y", source=source, name="points", **_look(line) | marks)
 
 
-def _source(curve: pd.DataFrame) -> ColumnDataSource:
+def source_of(rows: pd.DataFrame) -> ColumnDataSource:
+    """The rows, as bokeh has them."""
     from bokeh.models import ColumnDataSource
 
-    columns: dict[str, Any] = {str(column): values.tolist() for column, values in curve.items()}
+    columns: dict[str, Any] = {str(column): values.tolist() for column, values in rows.items()}
     return ColumnDataSource(columns)  # bokeh's own way from frames is deprecated in pandas 3.1
 
 

@@ -13,6 +13,7 @@ from benchmarks.tables import MISSING, markdown, number, percent, series
 from benchmarks.timing import NOISY
 from compress.runs import Run
 
+QUARTILES = ("_q1", "", "_q3")
 KEYS = ["engine", "precision", "series"]
 EXPLAINED = (
     "Last exits, cut out. Networks are timed in turn, round by round; the ratio is to the reference in the same round, "
@@ -40,9 +41,10 @@ def latency_section(runs: Sequence[Run], summary: pd.DataFrame) -> list[str]:
     Args:
         summary: of these runs, as `benchmarks.tables.summarise` returns it; its names and order are the tables'.
     """
-    found = _frame(runs)
-    if found.empty:
+    every = latencies(runs)
+    if every.empty:
         return []
+    found = every[every["last"]]
     parts = ["### Latency by engine", EXPLAINED]
     if (found["precision"] == "int8").any():
         known = found["calibration"].dropna().unique()
@@ -50,7 +52,7 @@ def latency_section(runs: Sequence[Run], summary: pd.DataFrame) -> list[str]:
     if found["joules"].notna().any():
         parts.append(ENERGY)
     last = summary[summary["last"]].set_index("series")
-    for _, group in found.groupby(["place", "session"], sort=False):
+    for _, group in found.groupby([found.apply(_place, axis=1), "session"], sort=False):
         parts += [_heading(group, last), markdown(_table(group, last))]
     if found["noisy"].any():
         parts.append(f"*: noisy: {NOISE}.")
@@ -61,42 +63,56 @@ def latency_section(runs: Sequence[Run], summary: pd.DataFrame) -> list[str]:
     return parts
 
 
-def _frame(runs: Iterable[Run]) -> pd.DataFrame:
-    """A row a run's last exit, measurement and batch size."""
+def latencies(runs: Iterable[Run]) -> pd.DataFrame:
+    """All that was measured, a row a run's exit, set of conditions and batch size; preferred conditions first.
+
+    Seconds and ratios are medians with quartiles (`_q1`, `_q3`); from `low` to `high` is the interval of the ratio's
+    median.
+    """
     measured = [(run, one) for run in runs for one in read_measurements(run)]
     return pd.DataFrame(
         [
             _row(run, one, row)
             for run, one in sorted(measured, key=lambda pair: pair[1].conditions.preference)
             for row in one.rows
-            if row["exit"] == len(run.exits)
         ]
     )
 
 
 def _row(run: Run, measurement: Measurement, row: dict[str, Any]) -> dict[str, Any]:
     low, high = row.get("ratio_interval") or (np.nan, np.nan)
-    conditions = measurement.conditions
-    threads = "" if measurement.device.startswith("cuda") else f", {measurement.threads} thread(s)"
     return {
-        "place": f"{conditions.hardware} ({conditions.device}){threads}",
-        "session": measurement.session,
-        "device": measurement.device,
-        "reference": measurement.reference["run"],
-        "noisy": measurement.noisy,
-        "drawn": measurement.drawn,
+        "run": run.id,
+        "series": series(run),
+        "exit": row["exit"],
+        "last": row["exit"] == len(run.exits),
         "engine": measurement.engine,
         "precision": measurement.precision,
-        "calibration": _calibration(measurement),
-        "series": series(run),
+        "device": measurement.device,
+        "hardware": measurement.conditions.hardware,
+        "threads": measurement.threads,
         "batch": row["batch_size"],
-        "seconds": row["seconds"][1],
-        "ratio": row["ratio"][1],
+        **{f"seconds{end}": seconds for end, seconds in zip(QUARTILES, row["seconds"], strict=True)},
+        **{f"ratio{end}": ratio for end, ratio in zip(QUARTILES, row["ratio"], strict=True)},
         "low": low,
         "high": high,
+        "reference": measurement.reference["run"],
+        "reference_exit": measurement.reference["exit"],
+        "session": measurement.session,
+        "rounds": measurement.rounds,
+        "noise": measurement.noise,
+        "noisy": measurement.noisy,
+        "drawn": measurement.drawn,
+        "deviation": row.get("deviation"),
         "joules": row.get("joules", [np.nan] * 3)[1],
+        "calibration": _calibration(measurement),
         "test_accuracy": row.get("test_accuracy", np.nan),
     }
+
+
+def _place(measured: pd.Series) -> str:
+    threads = "" if measured["device"].startswith("cuda") else f", {measured['threads']} thread(s)"
+    return f"{measured['hardware']} ({measured['device'].partition(':')[0]}){threads}"
 
 
 def _calibration(measurement: Measurement) -> str | None:
@@ -108,7 +124,7 @@ def _calibration(measurement: Measurement) -> str | None:
 def _heading(group: pd.DataFrame, last: pd.DataFrame) -> str:
     reference = group["reference"].iloc[0]
     named = last.loc[last["run"] == reference, "network"]
-    return f"**{group['place'].iloc[0]}**; reference: {named.iloc[0] if len(named) else f'`{reference}`'}."
+    return f"**{_place(group.iloc[0])}**; reference: {named.iloc[0] if len(named) else f'`{reference}`'}."
 
 
 def _table(group: pd.DataFrame, last: pd.DataFrame) -> pd.DataFrame:

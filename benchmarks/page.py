@@ -22,7 +22,7 @@ from markdown_it.token import Token
 from compress.runs import write_atomically
 
 if TYPE_CHECKING:
-    from bokeh.plotting import figure
+    from bokeh.model import Model
 
 PAGE = "report.html"
 MISSING = ("", "-", "not measured")
@@ -31,7 +31,7 @@ FIGURE = re.compile(r"!\[.*\]\(([\w-]+)\.svg\)")
 NUMBER = re.compile(r"[<>~]?\s*([+-]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:e[+-]?\d+)?)(?:\s?([kMGT])(?![a-z]))?")
 
 
-def write_page(markdown: str, plots: Mapping[str, figure], out: Path) -> Path:
+def write_page(markdown: str, plots: Mapping[str, Model], out: Path) -> Path:
     """Write `report.html` into `out`; returns its path.
 
     Args:
@@ -60,7 +60,7 @@ def sort_key(cell: str) -> float | None:
     return float(found[1].replace(",", "")) * FACTORS[found[2]] if found else None
 
 
-def _place_figures(tokens: Sequence[Token], plots: Mapping[str, figure], out: Path) -> str:
+def _place_figures(tokens: Sequence[Token], plots: Mapping[str, Model], out: Path) -> str:
     """Replace paragraphs that are one figure by its plot, or its file; returns the scripts that plots need."""
     places = [place for place in zip(tokens, tokens[1:], tokens[2:], strict=False) if _stem(place[1])]
     shown = {stem: plots[stem] for _, inline, _ in places if (stem := _stem(inline)) in plots}
@@ -80,7 +80,7 @@ def _stem(inline: Token) -> str:
     return found[1] if (found := FIGURE.fullmatch(inline.content)) else ""
 
 
-def _embedded(plots: Mapping[str, figure]) -> tuple[str, dict[str, str]]:
+def _embedded(plots: Mapping[str, Model]) -> tuple[str, dict[str, str]]:
     """The scripts, and an element each for the plots."""
     from bokeh.embed import components  # a second, which `compress --help` does not wait for
     from bokeh.resources import Resources

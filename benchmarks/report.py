@@ -17,8 +17,9 @@ from benchmarks.curves import curves_section, pruning_section
 from benchmarks.exits import apart_section, exits_section
 from benchmarks.figures import make_directory
 from benchmarks.hover import hover_plots
+from benchmarks.hover_blocks import block_plots
 from benchmarks.illustrations import accuracy_figures, channels_section, epochs_section
-from benchmarks.latency_tables import NOISE, latency_section
+from benchmarks.latency_tables import NOISE, latencies, latency_section
 from benchmarks.limits import limits_section
 from benchmarks.page import write_page
 from benchmarks.pareto import pareto_section
@@ -67,9 +68,10 @@ def write_report(
     trials: Sequence[Trial] = (),
     failures: Sequence[str] = (),
 ) -> Path:
-    """Write `report.md`, `exits.csv`, figures (.svg, .png) and `report.html` into `out`; returns the Markdown's path.
+    """Write `report.md`, figures (.svg, .png) and `report.html` into `out`; returns the Markdown's path.
 
-    The records that these are made from are written there first: see `benchmarks.records`.
+    Beside them are `exits.csv`, a row an exit, and `latency.csv`, a row a measurement, if there are any. The records
+    that these are made from are written there first: see `benchmarks.records`.
 
     Args:
         runs: finished runs. Those on other images or another split get a section, a table and a figure of their own.
@@ -104,14 +106,22 @@ def write_report(
         sections.append(_section(group, frame, reference, primary, trials, out, suffix))
         summary = summarise(frame)
         plots |= hover_plots(group, summary, _reference_series(summary, reference), suffix)
+        plots |= block_plots(group, summary, suffix)
     text = "\n\n".join(
         [f"# {title}", *([about.strip()] if about else []), *sections, *tuning_section(trials), *_failed(kept.failures)]
     )
-    columns = ["series", "arm_key"]
-    write_atomically(out / "exits.csv", pd.concat(frames).drop(columns=columns).to_csv(index=False).encode())
+    _write_csv(pd.concat(frames), out / "exits.csv")
+    _write_csv(latencies(kept.runs), out / "latency.csv")
     write_atomically(out / REPORT, f"{text}\n".encode(errors="replace"))
     write_page(text, plots, out)
     return out / REPORT
+
+
+def _write_csv(frame: pd.DataFrame, path: Path) -> None:
+    """Write the rows, if there are any, without what only tables and figures need."""
+    if len(frame):
+        shown = frame.drop(columns=["series", "arm_key", "last"], errors="ignore")
+        write_atomically(path, shown.to_csv(index=False).encode())
 
 
 def main_table(runs: Sequence[Run], reference: str | None = None) -> pd.DataFrame:

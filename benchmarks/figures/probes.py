@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import cycle
 from typing import Any
 
@@ -11,6 +12,47 @@ from matplotlib.figure import Figure
 
 from benchmarks.figures.style import COLOURS, plain
 
+DEPTHS = {"position": "depth (share of the blocks)", "depth": "depth (layers)"}
+FROZEN = "frozen blocks (share; at 1 the network itself)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Panel:
+    """A measure of every block.
+
+    Attributes:
+        across: a key of `DEPTHS`.
+        values: a block's each, in the blocks' order.
+        level: where nothing stands out, if there is such a value.
+    """
+
+    across: str
+    values: pd.Series
+    label: str
+    level: float | None = None
+
+
+def panels(blocks: pd.DataFrame) -> list[Panel]:
+    """The measures of `supervision.read_probes`' blocks, in percent and points."""
+    accuracy, label = 100 * blocks["probe_accuracy"], "linear probe, accuracy (%)"
+    gradient = blocks["gradient_share"] * blocks["blocks"]
+    skipped = 100 * blocks["skip_drop"]
+    return [
+        Panel(across="position", values=accuracy, label=label),
+        Panel(across="depth", values=accuracy, label=label),
+        Panel(across="position", values=gradient, label="final loss's gradient (1 = even share)", level=1.0),
+        Panel(across="position", values=blocks["cka_to_next"], label="CKA to the next block"),
+        Panel(across="position", values=skipped, label="accuracy lost when skipped (points)", level=0.0),
+    ]
+
+
+def anew(blocks: pd.DataFrame, retrained: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """Rows with a `value`, and its label: retrainings and, as if all blocks were frozen, the network as it was."""
+    whole = blocks[blocks["position"] == 1]
+    points = pd.concat([retrained.assign(value=retrained["retrained_accuracy"]), whole.assign(value=whole["accuracy"])])
+    label = f"accuracy, the rest {retrained['epochs'].iloc[0]} epochs anew (%)"
+    return points.assign(value=100 * points["value"]), label
+
 
 def blocks_overlaid(blocks: pd.DataFrame, retrained: pd.DataFrame, title: str) -> Figure:
     """What every block has learnt, a line a run and a colour a network, in five panels, and a sixth for retraining.
@@ -19,24 +61,17 @@ def blocks_overlaid(blocks: pd.DataFrame, retrained: pd.DataFrame, title: str) -
     over one another by the share of their blocks, where the stages of 6n+2-layer networks coincide (dotted lines), and
     the probes also by layers.
     """
-    panels = [
-        ("position", 100 * blocks["probe_accuracy"], "linear probe, accuracy (%)", None),
-        ("depth", 100 * blocks["probe_accuracy"], "linear probe, accuracy (%)", None),
-        ("position", blocks["gradient_share"] * blocks["blocks"], "final loss's gradient (1 = even share)", 1.0),
-        ("position", blocks["cka_to_next"], "CKA to the next block", None),
-        ("position", 100 * blocks["skip_drop"], "accuracy lost when skipped (points)", 0.0),
-    ]
     figure = Figure(figsize=(12, 7), layout="constrained")
     grid = figure.subplots(2, 3)
     colours = dict(zip(blocks["series"].unique(), cycle(COLOURS), strict=False))
-    for axes, (x, values, label, level) in zip(grid.flat, panels, strict=False):
-        _lines(axes, blocks.assign(value=values), x, colours)
-        axes.set_ylabel(label)
-        axes.set_xlabel("depth (layers)" if x == "depth" else "depth (share of the blocks)")
-        if x == "position":
+    for axes, panel in zip(grid.flat, panels(blocks), strict=False):
+        _lines(axes, blocks.assign(value=panel.values), panel.across, colours)
+        axes.set_ylabel(panel.label)
+        axes.set_xlabel(DEPTHS[panel.across])
+        if panel.across == "position":
             _stages(axes, blocks)
-        if level is not None:
-            axes.axhline(level, color="grey", linewidth=0.8)
+        if panel.level is not None:
+            axes.axhline(panel.level, color="grey", linewidth=0.8)
     skipped = grid[1, 1]
     skipped.set_yscale("symlog", linthresh=5, linscale=1)  # most blocks lose little, those that open a stage nearly all
     skipped.set_ylim(bottom=min(-1, 110 * blocks["skip_drop"].min()))
@@ -47,14 +82,11 @@ def blocks_overlaid(blocks: pd.DataFrame, retrained: pd.DataFrame, title: str) -
         last.axis("off")
         last.legend(handles, labels, loc="center")
     else:
-        whole = blocks[blocks["position"] == 1]  # all blocks kept: the network as it was trained
-        points = pd.concat(
-            [retrained.assign(value=retrained["retrained_accuracy"]), whole.assign(value=whole["accuracy"])]
-        )
-        _lines(last, points.assign(value=100 * points["value"]), "position", colours)
+        points, label = anew(blocks, retrained)
+        _lines(last, points, "position", colours)
         _stages(last, blocks)
-        last.set_ylabel(f"accuracy, the rest {retrained['epochs'].iloc[0]} epochs anew (%)")
-        last.set_xlabel("frozen blocks (share; at 1 the network itself)")
+        last.set_ylabel(label)
+        last.set_xlabel(FROZEN)
         figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize="small")
     figure.suptitle(plain(title), fontsize="medium")
     return figure

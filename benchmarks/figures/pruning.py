@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -87,26 +88,19 @@ def channels_kept(runs: Sequence[Run], summary: pd.DataFrame, title: str) -> Fig
     Solid: layers within a block; dotted: what the block hands on, which residual sums make equal within a stage. None
     where no channels were removed.
     """
-    kept = kept_channels(runs)
-    if kept.empty:
-        return None
-    whole = summary["last"] & summary["step"].isna()  # steps on the way to another network are left out
-    shown = summary[whole & summary["series"].isin(kept["series"].unique())]
-    arms = list(shown.groupby("arm_key", sort=False))
+    arms = kept_by_arm(runs, summary)
     if not arms:
         return None
     columns = min(COLUMNS, len(arms))
     lines = -(-len(arms) // columns)
     figure = Figure(figsize=(max(5.5, 3.1 * columns), 0.9 + 2.1 * lines), layout="constrained")
     grid = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
-    for axes, (_, arm) in zip(grid.flat, arms, strict=False):
-        points = arm.sort_values("macs", ascending=False)
-        for number, row in enumerate(points.to_dict("records")):
-            mean = kept[kept["series"] == row["series"]].groupby("block")[["within", "out"]].mean()
-            shade = SHADES[-1] if len(points) == 1 else SHADES[min(number, len(SHADES) - 1)]
-            axes.plot(mean.index, mean["within"], color=shade, linewidth=1.3, label=_speedup(row))
-            axes.step(mean.index, mean["out"], color=shade, linewidth=1.3, linestyle=":", where="mid")
-        axes.set_title(plain(arm["arm"].iloc[0]), fontsize="small")
+    for axes, (arm, networks) in zip(grid.flat, arms, strict=False):
+        for one in networks:
+            axes.plot(one.shares.index, one.shares["within"], color=one.shade, linewidth=1.3, label=one.speedup)
+            look: dict[str, Any] = {"color": one.shade, "linewidth": 1.3, "linestyle": ":"}
+            axes.step(one.shares.index, one.shares["out"], **look, where="mid")
+        axes.set_title(plain(arm), fontsize="small")
         axes.set_ylim(0, 1.03)
         axes.grid(alpha=0.25)
         axes.legend(fontsize="xx-small", loc="lower right", handlelength=1.2, edgecolor="none", borderpad=0.2)
@@ -116,6 +110,46 @@ def channels_kept(runs: Sequence[Run], summary: pd.DataFrame, title: str) -> Fig
     figure.supylabel("share of the channels kept", fontsize="medium")
     figure.suptitle(plain(title), fontsize="medium")
     return figure
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kept:
+    """What one network kept.
+
+    Attributes:
+        speedup: achieved, as text.
+        shade: the darker, the fewer MACs.
+        shares: of channels, means over seeds: columns `within` and `out`, a row a block.
+    """
+
+    network: str
+    speedup: str
+    shade: str
+    shares: pd.DataFrame
+
+
+def kept_by_arm(runs: Sequence[Run], summary: pd.DataFrame) -> list[tuple[str, list[Kept]]]:
+    """Of every arm that lost channels its name, and what its networks kept, by falling MACs."""
+    kept = kept_channels(runs)
+    if kept.empty:
+        return []
+    whole = summary["last"] & summary["step"].isna()  # steps on the way to another network are left out
+    shown = summary[whole & summary["series"].isin(kept["series"].unique())]
+    return [
+        (
+            str(arm["arm"].iloc[0]),
+            [
+                Kept(
+                    network=row["network"],
+                    speedup=f"{row['achieved_speedup']:.2f}x",
+                    shade=SHADES[-1] if len(arm) == 1 else SHADES[min(number, len(SHADES) - 1)],
+                    shares=kept[kept["series"] == row["series"]].groupby("block")[["within", "out"]].mean(),
+                )
+                for number, row in enumerate(arm.sort_values("macs", ascending=False).to_dict("records"))
+            ],
+        )
+        for _, arm in shown.groupby("arm_key", sort=False)
+    ]
 
 
 def kept_channels(runs: Sequence[Run]) -> pd.DataFrame:
@@ -135,7 +169,3 @@ def kept_channels(runs: Sequence[Run]) -> pd.DataFrame:
             for number, (now, once) in enumerate(blocks, start=1)
         ]
     return pd.DataFrame(found)
-
-
-def _speedup(row: dict[Any, Any]) -> str:
-    return f"{row['achieved_speedup']:.2f}x"

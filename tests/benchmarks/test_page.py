@@ -6,15 +6,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
 
+from benchmarks import read_comparison
 from benchmarks.figures.style import EXITS, SEPARATE, numbers, style
 from benchmarks.hover import hover_plots
+from benchmarks.hover_blocks import block_plots
 from benchmarks.page import sort_key, write_page
+from benchmarks.probe import read_probe
 from benchmarks.tables import rows, summarise
 from compress.runs import METRICS, Run
 
@@ -180,6 +184,24 @@ def test_a_network_has_the_colour_of_the_figures_and_latencies_are_of_one_sessio
     mw = style(EXITS, numbers(measured)["mw"])["color"]
     assert colours("accuracy-macs") == {EVIL: mw, "ResNet-14": style(SEPARATE, 0)["color"]}
     assert colours("accuracy-latency") == {EVIL: mw}
+
+
+def test_channels_and_probes_have_a_panel_an_arm_and_a_measure() -> None:
+    runs = read_comparison(Path(__file__).parent / "comparison").runs
+    plots = block_plots(runs, summarise(rows(runs)), "-2")
+    assert {*plots} == {"channels-2", "probe-2"}
+
+    def points(stem: str) -> list[dict[str, Any]]:
+        found: list[Any] = list(plots[stem].select({"name": "points"}))
+        return [one.data_source.data for one in found]
+
+    [shares] = points("channels-2")  # one arm at one speed-up
+    pruned, whole = ([run.spec for run in runs if run.record.kind == kind] for kind in ("prune", "train"))
+    widths = np.mean([[block.width for block in spec.blocks] for spec in pruned], axis=0)
+    assert shares["within"] == pytest.approx(widths / [block.width for block in whole[0].blocks])
+    probed = [run for run in runs if read_probe(run)]
+    assert probed
+    assert {data["run"][0] for data in points("probe-2")} == {run.id for run in probed}
 
 
 def test_training_curves_are_of_readable_histories(runs: list[Run], tmp_path: Path) -> None:
