@@ -44,7 +44,7 @@ class Evidence:
         judging = parts.validation
         if not len(judging):
             drawn = torch.randperm(len(parts.train), generator=torch.Generator().manual_seed(seed))
-            judging = parts.train.subset(drawn[: math.ceil(SEEN_SHARE * len(drawn))])
+            judging = parts.train.subset(drawn[: math.ceil(SEEN_SHARE * len(drawn))].sort().values)
         return cls(
             train=parts.train,
             judging=judging,

@@ -11,7 +11,7 @@ from compress.errors import UsageError, nearest
 
 # A card each; what removes channels has its own in `importance`.
 DEPTH = {
-    "blocks": "whole residual blocks, least harmful on validation images first (Veit et al. 2016, arXiv 1605.06431)",
+    "blocks": "whole residual blocks, whose absence raises the loss least (Veit et al. 2016, arXiv 1605.06431)",
     "depth-cut": "all blocks behind one, which gets a new head",
 }
 CONTROLS = {
@@ -38,7 +38,7 @@ class Technique:
         method: a key of `METHODS`.
         scope: all groups of channels, or inner ones alone: those that no residual addition joins (Li et al. 2017).
         ranking: global, one order over all groups, or uniform, the same share of each.
-        allocate: sensitivity: widths by what narrowing each group alone does on validation images; no `ranking` then.
+        allocate: sensitivity: widths by what narrowing each group alone does to the loss; no `ranking` then.
         round_to: widths are multiples of it, the nearest ones.
         steps: how often to prune, each time followed by fine-tuning, or with `gradual` within one fine-tuning.
         shape: scratch-e, scratch-b: the method whose shape is trained.

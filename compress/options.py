@@ -195,7 +195,7 @@ class TechniqueOptions:
     Attributes:
         scope: all, or inner: leave alone the channels that residual additions join over a stage.
         uniform: The same share of every group of channels, instead of one order over all.
-        allocate: sensitivity: widths by what narrowing each group alone does to validation images.
+        allocate: sensitivity: widths by what narrowing each group alone does to the loss.
         round_to: Make widths multiples of it, the nearest.
         steps: Prune so many times, at equal ratios, and fine-tune after each.
         gradual: Prune in those steps within the first half of one fine-tuning.
