@@ -20,8 +20,9 @@ RECODED = (
 NAMES = {
     "network": "network",
     "error": "test error, %",
+    "accuracy": "test accuracy, %",
     "before": "test accuracy, %: before",
-    "after": "pruned",
+    "after": "after",
     "macs_removed": "MACs removed, or speed-up",
     "params_removed": "parameters removed",
     "source": "source",

@@ -168,6 +168,7 @@ def test_published_figures_have_a_source_and_are_marked() -> None:
         assert all(cells[-1] != MISSING for cells in lines_of([text]))
     text = "\n".join(published_section("cifar10"))
     assert "| AuxNet-56-2 | 5.77 |" in text
+    assert "| BranchyNet on ResNet-110 | 80.70 | 79.17 | 1.9x (time on a CPU) |" in text
     assert "Not quoted, since not verified: L1-A and L1-B, fine-tuned and Scratch-E" in text
     assert "class folders" not in text
     assert "compressed anew" in "\n".join(published_section("cifar10", "class folders"))
