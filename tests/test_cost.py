@@ -21,6 +21,14 @@ from compress.errors import UsageError
 from compress.networks import Network, create, cut, register
 
 
+@pytest.fixture(autouse=True)
+def traced(monkeypatch: pytest.MonkeyPatch) -> dict[object, object]:
+    """What has been traced: nothing, at first."""
+    kept: dict[object, object] = {}
+    monkeypatch.setattr(sys.modules[cost.__module__], "_traced", kept)
+    return kept
+
+
 @dataclass
 class ByHand:
     """What the arithmetic below gives for a network that ends after some block."""
@@ -159,10 +167,13 @@ def test_bytes_are_what_the_state_dict_holds(arch: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
-def test_a_network_at_another_precision_costs_as_many_macs_and_other_bytes(dtype: torch.dtype) -> None:
+def test_a_network_at_another_precision_costs_as_many_macs_and_other_bytes(
+    dtype: torch.dtype, traced: dict[object, object]
+) -> None:
     network = create("resnet8", exits=2)
     macs = cost(network).macs
     network = network.to(dtype)
+    traced.clear()
     assert cost(network).macs == macs
     assert cost(network).bytes == stored(network)
 
@@ -215,12 +226,20 @@ def test_the_mode_is_put_back_when_counting_fails() -> None:
     assert network.blocks[0].training
 
 
-def test_memory_format_and_frozen_weights_do_not_matter() -> None:
+def test_memory_format_and_frozen_weights_do_not_matter(traced: dict[object, object]) -> None:
     network = create("resnet8", exits=3, input_shape=(3, 8, 8))
     costs = exit_costs(network)
     network = network.to(memory_format=torch.channels_last)
     network.requires_grad_(False)
+    traced.clear()
     assert exit_costs(network) == costs
+
+
+def test_networks_that_are_alike_are_traced_once(traced: dict[object, object]) -> None:
+    one, other = create("resnet8", input_shape=(1, 8, 8)), create("resnet8", input_shape=(1, 8, 8))
+    assert (cost(one), exit_costs(other), len(traced)) == (cost(other), exit_costs(one), 1)
+    cost(create("resnet8", input_shape=(1, 8, 9)))
+    assert len(traced) == 2
 
 
 def test_nothing_is_warned_printed_or_logged(
@@ -299,7 +318,6 @@ def test_a_layer_that_one_counter_gets_wrong_is_named(monkeypatch: pytest.Monkey
         return Counter(conv=conv_flop_jit(*node)["conv"] + 1)
 
     monkeypatch.setattr(sys.modules[cost.__module__], "conv_flop_jit", wrong)
-    monkeypatch.setattr(sys.modules[cost.__module__], "_traced", {})
     network = create("resnet8", input_shape=(1, 8, 8))
     with pytest.raises(UsageError, match=r"resnet8, module blocks\.0\.\w+: 147,457 MACs of conv by fvcore, 147,456 by"):
         cross_check(network)
