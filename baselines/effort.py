@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from baselines.controls import scratch_epochs
 from baselines.coupling import Coupling
-from baselines.evidence import SEEN_SHARE
+from baselines.evidence import SEEN, SEEN_SHARE
 from baselines.importance import IMAGES as PRIMING_IMAGES
 from baselines.importance import IMPORTANCES
 from baselines.sensitivity import IMAGES as SENSITIVITY_IMAGES
@@ -31,7 +31,7 @@ class Images:
     @property
     def judging(self) -> float:
         """What choices are judged on."""
-        return self.validation or SEEN_SHARE * self.train
+        return self.validation or min(SEEN_SHARE * self.train, SEEN)
 
     @classmethod
     def of(cls, dataset: Dataset, recipe: Recipe) -> Images:

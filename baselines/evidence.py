@@ -10,9 +10,10 @@ import torch
 from compress.data import Normalisation, Part, Split
 from compress.training import Objective
 
-# Of the training images, judged on where the recipe holds out none. The network has learnt them, so that a loss says
-# less of new images; networks made of it are still ranked on the same ones, and test images stay unseen.
-SEEN_SHARE = 0.1
+# Of the training images, judged on where the recipe holds out none, and so many at most. The network has learnt them,
+# so that a loss says less of new images; networks made of it are still ranked on the same ones, and test images stay
+# unseen.
+SEEN_SHARE, SEEN = 0.1, 5000
 
 
 @dataclass(kw_only=True)
@@ -44,7 +45,7 @@ class Evidence:
         judging = parts.validation
         if not len(judging):
             drawn = torch.randperm(len(parts.train), generator=torch.Generator().manual_seed(seed))
-            judging = parts.train.subset(drawn[: math.ceil(SEEN_SHARE * len(drawn))].sort().values)
+            judging = parts.train.subset(drawn[: min(math.ceil(SEEN_SHARE * len(drawn)), SEEN)].sort().values)
         return cls(
             train=parts.train,
             judging=judging,
