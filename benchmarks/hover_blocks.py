@@ -52,31 +52,31 @@ def _probes(blocks: pd.DataFrame, retrained: pd.DataFrame) -> list[figure]:
     """The first with a legend that stands for all."""
     colours = dict(zip(blocks["series"].unique(), cycle(COLOURS), strict=False))
     plots = [
-        _probe(
-            blocks.assign(value=panel.values), panel.across, (DEPTHS[panel.across], panel.label), colours, number == 0
-        )
-        for number, panel in enumerate(panels(blocks))
+        _probe(blocks.assign(value=panel.values), panel.across, (DEPTHS[panel.across], panel.label), colours)
+        for panel in panels(blocks)
     ]
+    for plot, panel in zip(plots, panels(blocks), strict=True):
+        if panel.level is not None:
+            plot.hspan(y=[panel.level], line_color="grey", line_width=0.8)
+    legend = plots[0].legend
+    legend.visible, legend.location, legend.label_text_font_size = True, "bottom_right", "10px"
+    legend.background_fill_alpha = 0.7
     if not retrained.empty:
         points, label = anew(blocks, retrained)
         plots.append(_probe(points, "position", (FROZEN, label), colours))
     return plots
 
 
-def _probe(
-    rows: pd.DataFrame, across: str, labels: tuple[str, str], colours: Mapping[str, str], legend: bool = False
-) -> figure:
+def _probe(rows: pd.DataFrame, across: str, labels: tuple[str, str], colours: Mapping[str, str]) -> figure:
     """A line a run, a colour a network."""
     plot = _empty(*labels)
     measured = rows[["run", "network", "series", "seed", "block", across, "value"]].dropna(subset="value")
     for _, run in measured.groupby("run", sort=False):
         look: dict[str, Any] = {"source": source_of(run), "color": colours[run["series"].iloc[0]]}
-        look |= {"legend_label": run["network"].iloc[0]} if legend else {}
+        look |= {"legend_label": run["network"].iloc[0]}
         plot.line(across, "value", line_width=1.2, **look)
         plot.scatter(across, "value", name="points", size=5, **look)
-    if legend:
-        plot.legend.location = "bottom_right"
-        plot.legend.label_text_font_size, plot.legend.background_fill_alpha = "10px", 0.7
+    plot.legend.visible = False
     return _with_hover(plot, {"seed": "seed", "block": "block", labels[1]: "value{0.00}"})
 
 

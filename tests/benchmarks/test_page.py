@@ -38,8 +38,13 @@ MARKDOWN = f"""# Title {EVIL}
 
 ![Accuracy against latency](accuracy-latency.svg)
 
+![Elsewhere](elsewhere.svg)
+
+![Channels kept](channels.svg)
+
 ![Probes](probe.svg)
 """
+COMPARISON = Path(__file__).parent / "comparison"
 
 
 def summary() -> pd.DataFrame:
@@ -60,9 +65,11 @@ def summary() -> pd.DataFrame:
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("page")
-    for name in ("accuracy-latency", "probe"):
+    for name in ("accuracy-latency", "elsewhere"):
         (out / f"{name}.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg" width="40" height="30"></svg>')
-    return write_page(MARKDOWN, hover_plots([], summary(), "bp", ""), out)
+    runs = read_comparison(COMPARISON).runs
+    blocks = block_plots(runs, summarise(rows(runs)), "")
+    return write_page(MARKDOWN, hover_plots([], summary(), "bp", "") | blocks, out)
 
 
 @pytest.fixture(scope="module")
@@ -126,11 +133,21 @@ def test_plots_are_drawn_and_show_details(browser: webdriver.Chrome) -> None:
     )
 
 
+def test_plots_of_several_panels_are_drawn(browser: webdriver.Chrome) -> None:
+    shown = (
+        "const found = (root) => [...root.querySelectorAll('*')].flatMap(one =>"
+        " (one.shadowRoot ? found(one.shadowRoot) : []).concat(one.matches('.bk-Figure') ? [one] : []));"
+        "return [...document.querySelectorAll('figure')].map(one => found(one).length)"
+    )
+    expected = [1, 0, 0, 1, 5]  # a plot, two files, an arm, and measures
+    WebDriverWait(browser, 20).until(lambda _: browser.execute_script(shown) == expected, shown)
+
+
 def test_figures_without_a_plot_are_in_the_file(browser: webdriver.Chrome) -> None:
     images = browser.find_elements(By.CSS_SELECTOR, "figure img")
     assert [(image.get_attribute("alt"), image.size["width"]) for image in images] == [
         ("Accuracy against latency", 40),
-        ("Probes", 40),
+        ("Elsewhere", 40),
     ]
 
 
@@ -187,7 +204,7 @@ def test_a_network_has_the_colour_of_the_figures_and_latencies_are_of_one_sessio
 
 
 def test_channels_and_probes_have_a_panel_an_arm_and_a_measure() -> None:
-    runs = read_comparison(Path(__file__).parent / "comparison").runs
+    runs = read_comparison(COMPARISON).runs
     plots = block_plots(runs, summarise(rows(runs)), "-2")
     assert {*plots} == {"channels-2", "probe-2"}
 
@@ -201,7 +218,10 @@ def test_channels_and_probes_have_a_panel_an_arm_and_a_measure() -> None:
     assert shares["within"] == pytest.approx(widths / [block.width for block in whole[0].blocks])
     probed = [run for run in runs if read_probe(run)]
     assert probed
-    assert {data["run"][0] for data in points("probe-2")} == {run.id for run in probed}
+    drawn = [(data["run"][0], data["value"]) for data in points("probe-2")]
+    for run in probed:
+        accuracies = [100 * block["probe_accuracy"] for block in (read_probe(run) or {})["blocks"]]
+        assert drawn.count((run.id, accuracies)) == 2  # over the share of blocks, and over layers
 
 
 def test_training_curves_are_of_readable_histories(runs: list[Run], tmp_path: Path) -> None:
