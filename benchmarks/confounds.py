@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -36,18 +36,19 @@ OF_PRUNING = {  # held against the pruned network
 ABOUT = (
     "What else could explain a difference, each held against the network that it controls for: differences are that "
     "network's accuracy less the control's. Exploratory, p adjusted by Holm for {family} comparison{s} of this "
-    f"section. No verdict where MACs differ by more than {CLASS:.0%}."
+    "section; what Verdicts has, too, is as it is there. "
+    f"No verdict where MACs differ by more than {CLASS:.0%}."
 )
 Row = dict[Any, Any]
 Pair = tuple[Row, Row, str]  # a network, its control, and the control's name
 
 
 def confounds_section(
-    summary: pd.DataFrame, scores: Mapping[tuple[str, int], Scores], primary: Contrast | None = None
+    summary: pd.DataFrame, scores: Mapping[tuple[str, int], Scores], judged: Sequence[Contrast] = ()
 ) -> list[str]:
     """The controls of MW-BP and of pruning, and which are missing; nothing where neither is there.
 
-    The primary contrast is judged with the verdicts, and not once more among what is exploratory.
+    Contrasts that were judged before, with the verdicts, are not judged once more.
     """
     rows = summary[summary["step"].isna()].to_dict("records")
     configs = {row["series"]: configuration(row["series"]) for row in rows}
@@ -59,38 +60,53 @@ def confounds_section(
         return []
     return [
         "### Controls and confounds",
-        *(_table(pairs, scores, set(primary.pair) if primary else set()) if pairs else []),
+        *(_table(pairs, scores, judged) if pairs else []),
         "\n".join(f"- **missing** for {line}" for line in missing),
     ]
 
 
-def _table(pairs: Sequence[Pair], scores: Mapping[tuple[str, int], Scores], primary: Set[str]) -> list[str]:
+def _table(pairs: Sequence[Pair], scores: Mapping[tuple[str, int], Scores], judged: Sequence[Contrast]) -> list[str]:
     keyed = {exit_name(row): scores.get((row["series"], row["exit"])) for pair in pairs for row in pair[:2]}
     known = {name: one for name, one in keyed.items() if one is not None}
-    fair = [(exit_name(row), exit_name(other)) for row, other, _ in pairs if not _why_not(row, other, primary)]
+    before = [_judged(row, other, judged) for row, other, _ in pairs]
+    fair = [
+        (exit_name(row), exit_name(other))
+        for (row, other, _), known_already in zip(pairs, before, strict=True)
+        if same_class(row, other) and not known_already
+    ]
     found = {one.pair: one for one in compare([pair for pair in fair if set(pair) <= known.keys()], known)}
     lines = []
-    for row, other, name in pairs:
+    for (row, other, name), known_already in zip(pairs, before, strict=True):
         line = {
             "network": exit_name(row),
             "control": exit_name(other),
             "what it shows": (OF_TRAINING | OF_PRUNING)[name] + _precision(row, other),
             "test accuracies, %": f"{mean_cell(row)}; {mean_cell(other)}",
         }
-        one = found.get((exit_name(row), exit_name(other)))
-        why = _why_not(row, other, primary) or "none: no predictions"
-        lines.append(line | (contrast_cells(one) if one else {"verdict": why}))
+        one = known_already or found.get((exit_name(row), exit_name(other)))
+        lines.append(line | (_cells(one) if one else {"verdict": _why_not(row, other)}))
     table = pd.DataFrame(lines).fillna(MISSING)
     table = table[[*(column for column in table if column != "verdict"), "verdict"]]
     return [ABOUT.format(family=len(found), s="" if len(found) == 1 else "s"), markdown(table)]
 
 
-def _why_not(row: Row, control: Row, primary: Set[str]) -> str:
-    """Why there is no verdict here on a pair, if so."""
-    if row["last"] and control["last"] and {row["series"], control["series"]} == primary:
-        return "the primary contrast: see Verdicts"
+def _judged(row: Row, control: Row, judged: Sequence[Contrast]) -> Contrast | None:
+    """What the verdicts say of a pair of last exits of one class, if they do, seen from the first."""
+    pair = row["series"], control["series"]
+    if not (row["last"] and control["last"] and same_class(row, control)):
+        return None
+    found = next((one for one in judged if {*one.pair} == {*pair}), None)
+    return found if found is None or found.pair == pair else found.reversed
+
+
+def _cells(contrast: Contrast) -> dict[str, str]:
+    return {"verdict": "the primary contrast: see Verdicts"} if contrast.primary else contrast_cells(contrast)
+
+
+def _why_not(row: Row, control: Row) -> str:
+    """Why there is no verdict on a pair."""
     share = control["macs"] / row["macs"]
-    return "" if same_class(row, control) else f"none: control has {share:.0%} of MACs"
+    return "none: no predictions" if same_class(row, control) else f"none: control has {share:.0%} of MACs"
 
 
 def _precision(row: Row, control: Row) -> str:

@@ -17,11 +17,14 @@ QUARTILES = ("_q1", "", "_q3")
 KEYS = ["engine", "precision", "series"]
 EXPLAINED = (
     "Last exits, cut out. Networks are timed in turn, round by round; the ratio is to the reference in the same round, "
-    "by the same engine in the same precision: its median and that median's 95% interval over the rounds of this "
-    "session (which says nothing of another day or machine). Before it is timed, an engine's logits are compared with "
-    "eager's in fp32. Engines compare by their milliseconds alone, which a busy machine moves. Of several seeds: "
-    "means, and the interval from the lowest to the highest end."
+    "by the same engine in the same precision: its median{interval}.{agreement} Engines compare by their milliseconds "
+    "alone, which a busy machine moves. Of several seeds: means{ends}."
 )
+INTERVAL = (
+    " and that median's 95% interval over the rounds of this session (which says nothing of another day or machine)"
+)
+AGREEMENT = " Before it is timed, an engine's logits are compared with eager's in fp32."
+ENDS = ", and the interval from the lowest to the highest end"
 ENERGY = "Joules: median of what the machine's own counters showed for a batch, whatever else ran on it."
 QUANTISED = (
     "int8: quantised after training (static, weights a channel), calibrated on held-out images, the same for all"
@@ -42,23 +45,28 @@ def latency_section(runs: Sequence[Run], summary: pd.DataFrame) -> list[str]:
         summary: of these runs, as `benchmarks.tables.summarise` returns it; its names and order are the tables'.
     """
     every = latencies(runs)
-    if every.empty:
+    found = every[every["last"]] if len(every) else every
+    if found.empty:
         return []
-    found = every[every["last"]]
-    parts = ["### Latency by engine", EXPLAINED]
+    intervals, compared = found["low"].notna().any(), found["deviation"].notna().any()
+    explained = EXPLAINED.format(
+        interval=INTERVAL if intervals else "", agreement=AGREEMENT if compared else "", ends=ENDS if intervals else ""
+    )
+    parts = ["### Latency by engine", explained]
     if (found["precision"] == "int8").any():
         known = found["calibration"].dropna().unique()
         parts.append(QUANTISED.format(calibration=f" ({'; '.join(known)})" if len(known) else ""))
     if found["joules"].notna().any():
         parts.append(ENERGY)
     last = summary[summary["last"]].set_index("series")
+    on_gpu = bool(found["device"].str.startswith("cuda").any())
     for _, group in found.groupby([found.apply(_place, axis=1), "session"], sort=False):
-        parts += [_heading(group, last), markdown(_table(group, last))]
+        parts += [_heading(group, last), markdown(_table(group, last, on_gpu=on_gpu))]
     if found["noisy"].any():
         parts.append(f"*: noisy: {NOISE}.")
     if found["drawn"].any():
         parts.append(DRAWN)
-    if not found["device"].str.startswith("cuda").any():
+    if not on_gpu:
         parts.append(NO_GPU)
     return parts
 
@@ -127,8 +135,8 @@ def _heading(group: pd.DataFrame, last: pd.DataFrame) -> str:
     return f"**{_place(group.iloc[0])}**; reference: {named.iloc[0] if len(named) else f'`{reference}`'}."
 
 
-def _table(group: pd.DataFrame, last: pd.DataFrame) -> pd.DataFrame:
-    """A row a network, engine and precision, networks in the summary's order."""
+def _table(group: pd.DataFrame, last: pd.DataFrame, *, on_gpu: bool) -> pd.DataFrame:
+    """A row a network, engine and precision, networks in the summary's order; what a GPU adds is a table of its own."""
     accuracies = bool(group["test_accuracy"].notna().any())
     rows = []
     for key, measured in group.groupby(KEYS, sort=False):
@@ -141,6 +149,8 @@ def _table(group: pd.DataFrame, last: pd.DataFrame) -> pd.DataFrame:
             row |= _cells(measured[measured["batch"] == batch], int(batch))
         if accuracies:
             row["accuracy in int8, %"] = percent(measured["test_accuracy"].mean())
+        if not on_gpu:
+            row["on a GPU"] = "not measured"
         rows.append((list(last.index).index(network), row))
     return pd.DataFrame([row for _, row in sorted(rows, key=lambda pair: pair[0])])
 

@@ -14,6 +14,7 @@ from compress.training.progress import console
 
 BENCH = "bench.json"
 SCHEMA_VERSION = 2  # 1: one measurement, eager, without noise, intervals and deviations
+QUARTILES = (0.0, 0.0, 0.0)
 ROW_KEYS = ("exit", "macs", "params", "batch_size", "seconds", "ratio")
 
 
@@ -110,8 +111,12 @@ def write_measurement(run: Run, measurement: Measurement) -> None:
 
 
 def primary_conditions(measured: Iterable[Sequence[Measurement]]) -> Conditions | None:
-    """The conditions that most runs share, of these the preferred ones; None where nothing was measured."""
-    shared = Counter(conditions for run in measured for conditions in {one.conditions for one in run})
+    """The conditions that most runs share, of these the preferred ones; None where nothing was measured.
+
+    What was timed with drawn weights, later and perhaps elsewhere, counts where there is nothing else.
+    """
+    every = [one for run in measured for one in {(one.conditions, one.drawn) for one in run}]
+    shared = Counter(conditions for conditions, drawn in every if not drawn or all(drawn for _, drawn in every))
     return min(shared, key=lambda one: (-shared[one], one.preference, one.hardware), default=None)
 
 
@@ -125,4 +130,8 @@ def _check(measurement: Measurement) -> None:
     for row in measurement.rows:
         for key in ROW_KEYS:
             row[key]
-        row["seconds"][2], row["ratio"][2]
+        for quartiles in (row["seconds"], row["ratio"], row.get("joules", QUARTILES)):
+            _, _, _ = map(float, quartiles)
+        _, _ = row.get("ratio_interval") or (None, None)
+    if measurement.calibration:
+        _ = [measurement.calibration[key] for key in ("images", "part", "weight_bits")]

@@ -118,7 +118,8 @@ def write_report(
 
 
 def _write_csv(frame: pd.DataFrame, path: Path) -> None:
-    """Write the rows, if there are any, without what only tables and figures need."""
+    """Write the rows, if there are any, without what only tables and figures need; else there is no such file."""
+    path.unlink(missing_ok=True)
     if len(frame):
         shown = frame.drop(columns=["series", "arm_key", "last"], errors="ignore")
         write_atomically(path, shown.to_csv(index=False).encode())
@@ -179,7 +180,7 @@ def _section(
         *pruning_section(summary),
         *channels_section(runs, summary, out, suffix, heading),
         *latency_section(runs, summary),
-        *confounds_section(summary, scores, verdicts.primary),
+        *confounds_section(summary, scores, verdicts.contrasts),
         *costs_section(summary),
         *epochs_section(runs, out, suffix, heading),
         *_probes_section(runs, out / f"probe{suffix}"),

@@ -151,10 +151,10 @@ def tuning_section(trials: Sequence[Trial]) -> list[str]:
         lines.append({"arm": target} | cells | {"chosen rate, decay": chosen})
     return [
         "## Tuning",
-        f"Validation accuracy in per cent of the last exit, for one seed. Every arm had the same number of trials, "
-        f"{len(columns)}: its recipe's rate and weight decay times the same factors, at one of its budgets. The best "
-        "(bold; of equal ones that of the lower rate) was used for all its budgets and seeds, and is itself one of the "
-        "runs reported. The test images had no part in it.",
+        "Validation accuracy in per cent of the last exit, for one seed. Every arm here had the same number of trials, "
+        f"{len(columns)}: its recipe's rate and weight decay times the same factors, at one of its budgets; what is "
+        "not here was not tuned. The best (bold; of equal ones that of the lower rate) was used for all its budgets "
+        "and seeds, and is itself one of the runs reported. The test images had no part in it.",
         markdown(pd.DataFrame(lines)),
     ]
 

@@ -47,6 +47,12 @@ class Contrast:
         return self.network, self.against
 
     @property
+    def reversed(self) -> Contrast:
+        """The same, seen from the other side."""
+        found = Difference(estimate=-self.found.estimate, draws=-self.found.draws, seeds=self.found.seeds[::-1])
+        return replace(self, network=self.against, against=self.network, found=found)
+
+    @property
     def distinguishable(self) -> bool:
         """Whether the interval leaves out zero, and the adjusted p-value does not take that back."""
         low, high = self.found.interval()

@@ -90,6 +90,9 @@ def test_what_most_runs_share_stands_for_all(own: list[Run]) -> None:
     assert primary_conditions([[gpu, OTHER, FIRST], [OTHER, FIRST]]) == FIRST.conditions
     assert primary_conditions([[gpu, OTHER, FIRST], [OTHER, gpu]]) == OTHER.conditions
     assert primary_conditions([[], []]) is None
+    drawn = replace(FIRST, drawn=True)
+    assert primary_conditions([[drawn, OTHER], [drawn, OTHER]]) == OTHER.conditions
+    assert primary_conditions([[drawn], [drawn]]) == FIRST.conditions
     write_measurement(own[0], FIRST)
     write_measurement(own[1], FIRST)
     write_measurement(own[1], replace(OTHER, rows=[ROW | {"ratio": [0.1, 0.2, 0.3]}]))
@@ -109,9 +112,9 @@ def test_the_section_has_a_row_a_network_and_engine(own: list[Run]) -> None:
     assert f"**a CPU (cpu), 1 thread(s)**; reference: {reference}." in parts
     [table] = [part for part in parts if part.startswith("|")]
     assert table.splitlines()[2:] == [
-        f"| {reference} | eager fp32 | 2.00 | 0.50x [0.45, 0.55] | - |",
-        f"| {pruned} | eager fp32 | 2.00 | 0.50x [0.45, 0.55] | - |",
-        f"| {pruned} | openvino int8* | 2.00 | 0.50x [0.45, 0.55] | 87.65 |",
+        f"| {reference} | eager fp32 | 2.00 | 0.50x [0.45, 0.55] | - | not measured |",
+        f"| {pruned} | eager fp32 | 2.00 | 0.50x [0.45, 0.55] | - | not measured |",
+        f"| {pruned} | openvino int8* | 2.00 | 0.50x [0.45, 0.55] | 87.65 | not measured |",
     ]
     assert f"*: noisy: {NOISE}." in parts
     assert "the same for all (500 calibration images, weights of 7 bits); its" in "\n".join(parts)

@@ -15,7 +15,7 @@ from benchmarks.exits import apart_section
 from benchmarks.published import published_section
 from benchmarks.statistics import Scores
 from benchmarks.tables import MISSING
-from benchmarks.verdicts import judge
+from benchmarks.verdicts import contrast_cells, judge
 from compress.runs import Run
 
 IMAGES = 1000
@@ -108,8 +108,23 @@ def test_the_controls_of_mwbp_are_found_and_the_missing_named() -> None:
     assert section[-1] == "- **missing** for M: deep-supervision, mwbp-uniform-decay"
     assert lines_of(section)[0][2].endswith("(trained in bf16, not fp32)")
     primary = judge(pd.DataFrame(rows), of_last_exits(scores_of(rows)), None, (rows[2]["series"], rows[1]["series"]))
-    declared = lines_of(confounds_section(pd.DataFrame(rows), scores_of(rows), primary.primary))
+    declared = lines_of(confounds_section(pd.DataFrame(rows), scores_of(rows), primary.contrasts[:1]))
     assert [cells[-1] for cells in declared[:2]] == ["the primary contrast: see Verdicts", "more accurate"]
+
+
+def test_a_control_that_was_judged_before_is_not_judged_once_more() -> None:
+    decay = {"update": "simultaneous", "decay_factors": [2.0, 1.0], "teacher": 0.0}
+    rows = [*network("M", [50, 100], [0.8, 0.9], method="mwbp", objective=decay), *network("plain", [100], [0.89])]
+    rows += network("other", [100], [0.7], method="bp-extra-decay", objective=decay, kind="train")
+    table, scores = pd.DataFrame(rows), scores_of(rows)
+    verdicts = judge(table, of_last_exits(scores), rows[2]["series"])
+    [judged] = [one for one in verdicts.contrasts if {*one.pair} == {rows[1]["series"], rows[2]["series"]}]
+    for contrast in (judged, judged.reversed):
+        section = confounds_section(table, scores, [contrast])
+        assert "p adjusted by Holm for 1 comparison of this section; what Verdicts has" in section[1]
+        by_control = {cells[1]: cells for cells in lines_of(section)}
+        assert by_control["plain"][4] == "+1.00"
+        assert by_control["plain"][7] == contrast_cells(judged)["p, adjusted"]
 
 
 def test_the_controls_of_pruning_stand_beside_what_they_control() -> None:
