@@ -27,7 +27,9 @@ from benchmarks.verdicts import CLASS, Contrast, compare, contrast_cells, differ
 
 FAR = 0.25  # a network whose MACs are farther off is named, and nothing subtracted
 MEMORY = {  # of an exit, where it was measured
+    "on disk": ("bytes", megabytes),
     "activations": ("activations", millions),
+    "peak memory, training step of 128 (of it alone)": ("peak_training_bytes", megabytes),
     "peak memory, inference of 1": ("peak_inference_bytes_b1", megabytes),
     "inference of 128": ("peak_inference_bytes_b128", megabytes),
 }
