@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -91,8 +91,7 @@ class Session:
         while self.ledger.left:
             free = [node for node in self.ledger.ready if node not in held]
             if not free:
-                self._wait(next(iter(held.values())))
-                held.clear()
+                held = self._wait(held)
             elif path := self._attempt(free[0]):
                 held[free[0]] = path
             self.ledger.find()  # what other processes made meanwhile
@@ -134,10 +133,19 @@ class Session:
             return carry_out(self.ledger.job(node))
         return train(**self.ledger.setting.training(node, self.ledger.factors(node)))
 
-    def _wait(self, path: Path) -> None:
-        console.print(f"waiting for another process, which makes {path.name}")
-        with contextlib.suppress(InUseError), claimed(path, patience=PATIENCE):
-            pass
+    def _wait(self, held: Mapping[Node, Path]) -> dict[Node, Path]:
+        """Wait for the first for a while; which are still held: to attempt them would be to choose anew for nothing."""
+        still = {}
+        for node, path in held.items():
+            first = path == next(iter(held.values()))
+            if first:
+                console.print(f"waiting for another process, which makes {path.name}")
+            try:
+                with claimed(path, patience=PATIENCE if first else 0):
+                    pass
+            except InUseError:
+                still[node] = path
+        return still
 
 
 @contextlib.contextmanager

@@ -8,13 +8,14 @@ import pytest
 from filelock import FileLock
 
 from benchmarks import Setting, read_study, run_study
-from benchmarks.session import _alone
+from benchmarks.graph import Node
+from benchmarks.session import Session, _alone
 from benchmarks.tables import rows
 from compress.data import Dataset
 from compress.data.dataset import Labelled
 from compress.errors import UsageError
 from compress.recipes import Recipe
-from compress.runs import Run, finished_runs
+from compress.runs import InUseError, Run, claimed, finished_runs
 
 STUDY = """
 title = "Curves"
@@ -313,6 +314,35 @@ def test_another_process_that_measures_is_waited_for_aloud(tmp_path: Path, capsy
     with FileLock(path, timeout=0):
         pass  # it was let go of
     assert "waiting for another process, which measures" in capsys.readouterr().err
+
+
+def test_what_another_process_holds_is_not_attempted_until_it_lets_go(
+    tmp_path: Path, small: Dataset, brief: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "alone.toml").write_text(
+        ALL[: ALL.index("[tuning]")] + ALL[ALL.index("[[run]]") : ALL.rindex("[[run]]")]
+    )
+    run, held, holding, go = Session._run, tmp_path / "held", Event(), Event()
+    attempts: list[Node] = []
+
+    def other() -> None:
+        with claimed(held):
+            holding.set()
+            go.wait()
+
+    def refused_at_first(session: Session, node: Node) -> Run:
+        attempts.append(node)
+        if len(attempts) == 1:
+            Thread(target=other).start()
+            holding.wait()
+            Timer(1, go.set).start()
+            raise InUseError(held)
+        return run(session, node)
+
+    monkeypatch.setattr("benchmarks.session.PATIENCE", 0.1)
+    monkeypatch.setattr(Session, "_run", refused_at_first)
+    conducted(tmp_path / "alone.toml", small, brief, runs=tmp_path / "runs", out=tmp_path / "out")
+    assert len(attempts) == 2
 
 
 def test_an_arm_is_one_line_whatever_its_budgets_entail(place: Path, small: Dataset, brief: Recipe) -> None:
