@@ -5,7 +5,7 @@ import multiprocessing
 import multiprocessing.synchronize
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -16,7 +16,7 @@ import pytest
 from benchmarks import Setting, plan_study, read_study, run_study
 from benchmarks.clock import Clock
 from benchmarks.estimates import Estimates
-from benchmarks.graph import graph
+from benchmarks.graph import Node, graph
 from benchmarks.plan import StudyPlan
 from benchmarks.session import Session
 from compress.cost import exit_costs
@@ -290,12 +290,12 @@ def test_two_processes_at_one_study_share_its_runs(
     process = context.Process(target=_first, args=(setting, tmp_path / "first", begun, go))
     wait = Session._wait
 
-    def waiting(self: Session, path: Path) -> None:
+    def waiting(self: Session, held: Mapping[Node, Path]) -> dict[Node, Path]:
         """By now all that does not need the run held has been made here."""
         made = [str(node) for node in self.ledger.outcomes]
         assert made == ["multi, seed 0"] or go.is_set()
         go.set()
-        wait(self, path)
+        return wait(self, held)
 
     monkeypatch.setattr(Session, "_wait", waiting)
     process.start()
