@@ -172,8 +172,8 @@ def _both(operator: str, macs: Count) -> Count:
 
 def _counts_of_torch(network: Network) -> dict[str, Counter[str]]:
     """MACs of every module that runs, by name and by fvcore's name of the operator, counted by torch."""
-    # Only in inference mode does a linear layer come as one, not as one of the products that torch may make of it. torch
-    # 2.14 asks for the overload before it takes an operator apart, releases before it for the packet of overloads.
+    # Only in inference mode does a linear layer come as one, not as one of the products that torch may make of it.
+    # torch 2.14 looks its overload up before it takes it apart, releases before that the packet of its overloads.
     linear = torch.ops.aten.linear
     counter = FlopCounterMode(display=False, custom_mapping={linear: _linear_flop, linear.default: _linear_flop})
     with _blank(network) as image, torch.inference_mode(), counter:

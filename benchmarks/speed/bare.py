@@ -17,6 +17,7 @@ from torch.nn import functional
 from compress.hardware import Precision
 from compress.networks import Network
 from compress.networks.network import evaluating
+from compress.networks.subsampled import SubsampledConv2d
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -54,7 +55,8 @@ class Layer:
     def _geometry(self) -> tuple[Any, ...]:
         conv = self.module
         assert isinstance(conv, nn.Conv2d)
-        return conv.stride, conv.padding, conv.dilation, False, (0, 0), conv.groups
+        stride = (1, 1) if isinstance(conv, SubsampledConv2d) else conv.stride
+        return stride, conv.padding, conv.dilation, False, (0, 0), conv.groups
 
 
 def bare_layers(network: Network, images: Tensor, precision: Precision) -> list[Layer]:
@@ -64,11 +66,12 @@ def bare_layers(network: Network, images: Tensor, precision: Precision) -> list[
 
     def note(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
         assert isinstance(module, nn.Conv2d | nn.Linear)
+        taken = module.subsample(inputs[0]) if isinstance(module, SubsampledConv2d) else inputs[0]
         found.append(
             Layer(
                 module=module,
                 weight=module.weight.detach().to(dtype),
-                inputs=torch.randn_like(inputs[0], dtype=dtype),
+                inputs=torch.randn_like(taken, dtype=dtype),
                 gradient=torch.randn_like(output, dtype=dtype),
             )
         )

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from compress.errors import UsageError
+from compress.networks.subsampled import SubsampledConv2d
 
 SEGMENT = "segment"
 
@@ -94,7 +95,8 @@ class SegmentSpec(BlockSpec):
 
 def convolution(inputs: int, out: int, kernel: int, stride: int = 1) -> nn.Conv2d:
     """A square convolution without bias whose padding keeps the size at stride 1."""
-    return nn.Conv2d(inputs, out, kernel, stride, padding=kernel // 2, bias=False)
+    kind = SubsampledConv2d if kernel == 1 and stride > 1 else nn.Conv2d
+    return kind(inputs, out, kernel, stride, padding=kernel // 2, bias=False)
 
 
 class Block(nn.Module):

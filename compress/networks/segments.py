@@ -12,6 +12,7 @@ from torch import fx, nn
 
 from compress.errors import UsageError, nearest
 from compress.networks.spec import END
+from compress.networks.subsampled import CONVOLUTIONS, subsample_call, subsample_modules
 from compress.networks.tracing import Step, Trace, trace
 
 IN_PLACE = ("iadd", "imul", "isub", "itruediv", "setitem")
@@ -63,6 +64,7 @@ class Divisible:
 
     def __init__(self, model: nn.Module, input_shape: tuple[int, int, int]) -> None:
         self.trace: Trace = trace(model, input_shape)
+        subsample_modules(model)
         self.steps = self.trace.steps
         self.end = self._find_end()
 
@@ -156,9 +158,16 @@ class Divisible:
             features = graph.call_method("clone", (features,))
         copies = {first: features}
         for step in self.steps[start + 1 : stop + 1]:
-            copies[step.node] = graph.node_copy(step.node, copies.__getitem__)
+            copies[step.node] = copied = graph.node_copy(step.node, copies.__getitem__)
+            if step.node.target in CONVOLUTIONS:
+                subsample_call(copied, self._kernel(step.node))
         graph.output(copies[self.steps[stop].node])
         return fx.GraphModule(self.trace.model, graph, class_name="Segment")
+
+    def _kernel(self, convolution: fx.Node) -> tuple[int, ...]:
+        """The shape of the weight that a call of a convolution is given; empty where it is no tensor of the graph."""
+        weight = convolution.args[1] if len(convolution.args) > 1 else convolution.kwargs["weight"]
+        return next((step.shape or () for step in self.steps if step.node is weight), ())
 
     def _find_end(self) -> int:
         """The last step whose features have not been pooled, from the first cut with two dimensions backwards."""

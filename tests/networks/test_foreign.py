@@ -45,10 +45,11 @@ def test_a_net_of_the_zoos_is_a_network_like_any_other(arch: str, monkeypatch: p
     images = torch.randn(2, *SHAPE)
     with torch.inference_mode():
         logits = network(images)
-        assert torch.equal(logits[-1], original(network)(network.stem(images)))
-        for number, expected in enumerate(logits, start=1):
+        expected = original(network)(network.stem(images))  # its strided 1x1 convolutions go by another kernel
+        torch.testing.assert_close(logits[-1], expected, rtol=1e-5, atol=1e-5)
+        for number, expected_logits in enumerate(logits, start=1):
             part = cut(network, number)
-            assert torch.equal(part(images)[0], expected)
+            assert torch.equal(part(images)[0], expected_logits)
     assert len({macs.macs for macs in exit_costs(network)}) == len(network.spec.exits)
 
     first = cut(network, 1)
