@@ -22,7 +22,7 @@ from compress.errors import UsageError
 from compress.networks import Network, Spec, evaluating
 
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore", FutureWarning)  # torch.jit.script, deprecated
+    warnings.simplefilter("ignore")  # torch.jit.script is deprecated, by another category in every other release
     from fvcore.nn.jit_analysis import JitModelAnalysis
     from fvcore.nn.jit_handles import conv_flop_jit, generic_activation_jit, linear_flop_jit
 

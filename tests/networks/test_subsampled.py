@@ -88,7 +88,8 @@ def test_gradients_are_right_at_every_width_that_pruning_can_leave(kind: str, wi
 def test_they_are_right_by_the_kernels_for_avx2() -> None:
     """Those of a CPU without AVX-512, in a process of its own: a wrong one corrupts the heap."""
     chosen = [f"{Path(__file__)}::{test_gradients_are_right_at_every_width_that_pruning_can_leave.__name__}"]
-    command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", *chosen]
+    options = ["-q", "-n", "0", "-p", "no:cacheprovider", "-o", "filterwarnings=default"]
+    command = [sys.executable, "-m", "pytest", *options, *chosen]
     finished = subprocess.run(command, env=os.environ | AVX2, capture_output=True, text=True, check=False, timeout=500)
     assert finished.returncode == 0, finished.stdout[-2000:]
 
