@@ -5,13 +5,16 @@ import os
 import platform
 import subprocess
 import sys
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import torch
+from torch import Tensor, nn
 
 from compress.errors import UsageError
+from compress.networks import Network, evaluating
 
 Precision = Literal["fp32", "bf16"]
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of <malloc.h>
@@ -58,6 +61,43 @@ def has_bf16(device: torch.device) -> bool:
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     capabilities = torch.cpu.get_capabilities()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") or capabilities.get("bf16"))
+
+
+def check_bf16(network: Network, device: torch.device) -> None:
+    """Refuse to train in bf16 on a CPU what its convolutions have no right gradient for.
+
+    Where a map is one pixel wide and the stride of a larger kernel is not, oneDNN 3.12's weight gradient in bf16 holds
+    whatever was in memory (`jit_bf16:avx512_core_bf16`); fp32 is right.
+
+    Raises:
+        UsageError: the network, called with images of its shape, has such a layer; it is named.
+    """
+    if device.type != "cpu":
+        return
+    found: list[str] = []
+
+    def look(name: str, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        assert isinstance(module, nn.Conv2d)
+        if inputs[0].shape[-1] == 1 and module.stride[1] > 1 and module.kernel_size[1] > 1:
+            found.append(name)
+
+    hooks = [
+        module.register_forward_pre_hook(partial(look, name))
+        for name, module in network.named_modules()
+        if isinstance(module, nn.Conv2d)
+    ]
+    like = next(network.parameters())
+    try:
+        with evaluating(network), torch.no_grad():
+            network(torch.zeros(1, *network.spec.input_shape, device=like.device, dtype=like.dtype))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if found:
+        raise UsageError(
+            f"precision bf16: {found[0]} takes strides over a map one pixel wide, where the CPU's gradient in bf16 is "
+            "wrong; use --precision fp32, or larger images"
+        )
 
 
 def keep_freed_memory() -> None:

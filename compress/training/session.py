@@ -16,7 +16,7 @@ import torch
 from compress.cost import cross_check
 from compress.data import Dataset, Split, split
 from compress.errors import UsageError
-from compress.hardware import Precision, describe
+from compress.hardware import Precision, check_bf16, describe
 from compress.networks import Network, Spec
 from compress.recipes import Recipe
 from compress.runs import METRICS, RECORD, Record, Run, claimed, identify, load, read_run, write_atomically
@@ -172,6 +172,8 @@ def execute(plan: Plan, prepare: Prepare, *, resume: bool = False) -> Run:
         world.check_batch(min(plan.recipe.batch_size, len(parts.train)))
         prepared = prepare(parts)
         cross_check(prepared.network)  # now rather than when it has been trained
+        if plan.precision == "bf16":
+            check_bf16(prepared.network, plan.device)
         training = _training(plan, parts, prepared)  # what does not fit is refused before a record is
         run = Run(plan.path, _new_record(plan, training))
         world.on_leader(run.write_record)
