@@ -23,8 +23,10 @@ class Watchdog:
     Where Python's faulthandler is enabled, as by --debug, it shows where every thread stands.
     """
 
-    def __init__(self, say: Callable[[str], None], *, patience: float = PATIENCE) -> None:
-        self.say, self.patience = say, patience
+    def __init__(
+        self, say: Callable[[str], None], *, patience: float = PATIENCE, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.say, self.patience, self.clock = say, patience, clock
         self._since: float | None = None  # the last sign of life; None while nothing is expected
         self._steps, self._seconds = 0, 0.0
         self._said = False
@@ -43,22 +45,26 @@ class Watchdog:
 
     def expect(self) -> None:
         """From now on a step is expected."""
-        self._since, self._said = time.monotonic(), False
+        self._since, self._said = self.clock(), False
 
     def step(self, *, last: bool) -> None:
         """A step has finished; after an epoch's last one none is expected."""
-        now = time.monotonic()
+        now = self.clock()
         if self._since is not None:
             self._steps, self._seconds = self._steps + 1, self._seconds + now - self._since
         self._since, self._said = None if last else now, False
 
+    def look(self) -> None:
+        """Say it if it is time; the thread does so a few times in the patience."""
+        since, usual = self._since, self._seconds / max(self._steps, 1)
+        silent = 0.0 if since is None else self.clock() - since
+        if silent > max(self.patience, UNUSUAL * usual) and not self._said:
+            self._said = True
+            self._say(silent, usual)
+
     def _watch(self) -> None:
         while not self._ended.wait(self.patience / LOOKS):
-            since, usual = self._since, self._seconds / max(self._steps, 1)
-            silent = 0.0 if since is None else time.monotonic() - since
-            if silent > max(self.patience, UNUSUAL * usual) and not self._said:
-                self._said = True
-                self._say(silent, usual)
+            self.look()
 
     def _say(self, silent: float, usual: float) -> None:
         machine = describe(torch.device("cpu"))
