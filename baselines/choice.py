@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +28,8 @@ from baselines.steps import Removed, Steps
 from baselines.technique import Technique
 from compress.errors import UsageError
 from compress.networks import Network, Spec, initialised
-from compress.runs import read_json, write_json
+from compress.runs import InUseError, claimed, read_json, write_json
+from compress.training.progress import console
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,20 +118,35 @@ def _sensitivity(
     evidence: Evidence,
     kept: Path | None,
 ) -> Sensitivity:
-    """How the network bears its groups narrowed: measured now, or as it was measured and kept before."""
+    """How the network bears its groups narrowed: as it was measured and kept before, the rest of it measured now."""
 
     def narrowed(network: Network, channels: list[Channel]) -> Network:
         return remove_channels(network, [Channel(scoped.numbers[one.group], one.index) for one in channels])
 
     file = kept / f"sensitivity-{technique.method}-{technique.scope}-s{evidence.seed}.json" if kept else None
-    if file and (document := read_json(file)):
+    with _alone(kept):
+        document = (read_json(file) if file else None) or {"macs": 0, "seconds": 0.0, "sensitivity": None}
         # Whoever uses it is charged for it, as if it stood alone.
         evidence.macs += document["macs"]
         evidence.seconds += document["seconds"]
-        return Sensitivity.from_json(document["sensitivity"])
-    before, started = evidence.macs, time.monotonic()
-    sensitivity = measure(network, least_first, evidence, narrowed)
-    if file:
-        spent = {"macs": evidence.macs - before, "seconds": time.monotonic() - started}
-        write_json(file, spent | {"sensitivity": sensitivity.to_json()})
-    return sensitivity
+        before, started = evidence.macs - document["macs"], time.monotonic() - document["seconds"]
+
+        def keep(measured: Sensitivity) -> None:
+            if file:
+                spent = {"macs": evidence.macs - before, "seconds": time.monotonic() - started}
+                write_json(file, spent | {"sensitivity": measured.to_json()})
+
+        begun = Sensitivity.from_json(document["sensitivity"]) if document["sensitivity"] else None
+        return measure(network, least_first, evidence, narrowed, begun=begun, keep=keep)
+
+
+@contextlib.contextmanager
+def _alone(kept: Path | None) -> Iterator[None]:
+    """Hold a run's directory, if one is given; another process that does is waited for, which is said."""
+    with contextlib.ExitStack() as claim:
+        try:
+            claim.enter_context(claimed(kept) if kept else contextlib.nullcontext())
+        except InUseError as error:
+            console.print(f"waiting for another process, which measures on {error.path.name}")
+            claim.enter_context(claimed(error.path, patience=-1))
+        yield

@@ -49,6 +49,11 @@ class Sensitivity:
     losses: tuple[tuple[float, ...], ...]
     whole: float
 
+    @property
+    def complete(self) -> bool:
+        """Whether all groups were measured: those that were are the first ones."""
+        return len(self.losses) == len(self.sizes)
+
     def to_json(self) -> dict[str, Any]:
         """The fields as JSON has them."""
         return dataclasses.asdict(self)
@@ -75,7 +80,15 @@ class Sensitivity:
         return [float(rise) for rise in np.interp(range(self.sizes[group]), removed, rising)]
 
 
-def measure(network: Network, orders: Sequence[Sequence[int]], evidence: Evidence, prune: Prune) -> Sensitivity:
+def measure(
+    network: Network,
+    orders: Sequence[Sequence[int]],
+    evidence: Evidence,
+    prune: Prune,
+    *,
+    begun: Sensitivity | None = None,
+    keep: Callable[[Sensitivity], None] = lambda _: None,
+) -> Sensitivity:
     """The sensitivity of every group of a network, each pruned alone, with batch norm re-estimated every time.
 
     The loss is the exits' mean cross-entropies on the images to judge on, weighted as the objective weighs them; label
@@ -84,22 +97,32 @@ def measure(network: Network, orders: Sequence[Sequence[int]], evidence: Evidenc
     Args:
         orders: of every group, its channels in ascending importance: the first ones go.
         prune: gives a copy of the network without those channels, a plain copy where there are none.
+        begun: what `keep` was given last, by a measurement that was interrupted: the groups in it stand.
+        keep: is given what has been measured, after every group.
 
     Raises:
         UsageError: a loss is not finite.
     """
     sizes = tuple(len(order) for order in orders)
     kept = tuple(_widths(size) for size in sizes)
-    started = time.monotonic()
-    whole = _loss(prune(network, []), evidence)
-    count = sum(map(len, kept))
-    seconds = count * (time.monotonic() - started)
-    console.print(f"measuring sensitivity: {count} networks, one group narrowed in each, about {duration(seconds)}")
-    losses = tuple(
-        tuple(_loss(prune(network, [Channel(group, index) for index in order[:-width]]), evidence) for width in widths)
-        for group, (order, widths) in enumerate(zip(orders, kept, strict=True))
-    )
-    return Sensitivity(sizes=sizes, kept=kept, losses=losses, whole=whole)
+    if begun is None or (begun.sizes, begun.kept) != (sizes, kept):
+        started = time.monotonic()
+        begun = Sensitivity(sizes=sizes, kept=kept, losses=(), whole=_loss(prune(network, []), evidence))
+        count = sum(map(len, kept))
+        takes = duration(count * (time.monotonic() - started))
+        console.print(f"measuring sensitivity: {count} networks, one group narrowed in each, about {takes}")
+        keep(begun)
+    elif not begun.complete:
+        console.print(f"measuring sensitivity: {len(begun.losses)} of {len(sizes)} groups were measured before")
+    measured = begun
+    for group in range(len(begun.losses), len(sizes)):
+        narrowed = (
+            prune(network, [Channel(group, index) for index in orders[group][:-width]]) for width in kept[group]
+        )
+        losses = tuple(_loss(smaller, evidence) for smaller in narrowed)
+        measured = dataclasses.replace(measured, losses=(*measured.losses, losses))
+        keep(measured)
+    return measured
 
 
 def allocate(sensitivity: Sensitivity, units: Removed, size: Callable[[Removed], Size]) -> tuple[Move, ...]:

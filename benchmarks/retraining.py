@@ -49,9 +49,10 @@ def retraining_recipe(run: Run, epochs: int | None = None) -> Recipe:
 
     Neither a best epoch is selected, since validation images are what is reported, nor are weights averaged.
     """
-    config = run.record.config
-    recipe = Recipe.from_json((config["reference"] or config)["recipe"])
-    return dataclasses.replace(recipe, epochs=epochs or recipe.epochs, select="last", averaging="none")
+    config = run.record.config["reference"] or run.record.config
+    recipe = Recipe.from_json(config["recipe"])
+    recipe = recipe.changed(epochs=epochs, batch_size=config.get("batch_size", recipe.batch_size))
+    return dataclasses.replace(recipe, select="last", averaging="none")
 
 
 def half_frozen(network: Network, blocks: int, seed: int) -> Network:

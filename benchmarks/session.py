@@ -56,7 +56,7 @@ def run_study(setting: Setting, *, out: Path) -> list[Run]:
             )
     except KeyboardInterrupt as error:
         done, every = sum(map(bool, session.ledger.outcomes.values())), len(session.ledger.nodes)
-        raise KeyboardInterrupt(f"{done} of {every} runs are done; the same command goes on with the rest") from error
+        raise type(error)(f"{done} of {every} runs are done; the same command goes on with the rest") from error
     return found
 
 

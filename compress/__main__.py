@@ -1,8 +1,11 @@
 """The `compress` command, also as `python -m compress`."""
 
+import signal
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+
+from compress.signals import TerminatedError, heeded
 
 HOME = Path(__file__).resolve().parents[1]
 COMPANIONS = ("baselines", "benchmarks")
@@ -15,13 +18,16 @@ def main() -> int:
             print(f"compress: {problem}", file=sys.stderr)
             return 2
     try:
-        from compress.cli import main as command  # here, as it imports the packages just checked
+        with heeded():
+            from compress.cli import main as command  # here, as it imports the packages just checked
 
-        return command()
+            return command()
     except KeyboardInterrupt as interruption:
+        signalled = signal.SIGTERM if isinstance(interruption, TerminatedError) else signal.SIGINT
+        what = "terminated" if signalled == signal.SIGTERM else "interrupted"
         how = str(interruption) or "a run that had begun goes on by the same command"
-        print(f"compress: interrupted; {how}", file=sys.stderr)
-        return 130
+        print(f"compress: {what}; {how}", file=sys.stderr)
+        return 128 + signalled
 
 
 def _problem(package: str) -> str | None:

@@ -7,6 +7,7 @@ mend is one line and exit status 2.
 from __future__ import annotations
 
 import dataclasses
+import faulthandler
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -48,6 +49,7 @@ from compress.options import (
     FINE_TUNING,
     PLACE,
     PROTOCOL,
+    RECIPE,
     TECHNIQUE,
     Architecture,
     BenchOptions,
@@ -57,6 +59,7 @@ from compress.options import (
     FineTuningOptions,
     Place,
     Protocol,
+    RecipeOptions,
     TechniqueOptions,
 )
 from compress.output import print_json, print_table, run_as_json, show_forecasts, show_latencies, show_runs
@@ -86,6 +89,7 @@ def train_(
     extra_decay: str | None = None,
     seed: int = 0,
     architecture: Architecture = ARCHITECTURE,
+    changes: RecipeOptions = RECIPE,
     extras: Extras = EXTRAS,
     protocol: Protocol = PROTOCOL,
     place: Place = PLACE,
@@ -101,7 +105,7 @@ def train_(
     """
     name = "bp" if extra_decay is None else "bp-extra-decay"
     method = extras.method(name=name, decay_exits=extra_decay)
-    _train(method, extras, protocol, place, common, arch=arch, seed=seed, **architecture.options())
+    _train(method, changes, extras, protocol, place, common, arch=arch, seed=seed, **architecture.options())
 
 
 @app.command(name="train-mwbp")
@@ -118,6 +122,7 @@ def train_mwbp(
     gradient_equilibrium: Annotated[bool, Parameter(negative="")] = False,
     seed: int = 0,
     architecture: Architecture = ARCHITECTURE,
+    changes: RecipeOptions = RECIPE,
     extras: Extras = EXTRAS,
     protocol: Protocol = PROTOCOL,
     place: Place = PLACE,
@@ -152,15 +157,23 @@ def train_mwbp(
         gradient_equilibrium=gradient_equilibrium,
     )
     options = {"arch": arch, "exits": exits, "head": head, "trunk": trunk, "seed": seed} | architecture.options()
-    _train(how, extras, protocol, place, common, **options)
+    _train(how, changes, extras, protocol, place, common, **options)
 
 
 def _train(
-    method: Method, extras: Extras, protocol: Protocol, place: Place, common: Common, *, arch: str, **options: Any
+    method: Method,
+    changes: RecipeOptions,
+    extras: Extras,
+    protocol: Protocol,
+    place: Place,
+    common: Common,
+    *,
+    arch: str,
+    **options: Any,
 ) -> None:
     recipe = recipe_named(
         protocol.recipe or DEFAULT_RECIPE, epochs=protocol.epochs, stochastic_depth=extras.stochastic_depth
-    )
+    ).changed(**vars(changes))
     if is_foreign(arch):
         options["image_size"] = protocol.image_size
     run = train(
@@ -380,6 +393,8 @@ def data_(*, data_dir: Path | None = None, common: Common = COMMON) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status: 0, or 2 for an error of the user's."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    if "--debug" in given and not faulthandler.is_enabled():
+        faulthandler.enable(sys.__stderr__)  # for a training that makes no progress, too: see the watchdog
     try:
         with joined() as world:
             command = next(iter(given), "")

@@ -105,6 +105,22 @@ class Protocol:
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
+class RecipeOptions:
+    """What to change in the recipe.
+
+    Attributes:
+        learning_rate: The highest, instead of the recipe's.
+        batch_size: Images a step, instead of the recipe's, or of fewer where there are few images.
+        weight_decay: Instead of the recipe's.
+    """
+
+    learning_rate: float | None = None
+    batch_size: int | None = None
+    weight_decay: float | None = None
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
 class Architecture:
     """What the name of an architecture leaves open.
 
@@ -304,5 +320,6 @@ def numbers(option: str, text: str) -> list[float]:
 
 
 ARCHITECTURE, COMMON, EXTRAS, PLACE, PROTOCOL = Architecture(), Common(), Extras(), Place(), Protocol()
+RECIPE = RecipeOptions()
 BUDGET, TECHNIQUE, FINE_TUNING = BudgetOptions(), TechniqueOptions(), FineTuningOptions()
 BENCH = BenchOptions()

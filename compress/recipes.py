@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from compress.errors import UsageError, nearest
 
 FineTuning = Literal["small-rate", "restart"]
+LEAST_STEPS = 10  # an epoch, which few images reach by a smaller batch
+BATCHES_OF = 8  # what a batch for few images is a multiple of: it splits over processes, and batch norm needs as many
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +21,8 @@ class Recipe:
 
     Attributes:
         epochs: passes over the training part.
+        batch_size: images a step; a named recipe's is smaller for few images: see `batch`.
+        least_steps: an epoch should have; 1: whatever the batch gives.
         learning_rate: the highest one, of SGD with (Nesterov) momentum.
         schedule: one-cycle (linear warm-up, then cosine to zero), cosine, or multi-step, stepped every batch.
         warmup: one-cycle: share of the training spent warming up.
@@ -39,6 +43,7 @@ class Recipe:
     name: str
     epochs: int
     batch_size: int = 128
+    least_steps: int = field(default=LEAST_STEPS, compare=False)
     learning_rate: float = 0.1
     momentum: float = 0.9
     nesterov: bool = True
@@ -77,6 +82,18 @@ class Recipe:
         if self.select == "best-validation" and self.averaging != "none":
             raise UsageError(f"recipe {self.name}: the weights are either averaged or the best epoch's, not both")
 
+    def batch(self, images: int) -> int:
+        """The batch for so many training images: as it was asked for, or a smaller one for few than a named recipe's.
+
+        That is a multiple of 8, the largest by which an epoch has `least_steps`, or 8. The rate stays, since what few
+        images lack is steps.
+        """
+        named = RECIPES[self.name]().batch_size if self.name in RECIPES else None
+        if self.batch_size != named or self.least_steps == 1:
+            return min(self.batch_size, images)
+        fewer = images // self.least_steps // BATCHES_OF * BATCHES_OF
+        return min(self.batch_size, max(BATCHES_OF, fewer), images)
+
     def fine_tuning(self, schedule: FineTuning = "small-rate") -> Recipe:
         """The same protocol for as many epochs as fine-tuning takes.
 
@@ -98,24 +115,34 @@ class Recipe:
         )
 
     def changed(
-        self, *, epochs: int | None = None, learning_rate: float | None = None, weight_decay: float | None = None
+        self,
+        *,
+        epochs: int | None = None,
+        batch_size: int | None = None,
+        learning_rate: float | None = None,
+        weight_decay: float | None = None,
     ) -> Recipe:
         """The same but for what is given.
 
         Raises:
-            UsageError: epochs below 1, or a rate that is not above 0, or a decay below 0.
+            UsageError: epochs or a batch below 1, or a rate that is not above 0, or a decay below 0.
         """
+        if batch_size is not None and batch_size < 1:
+            raise UsageError(f"batch-size {batch_size}: 1 image or more")
         if learning_rate is not None and not 0 < learning_rate < math.inf:
             raise UsageError(f"learning-rate {learning_rate:g}: must be above 0")
         if weight_decay is not None and not 0 <= weight_decay < math.inf:
             raise UsageError(f"weight-decay {weight_decay:g}: 0 or more")
         given = {"epochs": epochs, "learning_rate": learning_rate, "weight_decay": weight_decay}
+        given |= {"batch_size": batch_size, "least_steps": None if batch_size is None else 1}
         changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         return dataclasses.replace(self, **changes)
 
     def to_json(self) -> dict[str, Any]:
         """The recipe as JSON-ready data."""
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in vars(self).items()}
+        values = {key: list(value) if isinstance(value, tuple) else value for key, value in vars(self).items()}
+        del values["least_steps"]  # what follows from it, the batch that was used, is recorded
+        return values
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Recipe:
@@ -212,12 +239,28 @@ def imagenet() -> Recipe:
 RECIPES: dict[str, Callable[[], Recipe]] = {recipe.__name__: recipe for recipe in (quick, short, paper, imagenet)}
 
 
-def is_named(recipe: Recipe) -> bool:
-    """Whether a command can ask for this recipe: a named one, but for what options change."""
+# What options of `compress train` change in a recipe, and of these what `prune` takes as being about the reference.
+OPTIONS = ("epochs", "learning_rate", "batch_size", "weight_decay", "stochastic_depth")
+OF_REFERENCE = ("epochs", "stochastic_depth")
+
+
+def is_named(recipe: Recipe, options: Sequence[str] = OPTIONS) -> bool:
+    """Whether a command can ask for this recipe: a named one, but for what its options change."""
     if recipe.name not in RECIPES:
         return False
-    named = RECIPES[recipe.name]()
-    return recipe == dataclasses.replace(named, epochs=recipe.epochs, stochastic_depth=recipe.stochastic_depth)
+    given = {name: getattr(recipe, name) for name in options}
+    return recipe == dataclasses.replace(RECIPES[recipe.name](), **given)
+
+
+def options_of(recipe: Recipe) -> list[str]:
+    """The options by which `compress train` is given this recipe, but for its name and epochs."""
+    named = RECIPES[recipe.name]() if recipe.name in RECIPES else recipe
+    options = []
+    for name in OPTIONS[1:]:
+        value = getattr(recipe, name)
+        if value != getattr(named, name) or (name == "batch_size" and recipe.least_steps != named.least_steps):
+            options += [f"--{name.replace('_', '-')}", str(value)]
+    return options
 
 
 def recipe_named(name: str, *, epochs: int | None = None, stochastic_depth: float = 0.0) -> Recipe:

@@ -12,6 +12,8 @@ import hashlib
 import io
 import json
 import os
+import re
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,7 +31,9 @@ from compress.networks import Network, Spec
 
 SCHEMA_VERSION = 2  # 1: objectives were names
 RECORD, METRICS, WEIGHTS, PREDICTIONS = "run.json", "metrics.jsonl", "model.safetensors", "predictions.npz"
-LOCK = ".lock"
+LOCK, CHECKPOINT = ".lock", "checkpoint"
+
+_TEMPORARY = re.compile(r"\..+\.(?P<process>\d+)")  # what `write_atomically` calls a file until it is whole
 
 
 class InUseError(UsageError):
@@ -209,6 +213,25 @@ def finished_runs(runs: Path) -> tuple[list[Run], list[str]]:
     return found, skipped
 
 
+def abandoned_runs(runs: Path) -> list[Run]:
+    """The runs under a directory that ended unfinished, and that no process holds."""
+    found = []
+    for path in sorted(runs.glob(f"*/{RECORD}")):
+        with contextlib.suppress(UsageError):
+            run = read_run(path.parent)
+            if run.record.status != "finished":
+                with claimed(run.path):
+                    found.append(run)
+    return found
+
+
+def sweep(run: Run) -> None:
+    """Remove what a process that was killed left beside a finished run; if another process holds it, nothing."""
+    if (run.path / CHECKPOINT).exists() or _leftovers(run.path):
+        with contextlib.suppress(UsageError), claimed(run.path):
+            shutil.rmtree(run.path / CHECKPOINT, ignore_errors=True)
+
+
 def load(run: str | os.PathLike[str] | Run, *, runs: str | os.PathLike[str] = "runs") -> Network:
     """The network of a finished run, in eval mode, rebuilt strictly from its record's spec.
 
@@ -237,7 +260,8 @@ def load(run: str | os.PathLike[str] | Run, *, runs: str | os.PathLike[str] = "r
 def claimed(path: Path, *, patience: float = 0) -> Iterator[None]:
     """Hold a run directory, created if need be, for this process alone; the system lets go of it when a process dies.
 
-    A directory in which nothing was written is removed again. `patience` is for how many seconds another is waited for.
+    What a process that was killed had begun to write there is removed, and so is, at the end, a directory in which
+    nothing was written. `patience` is for how many seconds another is waited for (-1: as long as it takes).
 
     Raises:
         InUseError: another process holds it.
@@ -252,6 +276,9 @@ def claimed(path: Path, *, patience: float = 0) -> Iterator[None]:
     except OSError as error:
         raise UsageError(f"cannot write to {path}: {error.strerror}; choose another directory with --runs") from error
     try:
+        for file in _leftovers(path):
+            with contextlib.suppress(OSError):
+                file.unlink()
         yield
     finally:
         if [entry.name for entry in path.iterdir()] == [LOCK]:
@@ -288,7 +315,29 @@ def write_atomically(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except OSError as error:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
+        if not isinstance(error, OSError):
+            raise
         raise UsageError(f"cannot write {path}: {error.strerror}; what was there is untouched") from error
+
+
+def _leftovers(path: Path) -> list[Path]:
+    """What `write_atomically` had begun to write, in a run directory, in processes that are no more."""
+    hidden = [file for place in (path, path / CHECKPOINT) for file in place.glob(".*")]
+    begun = [(file, _TEMPORARY.fullmatch(file.name)) for file in hidden]
+    return [file for file, match in begun if match and not _alive(int(match["process"]))]
+
+
+def _alive(process: int) -> bool:
+    """Whether a process other than this one has that number, on this machine."""
+    if process == os.getpid():
+        return False
+    try:
+        os.kill(process, 0)
+    except (OverflowError, ProcessLookupError):
+        return False
+    except OSError:  # somebody else's
+        return True
+    return True

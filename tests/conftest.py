@@ -50,8 +50,8 @@ def tiny_folder(tiny: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 @pytest.fixture(scope="session")
 def brief() -> Recipe:
-    """The quick recipe, for one epoch."""
-    return replace(recipe_named("quick"), epochs=1, fine_tune_epochs=1)
+    """The quick recipe, for one epoch of few steps."""
+    return replace(recipe_named("quick"), epochs=1, fine_tune_epochs=1, least_steps=1)
 
 
 Command = Callable[..., tuple[int, str, str]]

@@ -13,6 +13,8 @@ import pytest
 
 from baselines import METHODS
 from compress.cli import main
+from compress.runs import claimed, read_run
+from compress.training.checkpoints import load_checkpoint
 
 Command = Callable[..., tuple[int, str, str]]
 Refused = Callable[..., str]
@@ -120,6 +122,25 @@ def test_help_lists_every_method_with_its_card(capsys: pytest.CaptureFixture[str
         assert re.sub(r"\s", "", f"{name}: {card}") in text, name
 
 
+@pytest.mark.parametrize("command", [["train"], ["train-mwbp", "--exits", "2"]])
+def test_rate_batch_and_decay_are_options_that_the_recorded_command_repeats(
+    command: list[str], compress: Command, options: list[str], tmp_path: Path
+) -> None:
+    given = ["--learning-rate", "0.05", "--batch-size", "48", "--weight-decay", "0"]
+    status, out, err = compress(*command, *SMALL, *given, *options, "--json")
+    assert status == 0, err
+    [record] = json.loads(out)["runs"]
+    recipe = record["config"]["recipe"]
+    assert (recipe["learning_rate"], recipe["batch_size"], recipe["weight_decay"]) == (0.05, 48, 0)
+    assert "batch_size" not in record["config"]  # it is as it was asked for
+    assert "an epoch has only 3 steps of 48 images" in err
+    assert "--learning-rate 0.05 --batch-size 48 --weight-decay 0.0 --seed" in record["command"]
+    assert "#" not in record["command"]
+    _, out, err = compress(*record["command"].split()[1:], *options[2:], "--json")
+    assert json.loads(out)["runs"][0]["id"] == record["id"]
+    assert "finished before" in err
+
+
 def test_a_finished_run_is_shown_again(compress: Command, options: list[str]) -> None:
     first = compress("train", *SMALL, *options)
     again = compress("train", *SMALL, *options)
@@ -176,6 +197,9 @@ def test_data_shows_every_set_and_where_it_is(compress: Command) -> None:
         (["train", "--arch", "resnet8", "--dataset", "cifar11"], "did you mean 'cifar10'"),
         (["train", "--arch", "resnet8", "--recipe", "quik"], "did you mean 'quick'"),
         (["train", "--arch", "resnet8", "--epochs", "0"], "epochs 0 must be 1 or more"),
+        (["train", "--arch", "resnet8", "--learning-rate", "0"], "learning-rate 0: must be above 0"),
+        (["train-mwbp", "--arch", "resnet8", "--batch-size", "0"], "batch-size 0: 1 image or more"),
+        (["train", "--arch", "resnet8", "--weight-decay", "-1"], "weight-decay -1: 0 or more"),
         (["train", "--arch", "resnet8", "--seed", "-1"], "seed -1"),
         (["train", "--arch", "resnet8", "--width", "0"], "width 0"),
         (["train", "--arch", "resnet8", "--device", "gpu"], "device 'gpu'"),
@@ -240,30 +264,66 @@ def test_debug_shows_the_traceback(options: list[str]) -> None:
         main(["train", "--arch", "resnet45", "--debug", *options])
 
 
-def test_an_interrupted_command_says_how_to_go_on(options: list[str], tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "compress", "train", "--arch", "resnet8", "--epochs", "10000", *options]
+STUDY = (
+    'title = "Small"\nabout = "."\ntakes = "seconds"\ndataset = "fashion-mini"\nrecipe = "quick"\n'
+    'reference = "deep"\n[[run]]\nname = "deep"\ncommand = "train"\narch = "resnet8"\n'
+    '[[run]]\nname = "half"\ncommand = "prune"\nfrom = "deep"\nspeedup = 2\n'
+)
+GO_ON = "a run that had begun goes on by the same command"
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "start", "command", "said"),
+    [
+        (signal.SIGINT, 130, (), ["train", "--arch", "resnet8"], f"compress: interrupted; {GO_ON}"),
+        (signal.SIGTERM, 143, (), ["train", "--arch", "resnet8"], f"compress: terminated; {GO_ON}"),
+        (
+            signal.SIGTERM,
+            143,
+            (),
+            ["study", "small.toml"],
+            "compress: terminated; 0 of 2 runs are done; the same command goes on with the rest",
+        ),
+        (signal.SIGTERM, 1, TORCHRUN, ["train", "--arch", "resnet8"], f"compress: terminated; {GO_ON}"),
+    ],
+    ids=["ctrl-c", "sigterm", "study", "torchrun"],
+)
+def test_an_interrupted_command_says_how_to_go_on(
+    number: signal.Signals,
+    status: int,
+    start: tuple[str, ...],
+    command: list[str],
+    said: str,
+    options: list[str],
+    tmp_path: Path,
+) -> None:
+    """Torchrun has a status of its own, 1, and hands SIGTERM on to its workers."""
+    (tmp_path / "small.toml").write_text(STUDY)
+    command = [sys.executable, *start, "-m", "compress", *command, "--epochs", "10000", *options]
 
     def heed_interrupts() -> None:
         """Where the tests run in the background, the system has SIGINT ignored, and children inherit that."""
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=heed_interrupts)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=heed_interrupts, cwd=tmp_path)
     while not list((tmp_path / "runs").glob("*/checkpoint/last.pt")):
         assert process.poll() is None
         time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert err.splitlines()[-1] == "compress: interrupted; a run that had begun goes on by the same command"
-    assert "Traceback" not in err
+    process.send_signal(number)  # in the first epoch, of whose start there is a checkpoint
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == status
+    assert [line for line in err.splitlines() if line.startswith("compress: ")] == [said]
+    assert start or "Traceback" not in err  # torchrun has one of its own
+    [path] = (tmp_path / "runs").iterdir()
+    assert read_run(path).record.status == "running"
+    assert load_checkpoint(path / "checkpoint") is not None
+    with claimed(path):  # nobody holds it any more
+        assert not list(path.glob(".*.*"))
 
 
 def test_a_study_shows_its_plan_and_trains_nothing(compress: Command, options: list[str], tmp_path: Path) -> None:
-    (tmp_path / "small.toml").write_text(
-        'title = "Small"\nabout = "."\ntakes = "seconds"\ndataset = "fashion-mini"\nrecipe = "quick"\n'
-        'reference = "deep"\n[[run]]\nname = "deep"\ncommand = "train"\narch = "resnet8"\n'
-        '[[run]]\nname = "half"\ncommand = "prune"\nfrom = "deep"\nspeedup = 2\n'
-    )
+    (tmp_path / "small.toml").write_text(STUDY)
     before = sorted(tmp_path.rglob("*"))
     study = ["study", str(tmp_path / "small.toml"), "--dry-run", "--epochs", "1", *options]
     status, out, err = compress(*study)

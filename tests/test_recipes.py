@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from compress.errors import UsageError
-from compress.recipes import RECIPES, Recipe, is_named
+from compress.recipes import OF_REFERENCE, RECIPES, Recipe, is_named, options_of
 
 
 @pytest.mark.parametrize("name", sorted(RECIPES))
@@ -27,6 +27,14 @@ def test_fine_tuning_changes_the_rate_alone_or_restarts_it_and_the_length(name: 
     assert recipe.fine_tuning().learning_rate < recipe.fine_tuning("restart").learning_rate
 
 
+def test_the_options_of_a_recipe_are_what_it_changes() -> None:
+    recipe = RECIPES["quick"]()
+    assert options_of(replace(recipe, epochs=9)) == []
+    assert options_of(recipe.changed(batch_size=48)) == ["--batch-size", "48"]  # not what few images would get
+    changed = recipe.changed(learning_rate=0.1, weight_decay=1e-5)
+    assert options_of(changed) == ["--learning-rate", "0.1", "--weight-decay", "1e-05"]
+
+
 def test_an_unknown_schedule_is_refused() -> None:
     with pytest.raises(UsageError, match="did you mean 'restart'"):
         RECIPES["quick"]().fine_tuning("restrt")  # type: ignore[arg-type]
@@ -43,6 +51,7 @@ def test_only_what_is_given_changes() -> None:
     ("changes", "message"),
     [
         ({"epochs": 0}, "epochs 0 must be 1 or more"),
+        ({"batch_size": 0}, "batch-size 0: 1 image or more"),
         ({"learning_rate": 0.0}, "learning-rate 0: must be above 0"),
         ({"learning_rate": math.nan}, "learning-rate nan"),
         ({"learning_rate": math.inf}, "learning-rate inf"),
@@ -59,6 +68,8 @@ def test_a_command_can_ask_for_a_named_recipe_of_any_length_and_no_other() -> No
     recipe = RECIPES["quick"]()
     assert is_named(recipe)
     assert is_named(replace(recipe, epochs=7, stochastic_depth=0.2))
+    assert is_named(replace(recipe, learning_rate=0.3, weight_decay=0.0, batch_size=7))
+    assert not is_named(replace(recipe, learning_rate=0.3), OF_REFERENCE)  # prune's rate is that of fine-tuning
     assert not is_named(replace(recipe, fine_tune_epochs=9))
     assert not is_named(replace(recipe, name="mine"))
     assert not is_named(replace(recipe, name="paper"))

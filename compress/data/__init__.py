@@ -4,7 +4,7 @@ from compress.data.augmentation import Augmentation, Flip, ResizedCrop, pad_crop
 from compress.data.dataset import Dataset, Labelled, Part, in_order
 from compress.data.normalisation import Normalisation, measure, normalise
 from compress.data.sets import Availability, available, open_dataset
-from compress.data.splits import Split, split
+from compress.data.splits import Split, split, training_images
 from compress.data.streaming import Streamed
 
 __all__ = [
@@ -25,4 +25,5 @@ __all__ = [
     "open_dataset",
     "pad_crop_flip",
     "split",
+    "training_images",
 ]

@@ -80,6 +80,13 @@ def split(dataset: Dataset, *, validation: float, calibration: float, seed: int)
     )
 
 
+def training_images(dataset: Dataset, *, validation: float, calibration: float) -> int:
+    """Return how many images ``split`` leaves to train on."""
+    every = len(dataset.train)
+    held_out = (calibration,) if dataset.validation else (validation, calibration)
+    return every - sum(int(np.rint(fraction * every)) for fraction in held_out)
+
+
 def _shares(counts: np.ndarray, fraction: float) -> np.ndarray:
     """How many images of every class to hold out.
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, default_collate
 from torch.utils.data import Dataset as TorchDataset
 
+from compress import signals
 from compress.data.augmentation import ResizedCrop
 from compress.data.dataset import in_order
 from compress.data.folders import ClassFolders, opened
@@ -163,14 +164,17 @@ def _started(loader: DataLoader[Any]) -> Iterator[Tensor | UsageError]:
     """A pass of a loader, without the signal handler that torch installs then.
 
     That handler raises a worker's death wherever the main thread happens to be; without it, it is raised where the
-    worker's images are waited for.
+    worker's images are waited for. Workers begin deaf to what may end this process: see `_ignore_interrupts`.
     """
     if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGCHLD"):
         return iter(loader)
     handler = signal.getsignal(signal.SIGCHLD)
+    heard = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
     try:
-        return iter(loader)
+        with signals.held():  # half-begun workers would be waited for without end
+            return iter(loader)
     finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, heard)
         signal.signal(signal.SIGCHLD, handler)
 
 
@@ -182,8 +186,9 @@ def _together(images: list[Tensor | UsageError]) -> Tensor | UsageError:
 
 
 def _ignore_interrupts(_: int) -> None:
-    """Ctrl-C reaches every process of the terminal; the main one ends the others."""
+    """Ctrl-C reaches every process of the terminal; the main one ends the others, by SIGTERM."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))
 
 
 def default_workers() -> int:

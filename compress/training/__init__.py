@@ -2,19 +2,19 @@
 
 from compress.training.hooks import Hook
 from compress.training.methods import METHODS, Method
-from compress.training.objectives import Objective
+from compress.training.objectives import Objective, precision_of
+from compress.training.plan import Plan, without_seed
 from compress.training.planning import (
     check_same_data,
     command_line,
     found_reference,
     is_reference,
-    precision_of,
     run_option,
     spec_to_train,
     train,
     train_reference,
 )
-from compress.training.session import Plan, Prepared, execute, objective_of, without_seed
+from compress.training.session import Prepared, execute, objective_of
 from compress.training.timing import image_seconds
 
 __all__ = [

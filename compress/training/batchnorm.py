@@ -5,14 +5,13 @@ torch's `SyncBatchNorm` does the first on GPUs and refuses tensors on the CPU; t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.optim.swa_utils import update_bn
 
 from compress.cost import cost
 from compress.data import Normalisation, Part, normalise
@@ -104,6 +103,22 @@ def synchronise(network: nn.Module, device: torch.device) -> None:
 # What statistics are re-estimated from: all training images, or so many of them.
 REESTIMATION_IMAGES = 2000
 REESTIMATION_BATCH = 250
+# Of the running statistics' weight, what may lie on the first half of a training or before it.
+OUTDATED = 0.01
+
+
+def steps_to_settle(network: nn.Module) -> float:
+    """The steps after which running statistics speak of the trained weights; 0 without batch norm in train mode.
+
+    With a momentum m the first half of n steps, and what was there before, keeps a share (1 - m)^(n / 2) of their
+    weight. They are settled when that is `OUTDATED` at most: after 88 steps for torch's 0.1, never for a mean over all
+    steps (None).
+    """
+    momenta = [layer.momentum or 0.0 for layer in _tracking(network) if layer.training]
+    slowest = min(momenta, default=1.0)
+    if slowest in (0.0, 1.0):
+        return 0.0 if slowest else math.inf
+    return math.ceil(2 * math.log(OUTDATED) / math.log1p(-slowest))
 
 
 def reestimate(
@@ -111,27 +126,48 @@ def reestimate(
     part: Part,
     normalisation: Normalisation,
     *,
-    images: int = REESTIMATION_IMAGES,
+    images: int | None = REESTIMATION_IMAGES,
     batch: int = REESTIMATION_BATCH,
+    trained: bool = False,
 ) -> int:
     """Set batch norm's running statistics to the mean over batches of a part's images, in place; the MACs it took.
 
-    All else stays as it was: modes, momenta, random state. The images, at most so many, are not augmented, and always
-    the same ones of a part, drawn at random since a part may be sorted by class. Without batch norm nothing is done.
+    All else stays as it was: modes, momenta, random state. The images, at most so many (None: all), are as evaluation
+    sees them, not augmented, and always the same ones of a part, drawn at random since a part may be sorted by class.
+    Of several processes each does all of it by itself. Without batch norm nothing is done.
+
+    Args:
+        trained: leave alone the layers in eval mode, whose statistics no training moves.
     """
-    layers = [layer for layer in network.modules() if isinstance(layer, _BatchNorm)]
+    layers = [layer for layer in _tracking(network) if layer.training or not trained]
     if not layers:
         return 0
     drawn = torch.randperm(len(part), generator=torch.Generator().manual_seed(0))[:images]
     indices = drawn.tensor_split(-(-len(drawn) // batch))  # of about equal sizes, as all batches weigh the same
-
-    def inputs() -> Iterator[Tensor]:
-        network.eval()  # update_bn has put dropout, too, in train mode
-        for layer in layers:
-            layer.train()
-        for pixels in part.batches(indices):
-            yield normalise(pixels, normalisation)
-
-    with evaluating(network), torch.no_grad():
-        update_bn(inputs(), network)
+    before = [(layer.__class__, layer.momentum) for layer in layers]
+    try:
+        with evaluating(network), torch.no_grad():
+            for layer in layers:
+                layer.__class__ = _Alone if isinstance(layer, SYNCHRONISED) else layer.__class__
+                layer.reset_running_stats()
+                layer.momentum = None  # the mean over all batches
+                layer.train()
+            for pixels in part.batches(indices):
+                network(normalise(pixels, normalisation))
+    finally:
+        for layer, (kind, momentum) in zip(layers, before, strict=True):
+            layer.__class__, layer.momentum = kind, momentum
     return cost(network).macs * len(drawn)
+
+
+class _Alone(_BatchNorm):
+    """A synchronised batch norm as it is in one process."""
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        """Take any shape."""
+
+
+def _tracking(network: nn.Module) -> list[_BatchNorm]:
+    """The batch norms that keep running statistics."""
+    layers = [layer for layer in network.modules() if isinstance(layer, _BatchNorm)]
+    return [layer for layer in layers if layer.running_mean is not None]

@@ -6,7 +6,6 @@ state.
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import math
 import time
@@ -14,16 +13,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from compress.data import Augmentation, Split, in_order, normalise, pad_crop_flip
+from compress import signals
+from compress.data import Augmentation, Split, normalise, pad_crop_flip
 from compress.errors import UsageError
 from compress.hardware import Precision, keep_freed_memory
 from compress.networks import Network, Spec
 from compress.recipes import Recipe
+from compress.training.batchnorm import reestimate, steps_to_settle
 from compress.training.checkpoints import load_checkpoint, save_checkpoint
 from compress.training.compiled import compiled
 from compress.training.distributed import current_world
@@ -32,8 +32,10 @@ from compress.training.hooks import NO_HOOK, Hook, Narrow, sliced
 from compress.training.macs import Spent, macs_an_image
 from compress.training.objectives import Objective
 from compress.training.progress import TrainingProgress
+from compress.training.randomness import own_randomness
 from compress.training.schedules import rate_factor
 from compress.training.updates import Simultaneous, update_of
+from compress.training.watchdog import PATIENCE
 
 _LAYERS = 4  # a stream of random numbers of its own, beside those of `compress.data.augmentation`
 
@@ -94,7 +96,7 @@ class Training:
             crop=recipe.crop if augment else "pad",
             seed=seed,
         )
-        self.batch_size = min(recipe.batch_size, len(split.train))
+        self.batch_size = recipe.batch(len(split.train))
         self.steps = len(split.train) // self.batch_size  # an epoch's last, smaller batch is left to other epochs
         self._adopt(network)
         average = get_ema_multi_avg_fn(recipe.ema_decay) if recipe.averaging == "ema" else None
@@ -119,7 +121,7 @@ class Training:
     @property
     def training_macs(self) -> int:
         """MACs of all steps so far, each of the network as it was then."""
-        return self.spent.macs + self._macs_until(self.epochs_done * self.steps)
+        return self.spent.macs + self.spent.settling_macs + self._macs_until(self.epochs_done * self.steps)
 
     def state(self) -> dict[str, Any]:
         """All that `restore` needs, tensors and plain values only."""
@@ -137,7 +139,7 @@ class Training:
         """Go back to a saved state of the same training."""
         if spec := state.get("spec"):
             self._adopt(self._unlike(Spec.from_json(spec)))
-            self.spent = Spent(**state["spent"])
+        self.spent = Spent(**state["spent"])
         self.network.load_state_dict(state["network"])
         self.update.load_state_dict(state["update"])
         if self.averaged:
@@ -154,12 +156,13 @@ class Training:
         losses = torch.zeros(len(self.network.spec.exits), device=self.device)
         correct = torch.zeros_like(losses)
         started = time.monotonic()
-        with self._own_randomness():
+        with own_randomness(self.device, (_LAYERS, self.epochs_done, self.seed, self.world.rank)):
             for step, (images, labels) in enumerate(self._batches(), start=1):
                 batch_losses, logits = self.step(images, labels, done=self.epochs_done * self.steps + step - 1)
                 losses += batch_losses
                 correct += torch.stack([(exit.argmax(dim=1) == labels).sum() for exit in logits])
                 self._average(step)
+                signals.check()
                 if progress.step():
                     if self.world.size == 1:  # several processes would not come here at the same step
                         self._check_finite(losses)
@@ -167,7 +170,12 @@ class Training:
                     progress.show(float(losses[-1]) / step, float(correct[-1]) / own, seen / seconds)
         losses, correct = self.world.total(torch.stack([losses / self.world.size, correct]))
         self._check_finite(losses)
-        self._finish_epoch(losses / self.steps, correct / (self.steps * self.batch_size), time.monotonic() - started)
+        seconds = time.monotonic() - started
+        needed = steps_to_settle(self.network)
+        if (self.epochs_done + 1) * self.steps < needed:
+            self._settle()
+            self.spent.settled_epochs, self.spent.steps_to_settle = self.epochs_done + 1, needed
+        self._finish_epoch(losses / self.steps, correct / (self.steps * self.batch_size), seconds)
 
     def reshape(self, narrow: Narrow, *, done: int) -> None:
         """Go on after `done` steps with `narrow(network)`, a smaller network on copied weights.
@@ -190,11 +198,9 @@ class Training:
         if self.best is not None:
             self.network.load_state_dict(self.best)
         if self.averaged and self.averaged.n_averaged > 0:
-            train = self.split.train
-            batches = train.batches(in_order(len(train), self.batch_size))
-            with self._own_randomness():
-                update_bn((normalise(images, self.split.normalisation) for images in batches), self.averaged)
             self.network.load_state_dict(self.averaged.module.state_dict())
+            self._train_mode()
+            self._settle()
         self.network.eval()
 
     def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
@@ -267,21 +273,23 @@ class Training:
             for part in (self.network.stem, self.network.blocks, list(self.network.heads.values())[-1]):
                 part.eval()
 
-    @contextlib.contextmanager
-    def _own_randomness(self) -> Iterator[None]:
-        """What layers draw follows from seed, epoch and rank; the caller's random state is not ours to move."""
-        devices = [self.device] if self.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=devices):
-            purpose = (_LAYERS, self.epochs_done, self.seed, self.world.rank)
-            torch.manual_seed(int(np.random.default_rng(purpose).integers(2**63)))
-            yield
+    def _settle(self) -> None:
+        """Recompute batch norm's statistics, so that weights are measured, selected and reported in a settled state.
+
+        Training itself never reads them.
+        """
+        started, train = time.monotonic(), self.split.train
+        macs = reestimate(self.network, train, self.split.normalisation, images=None, trained=True)
+        self.spent.settling_macs += macs
+        self.spent.settling_seconds += time.monotonic() - started
 
     def _check_finite(self, values: Tensor) -> None:
         """Stop on losses, or after an epoch on weights or logits, that are NaN or infinite."""
         if not all(math.isfinite(value) for value in values.tolist()):
+            kept = "; the last good checkpoint is kept" if self.epochs_done else ""
             raise DivergedError(
                 f"the loss is not finite in epoch {self.epochs_done + 1} (learning rate "
-                f"{self.update.learning_rate:.3g}); the last good checkpoint is kept; a lower rate may help"
+                f"{self.update.learning_rate:.3g}){kept}; a lower --learning-rate may help"
             )
 
     def _finish_epoch(self, losses: Tensor, accuracy: Tensor, seconds: float) -> None:
@@ -314,10 +322,12 @@ def fit(
     title: str,
     checkpoint: Path | None = None,
     on_epoch: Callable[[Training], None] | None = None,
+    patience: float = PATIENCE,
 ) -> None:
     """Train to the recipe's last epoch, from the checkpoint in that directory if there is one, and `finish`.
 
-    After every epoch `on_epoch` is called, then the checkpoint is replaced, both on rank 0 alone.
+    After every epoch `on_epoch` is called, then the checkpoint is replaced, both on rank 0 alone; the first is written
+    before the first epoch.
 
     Raises:
         DivergedError: the loss became NaN or infinite; the last good checkpoint is kept.
@@ -327,19 +337,16 @@ def fit(
     state = world.on_leader(lambda: load_checkpoint(checkpoint)) if checkpoint else None
     if state:
         training.restore(state)
+    elif checkpoint:
+        world.on_leader(lambda: save_checkpoint(checkpoint, training.state()))
     epochs = training.recipe.epochs
-    with TrainingProgress(title, epochs=epochs, steps=training.steps, done=training.epochs_done) as progress:
+    steps, done = training.steps, training.epochs_done
+    with TrainingProgress(title, epochs=epochs, steps=steps, done=done, patience=patience) as progress:
         while training.epochs_done < epochs:
             training.epoch(progress)
-            progress.epoch(training.epochs_done, _summary(training.history[-1]))
+            progress.epoch(training.history[-1])
             if on_epoch:
                 world.on_leader(lambda: on_epoch(training))
             if checkpoint:
                 world.on_leader(lambda: save_checkpoint(checkpoint, training.state()))
     training.finish()
-
-
-def _summary(line: dict[str, Any]) -> str:
-    exits = " ".join(f"{value:.1%}" for value in line["val_accuracy"] or line["train_accuracy"])
-    what = "validation" if line["val_accuracy"] else "training"
-    return f"loss {line['train_loss'][-1]:.3f}  {what} accuracy {exits}  {line['images_per_second']:.0f} images/s"

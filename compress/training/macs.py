@@ -17,12 +17,18 @@ class Spent:
         steps: until the network was last made smaller.
         macs: training MACs of those.
         choosing_macs, choosing_seconds: of choosing what to prune.
+        settling_macs, settling_seconds: of recomputing batch norm's statistics.
+        settled_epochs: the first so many, after each of which they were, since they take `steps_to_settle`.
     """
 
     steps: int = 0
     macs: int = 0
     choosing_macs: int = 0
     choosing_seconds: float = 0.0
+    settling_macs: int = 0
+    settling_seconds: float = 0.0
+    settled_epochs: int = 0
+    steps_to_settle: float = 0.0
 
 
 def macs_an_image(network: Network, objective: Objective, teacher: Network | None = None) -> int:

@@ -22,6 +22,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from compress.errors import UsageError
+from compress.hardware import Precision, resolve_precision
 from compress.networks import Network, Spec
 
 Order = Literal["simultaneous", "sequential"]
@@ -207,3 +209,19 @@ def depth_squared(spec: Spec) -> list[float]:
 def _sums_from(values: Sequence[float]) -> list[float]:
     """For every position the sum of the values from there to the end."""
     return list(accumulate(reversed(values)))[::-1]
+
+
+def precision_of(precision: str, objective: Objective, device: torch.device) -> Precision:
+    """The precision to train an objective in: see `resolve_precision`; the sequential update allows fp32 alone.
+
+    Raises:
+        UsageError: no such precision, or not for this objective.
+    """
+    if objective.update != "sequential":
+        return resolve_precision(precision, device)
+    if precision not in ("auto", "fp32"):
+        raise UsageError(
+            f"precision {precision}: the sequential update is itself in fp32 alone, since cast copies of the weights "
+            "would hide it; leave out --precision, or use --update simultaneous"
+        )
+    return "fp32"

@@ -8,11 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from compress.data import Dataset, open_dataset
 from compress.errors import UsageError
-from compress.hardware import Precision, resolve_device, resolve_precision
+from compress.hardware import Precision, resolve_device
 from compress.networks import (
     Network,
     Spec,
@@ -26,13 +24,14 @@ from compress.networks import (
     place_exits,
     spec_of,
 )
-from compress.recipes import Recipe, is_named, recipe_named
+from compress.recipes import OF_REFERENCE, Recipe, is_named, options_of, recipe_named
 from compress.runs import RECORD, Run, find_run, finished_runs, load
 from compress.training.distributed import current_world
 from compress.training.methods import CONTROLS, SINGLE_EXIT, Method
-from compress.training.objectives import Objective
+from compress.training.objectives import precision_of
+from compress.training.plan import Plan, batch_for_few, check_seed, published_normalisation
 from compress.training.progress import console
-from compress.training.session import Plan, Prepared, check_seed, execute, published_normalisation
+from compress.training.session import Prepared, execute
 
 DEFAULT_EXITS = 5
 FROZEN = "frozen-trunk"
@@ -143,10 +142,10 @@ def command_line(
     """
     options = ["--dataset", dataset.name, *dataset.options, "--recipe", recipe.name]
     options += ["--epochs", str(recipe.epochs if epochs is None else epochs), *changes]
-    if recipe.stochastic_depth and epochs is None:
-        options += ["--stochastic-depth", str(recipe.stochastic_depth)]
+    options += options_of(recipe) if epochs is None else []
     command = shlex.join(["compress", *own, *options, "--seed", str(seed), "--precision", precision])
-    return command if is_named(recipe) else f"{command}  # with a recipe made in Python: see config.recipe in run.json"
+    named = is_named(recipe) if epochs is None else is_named(recipe, OF_REFERENCE)
+    return command if named else f"{command}  # with a recipe made in Python: see config.recipe in run.json"
 
 
 def found_reference(spec: Spec, dataset: Dataset, recipe: Recipe, seed: int, runs: Path) -> Run | None:
@@ -168,7 +167,8 @@ def is_reference(run: Run, spec: Spec, dataset: Dataset, recipe: Recipe, seed: i
     wanted = {"kind": "train", "method": "bp", "spec": spec.to_json(), "recipe": recipe.to_json(), "seed": seed}
     wanted |= {"teacher": None, "initial": None, "augmentable": dataset.augmentable}
     wanted["normalisation"] = published_normalisation(dataset)
-    return run.record.data["digest"] == dataset.digest and wanted.items() <= run.record.config.items()
+    same_batch = run.record.config.get("batch_size") == batch_for_few(recipe, dataset)
+    return run.record.data["digest"] == dataset.digest and same_batch and wanted.items() <= run.record.config.items()
 
 
 def _newest_reference(spec: Spec, dataset: Dataset, recipe: Recipe, seed: int, runs: Path) -> Run | None:
@@ -211,22 +211,6 @@ def check_same_data(run: Run, dataset: Dataset, recipe: Recipe) -> None:
         raise UsageError(
             f"run {run.id} takes images normalised otherwise than {dataset.name}'s: use --dataset {record.data['name']}"
         )
-
-
-def precision_of(precision: str, objective: Objective, device: torch.device) -> Precision:
-    """The precision to train an objective in: see `resolve_precision`; the sequential update allows fp32 alone.
-
-    Raises:
-        UsageError: no such precision, or not for this objective.
-    """
-    if objective.update != "sequential":
-        return resolve_precision(precision, device)
-    if precision not in ("auto", "fp32"):
-        raise UsageError(
-            f"precision {precision}: the sequential update is itself in fp32 alone, since cast copies of the weights "
-            "would hide it; leave out --precision, or use --update simultaneous"
-        )
-    return "fp32"
 
 
 def spec_to_train(

@@ -2,9 +2,12 @@
 
 import time
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from compress.training.watchdog import PATIENCE, Watchdog
 
 SECONDS_BETWEEN_UPDATES = 0.5
 WORTH_ANNOUNCING = 10.0
@@ -24,14 +27,18 @@ def duration(seconds: float) -> str:
 
 
 class TrainingProgress:
-    """Shows one training of `epochs` epochs of `steps` steps each, `done` epochs of which are behind it."""
+    """Shows one training of `epochs` epochs of `steps` steps each, `done` epochs of which are behind it.
 
-    def __init__(self, title: str, *, epochs: int, steps: int, done: int = 0) -> None:
+    That no step has finished for `patience` seconds, and unusually long, is said.
+    """
+
+    def __init__(self, title: str, *, epochs: int, steps: int, done: int = 0, patience: float = PATIENCE) -> None:
         self.title, self.epochs, self.steps = title, epochs, steps
         self.seen = done * steps
         self.started = self.updated = time.monotonic()
         self.fresh_steps = 0
         self.announced = False
+        self.watchdog = Watchdog(lambda words: console.print(f"{title}: {words}"), patience=patience)
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
@@ -44,17 +51,20 @@ class TrainingProgress:
 
     def __enter__(self) -> "TrainingProgress":
         self.bar.start()
+        self.watchdog.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.watchdog.stop()
         self.bar.stop()
 
     def step(self) -> bool:
         """Count a step; True when it is time for `show`."""
         self.seen += 1
         self.fresh_steps += 1
+        self.watchdog.step(last=self.seen % self.steps == 0)
         now = time.monotonic()
         if self.fresh_steps == 1:  # the first step pays for warming up
             self.started = now
@@ -70,9 +80,15 @@ class TrainingProgress:
         state = f"loss {loss:.3f}  accuracy {accuracy:.1%}  {images_per_second:.0f} images/s"
         self.bar.update(self.task, completed=self.seen, state=state)
 
-    def epoch(self, number: int, summary: str) -> None:
-        """A line at the end of an epoch."""
-        console.print(f"{self.title}: epoch {number}/{self.epochs}  {summary}")
+    def epoch(self, line: dict[str, Any]) -> None:
+        """Say how an epoch, as `metrics.jsonl` has it, came out; after that the next one is expected to begin."""
+        exits = " ".join(f"{value:.1%}" for value in line["val_accuracy"] or line["train_accuracy"])
+        what = "validation" if line["val_accuracy"] else "training"
+        console.print(
+            f"{self.title}: epoch {line['epoch']}/{self.epochs}  loss {line['train_loss'][-1]:.3f}  "
+            f"{what} accuracy {exits}  {line['images_per_second']:.0f} images/s"
+        )
+        self.watchdog.expect()
 
     def _announce(self, seconds_a_step: float) -> None:
         self.announced = True

@@ -4,120 +4,39 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from compress.cost import cross_check
-from compress.data import Dataset, Split, split
+from compress.data import Split, split
 from compress.errors import UsageError
-from compress.hardware import Precision, check_bf16, describe
+from compress.hardware import check_bf16, describe
 from compress.networks import Network, Spec
-from compress.recipes import Recipe
-from compress.runs import METRICS, RECORD, Record, Run, claimed, identify, load, read_run, write_atomically
+from compress.recipes import LEAST_STEPS, Recipe
+from compress.runs import (
+    CHECKPOINT,
+    METRICS,
+    RECORD,
+    Record,
+    Run,
+    claimed,
+    load,
+    read_run,
+    sweep,
+    write_atomically,
+)
 from compress.training.distributed import current_world, naming_lost_processes
 from compress.training.evaluation import exit_rows, predictions
 from compress.training.hooks import NO_HOOK, Hook
 from compress.training.loop import DivergedError, Training, fit
 from compress.training.objectives import Objective
+from compress.training.plan import Plan
 from compress.training.progress import console
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What is to be done, complete before it starts; equal plans are the same run.
-
-    Attributes:
-        name: of the network, as reports write it; in lower case the beginning of the run's id.
-        spec: of the network before anything is pruned, to which the objective belongs.
-        request: what pruning was asked for; part of the configuration.
-        command: the shell command that does the same.
-        parent: the run that this one starts from, and whose training cost it bears.
-        teacher: the run whose logits are distilled.
-        initial: digest of the weights to start from, where they are given.
-        code: digest of the code of somebody else's net.
-        compile: whether blocks run compiled.
-    """
-
-    name: str
-    kind: str
-    method: str
-    objective: Objective
-    spec: Spec
-    recipe: Recipe
-    dataset: Dataset
-    seed: int
-    precision: Precision
-    device: torch.device
-    runs: Path
-    command: str
-    parent: Run | None = None
-    teacher: Run | None = None
-    initial: str | None = None
-    code: str | None = None
-    compile: bool = False
-    request: dict[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        check_seed(self.seed)
-
-    @cached_property
-    def config(self) -> dict[str, Any]:
-        """The resolved configuration: all that decides the result but the hardware."""
-        return {
-            "kind": self.kind,
-            "method": self.method,
-            "objective": self.objective.to_json(),
-            "spec": self.spec.to_json(),
-            "recipe": self.recipe.to_json(),
-            "data": self.dataset.digest,
-            "normalisation": published_normalisation(self.dataset),
-            "augmentable": self.dataset.augmentable,
-            "seed": self.seed,
-            "precision": self.precision,
-            "parent": self.parent.id if self.parent else None,
-            "reference": without_seed(self.parent.record.config) if self.parent else None,
-            "teacher": self.teacher.id if self.teacher else None,
-            "teacher_reference": without_seed(self.teacher.record.config) if self.teacher else None,
-            "initial": self.initial,
-            "code": self.code,
-            "compile": self.compile,
-            "request": self.request,
-        }
-
-    @cached_property
-    def path(self) -> Path:
-        """The run's directory."""
-        data = re.sub(r"[^\w.-]", "-", self.dataset.name.rstrip("/").rpartition("/")[2])
-        name = self.name.lower().replace("-", "", 1).replace(" ", "-")
-        return self.runs / identify(name, data, self.seed, self.config)
-
-    @cached_property
-    def title(self) -> str:
-        """What progress lines call the run."""
-        return f"{self.name} on {self.dataset.name}, seed {self.seed}"
-
-
-def published_normalisation(dataset: Dataset) -> dict[str, list[float]] | None:
-    """The constants that a data set is normalised by, as a record has them; None where they are measured."""
-    published = dataset.normalisation
-    return {"mean": list(published.mean), "std": list(published.std)} if published else None
-
-
-def check_seed(seed: int) -> None:
-    """Raise UsageError for a seed that torch or numpy would not take."""
-    if not 0 <= seed < 2**63:
-        raise UsageError(f"seed {seed}: a whole number from 0 on, below 2**63")
-
-
-def without_seed(config: dict[str, Any]) -> dict[str, Any]:
-    """What runs share that differ by their seed, and their parents' and teachers' seed, alone."""
-    return {key: value for key, value in config.items() if key not in ("seed", "parent", "teacher")}
+from compress.training.unfinished import nearest_unfinished
 
 
 def objective_of(run: Run) -> Objective:
@@ -169,7 +88,7 @@ def execute(plan: Plan, prepare: Prepare, *, resume: bool = False) -> Run:
         if finished := world.on_leader(lambda: _claim(plan, claim, resume=resume)):
             return finished
         parts = _split(plan).to(plan.device)
-        world.check_batch(min(plan.recipe.batch_size, len(parts.train)))
+        world.check_batch(plan.recipe.batch(len(parts.train)))
         prepared = prepare(parts)
         cross_check(prepared.network)  # now rather than when it has been trained
         if plan.precision == "bf16":
@@ -177,6 +96,7 @@ def execute(plan: Plan, prepare: Prepare, *, resume: bool = False) -> Run:
         training = _training(plan, parts, prepared)  # what does not fit is refused before a record is
         run = Run(plan.path, _new_record(plan, training))
         world.on_leader(run.write_record)
+        _announce(plan, training)
         try:
             with naming_lost_processes():
                 return _train_and_evaluate(plan, run, training, prepared)
@@ -195,6 +115,8 @@ def _claim(plan: Plan, claim: contextlib.ExitStack, *, resume: bool) -> Run | No
         return finished
     if (plan.path / RECORD).exists():
         console.print(f"{plan.title}: going on with {plan.path}")
+    elif resume and (nearest := nearest_unfinished(plan.config, plan.dataset.name, plan.runs)):
+        console.print(f"{plan.title}: there is no such run to resume, so it starts anew; {nearest}")
     return None
 
 
@@ -213,15 +135,27 @@ def _training(plan: Plan, parts: Split, prepared: Prepared) -> Training:
     )
 
 
+def _announce(plan: Plan, training: Training) -> None:
+    """Say what few images bring with them."""
+    images, batch, steps = len(training.split.train), training.batch_size, training.steps
+    if plan.fewer:
+        console.print(f"{plan.title}: batches of {batch}, not {plan.recipe.batch_size}, for {images} training images")
+    if steps < LEAST_STEPS:
+        every = steps * plan.recipe.epochs
+        console.print(
+            f"{plan.title}: warning: an epoch has only {steps} step{'s' * (steps > 1)} of {batch} images, the training "
+            f"{every}; more images teach more, or --epochs"
+        )
+
+
 def _train_and_evaluate(plan: Plan, run: Run, training: Training, prepared: Prepared) -> Run:
-    checkpoint = run.path / "checkpoint"
-    fit(training, title=plan.title, checkpoint=checkpoint, on_epoch=lambda state: _write_metrics(run, state))
+    fit(training, title=plan.title, checkpoint=run.path / CHECKPOINT, on_epoch=lambda state: _write_metrics(run, state))
     return training.world.on_leader(lambda: _evaluate(plan, run, training, prepared))
 
 
 def _evaluate(plan: Plan, run: Run, training: Training, prepared: Prepared) -> Run:
     """The run, finished: its network evaluated, on the test images too, and all written; the checkpoint is removed."""
-    parts, network, checkpoint = training.split, training.network, run.path / "checkpoint"
+    parts, network = training.split, training.network
     named = {"validation": parts.validation, "calibration": parts.calibration, "test": parts.test}
     predicted = predictions(network, named, parts.normalisation)
     if not all(torch.isfinite(logits).all() for logits, _ in predicted.values()):
@@ -237,21 +171,25 @@ def _evaluate(plan: Plan, run: Run, training: Training, prepared: Prepared) -> R
     run.record.cost = {
         "epochs": training.epochs_done,
         "total_epochs": training.epochs_done + sum(_total_epochs(run) for run in (plan.parent, plan.teacher) if run),
-        "seconds": sum(line["seconds"] for line in training.history),
+        "seconds": sum(line["seconds"] for line in training.history) + training.spent.settling_seconds,
         "training_macs": macs,
         "choosing_macs": choosing,
         "choosing_seconds": prepared.choosing_seconds + training.spent.choosing_seconds,
         "total_training_macs": macs + choosing + before,
     }
+    settled = _settled(training)
+    if settled:
+        console.print(f"{plan.title}: batch norm: {settled}")
     concluded = prepared.conclude(network) if prepared.conclude else {}
     run.record.results = (
-        prepared.results | concluded | {"weights": _reported(plan.recipe), "exits": exit_rows(network, predicted)}
+        prepared.results
+        | concluded
+        | ({"batch_norm": settled} if settled else {})
+        | {"weights": _reported(plan.recipe), "exits": exit_rows(network, predicted)}
     )
     run.record.status = "finished"
     run.write_record()
-    for file in checkpoint.iterdir():
-        file.unlink()
-    checkpoint.rmdir()
+    shutil.rmtree(run.path / CHECKPOINT)
     return run
 
 
@@ -267,9 +205,11 @@ def _finished(plan: Plan, *, resume: bool) -> Run | None:
         return None
     run = read_run(plan.path)
     if run.record.status == "failed" and not resume:
-        raise UsageError(f"run {run.id} failed before: {run.record.failure}; --resume goes on from its last good epoch")
+        since = "from its last good epoch" if (run.path / METRICS).exists() else "from the beginning"
+        raise UsageError(f"run {run.id} failed before: {run.record.failure}; --resume tries again {since}")
     if run.record.status != "finished":
         return None
+    sweep(run)
     console.print(f"{plan.title}: finished before, {plan.path}")
     return run
 
@@ -321,3 +261,18 @@ def _reported(recipe: Recipe) -> str:
     if recipe.select == "best-validation":
         return "best by the last exit's validation accuracy"
     return "last" if recipe.averaging == "none" else f"{recipe.averaging} average"
+
+
+def _settled(training: Training) -> str | None:
+    """Over which images batch norm's statistics were recomputed, and why; None where they were not."""
+    spent, images = training.spent, len(training.split.train)
+    if training.averaged and training.averaged.n_averaged > 0:
+        return f"recomputed over all {images} training images, for the averaged weights"
+    if not spent.settled_epochs:
+        return None
+    some = spent.settled_epochs < training.epochs_done
+    when = f"each of the first {spent.settled_epochs} epochs" if some else "every epoch"
+    return (
+        f"recomputed over all {images} training images after {when}, because its running statistics take "
+        f"{spent.steps_to_settle:g} steps to settle, and an epoch has {training.steps}"
+    )

@@ -131,12 +131,15 @@ def test_imagenets_protocol_is_for_224_pixels(photos: Path, refused: Callable[..
     assert recipe_named("imagenet").image_size == 224
 
 
-def test_ctrl_c_leaves_no_process_behind(photos: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_ctrl_c_and_sigterm_leave_no_process_behind(
+    number: signal.Signals, status: int, photos: Path, tmp_path: Path
+) -> None:
     options = ["--dataset", f"folder:{photos}", "--image-size", "32", "--stream", "--workers", "2"]
     command = [sys.executable, "-m", "compress", "train", "--arch", "resnet8", "--epochs", "10000", *options]
 
     def own_group() -> None:
-        """As a terminal has it: Ctrl-C reaches the whole group, workers too, and is not ignored."""
+        """As a terminal or a scheduler has it: the whole group gets the signal, workers too, and heeds it."""
         os.setpgid(0, 0)
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
@@ -148,9 +151,9 @@ def test_ctrl_c_leaves_no_process_behind(photos: Path, tmp_path: Path) -> None:
         while not list(runs.glob("*/checkpoint/last.pt")):
             assert process.poll() is None
             time.sleep(0.01)
-        os.killpg(process.pid, signal.SIGINT)
+        os.killpg(process.pid, number)  # while workers are being started, if it is quick
         _, err = process.communicate(timeout=60)  # returns when no process has the other end of the pipe any more
-        assert process.returncode == 130
+        assert process.returncode == status
         assert b"Traceback" not in err
         with pytest.raises(ProcessLookupError):
             os.killpg(process.pid, 0)

@@ -1,0 +1,78 @@
+"""A watchdog: a training that makes no progress is said, from a thread of its own, and left alone."""
+
+from __future__ import annotations
+
+import faulthandler
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+import torch
+
+from compress.hardware import describe
+
+PATIENCE = 120.0  # seconds without a step, at least
+UNUSUAL = 20  # times what a step has taken so far
+LOOKS = 8  # during the patience
+
+
+class Watchdog:
+    """Says once a silence that no step has finished for `patience` seconds and `UNUSUAL` times what a step takes.
+
+    Where Python's faulthandler is enabled, as by --debug, it shows where every thread stands.
+    """
+
+    def __init__(
+        self, say: Callable[[str], None], *, patience: float = PATIENCE, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.say, self.patience, self.clock = say, patience, clock
+        self._since: float | None = None  # the last sign of life; None while nothing is expected
+        self._steps, self._seconds = 0, 0.0
+        self._said = False
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
+
+    def start(self) -> None:
+        """Begin to watch."""
+        self.expect()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Watch no more."""
+        self._ended.set()
+        self._thread.join()
+
+    def expect(self) -> None:
+        """From now on a step is expected."""
+        self._since, self._said = self.clock(), False
+
+    def step(self, *, last: bool) -> None:
+        """A step has finished; after an epoch's last one none is expected."""
+        now = self.clock()
+        if self._since is not None:
+            self._steps, self._seconds = self._steps + 1, self._seconds + now - self._since
+        self._since, self._said = None if last else now, False
+
+    def look(self) -> None:
+        """Say it if it is time; the thread does so a few times in the patience."""
+        since, usual = self._since, self._seconds / max(self._steps, 1)
+        silent = 0.0 if since is None else self.clock() - since
+        if silent > max(self.patience, UNUSUAL * usual) and not self._said:
+            self._said = True
+            self._say(silent, usual)
+
+    def _watch(self) -> None:
+        while not self._ended.wait(self.patience / LOOKS):
+            self.look()
+
+    def _say(self, silent: float, usual: float) -> None:
+        machine = describe(torch.device("cpu"))
+        before = f"one took {usual:.2g} s before" if self._steps else "not even the first"
+        self.say(
+            f"no step has finished for {silent:.0f} s ({before}; {machine['cpu']}, {machine['threads']} threads); if "
+            "it stays so, interrupt it and go on by the same command with OMP_NUM_THREADS=1, or with --debug, which "
+            "shows here where it stands"
+        )
+        if faulthandler.is_enabled():
+            faulthandler.dump_traceback(sys.__stderr__)
