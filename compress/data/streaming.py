@@ -1,5 +1,6 @@
 """Images that stay on disk: a part whose batches are read, decoded and cropped by worker processes."""
 
+import json
 import os
 import signal
 import threading
@@ -15,13 +16,13 @@ from torch.utils.data import DataLoader, default_collate
 from torch.utils.data import Dataset as TorchDataset
 
 from compress.data.augmentation import ResizedCrop
-from compress.data.dataset import in_order
-from compress.data.folders import ClassFolders, opened
+from compress.data.dataset import Part, in_order
+from compress.data.folders import ClassFolders
+from compress.data.preprocessing import RULES, centre, decode, opened, pixels
 from compress.data.readers import Contents
 from compress.data.survey import survey_files
 from compress.errors import UsageError
 
-EVALUATION_RATIO = 256 / 224  # of the resized shorter side to the centre cut out of it, the usual one for ImageNet
 SAMPLE = 10_000  # images to measure the normalisation on
 READ_AHEAD = 250  # images a batch, where the caller does not say
 
@@ -45,25 +46,13 @@ class Files(TorchDataset[Tensor | UsageError]):
         number, crop = wanted
         try:
             with opened(self.root / os.fsdecode(self.names[number])) as file:
-                pixels = np.atleast_3d(np.asarray(file.convert("L" if self.shape[0] == 1 else "RGB")))
+                image = decode(file, grey=self.shape[0] == 1)
         except UsageError as error:
             return error
-        image = torch.from_numpy(pixels.transpose(2, 0, 1).copy())
-        return crop(image, number, self.shape[1:]) if crop else centre(image, self.shape[1:])
-
-
-def centre(image: Tensor, size: tuple[int, int]) -> Tensor:
-    """Return what evaluation sees of uint8 ``image (C, H, W)``: as it is where it has the size, else its centre.
-
-    The shorter side is resized to 256/224 of the size (pixels), and the size cut out of the middle.
-    """
-    if image.shape[1:] == size:
-        return image
-    from torchvision.transforms.v2 import functional  # here, as importing it takes seconds
-
-    resized = functional.resize(image, [round(EVALUATION_RATIO * min(size))], antialias=True)
-    cut: Tensor = functional.center_crop(resized, list(size))
-    return cut
+        if crop is None:
+            image = centre(image, self.shape[1:])
+        read = torch.from_numpy(pixels(image).copy())
+        return crop(read, number, self.shape[1:]) if crop else read
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -153,8 +142,8 @@ class Streamed:
         return self.batches(chosen.split(READ_AHEAD))
 
     def content(self) -> Iterator[bytes | memoryview]:
-        """Yield the shape that images are read in, the digest of all files, and which files and labels are these."""
-        yield f"streamed {(len(self), *self.shape)} {self.digest}".encode()
+        """Yield how and in which shape images are read, the digest of all files, and which files and labels are these."""
+        yield f"streamed {(len(self), *self.shape)} {self.digest} {json.dumps(RULES, sort_keys=True)}".encode()
         yield b"\0".join(self.files.names.tolist())
         yield self.labels.cpu().numpy().astype("<i8").data
 
@@ -201,19 +190,14 @@ def stream_class_folders(
     ``image_size``.
     """
     survey = survey_files(folders, decode=skip_unreadable)
-    folders = survey.usable(folders, skip_unreadable=skip_unreadable)
+    used = survey.usable(folders, skip_unreadable=skip_unreadable)
     shape = survey.shape(folders.root, image_size)
-    names = np.array([os.fsencode(name) for name in folders.names])
-    parts, start = {}, 0
-    for part, labels in folders.labels.items():
+    names = np.array([os.fsencode(name) for name in used.names])
+    workers = default_workers() if workers is None else workers
+    parts: dict[str, Part] = {}
+    start = 0
+    for part, labels in used.labels.items():
         files = Files(root=folders.root, names=names[start : start + len(labels)], shape=shape)
-        workers = default_workers() if workers is None else workers
         parts[part] = Streamed(files=files, labels=labels, digest=survey.digest, workers=workers)
         start += len(labels)
-    return Contents(
-        classes=folders.classes,
-        train=parts["train"],
-        test=parts["test"],
-        validation=parts.get("val"),
-        skipped=len(survey.problems),
-    )
+    return Contents.of_folders(folders, survey, parts, image_size)

@@ -12,9 +12,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torchvision.transforms import v2
 
-from compress.data import Dataset, Labelled, ResizedCrop, Streamed, in_order, measure, open_dataset, sets
+from compress.data import Dataset, Labelled, ResizedCrop, Streamed, in_order, measure, open_dataset, own
 from compress.errors import UsageError
 
 pytestmark = [
@@ -83,15 +82,6 @@ def test_images_that_fit_are_those_in_memory(tiny_folder: Path, workers: int) ->
     crop = ResizedCrop(seed=3, epoch=1)
     for one, other in zip(disk.train.batches([chosen], crop), memory.train.batches([chosen], crop), strict=True):
         assert torch.equal(one, other)
-
-
-def test_other_images_are_seen_as_imagenets_evaluation_sees_them(photos: Path) -> None:
-    part = streamed(photos)
-    assert part.shape == (3, 32, 32)
-    usual = v2.Compose([v2.Resize(37), v2.CenterCrop(32)])  # 32 * 256 / 224 = 36.6
-    with Image.open(photos / "train" / "dog" / "1.png") as image:
-        expected = np.asarray(usual(image)).transpose(2, 0, 1)
-    np.testing.assert_allclose(part.images[2].numpy().astype(int), expected, atol=1)
 
 
 def test_a_crop_depends_on_seed_epoch_and_number_alone(photos: Path) -> None:
@@ -176,7 +166,7 @@ def test_a_data_set_says_how_it_was_opened(photos: Path, options: dict[str, int]
 
 
 def test_large_folders_are_streamed_unless_told_otherwise(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sets, "STREAM_ABOVE", 8 * 3 * 32 * 32)
+    monkeypatch.setattr(own, "STREAM_ABOVE", 8 * 3 * 32 * 32)
     name = f"folder:{photos}"
     assert open_dataset(name, image_size=32).copy == "class folders"
     assert open_dataset(name, image_size=33).copy == "class folders, streamed"
