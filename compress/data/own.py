@@ -20,8 +20,8 @@ _log = logging.getLogger("compress")
 def find_folder(name: str, data_dir: Path | None = None) -> Path:
     """Return the resolved path of "folder:PATH", the same for every spelling.
 
-    A relative path is looked for in ``data_dir``, then where the process is, then in ``$COMPRESS_DATA``; an absolute one
-    that is not there any more by its last part in the same places. Raises ``UsageError`` where there is none.
+    A relative path is looked for in ``data_dir``, then where the process is, then in ``$COMPRESS_DATA``; an absolute
+    one that is not there any more by its last part in the same places. Raises ``UsageError`` where there is none.
     """
     given = Path(name.removeprefix(FOLDER)).expanduser()
     places = [*([data_dir.expanduser()] if data_dir else []), Path()]

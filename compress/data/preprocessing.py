@@ -64,7 +64,8 @@ def opened(path: Path) -> Iterator[Image.Image]:
         with Image.open(io.BytesIO(path.read_bytes())) as image:
             if not (image.mode in GREY_MODES | COLOUR_MODES or _is_deep(image)):
                 raise UsageError(
-                    f"{path} has pixels of PIL mode {image.mode}, whose range nobody knows: convert it to 8 bits a channel"
+                    f"{path} has pixels of PIL mode {image.mode}, whose range nobody knows: convert it to 8 bits a "
+                    "channel"
                 )
             yield image
     except UsageError:
@@ -105,8 +106,8 @@ def decode(image: Image.Image, *, grey: bool) -> Image.Image:
 def centre(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     """Return what evaluation sees of an image: as it is where it has the ``size`` (H, W), else its centre.
 
-    The shorter side is resized to 256/224 of the size (pixels), and the size cut out of the middle: to the last bit what
-    torchvision's Resize and CenterCrop give, whose import would take seconds.
+    The shorter side is resized to 256/224 of the size (pixels), and the size cut out of the middle: to the last bit
+    what torchvision's Resize and CenterCrop give, whose import would take seconds.
     """
     (height, width), (wide, high) = size, image.size
     if (high, wide) == size:

@@ -78,9 +78,10 @@ def open_dataset(
 
     Files are looked for in ``data_dir``, ``$COMPRESS_DATA``, the user's cache and (Fashion-MNIST) Debian's place.
 
-    "folder:PATH" are class folders of one's own, wherever ``find_folder`` finds them. Their images are resized to ``image_size`` (pixels); ``stream`` leaves
-    them on disk, to be read by ``workers`` processes (default: a core each, at most 4; 0: by this one), and False
-    forbids it; None streams what decoded is larger than 2 GiB. ``skip_unreadable`` leaves out files that are no images.
+    "folder:PATH" are class folders of one's own, wherever ``find_folder`` finds them; the name of the data set is then
+    the resolved path. Their images are resized to ``image_size`` (pixels); ``stream`` leaves them on disk, to be read
+    by ``workers`` processes (default: a core each, at most 4; 0: by this one), and False forbids it; None streams what
+    decoded is larger than 2 GiB. ``skip_unreadable`` leaves out files that are no images.
 
     Raises ``UsageError`` for an unknown name, options that do not fit, a data directory that is not there, damaged
     files, and data that cannot be had.

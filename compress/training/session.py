@@ -19,7 +19,7 @@ from compress.errors import UsageError
 from compress.hardware import Precision, describe
 from compress.networks import Network, Spec
 from compress.recipes import Recipe
-from compress.runs import METRICS, RECORD, Record, Run, claimed, identify, load, read_run, write_atomically
+from compress.runs import METRICS, RECORD, Record, Run, claimed, directory_of, load, read_run, write_atomically
 from compress.training.distributed import current_world, naming_lost_processes
 from compress.training.evaluation import exit_rows, predictions
 from compress.training.hooks import NO_HOOK, Hook
@@ -92,10 +92,10 @@ class Plan:
 
     @cached_property
     def path(self) -> Path:
-        """The run's directory."""
+        """The run's directory; the one it has already, where its data bore another name."""
         data = re.sub(r"[^\w.-]", "-", self.dataset.name.rstrip("/").rpartition("/")[2])
         name = self.name.lower().replace("-", "", 1).replace(" ", "-")
-        return self.runs / identify(name, data, self.seed, self.config)
+        return directory_of(self.runs, name, data, self.seed, self.config)
 
     @cached_property
     def title(self) -> str:
@@ -293,6 +293,8 @@ def _new_record(plan: Plan, training: Training) -> Record:
             "copy": plan.dataset.copy,
             "digest": plan.dataset.digest,
             "skipped": plan.dataset.skipped,
+            "preprocessing": plan.dataset.preprocessing,
+            "division": plan.dataset.division,
             "classes": list(plan.dataset.classes),
             "normalisation": {"mean": list(parts.normalisation.mean), "std": list(parts.normalisation.std)},
             "split": sizes | {"seed": plan.recipe.split_seed},
