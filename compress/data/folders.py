@@ -135,7 +135,7 @@ def _listed(root: Path) -> ClassFolders:
                 f"{root}: class {odd[0]!r} is in {places[here]}/ but not in {places[missing]}/; both need the same"
             )
     for name in entries:
-        if name not in places.values() and (found := list(_below(root, name))):
+        if name not in places.values() and (found := sorted(_below(root, name))):
             unused[f"in {name}/, which is no part"] = found
     _outside(root, ".", unused)
     return ClassFolders(root=root, files=files, places=places, unused=dict(unused))

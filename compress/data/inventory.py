@@ -73,7 +73,7 @@ def take_inventory(name: str, data_dir: Path | None = None) -> Inventory:
     Raises ``UsageError`` for folders that cannot be trained on.
     """
     if not name.startswith(FOLDER):
-        raise UsageError(f"{name}: only class folders have an inventory: folder:{name}; compress data lists the others")
+        raise UsageError(f"{name}: only class folders have an inventory: folder:PATH; compress data lists the others")
     folders = list_class_folders(find_folder(name, data_dir))
     survey = survey_files(folders, decode=True)
     used = folders.without(survey.problems)

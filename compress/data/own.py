@@ -24,12 +24,13 @@ def find_folder(name: str, data_dir: Path | None = None) -> Path:
     one that is not there any more by its last part in the same places. Raises ``UsageError`` where there is none.
     """
     given = Path(name.removeprefix(FOLDER)).expanduser()
-    places = [*([data_dir.expanduser()] if data_dir else []), Path()]
-    if elsewhere := os.environ.get("COMPRESS_DATA"):
-        places.append(Path(elsewhere).expanduser())
-    candidates = [place / given for place in places]  # of an absolute path: itself
-    candidates += [place / given.name for place in places if place != Path()]
-    candidates += [place for place in places if place.resolve().name == given.name]
+    elsewhere = os.environ.get("COMPRESS_DATA")
+    candidates = [
+        *([given] if given.is_absolute() else []),
+        *(_in_place(given, data_dir.expanduser()) if data_dir else []),
+        given,
+        *(_in_place(given, Path(elsewhere).expanduser()) if elsewhere else []),
+    ]
     found = next((path for path in candidates if path.is_dir()), None) if name != FOLDER else None
     if found is None:
         also = f", nor in {data_dir}" if data_dir else ""
@@ -37,6 +38,11 @@ def find_folder(name: str, data_dir: Path | None = None) -> Path:
     if found.resolve() != given.resolve():
         _log.warning("%s: reading %s", name, found.resolve())
     return found.resolve()
+
+
+def _in_place(given: Path, place: Path) -> list[Path]:
+    """What a path may be in another place: below it, in full or its last part, or that place itself."""
+    return [place / given, place / given.name, *([place] if place.resolve().name == given.name else [])]
 
 
 def folders_like(name: str, classes: list[str], data_dir: Path) -> Iterator[Path]:
