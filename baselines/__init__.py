@@ -4,7 +4,7 @@ from baselines.budget import Budget
 from baselines.effort import Images, effort
 from baselines.finding import finished_run
 from baselines.forecast import Forecast, foresee, narrower
-from baselines.job import Job, macs_of
+from baselines.job import Job, macs_of, run_and_exit
 from baselines.pruning import carry_out, prune
 from baselines.steps import Size
 from baselines.technique import METHODS, Technique
@@ -24,4 +24,5 @@ __all__ = [
     "macs_of",
     "narrower",
     "prune",
+    "run_and_exit",
 ]

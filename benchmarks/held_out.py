@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.probe import data_of
 from compress.data import Normalisation, Part, in_order, normalise, split
 from compress.errors import UsageError
 from compress.recipes import Recipe
 from compress.runs import Run
+from compress.training import data_of
 
 CALIBRATION_IMAGES = 256  # at most
 TEST_BATCH = 250

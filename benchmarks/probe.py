@@ -30,12 +30,13 @@ from benchmarks.representations import (
     skip_drops,
 )
 from benchmarks.retraining import frozen_lengths, retrained_accuracy, retraining_recipe
-from compress.data import Dataset, Normalisation, Part, Split, in_order, normalise, open_dataset, split
+from compress.data import Dataset, Normalisation, Part, Split, in_order, normalise, split
 from compress.errors import UsageError
 from compress.hardware import describe, resolve_device
 from compress.networks import Network, Spec
 from compress.recipes import Recipe
 from compress.runs import Run, load, write_json
+from compress.training import data_of
 from compress.training.evaluation import predict
 from compress.training.progress import console, duration
 
@@ -144,21 +145,6 @@ def _check_comparable(runs: Sequence[Run]) -> None:
     for run in runs:
         if (run.record.data["digest"], run.record.data["split"]) != (first["digest"], first["split"]):
             raise UsageError(f"runs {runs[0].id} and {run.id} have different data or splits: probe them apart")
-
-
-def data_of(run: Run, data_dir: Path | None) -> Dataset:
-    """The data set that the run was trained on, opened again and checked."""
-    data, (_, height, width) = run.record.data, run.spec.input_shape
-    resized = width if data["name"].startswith("folder:") and height == width else None
-    streamed, skip = data["copy"].endswith("streamed"), bool(data["skipped"])
-    dataset = open_dataset(data["name"], data_dir=data_dir, image_size=resized, stream=streamed, skip_unreadable=skip)
-    if dataset.digest != data["digest"]:
-        raise UsageError(
-            f"run {run.id} was trained on other images than {data['name']} ({dataset.copy}) has now: digest "
-            f"{data['digest'][:12]}, not {dataset.digest[:12]}; the copy it read was {data['copy']}: name its place "
-            "with --data-dir"
-        )
-    return dataset
 
 
 def _parts_of(run: Run, dataset: Dataset, device: torch.device) -> tuple[Split, bool]:

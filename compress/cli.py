@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 from cyclopts import App, CycloptsError, Parameter
 
-from baselines import Job, carry_out, foresee
+from baselines import Job, carry_out, foresee, run_and_exit
 from benchmarks import (
     COMPARISON,
     REPORT,
@@ -36,7 +36,7 @@ from benchmarks import (
     write_report,
 )
 from compress import __version__
-from compress.data import available
+from compress.data import available, take_inventory
 from compress.errors import UsageError
 from compress.networks import is_foreign
 from compress.options import (
@@ -62,7 +62,15 @@ from compress.options import (
     RecipeOptions,
     TechniqueOptions,
 )
-from compress.output import print_json, print_table, run_as_json, show_forecasts, show_latencies, show_runs
+from compress.output import (
+    print_json,
+    print_table,
+    run_as_json,
+    show_forecasts,
+    show_inventory,
+    show_latencies,
+    show_runs,
+)
 from compress.recipes import recipe_named
 from compress.runs import find_run, finished_runs
 from compress.training import Method, train
@@ -214,11 +222,12 @@ def prune_(
 
     Args:
         arch: Of the reference (default resnet110), which is found among the finished runs or trained first.
-        from_: The run to start from, instead of looking for one; RUN:EXIT cuts it there first.
+        from_: The run to start from, on its data, instead of looking for one; RUN:EXIT cuts it there first.
         seed: Of the reference and of fine-tuning.
         dry_run: Train nothing: say what can be reached, whether the budget can, and how long it would take.
     """
-    dataset, recipe = protocol.open(), recipe_named(protocol.recipe or DEFAULT_RECIPE)
+    recipe = recipe_named(protocol.recipe or DEFAULT_RECIPE)
+    dataset = protocol.open_of(run_and_exit(from_, place.runs)[0]) if from_ else protocol.open()
     jobs = [
         Job(
             arch=arch,
@@ -377,12 +386,15 @@ def report_(
 
 
 @app.command(name="data")
-def data_(*, data_dir: Path | None = None, common: Common = COMMON) -> None:
+def data_(name: str | None = None, *, data_dir: Path | None = None, common: Common = COMMON) -> None:
     """Show which data sets are here, and how to get the rest.
 
     Args:
+        name: folder:PATH, to show what lies there: images by part and class, and what is unused, twice or uneven.
         data_dir: Where to look first.
     """
+    if name is not None:
+        return show_inventory(take_inventory(name, data_dir), as_json=common.json)
     rows = available(data_dir)
     if common.json:
         return print_json({"datasets": [dataclasses.asdict(row) for row in rows]})

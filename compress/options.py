@@ -13,7 +13,8 @@ from baselines import METHODS, Budget, Technique, macs_of
 from compress.data import Dataset, open_dataset
 from compress.errors import UsageError
 from compress.recipes import FineTuning, recipe_named
-from compress.training import Method
+from compress.runs import Run
+from compress.training import Method, data_of
 from compress.training.progress import console
 
 DEFAULT_DATASET, DEFAULT_RECIPE = "fashion-mini", "quick"
@@ -77,6 +78,17 @@ class Protocol:
     epochs: int | None = None
     precision: str = "auto"
     resume: Annotated[bool, Parameter(negative="")] = False
+
+    def open_of(self, run: Run) -> Dataset:
+        """The data set asked for, else the one that a run was trained on."""
+        if self.dataset is not None or run.record.data["name"] == DEFAULT_DATASET:
+            return self.open()
+        if self.image_size is not None or self.stream is not None or self.skip_unreadable:
+            raise UsageError(
+                f"--image-size, --stream and --skip-unreadable go with --dataset: run {run.id} says how its images "
+                "were read"
+            )
+        return data_of(run, self.data_dir, workers=self.workers)
 
     def open(self, default: str = DEFAULT_DATASET, *, enlarged: bool = False) -> Dataset:
         """The data set asked for, else the default, which is then named.

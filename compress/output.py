@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from baselines import Forecast, Size
+from compress.data import Inventory
 from compress.runs import Run
 from compress.training.progress import duration
 
@@ -21,6 +22,16 @@ def show_runs(runs: Sequence[Run], *, as_json: bool) -> None:
     for run in runs:
         print_table(pd.DataFrame(run.exits).round(4))
         print(f"run: {run.path}")
+
+
+def show_inventory(inventory: Inventory, *, as_json: bool) -> None:
+    """Print what lies in class folders: a table of images by class and part, and a line on everything else."""
+    if as_json:
+        return print_json(inventory.to_json())
+    print(f"{inventory.root}: {len(inventory.images['train'])} classes")
+    print_table(pd.DataFrame(inventory.rows()))
+    for line in inventory.lines():
+        print(line)
 
 
 def show_forecasts(forecasts: Sequence[Forecast], *, as_json: bool) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import glob
 import hashlib
 import io
 import json
@@ -130,6 +131,17 @@ def identify(name: str, data: str, seed: int, config: dict[str, Any]) -> str:
     return f"{name}_{data}_s{seed}_{digest}"
 
 
+def directory_of(runs: Path, name: str, data: str, seed: int, config: dict[str, Any]) -> Path:
+    """The directory of a run: the one that has it already, whatever its data was called then, else a new one's.
+
+    What the data are is in the configuration, by their digest.
+    """
+    path = runs / identify(name, data, seed, config)
+    digest = path.name.rpartition("_")[2]
+    same = sorted(runs.glob(f"{glob.escape(name)}_*_s{seed}_{digest}/{RECORD}"))
+    return path if (path / RECORD).exists() or not same else same[0].parent
+
+
 def read_run(path: Path) -> Run:
     """The run in a directory, whatever its status.
 
@@ -183,7 +195,7 @@ def find_run(name: str | os.PathLike[str], runs: Path) -> Run:
             raise UsageError(f"run {name!s}: several begin so under {runs}: {', '.join(matches)}")
         if not matches:
             known = nearest(str(name), ids) if ids else "there are none yet"
-            raise UsageError(f"run {name!s}: not a run directory, and not under {runs}; {known}")
+            raise UsageError(f"run {name!s}: not a run directory, and not under {runs} (--runs names another); {known}")
         path = runs / matches[0]
     return _finished(path)
 

@@ -13,7 +13,19 @@ import torch
 from compress.data import Dataset
 from compress.errors import UsageError
 from compress.recipes import Recipe
-from compress.runs import LOCK, Run, claimed, find_run, finished_runs, identify, load, read_run, write_atomically
+from compress.runs import (
+    LOCK,
+    RECORD,
+    Run,
+    claimed,
+    directory_of,
+    find_run,
+    finished_runs,
+    identify,
+    load,
+    read_run,
+    write_atomically,
+)
 from compress.training import train
 
 
@@ -170,3 +182,23 @@ def test_the_runs_of_different_data_differ(tiny: Dataset, brief: Recipe, tmp_pat
     one = train("resnet8", tiny, recipe=brief, runs=tmp_path)
     other = train("resnet8", replace(tiny, test=tiny.train), recipe=brief, runs=tmp_path)
     assert one.id != other.id
+
+
+def test_a_run_keeps_its_directory_whatever_its_data_are_called(tmp_path: Path) -> None:
+    config = {"data": "a digest"}
+    new = directory_of(tmp_path, "resnet[8]", "photos", 0, config)
+    assert new == tmp_path / identify("resnet[8]", "photos", 0, config)
+    old = tmp_path / identify("resnet[8]", "folder-photos", 0, config)
+    old.mkdir()
+    assert directory_of(tmp_path, "resnet[8]", "photos", 0, config) == new  # nothing is recorded there
+    (old / RECORD).touch()
+    assert directory_of(tmp_path, "resnet[8]", "photos", 0, config) == old
+    for other in (
+        directory_of(tmp_path, "resnet8", "photos", 0, config),
+        directory_of(tmp_path, "resnet[8]", "photos", 1, config),
+        directory_of(tmp_path, "resnet[8]", "photos", 0, {"data": "another"}),
+    ):
+        assert other != old
+    new.mkdir()
+    (new / RECORD).touch()
+    assert directory_of(tmp_path, "resnet[8]", "photos", 0, config) == new

@@ -2,6 +2,7 @@
 
 from compress.data.augmentation import Augmentation, Flip, ResizedCrop, pad_crop_flip
 from compress.data.dataset import Dataset, Labelled, Part, in_order
+from compress.data.inventory import Inventory, take_inventory
 from compress.data.normalisation import Normalisation, measure, normalise
 from compress.data.sets import Availability, available, open_dataset
 from compress.data.splits import Split, split, training_images
@@ -12,6 +13,7 @@ __all__ = [
     "Availability",
     "Dataset",
     "Flip",
+    "Inventory",
     "Labelled",
     "Normalisation",
     "Part",
@@ -25,5 +27,6 @@ __all__ = [
     "open_dataset",
     "pad_crop_flip",
     "split",
+    "take_inventory",
     "training_images",
 ]

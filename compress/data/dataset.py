@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -116,6 +116,7 @@ class Dataset:
     of the command read it so, and ``skipped`` how many unreadable images were left out. ``validation`` is there
     only where the set brings one. ``augmentable``: padding, cropping and mirroring keep the labels and belong to the
     set's published protocol. ``normalisation`` holds published constants; None means: measure the training images.
+    ``preprocessing`` says how image files became images, and ``division`` how flat class folders were divided.
     Raises ``UsageError`` where the parts are empty, differ in image shape, or have labels that no class answers to.
     """
 
@@ -129,6 +130,8 @@ class Dataset:
     normalisation: Normalisation | None = None
     options: tuple[str, ...] = ()
     skipped: int = 0
+    preprocessing: dict[str, Any] | None = None
+    division: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         for name, part in self.parts.items():

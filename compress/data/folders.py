@@ -1,37 +1,53 @@
-"""Class folders: the image files of ``train/CLASS/*``, ``test/CLASS/*`` and ``val/CLASS/*``, and opening one."""
+"""Class folders: which image files lie in them, by part and class, and what else lies there, unused."""
 
 import os
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
 import torch
-from PIL import Image
 from torch import Tensor
 
+from compress.data.preprocessing import is_grey, opened
 from compress.errors import UsageError
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
-GREY_MODES = frozenset({"1", "L", "LA"})
-COLOUR_MODES = frozenset({"RGB", "RGBA", "P", "PA", "CMYK", "YCbCr"})
+PARTS = {"train": ("train", "training"), "test": ("test", "testing"), "val": ("val", "valid", "validation")}
+UNDIVIDED = "all"  # the one part of a flat folder, until it is divided
+EXPECTED = (
+    "expected train/CLASS/*, test/CLASS/* and, optionally, val/CLASS/*; or CLASS/* alone, of at least two classes, "
+    "which are then split"
+)
+REASONS = 6  # why files are not used, in one line
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ClassFolders:
-    """The image files under ``root``, relative to it, by part (train, test, perhaps val) and class, sorted by name."""
+    """The image files under ``root``, relative to it, by part (train, test, perhaps val) and class, sorted by name.
+
+    ``places`` says which folder a part is; ``unused`` names the other files, by why they are not used.
+    """
 
     root: Path
     files: dict[str, dict[str, list[str]]]
+    places: dict[str, str]
+    unused: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def flat(self) -> bool:
+        """Whether there are no parts yet."""
+        return UNDIVIDED in self.files
 
     @property
     def classes(self) -> tuple[str, ...]:
         """The class names, in the order of the labels."""
-        return tuple(self.files["train"])
+        return tuple(next(iter(self.files.values())))
 
     @property
     def names(self) -> list[str]:
@@ -56,18 +72,17 @@ class ClassFolders:
         for part, by_class in kept.items():
             for label, files in by_class.items():
                 if not files:
-                    raise UsageError(f"{self.root / part / label} holds no readable images")
-        return ClassFolders(root=self.root, files=kept)
+                    raise UsageError(f"{self.root / self.places[part] / label} holds no readable images")
+        return replace(self, files=kept)
 
     def decoded_bytes(self, image_size: int | None) -> int:
         """Return about how much memory all images take, from a look at the first of each class to train on."""
-        modes, pixels = set(), 0
-        for names in self.files["train"].values():
+        grey, pixels = True, 0
+        for names in next(iter(self.files.values())).values():
             with suppress(UsageError), opened(self.root / names[0]) as image:  # who reads it all will name it
-                modes.add(image.mode)
+                grey &= is_grey(image.mode)
                 pixels = max(pixels, image.width * image.height)
-        channels = 1 if modes <= GREY_MODES else 3
-        return len(self.names) * channels * (pixels if image_size is None else image_size**2)
+        return len(self.names) * (1 if grey else 3) * (pixels if image_size is None else image_size**2)
 
     def map(self, function: Callable[[Path], T]) -> list[T]:
         """Return a function's value for every file, in the order of ``names``, computed in threads."""
@@ -82,50 +97,143 @@ class ClassFolders:
         finally:
             pool.shutdown(cancel_futures=True)
 
+    def what_is_unused(self) -> str:
+        """Return a line on the files that are not used and why, empty where all are."""
+        if not self.unused:
+            return ""
+        reasons = sorted(self.unused.items(), key=lambda item: -len(item[1]))
+        counted = [f"{len(names)} {why}" for why, names in reasons[:REASONS]]
+        if rest := reasons[REASONS:]:
+            counted.append(f"{sum(len(names) for _, names in rest)} for {len(rest)} other reasons")
+        total, example = sum(map(len, self.unused.values())), reasons[0][1][0]
+        return f"{self.root}: not used: {total} files, such as {example} ({', '.join(counted)})"
+
 
 def list_class_folders(root: Path) -> ClassFolders:
-    """Return what is under ``root``; hidden files and other suffixes are passed over.
+    """Return what is under ``root``: parts that hold class folders, or class folders alone, not divided yet.
 
-    Raises ``UsageError`` for parts without the same classes and a class without images.
+    Images in subfolders of a class belong to it. Hidden files and other suffixes are passed over, and counted. Raises
+    ``UsageError`` for parts without the same classes and a class without images.
     """
-    parts = ["train", "test", *(["val"] if (root / "val").is_dir() else [])]
-    files = {part: _class_files(root, part) for part in parts}
+    try:
+        return _listed(root)
+    except OSError as error:
+        raise UsageError(f"{error.filename or root} cannot be listed ({error.strerror})") from error
+
+
+def _listed(root: Path) -> ClassFolders:
+    entries = sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    unused: dict[str, list[str]] = defaultdict(list)
+    places = _places(root, entries)
+    if not places:
+        return _flat(root, entries, unused)
+    files = {part: _class_files(root, place, unused) for part, place in places.items()}
     for part, by_class in files.items():
         if odd := sorted(by_class.keys() ^ files["train"].keys()):
             here, missing = ("train", part) if odd[0] in files["train"] else (part, "train")
-            raise UsageError(f"{root}: class {odd[0]!r} is in {here}/ but not in {missing}/; both need the same")
-    return ClassFolders(root=root, files=files)
+            raise UsageError(
+                f"{root}: class {odd[0]!r} is in {places[here]}/ but not in {places[missing]}/; both need the same"
+            )
+    for name in entries:
+        if name not in places.values() and (found := sorted(_below(root, name))):
+            unused[f"in {name}/, which is no part"] = found
+    _outside(root, ".", unused)
+    return ClassFolders(root=root, files=files, places=places, unused=dict(unused))
 
 
-def _class_files(root: Path, part: str) -> dict[str, list[str]]:
+def _places(root: Path, entries: list[str]) -> dict[str, str]:
+    """The folder of each part, in any case and usual spelling; empty where the folders are classes themselves.
+
+    One folder of such a name is a class (a train may be one) if it has no folders in it.
+    """
+    places = {}
+    for part, spellings in PARTS.items():
+        found = [name for name in entries if name.casefold() in spellings]
+        if len(found) > 1:
+            raise UsageError(f"{root}: both {found[0]}/ and {found[1]}/ would be {part} images; leave one of them")
+        if found:
+            places[part] = found[0]
+    one = len(places) == 1 and not any(entry.is_dir() for entry in (root / next(iter(places.values()))).iterdir())
+    if not places or (one and len(entries) > 1):
+        return {}
+    for part in ("train", "test"):
+        if part not in places:
+            raise UsageError(f"{root / part} is not a folder; {EXPECTED}")
+    return places
+
+
+def _flat(root: Path, entries: list[str], unused: dict[str, list[str]]) -> ClassFolders:
+    """Class folders alone; a folder without images is none."""
+    files = {name: _images(root, name, unused) for name in entries}
+    by_class = {name: images for name, images in files.items() if images}
+    if len(by_class) < 2:
+        inner = [name for name in by_class if any(entry.is_dir() for entry in (root / name).iterdir())]
+        hint = f"; did you mean folder:{root / inner[0]}?" if inner else ""
+        raise UsageError(f"{root} has {len(by_class)} class folders; {EXPECTED}{hint}")
+    _outside(root, ".", unused)
+    return ClassFolders(root=root, files={UNDIVIDED: by_class}, places={UNDIVIDED: "."}, unused=dict(unused))
+
+
+def _class_files(root: Path, place: str, unused: dict[str, list[str]]) -> dict[str, list[str]]:
     """The image files of one part by class, both sorted by name."""
-    folder = root / part
-    if not folder.is_dir():
-        raise UsageError(f"{folder} is not a folder; expected train/CLASS/*, test/CLASS/* and, optionally, val/CLASS/*")
+    folder = root / place
     classes = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     if not classes:
-        raise UsageError(f"{folder} has no class folders; expected {part}/CLASS/*")
+        raise UsageError(f"{folder} has no class folders; expected {place}/CLASS/*")
     by_class = {}
     for label in classes:
-        names = sorted(name for name in os.listdir(folder / label) if not name.startswith("."))
-        images = [f"{part}/{label}/{name}" for name in names if Path(name).suffix.lower() in IMAGE_SUFFIXES]
-        if not images:
-            raise UsageError(f"{folder / label} holds no images; known suffixes: {', '.join(sorted(IMAGE_SUFFIXES))}")
-        by_class[label] = images
+        by_class[label] = _images(root, f"{place}/{label}", unused)
+        if not by_class[label]:
+            known = ", ".join(sorted(IMAGE_SUFFIXES))
+            raise UsageError(f"{folder / label} holds no images; known suffixes: {known}")
+    _outside(root, place, unused)
     return by_class
 
 
-@contextmanager
-def opened(path: Path) -> Iterator[Image.Image]:
-    """Give the image in a file, not yet decoded; what goes wrong with it is a ``UsageError`` that names the file."""
-    try:
-        with Image.open(path) as image:
-            if image.mode not in GREY_MODES | COLOUR_MODES:  # 16-bit and float pixels: PIL would cut them off at 255
-                raise UsageError(f"{path} has pixels of PIL mode {image.mode}; convert it to 8 bits a channel")
-            yield image
-    except UsageError:
-        raise
-    except (OSError, EOFError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UsageError(
-            f"{path} cannot be read as an image ({error}); --skip-unreadable leaves such files out"
-        ) from error
+def _images(root: Path, folder: str, unused: dict[str, list[str]]) -> list[str]:
+    """The image files in a folder and below, relative to ``root``; the others are added to the unused."""
+    images = []
+    for name in sorted(_below(root, folder)):
+        file = os.path.basename(name)
+        suffix = os.path.splitext(file)[1].lower()
+        if file.startswith("."):
+            unused["hidden"].append(name)
+        elif suffix in IMAGE_SUFFIXES:
+            images.append(name)
+        else:
+            unused[f"with suffix {suffix}" if suffix else "without a suffix"].append(name)
+    return images
+
+
+def _outside(root: Path, folder: str, unused: dict[str, list[str]]) -> None:
+    """Add the files that lie beside class folders, and what is hidden there, to the unused."""
+    prefix = "" if folder == "." else f"{folder}/"
+    for entry in sorted((root / folder).iterdir()):
+        if entry.name.startswith("."):
+            unused["hidden"].append(prefix + entry.name)
+        elif not entry.is_dir():
+            unused["outside the class folders"].append(prefix + entry.name)
+
+
+def _below(root: Path, folder: str) -> Iterator[str]:
+    """The files in a folder and below, relative to ``root``, a hidden folder as if it were a file.
+
+    Links are followed, but never to a folder that they lie in.
+    """
+    for top, folders, files in os.walk(root / folder, followlinks=True, onerror=_complain):
+        inner = os.path.relpath(top, root / folder)
+        prefix = f"{folder}/" if inner == "." else f"{folder}/{inner}/"
+        hidden = [name for name in folders if name.startswith(".")]
+        folders[:] = [name for name in folders if name not in hidden and not _leads_back(top, name)]
+        yield from (prefix + name for name in (*files, *hidden))
+
+
+def _leads_back(top: str, name: str) -> bool:
+    """Whether a folder is a link to one that it lies in."""
+    path, here = Path(top, name), Path(top).resolve()
+    return path.is_symlink() and path.resolve() in (here, *here.parents)
+
+
+def _complain(error: OSError) -> None:
+    """Images in a folder that cannot be listed are not to be missed in silence."""
+    raise error

@@ -5,27 +5,49 @@ import math
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
 from torch import Tensor
 
 from compress.data.dataset import Labelled, Part
-from compress.data.folders import GREY_MODES, ClassFolders, opened
+from compress.data.division import division
+from compress.data.folders import ClassFolders
+from compress.data.preprocessing import centre, decode, is_grey, opened, pixels, preprocessing
 from compress.data.survey import Look, Survey
 from compress.errors import UsageError
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Contents:
-    """What was read: the class names, in the order of the labels, the parts, and how many files were left out."""
+    """What was read: the class names, in the order of the labels, the parts, and how many files were left out.
+
+    ``preprocessing`` and ``division`` are for the record: how files became images, and how flat folders were divided.
+    """
 
     classes: tuple[str, ...]
     train: Part
     test: Part
     validation: Part | None = None
     skipped: int = 0
+    preprocessing: dict[str, Any] | None = None
+    division: dict[str, Any] | None = None
+
+    @classmethod
+    def of_folders(
+        cls, given: ClassFolders, survey: Survey, parts: dict[str, Part], image_size: int | None
+    ) -> "Contents":
+        """Return the contents of class folders that were ``given``, surveyed and read."""
+        return cls(
+            classes=given.classes,
+            train=parts["train"],
+            test=parts["test"],
+            validation=parts.get("val"),
+            skipped=len(survey.problems),
+            preprocessing=preprocessing(parts["train"].shape, resized=image_size is not None),
+            division=division() if given.flat else None,
+        )
 
 
 def read_idx(path: Path, *, dimensions: int) -> Tensor:
@@ -106,8 +128,8 @@ def read_class_folders(
 ) -> Contents:
     """Return all images in memory: ``(N, 1, H, W)`` when all are grey, else ``(N, 3, H, W)``.
 
-    With ``image_size`` S, the shorter side is resized to S and the centre S x S cut out. Raises ``UsageError`` for an
-    unreadable image (unless these are skipped), and images of several sizes without ``image_size``.
+    With ``image_size`` S they become S x S: see ``centre``. Raises ``UsageError`` for an unreadable image (unless these
+    are skipped), and images of several sizes without ``image_size``.
     """
 
     def decoded(path: Path) -> tuple[Look, np.ndarray]:
@@ -117,31 +139,23 @@ def read_class_folders(
             return Look(problem=str(error)), np.empty(0)
 
     looks, arrays = zip(*folders.map(decoded), strict=True)
-    survey = Survey.of(folders.names, looks)
-    folders = survey.usable(folders, skip_unreadable=skip_unreadable)
-    shape = survey.shape(folders.root, image_size)
-    images = np.empty((len(folders.names), *shape), np.uint8)
-    for image, array in zip(images, (array for array in arrays if array.size), strict=True):
-        image[:] = np.atleast_3d(array).transpose(2, 0, 1)  # grey images get three channels where others are coloured
+    survey, by_name = Survey.of(folders.names, looks), dict(zip(folders.names, arrays, strict=True))
+    used = survey.usable(folders, skip_unreadable=skip_unreadable)
+    images = np.empty((len(used.names), *survey.shape(folders.root, image_size)), np.uint8)
+    for image, name in zip(images, used.names, strict=True):
+        image[:] = by_name[name]  # grey images get three channels where others are coloured
 
-    parts, start = {}, 0
-    for part, labels in folders.labels.items():
+    parts: dict[str, Part] = {}
+    start = 0
+    for part, labels in used.labels.items():
         parts[part] = Labelled(images=torch.from_numpy(images[start : start + len(labels)]), labels=labels)
         start += len(labels)
-    return Contents(
-        classes=folders.classes,
-        train=parts["train"],
-        test=parts["test"],
-        validation=parts.get("val"),
-        skipped=len(survey.problems),
-    )
+    return Contents.of_folders(folders, survey, parts, image_size)
 
 
 def _decode(path: Path, image_size: int | None) -> tuple[Look, np.ndarray]:
-    """What an image is, and its pixels as uint8, ``(H, W)`` if grey and ``(H, W, 3)`` if not."""
+    """What an image is, and its pixels as uint8, ``(1, H, W)`` if grey and ``(3, H, W)`` if not."""
     with opened(path) as file:
-        look = Look(file.mode, file.width, file.height)
-        image = file.convert("L" if look.mode in GREY_MODES else "RGB")
-    if image_size is not None:
-        image = ImageOps.fit(image, (image_size, image_size), Image.Resampling.BILINEAR)
-    return look, np.asarray(image)
+        look = Look.at(file, path)
+        image = decode(file, grey=is_grey(file.mode))
+    return look, pixels(image if image_size is None else centre(image, (image_size, image_size)))

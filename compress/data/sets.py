@@ -5,7 +5,7 @@ import logging
 import os
 import tarfile
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
@@ -18,8 +18,8 @@ from compress.data.cache import cache_directory
 from compress.data.dataset import Dataset, Labelled
 from compress.data.folders import list_class_folders
 from compress.data.normalisation import Normalisation
+from compress.data.own import FOLDER, find_folder, open_folder
 from compress.data.readers import Contents, read_cifar, read_class_folders, read_mnist_layout, read_svhn
-from compress.data.streaming import stream_class_folders
 from compress.errors import UsageError, nearest
 
 FASHION_CLASSES = (
@@ -27,8 +27,6 @@ FASHION_CLASSES = (
     *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
 )
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-
-STREAM_ABOVE = 2 << 30  # bytes of decoded images
 
 _DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 _log = logging.getLogger("compress")
@@ -80,16 +78,21 @@ def open_dataset(
 
     Files are looked for in ``data_dir``, ``$COMPRESS_DATA``, the user's cache and (Fashion-MNIST) Debian's place.
 
-    "folder:PATH" are class folders of one's own. Their images are resized to ``image_size`` (pixels); ``stream`` leaves
-    them on disk, to be read by ``workers`` processes (default: a core each, at most 4; 0: by this one), and False
-    forbids it; None streams what decoded is larger than 2 GiB. ``skip_unreadable`` leaves out files that are no images.
+    "folder:PATH" are class folders of one's own, wherever ``find_folder`` finds them; the name of the data set is then
+    the resolved path. Their images are resized to ``image_size`` (pixels); ``stream`` leaves them on disk, to be read
+    by ``workers`` processes (default: a core each, at most 4; 0: by this one), and False forbids it; None streams what
+    decoded is larger than 2 GiB. ``skip_unreadable`` leaves out files that are no images.
 
     Raises ``UsageError`` for an unknown name, options that do not fit, a data directory that is not there, damaged
     files, and data that cannot be had.
     """
     places = _places(data_dir)
-    if name.startswith("folder:"):
-        return _open_own(name, image_size, stream, skip_unreadable, workers)
+    if name.startswith(FOLDER):
+        for option, value, least in (("--image-size", image_size, 1), ("--workers", workers, 0)):
+            if value is not None and value < least:
+                raise UsageError(f"{option} must be {least} or more, not {value}")
+        root = find_folder(name, data_dir)
+        return open_folder(root, image_size=image_size, stream=stream, skip_unreadable=skip_unreadable, workers=workers)
     if name not in ("fashion-mini", *_SOURCES):
         raise UsageError(_unknown(name))
     if image_size is not None:
@@ -118,7 +121,9 @@ def open_dataset(
 def available(data_dir: Path | None = None) -> list[Availability]:
     """Return a line for every data set, having looked for its files without reading them."""
     mini = "6,000 + 2,000 images of Fashion-MNIST, class-balanced"
-    own = "class folders of your own: train/CLASS/*, test/CLASS/*, optionally val/CLASS/*"
+    own = (
+        "class folders of your own: train/CLASS/*, test/CLASS/*, optionally val/CLASS/*; or CLASS/* alone, to be split"
+    )
     rows = [Availability(name="fashion-mini", what=mini, where="bundled", how="")]
     places = _places(data_dir)
     for name, source in _SOURCES.items():
@@ -138,52 +143,17 @@ def _dataset(name: str, copy: str, contents: Contents, source: _Source | None = 
         test=contents.test,
         augmentable=source.augmentable if source else True,
         normalisation=source.normalisation if source else None,
+        preprocessing=contents.preprocessing,
     )
     if dataset.digest != _DIGESTS.get(name, dataset.digest):
         raise UsageError(f"{name} ({copy}) is not what was published: its pixels or labels differ")
     return dataset
 
 
-def _open_own(
-    name: str, image_size: int | None, stream: bool | None, skip_unreadable: bool, workers: int | None
-) -> Dataset:
-    """Class folders of the user's, in memory or streamed."""
-    for option, value, least in (("--image-size", image_size, 1), ("--workers", workers, 0)):
-        if value is not None and value < least:
-            raise UsageError(f"{option} must be {least} or more, not {value}")
-    folders = list_class_folders(_own_folder(name))
-    large = folders.decoded_bytes(image_size) > STREAM_ABOVE
-    streamed = large if stream is None else stream
-    if streamed:
-        contents = stream_class_folders(
-            folders, image_size=image_size, skip_unreadable=skip_unreadable, workers=workers
-        )
-    else:
-        contents = read_class_folders(folders, image_size=image_size, skip_unreadable=skip_unreadable)
-    options = {
-        f"--image-size {image_size}": image_size is not None,
-        "--stream": streamed,
-        "--no-stream": large and not streamed,
-        "--skip-unreadable": skip_unreadable,
-    }
-    return replace(
-        _dataset(name, "class folders, streamed" if streamed else "class folders", contents),
-        options=tuple(word for option, given in options.items() if given for word in option.split()),
-        skipped=contents.skipped,
-    )
-
-
 def _unknown(name: str) -> str:
     if Path(name).expanduser().is_dir():
         return f"unknown data set {name!r}: to read it as class folders, say folder:{name}"
     return f"unknown data set {name!r}: {nearest(name, ['fashion-mini', *_SOURCES, 'folder:PATH'])}"
-
-
-def _own_folder(name: str) -> Path:
-    path = Path(name.removeprefix("folder:")).expanduser()
-    if name == "folder:" or not path.is_dir():
-        raise UsageError(f"{name} is not a folder; expected folder:PATH with PATH/train/CLASS/* and PATH/test/CLASS/*")
-    return path
 
 
 # ---- where ----

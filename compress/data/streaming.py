@@ -1,33 +1,47 @@
 """Images that stay on disk: a part whose batches are read, decoded and cropped by worker processes."""
 
+import contextlib
+import functools
+import json
+import logging
+import math
+import multiprocessing
 import os
+import shutil
 import signal
 import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, default_collate
+from torch.utils.data import DataLoader, default_collate, get_worker_info
 from torch.utils.data import Dataset as TorchDataset
 
 from compress import signals
 from compress.data.augmentation import ResizedCrop
-from compress.data.dataset import in_order
-from compress.data.folders import ClassFolders, opened
+from compress.data.dataset import Part, in_order
+from compress.data.folders import ClassFolders
+from compress.data.preprocessing import RULES, centre, decode, opened, pixels
 from compress.data.readers import Contents
 from compress.data.survey import survey_files
 from compress.errors import UsageError
 
-EVALUATION_RATIO = 256 / 224  # of the resized shorter side to the centre cut out of it, the usual one for ImageNet
 SAMPLE = 10_000  # images to measure the normalisation on
 READ_AHEAD = 250  # images a batch, where the caller does not say
 
+SHARED_MEMORY = Path("/dev/shm")
+
 # An image to read: its number in the part, and how to crop it.
 _Wanted = tuple[int, ResizedCrop | None]
+# What comes of a batch; an array has come through a pipe.
+_Read = Tensor | np.ndarray | UsageError
+
+_log = logging.getLogger("compress")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -46,25 +60,13 @@ class Files(TorchDataset[Tensor | UsageError]):
         number, crop = wanted
         try:
             with opened(self.root / os.fsdecode(self.names[number])) as file:
-                pixels = np.atleast_3d(np.asarray(file.convert("L" if self.shape[0] == 1 else "RGB")))
+                image = decode(file, grey=self.shape[0] == 1)
         except UsageError as error:
             return error
-        image = torch.from_numpy(pixels.transpose(2, 0, 1).copy())
-        return crop(image, number, self.shape[1:]) if crop else centre(image, self.shape[1:])
-
-
-def centre(image: Tensor, size: tuple[int, int]) -> Tensor:
-    """Return what evaluation sees of uint8 ``image (C, H, W)``: as it is where it has the size, else its centre.
-
-    The shorter side is resized to 256/224 of the size (pixels), and the size cut out of the middle.
-    """
-    if image.shape[1:] == size:
-        return image
-    from torchvision.transforms.v2 import functional  # here, as importing it takes seconds
-
-    resized = functional.resize(image, [round(EVALUATION_RATIO * min(size))], antialias=True)
-    cut: Tensor = functional.center_crop(resized, list(size))
-    return cut
+        if crop is None:
+            image = centre(image, self.shape[1:])
+        read = torch.from_numpy(pixels(image).copy())
+        return crop(read, number, self.shape[1:]) if crop else read
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -72,14 +74,15 @@ class Streamed:
     """A part on disk, with the face of ``Labelled``.
 
     ``files`` are its own, ``digest`` is that of all the folders' files, and ``workers`` (0: none, this process reads)
-    read a batch each, two batches ahead. Who reads an image changes nothing about it.
+    read a batch each, two batches ahead. Who reads an image changes nothing about it. Batches come through shared
+    memory, or through pipes where that is small, as Docker's 64 MB.
     """
 
     files: Files
     labels: Tensor
     digest: str
     workers: int
-    _idle: list[tuple[DataLoader[Any], list[list[_Wanted]]]] = field(default_factory=list, init=False)
+    _idle: list["_Reader"] = field(default_factory=list, init=False)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -110,28 +113,30 @@ class Streamed:
         Workers go on to the next pass over the part, unless this one is abandoned: then they end. Raises ``UsageError``
         for an unreadable image, and where a worker died.
         """
-        loader, plan = self._idle.pop() if self._idle else self._loader()
-        plan[:] = [[(number, crop) for number in chosen.tolist()] for chosen in indices]
-        batches = _started(loader)
+        reader = self._idle.pop() if self._idle else self._reader()
+        reader.plan[:] = [[(number, crop) for number in chosen.tolist()] for chosen in indices]
+        batches = reader.start()
         try:
             while (batch := next(batches, None)) is not None:
                 if isinstance(batch, UsageError):
                     raise batch
+                if isinstance(batch, np.ndarray):
+                    _say_why_pipes(batch.nbytes, self.workers)
+                    batch = torch.from_numpy(batch)
                 yield batch.to(self.labels.device, non_blocking=True)
         except RuntimeError as error:
-            if not str(error).startswith("DataLoader worker"):
+            if not (died := reader.death()):
                 raise
             raise UsageError(
-                "a process that reads images has died (short of memory, or of shared memory in /dev/shm?); "
-                f"the same command goes on, with fewer --workers than {self.workers} or 0 for none"
+                f"a process that reads images has died ({died}); the same command goes on, with fewer --workers than "
+                f"{self.workers} or 0 for none"
             ) from error
         else:
-            self._idle.append((loader, plan))
+            self._idle.append(reader)
         finally:
-            del batches, loader  # an error's traceback would keep them, and the workers
+            del batches, reader  # an error's traceback would keep them, and the workers
 
-    def _loader(self) -> tuple[DataLoader[Any], list[list[_Wanted]]]:
-        """A loader, and the list of batches that it reads in each pass."""
+    def _reader(self) -> "_Reader":
         import torchvision.transforms.v2  # noqa: F401 # seconds: once here, not once in every worker
 
         plan: list[list[_Wanted]] = []
@@ -145,7 +150,7 @@ class Streamed:
             worker_init_fn=_ignore_interrupts,
             generator=torch.Generator(),  # the caller's random state is not ours to move
         )
-        return loader, plan
+        return _Reader(loader=loader, plan=plan)
 
     def sample(self) -> Iterator[Tensor]:
         """Yield at most 10,000 evenly spaced images, in batches."""
@@ -154,35 +159,81 @@ class Streamed:
         return self.batches(chosen.split(READ_AHEAD))
 
     def content(self) -> Iterator[bytes | memoryview]:
-        """Yield the shape that images are read in, the digest of all files, and which files and labels are these."""
-        yield f"streamed {(len(self), *self.shape)} {self.digest}".encode()
+        """Yield how images are read, in which shape, the digest of all files, and which files and labels these are."""
+        yield f"streamed {(len(self), *self.shape)} {self.digest} {json.dumps(RULES, sort_keys=True)}".encode()
         yield b"\0".join(self.files.names.tolist())
         yield self.labels.cpu().numpy().astype("<i8").data
 
 
-def _started(loader: DataLoader[Any]) -> Iterator[Tensor | UsageError]:
-    """A pass of a loader, without the signal handler that torch installs then.
+@dataclass(kw_only=True)
+class _Reader:
+    """A loader, the list of batches that it reads in each pass, and its processes."""
 
-    That handler raises a worker's death wherever the main thread happens to be; without it, it is raised where the
-    worker's images are waited for. Workers begin deaf to what may end this process: see `_ignore_interrupts`.
+    loader: DataLoader[Any]
+    plan: list[list[_Wanted]]
+    processes: set[BaseProcess] = field(default_factory=set)
+
+    def start(self) -> Iterator[_Read]:
+        """Return a pass of the loader, without the signal handler that torch installs then.
+
+        That handler raises a worker's death wherever the main thread happens to be; without it, it is raised where the
+        worker's images are waited for. Workers begin deaf to what may end this process: see `_ignore_interrupts`.
+        """
+        before = set(multiprocessing.active_children())
+        main = threading.current_thread() is threading.main_thread() and hasattr(signal, "SIGCHLD")
+        handler = signal.getsignal(signal.SIGCHLD) if main else None
+        heard = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM)) if main else ()
+        try:
+            with signals.held() if main else contextlib.nullcontext():  # half-begun workers would be waited for
+                return iter(self.loader)
+        finally:
+            self.processes |= set(multiprocessing.active_children()) - before
+            if main:
+                signal.pthread_sigmask(signal.SIG_SETMASK, heard)
+                signal.signal(signal.SIGCHLD, handler)
+
+    def death(self) -> str:
+        """Return what a process died of, empty where none did."""
+        status = next((process.exitcode for process in self.processes if process.exitcode), 0)
+        if status >= 0:
+            return f"exit status {status}" if status else ""
+        name = signal.Signals(-status).name
+        causes = {"SIGBUS": f"shared memory, {SHARED_MEMORY}, was full", "SIGKILL": "short of memory?"}
+        return ": ".join([name, causes[name]] if name in causes else [name])
+
+
+def _together(images: list[Tensor | UsageError]) -> _Read:
+    """A batch of images ``(M, C, H, W)``, or the first problem.
+
+    A worker hands a tensor over in shared memory, whose pages are taken when they are written: where there are too few,
+    that kills it. So there must be room for a batch of every worker, twice, since others may write there too.
     """
-    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGCHLD"):
-        return iter(loader)
-    handler = signal.getsignal(signal.SIGCHLD)
-    heard = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
-    try:
-        with signals.held():  # half-begun workers would be waited for without end
-            return iter(loader)
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, heard)
-        signal.signal(signal.SIGCHLD, handler)
-
-
-def _together(images: list[Tensor | UsageError]) -> Tensor | UsageError:
-    """A batch of images ``(M, C, H, W)``, or the first problem."""
     problems = [image for image in images if isinstance(image, UsageError)]
-    batch: Tensor | UsageError = problems[0] if problems else default_collate(images)
+    if problems:
+        return problems[0]
+    worker = get_worker_info()
+    needed = 2 * (worker.num_workers + 1) * len(images) * images[0].nbytes if worker else 0  # type: ignore[union-attr]
+    if needed > free_shared_memory():
+        return torch.stack(images).numpy()  # type: ignore[arg-type]
+    batch: Tensor = default_collate(images)
     return batch
+
+
+def free_shared_memory() -> float:
+    """Return the bytes that are free in shared memory; infinitely many where the system has no such place."""
+    try:
+        return shutil.disk_usage(SHARED_MEMORY).free
+    except OSError:
+        return math.inf
+
+
+@functools.cache
+def _say_why_pipes(size: int, workers: int) -> None:
+    _log.warning(
+        "shared memory (%s) is too small for batches of %.1f MiB from %d processes: they come through pipes, a little "
+        "slower (docker run --shm-size gives more)",
+        *(SHARED_MEMORY, size / (1 << 20), workers),
+    )
 
 
 def _ignore_interrupts(_: int) -> None:
@@ -206,19 +257,14 @@ def stream_class_folders(
     ``image_size``.
     """
     survey = survey_files(folders, decode=skip_unreadable)
-    folders = survey.usable(folders, skip_unreadable=skip_unreadable)
+    used = survey.usable(folders, skip_unreadable=skip_unreadable)
     shape = survey.shape(folders.root, image_size)
-    names = np.array([os.fsencode(name) for name in folders.names])
-    parts, start = {}, 0
-    for part, labels in folders.labels.items():
+    names = np.array([os.fsencode(name) for name in used.names])
+    workers = default_workers() if workers is None else workers
+    parts: dict[str, Part] = {}
+    start = 0
+    for part, labels in used.labels.items():
         files = Files(root=folders.root, names=names[start : start + len(labels)], shape=shape)
-        workers = default_workers() if workers is None else workers
         parts[part] = Streamed(files=files, labels=labels, digest=survey.digest, workers=workers)
         start += len(labels)
-    return Contents(
-        classes=folders.classes,
-        train=parts["train"],
-        test=parts["test"],
-        validation=parts.get("val"),
-        skipped=len(survey.problems),
-    )
+    return Contents.of_folders(folders, survey, parts, image_size)

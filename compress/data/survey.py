@@ -13,9 +13,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import PIL
+from PIL import Image
 
 from compress.data.cache import cache_directory
-from compress.data.folders import GREY_MODES, ClassFolders, opened
+from compress.data.division import divided
+from compress.data.duplicates import Duplicates
+from compress.data.folders import ClassFolders
+from compress.data.preprocessing import RULES, SIXTEEN_BITS, is_grey, opened, upright_size
 from compress.errors import UsageError
 
 WORTH_ANNOUNCING = 1 << 30  # bytes
@@ -24,7 +28,7 @@ _log = logging.getLogger("compress")
 
 
 class Look(NamedTuple):
-    """What one file is: an image of this PIL mode, width and height; or the problem that it has instead."""
+    """What one file is: an image of this PIL mode and upright size; or the problem that it has instead."""
 
     mode: str = ""
     width: int = 0
@@ -32,25 +36,30 @@ class Look(NamedTuple):
     problem: str = ""
     digest: str = ""
 
+    @classmethod
+    def at(cls, image: Image.Image, path: Path) -> "Look":
+        """Return the look of an opened image in a file."""
+        return cls(image.mode, *upright_size(image), digest=hashlib.sha256(path.read_bytes()).hexdigest())
+
 
 @dataclass(frozen=True, kw_only=True)
 class Survey:
     """What the images of a folder are like.
 
     ``sizes`` says how many images have a size, such as "500x375" (width, height), and which is the first; ``modes`` how
-    many have a PIL mode; ``problems`` what is wrong with a file; ``digest`` is of names and content of all the others.
+    many have a PIL mode; ``problems`` what is wrong with a file; ``digests`` what all the others hold.
     """
 
     sizes: dict[str, tuple[int, str]]
     modes: dict[str, int]
     problems: dict[str, str]
-    digest: str
+    digests: dict[str, str]
 
     @classmethod
     def of(cls, names: Iterable[str], looks: Iterable[Look]) -> "Survey":
         """Return the survey that looks at all files, in their order, make up."""
         sizes: dict[str, tuple[int, str]] = {}
-        modes, problems, sha = Counter[str](), {}, hashlib.sha256()
+        modes, problems, digests = Counter[str](), {}, {}
         for name, look in zip(names, looks, strict=True):
             if look.problem:
                 problems[name] = look.problem
@@ -59,18 +68,40 @@ class Survey:
             count, first = sizes.get(size, (0, name))
             sizes[size] = (count + 1, first)
             modes[look.mode] += 1
-            sha.update(f"{name}\0{look.digest}\n".encode("utf-8", "surrogateescape"))
-        return cls(sizes=sizes, modes=dict(modes), problems=problems, digest=sha.hexdigest())
+            digests[name] = look.digest
+        return cls(sizes=sizes, modes=dict(modes), problems=problems, digests=digests)
+
+    @property
+    def digest(self) -> str:
+        """Of names and content of all files without problems."""
+        sha = hashlib.sha256()
+        for name, digest in self.digests.items():
+            sha.update(f"{name}\0{digest}\n".encode("utf-8", "surrogateescape"))
+        return sha.hexdigest()
 
     def usable(self, folders: ClassFolders, *, skip_unreadable: bool) -> ClassFolders:
-        """Return the folders without the files that have problems: these must be skipped on request, and are named."""
-        if not self.problems:
-            return folders
-        if not skip_unreadable:
-            raise UsageError(next(iter(self.problems.values())))
-        named = ", ".join(self.problems)
-        _log.warning("%s: %d unreadable images are left out: %s", folders.root, len(self.problems), named)
-        return folders.without(self.problems)
+        """Return the folders as they are used, and say what is there unused, or twice.
+
+        Files that have problems must be skipped on request, and are named; flat folders are divided into parts.
+        """
+        if self.problems:
+            if not skip_unreadable:
+                raise UsageError(next(iter(self.problems.values())))
+            named = ", ".join(self.problems)
+            _log.warning("%s: %d unreadable images are left out: %s", folders.root, len(self.problems), named)
+            folders = folders.without(self.problems)
+        if unused := folders.what_is_unused():
+            _log.warning("%s", unused)
+        if folders.flat:
+            folders = divided(folders, self.digests)
+            sizes = ", ".join(f"{len(labels)} {part}" for part, labels in folders.labels.items())
+            _log.warning(
+                "%s: %d classes without train/ and test/: split, by what each file holds, into %s",
+                *(folders.root, len(folders.classes), sizes),
+            )
+        for line in Duplicates.of(folders, self.digests).warnings(folders.root):
+            _log.warning("%s", line)
+        return folders
 
     def shape(self, root: Path, image_size: int | None) -> tuple[int, int, int]:
         """Return ``(C, H, W)`` that all images are read in, having said how many must be converted to it.
@@ -95,9 +126,9 @@ class Survey:
                     f"give --image-size, such as {smallest}"
                 )
             width, height = map(int, size.split("x"))
-        mode = "L" if self.modes.keys() <= GREY_MODES else "RGB"
-        if len(self.modes) > 1:
-            odd = {other: count for other, count in self.modes.items() if other != mode}
+        mode = "L" if all(map(is_grey, self.modes)) else "RGB"
+        odd = {other: count for other, count in self.modes.items() if other != mode}
+        if len(self.modes) > 1 or odd.keys() & {*SIXTEEN_BITS, "I"}:
             each = ", ".join(f"{count} {other}" for other, count in odd.items())
             _log.warning("%s: %d of %d images are converted to %s (%s)", root, sum(odd.values()), total, mode, each)
         return 1 if mode == "L" else 3, height, width
@@ -122,7 +153,7 @@ def survey_files(folders: ClassFolders, *, decode: bool) -> Survey:
             with opened(path) as image:
                 if decode:
                     image.load()
-                return Look(image.mode, image.width, image.height, digest=hashlib.sha256(path.read_bytes()).hexdigest())
+                return Look.at(image, path)
         except UsageError as error:
             return Look(problem=str(error))
 
@@ -138,7 +169,7 @@ def survey_files(folders: ClassFolders, *, decode: bool) -> Survey:
 def _stamp(root: Path, names: list[str], *, decode: bool) -> tuple[str, int]:
     """What changes when a file does, and the bytes that all files have."""
     sha, total = (
-        hashlib.sha256(f"{root.resolve()}\0{decode}\0{PIL.__version__}\n".encode("utf-8", "surrogateescape")),
+        hashlib.sha256(f"{root.resolve()}\0{decode}\0{PIL.__version__}\0{RULES}\n".encode("utf-8", "surrogateescape")),
         0,
     )
     for name in names:

@@ -14,6 +14,7 @@ from compress.training.planning import (
     train,
     train_reference,
 )
+from compress.training.run_data import data_of
 from compress.training.session import Prepared, execute, objective_of
 from compress.training.timing import image_seconds
 
@@ -26,6 +27,7 @@ __all__ = [
     "Prepared",
     "check_same_data",
     "command_line",
+    "data_of",
     "execute",
     "found_reference",
     "image_seconds",

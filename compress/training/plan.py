@@ -15,7 +15,7 @@ from compress.errors import UsageError
 from compress.hardware import Precision
 from compress.networks import Spec
 from compress.recipes import Recipe
-from compress.runs import Run, identify
+from compress.runs import Run, directory_of
 from compress.training.objectives import Objective
 
 
@@ -89,10 +89,10 @@ class Plan:
 
     @cached_property
     def path(self) -> Path:
-        """The run's directory."""
+        """The run's directory; the one it has already, where its data bore another name."""
         data = re.sub(r"[^\w.-]", "-", self.dataset.name.rstrip("/").rpartition("/")[2])
         name = self.name.lower().replace("-", "", 1).replace(" ", "-")
-        return self.runs / identify(name, data, self.seed, self.config)
+        return directory_of(self.runs, name, data, self.seed, self.config)
 
     @cached_property
     def title(self) -> str:

@@ -235,6 +235,8 @@ def _new_record(plan: Plan, training: Training) -> Record:
             "copy": plan.dataset.copy,
             "digest": plan.dataset.digest,
             "skipped": plan.dataset.skipped,
+            "preprocessing": plan.dataset.preprocessing,
+            "division": plan.dataset.division,
             "classes": list(plan.dataset.classes),
             "normalisation": {"mean": list(parts.normalisation.mean), "std": list(parts.normalisation.std)},
             "split": sizes | {"seed": plan.recipe.split_seed},

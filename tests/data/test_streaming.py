@@ -1,20 +1,21 @@
 """Streamed parts: the same images as in memory, whoever reads them, and what is wrong with files is said."""
 
 import logging
+import math
 import multiprocessing
 import os
 import re
 import shutil
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torchvision.transforms import v2
 
-from compress.data import Dataset, Labelled, ResizedCrop, Streamed, in_order, measure, open_dataset, sets
+from compress.data import Dataset, Labelled, ResizedCrop, Streamed, in_order, measure, open_dataset, own, streaming
 from compress.errors import UsageError
 
 pytestmark = [
@@ -83,15 +84,6 @@ def test_images_that_fit_are_those_in_memory(tiny_folder: Path, workers: int) ->
     crop = ResizedCrop(seed=3, epoch=1)
     for one, other in zip(disk.train.batches([chosen], crop), memory.train.batches([chosen], crop), strict=True):
         assert torch.equal(one, other)
-
-
-def test_other_images_are_seen_as_imagenets_evaluation_sees_them(photos: Path) -> None:
-    part = streamed(photos)
-    assert part.shape == (3, 32, 32)
-    usual = v2.Compose([v2.Resize(37), v2.CenterCrop(32)])  # 32 * 256 / 224 = 36.6
-    with Image.open(photos / "train" / "dog" / "1.png") as image:
-        expected = np.asarray(usual(image)).transpose(2, 0, 1)
-    np.testing.assert_allclose(part.images[2].numpy().astype(int), expected, atol=1)
 
 
 def test_a_crop_depends_on_seed_epoch_and_number_alone(photos: Path) -> None:
@@ -176,7 +168,7 @@ def test_a_data_set_says_how_it_was_opened(photos: Path, options: dict[str, int]
 
 
 def test_large_folders_are_streamed_unless_told_otherwise(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sets, "STREAM_ABOVE", 8 * 3 * 32 * 32)
+    monkeypatch.setattr(own, "STREAM_ABOVE", 8 * 3 * 32 * 32)
     name = f"folder:{photos}"
     assert open_dataset(name, image_size=32).copy == "class folders"
     assert open_dataset(name, image_size=33).copy == "class folders, streamed"
@@ -239,15 +231,58 @@ def test_mixed_sizes_and_modes_are_converted_and_counted(
     assert torch.equal(grey, grey[:1].expand(3, -1, -1))
 
 
-def test_a_worker_that_dies_is_one_line(tiny_folder: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "why"),
+    [
+        (signal.SIGKILL, r"SIGKILL: short of memory\?"),
+        (signal.SIGBUS, "SIGBUS: shared memory, /dev/shm, was full"),
+        (signal.SIGTERM, "SIGTERM"),
+    ],
+)
+def test_a_worker_that_dies_is_one_line(
+    tiny_folder: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, why: str
+) -> None:
+    """It dies of its own hand, while it holds nothing that the others wait for."""
     batches = streamed(tiny_folder, workers=1, image_size=None).batches(in_order(200, 1))
-    next(batches)
-    [worker] = multiprocessing.active_children()
-    assert worker.pid is not None
-    os.kill(worker.pid, signal.SIGKILL)
-    worker.join()  # here, torch's own handler would have raised its error
-    with pytest.raises(UsageError, match=r"^a process that reads images has died .* fewer --workers than 1 or 0"):
+
+    def die(*_: object, **__: object) -> None:
+        signal.signal(number, signal.SIG_DFL) if number != signal.SIGKILL else None
+        os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(streaming, "decode", die)
+    with pytest.raises(
+        UsageError, match=rf"^a process that reads images has died \({why}\); .* fewer --workers than 1"
+    ):
         list(batches)
+
+
+@pytest.mark.parametrize(("free", "pipes"), [(0, True), (64 << 20, False)])
+def test_where_shared_memory_is_small_batches_come_through_pipes(
+    tiny_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    free: int,
+    pipes: bool,
+) -> None:
+    streaming._say_why_pipes.cache_clear()
+    monkeypatch.setattr(streaming, "free_shared_memory", lambda: free)
+    expected = streamed(tiny_folder, image_size=None).images
+    with caplog.at_level(logging.WARNING, logger="compress"):
+        images = streamed(tiny_folder, workers=2, image_size=None).images
+    assert torch.equal(images, expected)
+    assert caplog.text.count("too small for batches of 0.0 MiB from 2 processes: they come through pipes") == pipes
+
+
+def test_a_batch_needs_room_in_shared_memory_for_those_of_all_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Docker gives 64 MB; ImageNet's usual batch has 256 images of 224 pixels."""
+    images = [torch.zeros(3, 224, 224, dtype=torch.uint8)] * 256
+    monkeypatch.setattr(streaming, "get_worker_info", lambda: SimpleNamespace(num_workers=4))
+    monkeypatch.setattr(streaming, "free_shared_memory", lambda: 64 << 20)
+    assert isinstance(streaming._together(images), np.ndarray)
+    assert isinstance(streaming._together(images[:32]), torch.Tensor)
+    monkeypatch.undo()
+    monkeypatch.setattr(streaming, "SHARED_MEMORY", Path("/nowhere"))
+    assert streaming.free_shared_memory() == math.inf
 
 
 @pytest.mark.parametrize(

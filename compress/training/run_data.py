@@ -1,0 +1,55 @@
+"""The data set of a finished run, opened again wherever it lies now and known by its digest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from compress.data import Dataset, open_dataset
+from compress.data.own import FOLDER, folders_like
+from compress.errors import UsageError
+from compress.runs import Run
+
+
+def data_of(run: Run, data_dir: Path | None = None, *, workers: int | None = None) -> Dataset:
+    """Return the data set that a run was trained on: the first one with its digest, looked for in ``data_dir`` first.
+
+    Raises:
+        UsageError: it is not found, or only other images are.
+    """
+    data, (_, height, width) = run.record.data, run.spec.input_shape
+    own = data["name"].startswith(FOLDER)
+    resized = width if own and height == width else None
+    streamed, skip = data["copy"].endswith("streamed"), bool(data["skipped"])
+    other: Dataset | None = None
+    missing: UsageError | None = None
+    for name in _names(run, data_dir) if own else [data["name"]]:
+        try:
+            dataset = open_dataset(
+                name, data_dir=data_dir, image_size=resized, stream=streamed, skip_unreadable=skip, workers=workers
+            )
+        except UsageError as error:
+            missing = missing or error
+            continue
+        if dataset.digest == data["digest"]:
+            return dataset
+        other = other or dataset
+    if other is None:
+        raise UsageError(f"the images of run {run.id} are not found: {missing}") from missing
+    otherwise = own and "preprocessing" not in data
+    raise UsageError(
+        f"run {run.id} was trained on other images than {other.name} ({other.copy}) has now: digest "
+        f"{data['digest'][:12]}, not {other.digest[:12]}; the copy it read was {data['copy']}: name its place "
+        "with --data-dir" + (", or train it again, since an earlier version read image files otherwise" * otherwise)
+    )
+
+
+def _names(run: Run, data_dir: Path | None) -> Iterator[str]:
+    """What class folders of a run may be called now: those in a data directory that have its classes, then the old."""
+    name, classes = run.record.data["name"], run.record.data.get("classes", [])
+    if data_dir is not None and data_dir.expanduser().is_dir():
+        yield from (f"{FOLDER}{path}" for path in folders_like(name, classes, data_dir))
+    yield name
+    beside_runs = run.path.resolve().parent.parent / name.removeprefix(FOLDER)  # where relative paths began
+    if beside_runs.is_dir():
+        yield f"{FOLDER}{beside_runs}"

@@ -1,0 +1,124 @@
+"""Class folders as people have them: parts in usual spellings, or none; images in subfolders; what is not used."""
+
+import os
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from compress.data.folders import list_class_folders
+from compress.errors import UsageError
+
+
+def write(root: Path, *names: str) -> Path:
+    """Write image files, or empty ones where the suffix is no image's."""
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix in (".png", ".jpg"):
+            Image.new("L", (3, 2), len(name)).save(path)
+        else:
+            path.touch()
+    return root
+
+
+def complaint(root: Path) -> str:
+    with pytest.raises(UsageError) as error:
+        list_class_folders(root)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "val"),
+    [("train", "test", "val"), ("Train", "TEST", "Valid"), ("training", "testing", "validation")],
+)
+def test_parts_have_their_usual_names_in_any_case(train: str, test: str, val: str, tmp_path: Path) -> None:
+    write(tmp_path, *(f"{part}/{label}/1.png" for part in (train, test, val) for label in ("a", "b")))
+    folders = list_class_folders(tmp_path)
+    assert list(folders.files) == ["train", "test", "val"]
+    assert folders.files["val"] == {"a": [f"{val}/a/1.png"], "b": [f"{val}/b/1.png"]}
+    assert folders.classes == ("a", "b")
+    assert (folders.flat, folders.unused, folders.what_is_unused()) == (False, {}, "")
+
+
+def test_two_folders_for_one_part_are_one_too_many(tmp_path: Path) -> None:
+    write(tmp_path, *(f"{part}/a/1.png" for part in ("train", "test", "val", "validation")))
+    assert complaint(tmp_path) == f"{tmp_path}: both val/ and validation/ would be val images; leave one of them"
+
+
+def test_images_in_subfolders_belong_to_their_class(tmp_path: Path) -> None:
+    write(tmp_path, "train/a/2.png", "train/a/day/1.png", "train/a/day/dark/1.png", "test/a/x/1.png")
+    (tmp_path / "train/a/day/round").symlink_to(tmp_path / "train/a")  # a circle
+    (tmp_path / "train/a/more").symlink_to(write(tmp_path / "elsewhere", "3.png"))
+    assert list_class_folders(tmp_path).files["train"]["a"] == [
+        "train/a/2.png",
+        "train/a/day/1.png",
+        "train/a/day/dark/1.png",
+        "train/a/more/3.png",
+    ]
+
+
+def test_what_is_not_used_is_counted_and_named(tmp_path: Path) -> None:
+    write(tmp_path, "train/a/1.png", "test/a/1.png")
+    write(tmp_path, "train/a/notes.txt", "train/a/sub/more.txt", "test/a/README", "test/a/.hidden.png", ".DS_Store")
+    write(tmp_path, "extra/a/1.png", "extra/2.png", "extra/3.png", "labels.csv", "train/4.png")
+    folders = list_class_folders(tmp_path)
+    assert folders.names == ["train/a/1.png", "test/a/1.png"]
+    assert folders.unused == {
+        "with suffix .txt": ["train/a/notes.txt", "train/a/sub/more.txt"],
+        "outside the class folders": ["train/4.png", "labels.csv"],
+        "without a suffix": ["test/a/README"],
+        "hidden": ["test/a/.hidden.png", ".DS_Store"],
+        "in extra/, which is no part": ["extra/2.png", "extra/3.png", "extra/a/1.png"],
+    }
+    line = folders.what_is_unused()
+    assert line.startswith(f"{tmp_path}: not used: 10 files, such as extra/")
+    assert "(3 in extra/, which is no part, 2 with suffix .txt, " in line
+    assert "\n" not in line
+
+
+def test_reasons_without_end_are_summed_up(tmp_path: Path) -> None:
+    write(tmp_path, "train/a/1.png", "test/a/1.png", *(f"train/a/x.{number}" for number in range(9)))
+    assert list_class_folders(tmp_path).what_is_unused().endswith("1 with suffix .5, 3 for 3 other reasons)")
+
+
+def test_class_folders_alone_are_not_divided_yet(tmp_path: Path) -> None:
+    write(tmp_path, "mug/1.png", "leaf/1.png", "leaf/deep/2.png", "docs/how.txt", "notes.txt")
+    folders = list_class_folders(tmp_path)
+    assert folders.flat
+    assert folders.classes == ("leaf", "mug")
+    assert folders.names == ["leaf/1.png", "leaf/deep/2.png", "mug/1.png"]
+    assert folders.unused == {"with suffix .txt": ["docs/how.txt"], "outside the class folders": ["notes.txt"]}
+
+
+def test_a_train_may_be_a_class(tmp_path: Path) -> None:
+    write(tmp_path, "bus/1.png", "train/1.png", "tram/1.png")
+    assert list_class_folders(tmp_path).classes == ("bus", "train", "tram")
+
+
+def test_images_without_classes_are_no_classes(tmp_path: Path) -> None:
+    write(tmp_path, "train/1.png", "test/1.png")
+    assert complaint(tmp_path) == f"{tmp_path}/train has no class folders; expected train/CLASS/*"
+
+
+@pytest.mark.parametrize(
+    "names", [("photos/train/a/1.png", "photos/test/a/1.png"), ("photos/a/1.png", "photos/b/1.png")]
+)
+def test_a_folder_around_the_folders_is_pointed_into(names: tuple[str, str], tmp_path: Path) -> None:
+    write(tmp_path, *names)
+    assert complaint(tmp_path).startswith(f"{tmp_path} has 1 class folders; expected train/CLASS/*, test/CLASS/* and")
+    assert complaint(tmp_path).endswith(f"did you mean folder:{tmp_path}/photos?")
+
+
+def test_a_folder_that_cannot_be_listed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, "train/a/1.png", "train/b/1.png", "test/a/1.png", "test/b/1.png")
+    walked, closed = os.scandir, str(tmp_path / "train" / "b")
+
+    def scandir(path: str) -> object:
+        if str(path) == closed:
+            raise PermissionError(13, "Permission denied", closed)
+        return walked(path)
+
+    monkeypatch.setattr("os.scandir", scandir)
+    assert complaint(tmp_path) == f"{closed} cannot be listed (Permission denied)"

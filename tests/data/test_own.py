@@ -1,0 +1,117 @@
+"""Class folders of one's own: one data set under every spelling of its path, found where it lies now."""
+
+import logging
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from compress.data import Dataset, open_dataset
+from compress.data.own import find_folder, folders_like
+from compress.errors import UsageError
+
+
+@pytest.fixture(autouse=True)
+def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("COMPRESS_DATA", raising=False)
+
+
+def photos(root: Path, *, parts: tuple[str, ...] = ("",), count: int = 6, seed: int = 0) -> Path:
+    rng = np.random.default_rng(seed)
+    for part in parts:
+        for label in ("mug", "leaf"):
+            (root / part / label).mkdir(parents=True)
+            for number in range(count):
+                pixels = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(root / part / label / f"{number}.png")
+    return root
+
+
+def test_every_spelling_is_one_data_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    base = photos(tmp_path / "place" / "base")
+    (tmp_path / "place" / "link").symlink_to(base)
+    monkeypatch.chdir(tmp_path / "place")
+    monkeypatch.setenv("HOME", str(tmp_path / "place"))
+    spellings = ["base", "./base", "base/", "base/../base", str(base), f"{base}/", "link", "~/base"]
+    opened = [open_dataset(f"folder:{spelling}") for spelling in spellings]
+    monkeypatch.chdir(base)
+    opened.append(open_dataset("folder:."))
+    assert {data.name for data in opened} == {f"folder:{base}"}
+    assert len({data.digest for data in opened}) == 1
+
+
+def test_a_folder_is_looked_for_in_the_data_directory_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    here, given, environment = (photos(tmp_path / place / "base").parent for place in ("here", "given", "environment"))
+    monkeypatch.chdir(here)
+    monkeypatch.setenv("COMPRESS_DATA", str(environment))
+    assert find_folder("folder:base") == here / "base"
+    assert caplog.text == ""
+    with caplog.at_level(logging.WARNING, logger="compress"):
+        assert find_folder("folder:base", given) == given / "base"
+    assert f"folder:base: reading {given / 'base'}" in caplog.text
+    assert find_folder("folder:base", given / "base") == given / "base"
+    assert find_folder(f"folder:{here / 'base'}", given) == here / "base"
+    os.rename(here / "base", here / "moved")
+    assert find_folder("folder:base") == environment / "base"
+    assert find_folder(f"folder:{here / 'base'}", given) == given / "base"
+    with pytest.raises(UsageError, match=rf"^folder:nowhere is not a folder, nor in {given}; expected train/CLASS"):
+        find_folder("folder:nowhere", given)
+
+
+def test_folders_with_the_same_classes_are_found_below_a_directory(tmp_path: Path) -> None:
+    one, other = photos(tmp_path / "one"), photos(tmp_path / "other")
+    photos(tmp_path / "no" / "classes")
+    (tmp_path / "third" / "mug").mkdir(parents=True)
+    assert list(folders_like("folder:/far/other", ["leaf", "mug"], tmp_path)) == [other, one]
+    assert list(folders_like("folder:/far/away", ["leaf", "mug"], one)) == [one]
+    assert list(folders_like("folder:/far/away", ["leaf", "cup"], tmp_path)) == []
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_flat_folders_are_split_and_the_record_says_how(
+    stream: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    base = photos(tmp_path / "base", count=20)
+    (base / "mug" / "notes.txt").touch()
+
+    def opened() -> Dataset:
+        return open_dataset(f"folder:{base}", stream=stream, workers=0)
+
+    with caplog.at_level(logging.WARNING, logger="compress"):
+        data = opened()
+    assert (
+        "2 classes without train/ and test/: split, by what each file holds, into 28 train, 6 test, 6 val"
+        in caplog.text
+    )
+    assert "not used: 1 files, such as mug/notes.txt (1 with suffix .txt)" in caplog.text
+    assert data.validation is not None
+    assert [len(part) for part in data.parts.values()] == [28, 6, 6]
+    assert data.test.labels.bincount().tolist() == [3, 3]
+    assert data.division == {
+        "seed": 0,
+        "shares": {"train": 0.7, "test": 0.15, "val": 0.15},
+        "by": "SHA-256 of each file's content",
+    }
+    assert opened().digest == data.digest
+    whole = open_dataset(f"folder:{base}", stream=not stream, workers=0)
+    assert all(torch.equal(part.images, whole.parts[name].images) for name, part in data.parts.items())
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_one_file_in_train_and_test_is_warned_of(
+    stream: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    base = photos(tmp_path / "base", parts=("train", "test"))
+    (base / "test/mug/9.png").write_bytes((base / "train/mug/0.png").read_bytes())
+    (base / "train/leaf/9.png").write_bytes((base / "train/mug/1.png").read_bytes())
+    with caplog.at_level(logging.WARNING, logger="compress"):
+        data = open_dataset(f"folder:{base}", stream=stream, workers=0)
+    assert "1 image is in more than one part, such as train/mug/0.png and test/mug/9.png" in caplog.text
+    assert "1 image is in more than one class, such as train/leaf/9.png and train/mug/1.png" in caplog.text
+    assert data.division is None

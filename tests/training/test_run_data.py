@@ -1,0 +1,136 @@
+"""The data of a run: one under every spelling, found by its digest where it lies now, and refused where it differs."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from compress.data import open_dataset
+from compress.errors import UsageError
+from compress.recipes import Recipe
+from compress.runs import RECORD, Run, read_run
+from compress.training import data_of, train
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_folder: Path, brief: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run beside its images, in a place of its own."""
+    place = tmp_path_factory.mktemp("place")
+    shutil.copytree(tiny_folder, place / "pictures")
+    return train("resnet8", f"folder:{place / 'pictures'}", recipe=brief, runs=place / "runs")
+
+
+@pytest.fixture
+def place(trained: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of that place, but for where the record says that the images are: nowhere; and a process elsewhere."""
+    monkeypatch.delenv("COMPRESS_DATA", raising=False)
+    shutil.copytree(trained.path.parent.parent, tmp_path / "place")
+    named(tmp_path / "place", trained, "/gone/pictures")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    return tmp_path / "place"
+
+
+def named(place: Path, run: Run, folder: str) -> Run:
+    """The run in a place, its record with another path of its images."""
+    path = place / "runs" / run.id
+    record = json.loads((path / RECORD).read_text())
+    record["data"]["name"] = f"folder:{folder}"
+    (path / RECORD).write_text(json.dumps(record))
+    return read_run(path)
+
+
+def run_in(place: Path) -> Run:
+    [path] = (place / "runs").iterdir()
+    return read_run(path)
+
+
+def test_records_and_commands_name_the_place_in_full(trained: Run) -> None:
+    place = trained.path.parent.parent
+    assert trained.record.data["name"] == f"folder:{place}/pictures"
+    assert f"--dataset folder:{place}/pictures " in trained.record.command
+    assert trained.record.data["preprocessing"]["orientation"] == "EXIF"
+    assert trained.record.data["division"] is None
+    assert data_of(trained).digest == trained.record.data["digest"]
+
+
+@pytest.mark.parametrize("data_dir", [".", "pictures", "../place"])
+def test_moved_images_are_found_by_their_digest(data_dir: str, place: Path) -> None:
+    run = run_in(place)
+    assert data_of(run, place / data_dir).name == f"folder:{place}/pictures"
+    (place / "pictures").rename(place / "renamed")
+    other = shutil.copytree(place / "renamed", place / "another")  # has the classes, but other images
+    changed = next((other / "train").rglob("*.png"))
+    Image.eval(Image.open(changed).copy(), lambda value: 255 - value).save(changed)
+    assert data_of(run, place).name == f"folder:{place}/renamed"
+
+
+def test_images_that_are_nowhere_or_others_are_refused(place: Path) -> None:
+    run = run_in(place)
+    with pytest.raises(UsageError, match=rf"^the images of run {run.id} are not found: folder:/gone/pictures is not a"):
+        data_of(run)
+    (place / "pictures" / "train").rename(place / "train")
+    with pytest.raises(UsageError, match=r"not a folder, nor in .*; --data-dir says where to look for it$"):
+        data_of(run, place / "runs")
+    (place / "train").rename(place / "pictures" / "train")
+    next((place / "pictures" / "train").rglob("*.png")).unlink()
+    with pytest.raises(
+        UsageError, match=rf"^run {run.id} was trained on other images than folder:.*digest .*, not .*-dir$"
+    ):
+        data_of(run, place)
+    del run.record.data["preprocessing"]
+    with pytest.raises(UsageError, match=r"or train it again, since an earlier version read image files otherwise$"):
+        data_of(run, place)
+
+
+def test_relative_paths_of_older_records_begin_beside_the_runs(place: Path) -> None:
+    assert data_of(named(place, run_in(place), "pictures")).name == f"folder:{place}/pictures"
+
+
+def test_the_same_data_under_another_spelling_are_not_trained_on_again(
+    place: Path, brief: Recipe, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    finished = run_in(place)
+    monkeypatch.chdir(place / "pictures")
+    for spelling in (".", "../pictures", "../pictures/"):
+        assert train("resnet8", f"folder:{spelling}", recipe=brief, runs=place / "runs").id == finished.id
+    shutil.copytree(place / "pictures", place / "copy")
+    assert train("resnet8", f"folder:{place / 'copy'}", recipe=brief, runs=place / "runs").id == finished.id
+    old = place / "runs" / finished.id.replace("_pictures_", "_folder-pictures_")  # as an earlier version called it
+    finished.path.rename(old)
+    assert train("resnet8", "folder:../pictures", recipe=brief, runs=place / "runs").id == old.name
+    assert capsys.readouterr().err.count("finished before") == 5
+
+
+def test_other_data_are_another_run(place: Path, trained: Run) -> None:
+    next((place / "pictures" / "train").rglob("*.png")).unlink()
+    assert open_dataset(f"folder:{place / 'pictures'}").digest != trained.record.data["digest"]
+
+
+def test_pruning_a_run_opens_its_images_where_they_are_now(place: Path, compress: Command) -> None:
+    run = run_in(place)
+    command = ["prune", "--from", run.path, "--speedup", "2", "--nearest", "--dry-run", "--epochs", "1"]
+    status, _, err = compress(*command)
+    assert (status, err.startswith(f"compress: the images of run {run.id} are not found: folder:/gone")) == (2, True)
+    status, out, err = compress(*command, "--data-dir", place)
+    assert status == 0, err
+    assert "speedup 2" in out
+    status, _, err = compress(*command, "--data-dir", place, "--image-size", "20")
+    assert status == 2
+    assert "--image-size, --stream and --skip-unreadable go with --dataset" in err
+
+
+def test_a_recorded_command_goes_with_a_data_directory(place: Path, compress: Command) -> None:
+    """From another directory, the images moved: it finds them, and the run."""
+    run = run_in(place)
+    words = run.record.command.replace(str(run.path), "").split()[1:]
+    position = words.index("--dataset") + 1
+    words[position] = "folder:/gone/pictures"
+    status, _, err = compress(*words, "--data-dir", place, "--runs", place / "runs")
+    assert status == 0, err
+    assert "finished before" in err
