@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from msgspec import Struct
+
 from baselines.channels import (
     Channel,
     ascending,
@@ -27,7 +29,8 @@ from baselines.steps import Removed, Steps
 from baselines.technique import Technique
 from compress.errors import UsageError
 from compress.networks import Network, Spec, initialised
-from compress.runs import read_json, write_json
+from compress.runs import write_json
+from compress.training.kept import read_kept
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +111,14 @@ def _of_channels(technique: Technique, network: Network, evidence: Evidence, kep
     )
 
 
+class Measured(Struct, frozen=True, kw_only=True):
+    """A sensitivity, and what it took to measure."""
+
+    macs: int
+    seconds: float
+    sensitivity: Sensitivity
+
+
 def _sensitivity(
     technique: Technique,
     network: Network,
@@ -122,11 +133,11 @@ def _sensitivity(
         return remove_channels(network, [Channel(scoped.numbers[one.group], one.index) for one in channels])
 
     file = kept / f"sensitivity-{technique.method}-{technique.scope}-s{evidence.seed}.json" if kept else None
-    if file and (document := read_json(file)):
+    if file and (measured := read_kept(file, Measured, "it is measured again")):
         # Whoever uses it is charged for it, as if it stood alone.
-        evidence.macs += document["macs"]
-        evidence.seconds += document["seconds"]
-        return Sensitivity.from_json(document["sensitivity"])
+        evidence.macs += measured[1].macs
+        evidence.seconds += measured[1].seconds
+        return measured[1].sensitivity
     before, started = evidence.macs, time.monotonic()
     sensitivity = measure(network, least_first, evidence, narrowed)
     if file:

@@ -14,8 +14,8 @@ from benchmarks.arms import arm_key, arm_name, base_network, family
 from benchmarks.measurements import Measurement, primary_conditions, read_measurements
 from benchmarks.memory import read_costs
 from compress.networks import Spec, display_name
+from compress.records import digest_of, without_seed
 from compress.runs import Run
-from compress.training import without_seed
 
 CONFIDENCE = 0.95
 ENOUGH_SEEDS = 3
@@ -107,6 +107,33 @@ def distinct_names(runs: Iterable[Run]) -> dict[str, str]:
 def series(run: Run) -> str:
     """What runs share that differ by their seed alone: all of the configuration but the seed (a parent's too)."""
     return json.dumps(without_seed(run.record.config), sort_keys=True)
+
+
+def distinct_runs(runs: Iterable[Run]) -> tuple[list[Run], list[str]]:
+    """The runs, each configuration once a seed and images; and a line on every run that is left out for another.
+
+    The same training again is no further seed, be it a copy or made on another machine. Of several that counts whose
+    id is its configuration's, else the first by id.
+    """
+    runs, counted = list(runs), dict[str, Run]()
+    for run in sorted(runs, key=lambda run: (not run.id.endswith(digest_of(run.record.config)), run.id)):
+        counted.setdefault(_unit(run), run)
+    left_out = []
+    for run in runs:
+        first = counted[_unit(run)]
+        if run is not first:
+            what = "is a copy" if run.record.results == first.record.results else "has other results"
+            if run.record.parent != first.record.parent:
+                what = f"is of parent {run.record.parent}"
+            left_out.append(
+                f"run {run.id}: the configuration, images and seed of {first.id}, so that one alone counts; it {what}"
+            )
+    return [run for run in runs if run is counted[_unit(run)]], left_out
+
+
+def _unit(run: Run) -> str:
+    data = run.record.data
+    return json.dumps([series(run), run.record.seed, data["digest"], data["split"]], sort_keys=True)
 
 
 def configuration(key: str) -> dict[str, Any]:

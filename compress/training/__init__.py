@@ -14,7 +14,7 @@ from compress.training.planning import (
     train,
     train_reference,
 )
-from compress.training.session import Plan, Prepared, execute, objective_of, without_seed
+from compress.training.session import Plan, Prepared, execute, objective_of
 from compress.training.timing import image_seconds
 
 __all__ = [
@@ -36,5 +36,4 @@ __all__ = [
     "spec_to_train",
     "train",
     "train_reference",
-    "without_seed",
 ]

@@ -19,7 +19,8 @@ from compress.errors import UsageError
 from compress.hardware import Precision, describe
 from compress.networks import Network, Spec
 from compress.recipes import Recipe
-from compress.runs import METRICS, RECORD, Record, Run, claimed, identify, load, read_run, write_atomically
+from compress.records import Record, without_seed
+from compress.runs import METRICS, RECORD, Run, claimed, identify, load, read_run, write_atomically
 from compress.training.distributed import current_world, naming_lost_processes
 from compress.training.evaluation import exit_rows, predictions
 from compress.training.hooks import NO_HOOK, Hook
@@ -113,11 +114,6 @@ def check_seed(seed: int) -> None:
     """Raise UsageError for a seed that torch or numpy would not take."""
     if not 0 <= seed < 2**63:
         raise UsageError(f"seed {seed}: a whole number from 0 on, below 2**63")
-
-
-def without_seed(config: dict[str, Any]) -> dict[str, Any]:
-    """What runs share that differ by their seed, and their parents' and teachers' seed, alone."""
-    return {key: value for key, value in config.items() if key not in ("seed", "parent", "teacher")}
 
 
 def objective_of(run: Run) -> Objective:

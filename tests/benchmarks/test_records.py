@@ -89,7 +89,7 @@ def test_what_was_right_is_the_same_without_predictions(runs: list[Run], tmp_pat
     [
         ({"unreadable": "run x: predictions.npz is missing"}, "run x: predictions.npz is missing"),
         ({"images": 100, "labels": "", "right": ["ff"]}, "corrupt"),
-        ({"images": 8, "labels": "", "right": ["ff"]}, "not of its 1 exit"),
+        ({"images": 8, "labels": "", "right": ["ff"]}, "the run has 1 exit"),
         ({"images": 100, "labels": "", "right": ["00" * 13]}, "other accuracies"),
         ([], "corrupt"),
     ],
