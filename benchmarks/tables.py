@@ -110,30 +110,37 @@ def series(run: Run) -> str:
 
 
 def distinct_runs(runs: Iterable[Run]) -> tuple[list[Run], list[str]]:
-    """The runs, each configuration once a seed and images; and a line on every run that is left out for another.
+    """The runs, of those with the same configuration, images and seed one alone; and a line on every other.
 
-    The same training again is no further seed, be it a copy or made on another machine. Of several that counts whose
-    id is its configuration's, else the first by id.
+    The same training again is no further seed, be it a copy or made on another machine. Of several that one counts
+    whose id is its configuration's, else the first by length and id.
     """
     runs, counted = list(runs), dict[str, Run]()
-    for run in sorted(runs, key=lambda run: (not run.id.endswith(digest_of(run.record.config)), run.id)):
+    for run in sorted(runs, key=_renamed):
         counted.setdefault(_unit(run), run)
-    left_out = []
-    for run in runs:
-        first = counted[_unit(run)]
-        if run is not first:
-            what = "is a copy" if run.record.results == first.record.results else "has other results"
-            if run.record.parent != first.record.parent:
-                what = f"is of parent {run.record.parent}"
-            left_out.append(
-                f"run {run.id}: the configuration, images and seed of {first.id}, so that one alone counts; it {what}"
-            )
-    return [run for run in runs if run is counted[_unit(run)]], left_out
+    repeated = [(run, counted[_unit(run)]) for run in runs if run is not counted[_unit(run)]]
+    return [run for run in runs if run is counted[_unit(run)]], [_repeats(*pair) for pair in repeated]
+
+
+def _renamed(run: Run) -> tuple[bool, int, str]:
+    """What sorts a run under the id that its configuration gave it before its copies under other names."""
+    return not run.id.endswith(digest_of(run.record.config)), len(run.id), run.id
 
 
 def _unit(run: Run) -> str:
     data = run.record.data
     return json.dumps([series(run), run.record.seed, data["digest"], data["split"]], sort_keys=True)
+
+
+def _repeats(run: Run, counted: Run) -> str:
+    """Why a run is left out for another."""
+    if run.record.parent != counted.record.parent:
+        what = f"pruned from {run.record.parent}, not {counted.record.parent}: give each its parent's --seed"
+    elif run.record.results == counted.record.results:
+        what = "a copy"
+    else:
+        what = "trained again, with other results"
+    return f"run {run.id}: configuration, images and seed of {counted.id}, which alone counts ({what})"
 
 
 def configuration(key: str) -> dict[str, Any]:

@@ -163,14 +163,14 @@ def load(run: str | os.PathLike[str] | Run, *, runs: str | os.PathLike[str] = "r
     """
     if not isinstance(run, Run):
         run = find_run(run, Path(runs))
-    network = Network(run.spec)
-    try:
-        network.load_state_dict(safetensors.torch.load_file(run.path / WEIGHTS), strict=True)
-    except FileNotFoundError as error:
+    if not (run.path / WEIGHTS).is_file():
         raise UsageError(
             f"run {run.id}: {WEIGHTS} is missing in {run.path} (a report's records have no weights): name the run's "
             f"own directory, or run it again: {run.record.command}"
-        ) from error
+        )
+    network = Network(run.spec)
+    try:
+        network.load_state_dict(safetensors.torch.load_file(run.path / WEIGHTS), strict=True)
     except (OSError, safetensors.SafetensorError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise UsageError(f"run {run.id}: {WEIGHTS} is corrupt or does not fit its spec ({reason})") from error
