@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from msgspec import Struct
+
 from baselines.channels import (
     Channel,
     ascending,
@@ -28,7 +30,8 @@ from baselines.steps import Removed, Steps
 from baselines.technique import Technique
 from compress.errors import UsageError
 from compress.networks import Network, Spec, initialised
-from compress.runs import InUseError, claimed, read_json, write_json
+from compress.runs import InUseError, claimed, write_json
+from compress.training.kept import read_kept
 from compress.training.progress import console
 
 
@@ -110,6 +113,14 @@ def _of_channels(technique: Technique, network: Network, evidence: Evidence, kep
     )
 
 
+class Measured(Struct, frozen=True, kw_only=True):
+    """A sensitivity as far as it was measured, and what that took."""
+
+    macs: int
+    seconds: float
+    sensitivity: Sensitivity | None
+
+
 def _sensitivity(
     technique: Technique,
     network: Network,
@@ -125,19 +136,19 @@ def _sensitivity(
 
     file = kept / f"sensitivity-{technique.method}-{technique.scope}-s{evidence.seed}.json" if kept else None
     with _alone(kept):
-        document = (read_json(file) if file else None) or {"macs": 0, "seconds": 0.0, "sensitivity": None}
+        found = read_kept(file, Measured, "it is measured again") if file else None
+        begun = found[1] if found else Measured(macs=0, seconds=0.0, sensitivity=None)
         # Whoever uses it is charged for it, as if it stood alone.
-        evidence.macs += document["macs"]
-        evidence.seconds += document["seconds"]
-        before, started = evidence.macs - document["macs"], time.monotonic() - document["seconds"]
+        evidence.macs += begun.macs
+        evidence.seconds += begun.seconds
+        before, started = evidence.macs - begun.macs, time.monotonic() - begun.seconds
 
         def keep(measured: Sensitivity) -> None:
             if file:
                 spent = {"macs": evidence.macs - before, "seconds": time.monotonic() - started}
                 write_json(file, spent | {"sensitivity": measured.to_json()})
 
-        begun = Sensitivity.from_json(document["sensitivity"]) if document["sensitivity"] else None
-        return measure(network, least_first, evidence, narrowed, begun=begun, keep=keep)
+        return measure(network, least_first, evidence, narrowed, begun=begun.sensitivity, keep=keep)
 
 
 @contextlib.contextmanager

@@ -43,7 +43,7 @@ def _starts_from(run: Run, job: Job, by_id: dict[str, Run]) -> bool:
     """Whether the run comes of the job's reference, by as many runs in between as the job makes."""
     technique, base = job.technique, job.base
     if technique.method in CONTROLS and technique.method not in SHAPED:
-        achieved = run.record.results["achieved"]
+        achieved = {"speedup": 0.0, "macs": 0} | run.record.results.get("achieved", {})
         same = round(achieved["speedup"] * achieved["macs"]) == base.exits[(job.exit or 0) - 1]["macs"]
         same = same and run.spec in shallower(job.spec)  # other trunks have the same MACs
         return same and (technique.method != TAUGHT or run.record.config["teacher"] == base.id)

@@ -54,19 +54,18 @@ class Sensitivity:
         """Whether all groups were measured: those that were are the first ones."""
         return len(self.losses) == len(self.sizes)
 
+    def __post_init__(self) -> None:
+        widths_tried = list(map(len, self.kept))
+        fitting = len(self.kept) == len(self.sizes)
+        fitting = fitting and list(map(len, self.losses)) == widths_tried[: len(self.losses)]
+        for size, widths in zip(self.sizes, self.kept, strict=False):
+            fitting = fitting and all(0 < width < size for width in widths)
+        if not fitting:
+            raise UsageError("kept and losses are not those of the sizes")
+
     def to_json(self) -> dict[str, Any]:
         """The fields as JSON has them."""
         return dataclasses.asdict(self)
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> Sensitivity:
-        """What `to_json` wrote, read again."""
-        return cls(
-            sizes=tuple(data["sizes"]),
-            kept=tuple(map(tuple, data["kept"])),
-            losses=tuple(map(tuple, data["losses"])),
-            whole=data["whole"],
-        )
 
     def rises(self, group: int) -> list[float]:
         """The rise of the loss (nats) expected without 0, 1, ... of a group's channels, all but the last one.

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from msgspec import Struct
+
 from baselines.budget import TOLERANCE, AlreadyMetError, Budget, Limit, Quartiles, meet, meet_latency
 from baselines.choice import Choice, choice
 from baselines.coupling import Coupling
@@ -21,9 +23,10 @@ from compress.data import Split
 from compress.errors import UsageError
 from compress.hardware import describe
 from compress.networks import Network
-from compress.runs import read_json, write_json
+from compress.runs import write_json
 from compress.training.batchnorm import reestimate
 from compress.training.distributed import current_world
+from compress.training.kept import read_kept
 from compress.training.progress import console
 
 
@@ -140,6 +143,13 @@ def met(
         return none, {}
 
 
+class Timed(Struct, frozen=True, kw_only=True):
+    """What was removed for a latency, and the ratio that was measured."""
+
+    removed: Removed
+    measured: Quartiles
+
+
 def _timed(
     job: Job, stage: Stage, options: Choice, network: Network, kept: Path | None
 ) -> tuple[Removed, dict[str, Any]]:
@@ -152,8 +162,9 @@ def _timed(
     asked = {"ratio": ratio, "technique": stage.technique.to_json(), "seed": job.seed, "machine": machine}
     digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:8]
     file = kept / f"latency-{digest}.json" if kept else None
-    if file and (document := read_json(file)):
-        return tuple(document["removed"]), {"latency_ratio": document["measured"]}
+    before = read_kept(file, Timed, "it is measured again") if file else None
+    if before and len(before[1].removed) == len(options.steps.units):
+        return before[1].removed, {"latency_ratio": list(before[1].measured)}
 
     def measured(removed: Removed) -> Quartiles:
         return timed(network, options.without(removed).to(job.where))

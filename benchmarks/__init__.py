@@ -10,6 +10,7 @@ from benchmarks.session import run_study
 from benchmarks.setting import Setting
 from benchmarks.study import Study, read_study
 from benchmarks.supervision import probe_tables, read_probes, write_probe_figure
+from benchmarks.tables import distinct_runs
 
 __all__ = [
     "COMPARISON",
@@ -19,6 +20,7 @@ __all__ = [
     "Study",
     "bench",
     "bench_all",
+    "distinct_runs",
     "latency_ratio",
     "main_table",
     "plan_study",

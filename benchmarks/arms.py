@@ -11,8 +11,8 @@ from baselines import METHODS, Budget, Technique
 from baselines.technique import DEPTH
 from compress.networks import Spec, display_name
 from compress.recipes import FineTuning
-from compress.runs import Record, Run
-from compress.training import without_seed
+from compress.records import Record, without_seed
+from compress.runs import Run
 
 BUDGETS = (*(field.name for field in dataclasses.fields(Budget)), "match")
 

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
+from msgspec import Meta, Struct
 
 from benchmarks.probe import pack, unpack
 from benchmarks.statistics import Scores
 from benchmarks.tables import series
+from compress.documents import read_json
 from compress.errors import UsageError
+from compress.records import Count
 from compress.runs import PREDICTIONS, Run, write_json
 
 CORRECTNESS = "correctness.json"
@@ -33,19 +36,17 @@ def read_right(run: Run) -> tuple[str, np.ndarray]:
     """
     kept = (run.path / CORRECTNESS).exists() and not (run.path / PREDICTIONS).exists()
     name = CORRECTNESS if kept else PREDICTIONS
+    shape = len(run.exits), int(run.record.data["split"]["test"])
     try:
-        labels, right = _kept(run.path / name) if kept else _predicted(run.path / name)
-    except UsageError:
-        raise
+        labels, right = _kept(run.path / name, shape) if kept else _predicted(run.path / name, shape, run.spec.classes)
     except FileNotFoundError as error:
         raise UsageError(f"run {run.id}: {name} is missing") from error
-    except (OSError, ValueError, LookupError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
-        raise UsageError(f"run {run.id}: {name} is corrupt or has no test images") from error
-    images = run.record.data["split"]["test"]
-    if right.shape != (len(run.exits), images):
-        raise UsageError(f"run {run.id}: {name} is not of its {len(run.exits)} exit(s) and {images} test images")
+    except UnknownError as error:
+        raise UsageError(str(error)) from error
+    except UsageError as error:
+        raise UsageError(f"run {run.id}: {name} is corrupt or another run's: {error}") from error
     recorded = np.array([exit["test_accuracy"] for exit in run.exits], dtype=float)
-    if not np.all(np.abs(right.mean(axis=-1) - recorded) <= max(AGREEMENT, 2 / images)):
+    if not np.all(np.abs(right.mean(axis=-1) - recorded) <= max(AGREEMENT, 2 / shape[1])):
         raise UsageError(f"run {run.id}: {name} has other accuracies than its record")
     return labels, right
 
@@ -61,24 +62,57 @@ def write_right(run: Run, directory: Path) -> None:
     write_json(directory / CORRECTNESS, {"images": right.shape[1], "labels": labels, "right": packed})
 
 
-def _predicted(path: Path) -> tuple[str, np.ndarray]:
-    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-        labels, logits = arrays["test_labels"], arrays["test_logits"]
-    if labels.ndim != 1:
-        raise ValueError("labels are one a test image")
+def _predicted(path: Path, shape: tuple[int, int], classes: int) -> tuple[str, np.ndarray]:
+    exits, images = shape
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            for name, wanted in (("test_labels", (images,)), ("test_logits", (exits, images, classes))):
+                if (found := _declared(arrays.zip, name)) != wanted:  # before anything of that size is made
+                    raise UsageError(f"{name} is {found}, not {wanted}: {_images(shape)}")
+            labels, logits = arrays["test_labels"], arrays["test_logits"]
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise UsageError(error.strerror or str(error)) from error
+    except (ValueError, LookupError, EOFError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+        raise UsageError(str(error)) from error
     digest = hashlib.sha256(np.ascontiguousarray(labels, dtype="<i8").tobytes()).hexdigest()
     return digest, logits.argmax(axis=-1) == labels
 
 
-def _kept(path: Path) -> tuple[str, np.ndarray]:
-    document = json.loads(path.read_text())
-    if "unreadable" in document:
-        raise UsageError(str(document["unreadable"]))
-    packed, images = document["right"], document["images"]
-    right = [unpack(exit, images) for exit in packed]
-    if [pack(torch.from_numpy(exit)) for exit in right] != packed:
-        raise ValueError("other numbers of images")
-    return str(document["labels"]), np.stack(right)
+def _declared(archive: zipfile.ZipFile, name: str) -> tuple[int, ...]:
+    """The shape that an array's header says."""
+    with archive.open(f"{name}.npy") as member:
+        np.lib.format.read_magic(member)
+        shape, _, _ = np.lib.format.read_array_header_1_0(member)
+    return shape
+
+
+def _images(shape: tuple[int, int]) -> str:
+    return f"the run has {shape[0]} exit(s) and {shape[1]:,} test images"
+
+
+class UnknownError(UsageError):
+    """Why it was not known, when the record was made, what was right."""
+
+
+class Fields(Struct, frozen=True, kw_only=True):
+    """What `correctness.json` must be: of a record that could not be made, a reason alone."""
+
+    images: Count = 0
+    labels: str = ""
+    right: list[Annotated[str, Meta(pattern="^([0-9a-f]{2})*$")]] = []
+    unreadable: str | None = None
+
+
+def _kept(path: Path, shape: tuple[int, int]) -> tuple[str, np.ndarray]:
+    _, kept = read_json(path, Fields)
+    if kept.unreadable is not None:
+        raise UnknownError(kept.unreadable)
+    digits = 2 * -(-shape[1] // 8)
+    if (len(kept.right), kept.images) != shape or any(len(exit) != digits for exit in kept.right):
+        raise UsageError(f"{len(kept.right)} exit(s) and {kept.images:,} images: {_images(shape)}")
+    return kept.labels, np.stack([unpack(exit, shape[1]) for exit in kept.right])
 
 
 def read_scores(runs: Sequence[Run]) -> tuple[dict[tuple[str, int], Scores], list[str]]:

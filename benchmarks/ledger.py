@@ -12,6 +12,7 @@ from baselines import Budget, Job, finished_run
 from benchmarks.entries import StudyRun, Target, entry_and_exit
 from benchmarks.graph import Node, graph
 from benchmarks.setting import Setting
+from benchmarks.tables import distinct_runs
 from benchmarks.tuning import Factors, Trial, best
 from compress.errors import UsageError
 from compress.runs import Run, finished_runs
@@ -123,6 +124,8 @@ class Ledger:
     def find(self) -> None:
         """Enter every run that is finished, as far as what it starts from is."""
         found = finished_runs(self.setting.runs)[0]
+        counted = {run.id for run in distinct_runs(found)[0]}
+        found.sort(key=lambda run: run.id not in counted)  # a copy is no other run, but may be another's parent
         for node in self.left:
             if not self.waits_for(node) and (run := self._found(node, found)):
                 self.outcomes[node] = run

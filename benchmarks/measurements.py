@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from msgspec import Struct
+
 from benchmarks.engines import ENGINES, PRECISIONS
+from compress.documents import fitted
+from compress.errors import UsageError
+from compress.records import Count, Machine, Number, Share
 from compress.runs import Run, write_json
+from compress.training.kept import read_kept
 from compress.training.progress import console
 
 BENCH = "bench.json"
 SCHEMA_VERSION = 2  # 1: one measurement, eager, without noise, intervals and deviations
-QUARTILES = (0.0, 0.0, 0.0)
-ROW_KEYS = ("exit", "macs", "params", "batch_size", "seconds", "ratio")
+MEND = "compress bench measures again"
+Quartiles = tuple[float, float, float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,23 +89,84 @@ class Measurement:
         return Conditions(**own, hardware=hardware, threads=self.threads)
 
 
+class Reference(Struct, frozen=True, kw_only=True):
+    """The run and exit that ratios are to."""
+
+    run: str
+    exit: Number
+
+
+class Row(Struct, frozen=True, kw_only=True):
+    """One exit at one batch size."""
+
+    exit: Number
+    macs: Count
+    params: Count
+    batch_size: Number
+    seconds: Quartiles
+    ratio: Quartiles
+    bytes: Count | None = None
+    ratio_interval: tuple[float, float] | None = None
+    deviation: float | None = None
+    joules: Quartiles | None = None
+    test_accuracy: Share | None = None
+
+
+class Calibration(Struct, frozen=True, kw_only=True):
+    """What int8 was calibrated on."""
+
+    images: Count
+    part: str
+    weight_bits: Number
+
+
+class Fields(Struct, frozen=True, kw_only=True):
+    """What a `Measurement` must be in a file."""
+
+    session: str
+    engine: str
+    precision: str
+    device: str
+    threads: Number
+    rounds: Number
+    reference: Reference
+    noise: float | None = None
+    noisy: bool = False
+    environment: Machine
+    calibration: Calibration | None = None
+    energy: list[str] | None = None
+    drawn: bool = False
+    rows: list[Row]
+
+
+class Bench(Struct, frozen=True, kw_only=True):
+    """`bench.json`; one without a schema is a single measurement of the first."""
+
+    schema: int | None = None
+    measurements: list[dict[str, Any]] | None = None
+
+    def __post_init__(self) -> None:
+        if self.schema is not None and (self.schema != SCHEMA_VERSION or self.measurements is None):
+            raise UsageError(f"schema {self.schema} without measurements, or not {SCHEMA_VERSION}")
+
+
 def read_measurements(run: Run) -> list[Measurement]:
     """All that the run's `bench.json` holds; none where there is no such file, or none that can be read."""
+    kept = read_kept(run.path / BENCH, Bench, MEND)
+    if kept is None:
+        return []
+    document, bench = kept
     try:
-        document = json.loads((run.path / BENCH).read_text())
-        if "schema" not in document:
-            document = {"measurements": [_first_schema(document)]}
-        elif document["schema"] != SCHEMA_VERSION:
-            raise ValueError(f"schema {document['schema']}, not {SCHEMA_VERSION}")
-        found = [Measurement(**measurement) for measurement in document["measurements"]]
-        for measurement in found:
-            _check(measurement)
-        return found
-    except FileNotFoundError:
+        found = document["measurements"] if bench.measurements is not None else [_first_schema(document)]
+        for number, measurement in enumerate(found):
+            rows = fitted(measurement, Fields, f"measurements[{number}]").rows
+            if any(row.exit > len(run.exits) for row in rows):
+                raise UsageError(f"measurements[{number}].rows: exits that the run has not")
+    except UsageError as error:
+        console.print(f"skipped: {run.path / BENCH} is corrupt ({error}); {MEND}")
         return []
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        console.print(f"skipped: {run.path / BENCH} is corrupt ({error}); compress bench measures again")
-        return []
+    known = [field.name for field in fields(Measurement)]
+    return [Measurement(**{name: one[name] for name in known if name in one}) for one in found]
 
 
 def write_measurement(run: Run, measurement: Measurement) -> None:
@@ -121,17 +187,4 @@ def primary_conditions(measured: Iterable[Sequence[Measurement]]) -> Conditions 
 
 
 def _first_schema(document: dict[str, Any]) -> dict[str, Any]:
-    return document | {"device": document["environment"]["device"]}
-
-
-def _check(measurement: Measurement) -> None:
-    """Stumble over what a measurement must have and this one has not."""
-    _ = measurement.conditions, measurement.reference["run"], measurement.reference["exit"]
-    for row in measurement.rows:
-        for key in ROW_KEYS:
-            row[key]
-        for quartiles in (row["seconds"], row["ratio"], row.get("joules", QUARTILES)):
-            _, _, _ = map(float, quartiles)
-        _, _ = row.get("ratio_interval") or (None, None)
-    if measurement.calibration:
-        _ = [measurement.calibration[key] for key in ("images", "part", "weight_bits")]
+    return document | {"device": fitted(document.get("environment"), Machine, "environment").device}

@@ -12,6 +12,7 @@ from functools import lru_cache, partial
 from typing import Any
 
 import torch
+from msgspec import Struct
 
 from benchmarks.speed.memory import peak_bytes
 from benchmarks.speed.rounds import Action
@@ -19,12 +20,15 @@ from compress.cost import cross_check, exit_costs
 from compress.errors import UsageError
 from compress.networks import Network, Spec, cut, initialised
 from compress.recipes import recipe_named
-from compress.runs import Run, read_json, write_json
+from compress.records import Count
+from compress.runs import Run, write_json
+from compress.training.kept import read_kept
 from compress.training.objectives import mwbp
 from compress.training.progress import console
 from compress.training.updates import update_of
 
 COSTS = "costs.json"
+MEND = "compress bench measures again"
 TRAINING_BATCH = 128
 INFERENCE_BATCHES = (1, 128)
 FEW = 2  # images of a step that only makes the optimiser's buffers; batch norm takes no single one
@@ -52,17 +56,22 @@ def read_costs(run: Run) -> list[dict[str, Any]]:
     return [{} for _ in run.exits] if device is None else [one | {"memory_device": device} for one in known[device]]
 
 
+class Costs(Struct, frozen=True, kw_only=True):
+    """`costs.json`: the exits' costs by type of device; those of one device where that was all there was room for."""
+
+    devices: dict[str, list[dict[str, Count]]] | None = None
+    device: str = ""
+    exits: list[dict[str, Count]] | None = None
+
+
 def _known(run: Run) -> dict[str, list[dict[str, int]]]:
-    """The exits' costs by type of device, without what cannot be read."""
-    document = read_json(run.path / COSTS) or {}
-    if "device" in document:  # written when there was room for one
-        document = {"devices": {document["device"]: document.get("exits")}}
-    found = document.get("devices")
-    return {name: exits for name, exits in found.items() if _fits(exits, run)} if isinstance(found, dict) else {}
-
-
-def _fits(exits: Any, run: Run) -> bool:
-    return isinstance(exits, list) and len(exits) == len(run.exits) and all(isinstance(one, dict) for one in exits)
+    """The exits' costs by type of device; what cannot be read is said and left out."""
+    kept = read_kept(run.path / COSTS, Costs, MEND)
+    costs = kept[1] if kept else Costs(devices={})
+    found = costs.devices if costs.devices is not None else {costs.device: costs.exits or []}
+    if any(len(exits) != len(run.exits) for exits in found.values()):
+        console.print(f"skipped: {run.path / COSTS} is not of the run's {len(run.exits)} exit(s); {MEND}")
+    return {name: exits for name, exits in found.items() if len(exits) == len(run.exits)}
 
 
 @lru_cache(maxsize=256)  # weights change nothing, and seeds share a spec

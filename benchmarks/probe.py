@@ -8,17 +8,17 @@ selected. Test images are never looked at.
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
+from msgspec import Meta, Struct
 from torch import Tensor
 
 from benchmarks.representations import (
@@ -35,16 +35,17 @@ from compress.errors import UsageError
 from compress.hardware import describe, resolve_device
 from compress.networks import Network, Spec
 from compress.recipes import Recipe
+from compress.records import Number, Share
 from compress.runs import Run, load, write_json
 from compress.training import data_of
 from compress.training.evaluation import predict
+from compress.training.kept import read_kept
 from compress.training.progress import console, duration
 
 PROBE = "probe.json"
 SCHEMA_VERSION = 1
 BATCH = 125
-BLOCK_KEYS = {"block", "depth", "features", "probe_accuracy", "gradient_share", "cka_to_next", "skip_drop", "right"}
-RETRAINED_KEYS = {"block", "epochs", "retrained_accuracy"}
+MEND = "delete it, compress probe measures again"
 SEEN_SHARE = 0.1  # of the training images, measured on where the recipe holds out no validation images
 
 
@@ -107,22 +108,60 @@ def probe(
     return documents
 
 
+class Block(Struct, frozen=True, kw_only=True):
+    """What was measured of one block."""
+
+    block: Number
+    depth: Number
+    features: Number
+    probe_accuracy: Share
+    gradient_share: float
+    cka_to_next: float | None
+    skip_drop: float
+    right: Annotated[str, Meta(pattern="^([0-9a-f]{2})*$")]
+
+
+class Retrained(Struct, frozen=True, kw_only=True):
+    """The accuracy of a retraining behind so many frozen blocks."""
+
+    block: Number
+    epochs: Number
+    retrained_accuracy: Share
+
+
+class Images(Struct, frozen=True, kw_only=True):
+    """What was measured on."""
+
+    part: str
+    seen_in_training: bool
+    held_out: Number
+    fit: Number
+    skip: Number
+
+
+class Fields(Struct, frozen=True, kw_only=True):
+    """What `probe.json` must be."""
+
+    schema_version: Literal[1]
+    sample: dict[str, int]
+    images: Images
+    accuracy: Share
+    blocks: list[Block]
+    retrained: list[Retrained]
+
+    def __post_init__(self) -> None:
+        for number, block in enumerate(self.blocks, start=1):
+            if block.block != number or len(block.right) != 2 * -(-self.images.held_out // 8):
+                raise UsageError(f"blocks[{number - 1}]: not block {number}, or right not of {self.images.held_out}")
+
+
 def read_probe(run: Run) -> dict[str, Any] | None:
     """The run's `probe.json`, or None where there is none that can be read."""
-    try:
-        document: dict[str, Any] = json.loads((run.path / PROBE).read_text())
-        if document["schema_version"] != SCHEMA_VERSION:
-            raise ValueError(f"schema {document['schema_version']}, not {SCHEMA_VERSION}")
-        for rows, keys in (("blocks", BLOCK_KEYS), ("retrained", RETRAINED_KEYS)):
-            if any(keys - row.keys() for row in document[rows]):
-                raise ValueError(f"{rows} lack a value")
-        document["images"]["held_out"], document["sample"], document["accuracy"]
-        return document
-    except FileNotFoundError:
+    kept = read_kept(run.path / PROBE, Fields, MEND)
+    if kept and len(kept[1].blocks) != len(run.spec.blocks):
+        console.print(f"skipped: {run.path / PROBE} has {len(kept[1].blocks)} blocks, the run others; {MEND}")
         return None
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        console.print(f"skipped: {run.path / PROBE} cannot be read ({error}); delete it, compress probe measures again")
-        return None
+    return kept[0] if kept else None
 
 
 def pack(right: Tensor) -> str:

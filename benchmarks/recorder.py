@@ -19,11 +19,11 @@ from benchmarks.engines import Engine, engines_here
 from benchmarks.held_out import held_out_images
 from benchmarks.latency import Bench, Candidate, candidates, check_numbers
 from benchmarks.memory import record_costs
-from benchmarks.records import COMPARISON, RECORDS
+from benchmarks.records import COMPARISON, RECORDS, read_fields
 from benchmarks.timing import SECONDS_A_TIMING, WARM_UP, conditions, timed
 from compress.errors import UsageError, reason
 from compress.hardware import resolve_device
-from compress.runs import WEIGHTS, Run, finished_runs, read_json
+from compress.runs import WEIGHTS, Run, finished_runs
 from compress.training.progress import console, duration
 
 CPU = torch.device("cpu")
@@ -92,11 +92,11 @@ def bench_all(
     devices = [resolve_device(device)]
     if device == "auto" and devices[0].type != "cpu":
         devices.append(torch.device("cpu"))
-    reference = (read_json(home / COMPARISON) or {}).get("reference")
+    report = read_fields(home)
     settings: dict[str, Any] = {"batch_sizes": batch_sizes, "threads": threads, "rounds": rounds}
     check_numbers([], **settings)
     for runs in groups.values():
-        _record(_reference_first(runs, reference), devices, settings, data_dir, recorded)
+        _record(_reference_first(runs, report.reference if report else None), devices, settings, data_dir, recorded)
     for line in recorded.skipped:
         console.print(f"skipped: {line}")
     return recorded

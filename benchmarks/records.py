@@ -7,7 +7,6 @@ test images it got right: no weights, and no place on the machine that it was tr
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 import shlex
 import shutil
@@ -15,16 +14,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+
+from msgspec import Struct
 
 from benchmarks.correctness import CORRECTNESS, write_right
 from benchmarks.figures import make_directory
 from benchmarks.measurements import BENCH
 from benchmarks.memory import COSTS
 from benchmarks.probe import PROBE
-from benchmarks.tuning import Factors, Trial
+from benchmarks.tuning import Trial
+from compress.documents import read_file, read_json
 from compress.errors import UsageError
-from compress.runs import METRICS, RECORD, Record, Run, find_run, read_json, read_run, write_atomically, write_json
+from compress.records import Record
+from compress.runs import METRICS, RECORD, Run, find_run, read_run, write_atomically, write_json
+from compress.training.progress import console
 
 COMPARISON = "comparison.json"
 RECORDS = "runs"
@@ -55,14 +58,14 @@ def write_records(comparison: Comparison, out: Path) -> Comparison:
     Raises:
         UsageError: it cannot be written, or would replace something that is no record.
     """
-    before = _ids(read_json(out / COMPARISON) or {})
+    before = read_fields(out)
     kept = dataclasses.replace(
         comparison,
         runs=[_write_record(run, out / RECORDS / run.id) for run in comparison.runs],
         failures=[re.sub(r"(?<![\w.~/-])/(?:[^\s/]+/)*(?=[^\s/])", "", line) for line in comparison.failures],
     )
     ids = [run.id for run in kept.runs]
-    for id in set(before) - set(ids):
+    for id in set(before.runs if before else ()) - set(ids):
         if _is_record(out / RECORDS / id):
             shutil.rmtree(out / RECORDS / id)
     told = {field.name: getattr(kept, field.name) for field in dataclasses.fields(kept)}
@@ -79,13 +82,11 @@ def read_comparison(directory: Path) -> Comparison:
         UsageError: `comparison.json` is corrupt, or a run that it names is not there.
     """
     try:
-        document = json.loads((directory / COMPARISON).read_text())
-        if document["schema_version"] != SCHEMA_VERSION:
-            raise ValueError(f"schema {document['schema_version']}, this version reads {SCHEMA_VERSION}")
-        comparison, ids = _comparison(document), _ids(document)
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        _, document = read_json(directory / COMPARISON, Fields)
+    except (FileNotFoundError, UsageError) as error:
         mend = f"write it again from the runs: compress report RUNS_DIR --out {directory}"
         raise UsageError(f"report {directory}: {COMPARISON} is corrupt ({error}); {mend}") from error
+    ids = document.runs
     records = directory / RECORDS
     missing = [id for id in ids if not (records / id / RECORD).is_file()]
     if missing:
@@ -93,34 +94,38 @@ def read_comparison(directory: Path) -> Comparison:
             f"report {directory}: {COMPARISON} names {len(missing)} run(s) that {records} has no record of, "
             f"{missing[0]} the first"
         )
-    return dataclasses.replace(comparison, runs=[find_run(records / id, records) for id in ids])
+    told = {field.name: getattr(document, field.name) for field in dataclasses.fields(Comparison)}
+    return Comparison(**told | {"runs": [find_run(records / id, records) for id in ids]})
 
 
-def _comparison(document: dict[str, Any]) -> Comparison:
-    """The comparison, without its runs."""
-    title, about, reference, primary = (document[key] for key in ("title", "about", "reference", "primary"))
-    failures, trials = document["failures"], document["trials"]
-    texts = [title, about, *(failures if isinstance(failures, list) else [None]), *(primary or ())]
-    if not all(isinstance(text, str) for text in texts) or not isinstance(reference, str | None):
-        raise TypeError("title, about, reference, primary and failures are texts")
-    if len(document["runs"]) != len(_ids(document)):
-        raise TypeError("runs are a list of ids")
-    return Comparison(
-        runs=(),
-        title=title,
-        about=about,
-        reference=reference,
-        primary=(primary[0], primary[1]) if primary else None,
-        trials=[Trial(**trial | {"factors": Factors(**trial["factors"])}) for trial in trials],
-        failures=failures,
-    )
+class Fields(Struct, frozen=True, kw_only=True):
+    """What `comparison.json` must be: a `Comparison`, but that `runs` are ids."""
+
+    schema_version: int
+    runs: list[str]
+    title: str
+    about: str
+    reference: str | None
+    primary: tuple[str, str] | None
+    trials: list[Trial]
+    failures: list[str]
+
+    def __post_init__(self) -> None:
+        if self.schema_version != SCHEMA_VERSION:
+            raise UsageError(f"schema {self.schema_version}, this version reads {SCHEMA_VERSION}")
+        for number, id in enumerate(self.runs):
+            if Path(id).name != id:
+                raise UsageError(f"runs[{number}]: {id!r} is no name of a directory")
+            if id in self.runs[:number]:
+                raise UsageError(f"runs[{number}]: {id!r} is there twice")
 
 
-def _ids(document: dict[str, Any]) -> list[str]:
-    """The runs that `comparison.json` names; those alone that are names of directories."""
-    runs = document.get("runs")
-    found = [id for id in runs if isinstance(id, str)] if isinstance(runs, list) else []
-    return [id for id in found if Path(id).name == id]
+def read_fields(directory: Path) -> Fields | None:
+    """What the `comparison.json` in a directory says; None where there is none that can be read."""
+    try:
+        return read_json(directory / COMPARISON, Fields)[1]
+    except (FileNotFoundError, UsageError):
+        return None
 
 
 def _write_record(run: Run, path: Path) -> Run:
@@ -133,9 +138,12 @@ def _write_record(run: Run, path: Path) -> Run:
     write_right(run, path)  # first, since it tells a record from a run
     Run(path, _portable(run.record)).write_record()
     for name in MEASURED:
-        if (run.path / name).is_file():
-            write_atomically(path / name, (run.path / name).read_bytes())
-        else:
+        try:
+            write_atomically(path / name, read_file(run.path / name))
+        except FileNotFoundError:
+            (path / name).unlink(missing_ok=True)
+        except UsageError as error:
+            console.print(f"skipped: {run.path / name}: {error}")
             (path / name).unlink(missing_ok=True)
     return read_run(path)
 

@@ -33,6 +33,7 @@ from benchmarks.tables import (
     ENOUGH_SEEDS,
     MISSING,
     accuracy_cells,
+    distinct_runs,
     markdown,
     millions,
     number,
@@ -47,6 +48,7 @@ from benchmarks.tuning import Trial, tuning_section
 from benchmarks.verdicts import Verdicts, judge, verdicts_section
 from compress.errors import UsageError
 from compress.runs import Run, write_atomically
+from compress.training.progress import console
 
 REPORT = "report.md"
 PROBES = (
@@ -74,7 +76,8 @@ def write_report(
     that these are made from are written there first: see `benchmarks.records`.
 
     Args:
-        runs: finished runs. Those on other images or another split get a section, a table and a figure of their own.
+        runs: finished runs; what repeats another's configuration and seed is named and left out. Those on other images
+            or another split get a section, a table and a figure of their own.
         reference: id of the run that speed-ups and latencies are compared with; default: the costliest one by plain BP.
         primary: ids of two runs, of whose networks the difference was declared beforehand to be what is asked.
         trials: of tuning, losing ones too.
@@ -86,6 +89,9 @@ def write_report(
     if not runs:
         raise UsageError("there are no finished runs to report; train some first: compress study quickstart")
     make_directory(out)
+    runs, repeated = distinct_runs(runs)
+    for line in repeated:
+        console.print(f"skipped: {line}")
     kept = write_records(
         Comparison(
             runs=runs,
@@ -127,7 +133,7 @@ def _write_csv(frame: pd.DataFrame, path: Path) -> None:
 
 def main_table(runs: Sequence[Run], reference: str | None = None) -> pd.DataFrame:
     """The main table, as text: a row a network, its last exit, against the reference."""
-    summary = summarise(rows(runs))
+    summary = summarise(rows(distinct_runs(runs)[0]))
     return _main_table(summary, _reference_series(summary, reference))
 
 

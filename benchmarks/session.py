@@ -17,9 +17,9 @@ from benchmarks.ledger import Ledger
 from benchmarks.plan import plan_study
 from benchmarks.report import write_report
 from benchmarks.setting import Setting
-from benchmarks.tables import rows
+from benchmarks.tables import distinct_runs, rows
 from compress.errors import UsageError, reason
-from compress.runs import InUseError, Run, claimed
+from compress.runs import InUseError, Run, claimed, finished_runs
 from compress.training import train
 from compress.training.progress import console, duration
 
@@ -77,6 +77,8 @@ class Session:
         """At its beginning; how much there is to do is said."""
         plan = plan_study(setting)
         console.print(plan.summary())
+        for line in distinct_runs(finished_runs(setting.runs)[0])[1]:
+            console.print(f"not counted: {line}")
         return cls(
             ledger=Ledger(setting=setting, outcomes={one.node: one.run for one in plan.runs if one.run}),
             clock=Clock(foreseen={one.node: one.seconds or 0.0 for one in plan.left}),

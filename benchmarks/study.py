@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import tomllib
-import types
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, get_origin, get_type_hints
 
 from benchmarks.entries import StudyRun
 from benchmarks.tuning import Tuning
+from compress.documents import fitted, parse_toml, read_file
 from compress.errors import UsageError, nearest
 
 T = TypeVar("T", "Study", "StudyRun", "Tuning")
@@ -75,25 +74,28 @@ def read_study(name: str) -> Study:
     """
     bundled = sorted(file.name.removesuffix(".toml") for file in BUNDLED.iterdir() if file.name.endswith(".toml"))
     try:
-        text = (BUNDLED / f"{name}.toml").read_text("utf-8") if name in bundled else Path(name).read_text("utf-8")
-    except UnicodeDecodeError as error:
-        raise UsageError(f"study {name}: not a text file in UTF-8") from error
-    except OSError as error:
+        content = (BUNDLED / f"{name}.toml").read_bytes() if name in bundled else read_file(Path(name))
+    except FileNotFoundError as error:
         raise UsageError(f"study {name!r} is neither a bundled study nor a file; {nearest(name, bundled)}") from error
+    except (UsageError, ValueError) as error:
+        raise UsageError(f"study {name!r} cannot be read: {error}; bundled are {', '.join(bundled)}") from error
     try:
-        data = tomllib.loads(text)
+        data = parse_toml(content)
         entries = data.pop("run", [])
         if not entries or "runs" in data:
             raise UsageError("unknown key 'runs'; did you mean 'run'?" if "runs" in data else "it has no [[run]]")
         runs = tuple(_fields(StudyRun, entry) for entry in entries)
-        tuning = {"tuning": _fields(Tuning, data["tuning"])} if "tuning" in data else {}
-        return _fields(Study, {"seeds": [0]} | data | {"runs": runs} | tuning)
-    except (tomllib.TOMLDecodeError, TypeError, UsageError) as error:
+        tuning = {"tuning": _fields(Tuning, data.pop("tuning"))} if "tuning" in data else {}
+        return _fields(Study, {"seeds": [0]} | data, runs=runs, **tuning)
+    except (TypeError, UsageError) as error:
         raise UsageError(f"study {name}: {error}") from error
 
 
-def _fields(cls: type[T], data: Mapping[str, Any]) -> T:
-    """The dataclass from a TOML table: no key unknown, every value of its field's type; `from` is the field `from_`."""
+def _fields(cls: type[T], data: Mapping[str, Any], **parts: Any) -> T:
+    """The dataclass from a TOML table: no key unknown, every value of its field's type; `from` is the field `from_`.
+
+    `parts` are fields that are tables of their own, made before.
+    """
     if not isinstance(data, Mapping):
         raise UsageError(f"{data!r} is not a table: write [[run]] above each run, [tuning] above what is tried")
     known = {name.rstrip("_"): (name, hint) for name, hint in get_type_hints(cls).items()}
@@ -102,29 +104,6 @@ def _fields(cls: type[T], data: Mapping[str, Any]) -> T:
         if key not in known:
             raise UsageError(f"unknown key {key!r}; {nearest(key, known)}")
         name, hint = known[key]
+        fitted(value, str if get_origin(hint) is Literal else hint, key)  # which literal, its dataclass says
         values[name] = tuple(value) if isinstance(value, list) else value
-        if not _fits(values[name], hint):
-            raise UsageError(f"{key} = {value!r} is not {_in_words(hint)}")
-    return cls(**values)
-
-
-def _fits(value: object, hint: Any) -> bool:
-    """Whether a value is of a type: a union of plain ones and of tuples of them; a whole number is a float too."""
-    if get_origin(hint) is tuple:
-        return isinstance(value, tuple) and all(_fits(one, get_args(hint)[0]) for one in value)
-    if get_origin(hint) is Literal:
-        return isinstance(value, str)  # which one, its dataclass says
-    if isinstance(hint, types.UnionType):
-        return any(_fits(value, one) for one in get_args(hint))
-    return type(value) is hint or (hint is float and type(value) is int)
-
-
-def _in_words(hint: Any) -> str:
-    """As in ``int or str``, ``float or list of float``."""
-    if get_origin(hint) is tuple:
-        return f"list of {_in_words(get_args(hint)[0])}"
-    if get_origin(hint) is Literal:
-        return "str"
-    if isinstance(hint, types.UnionType):
-        return " or ".join(_in_words(one) for one in get_args(hint) if one is not types.NoneType)
-    return str(hint.__name__)
+    return cls(**values | parts)

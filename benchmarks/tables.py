@@ -14,8 +14,8 @@ from benchmarks.arms import arm_key, arm_name, base_network, family
 from benchmarks.measurements import Measurement, primary_conditions, read_measurements
 from benchmarks.memory import read_costs
 from compress.networks import Spec, display_name
+from compress.records import digest_of, without_seed
 from compress.runs import Run
-from compress.training import without_seed
 
 CONFIDENCE = 0.95
 ENOUGH_SEEDS = 3
@@ -107,6 +107,40 @@ def distinct_names(runs: Iterable[Run]) -> dict[str, str]:
 def series(run: Run) -> str:
     """What runs share that differ by their seed alone: all of the configuration but the seed (a parent's too)."""
     return json.dumps(without_seed(run.record.config), sort_keys=True)
+
+
+def distinct_runs(runs: Iterable[Run]) -> tuple[list[Run], list[str]]:
+    """The runs, of those with the same configuration, images and seed one alone; and a line on every other.
+
+    The same training again is no further seed, be it a copy or made on another machine. Of several that one counts
+    whose id is its configuration's, else the first by length and id.
+    """
+    runs, counted = list(runs), dict[str, Run]()
+    for run in sorted(runs, key=_renamed):
+        counted.setdefault(_unit(run), run)
+    repeated = [(run, counted[_unit(run)]) for run in runs if run is not counted[_unit(run)]]
+    return [run for run in runs if run is counted[_unit(run)]], [_repeats(*pair) for pair in repeated]
+
+
+def _renamed(run: Run) -> tuple[bool, int, str]:
+    """What sorts a run under the id that its configuration gave it before its copies under other names."""
+    return not run.id.endswith(digest_of(run.record.config)), len(run.id), run.id
+
+
+def _unit(run: Run) -> str:
+    data = run.record.data
+    return json.dumps([series(run), run.record.seed, data["digest"], data["split"]], sort_keys=True)
+
+
+def _repeats(run: Run, counted: Run) -> str:
+    """Why a run is left out for another."""
+    if run.record.parent != counted.record.parent:
+        what = f"pruned from {run.record.parent}, not {counted.record.parent}: give each its parent's --seed"
+    elif run.record.results == counted.record.results:
+        what = "a copy"
+    else:
+        what = "trained again, with other results"
+    return f"run {run.id}: configuration, images and seed of {counted.id}, which alone counts ({what})"
 
 
 def configuration(key: str) -> dict[str, Any]:

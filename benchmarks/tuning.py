@@ -22,8 +22,8 @@ from compress.runs import Run
 class Factors:
     """What the recipe's rate and weight decay are multiplied by."""
 
-    rate: float = 1.0
-    decay: float = 1.0
+    rate: float | int = 1.0  # as the study writes it, so that records stay as they are
+    decay: float | int = 1.0
 
     def __str__(self) -> str:
         """As in ``rate x0.3``, with the decay where it is another."""

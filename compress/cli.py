@@ -23,6 +23,7 @@ from benchmarks import (
     Setting,
     bench,
     bench_all,
+    distinct_runs,
     latency_ratio,
     main_table,
     plan_study,
@@ -376,6 +377,8 @@ def report_(
     else:
         runs, skipped = finished_runs(runs_dir)
         comparison = Comparison(runs=runs)
+    runs, repeated = distinct_runs(comparison.runs)
+    comparison, skipped = dataclasses.replace(comparison, runs=runs), [*skipped, *repeated]
     for reason in skipped:
         console.print(f"skipped: {reason}")
     path = write_report(**vars(comparison), out=out)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
+from compress.documents import fitted
 from compress.errors import UsageError, nearest
 
 FineTuning = Literal["small-rate", "restart"]
@@ -147,10 +148,7 @@ class Recipe:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Recipe:
         """The recipe that `to_json` wrote."""
-        values: dict[str, Any] = {
-            key: tuple(value) if isinstance(value, list) else value for key, value in data.items()
-        }
-        return cls(**values)
+        return fitted(data, cls, "recipe")
 
 
 def quick() -> Recipe:

@@ -9,14 +9,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import glob
-import hashlib
 import io
 import json
 import os
 import re
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +26,11 @@ from filelock import FileLock, Timeout
 from torch import Tensor
 
 from compress.data import Normalisation
+from compress.documents import read_file
 from compress.errors import UsageError, nearest
 from compress.networks import Network, Spec
+from compress.records import Record, SchemaError, digest_of, parse_record
 
-SCHEMA_VERSION = 2  # 1: objectives were names
 RECORD, METRICS, WEIGHTS, PREDICTIONS = "run.json", "metrics.jsonl", "model.safetensors", "predictions.npz"
 LOCK, CHECKPOINT = ".lock", "checkpoint"
 
@@ -43,39 +43,6 @@ class InUseError(UsageError):
     def __init__(self, path: Path) -> None:
         super().__init__(f"run {path.name} is in use by another process; wait for it, or stop it")
         self.path = path
-
-
-@dataclass(kw_only=True)
-class Record:
-    """`run.json`: what was done, with what, and what came out; plain data throughout.
-
-    Attributes:
-        status: running, finished or failed (then `failure` says why).
-        kind: train, prune or control; method: as on the command line.
-        spec: of the network in `model.safetensors`.
-        config: all that decides the result; its digest is the end of the run's id.
-        parent: for a pruned run, the id of the run it started from.
-        cost: epochs, wall seconds, training MACs, and seconds and MACs of choosing what to prune, 0 where nothing was
-            (chosen while training, the seconds are among the former); `total_epochs` and `total_training_macs` (which
-            has what choosing took) include the parent's and the teacher's.
-        results: of every exit, and of pruning: see the README's "The run directory".
-    """
-
-    status: str
-    kind: str
-    method: str
-    arch: str
-    spec: dict[str, Any]
-    config: dict[str, Any]
-    data: dict[str, Any]
-    seed: int
-    parent: str | None = None
-    environment: dict[str, Any]
-    command: str
-    cost: dict[str, Any] = field(default_factory=dict)
-    results: dict[str, Any] = field(default_factory=dict)
-    failure: str | None = None
-    schema_version: int = SCHEMA_VERSION
 
 
 @dataclass(frozen=True)
@@ -126,9 +93,7 @@ class Run:
 
 def identify(name: str, data: str, seed: int, config: dict[str, Any]) -> str:
     """The run's id: ``mwresnet44-5_cifar10_s0_1a2b3c4d``, its end a digest of the whole resolved configuration."""
-    canonical = json.dumps(config, sort_keys=True, separators=(",", ":"))
-    digest = hashlib.sha256(canonical.encode()).hexdigest()[:8]
-    return f"{name}_{data}_s{seed}_{digest}"
+    return f"{name}_{data}_s{seed}_{digest_of(config)}"
 
 
 def directory_of(runs: Path, name: str, data: str, seed: int, config: dict[str, Any]) -> Path:
@@ -149,35 +114,14 @@ def read_run(path: Path) -> Run:
         UsageError: there is none, its record is corrupt, or another version wrote it in a form of its own.
     """
     try:
-        data = json.loads((path / RECORD).read_text())
-        version = int(data["schema_version"])
-        record = Record(**data) if version == SCHEMA_VERSION else None
-        if record and record.status == "finished":
-            _check_complete(record)
+        record = parse_record(read_file(path / RECORD), path.name)
     except FileNotFoundError as error:
         raise UsageError(f"run {path}: no {RECORD} there, so it is not a run directory") from error
-    except OSError as error:
-        raise UsageError(f"run {path}: {error.strerror}") from error
-    except (ValueError, LookupError, TypeError) as error:
+    except SchemaError as error:
+        raise UsageError(f"run {path}: {error}") from error
+    except UsageError as error:
         raise UsageError(f"run {path}: {RECORD} is corrupt ({error}); delete the directory and run it again") from error
-    if record is None:
-        mend = "upgrade" if version > SCHEMA_VERSION else "run it again"
-        raise UsageError(f"run {path}: its record has schema {version}, this version reads {SCHEMA_VERSION}: {mend}")
     return Run(path, record)
-
-
-def _check_complete(record: Record) -> None:
-    """Stumble over what a finished run must have and this one has not."""
-    Spec.from_json(record.spec)
-    Spec.from_json(record.config["spec"])
-    for values, keys in (
-        (record.cost, ("epochs", "seconds", "total_training_macs")),
-        (record.data, ("name", "copy", "digest", "normalisation", "split")),
-        (record.results["exits"][-1], ("exit", "block", "depth", "macs", "params", "val_accuracy", "test_accuracy")),
-        (record.results["achieved"] if record.kind == "prune" else {"speedup": 1}, ("speedup",)),
-    ):
-        for key in keys:
-            values[key]
 
 
 def find_run(name: str | os.PathLike[str], runs: Path) -> Run:
@@ -254,14 +198,14 @@ def load(run: str | os.PathLike[str] | Run, *, runs: str | os.PathLike[str] = "r
     """
     if not isinstance(run, Run):
         run = find_run(run, Path(runs))
-    network = Network(run.spec)
-    try:
-        network.load_state_dict(safetensors.torch.load_file(run.path / WEIGHTS), strict=True)
-    except FileNotFoundError as error:
+    if not (run.path / WEIGHTS).is_file():
         raise UsageError(
             f"run {run.id}: {WEIGHTS} is missing in {run.path} (a report's records have no weights): name the run's "
             f"own directory, or run it again: {run.record.command}"
-        ) from error
+        )
+    network = Network(run.spec)
+    try:
+        network.load_state_dict(safetensors.torch.load_file(run.path / WEIGHTS), strict=True)
     except (OSError, safetensors.SafetensorError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise UsageError(f"run {run.id}: {WEIGHTS} is corrupt or does not fit its spec ({reason})") from error
@@ -303,15 +247,6 @@ def claimed(path: Path, *, patience: float = 0) -> Iterator[None]:
 def write_json(path: Path, data: Any) -> None:
     """Replace a file by JSON, indented, in one step."""
     write_atomically(path, (json.dumps(data, indent=1, allow_nan=False) + "\n").encode())
-
-
-def read_json(path: Path) -> dict[str, Any] | None:
-    """What `write_json` wrote; None where there is none that can be read."""
-    try:
-        document = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return None
-    return document if isinstance(document, dict) else None
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from msgspec import Struct
 
 from benchmarks.figures.style import COLOURS, plain
 from benchmarks.tables import distinct_names, series
+from compress.documents import fitted, parse_json, read_file
+from compress.errors import UsageError
+from compress.records import Number, Share
 from compress.runs import METRICS, Run
 from compress.training.progress import console
 
@@ -74,19 +78,36 @@ def _band(axes: Axes, epochs: pd.DataFrame, column: str, number: int) -> None:
         axes.fill_between(values.index, values["min"], values["max"], color=colour, alpha=0.15, linewidth=0)
 
 
+class Epoch(Struct, frozen=True, kw_only=True):
+    """A line of `metrics.jsonl`; what is of every exit is empty where nothing was held out."""
+
+    epoch: Number
+    train_loss: tuple[float, ...]
+    val_loss: tuple[float, ...]
+    val_accuracy: tuple[Share, ...]
+
+
 def _epochs(run: Run, network: str) -> list[dict[str, Any]]:
     shared = {"series": series(run), "network": network, "run": run.id}
     try:
-        lines = [json.loads(line) for line in (run.path / METRICS).read_text().splitlines()]
-        return [
-            shared
-            | {"epoch": line["epoch"]}
-            | {column: line[column][-1] if line[column] else math.nan for column in PANELS}
-            | {"val_accuracy": 100 * line["val_accuracy"][-1] if line["val_accuracy"] else math.nan}
-            for line in lines
-        ]
+        lines = _read_lines(run.path / METRICS, run.record.cost["epochs"])
     except FileNotFoundError:
         return []
-    except (OSError, ValueError, LookupError, TypeError) as error:
+    except UsageError as error:
         console.print(f"skipped: {run.path / METRICS} is corrupt ({error})")
         return []
+    return [
+        shared
+        | {"epoch": line.epoch}
+        | {column: values[-1] if (values := getattr(line, column)) else math.nan for column in PANELS}
+        | {"val_accuracy": 100 * line.val_accuracy[-1] if line.val_accuracy else math.nan}
+        for line in lines
+    ]
+
+
+def _read_lines(path: Path, epochs: int) -> list[Epoch]:
+    lines = read_file(path).splitlines()
+    found = [fitted(parse_json(line), Epoch, f"line {number}") for number, line in enumerate(lines, start=1)]
+    if [line.epoch for line in found] != list(range(1, epochs + 1)):
+        raise UsageError(f"not a line for each of the run's {epochs} epochs")
+    return found

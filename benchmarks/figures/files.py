@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,11 @@ from compress.errors import UsageError
 from compress.runs import write_atomically
 
 SAVING: dict[Any, Any] = {
-    "svg.hashsalt": "multiway-compress",  # and no date: the same bytes for the same numbers
     "svg.fonttype": "none",  # text stays text: smaller files that can be searched and read out
     "font.sans-serif": ["DejaVu Sans", "Verdana", "sans-serif"],  # Verdana has nearly the same widths
 }
+# An id where it is given or referred to: what it is of, and the digest.
+ID = re.compile(rb'(?:(?<= id=")|(?<=href="#)|(?<=url\(#))(\w*?)[0-9a-f]{10}(?=["\)])')
 
 
 def make_directory(out: Path) -> None:
@@ -42,4 +44,18 @@ def save(figure: Figure, path: Path) -> None:
         for suffix, options in ((".svg", {"metadata": {"Date": None}}), (".png", {"dpi": 150})):
             buffer = io.BytesIO()
             figure.savefig(buffer, format=suffix[1:], **options)
-            write_atomically(path.with_suffix(suffix), buffer.getvalue())
+            content = buffer.getvalue()
+            write_atomically(path.with_suffix(suffix), _numbered(content) if suffix == ".svg" else content)
+
+
+def _numbered(svg: bytes) -> bytes:
+    """The SVG with its ids numbered in their order: the same bytes for the same drawing, on every machine.
+
+    Matplotlib's end in a digest of all digits of what they stand for, the last of which differ from CPU to CPU.
+    """
+    numbers: dict[bytes, bytes] = {}
+
+    def numbered(found: re.Match[bytes]) -> bytes:
+        return found[1] + numbers.setdefault(found[0], str(len(numbers) + 1).encode())
+
+    return ID.sub(numbered, svg)

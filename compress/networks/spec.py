@@ -2,16 +2,20 @@
 
 import dataclasses
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import accumulate
-from typing import Any
+from typing import Any, TypeVar
 
+from compress.documents import fitted
 from compress.errors import UsageError
 from compress.networks.blocks import BLOCKS, SEGMENT, STEMS, BlockSpec, SegmentSpec, check_types
 from compress.networks.heads import FOR_POSITIONS, HEADS, OWN, WIDENING, suitable_head
 
+T = TypeVar("T", "StemSpec", BlockSpec, "ExitSpec")
 ENLARGE, END = "enlarge", "end"
+LARGEST = 2**31  # parameters, 8.6 GB in fp32, and values of one image: what is larger is a slip, and would be allocated
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +97,23 @@ class Spec:
             if used - known:
                 raise UsageError(f"{self.arch}: no such part {', '.join(used - known)}; known: {', '.join(known)}")
         self._check_shapes()
+        self._check_size()
+
+    def _check_size(self) -> None:
+        """Refuse a network that no machine could hold, before anything of it is allocated."""
+        parameters, inputs = 0, self.stem.out
+        for block in self.blocks:
+            if not isinstance(block, SegmentSpec):
+                kernel = 9 if block.layers == 2 else 1
+                parameters += kernel * block.width * (inputs + block.out)
+            inputs = block.out
+        parameters += inputs * self.classes + sum(math.prod(shape) for _, shape in self.resized)
+        values = max(math.prod(shape) for shape in (self.input_shape, *self.shapes))
+        if max(parameters, values) > LARGEST:
+            raise UsageError(
+                f"{self.arch}: some {parameters:,} parameters, and features of {values:,} values an image: too large "
+                f"to build, {LARGEST:,} are the most"
+            )
 
     def _check_shapes(self) -> None:
         inputs = self.stem.out
@@ -188,9 +209,9 @@ class Spec:
         try:
             parts: dict[str, Any] = {
                 "input_shape": tuple(data["input_shape"]),
-                "stem": StemSpec(**data["stem"]),
-                "blocks": tuple(_block(block) for block in data["blocks"]),
-                "exits": tuple(ExitSpec(**exit) for exit in data["exits"]),
+                "stem": _part(StemSpec, data["stem"], "stem"),
+                "blocks": tuple(_block(block, f"blocks[{i}]") for i, block in enumerate(data["blocks"])),
+                "exits": tuple(_part(ExitSpec, exit, f"exits[{i}]") for i, exit in enumerate(data["exits"])),
                 "resized": tuple((name, tuple(shape)) for name, shape in data.get("resized", ())),
             }
             return cls(**(data | parts))
@@ -200,7 +221,13 @@ class Spec:
             raise UsageError(f"not a network spec: {type(error).__name__}: {error}") from error
 
 
-def _block(data: dict[str, Any]) -> BlockSpec:
-    if data["kind"] == SEGMENT:
-        return SegmentSpec(**(data | {"shape": tuple(data["shape"])}))
-    return BlockSpec(**data)
+def _block(data: dict[str, Any], field: str) -> BlockSpec:
+    return _part(SegmentSpec if data["kind"] == SEGMENT else BlockSpec, data, field)
+
+
+def _part(kind: type[T], data: dict[str, Any], field: str) -> T:
+    """A part from its data, in which nothing is unknown: what rebuilds a network is understood whole or not at all."""
+    known = {one.name for one in dataclasses.fields(kind)}
+    if unknown := [key for key in data if key not in known]:
+        raise UsageError(f"{field}: unknown key {unknown[0]!r}")
+    return fitted(data, kind, field)

@@ -3,7 +3,7 @@
 from compress.training.hooks import Hook
 from compress.training.methods import METHODS, Method
 from compress.training.objectives import Objective, precision_of
-from compress.training.plan import Plan, without_seed
+from compress.training.plan import Plan
 from compress.training.planning import (
     check_same_data,
     command_line,
@@ -38,5 +38,4 @@ __all__ = [
     "spec_to_train",
     "train",
     "train_reference",
-    "without_seed",
 ]

@@ -1,7 +1,8 @@
 """Checkpoints: the whole state of a training after an epoch, replaced in one step, read back with tensors only."""
 
+import contextlib
 import io
-import pickle
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,22 @@ def load_checkpoint(directory: Path) -> dict[str, Any] | None:
     path = directory / FILE
     if not path.exists():
         return None
-    try:
+    with reading(directory):
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise UsageError(f"checkpoint {path} is corrupt; delete {directory} to start this run anew") from error
     return state
+
+
+@contextlib.contextmanager
+def reading(directory: Path) -> Iterator[None]:
+    """Read the checkpoint in a directory, or restore what it holds.
+
+    Raises:
+        UsageError: whatever goes wrong: there is no list of what a damaged file can make its readers stumble over.
+    """
+    try:
+        yield
+    except Exception as error:
+        why = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise UsageError(
+            f"checkpoint {directory / FILE} is corrupt ({why}); delete {directory} to start this run anew"
+        ) from error

@@ -24,7 +24,7 @@ from compress.hardware import Precision, keep_freed_memory
 from compress.networks import Network, Spec
 from compress.recipes import Recipe
 from compress.training.batchnorm import reestimate, steps_to_settle
-from compress.training.checkpoints import load_checkpoint, save_checkpoint
+from compress.training.checkpoints import load_checkpoint, reading, save_checkpoint
 from compress.training.compiled import compiled
 from compress.training.distributed import current_world
 from compress.training.evaluation import accuracies, cross_entropies, predict
@@ -335,8 +335,9 @@ def fit(
     """
     world = training.world
     state = world.on_leader(lambda: load_checkpoint(checkpoint)) if checkpoint else None
-    if state:
-        training.restore(state)
+    if checkpoint and state:
+        with reading(checkpoint):
+            training.restore(state)
     elif checkpoint:
         world.on_leader(lambda: save_checkpoint(checkpoint, training.state()))
     epochs = training.recipe.epochs

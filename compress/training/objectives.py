@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from compress.documents import fitted
 from compress.errors import UsageError
 from compress.hardware import Precision, resolve_precision
 from compress.networks import Network, Spec
@@ -72,10 +73,7 @@ class Objective:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Objective:
         """What `to_json` wrote."""
-        fields: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in data.items()
-        }
-        return cls(**fields)
+        return fitted(data, cls, "objective")
 
     def fine_tuning(self) -> Objective:
         """The objective that goes on with what this one trained: without a teacher, and with nothing frozen."""

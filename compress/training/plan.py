@@ -15,6 +15,7 @@ from compress.errors import UsageError
 from compress.hardware import Precision
 from compress.networks import Spec
 from compress.recipes import Recipe
+from compress.records import without_seed
 from compress.runs import Run, directory_of
 from compress.training.objectives import Objective
 
@@ -117,8 +118,3 @@ def check_seed(seed: int) -> None:
     """Raise UsageError for a seed that torch or numpy would not take."""
     if not 0 <= seed < 2**63:
         raise UsageError(f"seed {seed}: a whole number from 0 on, below 2**63")
-
-
-def without_seed(config: dict[str, Any]) -> dict[str, Any]:
-    """What runs share that differ by their seed, and their parents' and teachers' seed, alone."""
-    return {key: value for key, value in config.items() if key not in ("seed", "parent", "teacher")}

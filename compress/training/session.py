@@ -17,11 +17,11 @@ from compress.errors import UsageError
 from compress.hardware import check_bf16, describe
 from compress.networks import Network, Spec
 from compress.recipes import LEAST_STEPS, Recipe
+from compress.records import Record
 from compress.runs import (
     CHECKPOINT,
     METRICS,
     RECORD,
-    Record,
     Run,
     claimed,
     load,

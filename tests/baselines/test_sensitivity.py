@@ -18,6 +18,7 @@ from baselines.sensitivity import IMAGES, Sensitivity, allocate, measure
 from baselines.steps import Move, Removed, Size
 from compress.cost import cost
 from compress.data import Dataset, Labelled, normalise, split
+from compress.documents import fitted
 from compress.errors import UsageError
 from compress.networks import Network, create
 from compress.training.batchnorm import reestimate
@@ -175,7 +176,7 @@ def test_a_loss_is_that_of_the_group_pruned_alone_with_batch_norm_re_estimated(m
 
 
 def test_it_is_kept_as_json(measured: Measured) -> None:
-    assert Sensitivity.from_json(json.loads(json.dumps(measured.sensitivity.to_json()))) == measured.sensitivity
+    assert fitted(json.loads(json.dumps(measured.sensitivity.to_json())), Sensitivity) == measured.sensitivity
 
 
 def test_one_measurement_serves_two_budgets_with_widths_that_differ(measured: Measured) -> None:

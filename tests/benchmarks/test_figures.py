@@ -1,6 +1,7 @@
 """Figures: they show what the frames say, labels hide neither one another nor points, nothing is made of nothing."""
 
 import json
+import re
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
@@ -174,3 +175,24 @@ def test_the_same_numbers_give_the_same_bytes_with_text_as_text(summary: pd.Data
     assert text == (tmp_path / "two.svg").read_text()
     assert ">Unmeasured</text>" in text
     assert "dc:date" not in text
+
+
+def drawn(left: float, path: Path) -> str:
+    """The SVG of a figure with clipped lines, markers, a filled band and text, from this left edge on."""
+    figure = Figure()
+    axes = figure.add_axes((left, 0.1, 0.7, 0.8))
+    axes.plot([1, 2, 3], [1, 4, 9], marker="o")
+    axes.fill_between([1, 2, 3], [0, 1, 2], [1, 2, 3], hatch="/")
+    axes.scatter([1, 2], [2, 1])
+    save(figure, path)
+    return path.with_suffix(".svg").read_text()
+
+
+def test_an_svg_is_the_same_whatever_the_last_digits_of_its_layout(tmp_path: Path) -> None:
+    first = drawn(0.1, tmp_path / "a")
+    assert first == drawn(float(np.nextafter(0.1, 1)), tmp_path / "b")
+    assert first != drawn(0.11, tmp_path / "c")
+    given, used = set(re.findall(r' id="(\w+)"', first)), set(re.findall(r"#([A-Za-z]\w*?\d+)[\")]", first))
+    assert used
+    assert used <= given
+    assert not re.search(r"[0-9a-f]{10}[\")]", first)

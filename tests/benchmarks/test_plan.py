@@ -23,7 +23,8 @@ from compress.cost import exit_costs
 from compress.data import Dataset, Labelled
 from compress.networks import Spec, create, initialised
 from compress.recipes import Recipe
-from compress.runs import Record, Run
+from compress.records import Record
+from compress.runs import Run
 from compress.training import session, train
 from compress.training.loop import Training
 

@@ -284,7 +284,7 @@ def test_a_corrupt_probe_is_left_out_of_the_report(
 ) -> None:
     (own.path / PROBE).write_text('{"schema_version": 1, "blocks": [{}]}')
     assert "every block has learnt" not in write_report([own], tmp_path / "report").read_text()
-    assert "probe.json cannot be read" in capsys.readouterr().err
+    assert "probe.json is corrupt" in capsys.readouterr().err
 
 
 def test_the_command(own: Run, compress: Command, tmp_path: Path) -> None:

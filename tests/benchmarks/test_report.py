@@ -1,18 +1,23 @@
 """The report: what it says is what the records say, and comparisons that are none are not made."""
 
 import csv
+import json
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from benchmarks import bench, main_table, write_report
+from benchmarks import bench, distinct_runs, main_table, write_report
 from compress.data import Dataset
 from compress.errors import UsageError
 from compress.recipes import Recipe
 from compress.runs import Run
 from compress.training import train
+
+SMALL = Path(__file__).parent / "comparison"
 
 
 @pytest.fixture(scope="module")
@@ -115,3 +120,41 @@ def test_where_nothing_can_be_written_is_refused(runs: list[Run], tmp_path: Path
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match=r"cannot write to .*--out"):
         write_report(runs, tmp_path / "file" / "report")
+
+
+def test_copies_are_no_seeds(compress: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
+    runs = sorted((SMALL / "runs").iterdir())
+    for run in runs:
+        if "_s0_" in run.name:
+            for name in (run.name, f"a-copy-of-{run.name[:20]}", f"merged-{run.name}"):
+                shutil.copytree(run, tmp_path / "runs" / name)
+    damaged = next((tmp_path / "runs").glob("merged-resnet14_*")) / "run.json"
+    document = json.loads(damaged.read_text())
+    document["results"]["exits"][0]["test_loss"] += 0.5
+    damaged.write_text(json.dumps(document))
+    status, out, err = compress("report", tmp_path / "runs", "--out", tmp_path / "report", "--json")
+    reported = json.loads(out)
+    assert status == 0
+    assert sorted(reported["runs"]) == [run.name for run in runs if "_s0_" in run.name]
+    assert len(reported["skipped"]) == 6
+    assert sum("which alone counts (a copy)" in line for line in reported["skipped"]) == 5
+    assert sum("which alone counts (trained again, with other results)" in line for line in reported["skipped"]) == 1
+    assert all(f"skipped: {line}" in err for line in reported["skipped"])
+    text = (tmp_path / "report" / "report.md").read_text()
+    assert "**Preliminary: one seed.**" in text
+    assert "n = 1" in text
+    assert "n = 3" not in text
+
+
+def test_other_images_seeds_and_parents_are_told_from_copies(runs: list[Run]) -> None:
+    assert distinct_runs(runs) == (runs, [])
+    pruned = runs[3].record
+    elsewhere = Run(Path("b"), replace(pruned, parent="resnet14_tiny_s7_0"))
+    other_split = Run(Path("c"), replace(pruned, data=pruned.data | {"split": pruned.data["split"] | {"test": 9}}))
+    found, lines = distinct_runs([elsewhere, *runs, other_split])
+    assert found == [*runs, other_split]
+    assert lines == [
+        f"run b: configuration, images and seed of {runs[3].id}, which alone counts (pruned from resnet14_tiny_s7_0, "
+        f"not {pruned.parent}: give each its parent's --seed)"
+    ]
+    assert main_table([*runs, elsewhere]).equals(main_table(runs))

@@ -128,6 +128,8 @@ def test_an_unknown_key_at_the_top_is_refused_and_named() -> None:
         (("exits",), [], "exits []"),
         (("blocks",), [], "exits"),
         (("classes",), 0, "classes"),
+        (("classes",), 10**12, "too large to build"),
+        (("input_shape", 1), 10**9, "too large to build"),
         (("classes",), "ten", "classes 'ten'"),
         (("classes",), None, "classes None"),
         (("input_shape",), [3, 32], "input_shape (3, 32)"),
@@ -141,7 +143,7 @@ def test_an_unknown_key_at_the_top_is_refused_and_named() -> None:
         (("exits", 0, "width"), 3, "width 3"),
         (("exits", 0, "head"), "bn-relu-conv-gap-fc", "width 0"),
         (("stem", "out"), -16, "positive"),
-        (("stem",), [], "not a network spec"),
+        (("stem",), [], "stem: expected `object`"),
         (("blocks",), 3, "not a network spec"),
     ],
 )

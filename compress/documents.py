@@ -1,0 +1,133 @@
+"""Documents: files of plain data, read whole within a limit and checked against the types that their fields must have.
+
+What a file says is believed by nobody before it was checked here: it may be cut off, edited by hand, or somebody
+else's. Errors name the field, as in ``results.exits[1].macs``.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import stat
+import tomllib
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from compress.errors import UsageError
+
+T = TypeVar("T")
+LARGEST = 64 * 2**20  # bytes; the largest of our records are some 100 KB
+DEEPEST = 200  # levels; a pruning in steps has one a step
+LONGEST = 120  # characters of a field, or of a key, that an error repeats
+
+
+def read_file(path: Path, largest: int = LARGEST) -> bytes:
+    """The content of a file.
+
+    Raises:
+        FileNotFoundError: there is none.
+        UsageError: it is no ordinary file, larger than `largest` bytes, or cannot be read.
+    """
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise UsageError("not a file")
+        if status.st_size > largest:
+            raise UsageError(f"{status.st_size:,} bytes, where {largest:,} are the most")
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise UsageError(str(error.strerror)) from error
+
+
+def read_json(path: Path, kind: type[T]) -> tuple[dict[str, Any], T]:
+    """A JSON object as it stands in a file, with fields that are unknown here, and as `kind`, which knows its fields.
+
+    Raises:
+        FileNotFoundError: there is none.
+        UsageError: it cannot be read, is no JSON, or does not fit.
+    """
+    document = parse_json(read_file(path))
+    return document, fitted(document, kind)
+
+
+def parse_json(content: bytes) -> Any:
+    """The JSON text in UTF-8.
+
+    Raises:
+        UsageError: it is none, a key is there twice, a number is none or too large, or it is nested too deep.
+    """
+    try:
+        document = json.loads(content.decode(), object_pairs_hook=_distinct)
+    except UsageError:
+        raise
+    except RecursionError as error:
+        raise UsageError(f"nested deeper than {DEEPEST} levels") from error
+    except ValueError as error:
+        raise UsageError(f"not JSON in UTF-8: {error}") from error
+    _check_values(document, "", DEEPEST)
+    return document
+
+
+def parse_toml(content: bytes) -> dict[str, Any]:
+    """The TOML text in UTF-8.
+
+    Raises:
+        UsageError: as `parse_json`.
+    """
+    try:
+        document = tomllib.loads(content.decode())
+    except RecursionError as error:
+        raise UsageError(f"nested deeper than {DEEPEST} levels") from error
+    except UnicodeDecodeError as error:
+        raise UsageError("not a text file in UTF-8") from error
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(str(error)) from error
+    _check_values(document, "", DEEPEST)
+    return document
+
+
+def fitted(data: object, kind: type[T], field: str = "") -> T:
+    """The data as `kind`, a dataclass or a `msgspec.Struct`, whose fields' types they must have.
+
+    Unknown fields are left out: a later version may have written them. `field` is what the data are of a document.
+
+    Raises:
+        UsageError: a field is missing, of another type, or refused by `kind` itself.
+    """
+    try:
+        return msgspec.convert(data, kind)
+    except msgspec.ValidationError as error:
+        reason, _, path = str(error).partition(" - at `$")
+        raise UsageError(_at(field + path.rstrip("`"), f"{reason[0].lower()}{reason[1:]}")) from error
+
+
+def _at(field: str, reason: str) -> str:
+    return f"{field.lstrip('.')[:LONGEST]}: {reason}" if field else reason
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    document = dict(pairs)
+    if len(document) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise UsageError(f"{next(key for key in keys if keys.count(key) > 1)[:LONGEST]!r} is there twice")
+    return document
+
+
+def _check_values(value: object, field: str, levels: int) -> None:
+    """Refuse what no table, axis or array takes: NaN, infinity, whole numbers of more than 64 bits, endless nesting."""
+    if levels < 0:
+        raise UsageError(f"nested deeper than {DEEPEST} levels")
+    if isinstance(value, dict):
+        for key, item in value.items():
+            _check_values(item, f"{field}.{key}", levels - 1)
+    elif isinstance(value, list):
+        for position, item in enumerate(value):
+            _check_values(item, f"{field}[{position}]", levels - 1)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise UsageError(_at(field, f"{value} is no number"))
+    elif isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise UsageError(_at(field, "a whole number of more than 64 bits"))
