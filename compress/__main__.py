@@ -4,6 +4,8 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+from compress.home import settle
+
 HOME = Path(__file__).resolve().parents[1]
 COMPANIONS = ("baselines", "benchmarks")
 
@@ -14,6 +16,7 @@ def main() -> int:
         if problem := _problem(package):
             print(f"compress: {problem}", file=sys.stderr)
             return 2
+    settle()
     try:
         from compress.cli import main as command  # here, as it imports the packages just checked
 

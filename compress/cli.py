@@ -36,19 +36,20 @@ from benchmarks import (
 )
 from compress import __version__
 from compress.data import available
-from compress.errors import UsageError
+from compress.errors import UsageError, one_line
+from compress.hardware import is_out_of_memory, summary
 from compress.networks import is_foreign
 from compress.options import (
     ARCHITECTURE,
     BENCH,
     BUDGET,
     COMMON,
-    DEFAULT_RECIPE,
     EXTRAS,
     FINE_TUNING,
     PLACE,
     PROTOCOL,
     TECHNIQUE,
+    WHOLE,
     Architecture,
     BenchOptions,
     BudgetOptions,
@@ -60,7 +61,6 @@ from compress.options import (
     TechniqueOptions,
 )
 from compress.output import print_json, print_table, run_as_json, show_forecasts, show_latencies, show_runs
-from compress.recipes import recipe_named
 from compress.runs import find_run, finished_runs
 from compress.training import Method, train
 from compress.training.distributed import joined
@@ -70,7 +70,7 @@ from compress.training.progress import console
 app = App(
     name="compress",
     help="Small, fast image classifiers: multi-exit training, pruning baselines, and a fair comparison of both.",
-    version=__version__,
+    version=lambda: "\n".join([__version__, *summary().split("; ")]),
     help_format="plaintext",
     suppress_keyboard_interrupt=False,
 )
@@ -84,7 +84,7 @@ def train_(
     *,
     arch: str = "resnet110",
     extra_decay: str | None = None,
-    seed: int = 0,
+    seed: Annotated[int, WHOLE] = 0,
     architecture: Architecture = ARCHITECTURE,
     extras: Extras = EXTRAS,
     protocol: Protocol = PROTOCOL,
@@ -116,7 +116,7 @@ def train_mwbp(
     trunk: str | None = None,
     self_distillation: float = 0.0,
     gradient_equilibrium: Annotated[bool, Parameter(negative="")] = False,
-    seed: int = 0,
+    seed: Annotated[int, WHOLE] = 0,
     architecture: Architecture = ARCHITECTURE,
     extras: Extras = EXTRAS,
     protocol: Protocol = PROTOCOL,
@@ -158,9 +158,7 @@ def train_mwbp(
 def _train(
     method: Method, extras: Extras, protocol: Protocol, place: Place, common: Common, *, arch: str, **options: Any
 ) -> None:
-    recipe = recipe_named(
-        protocol.recipe or DEFAULT_RECIPE, epochs=protocol.epochs, stochastic_depth=extras.stochastic_depth
-    )
+    recipe = protocol.named_recipe(epochs=protocol.epochs, stochastic_depth=extras.stochastic_depth)
     if is_foreign(arch):
         options["image_size"] = protocol.image_size
     run = train(
@@ -189,7 +187,7 @@ def prune_(
     technique: TechniqueOptions = TECHNIQUE,
     fine_tuning: FineTuningOptions = FINE_TUNING,
     from_: Annotated[str | None, Parameter(name="--from")] = None,
-    seed: int = 0,
+    seed: Annotated[int, WHOLE] = 0,
     dry_run: Annotated[bool, Parameter(negative="")] = False,
     protocol: Protocol = PROTOCOL,
     place: Place = PLACE,
@@ -205,7 +203,7 @@ def prune_(
         seed: Of the reference and of fine-tuning.
         dry_run: Train nothing: say what can be reached, whether the budget can, and how long it would take.
     """
-    dataset, recipe = protocol.open(), recipe_named(protocol.recipe or DEFAULT_RECIPE)
+    dataset, recipe = protocol.open(), protocol.named_recipe()
     jobs = [
         Job(
             arch=arch,
@@ -259,7 +257,7 @@ def bench_(
 def probe_(
     *run: str,
     retrain: Annotated[bool, Parameter(negative="")] = False,
-    epochs: int | None = None,
+    epochs: Annotated[int | None, WHOLE] = None,
     out: Path = REPORTS,
     data_dir: Path | None = None,
     place: Place = PLACE,
@@ -313,7 +311,7 @@ def study_(
     setting = Setting(
         study=study,
         dataset=protocol.open(study.dataset),
-        recipe=recipe_named(protocol.recipe or study.recipe, epochs=protocol.epochs),
+        recipe=protocol.named_recipe(study.recipe, epochs=protocol.epochs),
         device=place.device,
         precision=protocol.precision,
         runs=place.runs,
@@ -365,30 +363,43 @@ def report_(
 
 @app.command(name="data")
 def data_(*, data_dir: Path | None = None, common: Common = COMMON) -> None:
-    """Show which data sets are here, and how to get the rest.
+    """Show which data sets are here and how to get the rest, and what this machine computes with.
 
     Args:
         data_dir: Where to look first.
     """
     rows = available(data_dir)
     if common.json:
-        return print_json({"datasets": [dataclasses.asdict(row) for row in rows]})
+        return print_json({"datasets": [dataclasses.asdict(row) for row in rows], "machine": summary()})
     for row in rows:
         print(f"{row.name:14}{row.what}\n{'':14}{row.where}" + (f": {row.how}" if row.how else ""))
+    print(f"this machine: {summary()}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status: 0, or 2 for an error of the user's."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    command = next(iter(given), "")
     try:
         with joined() as world:
-            command = next(iter(given), "")
             if world.size > 1 and command in app and command not in SEVERAL_PROCESSES:
                 raise UsageError(f"{command} runs in one process; under torchrun: {', '.join(SEVERAL_PROCESSES)}")
             app(given, exit_on_error=False, print_error=False, result_action="return_none")
-    except (UsageError, CycloptsError) as error:
-        if "--debug" in given:
+    except Exception as error:
+        text = _what_to_mend(error, command)
+        if text is None or "--debug" in given:
             raise
-        print(f"compress: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"compress: {one_line(text)}", file=sys.stderr)
         return 2
     return 0
+
+
+def _what_to_mend(error: Exception, command: str) -> str | None:
+    """What the user can mend: a mistake, a file that cannot be used, too little memory; None of faults of ours."""
+    if isinstance(error, UsageError | CycloptsError):
+        return str(error)
+    if isinstance(error, OSError):
+        return f"{error.filename or command}: {error.strerror or error}"
+    if is_out_of_memory(error):
+        return f"{command}: there is not enough memory here; smaller images, batches or networks take less"
+    return None

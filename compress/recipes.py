@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 from compress.errors import UsageError, nearest
 
 FineTuning = Literal["small-rate", "restart"]
+MOST = 1_000_000  # epochs, or images a batch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,8 +67,10 @@ class Recipe:
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "fine_tune_epochs"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"recipe {self.name}: {name} {getattr(self, name)} must be 1 or more")
+            if not 1 <= getattr(self, name) <= MOST:
+                raise UsageError(
+                    f"recipe {self.name}: {name} {getattr(self, name)} must be 1 or more, {MOST:,} at most"
+                )
         if not 0 <= self.stochastic_depth < 1:
             raise UsageError(f"stochastic-depth {self.stochastic_depth:g}: a share of the images, from 0 to below 1")
         if self.crop == "resized" and self.crop_padding:

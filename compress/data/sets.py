@@ -29,6 +29,8 @@ FASHION_CLASSES = (
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 STREAM_ABOVE = 2 << 30  # bytes of decoded images
+LARGEST_SIZE = 8192  # pixels that images are resized to
+WORKERS_A_CORE = 4  # at most: each is a process that imports torch
 
 _DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 _log = logging.getLogger("compress")
@@ -148,9 +150,13 @@ def _open_own(
     name: str, image_size: int | None, stream: bool | None, skip_unreadable: bool, workers: int | None
 ) -> Dataset:
     """Class folders of the user's, in memory or streamed."""
-    for option, value, least in (("--image-size", image_size, 1), ("--workers", workers, 0)):
-        if value is not None and value < least:
-            raise UsageError(f"{option} must be {least} or more, not {value}")
+    most_workers = WORKERS_A_CORE * (os.cpu_count() or 1)
+    for option, value, least, most in (
+        ("--image-size", image_size, 1, LARGEST_SIZE),
+        ("--workers", workers, 0, most_workers),
+    ):
+        if value is not None and not least <= value <= most:
+            raise UsageError(f"{option} must be {least} or more, here {most} at most, not {value}")
     folders = list_class_folders(_own_folder(name))
     large = folders.decoded_bytes(image_size) > STREAM_ABOVE
     streamed = large if stream is None else stream
@@ -174,14 +180,14 @@ def _open_own(
 
 
 def _unknown(name: str) -> str:
-    if Path(name).expanduser().is_dir():
+    if os.path.isdir(os.path.expanduser(name)):
         return f"unknown data set {name!r}: to read it as class folders, say folder:{name}"
     return f"unknown data set {name!r}: {nearest(name, ['fashion-mini', *_SOURCES, 'folder:PATH'])}"
 
 
 def _own_folder(name: str) -> Path:
-    path = Path(name.removeprefix("folder:")).expanduser()
-    if name == "folder:" or not path.is_dir():
+    path = Path(os.path.expanduser(name.removeprefix("folder:")))
+    if name == "folder:" or not os.path.isdir(path):
         raise UsageError(f"{name} is not a folder; expected folder:PATH with PATH/train/CLASS/* and PATH/test/CLASS/*")
     return path
 
@@ -194,8 +200,8 @@ def _places(data_dir: Path | None) -> list[Path]:
     places = []
     for place, source in ((data_dir, "--data-dir"), (os.environ.get("COMPRESS_DATA"), "$COMPRESS_DATA")):
         if place:
-            places.append(Path(place).expanduser())
-            if not places[-1].is_dir():
+            places.append(Path(os.path.expanduser(place)))
+            if not os.path.isdir(places[-1]):
                 raise UsageError(f"{source} {place} is not a folder; name one that is there, or leave it out")
     return [*places, cache_directory()]
 

@@ -5,6 +5,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import accumulate
+from math import prod
 from typing import Any
 
 from compress.errors import UsageError
@@ -12,6 +13,7 @@ from compress.networks.blocks import BLOCKS, SEGMENT, STEMS, BlockSpec, SegmentS
 from compress.networks.heads import FOR_POSITIONS, HEADS, OWN, WIDENING, suitable_head
 
 ENLARGE, END = "enlarge", "end"
+LARGEST = 10**9  # weights, and values of one image's features: 4 GB each, of networks that are to be compact
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +95,7 @@ class Spec:
             if used - known:
                 raise UsageError(f"{self.arch}: no such part {', '.join(used - known)}; known: {', '.join(known)}")
         self._check_shapes()
+        self._check_size()
 
     def _check_shapes(self) -> None:
         inputs = self.stem.out
@@ -119,6 +122,18 @@ class Spec:
             self._check_segments()
         elif self.resized:
             raise UsageError(f"{self.arch}: resized is for somebody else's net; widths say what ours has")
+
+    def _check_size(self) -> None:
+        """Refuse what no memory holds before it is asked for; somebody else's net has weights that no spec tells."""
+        inputs, weights = self.stem.out, 9 * self.input_shape[0] * self.stem.out
+        for block in self.blocks if not self.foreign else ():
+            weights += BLOCKS[block.kind].kernel ** 2 * (inputs * block.width + block.width * block.out)
+            inputs = block.out
+        weights += self.classes * sum(self.blocks[exit.block - 1].out for exit in self.exits)
+        largest = max(prod(shape) for shape in (self.input_shape, self.stem.shape_after(self.input_shape)))
+        for count, what in ((weights, "weights"), (largest, "values in the first features of one image")):
+            if count > LARGEST:
+                raise UsageError(f"{self.arch}: about {count:.1e} {what}, and {LARGEST:,} is the most")
 
     def _check_segments(self) -> None:
         modules = [getattr(block, "module", None) for block in self.blocks]
