@@ -16,7 +16,17 @@ from baselines.technique import Technique
 from compress.data import Dataset
 from compress.errors import UsageError
 from compress.hardware import Precision, resolve_device
-from compress.networks import Network, Spec, canonical, code_digest, cut, display_name, initialised, spec_of
+from compress.networks import (
+    Network,
+    Spec,
+    canonical,
+    code_digest,
+    cut,
+    display_name,
+    initialised,
+    is_number,
+    spec_of,
+)
 from compress.recipes import RECIPES, FineTuning, Recipe, recipe_named
 from compress.runs import Run, find_run, load
 from compress.training import (
@@ -185,7 +195,7 @@ class Job:
     @cached_property
     def _spec(self) -> Spec:
         shape, classes = self.dataset.input_shape, len(self.dataset.classes)
-        return spec_of(self.arch or DEFAULT_ARCH, input_shape=shape, classes=classes)
+        return spec_of(DEFAULT_ARCH if self.arch is None else self.arch, input_shape=shape, classes=classes)
 
     def _changed(self, recipe: Recipe) -> Recipe:
         return recipe.changed(epochs=self.epochs, learning_rate=self.learning_rate, weight_decay=self.weight_decay)
@@ -217,7 +227,7 @@ def run_and_exit(name: str | Path, runs: Path) -> tuple[Run, int | None]:
         UsageError: there is no such run, it is not finished, or it has no such exit.
     """
     run_name, _, number = str(name).rpartition(":")
-    if not run_name or not number.isdecimal():
+    if not run_name or not is_number(number):
         return find_run(name, runs), None
     run = find_run(run_name, runs)
     if not 1 <= int(number) <= len(run.exits):

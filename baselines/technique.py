@@ -24,6 +24,7 @@ METHODS = {name: importance.card for name, importance in IMPORTANCES.items()} | 
 SPARSE = tuple(name for name, importance in IMPORTANCES.items() if importance.sparse)
 SHAPED = ("scratch-e", "scratch-b")
 TAUGHT = "distilled"
+MOST_STEPS = 1000
 
 Scope = Literal["all", "inner"]
 Ranking = Literal["global", "uniform"]
@@ -71,8 +72,8 @@ class Technique:
                 raise UsageError(f"--{name} {value}: {nearest(str(value), known)}")
         if self.round_to < 1:
             raise UsageError(f"--round-to {self.round_to}: a whole number of channels, 1 or more")
-        if self.steps < 1:
-            raise UsageError(f"--steps {self.steps}: 1 or more")
+        if not 1 <= self.steps <= MOST_STEPS:
+            raise UsageError(f"--steps {self.steps}: 1 or more, {MOST_STEPS} at most")
         self._check_together()
 
     @property

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, get_args
 from baselines import Budget, Technique
 from benchmarks.arms import BUDGETS
 from compress.errors import UsageError, nearest
-from compress.networks import spec_of
+from compress.networks import is_number, spec_of
 from compress.recipes import FineTuning
 from compress.training import Method, spec_to_train
 from compress.training.methods import SINGLE_EXIT
@@ -184,7 +184,7 @@ def entry_and_exit(reference: str) -> tuple[str, int | None]:
     name, colon, exit = reference.partition(":")
     if not colon:
         return name, None
-    if not exit.isdecimal() or int(exit) < 1:
+    if not is_number(exit) or int(exit) < 1:
         raise UsageError(f"{reference!r}: behind the colon stands the number of an exit, as in {name}:2")
     return name, int(exit)
 

@@ -5,6 +5,7 @@ A single time on a shared machine means little; the ratio of two networks timed 
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -32,6 +33,7 @@ from compress.runs import WEIGHTS, Run, load
 from compress.training.progress import console
 
 ROUNDS = 9  # of a ratio that pruning asks for
+MOST_IMAGES, MOST_ROUNDS = 1 << 14, 1 << 20  # a batch, a measurement: more than any use has
 NAMES = ("run", "engine", "precision")  # of a row, that its measurement has
 Pair = tuple[Engine, str]  # an engine, a precision
 
@@ -291,8 +293,15 @@ def check_numbers(runs: Sequence[Run], batch_sizes: Sequence[int], threads: int,
     Raises:
         UsageError: a number below 1, or runs of different image shapes.
     """
-    if min(*batch_sizes, threads, rounds) < 1:
-        raise UsageError("batch sizes, threads and rounds must be 1 or more")
+    most_threads = os.cpu_count() or 1
+    for what, values, most in (
+        ("--batch-size", batch_sizes, MOST_IMAGES),
+        ("--threads", [threads], most_threads),
+        ("--rounds", [rounds], MOST_ROUNDS),
+    ):
+        for value in values:
+            if not 1 <= value <= most:
+                raise UsageError(f"{what} {value}: 1 or more, here {most:,} at most")
     shapes = {run.spec.input_shape for run in runs}
     if len(shapes) > 1:
         raise UsageError(f"the runs take images of different shapes ({', '.join(map(str, shapes))}): bench them apart")

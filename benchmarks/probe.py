@@ -7,6 +7,7 @@ selected. Test images are never looked at.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import time
@@ -46,6 +47,7 @@ PROBE = "probe.json"
 SCHEMA_VERSION = 1
 BATCH = 125
 MEND = "delete it, compress probe measures again"
+FEWEST = 2  # training images: those that choose a probe's strength are not those that it is fitted on
 SEEN_SHARE = 0.1  # of the training images, measured on where the recipe holds out no validation images
 
 
@@ -195,7 +197,13 @@ def _parts_of(run: Run, dataset: Dataset, device: torch.device) -> tuple[Split, 
     held_out = partial(split, dataset, calibration=recipe.calibration, seed=recipe.split_seed)
     parts = held_out(validation=recipe.validation)
     if seen := not len(parts.validation):
-        parts = held_out(validation=SEEN_SHARE)
+        with contextlib.suppress(UsageError):  # a class has none to spare
+            parts = held_out(validation=SEEN_SHARE)
+    if not len(parts.validation) or len(parts.train) < FEWEST:
+        raise UsageError(
+            f"run {run.id}: {dataset.name} has {len(dataset.train)} training images, {len(parts.train)} to train on, "
+            "too few to fit probes on some and measure them on others: six, with two of a class, are enough"
+        )
     return dataclasses.replace(
         parts,
         train=parts.train.to(device),

@@ -119,12 +119,15 @@ def gradient_shares(network: Network, batches: Batches) -> list[float | None]:
     weights = [_weights(block) for block in only.blocks]
     total = [0.0] * len(weights)
     for images, labels in batches:
+        if len(images) == 1:
+            continue  # the statistics of one image are none
         only.zero_grad()
         functional.cross_entropy(only(images)[-1], labels).backward()
         for number, own in enumerate(weights):
             norms = [float(w.grad.norm() * w.detach().norm()) for w in own if w.grad is not None]
             total[number] += math.hypot(*norms)
-    return [norm / sum(total) if own else None for norm, own in zip(total, weights, strict=True)]
+    whole = sum(total) or 1.0  # 0 where no gradient is left at all
+    return [norm / whole if own else None for norm, own in zip(total, weights, strict=True)]
 
 
 def _weights(block: nn.Module) -> list[nn.Parameter]:

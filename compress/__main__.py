@@ -5,6 +5,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+from compress.home import settle
 from compress.signals import TerminatedError, heeded
 
 HOME = Path(__file__).resolve().parents[1]
@@ -17,6 +18,7 @@ def main() -> int:
         if problem := _problem(package):
             print(f"compress: {problem}", file=sys.stderr)
             return 2
+    settle()
     try:
         with heeded():
             from compress.cli import main as command  # here, as it imports the packages just checked

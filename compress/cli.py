@@ -38,20 +38,21 @@ from benchmarks import (
 )
 from compress import __version__
 from compress.data import available, take_inventory
-from compress.errors import UsageError
+from compress.errors import UsageError, one_line
+from compress.hardware import is_out_of_memory, summary
 from compress.networks import is_foreign
 from compress.options import (
     ARCHITECTURE,
     BENCH,
     BUDGET,
     COMMON,
-    DEFAULT_RECIPE,
     EXTRAS,
     FINE_TUNING,
     PLACE,
     PROTOCOL,
     RECIPE,
     TECHNIQUE,
+    WHOLE,
     Architecture,
     BenchOptions,
     BudgetOptions,
@@ -72,7 +73,6 @@ from compress.output import (
     show_latencies,
     show_runs,
 )
-from compress.recipes import recipe_named
 from compress.runs import find_run, finished_runs
 from compress.training import Method, train
 from compress.training.distributed import joined
@@ -82,7 +82,7 @@ from compress.training.progress import console
 app = App(
     name="compress",
     help="Small, fast image classifiers: multi-exit training, pruning baselines, and a fair comparison of both.",
-    version=__version__,
+    version=lambda: "\n".join([__version__, *summary().split("; ")]),
     help_format="plaintext",
     suppress_keyboard_interrupt=False,
 )
@@ -96,7 +96,7 @@ def train_(
     *,
     arch: str = "resnet110",
     extra_decay: str | None = None,
-    seed: int = 0,
+    seed: Annotated[int, WHOLE] = 0,
     architecture: Architecture = ARCHITECTURE,
     changes: RecipeOptions = RECIPE,
     extras: Extras = EXTRAS,
@@ -129,7 +129,7 @@ def train_mwbp(
     trunk: str | None = None,
     self_distillation: float = 0.0,
     gradient_equilibrium: Annotated[bool, Parameter(negative="")] = False,
-    seed: int = 0,
+    seed: Annotated[int, WHOLE] = 0,
     architecture: Architecture = ARCHITECTURE,
     changes: RecipeOptions = RECIPE,
     extras: Extras = EXTRAS,
@@ -180,9 +180,8 @@ def _train(
     arch: str,
     **options: Any,
 ) -> None:
-    recipe = recipe_named(
-        protocol.recipe or DEFAULT_RECIPE, epochs=protocol.epochs, stochastic_depth=extras.stochastic_depth
-    ).changed(**vars(changes))
+    recipe = protocol.named_recipe(epochs=protocol.epochs, stochastic_depth=extras.stochastic_depth)
+    recipe = recipe.changed(**vars(changes))
     if is_foreign(arch):
         options["image_size"] = protocol.image_size
     run = train(
@@ -211,7 +210,7 @@ def prune_(
     technique: TechniqueOptions = TECHNIQUE,
     fine_tuning: FineTuningOptions = FINE_TUNING,
     from_: Annotated[str | None, Parameter(name="--from")] = None,
-    seed: int = 0,
+    seed: Annotated[int, WHOLE] = 0,
     dry_run: Annotated[bool, Parameter(negative="")] = False,
     protocol: Protocol = PROTOCOL,
     place: Place = PLACE,
@@ -227,7 +226,7 @@ def prune_(
         seed: Of the reference and of fine-tuning.
         dry_run: Train nothing: say what can be reached, whether the budget can, and how long it would take.
     """
-    recipe = recipe_named(protocol.recipe or DEFAULT_RECIPE)
+    recipe = protocol.named_recipe()
     dataset = protocol.open_of(run_and_exit(from_, place.runs)[0]) if from_ else protocol.open()
     jobs = [
         Job(
@@ -282,7 +281,7 @@ def bench_(
 def probe_(
     *run: str,
     retrain: Annotated[bool, Parameter(negative="")] = False,
-    epochs: int | None = None,
+    epochs: Annotated[int | None, WHOLE] = None,
     out: Path = REPORTS,
     data_dir: Path | None = None,
     place: Place = PLACE,
@@ -336,7 +335,7 @@ def study_(
     setting = Setting(
         study=study,
         dataset=protocol.open(study.dataset),
-        recipe=recipe_named(protocol.recipe or study.recipe, epochs=protocol.epochs),
+        recipe=protocol.named_recipe(study.recipe, epochs=protocol.epochs),
         device=place.device,
         precision=protocol.precision,
         runs=place.runs,
@@ -390,7 +389,7 @@ def report_(
 
 @app.command(name="data")
 def data_(name: str | None = None, *, data_dir: Path | None = None, common: Common = COMMON) -> None:
-    """Show which data sets are here, and how to get the rest.
+    """Show which data sets are here and how to get the rest, and what this machine computes with.
 
     Args:
         name: folder:PATH, to show what lies there: images by part and class, and what is unused, twice or uneven.
@@ -400,9 +399,10 @@ def data_(name: str | None = None, *, data_dir: Path | None = None, common: Comm
         return show_inventory(take_inventory(name, data_dir), as_json=common.json)
     rows = available(data_dir)
     if common.json:
-        return print_json({"datasets": [dataclasses.asdict(row) for row in rows]})
+        return print_json({"datasets": [dataclasses.asdict(row) for row in rows], "machine": summary()})
     for row in rows:
         print(f"{row.name:14}{row.what}\n{'':14}{row.where}" + (f": {row.how}" if row.how else ""))
+    print(f"this machine: {summary()}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -410,15 +410,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     if "--debug" in given and not faulthandler.is_enabled():
         faulthandler.enable(sys.__stderr__)  # for a training that makes no progress, too: see the watchdog
+    command = next(iter(given), "")
     try:
         with joined() as world:
-            command = next(iter(given), "")
             if world.size > 1 and command in app and command not in SEVERAL_PROCESSES:
                 raise UsageError(f"{command} runs in one process; under torchrun: {', '.join(SEVERAL_PROCESSES)}")
             app(given, exit_on_error=False, print_error=False, result_action="return_none")
-    except (UsageError, CycloptsError) as error:
-        if "--debug" in given:
+    except Exception as error:
+        text = _what_to_mend(error, command)
+        if text is None or "--debug" in given:
             raise
-        print(f"compress: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"compress: {one_line(text)}", file=sys.stderr)
         return 2
     return 0
+
+
+def _what_to_mend(error: Exception, command: str) -> str | None:
+    """What the user can mend: a mistake, a file that cannot be used, too little memory; None of faults of ours."""
+    if isinstance(error, UsageError | CycloptsError):
+        return str(error)
+    if isinstance(error, OSError):
+        return f"{error.filename or command}: {error.strerror or error}"
+    if is_out_of_memory(error):
+        return f"{command}: there is not enough memory here; smaller images, batches or networks take less"
+    return None

@@ -11,7 +11,13 @@ class UsageError(ValueError):
 def reason(error: Exception) -> str:
     """What went wrong, in one line; of an error that no user caused, with its kind."""
     text = str(error) if isinstance(error, UsageError) else f"{type(error).__name__}: {error}"
-    return " ".join(text.split())
+    return one_line(text)
+
+
+def one_line(text: str) -> str:
+    """A text in one line, for a terminal: what cannot be printed, as names of files may have it, is escaped."""
+    characters = " ".join(text.split())
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in characters)
 
 
 def nearest(word: str, allowed: Iterable[str]) -> str:

@@ -3,6 +3,7 @@
 import ctypes
 import os
 import platform
+import re
 import subprocess
 import sys
 from functools import partial
@@ -20,6 +21,20 @@ Precision = Literal["fp32", "bf16"]
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of <malloc.h>
 _LARGEST_THRESHOLD = 32 << 20  # bytes; glibc takes no more
 PACKAGES = ("torch", "torchvision", "torch-pruning", "numpy")
+# oneDNN's names of the instruction sets it has kernels for, least first, and what torch says of a CPU that has each.
+ONEDNN_SETS = {
+    "SSE41": {"sse4_1"},
+    "AVX": {"avx"},
+    "AVX2": {"avx2"},
+    "AVX2_VNNI": {"avx_vnni"},
+    "AVX2_VNNI_2": {"avx_vnni_int8", "avx_ne_convert"},
+    "AVX512_CORE": {"avx512_f", "avx512_bw", "avx512_vl", "avx512_dq"},
+    "AVX512_CORE_VNNI": {"avx512_f", "avx512_vnni"},
+    "AVX512_CORE_BF16": {"avx512_f", "avx512_bf16"},
+    "AVX512_CORE_FP16": {"avx512_f", "avx512_fp16"},
+    "AVX512_CORE_AMX": {"amx_int8", "amx_bf16"},
+    "AVX512_CORE_AMX_FP16": {"amx_int8", "amx_bf16", "amx_fp16"},
+}
 
 
 def resolve_device(name: str = "auto") -> torch.device:
@@ -100,6 +115,11 @@ def check_bf16(network: Network, device: torch.device) -> None:
         )
 
 
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether Python, numpy or torch asked for more memory than there is, on the CPU or a GPU."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
 def keep_freed_memory() -> None:
     """Let this process keep the memory it frees, for its own next use, where its C library is glibc.
 
@@ -117,14 +137,46 @@ def describe(device: torch.device) -> dict[str, Any]:
     return {
         "device": str(device),
         "cpu": _cpu_name(),
+        "instructions": {"torch": torch.backends.cpu.get_cpu_capability(), "onednn": onednn_instructions()},
         "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "platform": platform.platform(),
         "python": platform.python_version(),
-        "versions": {package: metadata.version(package) for package in PACKAGES},
+        "versions": {package: metadata.version(package) for package in PACKAGES} | {"onednn": onednn_version()},
         "commit": _commit(),
     }
+
+
+def summary() -> str:
+    """The CPU, what computes on it and how, in one line: what the report of a fault should say."""
+    found = describe(torch.device("cpu"))
+    versions, sets, threads = found["versions"], found["instructions"], found["threads"]
+    return (
+        f"{found['cpu']}; Python {found['python']}, torch {versions['torch']} ({sets['torch']} kernels), "
+        f"oneDNN {versions['onednn'] or 'none'} ({sets['onednn'] or 'unknown instructions'}); "
+        f"{threads} thread{'s' if threads > 1 else ''}"
+    )
+
+
+def onednn_version() -> str | None:
+    """The version of the oneDNN that torch was built with; None where it has none."""
+    found = re.search(r"(?:MKL-DNN|oneDNN)\D*(\d[\w.]*)", torch.__config__.show(), re.IGNORECASE)
+    return found[1] if found and torch.backends.mkldnn.is_available() else None
+
+
+def onednn_instructions() -> str | None:
+    """The instruction set that oneDNN's kernels use here, by its name in `ONEDNN_MAX_CPU_ISA`; None where unknown.
+
+    oneDNN takes the last that the CPU has, and none above the one that this variable names; it has no other way to ask
+    than the log of `ONEDNN_VERBOSE`.
+    """
+    if onednn_version() is None:
+        return None
+    names, has = list(ONEDNN_SETS), {name for name, value in torch.cpu.get_capabilities().items() if value is True}
+    limit = (os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or "").upper()
+    allowed = names[: names.index(limit) + 1] if limit in names else names
+    return next((name for name in reversed(allowed) if ONEDNN_SETS[name] <= has), None)
 
 
 def _cpu_name() -> str:

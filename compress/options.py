@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from cyclopts import Parameter
+from cyclopts import Parameter, Token
 
 from baselines import METHODS, Budget, Technique, macs_of
 from compress.data import Dataset, open_dataset
 from compress.errors import UsageError
-from compress.recipes import FineTuning, recipe_named
+from compress.recipes import FineTuning, Recipe, recipe_named
 from compress.runs import Run
 from compress.training import Method, data_of
 from compress.training.progress import console
 
 DEFAULT_DATASET, DEFAULT_RECIPE = "fashion-mini", "quick"
+
+
+def _whole(_: object, tokens: Sequence[Token]) -> int:
+    """The number that an option says; cyclopts would round 0.5 to one."""
+    text = tokens[0].value
+    if not re.fullmatch(r"[+-]?[0-9]+", text):
+        raise ValueError(f"{text!r}: a whole number")
+    return int(text)
+
+
+WHOLE = Parameter(converter=_whole)
 METHODS_HELP = "".join(f"{name}: {card}\n" for name, card in METHODS.items())
 
 
@@ -70,12 +83,12 @@ class Protocol:
 
     dataset: str | None = None
     data_dir: Path | None = None
-    image_size: int | None = None
+    image_size: Annotated[int | None, WHOLE] = None
     stream: bool | None = None
     skip_unreadable: Annotated[bool, Parameter(negative="")] = False
-    workers: int | None = None
+    workers: Annotated[int | None, WHOLE] = None
     recipe: str | None = None
-    epochs: int | None = None
+    epochs: Annotated[int | None, WHOLE] = None
     precision: str = "auto"
     resume: Annotated[bool, Parameter(negative="")] = False
 
@@ -90,6 +103,10 @@ class Protocol:
             )
         return data_of(run, self.data_dir, workers=self.workers)
 
+    def named_recipe(self, default: str = DEFAULT_RECIPE, **changes: Any) -> Recipe:
+        """The recipe asked for, else the default, with what `recipe_named` takes besides."""
+        return recipe_named(default if self.recipe is None else self.recipe, **changes)
+
     def open(self, default: str = DEFAULT_DATASET, *, enlarged: bool = False) -> Dataset:
         """The data set asked for, else the default, which is then named.
 
@@ -100,11 +117,11 @@ class Protocol:
                 "data: fashion-mini, 8,000 bundled images of Fashion-MNIST (the paper used CIFAR-10, CIFAR-100 and "
                 "SVHN: --dataset cifar10; see compress data)"
             )
-        name, size = self.dataset or default, self.image_size
+        name, size = default if self.dataset is None else self.dataset, self.image_size
         if not name.startswith("folder:"):
             size = None if enlarged else size
         elif size is None:
-            size = recipe_named(self.recipe or DEFAULT_RECIPE).image_size
+            size = self.named_recipe().image_size
         return open_dataset(
             name,
             data_dir=self.data_dir,
@@ -143,7 +160,7 @@ class Architecture:
         form: Of a ResNet's blocks: pre-activation, post-activation or norm-last, instead of what the name says.
     """
 
-    width: int = 1
+    width: Annotated[int, WHOLE] = 1
     blocks: str = ""
     widths: str = ""
     form: str = ""
@@ -235,8 +252,8 @@ class TechniqueOptions:
     scope: str = "all"
     uniform: Annotated[bool, Parameter(negative="--global")] = False
     allocate: str | None = None
-    round_to: int = 1
-    steps: int = 1
+    round_to: Annotated[int, WHOLE] = 1
+    steps: Annotated[int, WHOLE] = 1
     gradual: Annotated[bool, Parameter(negative="")] = False
     shape: str = "l1"
     nearest: Annotated[bool, Parameter(negative="")] = False
@@ -283,8 +300,8 @@ class BenchOptions:
     engine: str | None = None
     precision: str | None = None
     batch_size: str = "1,128"
-    threads: int = 1
-    rounds: int = 9
+    threads: Annotated[int, WHOLE] = 1
+    rounds: Annotated[int, WHOLE] = 9
     all: Path | None = None
     data_dir: Path | None = None
 

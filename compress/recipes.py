@@ -14,6 +14,7 @@ from compress.errors import UsageError, nearest
 FineTuning = Literal["small-rate", "restart"]
 LEAST_STEPS = 10  # an epoch, which few images reach by a smaller batch
 BATCHES_OF = 8  # what a batch for few images is a multiple of: it splits over processes, and batch norm needs as many
+MOST = 1_000_000  # epochs, or images a batch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,8 +73,10 @@ class Recipe:
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "fine_tune_epochs"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"recipe {self.name}: {name} {getattr(self, name)} must be 1 or more")
+            if not 1 <= getattr(self, name) <= MOST:
+                raise UsageError(
+                    f"recipe {self.name}: {name} {getattr(self, name)} must be 1 or more, {MOST:,} at most"
+                )
         if not 0 <= self.stochastic_depth < 1:
             raise UsageError(f"stochastic-depth {self.stochastic_depth:g}: a share of the images, from 0 to below 1")
         if self.crop == "resized" and self.crop_padding:

@@ -1,6 +1,6 @@
 """The command, which kills itself at a file operation: OPERATION FILE TIME ARGUMENTS...
 
-At the so manieth time that `pathlib.Path`'s method of that name, or `shutil.rmtree`, gets a file whose name has FILE in it.
+At the TIME-th call of `pathlib.Path`'s method of that name, or of `shutil.rmtree`, on a file whose name has FILE in it.
 """
 
 import os

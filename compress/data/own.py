@@ -23,13 +23,13 @@ def find_folder(name: str, data_dir: Path | None = None) -> Path:
     A relative path is looked for in ``data_dir``, then where the process is, then in ``$COMPRESS_DATA``; an absolute
     one that is not there any more by its last part in the same places. Raises ``UsageError`` where there is none.
     """
-    given = Path(name.removeprefix(FOLDER)).expanduser()
+    given = Path(os.path.expanduser(name.removeprefix(FOLDER)))
     elsewhere = os.environ.get("COMPRESS_DATA")
     candidates = [
         *([given] if given.is_absolute() else []),
-        *(_in_place(given, data_dir.expanduser()) if data_dir else []),
+        *(_in_place(given, Path(os.path.expanduser(data_dir))) if data_dir else []),
         given,
-        *(_in_place(given, Path(elsewhere).expanduser()) if elsewhere else []),
+        *(_in_place(given, Path(os.path.expanduser(elsewhere))) if elsewhere else []),
     ]
     found = next((path for path in candidates if path.is_dir()), None) if name != FOLDER else None
     if found is None:
@@ -48,8 +48,8 @@ def _in_place(given: Path, place: Path) -> list[Path]:
 def folders_like(name: str, classes: list[str], data_dir: Path) -> Iterator[Path]:
     """Yield the folders in and directly below ``data_dir`` that have these classes; those of the same name first."""
     last = Path(name.removeprefix(FOLDER)).name
-    below = sorted(entry for entry in data_dir.expanduser().iterdir() if entry.is_dir())
-    candidates = [data_dir.expanduser() / last, data_dir.expanduser(), *below]
+    below = sorted(entry for entry in Path(os.path.expanduser(data_dir)).iterdir() if entry.is_dir())
+    candidates = [Path(os.path.expanduser(data_dir)) / last, Path(os.path.expanduser(data_dir)), *below]
     for path in dict.fromkeys(candidate.resolve() for candidate in candidates if candidate.is_dir()):
         try:
             if list(list_class_folders(path).classes) == classes:

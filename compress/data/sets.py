@@ -28,6 +28,9 @@ FASHION_CLASSES = (
 )
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
+LARGEST_SIZE = 8192  # pixels that images are resized to
+WORKERS_A_CORE = 4  # at most: each is a process that imports torch
+
 _DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 _log = logging.getLogger("compress")
 
@@ -88,9 +91,13 @@ def open_dataset(
     """
     places = _places(data_dir)
     if name.startswith(FOLDER):
-        for option, value, least in (("--image-size", image_size, 1), ("--workers", workers, 0)):
-            if value is not None and value < least:
-                raise UsageError(f"{option} must be {least} or more, not {value}")
+        most_workers = WORKERS_A_CORE * (os.cpu_count() or 1)
+        for option, value, least, most in (
+            ("--image-size", image_size, 1, LARGEST_SIZE),
+            ("--workers", workers, 0, most_workers),
+        ):
+            if value is not None and not least <= value <= most:
+                raise UsageError(f"{option} must be {least} or more, here {most} at most, not {value}")
         root = find_folder(name, data_dir)
         return open_folder(root, image_size=image_size, stream=stream, skip_unreadable=skip_unreadable, workers=workers)
     if name not in ("fashion-mini", *_SOURCES):
@@ -151,7 +158,7 @@ def _dataset(name: str, copy: str, contents: Contents, source: _Source | None = 
 
 
 def _unknown(name: str) -> str:
-    if Path(name).expanduser().is_dir():
+    if os.path.isdir(os.path.expanduser(name)):
         return f"unknown data set {name!r}: to read it as class folders, say folder:{name}"
     return f"unknown data set {name!r}: {nearest(name, ['fashion-mini', *_SOURCES, 'folder:PATH'])}"
 
@@ -164,8 +171,8 @@ def _places(data_dir: Path | None) -> list[Path]:
     places = []
     for place, source in ((data_dir, "--data-dir"), (os.environ.get("COMPRESS_DATA"), "$COMPRESS_DATA")):
         if place:
-            places.append(Path(place).expanduser())
-            if not places[-1].is_dir():
+            places.append(Path(os.path.expanduser(place)))
+            if not os.path.isdir(places[-1]):
                 raise UsageError(f"{source} {place} is not a folder; name one that is there, or leave it out")
     return [*places, cache_directory()]
 

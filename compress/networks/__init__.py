@@ -1,7 +1,7 @@
 """Networks: blocks with one or more exits, cutting, names, specs."""
 
 from compress.networks.network import Network, code_digest, cut, evaluating, initialised
-from compress.networks.placement import place_exits
+from compress.networks.placement import is_number, place_exits
 from compress.networks.registry import canonical, create, default_heads, display_name, exits_in_name, spec_of
 from compress.networks.spec import Spec
 from compress.networks.weights import load_pretrained, load_weights
@@ -20,6 +20,7 @@ __all__ = [
     "exits_in_name",
     "initialised",
     "is_foreign",
+    "is_number",
     "load_pretrained",
     "load_weights",
     "place_exits",

@@ -106,12 +106,14 @@ class Block(nn.Module):
         layers: convolutions in sequence, as the field counts depth.
         has_shortcut: whether the input is added to the branch's output.
         has_width: whether `width` is a choice of its own (else it is the input's or the output's).
+        kernel: of the convolutions that join all channels.
         drop: probability with which an image's branch is left out in training (stochastic depth, Huang et al. 2016).
     """
 
     layers: ClassVar[int] = 2
     has_shortcut: ClassVar[bool] = True
     has_width: ClassVar[bool] = True
+    kernel: ClassVar[int] = 3
     drop = 0.0
 
     def add(self, branch: Tensor, shortcut: Tensor) -> Tensor:
@@ -213,6 +215,7 @@ class InvertedBlock(Block):
 
     layers = 3
     has_shortcut = False
+    kernel = 1
 
     def __init__(self, inputs: int, spec: BlockSpec) -> None:
         super().__init__()
@@ -256,6 +259,7 @@ class SeparableBlock(Block):
 
     has_shortcut = False
     has_width = False
+    kernel = 1
 
     def __init__(self, inputs: int, spec: BlockSpec) -> None:
         super().__init__()
@@ -276,6 +280,7 @@ class PointwiseBlock(Block):
     layers = 1
     has_shortcut = False
     has_width = False
+    kernel = 1
 
     def __init__(self, inputs: int, spec: BlockSpec) -> None:
         super().__init__()

@@ -11,7 +11,7 @@ from torch.nn import functional
 from compress.errors import UsageError, nearest
 from compress.networks.blocks import SegmentSpec
 from compress.networks.heads import HEADS, OWN, WIDENING, suitable_head
-from compress.networks.placement import place_exits
+from compress.networks.placement import is_number, place_exits
 from compress.networks.segments import Divisible
 from compress.networks.spec import END, ENLARGE, ExitSpec, Spec, StemSpec
 from compress.networks.zoo import build, is_zoo
@@ -138,11 +138,11 @@ def _placed(net: Divisible, exits: int | str | Sequence[int | str] | None) -> tu
         return (END,)
     if exits == "paper":
         raise UsageError("exits paper: none are published for this net; give their number, or its modules")
-    if isinstance(exits, int) or (isinstance(exits, str) and exits.strip().isdecimal()):
+    if isinstance(exits, int) or (isinstance(exits, str) and is_number(exits)):
         return tuple(net.blocks[number - 1] for number in place_exits(exits, len(net.blocks)))
     words = [str(word).strip() for word in (exits.split(",") if isinstance(exits, str) else exits)]
     known = dict(net.trace.model.named_modules())
-    numbered = {word: word.isdecimal() and word not in known and 0 < int(word) <= len(net.blocks) for word in words}
+    numbered = {word: is_number(word) and word not in known and 0 < int(word) <= len(net.blocks) for word in words}
     return net.place([net.blocks[int(word) - 1] if numbered[word] else word for word in words])
 
 

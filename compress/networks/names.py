@@ -154,8 +154,8 @@ def _numbers(option: str, value: Sequence[int] | str, stages: int) -> tuple[int,
     words = value.replace("-", ",").split(",") if isinstance(value, str) else list(map(str, value))
     if words in ([], [""]):
         return ()
-    if len(words) != stages or not all(word.strip().isdecimal() and int(word) > 0 for word in words):
-        raise UsageError(f"{option} {','.join(words)}: {stages} whole numbers above 0, one a stage, as in 3,3,3")
+    if len(words) != stages or not all(re.fullmatch(r"\s*[0-9]{1,4}\s*", word) and int(word) for word in words):
+        raise UsageError(f"{option} {','.join(words)}: {stages} whole numbers from 1 to 9999, one a stage, as in 3,3,3")
     return tuple(int(word) for word in words)
 
 

@@ -1,5 +1,6 @@
 """Where exits sit: from what a user writes to block numbers (1-based, ascending, the last block included)."""
 
+import re
 from collections.abc import Sequence
 
 from compress.errors import UsageError
@@ -20,7 +21,7 @@ def place_exits(exits: int | str | Sequence[int | str], blocks: int) -> tuple[in
     (19, 21)
     """
     if isinstance(exits, str):
-        exits = int(exits) if exits.strip().isdecimal() else [word.strip() for word in exits.split(",")]
+        exits = int(exits) if is_number(exits) else [word.strip() for word in exits.split(",")]
     if isinstance(exits, int):
         if not 1 <= exits <= blocks:
             raise UsageError(
@@ -30,10 +31,15 @@ def place_exits(exits: int | str | Sequence[int | str], blocks: int) -> tuple[in
     return _check_list([_block_number(word, blocks) for word in exits], blocks)
 
 
+def is_number(word: str) -> bool:
+    """Whether a word is a whole number that a block or an exit can have."""
+    return re.fullmatch(r"\s*[0-9]{1,9}\s*", word) is not None
+
+
 def _block_number(word: int | str, blocks: int) -> int:
     if word == "end":
         return blocks
-    if isinstance(word, int) or word.isdecimal():
+    if isinstance(word, int) or is_number(word):
         return int(word)
     raise UsageError(f"exits: {word!r} is not a block number from 1 to {blocks}, nor 'end'")
 

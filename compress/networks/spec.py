@@ -15,7 +15,7 @@ from compress.networks.heads import FOR_POSITIONS, HEADS, OWN, WIDENING, suitabl
 
 T = TypeVar("T", "StemSpec", BlockSpec, "ExitSpec")
 ENLARGE, END = "enlarge", "end"
-LARGEST = 2**31  # parameters, 8.6 GB in fp32, and values of one image: what is larger is a slip, and would be allocated
+LARGEST = 10**9  # weights, and values of one image's features: 4 GB each, of networks that are to be compact
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,22 +99,6 @@ class Spec:
         self._check_shapes()
         self._check_size()
 
-    def _check_size(self) -> None:
-        """Refuse a network that no machine could hold, before anything of it is allocated."""
-        parameters, inputs = 0, self.stem.out
-        for block in self.blocks:
-            if not isinstance(block, SegmentSpec):
-                kernel = 9 if block.layers == 2 else 1
-                parameters += kernel * block.width * (inputs + block.out)
-            inputs = block.out
-        parameters += inputs * self.classes + sum(math.prod(shape) for _, shape in self.resized)
-        values = max(math.prod(shape) for shape in (self.input_shape, *self.shapes))
-        if max(parameters, values) > LARGEST:
-            raise UsageError(
-                f"{self.arch}: some {parameters:,} parameters, and features of {values:,} values an image: too large "
-                f"to build, {LARGEST:,} are the most"
-            )
-
     def _check_shapes(self) -> None:
         inputs = self.stem.out
         for number, block in enumerate(self.blocks, start=1):
@@ -140,6 +124,19 @@ class Spec:
             self._check_segments()
         elif self.resized:
             raise UsageError(f"{self.arch}: resized is for somebody else's net; widths say what ours has")
+
+    def _check_size(self) -> None:
+        """Refuse what no memory holds before it is asked for; somebody else's net has weights that no spec tells."""
+        inputs, weights = self.stem.out, 9 * self.input_shape[0] * self.stem.out
+        for block in self.blocks if not self.foreign else ():
+            weights += BLOCKS[block.kind].kernel ** 2 * (inputs * block.width + block.width * block.out)
+            inputs = block.out
+        weights += self.classes * sum(self.blocks[exit.block - 1].out for exit in self.exits)
+        weights += sum(math.prod(shape) for _, shape in self.resized)
+        shapes = (self.input_shape, self.stem.shape_after(self.input_shape), *self.shapes)
+        for count, what in ((weights, "weights"), (max(map(math.prod, shapes)), "values in the features of one image")):
+            if count > LARGEST:
+                raise UsageError(f"{self.arch}: about {count:.1e} {what}: too large to build, {LARGEST:,} are the most")
 
     def _check_segments(self) -> None:
         modules = [getattr(block, "module", None) for block in self.blocks]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -47,7 +48,7 @@ def data_of(run: Run, data_dir: Path | None = None, *, workers: int | None = Non
 def _names(run: Run, data_dir: Path | None) -> Iterator[str]:
     """What class folders of a run may be called now: those in a data directory that have its classes, then the old."""
     name, classes = run.record.data["name"], run.record.data.get("classes", [])
-    if data_dir is not None and data_dir.expanduser().is_dir():
+    if data_dir is not None and Path(os.path.expanduser(data_dir)).is_dir():
         yield from (f"{FOLDER}{path}" for path in folders_like(name, classes, data_dir))
     yield name
     beside_runs = run.path.resolve().parent.parent / name.removeprefix(FOLDER)  # where relative paths began
