@@ -135,8 +135,9 @@ def test_a_control_from_scratch_is_a_plain_training_of_the_pruned_shape(
     assert run.record.cost["epochs"] == epochs <= LONGEST * quick.epochs
     parts = split(small, validation=0.05, calibration=0.05, seed=0)
     recipe = replace(quick, epochs=epochs)
+    precision = run.record.config["precision"]
     training = Training(
-        initialised(run.spec, 0), parts, recipe, bp(run.spec), augment=small.augmentable, seed=0, precision="fp32"
+        initialised(run.spec, 0), parts, recipe, bp(run.spec), augment=small.augmentable, seed=0, precision=precision
     )
     fit(training, title="plain")
     assert same(training.network, load(run))

@@ -19,6 +19,7 @@ from torch.optim import SGD
 
 from compress.networks import Network
 from compress.networks.blocks import PreActivationBlock
+from compress.networks.subsampled import SubsampledConv2d
 from tests.training.naive_mwbp import gammas, lambdas
 
 LOSS_RATIO = 2.0  # AuxNet: an exit whose loss is more than so many times the final one's has a rate of its own
@@ -236,6 +237,7 @@ LAYERS: dict[type[nn.Module], Callable[[Any, Tensor], tuple[Tensor, Backward]]] 
     nn.Sequential: sequence,
     PreActivationBlock: pre_activation_block,
     nn.Conv2d: convolution,
+    SubsampledConv2d: convolution,
     nn.BatchNorm2d: batch_norm,
     nn.ReLU: relu,
     nn.AdaptiveAvgPool2d: global_average,
