@@ -121,18 +121,18 @@ def test_sensitivity_is_measured_once_for_all_budgets_and_charged_to_each(
     assert not list(shallow.path.glob("sensitivity-l1-all*"))
 
 
-@pytest.mark.parametrize(
-    ("method", "speedup", "epochs"), [("scratch-e", 2, 5), ("scratch-b", 1.5, 8), ("scratch-b", 6, 20)]
-)
+@pytest.mark.parametrize(("method", "speedup"), [("scratch-e", 2), ("scratch-b", 1.5), ("scratch-b", 6)])
 def test_a_control_from_scratch_is_a_plain_training_of_the_pruned_shape(
-    method: str, speedup: float, epochs: int, small: Dataset, quick: Recipe, runs: Path, shallow: Run
+    method: str, speedup: float, small: Dataset, quick: Recipe, runs: Path, shallow: Run
 ) -> None:
     budget = Budget(speedup=speedup)
     pruned = prune("resnet8", small, budget=budget, recipe=quick, runs=runs)
     run = prune("resnet8", small, budget=budget, technique=method, recipe=quick, runs=runs)
     assert run.spec == pruned.spec
     assert run.record.results["achieved"] == pruned.record.results["achieved"]
-    assert run.record.cost["epochs"] == epochs <= LONGEST * quick.epochs
+    times = 1 if method == "scratch-e" else min(run.record.results["achieved"]["speedup"], LONGEST)
+    epochs = round(times * quick.epochs)  # of what this CPU's weights let a budget of 1.5 be, to within 1%
+    assert run.record.cost["epochs"] == epochs
     parts = split(small, validation=0.05, calibration=0.05, seed=0)
     recipe = replace(quick, epochs=epochs)
     precision = run.record.config["precision"]
