@@ -23,7 +23,10 @@ def find_folder(name: str, data_dir: Path | None = None) -> Path:
     A relative path is looked for in ``data_dir``, then where the process is, then in ``$COMPRESS_DATA``; an absolute
     one that is not there any more by its last part in the same places. Raises ``UsageError`` where there is none.
     """
-    given = Path(name.removeprefix(FOLDER)).expanduser()
+    try:
+        given = Path(name.removeprefix(FOLDER)).expanduser()
+    except RuntimeError as error:
+        raise UsageError(f"{name}: there is no such home directory; give the path itself") from error
     elsewhere = os.environ.get("COMPRESS_DATA")
     candidates = [
         *([given] if given.is_absolute() else []),
