@@ -64,6 +64,11 @@ def test_a_folder_is_looked_for_in_the_data_directory_first(
         find_folder("folder:nowhere", given)
 
 
+def test_a_home_that_nobody_has_is_named() -> None:
+    with pytest.raises(UsageError, match=r"^folder:~nobody-here/base: there is no such home directory"):
+        find_folder("folder:~nobody-here/base")
+
+
 def test_folders_with_the_same_classes_are_found_below_a_directory(tmp_path: Path) -> None:
     one, other = photos(tmp_path / "one"), photos(tmp_path / "other")
     photos(tmp_path / "no" / "classes")

@@ -273,15 +273,17 @@ def test_where_shared_memory_is_small_batches_come_through_pipes(
     assert caplog.text.count("too small for batches of 0.0 MiB from 2 processes: they come through pipes") == pipes
 
 
-def test_a_batch_needs_room_in_shared_memory_for_those_of_all_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_batch_needs_room_in_shared_memory_for_those_of_all_workers(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """Docker gives 64 MB; ImageNet's usual batch has 256 images of 224 pixels."""
-    images = [torch.zeros(3, 224, 224, dtype=torch.uint8)] * 256
+    images: list[torch.Tensor | UsageError] = [torch.zeros(3, 224, 224, dtype=torch.uint8)] * 256
     monkeypatch.setattr(streaming, "get_worker_info", lambda: SimpleNamespace(num_workers=4))
     monkeypatch.setattr(streaming, "free_shared_memory", lambda: 64 << 20)
     assert isinstance(streaming._together(images), np.ndarray)
     assert isinstance(streaming._together(images[:32]), torch.Tensor)
     monkeypatch.undo()
-    monkeypatch.setattr(streaming, "SHARED_MEMORY", Path("/nowhere"))
+    monkeypatch.setattr(streaming, "SHARED_MEMORY", tmp_path / "nowhere")
     assert streaming.free_shared_memory() == math.inf
 
 
