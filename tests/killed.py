@@ -1,6 +1,7 @@
 """The command, which kills itself at a file operation: OPERATION FILE TIME ARGUMENTS...
 
-At the so manieth time that `pathlib.Path`'s method of that name, or `shutil.rmtree`, gets a file whose name has FILE in it.
+That is the so manieth time that `pathlib.Path`'s method of that name, or `shutil.rmtree`, gets a file whose name has
+FILE in it.
 """
 
 import os
