@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import faulthandler
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -75,4 +74,4 @@ class Watchdog:
             "shows here where it stands"
         )
         if faulthandler.is_enabled():
-            faulthandler.dump_traceback(sys.__stderr__)
+            faulthandler.dump_traceback(2)  # stderr
