@@ -409,7 +409,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status: 0, or 2 for an error of the user's."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     if "--debug" in given and not faulthandler.is_enabled():
-        faulthandler.enable(sys.__stderr__)  # for a training that makes no progress, too: see the watchdog
+        faulthandler.enable(2)  # stderr; for a training that makes no progress, too: see the watchdog
     command = next(iter(given), "")
     try:
         with joined() as world:

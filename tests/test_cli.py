@@ -274,32 +274,34 @@ TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "
 
 
 @pytest.mark.parametrize(
-    ("number", "status", "start", "command", "said"),
+    ("number", "status", "start", "command", "how"),
     [
-        (signal.SIGINT, 130, (), ["train", "--arch", "resnet8"], f"compress: interrupted; {GO_ON}"),
-        (signal.SIGTERM, 143, (), ["train", "--arch", "resnet8"], f"compress: terminated; {GO_ON}"),
+        (signal.SIGINT, 130, (), ["train", "--arch", "resnet8"], f"interrupted; {GO_ON}"),
+        (signal.SIGTERM, 143, (), ["train", "--arch", "resnet8"], f"terminated; {GO_ON}"),
+        (signal.SIGTERM, 143, (), ["prune", "--arch", "resnet8", "--ratio", "0.5"], f"terminated; {GO_ON}"),
         (
             signal.SIGTERM,
             143,
             (),
             ["study", "small.toml"],
-            "compress: terminated; 0 of 2 runs are done; the same command goes on with the rest",
+            "terminated; 0 of 2 runs are done; the same command goes on",
         ),
-        (signal.SIGTERM, 1, TORCHRUN, ["train", "--arch", "resnet8"], f"compress: terminated; {GO_ON}"),
+        (signal.SIGTERM, 1, TORCHRUN, ["train", "--arch", "resnet8"], f"terminated; {GO_ON}"),
     ],
-    ids=["ctrl-c", "sigterm", "study", "torchrun"],
+    ids=["ctrl-c", "sigterm", "prune", "study", "torchrun"],
 )
 def test_an_interrupted_command_says_how_to_go_on(
     number: signal.Signals,
     status: int,
     start: tuple[str, ...],
     command: list[str],
-    said: str,
+    how: str,
     options: list[str],
     tmp_path: Path,
 ) -> None:
     """Torchrun has a status of its own, 1, and hands SIGTERM on to its workers."""
     (tmp_path / "small.toml").write_text(STUDY)
+    last = "*l1*" if command[0] == "prune" else "*"  # a reference is trained first
     command = [sys.executable, *start, "-m", "compress", *command, "--epochs", "10000", *options]
 
     def heed_interrupts() -> None:
@@ -307,15 +309,16 @@ def test_an_interrupted_command_says_how_to_go_on(
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=heed_interrupts, cwd=tmp_path)
-    while not list((tmp_path / "runs").glob("*/checkpoint/last.pt")):
+    while not (found := list((tmp_path / "runs").glob(f"{last}/checkpoint/last.pt"))):
         assert process.poll() is None
         time.sleep(0.01)
     process.send_signal(number)  # in the first epoch, of whose start there is a checkpoint
     _, err = process.communicate(timeout=300)
     assert process.returncode == status
-    assert [line for line in err.splitlines() if line.startswith("compress: ")] == [said]
+    [line] = [line for line in err.splitlines() if line.startswith("compress: ")]
+    assert line.startswith(f"compress: {how}")
     assert start or "Traceback" not in err  # torchrun has one of its own
-    [path] = (tmp_path / "runs").iterdir()
+    [path] = {file.parents[1] for file in found}
     assert read_run(path).record.status == "running"
     assert load_checkpoint(path / "checkpoint") is not None
     with claimed(path):  # nobody holds it any more

@@ -24,6 +24,8 @@ def find_folder(name: str, data_dir: Path | None = None) -> Path:
     one that is not there any more by its last part in the same places. Raises ``UsageError`` where there is none.
     """
     given = Path(os.path.expanduser(name.removeprefix(FOLDER)))
+    if given.parts[:1] and given.parts[0].startswith("~") and not given.is_dir():
+        raise UsageError(f"{name}: there is no such home directory; give the path itself")
     elsewhere = os.environ.get("COMPRESS_DATA")
     candidates = [
         *([given] if given.is_absolute() else []),

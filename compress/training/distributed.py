@@ -124,7 +124,8 @@ class World:
         batches = [str(batch) for batch in (smaller, smaller + self.size) if batch]
         raise UsageError(
             f"a batch of {batch_size} images does not split evenly over {self.size} processes: use "
-            f"{' or '.join(map(str, below + above))} processes, or a recipe with a batch of {' or '.join(batches)}"
+            f"{' or '.join(map(str, below + above))} processes, or a recipe with a batch of {' or '.join(batches)} "
+            "(train: --batch-size)"
         )
 
     def check_update(self, update: str) -> None:

@@ -159,7 +159,7 @@ def _evaluate(plan: Plan, run: Run, training: Training, prepared: Prepared) -> R
     named = {"validation": parts.validation, "calibration": parts.calibration, "test": parts.test}
     predicted = predictions(network, named, parts.normalisation)
     if not all(torch.isfinite(logits).all() for logits, _ in predicted.values()):
-        raise DivergedError("the network's logits are not finite after training; a lower learning rate may help")
+        raise DivergedError("the network's logits are not finite after training; a lower --learning-rate may help")
     run.write_weights(network)
     run.write_predictions(
         {f"{name}_logits": logits.half() for name, (logits, _) in predicted.items()}

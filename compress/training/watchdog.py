@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import faulthandler
-import sys
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -71,8 +71,8 @@ class Watchdog:
         before = f"one took {usual:.2g} s before" if self._steps else "not even the first"
         self.say(
             f"no step has finished for {silent:.0f} s ({before}; {machine['cpu']}, {machine['threads']} threads); if "
-            "it stays so, interrupt it and go on by the same command with OMP_NUM_THREADS=1, or with --debug, which "
-            "shows here where it stands"
+            f"it stays so, stop it (Ctrl-C, else kill -9 {os.getpid()}) and go on by the same command with "
+            "OMP_NUM_THREADS=1, or with --debug, which shows here where it stands"
         )
         if faulthandler.is_enabled():
-            faulthandler.dump_traceback(sys.__stderr__)
+            faulthandler.dump_traceback(2)  # stderr

@@ -50,7 +50,7 @@ def test_what_is_usual_and_what_follows_an_epochs_last_step_is_no_standstill() -
     assert (silence(120), silence(1), silence(1000)) == (0, 1, 1)  # once
     for _ in range(2):
         now[0] += 10
-        watchdog.step(last=False)  # steps take 1141 / 3 seconds, as far as is known
+        watchdog.step(last=False)  # they took 1141 / 2 seconds on average
     assert (silence(20 * 1141 / 2 - 10), silence(20)) == (1, 2)
     watchdog.step(last=True)
     assert silence(1e6) == 2
