@@ -11,6 +11,7 @@ import dataclasses
 import io
 import json
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,7 @@ from compress.records import Record, SchemaError, digest_of, parse_record
 
 RECORD, METRICS, WEIGHTS, PREDICTIONS = "run.json", "metrics.jsonl", "model.safetensors", "predictions.npz"
 LOCK = ".lock"
+LONGEST = 80  # characters of a name in an id: file systems take 255 bytes
 
 
 class InUseError(UsageError):
@@ -88,7 +90,12 @@ class Run:
 
 def identify(name: str, data: str, seed: int, config: dict[str, Any]) -> str:
     """The run's id: ``mwresnet44-5_cifar10_s0_1a2b3c4d``, its end a digest of the whole resolved configuration."""
-    return f"{name}_{data}_s{seed}_{digest_of(config)}"
+    return f"{_in_path(name)}_{_in_path(data)}_s{seed}_{digest_of(config)}"
+
+
+def _in_path(name: str) -> str:
+    """A name as part of a directory's: without what leads elsewhere or is not seen, and not endless."""
+    return re.sub(r"[^\w.:,+=-]", "-", name.encode(errors="replace").decode())[:LONGEST].lstrip(".")
 
 
 def read_run(path: Path) -> Run:
