@@ -11,10 +11,19 @@ from typing import Any
 
 import pytest
 
+from benchmarks import Comparison
+from benchmarks.figures import read_epochs
+from benchmarks.measurements import read_measurements
+from benchmarks.memory import read_costs
+from benchmarks.probe import read_probe
+from benchmarks.records import write_records
+from compress.data import Dataset
 from compress.documents import DEEPEST, LARGEST, parse_json, read_file
 from compress.errors import UsageError
+from compress.recipes import Recipe
 from compress.records import digest_of, parse_record
-from compress.runs import finished_runs, read_run
+from compress.runs import Run, finished_runs, read_run
+from compress.training import train
 
 Keys = tuple[str | int, ...]
 RUNS = Path(__file__).parent / "benchmarks" / "comparison" / "runs"
@@ -190,3 +199,71 @@ def test_limits_of_documents(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="nested deeper"):
         parse_json(f"{'[' * (DEEPEST + 2)}{']' * (DEEPEST + 2)}".encode())
     assert 100 * max(path.stat().st_size for path in RUNS.glob("*/*.json")) < LARGEST
+
+
+def lines(text: str) -> str:
+    """Lines of `metrics.jsonl`, the first of them spoilt."""
+    first = json.loads((PRUNED / "metrics.jsonl").read_text().splitlines()[0])
+    return json.dumps(first | json.loads(text))
+
+
+# Of every file what is wrong with it, and what is said of it.
+FILES: list[tuple[str, str | bytes, str]] = [
+    ("metrics.jsonl", b"\xff\xfe", "metrics.jsonl is corrupt"),
+    ("metrics.jsonl", "", "not a line for each of the run's 1 epochs"),
+    ("metrics.jsonl", lines('{"epoch": 2}'), "not a line for each of the run's 1 epochs"),
+    ("metrics.jsonl", lines('{"val_loss": ["x"]}'), "line 1.val_loss[0]: expected `float`"),
+    ("metrics.jsonl", lines('{"val_loss": [NaN]}'), "val_loss[0]: nan is no number"),
+    ("metrics.jsonl", lines('{"train_loss": []}'), "line 1: not of the run's 1 exit(s)"),
+    ("metrics.jsonl", "[" * 100_000, "nested deeper"),
+    ("bench.json", "[]", "bench.json is corrupt"),
+    ("bench.json", '{"schema": 3, "measurements": []}', "schema 3"),
+    ("bench.json", '{"schema": 2, "measurements": [{}]}', "measurements[0]: object missing required field"),
+    ("costs.json", '{"devices": {"cpu": [{"bytes": "many"}]}}', "expected `int`"),
+    ("costs.json", '{"devices": {"cpu": []}}', "is not of the run's 1 exit(s)"),
+    ("costs.json", "{", "costs.json is corrupt"),
+    ("probe.json", '{"schema_version": 1, "blocks": 5}', "probe.json is corrupt"),
+    ("probe.json", '{"schema_version": 2}', "schema_version"),
+]
+
+
+@pytest.mark.parametrize(("file", "content", "said"), FILES, ids=range(len(FILES)))
+def test_a_damaged_measurement_is_said_and_the_rest_is_read(
+    file: str, content: str | bytes, said: str, copied: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    read: dict[str, Callable[[Run], object]] = {
+        "metrics.jsonl": lambda run: read_epochs([run]).to_dict("records"),
+        "bench.json": read_measurements,
+        "costs.json": read_costs,
+        "probe.json": read_probe,
+    }
+    damage(copied / file, content if isinstance(content, bytes) else content.encode())
+    assert read[file](read_run(copied)) in ([], [{}], None)
+    [line] = {line for line in capsys.readouterr().err.splitlines() if line}
+    assert line.startswith("skipped: ")
+    assert str(copied / file) in line
+    assert said in line
+
+
+@pytest.mark.parametrize("file", ["metrics.jsonl", "bench.json", "costs.json", "probe.json", "correctness.json"])
+@pytest.mark.parametrize("how", ["a directory", "20 GB"])
+def test_a_file_that_is_none_or_endless_is_said_and_not_copied(
+    how: str, file: str, copied: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = read_run(copied)
+    damage(copied / file, DAMAGES[how])
+    [kept] = write_records(Comparison(runs=[run]), copied.parents[1] / "report").runs
+    assert kept.record == run.record
+    if file == "correctness.json":
+        assert "corrupt" in (kept.path / file).read_text()
+    else:
+        assert f"skipped: {copied / file}: " in capsys.readouterr().err
+        assert not (kept.path / file).exists()
+
+
+def test_training_again_refuses_a_damaged_record(tiny: Dataset, brief: Recipe, tmp_path: Path) -> None:
+    run = train("resnet8", tiny, recipe=brief, runs=tmp_path)
+    path = run.path / "run.json"
+    path.write_text(path.read_text().replace('"test_accuracy": 0', '"test_accuracy": 7'))
+    with pytest.raises(UsageError, match=r"run\.json is corrupt \(results\.exits\[0\]\.test_accuracy: expected"):
+        train("resnet8", tiny, recipe=brief, runs=tmp_path)
