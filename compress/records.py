@@ -287,7 +287,9 @@ class Fields(Struct, frozen=True, kw_only=True):
         wanted = [(number, exit.block) for number, exit in enumerate(spec.exits, start=1)]
         if exits != wanted:
             raise UsageError(f"results.exits: numbers and blocks {exits}, but the spec has {wanted}")
-        validated = {f"exits[{number}].val_accuracy": row.val_accuracy for number, row in enumerate(results.exits)}
+        validated: dict[str, Any] = {
+            f"exits[{number}].val_accuracy": row.val_accuracy for number, row in enumerate(results.exits)
+        }
         validated |= {name: getattr(results, name) for name in ("val_accuracy_before", "val_accuracy_pruned")}
         images = self.data.split.validation
         for name, value in validated.items():

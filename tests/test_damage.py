@@ -30,7 +30,7 @@ RUNS = Path(__file__).parent / "benchmarks" / "comparison" / "runs"
 PRUNED = next(path for path in RUNS.iterdir() if "-l1-" in path.name)
 DOCUMENT: dict[str, Any] = json.loads((PRUNED / "run.json").read_text())
 GONE = object()
-WRONG = (None, "text", 2.5, True, [], {}, [[]], math.nan, math.inf, 10**30)
+WRONG: tuple[object, ...] = (None, "text", 2.5, True, [], {}, [[]], math.nan, math.inf, 10**30)
 # What may be missing, since earlier versions did not write it: it is missing in the report, too.
 OPTIONAL = {
     *(("spec", *keys) for keys in (("resized",), ("stem", "size"), ("exits", 0, "width"))),
@@ -130,6 +130,12 @@ def test_a_configuration_that_is_not_its_names_is_refused() -> None:
     assert parse_record(content, "a copy").config["recipe"] == recipe
 
 
+def make_endless(path: Path) -> None:
+    """A file that says it has 20 GB, and takes no room."""
+    path.touch()
+    os.truncate(path, 20 * 2**30)
+
+
 TEXT = json.dumps(DOCUMENT)
 DAMAGES: dict[str, bytes | Callable[[Path], object]] = {
     "empty": b"",
@@ -143,7 +149,7 @@ DAMAGES: dict[str, bytes | Callable[[Path], object]] = {
     "a list": f"[{TEXT}]".encode(),
     "a number of 5000 digits": TEXT.replace('"seed": 0', f'"seed": {"1" * 5000}').encode(),
     "a directory": Path.mkdir,
-    "20 GB": lambda path: (path.touch(), os.truncate(path, 20 * 2**30)),
+    "20 GB": make_endless,
 }
 
 
