@@ -119,7 +119,10 @@ def _pruned(job: Job, stage: Stage, parent: Run, step: int | None) -> Run:
 def _choosing(run: Run) -> dict[str, float]:
     """What a step and those before it took to choose."""
     cost = run.record.cost
-    return run.record.results.get("choosing") or {"macs": cost["choosing_macs"], "seconds": cost["choosing_seconds"]}
+    return run.record.results.get("choosing") or {
+        "macs": cost.get("choosing_macs", 0),
+        "seconds": cost.get("choosing_seconds", 0.0),
+    }
 
 
 def _gradually(job: Job) -> Run:

@@ -18,6 +18,7 @@ from baselines.channels import Channel
 from baselines.evidence import Evidence
 from baselines.steps import Move, Removed, Size
 from compress.cost import cost
+from compress.documents import fitted
 from compress.errors import UsageError
 from compress.networks import Network
 from compress.training.batchnorm import reestimate
@@ -55,17 +56,20 @@ class Sensitivity:
         return len(self.losses) == len(self.sizes)
 
     def __post_init__(self) -> None:
-        widths_tried = list(map(len, self.kept))
-        fitting = len(self.kept) == len(self.sizes)
-        fitting = fitting and list(map(len, self.losses)) == widths_tried[: len(self.losses)]
-        for size, widths in zip(self.sizes, self.kept, strict=False):
-            fitting = fitting and all(0 < width < size for width in widths)
-        if not fitting:
+        """Refuse what cannot be: losses may be of the first groups alone."""
+        widths = [len(kept) for kept in self.kept]
+        narrower = all(0 < width < size for size, kept in zip(self.sizes, self.kept, strict=False) for width in kept)
+        if len(widths) != len(self.sizes) or not narrower or [*map(len, self.losses)] != widths[: len(self.losses)]:
             raise UsageError("kept and losses are not those of the sizes")
 
     def to_json(self) -> dict[str, Any]:
         """The fields as JSON has them."""
         return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Sensitivity:
+        """What `to_json` wrote, read again."""
+        return fitted(data, cls, "sensitivity")
 
     def rises(self, group: int) -> list[float]:
         """The rise of the loss (nats) expected without 0, 1, ... of a group's channels, all but the last one.

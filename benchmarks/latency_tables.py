@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from benchmarks.escaping import code, inline
 from benchmarks.measurements import Measurement, read_measurements
 from benchmarks.tables import MISSING, markdown, number, percent, series
 from benchmarks.timing import NOISY
@@ -120,7 +121,7 @@ def _row(run: Run, measurement: Measurement, row: dict[str, Any]) -> dict[str, A
 
 def _place(measured: pd.Series) -> str:
     threads = "" if measured["device"].startswith("cuda") else f", {measured['threads']} thread(s)"
-    return f"{measured['hardware']} ({measured['device'].partition(':')[0]}){threads}"
+    return inline(f"{measured['hardware']} ({measured['device'].partition(':')[0]})") + threads
 
 
 def _calibration(measurement: Measurement) -> str | None:
@@ -132,7 +133,7 @@ def _calibration(measurement: Measurement) -> str | None:
 def _heading(group: pd.DataFrame, last: pd.DataFrame) -> str:
     reference = group["reference"].iloc[0]
     named = last.loc[last["run"] == reference, "network"]
-    return f"**{_place(group.iloc[0])}**; reference: {named.iloc[0] if len(named) else f'`{reference}`'}."
+    return f"**{_place(group.iloc[0])}**; reference: {named.iloc[0] if len(named) else code(reference)}."
 
 
 def _table(group: pd.DataFrame, last: pd.DataFrame, *, on_gpu: bool) -> pd.DataFrame:
@@ -143,7 +144,7 @@ def _table(group: pd.DataFrame, last: pd.DataFrame, *, on_gpu: bool) -> pd.DataF
         engine, precision, network = map(str, key)
         row = {
             "network": last.loc[network, "network"],
-            "engine": f"{engine} {precision}" + ("*" if measured["noisy"].any() else ""),
+            "engine": inline(f"{engine} {precision}") + ("*" if measured["noisy"].any() else ""),
         }
         for batch in sorted(group["batch"].unique()):
             row |= _cells(measured[measured["batch"] == batch], int(batch))

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
+from benchmarks.escaping import code, inline
 from benchmarks.measurements import Measurement, read_measurements
 from benchmarks.tables import ENOUGH_SEEDS
 from benchmarks.tuning import Trial
@@ -57,7 +58,7 @@ def _training(runs: Sequence[Run], summary: pd.DataFrame) -> list[str]:
     theirs = paper().epochs
     lines = []
     if "paper" not in recipes or max(epochs, default=0) < theirs:
-        named = " and ".join(f"`{name}`" for name in sorted(recipes))
+        named = " and ".join(code(name) for name in sorted(recipes))
         length = f", {_range(epochs)} epoch{'s' if epochs[-1] > 1 else ''} of training" if epochs else ""
         lines.append(
             f"Trained by recipe {named}{length}. The MW-BP authors' protocol for CIFAR has {theirs}: nothing here "
@@ -87,7 +88,7 @@ def _selection(runs: Sequence[Run]) -> str:
     weights = sorted({str(run.record.results.get("weights", "last")) for run in runs})
     if weights == ["last"]:
         return "Reported are the last weights of every training; no epoch was selected."
-    return f"Reported weights: {', '.join(weights)}."
+    return f"Reported weights: {inline(', '.join(weights))}."
 
 
 def _choosing(runs: Sequence[Run]) -> list[str]:
@@ -111,8 +112,8 @@ def _machines(runs: Sequence[Run]) -> list[str]:
     measured = [one for run in runs for one in read_measurements(run)]
     lines = ["Latency was not measured."]
     if measured:
-        places = dict.fromkeys(f"{one.conditions.hardware} ({one.device})" for one in measured)
-        engines = dict.fromkeys(f"{one.engine} {one.precision}" for one in measured)
+        places = dict.fromkeys(inline(f"{one.conditions.hardware} ({one.device})") for one in measured)
+        engines = dict.fromkeys(inline(f"{one.engine} {one.precision}") for one in measured)
         lines = [
             f"Latency was measured on {' and '.join(places)} alone, with {', '.join(engines)}: other machines and "
             "engines rank anew."
@@ -134,7 +135,7 @@ def _noise(measured: Sequence[Measurement]) -> list[str]:
 
 
 def _conditions(measured: Sequence[Measurement]) -> str:
-    return "; ".join(dict.fromkeys(str(one.conditions) for one in measured))
+    return "; ".join(dict.fromkeys(inline(str(one.conditions)) for one in measured))
 
 
 def _comparisons(summary: pd.DataFrame, classes: pd.Series, left_out: int) -> list[str]:

@@ -14,6 +14,7 @@ from benchmarks.confounds import confounds_section
 from benchmarks.correctness import of_last_exits, read_scores
 from benchmarks.costs import costs_section
 from benchmarks.curves import curves_section, pruning_section
+from benchmarks.escaping import SENTENCE, cell, code, inline, one_line
 from benchmarks.exits import apart_section, exits_section
 from benchmarks.figures import make_directory
 from benchmarks.hover import hover_plots
@@ -113,9 +114,8 @@ def write_report(
         summary = summarise(frame)
         plots |= hover_plots(group, summary, _reference_series(summary, reference), suffix)
         plots |= block_plots(group, summary, suffix)
-    text = "\n\n".join(
-        [f"# {title}", *([about.strip()] if about else []), *sections, *tuning_section(trials), *_failed(kept.failures)]
-    )
+    begin = [f"# {inline(title)}", *([about.strip()] if about else [])]
+    text = "\n\n".join([*begin, *sections, *tuning_section(trials), *_failed(kept.failures)])
     _write_csv(pd.concat(frames), out / "exits.csv")
     _write_csv(latencies(kept.runs), out / "latency.csv")
     write_atomically(out / REPORT, f"{text}\n".encode(errors="replace"))
@@ -128,7 +128,9 @@ def _write_csv(frame: pd.DataFrame, path: Path) -> None:
     path.unlink(missing_ok=True)
     if len(frame):
         shown = frame.drop(columns=["series", "arm_key", "last"], errors="ignore")
-        write_atomically(path, shown.to_csv(index=False).encode())
+        for column in shown.select_dtypes(["object", "str"]):
+            shown[column] = shown[column].map(lambda value: cell(value) if isinstance(value, str) else value)
+        write_atomically(path, shown.to_csv(index=False).encode(errors="replace"))
 
 
 def main_table(runs: Sequence[Run], reference: str | None = None) -> pd.DataFrame:
@@ -165,12 +167,12 @@ def _section(
     scores, left_out = read_scores(runs)
     verdicts = _verdicts(runs, summary, scores, compared_with, primary, left_out)
     data, size = runs[0].record.data, runs[0].record.data["split"]
-    heading = f"{data['name']} ({data['copy']})"
+    heading = f"{one_line(data['name'])} ({one_line(data['copy'])})"
     title = f"{heading}: {size['test']:,} test images"
     parts = [
-        f"## {heading}",
+        f"## {inline(data['name'])} ({inline(data['copy'])})",
         f"{size['train']:,} training, {size['validation']:,} validation, {size['calibration']:,} calibration and "
-        f"{size['test']:,} test images; data digest `{data['digest'][:12]}`. Accuracy is on the test images, "
+        f"{size['test']:,} test images; data digest {code(data['digest'][:12])}. Accuracy is on the test images, "
         "which were read once, after training. MACs are multiply-accumulates of convolutions and linear layers for "
         "one image.",
         _caution(summary, size["test"]),
@@ -286,7 +288,7 @@ def _latency_notes(summary: pd.DataFrame, frame: pd.DataFrame) -> list[str]:
         )
         notes.append(
             f"Latency ({conditions}): median of repeated timings, networks interleaved, "
-            f"each exit cut out; the ratio, to `{reference}`, is the median of the "
+            f"each exit cut out; the ratio, to {code(reference)}, is the median of the "
             "ratios within each round, and what a shared machine can be believed in."
         )
         if (summary["latency_noisy"] > 0).any():
@@ -303,7 +305,7 @@ def _failed(failures: Sequence[str]) -> list[str]:
     """What was asked for and is not here; nothing where all is."""
     if not failures:
         return []
-    return ["## Did not run", "\n".join(f"- did not run: {failure}" for failure in failures)]
+    return ["## Did not run", "\n".join(f"- did not run: {inline(failure, SENTENCE)}" for failure in failures)]
 
 
 def _batches(summary: pd.DataFrame) -> list[str]:

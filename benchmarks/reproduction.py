@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from benchmarks.escaping import SENTENCE, code, inline
 from compress.runs import Run
 
 HEADING = "### How to reproduce each row"
@@ -20,7 +21,8 @@ def reproduction_section(runs: Sequence[Run]) -> list[str]:
         made.setdefault(_environment(run), []).append(run)
     parts = [HEADING, DIGESTS]
     for environment, own in made.items():
-        parts += [f"Trained on {environment}:", "\n".join(f"- `{run.id}`: `{run.record.command}`" for run in own)]
+        rows = "\n".join(f"- {code(run.id)}: {code(run.record.command)}" for run in own)
+        parts += [f"Trained on {inline(environment, SENTENCE)}:", rows]
     return parts
 
 

@@ -11,15 +11,18 @@ import pandas as pd
 from scipy import stats
 
 from benchmarks.arms import arm_key, arm_name, base_network, family
+from benchmarks.escaping import inline
 from benchmarks.measurements import Measurement, primary_conditions, read_measurements
 from benchmarks.memory import read_costs
 from compress.networks import Spec, display_name
-from compress.records import digest_of, without_seed
+from compress.records import Exit, Size, digest_of, without_seed
 from compress.runs import Run
 
 CONFIDENCE = 0.95
+EXIT, SIZES = Exit.__struct_fields__, Size.__struct_fields__  # of what a record says
 ENOUGH_SEEDS = 3
 MISSING = "-"
+SHOWN = {"network", "arm", "base", "dataset", "recipe", "method", "latency_conditions", "memory_device"}  # names
 
 
 def rows(runs: Iterable[Run]) -> pd.DataFrame:
@@ -57,7 +60,9 @@ def _rows_of(run: Run, measurement: Measurement | None) -> list[dict[str, Any]]:
         "training_macs": record.cost.get("training_macs", math.nan),
         "total_training_macs": record.cost["total_training_macs"],
         "training_seconds": record.cost["seconds"],
-        "requested": ", ".join(f"{key} {value:g}" for key, value in record.results.get("requested", {}).items()),
+        "requested": ", ".join(
+            f"{key} {value:g}" for key, value in _figures(record.results.get("requested", {})).items()
+        ),
         "total_epochs": record.cost.get("total_epochs", math.nan),
         "steps": request.get("steps", 1),
         "step": request.get("step", math.nan),  # of those before the last
@@ -65,21 +70,22 @@ def _rows_of(run: Run, measurement: Measurement | None) -> list[dict[str, Any]]:
         "choosing_seconds": choosing.get("seconds", record.cost.get("choosing_seconds", math.nan)),
         "command": record.command,
     }
-    shared |= {f"requested_{key}": value for key, value in record.results.get("requested", {}).items()}
-    shared |= {f"achieved_{key}": _single(value) for key, value in record.results.get("achieved", {}).items()}
+    for what in ("requested", "achieved"):
+        sizes = _figures(record.results.get(what, {}))
+        shared |= {f"{what}_{key}": value[1] if isinstance(value, list) else value for key, value in sizes.items()}
     for key in ("val_accuracy_before", "val_accuracy_pruned"):  # one an exit; None without validation images
         if record.results.get(key):
             shared[key] = record.results[key][-1]
     latencies = _latencies(measurement) if measurement else {}
     return [
-        shared | exit | costs | latencies.get(exit["exit"], {})
+        shared | {key: exit[key] for key in EXIT if key in exit} | costs | latencies.get(exit["exit"], {})
         for exit, costs in zip(run.exits, read_costs(run), strict=True)
     ]
 
 
-def _single(value: float | list[float]) -> float:
-    """A number, of measured quartiles the median."""
-    return value[1] if isinstance(value, list) else value
+def _figures(values: dict[str, Any]) -> dict[str, Any]:
+    """What is known of sizes: a number, or quartiles; what a later version adds may be anything."""
+    return {key: value for key, value in values.items() if key in SIZES}
 
 
 def network_name(run: Run) -> str:
@@ -174,6 +180,8 @@ def _latencies(measurement: Measurement) -> dict[int, dict[str, Any]]:
 def summarise(frame: pd.DataFrame) -> pd.DataFrame:
     """One row an exit of every series: means over its seeds, `n`, accuracy's deviation and half of its 95% interval.
 
+    Names are as Markdown shows them.
+
     Both are missing with one seed. The deviation is the sample's, the interval Student's t over seeds, which covers
     training and not the choice of test images.
     """
@@ -191,6 +199,8 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
     first["test_accuracy_half_width"] = accuracy.sem() * stats.t.ppf((1 + CONFIDENCE) / 2, first["n"] - 1)
     first["test_accuracy_sd"] = accuracy.std()
     first["last"] = first.index.get_level_values("exit") == first["exits"]
+    for column in SHOWN & set(first):
+        first[column] = first[column].map(inline, na_action="ignore")
     return _with_distinct_names(first.reset_index())
 
 
@@ -198,7 +208,7 @@ def _with_distinct_names(frame: pd.DataFrame) -> pd.DataFrame:
     """Names made distinct where series, or arms, share one, by what most often differs, else by a run's digest."""
     protocol = frame["recipe"] + ", " + frame["epochs"].astype(int).astype(str) + " epochs"
     rates = "rate " + frame["learning_rate"].map("{:g}".format) + ", decay " + frame["weight_decay"].map("{:g}".format)
-    digest = frame["run"].str.rpartition("_")[2]
+    digest = frame["run"].str.rpartition("_")[2].map(inline)
     frame = frame.assign(
         network=_distinct(frame["network"], frame["series"], (frame["requested"], protocol, rates, digest))
     )

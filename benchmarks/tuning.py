@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from benchmarks.entries import StudyRun, Target
+from benchmarks.escaping import inline
 from benchmarks.tables import MISSING, markdown, percent
 from compress.errors import UsageError
 from compress.recipes import Recipe
@@ -145,7 +146,7 @@ def tuning_section(trials: Sequence[Trial]) -> list[str]:
     for name in dict.fromkeys(trial.arm for trial in trials):
         own = [trial for trial in trials if trial.arm == name]
         winner = best(own)
-        target = f"{name} at {own[0].target}" if own[0].target else name
+        target = inline(f"{name} at {own[0].target}" if own[0].target else name)
         cells = {str(trial.factors): _cell(trial, chosen=trial is winner) for trial in own}
         chosen = f"{winner.learning_rate:.3g}, {winner.weight_decay:.3g}" if winner else MISSING
         lines.append({"arm": target} | cells | {"chosen rate, decay": chosen})

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 from scipy.cluster.hierarchy import fcluster, linkage
 
+from benchmarks.escaping import SENTENCE, inline
 from benchmarks.statistics import ALPHA, DRAWS, MARGIN, Difference, Scores, difference, holm, p_value
 from benchmarks.tables import CONFIDENCE, ENOUGH_SEEDS, MISSING, exit_name, markdown, millions
 
@@ -199,7 +200,8 @@ def _pairs(last: pd.DataFrame, reference: str | None) -> list[tuple[str, str]]:
 
 def verdicts_section(verdicts: Verdicts) -> list[str]:
     """The verdicts in words, the primary contrast apart, and a table of all contrasts; nothing where there is none."""
-    notes = ["\n".join(f"- not compared: {note}" for note in verdicts.notes)] if verdicts.notes else []
+    lines = [f"- not compared: {inline(note, SENTENCE)}" for note in verdicts.notes]
+    notes = ["\n".join(lines)] if lines else []
     if not verdicts.contrasts:
         return ["### Verdicts", *notes] if notes else []
     primary = [one for one in verdicts.contrasts if one.primary]

@@ -13,9 +13,9 @@ import re
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
-from compress.documents import fitted, parse_json
+from compress.documents import LONGEST, fitted, parse_json
 from compress.errors import UsageError
 from compress.networks import Spec
 from compress.recipes import Recipe
@@ -24,8 +24,11 @@ SCHEMA_VERSION = 2  # 1: objectives were names
 Count = Annotated[int, Meta(ge=0)]
 Number = Annotated[int, Meta(ge=1)]
 Share = Annotated[float, Meta(ge=0, le=1)]
+Shares = Annotated[tuple[Share, ...], Meta(min_length=1)]  # one an exit
 Amount = Annotated[float, Meta(ge=0)]
-Quantity = float | tuple[float, float, float]  # quartiles, where it was measured
+Above = Annotated[float, Meta(gt=0)]
+# Quartiles, where it was measured. Bounds on either would crash msgspec 0.22, which confuses them with the length.
+Quantity = float | tuple[float, float, float]
 OWN_ID = re.compile(r".*_s\d+_([0-9a-f]{8})")
 
 
@@ -65,8 +68,8 @@ class Record:
 class Normalised(Struct, frozen=True):
     """What images are normalised by, a channel each."""
 
-    mean: tuple[float, ...]
-    std: tuple[Annotated[float, Meta(gt=0)], ...]
+    mean: tuple[Share, ...]
+    std: tuple[Above, ...]
 
 
 class Objective(Struct, frozen=True, kw_only=True):
@@ -130,7 +133,7 @@ class Configuration(Struct, frozen=True, kw_only=True):
     request: Request
 
     def __post_init__(self) -> None:
-        _spec(self.spec, "spec")
+        Spec.from_json(self.spec, "spec.")
 
 
 class Split(Struct, frozen=True, kw_only=True):
@@ -166,23 +169,28 @@ class Machine(Struct, frozen=True, kw_only=True):
 class Environment(Machine, frozen=True, kw_only=True):
     """Where, with what and how a network was trained."""
 
+    device: str
+    cores: Number | None
     threads: Number
     precision: str
+    platform: str
     python: str
     versions: dict[str, str]
     commit: str | None
+    world_size: Number
+    compiled: bool | UnsetType = UNSET
 
 
 class Cost(Struct, frozen=True, kw_only=True):
     """What making a network took."""
 
-    epochs: Count
+    epochs: Number
     seconds: Amount
-    total_training_macs: Count
-    total_epochs: Count | None = None
-    training_macs: Count | None = None
-    choosing_macs: Count | None = None
-    choosing_seconds: Amount | None = None
+    training_macs: Number
+    total_training_macs: Number
+    total_epochs: Count | UnsetType = UNSET
+    choosing_macs: Count | UnsetType = UNSET
+    choosing_seconds: Amount | UnsetType = UNSET
 
 
 class Exit(Struct, frozen=True, kw_only=True):
@@ -193,20 +201,20 @@ class Exit(Struct, frozen=True, kw_only=True):
     depth: Number
     macs: Number
     params: Number
-    activations: Number | None = None
+    activations: Number | UnsetType = UNSET
     val_accuracy: Share | None
     test_accuracy: Share
-    test_loss: float | None = None
+    test_loss: Amount
 
 
 class Size(Struct, frozen=True, kw_only=True):
-    """What was asked of pruning, and what came out."""
+    """What was asked of pruning, or what came out; whatever of these was asked or is known."""
 
-    ratio: float | None = None
-    speedup: Annotated[float, Meta(gt=0)] | None = None
-    macs: Amount | None = None
-    params: Amount | None = None
-    latency_ratio: Quantity | None = None
+    ratio: Share | UnsetType = UNSET
+    speedup: Annotated[float, Meta(gt=0, le=1e9)] | UnsetType = UNSET
+    macs: Above | UnsetType = UNSET
+    params: Above | UnsetType = UNSET
+    latency_ratio: Quantity | UnsetType = UNSET
 
 
 class Choosing(Struct, frozen=True, kw_only=True):
@@ -220,12 +228,12 @@ class Results(Struct, frozen=True, kw_only=True):
     """What came out."""
 
     exits: Annotated[tuple[Exit, ...], Meta(min_length=1)]
-    weights: str = "last"
+    weights: str
     requested: Size = Size()
     achieved: Size = Size()
-    choosing: Choosing | None = None
-    val_accuracy_before: tuple[Share | None, ...] | None = None
-    val_accuracy_pruned: tuple[Share | None, ...] | None = None
+    choosing: Choosing | UnsetType = UNSET
+    val_accuracy_before: Shares | UnsetType | None = UNSET  # None without validation images
+    val_accuracy_pruned: Shares | UnsetType | None = UNSET
 
 
 class Fields(Struct, frozen=True, kw_only=True):
@@ -247,8 +255,10 @@ class Fields(Struct, frozen=True, kw_only=True):
     failure: str | None = None
 
     def __post_init__(self) -> None:
-        spec = _spec(self.spec, "spec")
+        spec = Spec.from_json(self.spec, "spec.")
         self._check_agreement(spec)
+        if (self.status == "failed") != (self.failure is not None):
+            raise UsageError(f"failure: {self.failure!r}, of a run that is {self.status}")
         if self.status == "finished":
             fitted(self.cost, Cost, "cost")
             self._check_results(spec, fitted(self.results, Results, "results"))
@@ -256,26 +266,38 @@ class Fields(Struct, frozen=True, kw_only=True):
     def _check_agreement(self, spec: Spec) -> None:
         """Refuse what stands there twice and is not the same."""
         config, data, channels = self.config, self.data, spec.input_shape[0]
+        before = Spec.from_json(config.spec)
         for name, one, other in (
             ("config.kind", config.kind, self.kind),
             ("config.method", config.method, self.method),
             ("config.seed", config.seed, self.seed),
             ("config.data", config.data, data.digest),
             ("config.parent", config.parent, self.parent),
-            ("arch", self.arch, config.spec["arch"]),
+            ("arch", self.arch, before.arch),
+            ("spec", spec if self.kind == "train" else before, before),
             ("number of data.classes", len(data.classes), spec.classes),
             ("number of data.normalisation.mean", len(data.normalisation.mean), channels),
             ("number of data.normalisation.std", len(data.normalisation.std), channels),
         ):
             if one != other:
-                raise UsageError(f"{name}: {one!r}, and elsewhere in the record {other!r}")
+                raise UsageError(f"{name}: {one!r}, and elsewhere in the record {other!r}"[:LONGEST])
 
     def _check_results(self, spec: Spec, results: Results) -> None:
         exits = [(row.exit, row.block) for row in results.exits]
         wanted = [(number, exit.block) for number, exit in enumerate(spec.exits, start=1)]
         if exits != wanted:
             raise UsageError(f"results.exits: numbers and blocks {exits}, but the spec has {wanted}")
-        if self.kind == "prune" and results.achieved.speedup is None:
+        validated: dict[str, Any] = {
+            f"exits[{number}].val_accuracy": row.val_accuracy for number, row in enumerate(results.exits)
+        }
+        validated |= {name: getattr(results, name) for name in ("val_accuracy_before", "val_accuracy_pruned")}
+        images = self.data.split.validation
+        for name, value in validated.items():
+            if value is not UNSET and (value is None) != (images == 0):
+                raise UsageError(f"results.{name}: {value}, on {images} validation images")
+        if self.kind == "prune" and results.requested == Size():
+            raise UsageError("results.requested: nothing, of a pruned run")
+        if self.kind == "prune" and results.achieved.speedup is UNSET:
             raise UsageError("results.achieved: object missing required field `speedup`")
 
 
@@ -322,10 +344,3 @@ def digest_of(config: dict[str, Any]) -> str:
 def without_seed(config: dict[str, Any]) -> dict[str, Any]:
     """What runs share that differ by their seed, and their parents' and teachers' seed, alone."""
     return {key: value for key, value in config.items() if key not in ("seed", "parent", "teacher")}
-
-
-def _spec(data: dict[str, Any], field: str) -> Spec:
-    try:
-        return Spec.from_json(data)
-    except UsageError as error:
-        raise UsageError(f"{field}: {error}") from error

@@ -33,6 +33,7 @@ from compress.records import Record, SchemaError, digest_of, parse_record
 
 RECORD, METRICS, WEIGHTS, PREDICTIONS = "run.json", "metrics.jsonl", "model.safetensors", "predictions.npz"
 LOCK, CHECKPOINT = ".lock", "checkpoint"
+LONGEST = 80  # characters of a name in an id: file systems take 255 bytes
 
 _TEMPORARY = re.compile(r"\..+\.(?P<process>\d+)")  # what `write_atomically` calls a file until it is whole
 
@@ -93,7 +94,12 @@ class Run:
 
 def identify(name: str, data: str, seed: int, config: dict[str, Any]) -> str:
     """The run's id: ``mwresnet44-5_cifar10_s0_1a2b3c4d``, its end a digest of the whole resolved configuration."""
-    return f"{name}_{data}_s{seed}_{digest_of(config)}"
+    return f"{_in_path(name)}_{_in_path(data)}_s{seed}_{digest_of(config)}"
+
+
+def _in_path(name: str) -> str:
+    """A name as part of a directory's: without what leads elsewhere or is not seen, and not endless."""
+    return re.sub(r"[^\w.:,+=-]", "-", name.encode(errors="replace").decode())[:LONGEST].lstrip(".")
 
 
 def directory_of(runs: Path, name: str, data: str, seed: int, config: dict[str, Any]) -> Path:
@@ -103,7 +109,7 @@ def directory_of(runs: Path, name: str, data: str, seed: int, config: dict[str, 
     """
     path = runs / identify(name, data, seed, config)
     digest = path.name.rpartition("_")[2]
-    same = sorted(runs.glob(f"{glob.escape(name)}_*_s{seed}_{digest}/{RECORD}"))
+    same = sorted(runs.glob(f"{glob.escape(_in_path(name))}_*_s{seed}_{digest}/{RECORD}"))
     return path if (path / RECORD).exists() or not same else same[0].parent
 
 

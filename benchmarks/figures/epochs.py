@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -16,7 +15,7 @@ from benchmarks.figures.style import COLOURS, plain
 from benchmarks.tables import distinct_names, series
 from compress.documents import fitted, parse_json, read_file
 from compress.errors import UsageError
-from compress.records import Number, Share
+from compress.records import Amount, Number, Share
 from compress.runs import METRICS, Run
 from compress.training.progress import console
 
@@ -82,7 +81,11 @@ class Epoch(Struct, frozen=True, kw_only=True):
     """A line of `metrics.jsonl`; what is of every exit is empty where nothing was held out."""
 
     epoch: Number
+    learning_rate: Amount
+    seconds: Amount
+    images_per_second: Amount
     train_loss: tuple[float, ...]
+    train_accuracy: tuple[Share, ...]
     val_loss: tuple[float, ...]
     val_accuracy: tuple[Share, ...]
 
@@ -90,7 +93,7 @@ class Epoch(Struct, frozen=True, kw_only=True):
 def _epochs(run: Run, network: str) -> list[dict[str, Any]]:
     shared = {"series": series(run), "network": network, "run": run.id}
     try:
-        lines = _read_lines(run.path / METRICS, run.record.cost["epochs"])
+        lines = _read_lines(run)
     except FileNotFoundError:
         return []
     except UsageError as error:
@@ -105,9 +108,13 @@ def _epochs(run: Run, network: str) -> list[dict[str, Any]]:
     ]
 
 
-def _read_lines(path: Path, epochs: int) -> list[Epoch]:
-    lines = read_file(path).splitlines()
+def _read_lines(run: Run) -> list[Epoch]:
+    lines, epochs = read_file(run.path / METRICS).splitlines(), run.record.cost["epochs"]
     found = [fitted(parse_json(line), Epoch, f"line {number}") for number, line in enumerate(lines, start=1)]
-    if [line.epoch for line in found] != list(range(1, epochs + 1)):
+    if len(found) != epochs or any(line.epoch != number for number, line in enumerate(found, start=1)):
         raise UsageError(f"not a line for each of the run's {epochs} epochs")
+    for number, line in enumerate(found, start=1):
+        lengths = {len(line.train_loss), len(line.train_accuracy), len(line.val_loss or line.train_loss)}
+        if lengths != {len(run.exits)} or len(line.val_accuracy) != len(line.val_loss):
+            raise UsageError(f"line {number}: not of the run's {len(run.exits)} exit(s)")
     return found

@@ -113,7 +113,7 @@ class Spec:
                 raise UsageError(f"{self.arch}: block {number}, {block.kind}, has no width of its own: {block.width}")
             inputs = block.out
         for exit in self.exits:
-            if (exit.width > 0) != (exit.head in WIDENING):
+            if exit.width < 0 or (exit.width > 0) != (exit.head in WIDENING):
                 raise UsageError(f"{self.arch}: head {exit.head} at block {exit.block} with width {exit.width}")
             if exit.head not in (OWN, FOR_POSITIONS) and len(self.shapes[exit.block - 1]) == 2:
                 raise UsageError(
@@ -197,8 +197,8 @@ class Spec:
         return data
 
     @classmethod
-    def from_json(cls, data: dict[str, Any]) -> "Spec":
-        """The spec that `to_json` wrote.
+    def from_json(cls, data: dict[str, Any], field: str = "") -> "Spec":
+        """The spec that `to_json` wrote; `field` is what stands before its own in errors.
 
         Raises:
             UsageError: keys are missing, unknown, or of the wrong form.
@@ -206,9 +206,9 @@ class Spec:
         try:
             parts: dict[str, Any] = {
                 "input_shape": tuple(data["input_shape"]),
-                "stem": _part(StemSpec, data["stem"], "stem"),
-                "blocks": tuple(_block(block, f"blocks[{i}]") for i, block in enumerate(data["blocks"])),
-                "exits": tuple(_part(ExitSpec, exit, f"exits[{i}]") for i, exit in enumerate(data["exits"])),
+                "stem": _part(StemSpec, data["stem"], f"{field}stem"),
+                "blocks": tuple(_block(block, f"{field}blocks[{i}]") for i, block in enumerate(data["blocks"])),
+                "exits": tuple(_part(ExitSpec, exit, f"{field}exits[{i}]") for i, exit in enumerate(data["exits"])),
                 "resized": tuple((name, tuple(shape)) for name, shape in data.get("resized", ())),
             }
             return cls(**(data | parts))

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
+from typing import Any
 
 import pytest
 import torch
@@ -18,7 +19,6 @@ from baselines.sensitivity import IMAGES, Sensitivity, allocate, measure
 from baselines.steps import Move, Removed, Size
 from compress.cost import cost
 from compress.data import Dataset, Labelled, normalise, split
-from compress.documents import fitted
 from compress.errors import UsageError
 from compress.networks import Network, create
 from compress.training.batchnorm import reestimate
@@ -176,7 +176,7 @@ def test_a_loss_is_that_of_the_group_pruned_alone_with_batch_norm_re_estimated(m
 
 
 def test_it_is_kept_as_json(measured: Measured) -> None:
-    assert fitted(json.loads(json.dumps(measured.sensitivity.to_json())), Sensitivity) == measured.sensitivity
+    assert Sensitivity.from_json(json.loads(json.dumps(measured.sensitivity.to_json()))) == measured.sensitivity
 
 
 def test_one_measurement_serves_two_budgets_with_widths_that_differ(measured: Measured) -> None:
@@ -217,3 +217,20 @@ def test_it_says_how_long_it_will_take(measured: Measured, capsys: pytest.Captur
     orders = [measured.orders[0], *(order[-1:] for order in measured.orders[1:])]  # the first alone can be narrowed
     measure(measured.network, orders, replace(measured.evidence), remove_channels)
     assert "measuring sensitivity: 4 networks, one group narrowed in each, about " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"sizes": ["x"]},
+        {"kept": []},
+        {"losses": [[0.1]]},
+        {"whole": None},
+        {"kept": [[9]], "sizes": [4], "losses": [[0.1]]},
+    ],
+)
+def test_what_is_no_sensitivity_is_refused(change: dict[str, Any]) -> None:
+    whole = Sensitivity(sizes=(4,), kept=((3, 2, 1),), losses=((0.1, 0.2, 0.3),), whole=0.05).to_json()
+    assert Sensitivity.from_json(whole).rises(0)
+    with pytest.raises(UsageError, match="sensitivity"):
+        Sensitivity.from_json(whole | change)

@@ -148,9 +148,11 @@ def test_channels_kept_are_those_of_the_specs(runs: list[Run]) -> None:
 def test_training_curves_are_means_over_seeds(runs: list[Run], tmp_path: Path) -> None:
     seeds = []
     for seed, accuracies in enumerate([(0.5, 0.6), (0.7, 0.9)]):
-        run = Run(tmp_path / str(seed), replace(runs[1].record, seed=seed))
+        cost = runs[1].record.cost | {"epochs": 2}
+        run = Run(tmp_path / str(seed), replace(runs[1].record, seed=seed, cost=cost))
+        written = json.loads((runs[1].path / METRICS).read_text())
         lines = [
-            {"epoch": epoch, "val_accuracy": [0.1, value], "val_loss": None, "train_loss": [2.0, 1.0 - value]}
+            written | {"epoch": epoch, "val_accuracy": [0.1, value], "train_loss": [2.0, 1.0 - value]}
             for epoch, value in enumerate(accuracies, start=1)
         ]
         run.path.mkdir()
@@ -158,9 +160,10 @@ def test_training_curves_are_means_over_seeds(runs: list[Run], tmp_path: Path) -
         seeds.append(run)
     figure = training_curves(read_epochs(seeds), TITLE)
     assert figure
-    accuracy, loss = figure.axes  # no validation loss: no panel
+    accuracy, validation, loss = figure.axes
     assert list(np.asarray(accuracy.lines[0].get_ydata(), float)) == pytest.approx([60, 75])
     assert list(np.asarray(loss.lines[0].get_ydata(), float)) == pytest.approx([0.4, 0.25])
+    assert validation.get_ylabel() == "validation loss (nats)"
     (seeds[0].path / METRICS).write_text("{")
     assert set(read_epochs(seeds)["run"]) == {"1"}
     assert training_curves(read_epochs([]), TITLE) is None

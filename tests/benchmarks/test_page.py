@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -225,11 +226,14 @@ def test_channels_and_probes_have_a_panel_an_arm_and_a_measure() -> None:
 
 
 def test_training_curves_are_of_readable_histories(runs: list[Run], tmp_path: Path) -> None:
-    copies = [Run(path=Path(shutil.copytree(run.path, tmp_path / run.id)), record=run.record) for run in runs]
+    records = [replace(run.record, cost=run.record.cost | {"epochs": 2}) for run in runs]
+    places = [Path(shutil.copytree(run.path, tmp_path / run.id)) for run in runs]
+    copies = [Run(path=path, record=record) for path, record in zip(places, records, strict=True)]
+    written = json.loads((runs[0].path / METRICS).read_text())
     for run in copies:
         (run.path / METRICS).write_text(2 * '{"val_accuracy": [0.5]}\n')
     assert "training-curves" not in hover_plots(copies, summarise(rows(copies)), None, "")
-    epochs = [{"epoch": epoch, "val_accuracy": [epoch / 4], "val_loss": [1], "train_loss": [1]} for epoch in (1, 2)]
+    epochs = [written | {"epoch": epoch, "val_accuracy": [epoch / 4]} for epoch in (1, 2)]
     (copies[0].path / METRICS).write_text("\n".join(map(json.dumps, epochs)))
     points: list[Any] = list(
         hover_plots(copies, summarise(rows(copies)), None, "")["training-curves"].select(name="points")

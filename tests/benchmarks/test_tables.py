@@ -93,7 +93,7 @@ def test_a_corrupt_bench_record_is_named_and_left_out(runs: list[Run], capsys: p
 
 def test_children_of_different_parents_are_different_series(runs: list[Run]) -> None:
     config = runs[3].record.config
-    other = config | {"reference": config["reference"] | {"compile": True}}
+    other = config | {"reference": config["reference"] | {"precision": "another"}}  # than this machine's
     assert series(Run(runs[3].path, replace(runs[3].record, config=other))) != series(runs[3])
 
 
