@@ -2,13 +2,13 @@ PYTHON ?= python3
 TORCH_INDEX ?=
 BIN := .venv/bin
 
-.PHONY: help quickstart test clean
+.PHONY: help quickstart test test-all clean
 .NOTPARALLEL:
 # Packages are installed uncompiled; the first import compiles what is used, unless this variable forbids keeping it.
 unexport PYTHONDONTWRITEBYTECODE
 
 help: ## list these targets
-	@sed -n 's/^\([a-z]*\): .*## /\1\t/p' Makefile | expand -t 12
+	@sed -n 's/^\([a-z-]*\): .*## /\1\t/p' Makefile | expand -t 12
 	@echo 'PYTHON=python3.12 names the interpreter; without a GPU, a smaller and faster install:'
 	@echo 'TORCH_INDEX=https://download.pytorch.org/whl/cpu'
 
@@ -21,6 +21,9 @@ test: .venv/test ## install into .venv with the development tools, then check ev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pytest
+
+test-all: .venv/test ## run all tests, those too that take minutes each
+	$(BIN)/pytest -m ""
 
 clean: ## remove .venv, caches and builds; never runs
 	rm -rf .venv build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

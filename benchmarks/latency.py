@@ -26,14 +26,14 @@ from benchmarks.measurements import Measurement, write_measurement
 from benchmarks.memory import record_costs
 from benchmarks.timing import NOISY, conditions, interleaved, median_interval, quartiles, scatter
 from compress.cost import Cost, exit_costs
-from compress.errors import UsageError, nearest
+from compress.errors import UsageError, checked, nearest
 from compress.hardware import describe, resolve_device
 from compress.networks import Network, Spec, cut, initialised
 from compress.runs import WEIGHTS, Run, load
 from compress.training.progress import console
 
 ROUNDS = 9  # of a ratio that pruning asks for
-MOST_IMAGES, MOST_ROUNDS = 1 << 14, 1 << 20  # a batch, a measurement: more than any use has
+MOST_IMAGES, MOST_ROUNDS = 1 << 14, 1 << 14  # a batch, a measurement: more than any use has
 NAMES = ("run", "engine", "precision")  # of a row, that its measurement has
 Pair = tuple[Engine, str]  # an engine, a precision
 
@@ -195,6 +195,7 @@ class Bench:
         return {"part": self.held_out.name, "images": count, "weight_bits": 7 if reduced_range() else 8}
 
 
+@checked
 def bench(
     runs: Sequence[Run],
     *,
@@ -242,6 +243,7 @@ def bench(
     return rows
 
 
+@checked
 def latency_ratio(reference: Network, network: Network) -> tuple[float, float, float]:
     """The quartiles of a network's latency as a ratio to another's, interleaved: eager, fp32, batch 1, one thread."""
     device, eager = next(reference.parameters()).device, engine_named("eager")

@@ -23,7 +23,7 @@ from benchmarks.measurements import BENCH
 from benchmarks.memory import COSTS
 from benchmarks.probe import PROBE
 from benchmarks.tuning import Factors, Trial
-from compress.errors import UsageError
+from compress.errors import UsageError, checked
 from compress.runs import METRICS, RECORD, Record, Run, find_run, read_json, read_run, write_atomically, write_json
 
 COMPARISON = "comparison.json"
@@ -72,6 +72,7 @@ def write_records(comparison: Comparison, out: Path) -> Comparison:
     return kept
 
 
+@checked
 def read_comparison(directory: Path) -> Comparison:
     """The comparison that a report's directory holds.
 

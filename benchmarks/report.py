@@ -45,7 +45,7 @@ from benchmarks.tables import (
 )
 from benchmarks.tuning import Trial, tuning_section
 from benchmarks.verdicts import Verdicts, judge, verdicts_section
-from compress.errors import UsageError
+from compress.errors import UsageError, checked
 from compress.runs import Run, write_atomically
 
 REPORT = "report.md"
@@ -57,6 +57,7 @@ PROBES = (
 )
 
 
+@checked
 def write_report(
     runs: Sequence[Run],
     out: Path,
@@ -125,6 +126,7 @@ def _write_csv(frame: pd.DataFrame, path: Path) -> None:
         write_atomically(path, shown.to_csv(index=False).encode())
 
 
+@checked
 def main_table(runs: Sequence[Run], reference: str | None = None) -> pd.DataFrame:
     """The main table, as text: a row a network, its last exit, against the reference."""
     summary = summarise(rows(runs))

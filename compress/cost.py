@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode, mm_flop
 
-from compress.errors import UsageError
+from compress.errors import UsageError, checked
 from compress.networks import Network, Spec, evaluating
 
 with warnings.catch_warnings():
@@ -59,12 +59,14 @@ class Cost:
         )
 
 
+@checked
 def cost(network: Network) -> Cost:
     """The cost of the whole network, all heads included."""
     parts = part_costs(network)
     return sum(parts.values(), Cost(macs=0, params=0, bytes=0, activations=0))
 
 
+@checked
 def exit_costs(network: Network) -> list[Cost]:
     """The cost of the network cut at each exit, shallow to deep: earlier heads are not counted."""
     parts = part_costs(network)

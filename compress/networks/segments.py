@@ -17,6 +17,16 @@ from compress.networks.tracing import Step, Trace, trace
 IN_PLACE = ("iadd", "imul", "isub", "itruediv", "setitem")
 
 
+class Segment(fx.GraphModule):
+    """A part of a net; what goes wrong in it is an error alone, which torch.fx would also print, in 20 lines."""
+
+    def recompile(self) -> fx.graph.PythonCode:
+        """Generate the forward from the graph."""
+        code = super().recompile()
+        type(self).__call__ = nn.Module.__call__  # type: ignore[method-assign]
+        return code
+
+
 @dataclass(frozen=True)
 class Features:
     """What a segment hands on.
@@ -158,7 +168,7 @@ class Divisible:
         for step in self.steps[start + 1 : stop + 1]:
             copies[step.node] = graph.node_copy(step.node, copies.__getitem__)
         graph.output(copies[self.steps[stop].node])
-        return fx.GraphModule(self.trace.model, graph, class_name="Segment")
+        return Segment(self.trace.model, graph, class_name="Segment")
 
     def _find_end(self) -> int:
         """The last step whose features have not been pooled, from the first cut with two dimensions backwards."""

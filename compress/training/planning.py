@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from compress.data import Dataset, open_dataset
-from compress.errors import UsageError
+from compress.errors import UsageError, checked
 from compress.hardware import Precision, resolve_device, resolve_precision
 from compress.networks import (
     Network,
@@ -39,6 +39,7 @@ FROZEN = "frozen-trunk"
 DEFAULT_TEACHER_SHARE = 0.5
 
 
+@checked
 def train(
     arch: str,
     dataset: Dataset | str = "fashion-mini",

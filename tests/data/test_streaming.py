@@ -256,7 +256,7 @@ def test_a_worker_that_dies_is_one_line(tiny_folder: Path) -> None:
         ("cifar10", {"stream": True}, "--stream is for folder:PATH; cifar10 is read into memory, whole"),
         ("fashion-mini", {"skip_unreadable": True}, "--skip-unreadable is for folder:PATH; fashion-mini is read"),
         ("folder:/", {"workers": -1}, "--workers must be 0 or more, not -1"),
-        ("folder:/", {"image_size": 0}, "--image-size must be 1 or more, not 0"),
+        ("folder:/", {"image_size": 0}, "--image-size must be 1 or more"),
     ],
 )
 def test_options_that_do_not_fit(name: str, options: dict[str, int], message: str) -> None:
