@@ -221,6 +221,8 @@ def bench(
         UsageError: a number below 1, runs of different image shapes, an engine or a precision that is not to be had
             here, logits that are not eager's, or a directory that cannot be written.
     """
+    if not runs:
+        raise UsageError("bench: name the runs to measure, the one to compare with first")
     check_numbers(runs, batch_sizes, threads, rounds)
     where = resolve_device(device)
     named = (engine,) if isinstance(engine, str) else engine
@@ -295,6 +297,8 @@ def check_numbers(runs: Sequence[Run], batch_sizes: Sequence[int], threads: int,
     Raises:
         UsageError: a number below 1, or runs of different image shapes.
     """
+    if not batch_sizes:
+        raise UsageError("--batch-size: give one or several")
     most_threads = os.cpu_count() or 1
     for what, values, most in (
         ("--batch-size", batch_sizes, MOST_IMAGES),

@@ -129,6 +129,8 @@ def _write_csv(frame: pd.DataFrame, path: Path) -> None:
 @checked
 def main_table(runs: Sequence[Run], reference: str | None = None) -> pd.DataFrame:
     """The main table, as text: a row a network, its last exit, against the reference."""
+    if not runs:
+        raise UsageError("main_table: name the runs to compare")
     summary = summarise(rows(runs))
     return _main_table(summary, _reference_series(summary, reference))
 

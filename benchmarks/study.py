@@ -79,7 +79,7 @@ def read_study(name: str) -> Study:
         text = (BUNDLED / f"{name}.toml").read_text("utf-8") if name in bundled else Path(name).read_text("utf-8")
     except UnicodeDecodeError as error:
         raise UsageError(f"study {name}: not a text file in UTF-8") from error
-    except OSError as error:
+    except (OSError, ValueError) as error:  # it is not there, or no file can have the name
         raise UsageError(f"study {name!r} is neither a bundled study nor a file; {nearest(name, bundled)}") from error
     try:
         data = tomllib.loads(text)

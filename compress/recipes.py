@@ -13,6 +13,13 @@ from compress.errors import UsageError, checked, nearest
 
 FineTuning = Literal["small-rate", "restart"]
 MOST_EPOCHS, MOST_IMAGES = 10_000, 1_000_000  # of a training, of a batch
+WORDS: dict[str, tuple[str, ...]] = {  # that some of a recipe's fields may have
+    "schedule": ("one-cycle", "cosine", "multi-step"),
+    "averaging": ("none", "ema", "swa"),
+    "crop": ("pad", "resized"),
+    "flip": ("none", "random", "alternating"),
+    "select": ("last", "best-validation"),
+}
 RANGES: dict[str, tuple[float, float]] = {  # of a recipe's numbers, both ends included
     **dict.fromkeys(("epochs", "fine_tune_epochs"), (1, MOST_EPOCHS)),
     "batch_size": (1, MOST_IMAGES),
@@ -84,6 +91,9 @@ class Recipe:
         for name in ("milestones", "fine_tune_milestones"):
             if not all(0 <= share <= 1 for share in getattr(self, name)):
                 raise UsageError(f"recipe {self.name}: {name} {getattr(self, name)} are shares of the training, 0 to 1")
+        for name, known in WORDS.items():
+            if getattr(self, name) not in known:
+                raise UsageError(f"recipe {self.name}: {name} {nearest(str(getattr(self, name)), known)}")
         if self.image_size is not None and self.image_size < 1:
             raise UsageError(f"recipe {self.name}: image_size {self.image_size} must be 1 or more, or None")
         if not 0 <= self.stochastic_depth < 1:
