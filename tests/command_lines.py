@@ -29,7 +29,7 @@ COMMON = ["--runs", "runs", "--dataset", f"folder:{DATA}", "--epochs", "1"]
 GOOD = {
     "train": ["--arch", "resnet8", *COMMON],
     "train-mwbp": ["--arch", "resnet8", "--exits", "2", *COMMON],
-    "prune": ["--arch", "resnet8", "--speedup", "2", "--nearest", *COMMON],
+    "prune": ["--from", RUN, "--speedup", "2", "--nearest", *COMMON],
     "bench": [MULTI, "--runs", "runs", "--rounds", "2", "--batch-size", "1"],
     "probe": [RUN, "--runs", "runs", "--out", "report"],
     "study": ["study.toml", *COMMON, "--dry-run"],

@@ -97,7 +97,13 @@ def test_a_user_without_an_account_or_a_home_can_use_every_command(
     result = subprocess.run(
         [sys.executable, "-c", HOMELESS.replace("{commands!r}", repr(commands))],
         cwd=tmp_path,
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(HOME), "OMP_NUM_THREADS": "1", "TMPDIR": str(tmp_path), **home},
+        env={
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(HOME),
+            "OMP_NUM_THREADS": "1",
+            "TMPDIR": str(tmp_path),
+            **home,
+        },
         capture_output=True,
         text=True,
     )
