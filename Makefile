@@ -2,7 +2,7 @@ PYTHON ?= python3
 TORCH_INDEX ?=
 BIN := .venv/bin
 
-.PHONY: help quickstart test test-oldest clean
+.PHONY: help quickstart test test-all test-oldest clean
 .NOTPARALLEL:
 # Packages are installed uncompiled; the first import compiles what is used, unless this variable forbids keeping it.
 unexport PYTHONDONTWRITEBYTECODE
@@ -21,6 +21,9 @@ test: .venv/test ## install into .venv with the development tools, then check ev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pytest
+
+test-all: .venv/test ## run all tests, those too that take minutes each
+	$(BIN)/pytest -m ""
 
 # Old releases warn of newer ones that they need, so that warnings are no errors here. `make test` takes the newest.
 CORE := tests/test_cost.py tests/test_recipes.py tests/test_runs.py tests/networks tests/data tests/training tests/baselines

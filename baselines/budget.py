@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from baselines.steps import Move, Removed, Size, Steps
-from compress.errors import UsageError
+from compress.errors import UsageError, checked
 
 TOLERANCE = 0.01
 LATENCY_TRIALS = 10  # halvings of the moves; each is a session of measuring
@@ -21,6 +21,7 @@ class AlreadyMetError(UsageError):
     """The network costs no more than what is asked for: nothing would be pruned."""
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class Budget:
     """What is asked for, one of these.

@@ -41,6 +41,7 @@ from compress.training import (
     train_reference,
 )
 from compress.training.objectives import bp
+from compress.training.session import check_seed
 
 DEFAULT_ARCH = "resnet110"
 # The latency of a network, as its ratio to that of another, measured here: the other first.
@@ -77,6 +78,9 @@ class Job:
     precision: str = "auto"
     resume: bool = False
     timed: Timed | None = None
+
+    def __post_init__(self) -> None:
+        check_seed(self.seed)
 
     @cached_property
     def named(self) -> tuple[Run, int | None] | None:

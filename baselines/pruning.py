@@ -15,6 +15,7 @@ from baselines.job import Job, Timed
 from baselines.stages import Stage, Whole, decide, evidence_of, met, stages
 from baselines.technique import CONTROLS, SHAPED, SPARSE, TAUGHT, Technique
 from compress.data import Dataset, Split, open_dataset, split
+from compress.errors import checked
 from compress.networks import Network, initialised
 from compress.recipes import FineTuning, Recipe, recipe_named
 from compress.runs import Run
@@ -25,6 +26,7 @@ from compress.training.evaluation import accuracies, predict
 BP = Method(name="bp")
 
 
+@checked
 def prune(
     arch: str | None,
     dataset: Dataset | str = "fashion-mini",

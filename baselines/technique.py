@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from baselines.importance import IMPORTANCES
-from compress.errors import UsageError, nearest
+from compress.errors import UsageError, checked, nearest
 
 # A card each; what removes channels has its own in `importance`.
 DEPTH = {
@@ -31,6 +31,7 @@ Ranking = Literal["global", "uniform"]
 Allocation = Literal["sensitivity"]
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class Technique:
     """A method and its options.

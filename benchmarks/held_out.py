@@ -12,7 +12,7 @@ from torch import Tensor
 
 from compress.data import Normalisation, Part, in_order, normalise, split
 from compress.errors import UsageError
-from compress.recipes import Recipe
+from compress.recipes import RECIPES, Recipe
 from compress.runs import Run
 from compress.training import data_of
 
@@ -66,9 +66,9 @@ def held_out_images(runs: Sequence[Run], data_dir: Path | None = None) -> HeldOu
     for run in runs:
         if any(run.record.data[key] != first.record.data[key] for key in ("digest", "split")):
             raise UsageError(f"runs {first.id} and {run.id} have different data or splits: bench their int8 apart")
-    recipe = Recipe.from_json(first.record.config["recipe"])
+    recipe, dataset = Recipe.from_json(first.record.config["recipe"]), data_of(first, data_dir)
     parts = split(
-        data_of(first, data_dir),
+        dataset,
         validation=recipe.validation,
         calibration=recipe.calibration,
         seed=recipe.split_seed,
@@ -78,9 +78,15 @@ def held_out_images(runs: Sequence[Run], data_dir: Path | None = None) -> HeldOu
             order = torch.from_numpy(np.random.default_rng(0).permutation(len(part)))
             return HeldOut(name=name, calibration=part.subset(order[:CALIBRATION_IMAGES]), test=parts.test)
     raise UsageError(
-        f"int8 is calibrated on held-out images, and recipe {recipe.name} of {first.id} holds out none: "
-        "measure fp32, or train with a recipe that does, as quick"
+        f"int8 is calibrated on held-out images, and the {len(dataset.train)} training images of {first.id} leave none "
+        f"at recipe {recipe.name}'s shares: use --precision fp32, or train anew {_with_images_held_out(recipe)}"
     )
+
+
+def _with_images_held_out(recipe: Recipe) -> str:
+    """How a training holds out images, where one by this recipe did not."""
+    holds_out = [name for name, make in RECIPES.items() if make().calibration]
+    return "on more images" if recipe.calibration or recipe.validation else f"with --recipe {' or '.join(holds_out)}"
 
 
 def padded(images: Tensor, count: int) -> Tensor:

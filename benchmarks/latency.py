@@ -26,14 +26,14 @@ from benchmarks.measurements import Measurement, write_measurement
 from benchmarks.memory import record_costs
 from benchmarks.timing import NOISY, conditions, interleaved, median_interval, quartiles, scatter
 from compress.cost import Cost, exit_costs
-from compress.errors import UsageError, nearest
+from compress.errors import UsageError, checked, nearest
 from compress.hardware import describe, resolve_device
 from compress.networks import Network, Spec, cut, initialised
 from compress.runs import WEIGHTS, Run, load
 from compress.training.progress import console
 
 ROUNDS = 9  # of a ratio that pruning asks for
-MOST_IMAGES, MOST_ROUNDS = 1 << 14, 1 << 20  # a batch, a measurement: more than any use has
+MOST_IMAGES, MOST_ROUNDS = 1 << 14, 1 << 14  # a batch, a measurement: more than any use has
 NAMES = ("run", "engine", "precision")  # of a row, that its measurement has
 Pair = tuple[Engine, str]  # an engine, a precision
 
@@ -195,6 +195,7 @@ class Bench:
         return {"part": self.held_out.name, "images": count, "weight_bits": 7 if reduced_range() else 8}
 
 
+@checked
 def bench(
     runs: Sequence[Run],
     *,
@@ -220,6 +221,8 @@ def bench(
         UsageError: a number below 1, runs of different image shapes, an engine or a precision that is not to be had
             here, logits that are not eager's, or a directory that cannot be written.
     """
+    if not runs:
+        raise UsageError("bench: name the runs to measure, the one to compare with first")
     check_numbers(runs, batch_sizes, threads, rounds)
     where = resolve_device(device)
     named = (engine,) if isinstance(engine, str) else engine
@@ -242,6 +245,7 @@ def bench(
     return rows
 
 
+@checked
 def latency_ratio(reference: Network, network: Network) -> tuple[float, float, float]:
     """The quartiles of a network's latency as a ratio to another's, interleaved: eager, fp32, batch 1, one thread."""
     device, eager = next(reference.parameters()).device, engine_named("eager")
@@ -293,6 +297,8 @@ def check_numbers(runs: Sequence[Run], batch_sizes: Sequence[int], threads: int,
     Raises:
         UsageError: a number below 1, or runs of different image shapes.
     """
+    if not batch_sizes:
+        raise UsageError("--batch-size: give one or several")
     most_threads = os.cpu_count() or 1
     for what, values, most in (
         ("--batch-size", batch_sizes, MOST_IMAGES),

@@ -32,7 +32,7 @@ from benchmarks.representations import (
 )
 from benchmarks.retraining import frozen_lengths, retrained_accuracy, retraining_recipe
 from compress.data import Dataset, Normalisation, Part, Split, in_order, normalise, split
-from compress.errors import UsageError
+from compress.errors import UsageError, checked
 from compress.hardware import describe, resolve_device
 from compress.networks import Network, Spec
 from compress.recipes import Recipe
@@ -73,6 +73,7 @@ class Sample:
     gradient_batch: int = 128
 
 
+@checked
 def probe(
     runs: Sequence[Run],
     *,

@@ -21,7 +21,7 @@ from benchmarks.latency import Bench, Candidate, candidates, check_numbers
 from benchmarks.memory import record_costs
 from benchmarks.records import COMPARISON, RECORDS, read_fields
 from benchmarks.timing import SECONDS_A_TIMING, WARM_UP, conditions, timed
-from compress.errors import UsageError, reason
+from compress.errors import UsageError, checked, reason
 from compress.hardware import resolve_device
 from compress.runs import WEIGHTS, Run, finished_runs
 from compress.training.progress import console, duration
@@ -52,6 +52,7 @@ class Recorded:
             self.skipped.append(f"{what}: {reason(error).removeprefix(f'{what}: ')}")
 
 
+@checked
 def bench_all(
     directory: Path,
     *,

@@ -24,7 +24,7 @@ from benchmarks.memory import COSTS
 from benchmarks.probe import PROBE
 from benchmarks.tuning import Trial
 from compress.documents import read_file, read_json
-from compress.errors import UsageError
+from compress.errors import UsageError, checked
 from compress.records import Record
 from compress.runs import METRICS, RECORD, Run, find_run, read_run, write_atomically, write_json
 from compress.training.progress import console
@@ -75,6 +75,7 @@ def write_records(comparison: Comparison, out: Path) -> Comparison:
     return kept
 
 
+@checked
 def read_comparison(directory: Path) -> Comparison:
     """The comparison that a report's directory holds.
 

@@ -47,7 +47,7 @@ from benchmarks.tables import (
 )
 from benchmarks.tuning import Trial, tuning_section
 from benchmarks.verdicts import Verdicts, judge, verdicts_section
-from compress.errors import UsageError
+from compress.errors import UsageError, checked
 from compress.runs import Run, write_atomically
 from compress.training.progress import console
 
@@ -60,6 +60,7 @@ PROBES = (
 )
 
 
+@checked
 def write_report(
     runs: Sequence[Run],
     out: Path,
@@ -133,8 +134,11 @@ def _write_csv(frame: pd.DataFrame, path: Path) -> None:
         write_atomically(path, shown.to_csv(index=False).encode(errors="replace"))
 
 
+@checked
 def main_table(runs: Sequence[Run], reference: str | None = None) -> pd.DataFrame:
     """The main table, as text: a row a network, its last exit, against the reference."""
+    if not runs:
+        raise UsageError("main_table: name the runs to compare")
     summary = summarise(rows(distinct_runs(runs)[0]))
     return _main_table(summary, _reference_series(summary, reference))
 

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar, get_origin, get_type_hints
 from benchmarks.entries import StudyRun
 from benchmarks.tuning import Tuning
 from compress.documents import fitted, parse_toml, read_file
-from compress.errors import UsageError, nearest
+from compress.errors import UsageError, checked, nearest
 
 T = TypeVar("T", "Study", "StudyRun", "Tuning")
 BUNDLED = files("benchmarks") / "studies"
@@ -66,6 +66,7 @@ class Study:
                 raise UsageError(f"primary {name!r} has several budgets; name a run that has one")
 
 
+@checked
 def read_study(name: str) -> Study:
     """The study of that name, bundled or in a TOML file.
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode, mm_flop
 
-from compress.errors import UsageError
+from compress.errors import UsageError, checked
 from compress.networks import Network, Spec, evaluating
 
 with warnings.catch_warnings():
@@ -50,6 +50,11 @@ class Cost:
     bytes: int
     activations: int
 
+    def __post_init__(self) -> None:
+        for name, count in vars(self).items():
+            if type(count) is not int or count < 0:
+                raise UsageError(f"Cost: {name} {count!r} is no whole number from 0 on")
+
     def __add__(self, other: "Cost") -> "Cost":
         return Cost(
             macs=self.macs + other.macs,
@@ -59,12 +64,14 @@ class Cost:
         )
 
 
+@checked
 def cost(network: Network) -> Cost:
     """The cost of the whole network, all heads included."""
     parts = part_costs(network)
     return sum(parts.values(), Cost(macs=0, params=0, bytes=0, activations=0))
 
 
+@checked
 def exit_costs(network: Network) -> list[Cost]:
     """The cost of the network cut at each exit, shallow to deep: earlier heads are not counted."""
     parts = part_costs(network)

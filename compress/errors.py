@@ -1,7 +1,15 @@
 """The one error a user can cause: a single line that helps, shown without a traceback, exit status 2."""
 
 import difflib
-from collections.abc import Iterable
+import functools
+import inspect
+import re
+import reprlib
+import typing
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+Public = TypeVar("Public", bound=Callable[..., Any])
 
 
 class UsageError(ValueError):
@@ -26,3 +34,48 @@ def nearest(word: str, allowed: Iterable[str]) -> str:
     close = difflib.get_close_matches(word.lower(), allowed, n=1, cutoff=0.5)
     known = f"known: {', '.join(allowed)}"
     return f"did you mean {close[0]!r}? ({known})" if close else known
+
+
+def checked(public: Public) -> Public:
+    """The function or class, which refuses arguments that are not of their declared types, by `UsageError`.
+
+    What goes through is of its type, and what it may be besides (a range, a shape) is for the function to say.
+    """
+    if isinstance(public, type):
+        made: Any = public
+        made.__init__ = _checked(made.__init__, public.__name__)
+        return public
+    return _checked(public, public.__name__)
+
+
+def _checked(function: Public, name: str) -> Public:
+    signature = inspect.signature(function)
+    hints = functools.cache(lambda: typing.get_type_hints(function))
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            given = signature.bind(*args, **kwargs).arguments
+        except TypeError as error:  # as Python has it, with the name of the function
+            raise TypeError(f"{name}: {error}") from None
+        for argument, value in given.items():
+            if argument in hints() and signature.parameters[argument].kind is not inspect.Parameter.VAR_KEYWORD:
+                _check(f"{name}: {argument}", value, hints()[argument])
+        return function(*args, **kwargs)
+
+    return typing.cast(Public, call)
+
+
+def _check(what: str, value: object, hint: Any) -> None:
+    from typeguard import CollectionCheckStrategy, TypeCheckError, check_type  # here, as importing it takes a while
+
+    parts = (hint, *typing.get_args(hint))
+    # To look whether a value has all that a protocol asks for could read all images of a data set; and which word is
+    # the nearest of a few is for the function to say.
+    if any(getattr(part, "_is_protocol", False) or typing.get_origin(part) is typing.Literal for part in parts):
+        return
+    try:
+        check_type(value, hint, collection_check_strategy=CollectionCheckStrategy.ALL_ITEMS)
+    except TypeCheckError as error:
+        allowed = re.sub(r"[\w.]+\.(?=\w)", "", inspect.formatannotation(hint))
+        raise UsageError(f"{what} {one_line(reprlib.repr(value))} is not {allowed}") from error

@@ -4,19 +4,37 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from compress.documents import fitted
-from compress.errors import UsageError, nearest
+from compress.errors import UsageError, checked, nearest
 
 FineTuning = Literal["small-rate", "restart"]
 LEAST_STEPS = 10  # an epoch, which few images reach by a smaller batch
 BATCHES_OF = 8  # what a batch for few images is a multiple of: it splits over processes, and batch norm needs as many
-MOST = 1_000_000  # epochs, or images a batch
+MOST_EPOCHS, MOST_IMAGES = 10_000, 1_000_000  # of a training, of a batch
+WORDS: dict[str, tuple[str, ...]] = {  # that some of a recipe's fields may have
+    "schedule": ("one-cycle", "cosine", "multi-step"),
+    "averaging": ("none", "ema", "swa"),
+    "crop": ("pad", "resized"),
+    "flip": ("none", "random", "alternating"),
+    "select": ("last", "best-validation"),
+}
+RANGES: dict[str, tuple[float, float]] = {  # of a recipe's numbers, both ends included
+    **dict.fromkeys(("epochs", "fine_tune_epochs"), (1, MOST_EPOCHS)),
+    "batch_size": (1, MOST_IMAGES),
+    **dict.fromkeys(("momentum", "label_smoothing", "decay", "warmup", "averaging_start", "ema_decay"), (0, 1)),
+    **dict.fromkeys(("validation", "calibration"), (0, 1)),
+    **dict.fromkeys(("weight_decay", "learning_rate", "fine_tune_learning_rate"), (0, sys.float_info.max)),
+    "crop_padding": (0, 1 << 12),
+    "split_seed": (0, 2**63 - 1),
+}
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """Everything about a training but the network, the data and the seed; the same for every method compared.
@@ -72,11 +90,18 @@ class Recipe:
     fine_tune_milestones: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "fine_tune_epochs"):
-            if not 1 <= getattr(self, name) <= MOST:
-                raise UsageError(
-                    f"recipe {self.name}: {name} {getattr(self, name)} must be 1 or more, {MOST:,} at most"
-                )
+        for name, (least, most) in RANGES.items():
+            if not least <= getattr(self, name) <= most:
+                at_most = f", {most:,} at most" if most < sys.float_info.max else ""
+                raise UsageError(f"recipe {self.name}: {name} {getattr(self, name)} must be {least} or more{at_most}")
+        for name in ("milestones", "fine_tune_milestones"):
+            if not all(0 <= share <= 1 for share in getattr(self, name)):
+                raise UsageError(f"recipe {self.name}: {name} {getattr(self, name)} are shares of the training, 0 to 1")
+        for name, known in WORDS.items():
+            if getattr(self, name) not in known:
+                raise UsageError(f"recipe {self.name}: {name} {nearest(str(getattr(self, name)), known)}")
+        if self.image_size is not None and self.image_size < 1:
+            raise UsageError(f"recipe {self.name}: image_size {self.image_size} must be 1 or more, or None")
         if not 0 <= self.stochastic_depth < 1:
             raise UsageError(f"stochastic-depth {self.stochastic_depth:g}: a share of the images, from 0 to below 1")
         if self.crop == "resized" and self.crop_padding:
@@ -264,6 +289,7 @@ def options_of(recipe: Recipe) -> list[str]:
     return options
 
 
+@checked
 def recipe_named(name: str, *, epochs: int | None = None, stochastic_depth: float = 0.0) -> Recipe:
     """The recipe of that name, with another number of epochs if one is given, and with stochastic depth.
 

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from compress.data import Normalisation
 from compress.documents import read_file
-from compress.errors import UsageError, nearest
+from compress.errors import UsageError, checked, nearest
 from compress.networks import Network, Spec
 from compress.records import Record, SchemaError, digest_of, parse_record
 
@@ -46,6 +46,7 @@ class InUseError(UsageError):
         self.path = path
 
 
+@checked
 @dataclass(frozen=True)
 class Run:
     """A run directory and the record read from it."""
@@ -130,16 +131,21 @@ def read_run(path: Path) -> Run:
     return Run(path, record)
 
 
-def find_run(name: str | os.PathLike[str], runs: Path) -> Run:
-    """The finished run that `name` means: a path, or an id (or its unambiguous beginning) under `runs`.
+@checked
+def find_run(name: str | os.PathLike[str] | Run, runs: str | os.PathLike[str] = "runs") -> Run:
+    """The finished run that `name` means: a path, an id (or its unambiguous beginning) under `runs`, or the run itself.
 
     Raises:
         UsageError: none or several match, or the run is not finished.
     """
-    given = Path(name)
-    path = given if (given / RECORD).exists() else runs / given
-    if not (path / RECORD).exists():
-        ids = sorted(entry.parent.name for entry in runs.glob(f"*/{RECORD}"))
+    if isinstance(name, Run):
+        return name
+    if not str(name).strip():
+        raise UsageError("run '': an id, its beginning, or the path of a run's directory")
+    given, runs = Path(name), Path(runs)
+    path = given if os.path.exists(given / RECORD) else runs / given
+    if not os.path.exists(path / RECORD):  # a name that no file can have is none, too
+        ids = sorted(entry.parent.name for entry in runs.glob(f"*/{RECORD}")) if os.path.isdir(runs) else []
         matches = [id for id in ids if id.startswith(str(name))]
         if len(matches) > 1:
             raise UsageError(f"run {name!s}: several begin so under {runs}: {', '.join(matches)}")
@@ -164,7 +170,7 @@ def _finished(path: Path) -> Run:
 def finished_runs(runs: Path) -> tuple[list[Run], list[str]]:
     """The finished runs under a directory, by id, and a line on everything that was skipped, but for hidden files."""
     found, skipped = [], []
-    for path in sorted(runs.iterdir()) if runs.is_dir() else []:
+    for path in sorted(runs.iterdir()) if os.path.isdir(runs) else []:
         try:
             if path.is_dir():
                 found.append(_finished(path))
@@ -194,6 +200,7 @@ def sweep(run: Run) -> None:
             shutil.rmtree(run.path / CHECKPOINT, ignore_errors=True)
 
 
+@checked
 def load(run: str | os.PathLike[str] | Run, *, runs: str | os.PathLike[str] = "runs") -> Network:
     """The network of a finished run, in eval mode, rebuilt strictly from its record's spec.
 
@@ -202,8 +209,7 @@ def load(run: str | os.PathLike[str] | Run, *, runs: str | os.PathLike[str] = "r
     Raises:
         UsageError: no such run, not finished, or weights that are corrupt or do not fit the spec.
     """
-    if not isinstance(run, Run):
-        run = find_run(run, Path(runs))
+    run = find_run(run, runs)
     if not (run.path / WEIGHTS).is_file():
         raise UsageError(
             f"run {run.id}: {WEIGHTS} is missing in {run.path} (a report's records have no weights): name the run's "

@@ -17,18 +17,19 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import NamedTuple
 
 from compress.cli import app, main
 
+FILE = Path(__file__)
 DATA, RUN, MULTI = "{data}", "{run}", "{multi}"  # stand for what a prepared directory has
 COMMON = ["--runs", "runs", "--dataset", f"folder:{DATA}", "--epochs", "1"]
 GOOD = {
     "train": ["--arch", "resnet8", *COMMON],
     "train-mwbp": ["--arch", "resnet8", "--exits", "2", *COMMON],
-    "prune": ["--arch", "resnet8", "--speedup", "2", "--nearest", *COMMON],
+    "prune": ["--from", RUN, "--speedup", "2", "--nearest", *COMMON],
     "bench": [MULTI, "--runs", "runs", "--rounds", "2", "--batch-size", "1"],
     "probe": [RUN, "--runs", "runs", "--out", "report"],
     "study": ["study.toml", *COMMON, "--dry-run"],
@@ -37,43 +38,11 @@ GOOD = {
 }
 VALUES = (
     *("", " ", "-1", "0", "0.5", "3", "-0.0", "1e999", "nan", "-inf", "1,", ",", "0,1", "1,2,x", "1e30", "99999"),
-    *(
-        "4294967296",
-        "9" * 30,
-        "9" * 5000,
-        "٣",
-        "true",
-        "é☃\u202e",
-        "\x07\x1b[31m\n\tx",
-        "\udcff",
-        "%s{}",
-        "--",
-        "-",
-        ":",
-        "x:y",
-    ),
-    *(
-        RUN,
-        f"{RUN}:9",
-        MULTI,
-        f"{MULTI}:1",
-        "file.txt",
-        "file.txt/x",
-        "directory",
-        "missing/deeper",
-        "/dev/null",
-        "x" * 300,
-    ),
-    *(
-        "~nobody-here/x",
-        "folder:",
-        "folder:directory",
-        "folder:file.txt",
-        "python:nowhere:f",
-        "timm:",
-        "torchvision:resnet18",
-        "directory/../file.txt",
-    ),
+    *("4294967296", "9" * 30, "9" * 5000, "\N{ARABIC-INDIC DIGIT THREE}", "true", "\N{SNOWMAN}\u202e", "\udcff"),
+    *("\x07\x1b[31m\n\tx", "%s{}", "--", "-", ":", "x:y", "x" * 300, RUN, f"{RUN}:9", MULTI, f"{MULTI}:1"),
+    *("file.txt", "file.txt/x", "directory", "directory/../file.txt", "missing/deeper", "/dev/null"),
+    *("~nobody-here/x", "folder:", "folder:directory", "folder:file.txt"),
+    *("python:nowhere:f", "timm:", "torchvision:resnet18"),
 )
 TOGETHER = (
     ("prune", "--ratio", "0.5", "--speedup", "2"),
@@ -192,7 +161,6 @@ def run(words: Sequence[str], places: dict[str, str]) -> Outcome:
         except BaseException:
             status, crash = -1, traceback.format_exc()
         sys.stdout.flush()
-        sys.stderr.flush()
         printed = [os.pread(file.fileno(), 1 << 24, 0).decode(errors="surrogateescape") for file in (out, err)]
     return Outcome(status, *printed, crash)
 
@@ -205,12 +173,19 @@ def _printing_to(out: io.IOBase, err: io.IOBase) -> Iterator[None]:
     sys.stderr.flush()
     os.dup2(out.fileno(), 1)
     os.dup2(err.fileno(), 2)
-    try:
-        yield
-    finally:
-        for number, before in enumerate(kept, start=1):
-            os.dup2(before, number)
-            os.close(before)
+    with (
+        open(1, "w", closefd=False) as stdout,
+        open(2, "w", closefd=False, errors="backslashreplace", buffering=1) as stderr,
+    ):
+        try:
+            with redirect_stdout(stdout), redirect_stderr(stderr):
+                yield
+        finally:
+            stdout.flush()
+            stderr.flush()
+            for number, before in enumerate(kept, start=1):
+                os.dup2(before, number)
+                os.close(before)
 
 
 def serve(data: Path) -> None:

@@ -76,6 +76,43 @@ def test_own_packages_lead_to_the_command(folder: Path, monkeypatch: pytest.Monk
     assert main() == 7
 
 
+HOMELESS = """
+import pwd, sys
+def no_account(number):
+    raise KeyError(f"getpwuid(): uid not found: {number}")
+pwd.getpwuid = no_account
+from compress.__main__ import main
+for words in {commands!r}:
+    sys.argv = ["compress", *words]
+    print("status", main())
+"""
+
+
+@pytest.mark.parametrize("home", [{}, {"HOME": "/nowhere"}])
+def test_a_user_without_an_account_or_a_home_can_use_every_command(
+    home: dict[str, str], tiny_folder: Path, tmp_path: Path
+) -> None:
+    small = ["--arch", "resnet8", "--epochs", "1", "--dataset", f"folder:{tiny_folder}"]
+    commands = [["data"], ["train", *small, "--stream", "--workers", "0"], ["report"], ["bench", "nothing"]]
+    result = subprocess.run(
+        [sys.executable, "-c", HOMELESS.replace("{commands!r}", repr(commands))],
+        cwd=tmp_path,
+        env={
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(HOME),
+            "OMP_NUM_THREADS": "1",
+            "TMPDIR": str(tmp_path),
+            **home,
+        },
+        capture_output=True,
+        text=True,
+    )
+    statuses = [line for line in result.stdout.splitlines() if line.startswith("status")]
+    assert statuses == ["status 0", "status 0", "status 0", "status 2"], result.stderr
+    assert "Traceback" not in result.stderr
+    assert "matplotlib" not in result.stderr.lower()
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

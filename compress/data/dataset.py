@@ -11,7 +11,7 @@ from torch import Tensor
 
 from compress.data.augmentation import ResizedCrop
 from compress.data.normalisation import Normalisation
-from compress.errors import UsageError
+from compress.errors import UsageError, checked
 
 
 class Part(Protocol):
@@ -65,6 +65,8 @@ class Labelled:
 
     def __post_init__(self) -> None:
         images, labels = self.images, self.labels
+        if not isinstance(images, Tensor) or not isinstance(labels, Tensor):
+            raise UsageError(f"images and labels must be tensors, not {type(images)} and {type(labels)}")
         if images.dtype != torch.uint8 or images.ndim != 4:
             raise UsageError(f"images must be uint8 (N, C, H, W), not {images.dtype} {tuple(images.shape)}")
         if labels.dtype != torch.int64 or labels.shape != images.shape[:1]:
@@ -108,6 +110,7 @@ class Labelled:
         yield self.labels.cpu().numpy().astype("<i8").data
 
 
+@checked
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Dataset:
     """A named data set, checked when it is made.
@@ -134,6 +137,9 @@ class Dataset:
     division: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
+        for part in (self.train, self.test, *self.parts.values()):
+            if not hasattr(type(part), "batches"):
+                raise UsageError(f"{self.name}: {part!r} is no part: give Labelled(images=..., labels=...)")
         for name, part in self.parts.items():
             if not len(part):
                 raise UsageError(f"{self.name}: there are no {name} images")

@@ -1,14 +1,16 @@
 """Per-channel mean and standard deviation: what turns uint8 pixels into the numbers that a network sees."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from compress.errors import UsageError
+from compress.errors import UsageError, checked
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class Normalisation:
     """Mean and standard deviation of every channel, in units of the full range (a pixel of 255 is 1.0)."""
@@ -17,15 +19,22 @@ class Normalisation:
     std: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        if len(self.mean) != len(self.std) or not all(std > 0 for std in self.std):
+        finite = all(map(math.isfinite, (*self.mean, *self.std)))
+        if not finite or len(self.mean) != len(self.std) or not all(std > 0 for std in self.std):
             raise UsageError(f"a normalisation needs one mean and one positive std a channel, not {self}")
 
 
+@checked
 def normalise(images: Tensor, normalisation: Normalisation) -> Tensor:
     """Return the images as float32 ``(pixel / 255 - mean) / std``, on their device and in their memory format.
 
     ``images`` is uint8 ``(N, C, H, W)``, and so is the shape of the result.
     """
+    if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != len(normalisation.mean):
+        raise UsageError(
+            f"normalise: images are uint8 (N, C, H, W) with {len(normalisation.mean)} channels C, as the normalisation "
+            f"has, not {images.dtype} {tuple(images.shape)}"
+        )
     mean = torch.tensor(normalisation.mean, device=images.device).view(-1, 1, 1)
     std = torch.tensor(normalisation.std, device=images.device).view(-1, 1, 1)
     return images.float().div_(255).sub_(mean).div_(std)

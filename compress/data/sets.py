@@ -20,7 +20,7 @@ from compress.data.folders import list_class_folders
 from compress.data.normalisation import Normalisation
 from compress.data.own import FOLDER, find_folder, open_folder
 from compress.data.readers import Contents, read_cifar, read_class_folders, read_mnist_layout, read_svhn
-from compress.errors import UsageError, nearest
+from compress.errors import UsageError, checked, nearest
 
 FASHION_CLASSES = (
     *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
@@ -67,6 +67,7 @@ class _Source:
     normalisation: Normalisation | None = None
 
 
+@checked
 def open_dataset(
     name: str,
     *,
@@ -125,6 +126,7 @@ def open_dataset(
         raise UsageError(f"{error}; to get them again: {source.by_hand}") from error
 
 
+@checked
 def available(data_dir: Path | None = None) -> list[Availability]:
     """Return a line for every data set, having looked for its files without reading them."""
     mini = "6,000 + 2,000 images of Fashion-MNIST, class-balanced"

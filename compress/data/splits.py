@@ -58,7 +58,7 @@ def split(dataset: Dataset, *, validation: float, calibration: float, seed: int)
         if 0 < count <= held:
             raise UsageError(
                 f"holding out {validation} and {calibration} of {dataset.name} leaves class {name!r} ({count} images) "
-                "without training images: it needs more images, or a recipe with smaller fractions"
+                "without training images: it needs more images, or --recipe paper, which holds out none"
             )
 
     # All images sorted by class, in random order within each; the first of every class are held out.

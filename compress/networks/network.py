@@ -11,13 +11,14 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from compress.errors import UsageError
+from compress.errors import UsageError, checked
 from compress.networks.blocks import BLOCKS, STEMS, Block
 from compress.networks.foreign import foreign_parts, resize
 from compress.networks.heads import HEADS, OWN
 from compress.networks.spec import Spec
 
 
+@checked
 class Network(nn.Module):
     """A trunk of blocks with one or more exits, rebuilt from nothing but its `Spec`.
 
@@ -83,6 +84,7 @@ def initialised(spec: Spec, seed: int) -> Network:
         return Network(spec)
 
 
+@checked
 def cut(network: Network, exit: int) -> Network:
     """The stand-alone network that ends at `exit` (1-based): a copy of the blocks up to it, and its head.
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from compress.errors import UsageError, nearest
+from compress.errors import UsageError, checked, nearest
 from compress.networks.foreign import foreign_spec
 from compress.networks.heads import HEADS, WIDENING, suitable_head
 from compress.networks.names import PUBLISHED, Name, parse, published_exits
@@ -15,6 +15,7 @@ from compress.networks.zoo import is_foreign
 Exits = int | str | Sequence[int | str]
 
 
+@checked
 def create(
     arch: str,
     *,
@@ -68,6 +69,7 @@ def create(
     )
 
 
+@checked
 def spec_of(
     arch: str,
     *,

@@ -18,6 +18,16 @@ from compress.networks.tracing import Step, Trace, trace
 IN_PLACE = ("iadd", "imul", "isub", "itruediv", "setitem")
 
 
+class Segment(fx.GraphModule):
+    """A part of a net; what goes wrong in it is an error alone, which torch.fx would also print, in 20 lines."""
+
+    def recompile(self) -> fx.graph.PythonCode:
+        """Generate the forward from the graph."""
+        code = super().recompile()
+        type(self).__call__ = nn.Module.__call__  # type: ignore[method-assign]
+        return code
+
+
 @dataclass(frozen=True)
 class Features:
     """What a segment hands on.
@@ -162,7 +172,7 @@ class Divisible:
             if step.node.target in CONVOLUTIONS:
                 subsample_call(copied, self._kernel(step.node))
         graph.output(copies[self.steps[stop].node])
-        return fx.GraphModule(self.trace.model, graph, class_name="Segment")
+        return Segment(self.trace.model, graph, class_name="Segment")
 
     def _kernel(self, convolution: fx.Node) -> tuple[int, ...]:
         """The shape of the weight that a call of a convolution is given; empty where it is no tensor of the graph."""

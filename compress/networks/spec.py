@@ -9,7 +9,7 @@ from itertools import accumulate
 from typing import Any, TypeVar
 
 from compress.documents import fitted
-from compress.errors import UsageError
+from compress.errors import UsageError, checked
 from compress.networks.blocks import BLOCKS, SEGMENT, STEMS, BlockSpec, SegmentSpec, check_types
 from compress.networks.heads import FOR_POSITIONS, HEADS, OWN, WIDENING, suitable_head
 
@@ -18,6 +18,7 @@ ENLARGE, END = "enlarge", "end"
 LARGEST = 10**9  # weights, and values of one image's features: 4 GB each, of networks that are to be compact
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class StemSpec:
     """The stem: a key of `STEMS` and its output channels.
@@ -42,6 +43,7 @@ class StemSpec:
         return self.out, round(height * factor), round(width * factor)
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class ExitSpec:
     """An exit: the block it follows (1-based) and its head, a key of `HEADS`.
@@ -57,6 +59,7 @@ class ExitSpec:
         check_types(self)
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class Spec:
     """A network in plain data: `Network(spec)` rebuilds it, `to_json` and `from_json` round-trip.

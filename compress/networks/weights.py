@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from compress.errors import UsageError
+from compress.errors import UsageError, checked
 from compress.networks.heads import OWN
 from compress.networks.network import Network
 from compress.networks.zoo import source_of, timm_or_error
@@ -20,6 +20,7 @@ from compress.networks.zoo import source_of, timm_or_error
 State = Mapping[str, Tensor]
 
 
+@checked
 def load_weights(network: Network, path: str | Path) -> str:
     """Load a state dict into a network, in place, and return a digest of it, for the run's configuration.
 
@@ -35,6 +36,7 @@ def load_weights(network: Network, path: str | Path) -> str:
     return _digest(state)
 
 
+@checked
 def load_pretrained(network: Network) -> str:
     """Load the weights that torchvision or timm publishes for a net, in place, and return a digest of them.
 
@@ -89,7 +91,7 @@ def _read(path: Path) -> State:
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(path)
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
+    except (FileNotFoundError, ValueError) as error:  # no file can have the name, or it is not there
         raise UsageError(f"weights {path}: no such file") from error
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, safetensors.SafetensorError) as error:
         raise UsageError(

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from compress.errors import UsageError, nearest
+from compress.errors import UsageError, checked, nearest
 from compress.networks.names import parse
 
 Factory = Callable[[int], nn.Module]
@@ -22,6 +22,7 @@ PLAIN = {name: {"aux_logits": False, "init_weights": True} for name in ("googlen
 _registered: dict[str, Factory] = {}
 
 
+@checked
 def register(name: str, factory: Factory) -> None:
     """Make `create(name, ...)`, `train(name, ...)` and `load` know a net: `factory(classes)` makes it.
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from compress.errors import UsageError, nearest
+from compress.errors import UsageError, checked, nearest
 from compress.networks import Spec, spec_of
 from compress.training.objectives import Objective, Order, bp, depth_squared, mwbp, weighted
 
@@ -31,6 +31,7 @@ TEMPERATURE = 4.0
 AUXNET_HEAD = "gap-fc"
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class Method:
     """How a network is trained; `objective` works it out for one.

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from compress.data import Dataset, open_dataset
-from compress.errors import UsageError
+from compress.errors import UsageError, checked
 from compress.hardware import Precision, resolve_device
 from compress.networks import (
     Network,
@@ -38,6 +38,7 @@ FROZEN = "frozen-trunk"
 DEFAULT_TEACHER_SHARE = 0.5
 
 
+@checked
 def train(
     arch: str,
     dataset: Dataset | str = "fashion-mini",

@@ -92,7 +92,7 @@ def test_the_canonical_name_rebuilds_the_network(family: str, exits: int, data: 
 @pytest.mark.parametrize(
     ("arch", "options", "message"),
     [
-        ("resnet20", {"blocks": "3,3"}, "blocks 3,3: 3 whole numbers above 0"),
+        ("resnet20", {"blocks": "3,3"}, "blocks 3,3: 3 whole numbers from 1 to 9999"),
         ("resnet20", {"widths": "25,x,100"}, "widths 25,x,100: 3 whole numbers"),
         ("resnet20", {"widths": "0,1,2"}, "widths 0,1,2: 3 whole numbers"),
         ("mobilenetv2", {"blocks": "3,3,3"}, "blocks 3,3,3: 7 whole numbers"),
