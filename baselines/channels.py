@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from baselines.coupling import Group, Scoped, blank, dependencies, prunable, units_of
+from baselines.masked import check_wiring, kept_weights, number_weights, take
 from baselines.steps import Move, Removed, Steps
 from compress.networks import Network, Spec
 from compress.networks.blocks import Block, SegmentSpec
@@ -118,7 +119,11 @@ def steps(order: Order, scoped: Scoped) -> Steps:
 def remove_channels(network: Network, channels: Iterable[Channel]) -> Network:
     """A copy without those channels, an ordinary network: rebuilt strictly from its own spec.
 
-    It has run forward and backward once, is in eval mode and keeps device and precision.
+    It has run forward and backward once, is in eval mode and keeps device and precision; and it equals the network
+    with the removed weights at zero.
+
+    Raises:
+        UsageError: torch-pruning cannot prune it, or wires it wrongly; the module is named.
     """
     removed: dict[int, list[int]] = {}
     for channel in channels:
@@ -127,11 +132,16 @@ def remove_channels(network: Network, channels: Iterable[Channel]) -> Network:
     with prunable(network.spec):
         graph, groups = dependencies(pruned)
         units = [units_of(group) for group in groups]  # before any goes: a grouped convolution may look depthwise then
+        number_weights(pruned)
         for number, indices in removed.items():
             root, total = groups[number][0].dep, len(groups[number][0].idxs)
             everywhere = [index + first for first in range(0, total, units[number]) for index in indices]
             graph.get_pruning_group(root.target.module, root.handler, sorted(everywhere)).prune()
-        return _rebuild(pruned)
+        kept = kept_weights(pruned)
+        pruned.load_state_dict(take(network, kept), strict=False, assign=True)
+        smaller = _rebuild(pruned)
+        check_wiring(network, smaller, kept)
+    return smaller
 
 
 def _allowed(group: Group, multiple: int) -> list[int]:
