@@ -8,12 +8,12 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-from baselines.coupling import Group, Scoped, blank, dependencies, prunable, units_of
+from baselines.coupling import Group, Scoped, blank, dependencies, in_the_net, module_named, prunable, units_of
 from baselines.masked import check_wiring, kept_weights, number_weights, take
 from baselines.steps import Move, Removed, Steps
 from compress.networks import Network, Spec
@@ -136,12 +136,25 @@ def remove_channels(network: Network, channels: Iterable[Channel]) -> Network:
         for number, indices in removed.items():
             root, total = groups[number][0].dep, len(groups[number][0].idxs)
             everywhere = [index + first for first in range(0, total, units[number]) for index in indices]
-            graph.get_pruning_group(root.target.module, root.handler, sorted(everywhere)).prune()
+            _prune(graph.get_pruning_group(root.target.module, root.handler, sorted(everywhere)))
         kept = kept_weights(pruned)
         pruned.load_state_dict(take(network, kept), strict=False, assign=True)
         smaller = _rebuild(pruned)
         check_wiring(network, smaller, kept)
     return smaller
+
+
+def _prune(group: Any) -> None:
+    """Remove a group's channels, as torch-pruning's `Group.prune` does, but layer by layer: one that fails is named."""
+    for dep, indices in group:
+        one = type(group)()
+        one._DG = group._DG
+        one.add_dep(dep, indices)
+        try:
+            one.prune(record_history=False)
+        except Exception as error:
+            name = in_the_net(group._DG.model, dep.target.name.split()[0])
+            raise ValueError(f"{name}: {error}") from error
 
 
 def _allowed(group: Group, multiple: int) -> list[int]:
@@ -173,7 +186,7 @@ def _counts(order: Sequence[int], groups: int) -> Removed:
 
 def _rebuild(pruned: Network) -> Network:
     """The pruned modules as an ordinary network: widths read off the weights, everything else as it was."""
-    with torch.random.fork_rng(devices=[]):  # every weight drawn here is replaced by a pruned one
+    with torch.random.fork_rng(devices=[]), module_named(pruned):  # every weight drawn is replaced by a pruned one
         network = Network(_resized(pruned) if pruned.spec.foreign else _narrowed(pruned))
     network.load_state_dict(pruned.state_dict(), strict=True)
     parameter = next(pruned.parameters())
@@ -215,5 +228,5 @@ def _resized(pruned: Network) -> Spec:
 def _smoke_test(network: Network) -> None:
     """Run a copy forward and backward: widths that do not fit would otherwise show only in training."""
     trial = copy.deepcopy(network).train()
-    with torch.random.fork_rng(devices=[]):  # dropout draws
+    with torch.random.fork_rng(devices=[]), module_named(trial):  # dropout draws
         torch.stack(trial(blank(trial))).sum().backward()

@@ -171,6 +171,30 @@ def units_of(group: Any) -> int:
     return len(group[0].idxs) // _ways(group)
 
 
+def in_the_net(network: Network, name: str) -> str:
+    """The name that a module or weight of a network has in the net that it is made of: ``layer1.0.conv1``."""
+    parts = name.split(".", 2)
+    return parts[2] if network.spec.foreign and len(parts) == 3 else name
+
+
+@contextlib.contextmanager
+def module_named(network: Network) -> Iterator[None]:
+    """Name in any error of a forward pass the last module that was reached: it is in it, or in the code behind it."""
+    reached = [""]
+    hooks = [
+        module.register_forward_pre_hook(lambda *_, name=name: reached.append(name))
+        for name, module in network.named_modules()
+        if not list(module.children())
+    ]
+    try:
+        yield
+    except Exception as error:
+        raise ValueError(f"at {in_the_net(network, reached[-1])}: {error}") from error
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
 def _layers(part: nn.Module) -> list[nn.Module]:
     return [layer for layer in part.modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
 
@@ -198,7 +222,8 @@ def _check_share(graph: Any, layer: Any, is_output: bool, indices: set[int], uni
     """
     width = graph.get_out_channels(layer) if is_output else graph.get_in_channels(layer)
     if len(indices) % units or max(indices) >= width:
-        raise ValueError(f"{len(indices)} channels of a layer of {width} go with {units} of another")
+        name = in_the_net(graph.model, graph.module2node[layer].name.split()[0])
+        raise ValueError(f"{name}: {len(indices)} channels of a layer of {width} go with {units} of another")
 
 
 def _ways(group: Any) -> int:

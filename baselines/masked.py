@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from baselines.coupling import in_the_net
 from compress.errors import UsageError
 from compress.networks import Network
 
@@ -71,9 +72,9 @@ def check_wiring(whole: Network, pruned: Network, kept: Kept) -> float:
         worst = max(worst, _difference(logits, expected))
         if not worst <= BOUND:
             raise UsageError(
-                f"{whole.spec.arch} cannot be pruned: {_first_difference(masked, small, images)} is given other channels "
-                f"than those that torch-pruning keeps, as its code reorders, mixes or counts them (the logits differ by "
-                f"{worst:.1g} of the largest from those with the removed weights at zero)"
+                f"{whole.spec.arch} cannot be pruned: {_first_difference(masked, small, images)} is given other "
+                f"channels than those that torch-pruning keeps, as its code reorders, mixes or counts them (the logits "
+                f"differ by {worst:.1g} of the largest from those with the removed weights at zero)"
             )
         if (logits != logits[:, :1]).any():
             break
@@ -81,9 +82,9 @@ def check_wiring(whole: Network, pruned: Network, kept: Kept) -> float:
 
 
 class StatisticsOfKept(TorchFunctionMode):
-    """Within it, layer norm and group norm leave channels whose weight is zero, as masked ones are, out of their statistics.
+    """Within it, layer norm and group norm leave masked channels, whose weight is zero, out of their statistics.
 
-    Where they have no weights, those are left out that are zero at all positions of all images.
+    Where they have no weights, they leave out channels that are zero at all positions of all images.
     """
 
     def __torch_function__(
@@ -133,7 +134,7 @@ def _weights(network: Network) -> dict[str, Tensor]:
 
 
 def _jitter(network: Network, whole: Network, generator: torch.Generator) -> None:
-    """Give a copy of a network its parameters, each moved by some of their spread, by 0.1 where they are all the same."""
+    """Give a copy of a network its weights, parameters moved by a tenth of their spread, or by 0.1 where they have none."""
     given = _weights(whole)
     for name, tensor in _weights(network).items():
         value = given[name].detach().to(tensor).nan_to_num(posinf=1.0, neginf=-1.0)
@@ -193,9 +194,3 @@ def _summing(name: str, found: list[tuple[str, float]]) -> Callable[..., None]:
             found.append((name, float(outputs.abs().sum())))
 
     return hook
-
-
-def in_the_net(network: Network, name: str) -> str:
-    """The name that a module or weight of a network has in the net that it is made of: layer1.0.conv1."""
-    parts = name.split(".", 2)
-    return parts[2] if network.spec.foreign and len(parts) == 3 else name
