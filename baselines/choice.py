@@ -79,7 +79,8 @@ def _of_channels(technique: Technique, network: Network, evidence: Evidence, kep
     coupling = Coupling(network)
     scoped = coupling.within(technique.scope)
     if all(units == 1 for units in scoped.units):
-        raise UsageError(f"scope {technique.scope}: {network.spec.arch} has no such channels that could go")
+        why = "".join(f"; {name} keeps its own: {reason}" for name, reason in [*coupling.left.items()][:1])
+        raise UsageError(f"scope {technique.scope}: {network.spec.arch} has no such channels that could go{why}")
     every = scores(network, technique.method, evidence)
     scored = [every[number] for number in scoped.numbers]
     least_first = ascending(scored, scoped.groups)

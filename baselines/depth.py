@@ -229,4 +229,5 @@ def _with_ends(spec: Spec, blocks: int, old: Sequence[ExitSpec], new: Sequence[E
         blocks=spec.blocks[:blocks],
         exits=tuple(sorted((*old, *new), key=lambda exit: exit.block)),
         resized=tuple(one for one in spec.resized if ".".join(one[0].split(".")[:2]) in kept),
+        numbers=tuple(one for one in spec.numbers if ".".join(one[0].split(".")[:2]) in kept),
     )

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from baselines.coupling import in_the_net
+
 from compress.errors import UsageError
-from compress.networks import Network
+from compress.networks import Network, in_the_net
 
 IMAGES = 2
 DRAWS = 4  # of weights and images, at most: until the logits depend on the images

@@ -62,6 +62,7 @@ class Spec:
         input_shape: `(C, H, W)` of one image.
         classes: number of classes.
         resized: of somebody else's net, the parameters and buffers whose shape pruning changed, and that shape.
+        numbers: of it, the numbers of modules that pruning changed, as those of attention's heads.
 
     Raises:
         UsageError: from construction, when the parts do not fit one another.
@@ -74,6 +75,7 @@ class Spec:
     blocks: tuple[BlockSpec, ...]
     exits: tuple[ExitSpec, ...]
     resized: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    numbers: tuple[tuple[str, int], ...] = ()
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -117,8 +119,8 @@ class Spec:
                 )
         if self.foreign:
             self._check_segments()
-        elif self.resized:
-            raise UsageError(f"{self.arch}: resized is for somebody else's net; widths say what ours has")
+        elif self.resized or self.numbers:
+            raise UsageError(f"{self.arch}: resized and numbers are for somebody else's net; widths say what ours has")
 
     def _check_segments(self) -> None:
         modules = [getattr(block, "module", None) for block in self.blocks]
@@ -136,6 +138,9 @@ class Spec:
         for name, shape in self.resized:
             if type(name) is not str or any(type(size) is not int or size < 1 for size in shape):
                 raise UsageError(f"{self.arch}: resized {name!r} to {shape!r}")
+        for name, number in self.numbers:
+            if type(name) is not str or type(number) is not int or number < 1:
+                raise UsageError(f"{self.arch}: number {name!r} is {number!r}")
 
     @property
     def foreign(self) -> bool:
@@ -192,6 +197,7 @@ class Spec:
                 "blocks": tuple(_block(block) for block in data["blocks"]),
                 "exits": tuple(ExitSpec(**exit) for exit in data["exits"]),
                 "resized": tuple((name, tuple(shape)) for name, shape in data.get("resized", ())),
+                "numbers": tuple((name, number) for name, number in data.get("numbers", ())),
             }
             return cls(**(data | parts))
         except (KeyError, TypeError, ValueError) as error:
