@@ -82,7 +82,7 @@ def _renumber(layer: nn.Module, before: Tensor) -> None:
     if isinstance(layer, nn.modules.conv._ConvTransposeNd):
         layer.in_channels, layer.out_channels = len(layer.weight), layer.weight.shape[1] * layer.groups
     elif isinstance(layer, nn.modules.conv._ConvNd):
-        if before.shape[1] == 1 and layer.groups == layer.in_channels:  # depthwise, its groups not set before
+        if before.shape[1] == 1 < layer.groups == layer.in_channels:  # depthwise, its groups not set before
             layer.groups = len(layer.weight) * layer.groups // len(before)
         layer.out_channels, layer.in_channels = len(layer.weight), layer.weight.shape[1] * layer.groups
     elif isinstance(layer, nn.Linear):
