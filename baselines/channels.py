@@ -13,7 +13,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from baselines.coupling import Group, Scoped, blank, dependencies, in_the_net, module_named, prunable, units_of
+from baselines.coupling import Group, Scoped, blank, dependencies, layer_named, module_named, prunable, units_of
 from baselines.masked import check_wiring, kept_weights, number_weights, take
 from baselines.steps import Move, Removed, Steps
 from compress.networks import Network, Spec
@@ -150,11 +150,8 @@ def _prune(group: Any) -> None:
         one = type(group)()
         one._DG = group._DG
         one.add_dep(dep, indices)
-        try:
+        with layer_named(dep.target, group._DG.model):
             one.prune(record_history=False)
-        except Exception as error:
-            name = in_the_net(group._DG.model, dep.target.name.split()[0])
-            raise ValueError(f"{name}: {error}") from error
 
 
 def _allowed(group: Group, multiple: int) -> list[int]:

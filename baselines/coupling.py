@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
@@ -41,8 +42,8 @@ class Group:
 class Coupling:
     """The groups of a network, and its size without some of their units, counted without building it.
 
-    The size is that of `compress.cost` for the last exit. A convolution's share goes with the product of its widths, a
-    norm's with its own.
+    The size is that of `compress.cost` for the last exit. A parameter has so many entries as the product of its widths,
+    and a layer's MACs go with its weight's entries, each of which is used once a position.
     """
 
     def __init__(self, network: Network) -> None:
@@ -60,45 +61,37 @@ class Coupling:
 
     def size(self, removed: Removed) -> Size:
         """What is left without so many units of every group."""
-        gone = np.array(removed)
-        outputs, inputs = self._outputs - self._of_outputs @ gone, self._inputs - self._of_inputs @ gone
-        macs, weights = round(self._macs @ (outputs * inputs)), round(self._weights @ (outputs * inputs))
-        alone = int(self._alone @ gone)
-        return Size(self.before.macs - self._all.macs + macs, self.before.params - self._all.params + weights - alone)
+        gone = self._shapes.prod(axis=1) - (self._shapes - self._lost @ np.array(removed)).prod(axis=1)
+        return Size(self.before.macs - round(self._macs @ gone), self.before.params - round(gone.sum()))
 
     def within(self, scope: str) -> Scoped:
         """All groups, or the inner ones: those that are not joined."""
         numbers = [number for number, group in enumerate(self.groups) if scope == "all" or not group.joined]
         return Scoped(coupling=self, numbers=tuple(numbers))
 
-    def _count(self, graph: Any, groups: list[Any], macs: dict[nn.Module, int], counted: set[nn.Module]) -> None:
-        """Lay down, layer by layer, how MACs and parameters follow from the groups' units."""
-        layers: dict[Any, int] = {}  # those whose widths multiply, by their row
-        for layer in (dep.target.module for group in groups for dep, _ in group):
-            if isinstance(layer, nn.Conv2d | nn.Linear) and layer in counted:
-                layers.setdefault(layer, len(layers))
-        rows = (len(layers), len(groups))
-        self._of_outputs, self._of_inputs = np.zeros(rows, int), np.zeros(rows, int)
-        self._alone = np.zeros(len(groups), int)  # parameters that go with a unit alone: norms, biases
+    def _count(self, graph: Any, groups: list[Any], macs: dict[nn.Module, int], path: set[nn.Module]) -> None:
+        """Lay down, parameter by parameter, how their shapes, and MACs with them, follow from the groups' units."""
+        counted = {parameter for module in path for parameter in module.parameters(recurse=False)}
+        dimensions, layers = max(parameter.dim() for parameter in counted), set[nn.Module]()
+        lost: dict[nn.Parameter, Any] = {}  # entries of every dimension that a unit of every group takes
         for number, group in enumerate(groups):
             units = self.groups[number].units
             for layer, is_output, indices in _touched(graph, group):
-                share = len(indices) // units
-                if layer in counted:
-                    _check_share(graph, layer, is_output, indices, units)
-                if layer in layers and is_output:
-                    self._of_outputs[layers[layer], number] += share
-                    self._alone[number] += share if layer.bias is not None else 0
-                elif layer in layers and not _depthwise(layer):
-                    self._of_inputs[layers[layer], number] += share
-                elif layer in counted or isinstance(layer, nn.Parameter):
-                    self._alone[number] += _parameters_a_channel(graph, layer) * share
-        self._outputs, self._inputs = np.array([_widths(layer) for layer in layers]).T
-        pairs = self._outputs * self._inputs
-        # In a grouped convolution an output sees one group's inputs: these are fractions, their products whole.
-        self._macs = np.array([macs[layer] for layer in layers]) / pairs
-        self._weights = np.array([layer.weight.numel() for layer in layers]) / pairs
-        self._all = Size(sum(macs[layer] for layer in layers), sum(layer.weight.numel() for layer in layers))
+                if layer in path:
+                    with layer_named(graph.module2node[layer], graph.model):
+                        _check_share(graph, layer, is_output, indices, units)
+            for layer, parameter, entries in _lost(group, units):
+                if parameter in counted:
+                    layers.update([layer] if isinstance(layer, nn.Module) else [])
+                    lost.setdefault(parameter, np.zeros((dimensions, len(groups))))[: len(entries), number] = entries
+        once = dict.fromkeys(lost, 0.0)  # MACs an entry: as many as there are positions
+        for layer in layers:
+            weights = [parameter for parameter in layer.parameters() if parameter.dim() > 1]
+            for weight in lost.keys() & weights:
+                once[weight] += macs[layer] / sum(parameter.numel() for parameter in weights)
+        shapes = [(*parameter.shape, *[1] * (dimensions - parameter.dim())) for parameter in lost]
+        self._lost, self._shapes = np.array(list(lost.values())), np.array(shapes, float)
+        self._macs = np.array(list(once.values()))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,7 +139,9 @@ def dependencies(network: Network) -> tuple[Any, list[Any]]:
     import torch_pruning  # here, as importing it takes seconds
 
     graph = torch_pruning.DependencyGraph().build_dependency(network.eval(), (blank(network),))
-    return graph, list(graph.get_all_groups(ignored_layers=classifiers(network)))
+    groups = list(graph.get_all_groups(ignored_layers=classifiers(network)))
+    _check_shared(network, graph, groups)
+    return graph, groups
 
 
 def classifiers(network: Network) -> list[nn.Module]:
@@ -175,6 +170,15 @@ def in_the_net(network: Network, name: str) -> str:
     """The name that a module or weight of a network has in the net that it is made of: ``layer1.0.conv1``."""
     parts = name.split(".", 2)
     return parts[2] if network.spec.foreign and len(parts) == 3 else name
+
+
+@contextlib.contextmanager
+def layer_named(node: Any, network: Network) -> Iterator[None]:
+    """Name in any error the layer of a node of torch-pruning's graph."""
+    try:
+        yield
+    except Exception as error:
+        raise ValueError(f"{in_the_net(network, node.name.split()[0])}: {error}") from error
 
 
 @contextlib.contextmanager
@@ -215,6 +219,23 @@ def _touched(graph: Any, group: Any) -> Iterator[tuple[Any, bool, set[int]]]:
         yield layer, is_output, indices
 
 
+def _check_shared(network: Network, graph: Any, groups: list[Any]) -> None:
+    """Refuse a weight of several layers, unless the same groups reach all of them alike, or pruning would untie it."""
+    reached, first = defaultdict[nn.Module, set[Any]](set), dict[nn.Parameter, tuple[str, nn.Module]]()
+    for number, group in enumerate(groups):
+        for layer, is_output, indices in _touched(graph, group):
+            reached[layer].add((number, is_output, frozenset(indices)))
+    for name, module in network.named_modules():
+        for field, parameter in module.named_parameters(recurse=False):
+            other, layer = first.setdefault(parameter, (f"{name}.{field}", module))
+            if reached[module] != reached[layer]:
+                names = in_the_net(network, other), in_the_net(network, f"{name}.{field}")
+                raise UsageError(
+                    f"{network.spec.arch} cannot be pruned: {' and '.join(names)} are one weight, of which pruning "
+                    "would take other channels in one place than in the other"
+                )
+
+
 def _check_share(graph: Any, layer: Any, is_output: bool, indices: set[int], units: int) -> None:
     """Refuse a layer whose channels torch-pruning mistakes for others', as behind a shortcut that pads or doubles them.
 
@@ -222,8 +243,7 @@ def _check_share(graph: Any, layer: Any, is_output: bool, indices: set[int], uni
     """
     width = graph.get_out_channels(layer) if is_output else graph.get_in_channels(layer)
     if len(indices) % units or max(indices) >= width:
-        name = in_the_net(graph.model, graph.module2node[layer].name.split()[0])
-        raise ValueError(f"{name}: {len(indices)} channels of a layer of {width} go with {units} of another")
+        raise ValueError(f"{len(indices)} channels of a layer of {width} go with {units} of another")
 
 
 def _ways(group: Any) -> int:
@@ -255,16 +275,23 @@ def _depthwise(layer: nn.Module) -> bool:
     return isinstance(layer, nn.Conv2d) and layer.groups == layer.out_channels and layer.groups > 1
 
 
-def _widths(layer: Any) -> tuple[int, int]:
-    """A layer's outputs and inputs; a depthwise convolution's weights go with its outputs alone."""
-    if isinstance(layer, nn.Linear):
-        return layer.out_features, layer.in_features
-    return layer.out_channels, 1 if _depthwise(layer) else layer.in_channels
+def _lost(group: Any, units: int) -> Iterator[tuple[Any, nn.Parameter, tuple[int, ...]]]:
+    """Every layer that a group reaches, its parameters, and what each of their dimensions loses with a unit.
+
+    torch-pruning, which knows how each kind of layer is laid out, prunes copies of them.
+    """
+    layers: dict[Any, Any] = {}
+    for item in group:
+        layer, handler = item.dep.target.module, item.dep.handler
+        if _parameters(layer):
+            first = [index for index, root in zip(item.idxs, item.root_idxs, strict=True) if root % units == 0]
+            handler.__self__.pruning_dim = item.dep.target.pruning_dim
+            with layer_named(item.dep.target, group._DG.model):
+                layers[layer] = handler(layers[layer] if layer in layers else copy.deepcopy(layer), first)
+    for layer, pruned in layers.items():
+        for before, after in zip(_parameters(layer), _parameters(pruned), strict=True):
+            yield layer, before, tuple(np.subtract(before.shape, after.shape))
 
 
-def _parameters_a_channel(graph: Any, layer: Any) -> int:
-    """Of a norm or another layer with parameters of its own, how many a channel."""
-    if isinstance(layer, nn.Parameter):
-        return 1
-    own = sum(parameter.numel() for parameter in layer.parameters(recurse=False))
-    return own // graph.get_out_channels(layer) if own else 0
+def _parameters(layer: nn.Module | nn.Parameter) -> list[nn.Parameter]:
+    return [layer] if isinstance(layer, nn.Parameter) else list(layer.parameters())

@@ -79,10 +79,13 @@ def foreign_parts(spec: Spec) -> tuple[Enlarge, list[fx.GraphModule], fx.GraphMo
 def resize(network: nn.Module, shapes: Sequence[tuple[str, tuple[int, ...]]]) -> None:
     """Give parameters and buffers other shapes, as pruning left them, and their layers the numbers that go with them.
 
+    What layers share they share still.
+
     Raises:
         UsageError: the network has no parameter or buffer of that name.
     """
     layers: dict[nn.Module, bool] = {}
+    resized: dict[Tensor, Tensor] = {}
     for name, shape in shapes:
         path, _, field = name.rpartition(".")
         try:
@@ -92,7 +95,8 @@ def resize(network: nn.Module, shapes: Sequence[tuple[str, tuple[int, ...]]]) ->
             raise UsageError(f"resized {name!r}: the network has no such parameter") from error
         layers.setdefault(layer, isinstance(layer, nn.Conv2d) and 1 < layer.groups == layer.in_channels)
         blank = tensor.new_zeros(shape)
-        setattr(layer, field, nn.Parameter(blank) if isinstance(tensor, nn.Parameter) else blank)
+        blank = nn.Parameter(blank) if isinstance(tensor, nn.Parameter) else blank
+        setattr(layer, field, resized.setdefault(tensor, blank))
     for layer, depthwise in layers.items():
         if isinstance(layer, nn.Conv2d):
             layer.out_channels = len(layer.weight)
