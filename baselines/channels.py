@@ -185,9 +185,9 @@ def _rebuild(pruned: Network) -> Network:
     """The pruned modules as an ordinary network: widths read off the weights, everything else as it was."""
     with torch.random.fork_rng(devices=[]), module_named(pruned):  # every weight drawn is replaced by a pruned one
         network = Network(_resized(pruned) if pruned.spec.foreign else _narrowed(pruned))
-    network.load_state_dict(pruned.state_dict(), strict=True)
     parameter = next(pruned.parameters())
-    network.to(parameter.device, parameter.dtype).eval()
+    network.to(parameter.device, parameter.dtype).eval()  # before it is given weights, which would be rounded
+    network.load_state_dict(pruned.state_dict(), strict=True)
     _smoke_test(network)
     return network
 

@@ -138,7 +138,7 @@ def dependencies(network: Network) -> tuple[Any, list[Any]]:
     """torch-pruning's dependency graph of the network, and its groups of channels that can only go together."""
     import torch_pruning  # here, as importing it takes seconds
 
-    graph = torch_pruning.DependencyGraph().build_dependency(network.eval(), (blank(network),))
+    graph = torch_pruning.DependencyGraph().build_dependency(network.eval(), (blank(network),), verbose=False)
     groups = list(graph.get_all_groups(ignored_layers=classifiers(network)))
     _check_shared(network, graph, groups)
     return graph, groups
