@@ -53,10 +53,8 @@ def check_wiring(whole: Network, pruned: Network, kept: Kept) -> float:
     leave the removed ones out of their statistics.
 
     Raises:
-        UsageError: weights that layers share would no longer be the same, or the networks differ: the module is named
-            whose output is the first to do so.
+        UsageError: they differ; the module is named whose output is the first to do so.
     """
-    _check_shared(whole, kept)
     masked, small, worst = copy.deepcopy(whole).double().eval(), copy.deepcopy(pruned).double().eval(), 0.0
     generator = torch.Generator().manual_seed(0)
     for _ in range(DRAWS):
@@ -134,7 +132,7 @@ def _weights(network: Network) -> dict[str, Tensor]:
 
 
 def _jitter(network: Network, whole: Network, generator: torch.Generator) -> None:
-    """Give a copy of a network its weights, parameters moved by a tenth of their spread, or by 0.1 where they have none."""
+    """Give a copy of a network its weights, parameters moved by a tenth of their spread, or of 1 if they have none."""
     given = _weights(whole)
     for name, tensor in _weights(network).items():
         value = given[name].detach().to(tensor).nan_to_num(posinf=1.0, neginf=-1.0)
@@ -151,18 +149,6 @@ def _mask(network: Network, kept: Kept) -> None:
         mask = torch.zeros(tensor.numel(), dtype=tensor.dtype, device=tensor.device)
         mask[kept[name].flatten()] = 1
         tensor.data.mul_(mask.view(tensor.shape))
-
-
-def _check_shared(whole: Network, kept: Kept) -> None:
-    """Refuse a pruning that keeps other entries of a shared weight in one layer than in another."""
-    first: dict[int, str] = {}
-    for name, tensor in _weights(whole).items():
-        other = first.setdefault(id(tensor), name)
-        if not torch.equal(kept[name], kept[other]):
-            raise UsageError(
-                f"{whole.spec.arch} cannot be pruned: {in_the_net(whole, other)} and {in_the_net(whole, name)} are one "
-                "weight, of which torch-pruning would take other channels in either place"
-            )
 
 
 def _difference(logits: Tensor, expected: Tensor) -> float:
