@@ -32,9 +32,9 @@ def narrowed(network: Network, gone: Gone) -> Network:
     kept = _kept(network, gone)
     with torch.random.fork_rng(devices=[]), contextlib.redirect_stderr(io.StringIO()):  # every weight is replaced
         smaller = Network(narrowed_spec(network, gone, kept))
-    smaller.load_state_dict(network.state_dict() | take(network, kept), strict=True)
     parameter = next(network.parameters())
-    smaller.to(parameter.device, parameter.dtype).eval()
+    smaller.to(parameter.device, parameter.dtype).eval()  # before it is given weights, which would be rounded
+    smaller.load_state_dict(network.state_dict() | take(network, kept), strict=True)
     _smoke_test(smaller)
     check_wiring(network, smaller, kept)
     return smaller
