@@ -77,7 +77,7 @@ def shallow_choice(spec: Spec, seed: int) -> Choice:
 
 def _of_channels(technique: Technique, network: Network, evidence: Evidence, kept: Path | None) -> Choice:
     coupling = Coupling(network)
-    scoped = coupling.within(technique.scope)
+    scoped = coupling.within(technique.scope, technique.keep)
     if all(units == 1 for units in scoped.units):
         why = "".join(f"; {name} keeps its own: {reason}" for name, reason in [*coupling.left.items()][:1])
         raise UsageError(f"scope {technique.scope}: {network.spec.arch} has no such channels that could go{why}")
@@ -122,7 +122,8 @@ def _sensitivity(
     def narrowed(network: Network, channels: list[Channel]) -> Network:
         return remove_channels(network, [Channel(scoped.numbers[one.group], one.index) for one in channels])
 
-    file = kept / f"sensitivity-{technique.method}-{technique.scope}-s{evidence.seed}.json" if kept else None
+    name = "-".join(["sensitivity", technique.method, technique.scope, *technique.keep, f"s{evidence.seed}"])
+    file = kept / f"{name}.json" if kept else None
     if file and (document := read_json(file)):
         # Whoever uses it is charged for it, as if it stood alone.
         evidence.macs += document["macs"]

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from baselines.narrowing import blank, module_named, narrowed
+from baselines.narrowing import blank, module_named, narrowed, why_not
 from baselines.steps import Removed, Size
 from baselines.tracking import Axis, Tracked, track
 from compress.errors import UsageError, nearest
@@ -231,7 +231,7 @@ def _found(network: Network) -> tuple[tuple[Group, ...], dict[str, str], dict[st
         groups = _alike(on_cpu, tracked)
         left: dict[str, str] = {}
         if network.spec.foreign:
-            _check(on_cpu, groups, list(range(len(groups))), left)
+            _check(on_cpu, groups, [number for number, group in enumerate(groups) if group.units > 1], left)
             for name, why in left.items():
                 console.print(f"{name} keeps its channels: {why}")
         there = tuple(group for group in groups if _writer(on_cpu, group) not in left)
@@ -240,19 +240,38 @@ def _found(network: Network) -> tuple[tuple[Group, ...], dict[str, str], dict[st
 
 
 def _check(network: Network, groups: list[Group], numbers: list[int], left: dict[str, str]) -> None:
-    """Find the groups whose channels the network's code does not let go, as where it names a width: by halves."""
-    wide = [number for number in numbers if groups[number].units > 1]
-    if not wide:
+    """Find the groups whose channels the network's code does not let go, as where it names a width."""
+    if not numbers or _refusal(network, groups, numbers) is None:
         return
+    for number in numbers:  # most are told without building anything anew
+        if (why := why_not(network, gone(groups, {number: _half(groups[number])}))) is not None:
+            left[_writer(network, groups[number])] = why
+    _halve(network, groups, [number for number in numbers if _writer(network, groups[number]) not in left], left)
+
+
+def _halve(network: Network, groups: list[Group], numbers: list[int], left: dict[str, str]) -> None:
+    """Find the groups that cannot go, by halves."""
+    if not numbers or (why := _refusal(network, groups, numbers)) is None:
+        return
+    if len(numbers) == 1:
+        left[_writer(network, groups[numbers[0]])] = why
+        return
+    middle = len(numbers) // 2
+    _halve(network, groups, numbers[:middle], left)
+    _halve(network, groups, numbers[middle:], left)
+
+
+def _refusal(network: Network, groups: list[Group], numbers: Sequence[int]) -> str | None:
+    """Why half of the channels of these groups cannot go together."""
     try:
-        narrowed(network, gone(groups, {number: range(0, groups[number].units, 2) for number in wide}))
+        narrowed(network, gone(groups, {number: _half(groups[number]) for number in numbers}))
     except Exception as error:
-        if len(wide) == 1:
-            left[_writer(network, groups[wide[0]])] = (str(error).splitlines() or [type(error).__name__])[0]
-            return
-        middle = len(wide) // 2
-        _check(network, groups, wide[:middle], left)
-        _check(network, groups, wide[middle:], left)
+        return (str(error).splitlines() or [type(error).__name__])[0]
+    return None
+
+
+def _half(group: Group) -> range:
+    return range(0, group.units, 2)
 
 
 def _writer(network: Network, group: Group) -> str:

@@ -9,12 +9,14 @@ import io
 from collections.abc import Iterator, Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from baselines.masked import Kept, check_wiring, take
 from baselines.tracking import Axis
+from compress.errors import UsageError
 from compress.networks import Network, Spec, in_the_net
 from compress.networks.blocks import SegmentSpec
+from compress.networks.resizing import resize, set_number
 
 # Along an axis of a weight, or of what `tracking` follows beside them, the entries that go.
 Gone = Mapping[Axis, list[int]]
@@ -67,15 +69,33 @@ def narrowed_spec(network: Network, gone: Gone, kept: Kept) -> Spec:
         for name, shape in shapes.items()
         if shape != tuple(state[name].shape) and ".".join(name.split(".")[:2]) not in own
     }
-    numbers = {
-        name: network.numbers[name] - len(dropped) for (name, _), dropped in gone.items() if name in network.numbers
-    }
     return dataclasses.replace(
         spec,
         blocks=tuple(segments),
         resized=tuple(sorted(resized.items())),
-        numbers=tuple(sorted((dict(spec.numbers) | numbers).items())),
+        numbers=tuple(sorted((dict(spec.numbers) | _numbers(network, gone)).items())),
     )
+
+
+def why_not(network: Network, gone: Gone) -> str | None:
+    """Why the network does not run without those entries; None where it does, or where only building it anew can tell."""
+    trial, kept, state = copy.deepcopy(network), _kept(network, gone), network.state_dict()
+    shapes = [(name, tuple(places.shape)) for name, places in kept.items() if places.shape != state[name].shape]
+    # Of weights that code uses by itself, the layer is no part of the graph, but numbers of it are.
+    if any(type(trial.get_submodule(name.rpartition(".")[0])) is nn.Module for name, _ in shapes):
+        return None
+    try:
+        for name, number in _numbers(network, gone).items():
+            set_number(trial, name, number)
+    except UsageError:
+        return None
+    try:
+        resize(trial, shapes)
+        with torch.no_grad(), module_named(trial):
+            trial(blank(trial))
+    except Exception as error:
+        return (str(error).splitlines() or [type(error).__name__])[0]
+    return None
 
 
 @contextlib.contextmanager
@@ -124,6 +144,11 @@ def _narrowed_segment(block: SegmentSpec, dropped: int) -> SegmentSpec:
     out = block.out - dropped
     shape = (block.shape[0], out) if len(block.shape) == 2 else (out, *block.shape[1:])
     return dataclasses.replace(block, out=out, shape=shape)
+
+
+def _numbers(network: Network, gone: Gone) -> dict[str, int]:
+    """What numbers of modules become."""
+    return {name: network.numbers[name] - len(entries) for (name, _), entries in gone.items() if name in network.numbers}
 
 
 def _smoke_test(network: Network) -> None:

@@ -67,8 +67,8 @@ class Operators(TorchDispatchMode):
             channels = self._moved(function, name, args, given)
         elif name in REDUCING:
             channels = self._reduced(function, inputs[0], outputs, args, given)
-        elif name in OVER_POSITIONS and (over := tracker.along(inputs[0], 1)) is not None:
-            shape = [1, -1, *[1] * (inputs[0].dim() - 2)]
+        elif name in OVER_POSITIONS:
+            over, shape = tracker.together(inputs[0], 1), [1, -1, *[1] * (inputs[0].dim() - 2)]
             channels = (over.view(shape).expand(one.shape).clone() for one in outputs)
         elif torch.Tag.pointwise in function.tags or name in POINTWISE:
             channels = iter([tracker.merge(held, outputs[0].shape)])

@@ -173,4 +173,4 @@ def evidence_of(job: Job, parts: Split) -> Evidence:
 
 
 def _units(network: Network, technique: Technique) -> int | None:
-    return sum(Coupling(network).within(technique.scope).units) if technique.width else None
+    return sum(Coupling(network).within(technique.scope, technique.keep).units) if technique.width else None

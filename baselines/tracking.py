@@ -132,12 +132,14 @@ class Tracker(TorchFunctionMode):
                 return first
         return None
 
+    def together(self, value: Tensor, dim: int) -> Tensor:
+        """The channels of a value along a dimension; those that stand in one place of it can only go together."""
+        channels = self.along(value, dim)
+        return self.channels.join_rows(self.of(value).movedim(dim, 0).flatten(1)) if channels is None else channels
+
     def follow(self, name: str, value: Tensor, dim: int) -> None:
         """Note what a value holds along a dimension under a name of its own."""
-        channels = self.along(value, dim)
-        self.channels.fix(self.of(value) if channels is None else torch.empty(0))
-        if channels is not None:
-            self.axes[name, 0] = channels
+        self.axes[name, 0] = self.together(value, dim)
 
     def merge(self, values: Iterable[Tensor], shape: torch.Size) -> Tensor:
         """What holds several values' channels, element by element, broadcast to a shape."""
@@ -222,14 +224,11 @@ class Tracker(TorchFunctionMode):
 
     def _reads(self, weight: Tensor, dim: int, value: Tensor, across: int, groups: int = 1) -> None:
         """A layer's weight reads a value's channels by an axis: one entry of it in every group."""
-        channels = self.along(value, across)
-        if channels is None or id(weight) not in self._names:
-            self.channels.fix(self.of(value))
-            channels = torch.full((weight.shape[dim] * groups,), FIXED, dtype=torch.float64)
-        if id(weight) in self._names:
-            entries = self.axis(weight, dim)
-            for group in channels.view(groups, -1):
-                self.channels.join(group, entries)
+        if id(weight) not in self._names:
+            return self.channels.fix(self.of(value))
+        entries = self.axis(weight, dim)
+        for group in self.together(value, across).view(groups, -1):
+            self.channels.join(group, entries)
 
     def _writes(self, value: Tensor, weight: Tensor, dim: int, bias: Tensor | None, across: int) -> Tensor:
         """A layer's value holds the channels along its weight's axis, and those of its bias; the channels."""
@@ -239,9 +238,7 @@ class Tracker(TorchFunctionMode):
             if (key := (self._names[id(weight)], dim)) not in self.writers:
                 self.writers.append(key)
         else:  # computed from weights, as by weight norm
-            found = self.along(weight, dim)
-            channels = torch.full((weight.shape[dim],), FIXED, dtype=torch.float64) if found is None else found
-            self.channels.fix(self.of(weight) if found is None else torch.empty(0))
+            channels = self.together(weight, dim)
         if bias is not None:
             self._scales(bias, channels)
         self._spread(value, channels, across)
@@ -260,11 +257,8 @@ class Tracker(TorchFunctionMode):
         groups = int(options.get("groups", _[3] if len(_) > 3 else 1))
         across = 1 if input.dim() == weight.dim() else 0
         if groups > 1 and weight.shape[1] == 1:
-            channels = self.along(input, across)
+            channels = self.together(input, across)
             written = self._writes(value, weight, 0, bias, across)
-            if channels is None:
-                self.channels.fix(self.of(input))
-                channels = torch.full((groups,), FIXED, dtype=torch.float64)
             self.channels.join(written, channels.repeat_interleave(len(written) // groups))
             if id(weight) in self._names:
                 self.axes[f"{self._names[id(weight)].rpartition('.')[0]}.{GROUPS}", 0] = channels
@@ -336,21 +330,20 @@ class Tracker(TorchFunctionMode):
 
     def _norm(self, value: Tensor, input: Tensor, dim: int, vectors: tuple[Tensor | None, ...]) -> Tensor | None:
         """A norm's value holds what its input does, and its vectors one entry a channel; the channels."""
-        channels = self.along(input, dim)
-        if channels is not None:
-            for vector in vectors:
-                self._scales(vector, channels)
-            self._spread(value, channels, dim)
-            return channels
-        # Several channels share an entry, as heads do: those that are normalised together can only go together.
         held = self.of(input)
-        rows = held.movedim(1, 0).flatten(1) if dim == 1 else held.flatten(0, -2)
-        self.channels.join_rows(rows)
+        if dim == -1 and input.dim() == 4 and self.along(input, dim) is None:
+            # Heads share the entries: those channels that are normalised together can only go together.
+            self.channels.join_rows(held.flatten(0, -2))
+            for vector in vectors:
+                if vector is not None and id(vector) in self._names:
+                    self.channels.fix(self.axis(vector, 0))
+            self.mark(value, held)
+            return None
+        channels = self.together(input, dim)
         for vector in vectors:
-            if vector is not None and id(vector) in self._names:
-                self.channels.fix(self.axis(vector, 0))
-        self.mark(value, held)
-        return None
+            self._scales(vector, channels)
+        self._spread(value, channels, dim)
+        return channels
 
     def _attention(self, value: Tensor, query: Tensor, key: Tensor, values: Tensor, *_: Any, **__: Any) -> None:
         with self.quiet():
