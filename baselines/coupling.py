@@ -232,8 +232,9 @@ def _found(network: Network) -> tuple[tuple[Group, ...], dict[str, str], dict[st
         left: dict[str, str] = {}
         if network.spec.foreign:
             _check(on_cpu, groups, [number for number, group in enumerate(groups) if group.units > 1], left)
-            for name, why in left.items():
-                console.print(f"{name} keeps its channels: {why}")
+            if left:
+                name, why = next(iter(left.items()))
+                console.print(f"its code names the widths of {', '.join(left)}, which stay ({name}: {why})")
         there = tuple(group for group in groups if _writer(on_cpu, group) not in left)
         _known[alike] = there, left, tracked.positions
     return _known[alike]

@@ -43,10 +43,10 @@ def _layer(network: Network, axis: Axis, written: bool) -> tuple[nn.Module | Non
     name, _ = axis
     path, _, field = name.rpartition(".")
     layer = network.get_submodule(path) if field in ("weight", "in_proj_weight") else None
-    if isinstance(layer, nn.MultiheadAttention):  # its first projection is a weight without a layer
-        linear = nn.Linear(1, 1, bias=False)
-        linear.weight = layer.in_proj_weight
-        layer = linear
+    if isinstance(layer, nn.MultiheadAttention) or type(layer) is nn.Module:  # a weight that code uses by itself
+        weight = network.get_parameter(name)
+        layer = nn.Linear(1, 1) if weight.dim() == 2 else nn.LayerNorm(1) if weight.dim() == 1 else nn.Conv2d(1, 1, 1)
+        layer.weight = weight
     if isinstance(layer, nn.modules.conv._ConvNd):
         if 1 < layer.groups == layer.in_channels:
             return None, None, 1

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from torch import Tensor, nn
-from torch.nn import functional
 
 from compress.errors import UsageError
+from compress.networks.attention import narrow
 
 # Numbers of modules that code reads and no weight's shape tells: of attention its heads and their width, of convolutions
 # their groups, of norms without weights their width.
@@ -34,6 +34,7 @@ def resize(network: nn.Module, shapes: Sequence[tuple[str, tuple[int, ...]]]) ->
         except AttributeError as error:
             raise UsageError(f"resized {name!r}: the network has no such parameter") from error
         whole.setdefault(layer, getattr(layer, "weight", tensor))
+        narrow(network.get_submodule(path.rpartition(".")[0]))  # which a layer of attention is part of
         blank = tensor.new_zeros(shape)
         blank = nn.Parameter(blank) if isinstance(tensor, nn.Parameter) else blank
         setattr(layer, field, replaced.setdefault(id(tensor), (tensor, blank))[1])
@@ -56,6 +57,8 @@ def set_number(network: nn.Module, name: str, number: int) -> None:
     if field not in NUMBERS or not isinstance(value, int | tuple):
         raise UsageError(f"number {name!r}: none of {', '.join(NUMBERS)}")
     setattr(module, field, (number,) if isinstance(value, tuple) else number)
+    if field == "num_heads":
+        narrow(module)
 
 
 def numbers_of(net: nn.Module, part: nn.Module) -> Iterator[tuple[str, int]]:
@@ -96,17 +99,5 @@ def _renumber(layer: nn.Module, before: Tensor) -> None:
     elif isinstance(layer, nn.PReLU):
         layer.num_parameters = len(layer.weight)
     elif isinstance(layer, nn.MultiheadAttention):
-        layer.embed_dim, layer.__class__ = layer.out_proj.out_features, NarrowAttention
-
-
-class NarrowAttention(nn.MultiheadAttention):
-    """torch's attention of a sequence to itself, for heads that together are narrower than the sequence's channels."""
-
-    def forward(self, query: Tensor, *_: Tensor, **__: bool) -> tuple[Tensor, None]:  # type: ignore[override]
-        sequence = query if self.batch_first else query.transpose(0, 1)
-        projected = functional.linear(sequence, self.in_proj_weight, self.in_proj_bias)
-        parts = projected.unflatten(-1, (3, self.num_heads, -1)).movedim((-3, -2), (0, -3))
-        dropout = self.dropout if self.training else 0.0
-        mixed = functional.scaled_dot_product_attention(parts[0], parts[1], parts[2], dropout_p=dropout)
-        output = self.out_proj(mixed.transpose(-3, -2).flatten(-2))
-        return output if self.batch_first else output.transpose(0, 1), None
+        layer.embed_dim = layer.out_proj.out_features
+        narrow(layer)
