@@ -298,9 +298,7 @@ def _alike(network: Network, tracked: Tracked) -> list[Group]:
         # A gate, as squeeze-and-excitation's, writes at one position.
         joined = sum(count > 1 or max(positions) == 1 for count in positions) > 1
         ways = entries[writers[0]].shape[1]
-        groups.append(
-            Group(units=len(units), ways=ways, joined=joined, entries=entries, writers=tuple(writers))
-        )
+        groups.append(Group(units=len(units), ways=ways, joined=joined, entries=entries, writers=tuple(writers)))
     return sorted(groups, key=lambda group: order[group.writers[0]])
 
 
@@ -330,4 +328,6 @@ def _heads(network: Network, writers: Sequence[Axis], units: int) -> dict[Axis, 
 
 def _nearest(module: str, modules: set[str], arch: str) -> str:
     found = nearest(module, sorted(modules)).partition(" (known")[0]
-    return found if found.startswith("did you mean") else f"{arch} has no such module, as {', '.join(sorted(modules)[:3])}"
+    return (
+        found if found.startswith("did you mean") else f"{arch} has no such module, as {', '.join(sorted(modules)[:3])}"
+    )

@@ -148,7 +148,9 @@ def _narrowed_segment(block: SegmentSpec, dropped: int) -> SegmentSpec:
 
 def _numbers(network: Network, gone: Gone) -> dict[str, int]:
     """What numbers of modules become."""
-    return {name: network.numbers[name] - len(entries) for (name, _), entries in gone.items() if name in network.numbers}
+    return {
+        name: network.numbers[name] - len(entries) for (name, _), entries in gone.items() if name in network.numbers
+    }
 
 
 def _smoke_test(network: Network) -> None:

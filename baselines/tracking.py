@@ -383,7 +383,9 @@ class Tracker(TorchFunctionMode):
         self.count(in_proj_weight, query.numel() // query.shape[across])
         first = self.channels.join_rows(heads)
         self._scales(in_proj_bias, self.axis(in_proj_weight, 0))
-        self.channels.join(self.axis(out_proj_weight, 1).view(num_heads, -1), first[:, None].expand(num_heads, heads.shape[1] // 3))
+        self.channels.join(
+            self.axis(out_proj_weight, 1).view(num_heads, -1), first[:, None].expand(num_heads, heads.shape[1] // 3)
+        )
         self._writes(value[0], out_proj_weight, 0, out_proj_bias, across)
 
     def _prelu(self, value: Tensor, input: Tensor, weight: Tensor) -> None:
@@ -400,9 +402,7 @@ class Tracker(TorchFunctionMode):
         """
         batch = torch.broadcast_shapes(one.shape[:-2], other.shape[:-2])
         rows, columns = one.shape[-2], other.shape[-1]
-        one, other = (
-            held.expand(*batch, *held.shape[-2:]).reshape(-1, *held.shape[-2:]) for held in (one, other)
-        )
+        one, other = (held.expand(*batch, *held.shape[-2:]).reshape(-1, *held.shape[-2:]) for held in (one, other))
         together = torch.cat([one.flatten(1), other.flatten(1)], dim=1)
         if (self.channels.resolve(together) != self.channels.resolve(together[:1])).any():
             head = self.channels.join_rows(together)

@@ -80,7 +80,11 @@ def window_attention(
     x = functional.pad(x, (0, 0, 0, columns * window[1] - width, 0, rows * window[0] - height))
     down, right = (by if count > 1 else 0 for by, count in zip(shift, (rows, columns), strict=True))
     x = torch.roll(x, (-down, -right), (1, 2))
-    x = x.view(batch, rows, window[0], columns, window[1], channels).transpose(2, 3).reshape(-1, math.prod(window), channels)
+    x = (
+        x.view(batch, rows, window[0], columns, window[1], channels)
+        .transpose(2, 3)
+        .reshape(-1, math.prod(window), channels)
+    )
     query, key, value = functional.linear(x, qkv_weight, qkv_bias).unflatten(-1, (3, heads, -1)).permute(2, 0, 3, 1, 4)
     weights = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1) + position_bias
     if down or right:

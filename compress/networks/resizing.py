@@ -64,7 +64,9 @@ def set_number(network: nn.Module, name: str, number: int) -> None:
 def numbers_of(net: nn.Module, part: nn.Module) -> Iterator[tuple[str, int]]:
     """Those numbers of the net's modules in a part of it, by name, that its weights do not tell."""
     names = {name for name, _ in part.named_modules()} | {name.rpartition(".")[0] for name in part.state_dict()}
-    owners = {".".join(parts[:count]) for parts in (name.split(".") for name in names) for count in range(len(parts) + 1)}
+    owners = {
+        ".".join(parts[:count]) for parts in (name.split(".") for name in names) for count in range(len(parts) + 1)
+    }
     for name in sorted(owners - {""}):
         try:
             module = net.get_submodule(name)
