@@ -291,7 +291,8 @@ def _alike(network: Network, tracked: Tracked) -> list[Group]:
     for key, units in found.items():
         writers = sorted((axis for axis, _ in key if axis in order), key=order.__getitem__)
         writers.sort(key=lambda axis: _depthwise(network, axis))  # they hand on what they are given
-        units.sort(key=lambda entries, axis=writers[0]: entries[axis])
+        places = [unit[writers[0]] for unit in units]
+        units = [units[number] for number in sorted(range(len(units)), key=places.__getitem__)]
         entries = {axis: np.array([unit[axis] for unit in units]) for axis in dict(key)}
         entries |= _heads(network, writers, len(units))
         positions = [tracked.positions[name] for name, dim in writers if not _depthwise(network, (name, dim))]

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from baselines.coupling import Coupling, Group
-from baselines.scored import scored_group
 from baselines.evidence import Evidence
+from baselines.scored import scored_group
 from compress.cost import cost
 from compress.data import normalise
 from compress.errors import UsageError

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-
 from compress.errors import UsageError
 from compress.networks import Network, in_the_net
 

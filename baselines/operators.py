@@ -13,25 +13,32 @@ from torch.utils._pytree import tree_flatten, tree_map
 if TYPE_CHECKING:
     from baselines.tracking import Tracker
 
+# fmt: off
 # What moves elements about and computes nothing, beside views.
-MOVING = set(
-    "cat stack roll flip repeat repeat_interleave index index_select gather constant_pad_nd reflection_pad1d "
-    "reflection_pad2d replication_pad1d replication_pad2d pixel_shuffle pixel_unshuffle channel_shuffle _unsafe_view "
-    "tril triu select_scatter slice_scatter".split()
-)
-COPYING = set("clone _to_copy contiguous detach alias lift_fresh dropout native_dropout".split())
+MOVING = {
+    "cat", "stack", "roll", "flip", "repeat", "repeat_interleave", "index", "index_select", "gather",
+    "constant_pad_nd", "reflection_pad1d", "reflection_pad2d", "replication_pad1d", "replication_pad2d",
+    "pixel_shuffle", "pixel_unshuffle", "channel_shuffle", "_unsafe_view", "tril", "triu", "select_scatter",
+    "slice_scatter",
+}
+COPYING = {
+    "clone", "_to_copy", "contiguous", "detach", "alias", "lift_fresh", "dropout", "native_dropout",
+}
 # One value of many along dimensions: those that are taken together can only go together.
-REDUCING = set(
-    "mean sum amax amin max min var std var_mean linalg_vector_norm norm logsumexp prod any all _softmax _log_softmax "
-    "softmax cumsum".split()
-)
+REDUCING = {
+    "mean", "sum", "amax", "amin", "max", "min", "var", "std", "var_mean", "linalg_vector_norm", "norm", "logsumexp",
+    "prod", "any", "all", "_softmax", "_log_softmax", "softmax", "cumsum",
+}
 # Every channel of (N, C, ...) for itself, over positions.
-OVER_POSITIONS = set(
-    "avg_pool1d avg_pool2d max_pool2d_with_indices max_pool2d adaptive_max_pool2d _adaptive_avg_pool2d "
-    "adaptive_avg_pool2d upsample_nearest2d _upsample_nearest_exact2d upsample_bilinear2d upsample_bicubic2d "
-    "_upsample_bilinear2d_aa _upsample_bicubic2d_aa".split()
-)
-POINTWISE = set("hardswish hardswish_ copy_ log_sigmoid_forward masked_fill masked_fill_".split())
+OVER_POSITIONS = {
+    "avg_pool1d", "avg_pool2d", "max_pool2d_with_indices", "max_pool2d", "adaptive_max_pool2d",
+    "_adaptive_avg_pool2d", "adaptive_avg_pool2d", "upsample_nearest2d", "_upsample_nearest_exact2d",
+    "upsample_bilinear2d", "upsample_bicubic2d", "_upsample_bilinear2d_aa", "_upsample_bicubic2d_aa",
+}
+POINTWISE = {
+    "hardswish", "hardswish_", "copy_", "log_sigmoid_forward", "masked_fill", "masked_fill_",
+}
+# fmt: on
 PRODUCTS = {"mm": (0, 1), "bmm": (0, 1), "addmm": (1, 2), "baddbmm": (1, 2)}
 
 
@@ -39,7 +46,7 @@ class Operators(TorchDispatchMode):
     """Follows channels through every operator that runs, other than within a layer."""
 
     def __init__(self, tracker: Tracker) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.tracker = tracker
 
     def __torch_dispatch__(

@@ -1,4 +1,4 @@
-"""A group of channels as torch-pruning's criteria take it: its layers, and which entries of each score which channel."""
+"""A group of channels as torch-pruning's criteria take it: its layers, and which entry of each scores which channel."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from compress.networks import Network
 
 def scored_group(network: Network, group: Group) -> Any:
     """torch-pruning's group, rooted at the layer that writes the channels, which are `(ways, units)`, flattened."""
-    from torch_pruning.dependency import Dependency, Group as TheirGroup, Node  # here, as importing it takes seconds
+    from torch_pruning.dependency import Dependency, Node  # here, as importing it takes seconds
+    from torch_pruning.dependency import Group as TheirGroup
 
     theirs = TheirGroup()
     axes = [*group.writers, *(axis for axis in group.entries if axis not in group.writers)]

@@ -1,7 +1,7 @@
 """Tracking: which channels can only go together, found by following every element of every value through one forward.
 
-Every entry along an axis of a weight starts as a channel of its own. While the network runs, each value carries, element
-by element, the channel it holds: what moves data moves the channels alike, whatever it is, and where two channels are
+Every entry along an axis of a weight starts as a channel of its own. While the network runs, each value carries, by
+element, the channel it holds: what moves data moves the channels alike, whatever it is, and where two channels are
 added, multiplied, normalised together or read by one slice of a weight, they become one. So reordered, split, repeated
 and concatenated channels are followed exactly, which a graph of gradients with rules for some operators cannot do.
 """
@@ -12,7 +12,7 @@ import contextlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -126,7 +126,7 @@ class Tracker(TorchFunctionMode):
         for channels in (self.of(value), None):
             if channels is None:
                 channels = self.channels.resolve(self.of(value))
-            rows = channels.movedim(dim, 0).flatten(1)
+            rows = channels.movedim(dim, 0).reshape(channels.shape[dim], -1)
             first = rows.amax(dim=1)
             if ((rows == first[:, None]) | (rows == NONE)).all():
                 return first
@@ -135,7 +135,11 @@ class Tracker(TorchFunctionMode):
     def together(self, value: Tensor, dim: int) -> Tensor:
         """The channels of a value along a dimension; those that stand in one place of it can only go together."""
         channels = self.along(value, dim)
-        return self.channels.join_rows(self.of(value).movedim(dim, 0).flatten(1)) if channels is None else channels
+        return (
+            self.channels.join_rows(self.of(value).movedim(dim, 0).reshape(value.shape[dim], -1))
+            if channels is None
+            else channels
+        )
 
     def follow(self, name: str, value: Tensor, dim: int) -> None:
         """Note what a value holds along a dimension under a name of its own."""
@@ -180,7 +184,7 @@ class Tracker(TorchFunctionMode):
         for name, channels in self._loose.items():
             held = self.channels.resolve(channels)
             for dim in range(held.dim()):
-                rows = held.movedim(dim, 0).flatten(1)
+                rows = held.movedim(dim, 0).reshape(held.shape[dim], -1)
                 used = any(axis[0] == name for axis in self.axes)
                 if (rows == rows[:, :1]).all() and not used:
                     self.axes[name, dim] = rows[:, 0].clone()
@@ -418,7 +422,7 @@ class Tracker(TorchFunctionMode):
             held = torch.full((rows, columns), FIXED, dtype=torch.float64)
         return held.expand(*batch, rows, columns).clone()
 
-    RULES: dict[Any, Callable[..., None]] = {
+    RULES: ClassVar[dict[Any, Callable[..., None]]] = {
         functional.conv1d: _convolution,
         functional.conv2d: _convolution,
         functional.conv3d: _convolution,

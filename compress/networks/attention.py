@@ -16,7 +16,7 @@ MASKED = -100.0  # added before the softmax, as torchvision does
 
 
 def narrow(attention: nn.Module) -> None:
-    """Let an attention module, torch's or a Swin transformer's, take any number of heads; others are left as they are."""
+    """Let an attention module, torch's or a Swin transformer's, take any number of heads; others stay as they are."""
     if type(attention) is nn.MultiheadAttention:
         attention.__class__ = NarrowAttention
     elif type(attention).__name__ == "ShiftedWindowAttention":
@@ -38,7 +38,7 @@ class NarrowAttention(nn.MultiheadAttention):
 
 
 def _window_attention(theirs: type[nn.Module]) -> type[nn.Module]:
-    """The class of torchvision's attention within shifted windows `(N, H, W, C)` -> `(N, H, W, C)` (Liu et al. 2021)."""
+    """The class of torchvision's attention in shifted windows, `(N, H, W, C)` -> `(N, H, W, C)` (Liu et al. 2021)."""
 
     class NarrowWindowAttention(theirs):  # type: ignore[misc, valid-type]
         def forward(self, x: Tensor) -> Tensor:

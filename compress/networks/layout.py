@@ -76,7 +76,7 @@ def _permuted(node: fx.Node, dim: int, dims: int) -> int | None:
     if not all(isinstance(number, int) for one in listed for number in (one if isinstance(one, list) else [one])):
         return None
     if _name(node) == "permute":
-        order = listed[0] if isinstance(listed[0], list) else listed
+        order: list[int] = listed[0] if isinstance(listed[0], list) else listed
         return [number % dims for number in order].index(dim)
     first, second = ([one] if isinstance(one, int) else one for one in listed)
     origins, targets = [number % dims for number in first], [number % dims for number in second]

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from compress.errors import UsageError
 from compress.networks.attention import narrow
 
-# Numbers of modules that code reads and no weight's shape tells: of attention its heads and their width, of convolutions
-# their groups, of norms without weights their width.
+# Numbers of modules that code reads and no weight tells: widths of norms without weights, of attention its heads
+# and their width, of convolutions their groups.
 WIDTHS = ("num_features", "num_channels", "normalized_shape")
 HEADS = ("num_heads", "attn_dim")
 GROUPS = "groups"
