@@ -85,14 +85,6 @@ def test_shared_weights_stay_shared_and_count_once(monkeypatch: pytest.MonkeyPat
     assert Size.of(pruned).params == sum(parameter.numel() for parameter in pruned.parameters())
 
 
-def test_groups_that_lose_unequal_shares_are_not_normalised_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two halves of a group norm's channels come from two convolutions, and one of them loses more."""
-    network = whole("group-norm-of-a-concatenation", monkeypatch)
-    number = next(number for number, group in enumerate(Coupling(network).groups) if group.ways == 2)
-    with pytest.raises(UsageError, match=r"group-norm-of-a-concatenation cannot be pruned: .*norm1"):
-        remove_channels(network, [Channel(number, 0)])
-
-
 @pytest.mark.parametrize("exits", [1, 3])
 def test_channels_that_change_places_are_found_and_the_module_is_named(exits: int) -> None:
     torch.manual_seed(0)
