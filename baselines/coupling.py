@@ -245,7 +245,7 @@ def _check(network: Network, groups: list[Group], numbers: list[int], left: dict
     if not numbers or _refusal(network, groups, numbers) is None:
         return
     for number in numbers:  # most are told without building anything anew
-        if (why := why_not(network, gone(groups, {number: _half(groups[number])}))) is not None:
+        if (why := why_not(network, gone(groups, {number: _some(groups, number)}))) is not None:
             left[_writer(network, groups[number])] = why
     _halve(network, groups, [number for number in numbers if _writer(network, groups[number]) not in left], left)
 
@@ -263,16 +263,17 @@ def _halve(network: Network, groups: list[Group], numbers: list[int], left: dict
 
 
 def _refusal(network: Network, groups: list[Group], numbers: Sequence[int]) -> str | None:
-    """Why half of the channels of these groups cannot go together."""
+    """Why channels of these groups cannot go together."""
     try:
-        narrowed(network, gone(groups, {number: _half(groups[number]) for number in numbers}))
+        narrowed(network, gone(groups, {number: _some(groups, number) for number in numbers}))
     except Exception as error:
         return (str(error).splitlines() or [type(error).__name__])[0]
     return None
 
 
-def _half(group: Group) -> range:
-    return range(0, group.units, 2)
+def _some(groups: list[Group], number: int) -> range:
+    """Some units of a group, another share than of its neighbours: code that halves channels, say, needs equal ones."""
+    return range(0, groups[number].units, 2 + number % 3)
 
 
 def _writer(network: Network, group: Group) -> str:

@@ -78,7 +78,7 @@ def narrowed_spec(network: Network, gone: Gone, kept: Kept) -> Spec:
 
 
 def why_not(network: Network, gone: Gone) -> str | None:
-    """Why the network does not run without those entries; None where it does, or where only building it anew tells."""
+    """Why the network cannot do without those entries; None where it can, or where only building it anew tells."""
     trial, kept, state = copy.deepcopy(network), _kept(network, gone), network.state_dict()
     shapes = [(name, tuple(places.shape)) for name, places in kept.items() if places.shape != state[name].shape]
     # Of weights that code uses by itself, the layer is no part of the graph, but numbers of it are.
@@ -93,6 +93,7 @@ def why_not(network: Network, gone: Gone) -> str | None:
         resize(trial, shapes)
         with torch.no_grad(), module_named(trial):
             trial(blank(trial))
+        check_wiring(network, trial, kept)
     except Exception as error:
         return (str(error).splitlines() or [type(error).__name__])[0]
     return None

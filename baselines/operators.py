@@ -72,6 +72,11 @@ class Operators(TorchDispatchMode):
             channels = iter([held[0].clone(), *held[1:]])
         elif function.is_view or name in MOVING:
             channels = self._moved(function, name, args, given)
+            if name == "split" and len({one.shape for one in outputs}) == 1:  # as chunks, which stay equal
+                parts = list(channels)
+                for part in parts[1:]:
+                    tracker.channels.join(part, parts[0])
+                channels = iter(parts)
         elif name in REDUCING:
             channels = self._reduced(function, inputs[0], outputs, args, given)
         elif name in OVER_POSITIONS:

@@ -17,28 +17,24 @@ from baselines.steps import Size
 from compress.networks import Network, Spec, create
 
 SIDE = 64
-# A net of each kind that takes seconds: shuffled channels, heads of both libraries' attention, gates along channels.
-QUICK = ("torchvision:shufflenet_v2_x0_5", "timm:ghostnet_050", "timm:mobilevit_xxs")
-ALL = (
-    *(
-        f"torchvision:{name}"
-        for name in (
-            "resnet18 resnet50 resnext50_32x4d wide_resnet50_2 mobilenet_v2 mobilenet_v3_small mobilenet_v3_large "
-            "mnasnet0_5 squeezenet1_0 regnet_x_400mf regnet_y_400mf efficientnet_b0 efficientnet_v2_s googlenet "
-            "inception_v3 densenet121 vgg11_bn alexnet convnext_tiny shufflenet_v2_x0_5 vit_b_16 swin_t"
-        ).split()
-    ),
-    *(
-        f"timm:{name}"
-        for name in (
-            "convnext_atto ghostnet_050 resnest14d mobilenetv3_small_050 regnety_002 resnet10t starnet_s1 dla46_c "
-            "lcnet_050 tinynet_e mobilenetv4_conv_small mobileone_s0 repvgg_a0 efficientnet_b1_pruned ese_vovnet19b_dw "
-            "hrnet_w18_small seresnext26ts repghostnet_050 skresnet18 ecaresnet26t cs3darknet_s dpn48b "
-            "res2net50_14w_8s mixnet_s fasternet_t0 rexnet_100 nf_regnet_b0 mobilevit_xxs edgenext_xx_small "
-            "vit_tiny_patch16_224"
-        ).split()
-    ),
+# Nets that take seconds: hidden fully connected layers, channels concatenated and cut off, heads of attention.
+QUICK = ("torchvision:alexnet", "timm:ghostnet_050", "timm:mobilevit_xxs")
+# fmt: off
+TORCHVISION = (
+    "resnet18", "resnet50", "resnext50_32x4d", "wide_resnet50_2", "mobilenet_v2", "mobilenet_v3_small",
+    "mobilenet_v3_large", "mnasnet0_5", "squeezenet1_0", "regnet_x_400mf", "regnet_y_400mf", "efficientnet_b0",
+    "efficientnet_v2_s", "googlenet", "inception_v3", "densenet121", "vgg11_bn", "alexnet", "convnext_tiny",
+    "shufflenet_v2_x0_5", "vit_b_16", "swin_t",
 )
+TIMM = (
+    "convnext_atto", "ghostnet_050", "resnest14d", "mobilenetv3_small_050", "regnety_002", "resnet10t",
+    "starnet_s1", "dla46_c", "lcnet_050", "tinynet_e", "mobilenetv4_conv_small", "mobileone_s0", "repvgg_a0",
+    "efficientnet_b1_pruned", "ese_vovnet19b_dw", "hrnet_w18_small", "seresnext26ts", "repghostnet_050",
+    "skresnet18", "ecaresnet26t", "cs3darknet_s", "dpn48b", "res2net50_14w_8s", "mixnet_s", "fasternet_t0",
+    "rexnet_100", "nf_regnet_b0", "mobilevit_xxs", "edgenext_xx_small", "vit_tiny_patch16_224",
+)
+# fmt: on
+ALL = (*(f"torchvision:{name}" for name in TORCHVISION), *(f"timm:{name}" for name in TIMM))
 LARGER = {"torchvision:inception_v3": 96}  # than 64 pixels
 # Shares of channels, where what cannot go leaves more than half of the MACs.
 LESS = {"timm:nf_regnet_b0": 0.3, "timm:rexnet_100": 0.3}
