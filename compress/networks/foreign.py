@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, fx, nn
@@ -78,12 +79,34 @@ class Parts:
 
 
 def foreign_parts(spec: Spec) -> Parts:
-    """The parts of such a net, freshly initialised by its own rules, but for what pruning resized."""
+    """The parts of such a net, freshly initialised by its own rules, but for what pruning resized.
+
+    It is resized before it is traced, so that numbers in its graph are those of what is left. Where it was cut before
+    it was pruned, what lies behind the cut does not fit any more; then the parts are resized, as far as can be.
+    """
+    try:
+        return _parts(spec, resized=True)
+    except UsageError:
+        if not spec.resized:
+            raise
+    parts = _parts(spec, resized=False)
+    whole = nn.ModuleDict({"blocks": nn.ModuleList(parts.segments), "heads": nn.ModuleDict()})
+    if spec.exits[-1].head == OWN:
+        cast(nn.ModuleDict, whole["heads"])[str(spec.exits[-1].block)] = parts.head
+    there = {name for name, _ in whole.named_modules()}
+    for name, number in spec.numbers:
+        if ".".join(name.split(".")[:2]) in there:
+            set_number(whole, name, number)
+    resize(whole, [(name, shape) for name, shape in spec.resized if ".".join(name.split(".")[:2]) in there])
+    return parts
+
+
+def _parts(spec: Spec, resized: bool) -> Parts:
     shape = spec.stem.shape_after(spec.input_shape)
     model = build(spec.arch, spec.classes, shape)
-    for name, number in spec.numbers:
+    for name, number in spec.numbers if resized else ():
         set_number(model, _original(name), number)
-    resize(model, [(_original(name), size) for name, size in spec.resized])
+    resize(model, [(_original(name), size) for name, size in spec.resized if resized])
     net = Divisible(model, shape)
     modules = [block.module for block in spec.blocks if isinstance(block, SegmentSpec)]
     if unknown := [module for module in modules if module not in (*net.points, END)]:

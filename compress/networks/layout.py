@@ -72,7 +72,7 @@ def _handed_on(node: fx.Node, shape: tuple[int, ...], found: Mapping[fx.Node, in
 def _permuted(node: fx.Node, dim: int, dims: int) -> int | None:
     """Where a dimension goes."""
     given: list[Any] = [*node.args[1:], *node.kwargs.values()]
-    listed = [list(one) if isinstance(one, list | tuple) else one for one in given]
+    listed: list[Any] = [list(one) if isinstance(one, list | tuple) else one for one in given]
     if not all(isinstance(number, int) for one in listed for number in (one if isinstance(one, list) else [one])):
         return None
     if _name(node) == "permute":

@@ -103,13 +103,10 @@ def cut(network: Network, exit: int) -> Network:
     del part.blocks[last.block :]
     for block in [block for block in part.heads if block != str(last.block)]:
         del part.heads[block]
-    kept = part.state_dict().keys()
     part.spec = dataclasses.replace(
         network.spec,
         blocks=network.spec.blocks[: last.block],
         exits=(last,),
-        resized=tuple((name, shape) for name, shape in network.spec.resized if name in kept),
-        numbers=tuple(one for one in network.spec.numbers if _is_in(part, one[0])),
     )
     return part
 
@@ -118,12 +115,6 @@ def in_the_net(network: Network, name: str) -> str:
     """The name that a module or weight of a network has in the net that it is made of: ``layer1.0.conv1``."""
     parts = name.split(".", 2)
     return parts[2] if network.spec.foreign and len(parts) == 3 else name
-
-
-def _is_in(network: Network, name: str) -> bool:
-    """Whether a network has the block or the head of something named as in a network."""
-    part, number = name.split(".")[:2]
-    return number in dict(network.get_submodule(part).named_children())
 
 
 def code_digest(spec: Spec) -> str | None:
