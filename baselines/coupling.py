@@ -22,6 +22,7 @@ from compress.networks.heads import OWN
 
 # torch_pruning.__version__ disagrees with the distribution's.
 TORCH_PRUNING = metadata.version("torch-pruning")
+Convolution = nn.modules.conv._ConvNd  # transposed or not
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +73,7 @@ class Coupling:
     def _count(self, graph: Any, groups: list[Any], macs: dict[nn.Module, int], path: set[nn.Module]) -> None:
         """Lay down, parameter by parameter, how their shapes, and MACs with them, follow from the groups' units."""
         counted = {parameter for module in path for parameter in module.parameters(recurse=False)}
-        dimensions, layers = max(parameter.dim() for parameter in counted), set[nn.Module]()
+        dimensions, layers = max(parameter.dim() for parameter in counted), set[Any]()
         lost: dict[nn.Parameter, Any] = {}  # entries of every dimension that a unit of every group takes
         for number, group in enumerate(groups):
             units = self.groups[number].units
@@ -82,15 +83,16 @@ class Coupling:
                         _check_share(graph, layer, is_output, indices, units)
             for layer, parameter, entries in _lost(group, units):
                 if parameter in counted:
-                    layers.update([layer] if isinstance(layer, nn.Module) else [])
+                    layers.add(layer)
                     lost.setdefault(parameter, np.zeros((dimensions, len(groups))))[: len(entries), number] = entries
         once = dict.fromkeys(lost, 0.0)  # MACs an entry: as many as there are positions
         for layer in layers:
-            weights = [parameter for parameter in layer.parameters() if parameter.dim() > 1]
+            weights = [parameter for parameter in _parameters(layer) if parameter.dim() > 1]
             for weight in lost.keys() & weights:
-                once[weight] += macs[layer] / sum(parameter.numel() for parameter in weights)
+                once[weight] += macs.get(layer, 0) / sum(parameter.numel() for parameter in weights)
         shapes = [(*parameter.shape, *[1] * (dimensions - parameter.dim())) for parameter in lost]
-        self._lost, self._shapes = np.array(list(lost.values())), np.array(shapes, float)
+        self._lost = np.array(list(lost.values())).reshape(len(lost), dimensions, len(groups))
+        self._shapes = np.array(shapes, float).reshape(len(lost), dimensions)
         self._macs = np.array(list(once.values()))
 
 
@@ -266,13 +268,13 @@ def _writers(graph: Any, group: Any, macs: dict[nn.Module, int]) -> int:
     positions = {
         layer: macs[layer] // layer.weight.numel()
         for layer, is_output, _ in _touched(graph, group)
-        if is_output and isinstance(layer, nn.Conv2d | nn.Linear) and not _depthwise(layer)
+        if is_output and isinstance(layer, Convolution | nn.Linear) and not _depthwise(layer)
     }
     return sum(count > 1 or max(positions.values()) == 1 for count in positions.values())
 
 
 def _depthwise(layer: nn.Module) -> bool:
-    return isinstance(layer, nn.Conv2d) and layer.groups == layer.out_channels and layer.groups > 1
+    return isinstance(layer, Convolution) and layer.groups == layer.out_channels and layer.groups > 1
 
 
 def _lost(group: Any, units: int) -> Iterator[tuple[Any, nn.Parameter, tuple[int, ...]]]:

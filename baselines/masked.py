@@ -24,6 +24,7 @@ IMAGES = 2
 DRAWS = 4  # of weights and images, at most: until the logits depend on the images
 BOUND = 1e-9  # of the largest logit: float64 rounds to 1e-14 or so over a hundred layers, wrong wiring is above 1e-5
 JITTER = 0.1  # of a tensor's own spread
+TINY = torch.finfo(torch.float64).tiny
 
 # By name, which of the whole network's entries each tensor of a pruned one has, as places in the flattened tensor.
 Kept = Mapping[str, Tensor]
@@ -67,13 +68,14 @@ def check_wiring(whole: Network, pruned: Network, kept: Kept) -> float:
         small.load_state_dict(take(masked, kept), strict=False)
         with torch.no_grad():
             logits = torch.stack(small(images))
-        worst = max(worst, float((logits - expected).abs().max() / expected.abs().max()))
-        if not worst <= BOUND:
+        off = float((logits - expected).abs().max() / expected.abs().max().clamp(min=TINY))
+        if not off <= BOUND:  # as where it is no number
             raise UsageError(
                 f"{whole.spec.arch} cannot be pruned: {_first_difference(masked, small, images)} is given other "
                 "channels than those that its weights are kept for, as code before it reorders, mixes or counts them "
-                f"(the logits are off by {worst:.1g} of the largest from those with the removed weights at zero)"
+                f"(the logits are off by {off:.1g} of the largest from those with the removed weights at zero)"
             )
+        worst = max(worst, off)
         if (logits != logits[:, :1]).flatten(1).any(1).all():  # at every exit
             break
     return worst

@@ -121,3 +121,12 @@ def test_weights_that_are_zero_or_not_finite_hide_nothing() -> None:
     kept["blocks.1.conv2.weight"] = kept["blocks.1.conv2.weight"].flip(1)
     with pytest.raises(UsageError, match=r"module blocks\.1\.conv2"):
         check_wiring(network, network, kept)
+
+
+def test_logits_that_are_no_numbers_are_not_taken_for_right() -> None:
+    network = create("resnet8", input_shape=(1, 8, 8)).eval()
+    numbered = copy.deepcopy(network)
+    number_weights(numbered)
+    network.heads["3"].register_forward_hook(lambda module, inputs, logits: logits * torch.nan)
+    with pytest.raises(UsageError, match=r"resnet8 cannot be pruned: .*off by nan"):
+        check_wiring(network, network, kept_weights(numbered))
