@@ -7,6 +7,7 @@ pruning is held against its masked whole.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -173,7 +174,7 @@ def _first_difference(masked: Network, small: Network, images: Tensor) -> str:
             for name, module in network.named_modules()
             if next(module.parameters(recurse=False), None) is not None
         ]
-        with torch.no_grad(), StatisticsOfKept() if network is masked else torch.no_grad():
+        with torch.no_grad(), StatisticsOfKept() if network is masked else contextlib.nullcontext():
             network(images)
         for hook in hooks:
             hook.remove()
