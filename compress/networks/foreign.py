@@ -93,19 +93,21 @@ def resize(network: nn.Module, shapes: Sequence[tuple[str, tuple[int, ...]]]) ->
             tensor = getattr(layer, field)
         except AttributeError as error:
             raise UsageError(f"resized {name!r}: the network has no such parameter") from error
-        layers.setdefault(layer, isinstance(layer, nn.Conv2d) and 1 < layer.groups == layer.in_channels)
+        layers.setdefault(layer, isinstance(layer, nn.modules.conv._ConvNd) and 1 < layer.groups == layer.in_channels)
         blank = tensor.new_zeros(shape)
         blank = nn.Parameter(blank) if isinstance(tensor, nn.Parameter) else blank
         setattr(layer, field, resized.setdefault(tensor, blank))
     for layer, depthwise in layers.items():
-        if isinstance(layer, nn.Conv2d):
-            layer.out_channels = len(layer.weight)
+        if isinstance(layer, nn.modules.conv._ConvNd):
             layer.groups = len(layer.weight) if depthwise else layer.groups
-            layer.in_channels = layer.weight.shape[1] * layer.groups
+            widths = len(layer.weight), layer.weight.shape[1] * layer.groups
+            layer.out_channels, layer.in_channels = widths[::-1] if layer.transposed else widths
         elif isinstance(layer, nn.Linear):
             layer.out_features, layer.in_features = layer.weight.shape
         elif isinstance(layer, nn.modules.batchnorm._BatchNorm):
             layer.num_features = len(layer.get_buffer("running_mean"))
+        elif isinstance(layer, nn.GroupNorm):
+            layer.num_channels = len(layer.weight)
         elif isinstance(layer, nn.LayerNorm):
             layer.normalized_shape = tuple(layer.weight.shape)
 
