@@ -7,6 +7,7 @@ pruning is held against its masked whole.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -23,6 +24,7 @@ IMAGES = 2
 DRAWS = 4  # of weights and images, at most: until the logits depend on the images
 BOUND = 1e-9  # of the largest logit: float64 rounds to 1e-14 or so over a hundred layers, wrong wiring is above 1e-5
 JITTER = 0.1  # of a tensor's own spread
+TINY = torch.finfo(torch.float64).tiny
 
 # By name, which of the whole network's entries each tensor of a pruned one has, as places in the flattened tensor.
 Kept = Mapping[str, Tensor]
@@ -47,33 +49,34 @@ def take(network: Network, kept: Kept) -> dict[str, Tensor]:
 def check_wiring(whole: Network, pruned: Network, kept: Kept) -> float:
     """The largest difference between the logits of a pruned network and of its masked whole, over the largest logit.
 
-    Both run in float64 on a few images of noise, with all exits, on weights that are those of the whole, jittered: none
-    is zero and no two are alike, or a branch that starts from zero would hide what is wrong in it. Norms over channels
-    leave the removed ones out of their statistics.
+    Both run in float64 on a few images of noise, with all exits. Their weights are those of the whole, jittered, and
+    batch norm has the statistics of these images: where nothing is zero, alike, dead or saturated, nothing is hidden.
+    Norms over channels leave the removed ones out of their statistics.
 
     Raises:
         UsageError: they differ; the module is named whose output is the first to do so.
     """
     masked, small, worst = copy.deepcopy(whole).double().eval(), copy.deepcopy(pruned).double().eval(), 0.0
-    generator = torch.Generator().manual_seed(0)
+    generator, device = torch.Generator().manual_seed(0), next(whole.parameters()).device
     for _ in range(DRAWS):
+        images = torch.randn(IMAGES, *whole.spec.input_shape, generator=generator, dtype=torch.float64).to(device)
         _jitter(masked, whole, generator)
-        small.load_state_dict(take(masked, kept), strict=False)
         _mask(masked, kept)
-        noise = torch.randn(IMAGES, *whole.spec.input_shape, generator=generator, dtype=torch.float64)
-        images = noise.to(next(masked.parameters()).device)
+        with torch.no_grad(), StatisticsOfKept():
+            _settle(masked, images)
+            expected = torch.stack(masked(images))
+        small.load_state_dict(take(masked, kept), strict=False)
         with torch.no_grad():
-            with StatisticsOfKept():
-                expected = torch.stack(masked(images))
             logits = torch.stack(small(images))
-        worst = max(worst, _difference(logits, expected))
-        if not worst <= BOUND:
+        off = float((logits - expected).abs().max() / expected.abs().max().clamp(min=TINY))
+        if not off <= BOUND:  # as where it is no number
             raise UsageError(
                 f"{whole.spec.arch} cannot be pruned: {_first_difference(masked, small, images)} is given other "
-                f"channels than those that torch-pruning keeps, as its code reorders, mixes or counts them (the logits "
-                f"differ by {worst:.1g} of the largest from those with the removed weights at zero)"
+                "channels than those that its weights are kept for, as code before it reorders, mixes or counts them "
+                f"(the logits are off by {off:.1g} of the largest from those with the removed weights at zero)"
             )
-        if (logits != logits[:, :1]).any():
+        worst = max(worst, off)
+        if (logits != logits[:, :1]).flatten(1).any(1).all():  # at every exit
             break
     return worst
 
@@ -150,8 +153,14 @@ def _mask(network: Network, kept: Kept) -> None:
         tensor.data.mul_(mask.view(tensor.shape))
 
 
-def _difference(logits: Tensor, expected: Tensor) -> float:
-    return float((logits - expected).abs().max() / expected.abs().max())
+def _settle(network: Network, images: Tensor) -> None:
+    """Give batch norm the statistics of these images, in place."""
+    norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    for norm in norms:
+        norm.training, norm.momentum = True, 1.0
+    network(images)
+    for norm in norms:
+        norm.training = False
 
 
 def _first_difference(masked: Network, small: Network, images: Tensor) -> str:
@@ -164,13 +173,13 @@ def _first_difference(masked: Network, small: Network, images: Tensor) -> str:
             for name, module in network.named_modules()
             if next(module.parameters(recurse=False), None) is not None
         ]
-        with torch.no_grad(), StatisticsOfKept() if network is masked else torch.no_grad():
+        with torch.no_grad(), StatisticsOfKept() if network is masked else contextlib.nullcontext():
             network(images)
         for hook in hooks:
             hook.remove()
         sums.append(found)
     apart = (name for (name, one), (_, other) in zip(*sums, strict=False) if not abs(one - other) <= BOUND * abs(one))
-    return f"module {in_the_net(masked, next(apart, list(masked.heads)[-1]))}"
+    return f"module {in_the_net(masked, next(apart, f'heads.{list(masked.heads)[-1]}'))}"
 
 
 def _summing(name: str, found: list[tuple[str, float]]) -> Callable[..., None]:

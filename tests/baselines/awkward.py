@@ -22,7 +22,7 @@ class Kind:
     """
 
     layers: Callable[[int], Layers]
-    forward: Callable[[Any, Tensor], Tensor]
+    forward: Callable[[Any, Tensor], Any]
     width: int | None = None
 
 
@@ -79,7 +79,7 @@ def siamese(classes: int) -> Layers:
     return {**layers}
 
 
-def se(net: Any, images: Tensor) -> Tensor:
+def se(net: Any, images: Tensor) -> Any:
     """Squeeze-and-excitation by linear layers and views."""
     x = net.conv1(images)
     batch, channels = x.size(0), x.size(1)
@@ -87,7 +87,7 @@ def se(net: Any, images: Tensor) -> Tensor:
     return x * gate
 
 
-def non_local(net: Any, images: Tensor) -> Tensor:
+def non_local(net: Any, images: Tensor) -> Any:
     """Attention over positions."""
     x = functional.max_pool2d(net.conv1(images), 2)
     query, key, value = net.query1(x).flatten(2), net.key1(x).flatten(2), net.value1(x).flatten(2)
@@ -96,88 +96,88 @@ def non_local(net: Any, images: Tensor) -> Tensor:
     return x + net.out1(found)
 
 
-def shuffled_by_views(net: Any, images: Tensor) -> Tensor:
+def shuffled_by_views(net: Any, images: Tensor) -> Any:
     """Channels of two groups in turn."""
     x = net.group1(net.conv1(images))
     n, c, h, w = x.size()
     return net.group2(x.view(n, 2, c // 2, h, w).transpose(1, 2).contiguous().view(n, c, h, w))
 
 
-def split_in_groups(net: Any, images: Tensor) -> Tensor:
+def split_in_groups(net: Any, images: Tensor) -> Any:
     """Halves, each into a grouped convolution, as Res2Net's."""
     one, other = net.conv1(images).chunk(2, 1)
     return torch.cat([net.group1(one), net.group2(other)], 1)
 
 
-def partial(net: Any, images: Tensor) -> Tensor:
+def partial(net: Any, images: Tensor) -> Any:
     """Some channels are convolved, the others handed on; how many is said in code."""
     one, other = torch.split(net.conv1(images), [4, 12], dim=1)
     return torch.cat([net.conv2(one), other], 1)
 
 
-def ghost(net: Any, images: Tensor) -> Tensor:
+def ghost(net: Any, images: Tensor) -> Any:
     """Cheap features beside the others, cut off at a width."""
     x = net.conv2(net.conv1(images))
     return torch.cat([x, net.cheap1(x)], 1)[:, :18]
 
 
-def pyramid(net: Any, images: Tensor) -> Tensor:
+def pyramid(net: Any, images: Tensor) -> Any:
     """One source several times in a concatenation."""
     x = net.conv1(images)
     once = net.pool1(x)
     return torch.cat([x, once, net.pool1(once)], 1)
 
 
-def channel_attention(net: Any, images: Tensor) -> Tensor:
+def channel_attention(net: Any, images: Tensor) -> Any:
     """A convolution along the channels, as ECA's."""
     x = net.conv1(images)
     gate = net.conv2(x.mean((2, 3)).unsqueeze(1)).squeeze(1).sigmoid()
     return x * gate.unsqueeze(-1).unsqueeze(-1)
 
 
-def spatial_attention(net: Any, images: Tensor) -> Tensor:
+def spatial_attention(net: Any, images: Tensor) -> Any:
     """Mean and maximum over the channels, as CBAM's."""
     x = net.conv1(images)
     return x * net.gate1(torch.cat([x.mean(1, keepdim=True), x.amax(1, keepdim=True)], 1)).sigmoid()
 
 
-def skipped_to_the_end(net: Any, images: Tensor) -> Tensor:
+def skipped_to_the_end(net: Any, images: Tensor) -> Any:
     """Early features joined to late ones before the classifier."""
     early = net.conv1(images)
     return net.fc1(torch.cat([early.mean((2, 3)), net.conv2(early).mean((2, 3))], 1))
 
 
-def early_logits(net: Any, images: Tensor) -> Tensor:
+def early_logits(net: Any, images: Tensor) -> Any:
     """Logits of early features added to the last ones."""
     early = net.conv1(images)
     return net.fc1(net.conv2(early).mean((2, 3))) + net.early1(early).mean((2, 3))
 
 
-def summed_heads(net: Any, images: Tensor) -> Tensor:
+def summed_heads(net: Any, images: Tensor) -> Any:
     """Two classifiers of one map."""
     x = net.conv2(net.conv1(images))
     return net.fc1(x.mean((2, 3))) + net.fc2(x.amax((2, 3)))
 
 
-def every_second(net: Any, images: Tensor) -> Tensor:
+def every_second(net: Any, images: Tensor) -> Any:
     """Channels by turns."""
     x = net.conv1(images)
     return net.conv2(x[:, ::2]) + net.conv3(x[:, 1::2])
 
 
-def slices(net: Any, images: Tensor) -> Tensor:
+def slices(net: Any, images: Tensor) -> Any:
     """Space to depth, as YOLO's."""
     x = net.conv1(images)
     return torch.cat([x[..., ::2, ::2], x[..., 1::2, ::2], x[..., ::2, 1::2], x[..., 1::2, 1::2]], 1)
 
 
-def residual(net: Any, images: Tensor) -> Tensor:
+def residual(net: Any, images: Tensor) -> Any:
     """A branch is added."""
     x = net.conv1(images)
     return x + net.branch1(x)
 
 
-def transposed_weight(net: Any, images: Tensor) -> Tensor:
+def transposed_weight(net: Any, images: Tensor) -> Any:
     """A weight used twice, the second time transposed."""
     x = net.conv2(net.conv1(images)).mean((2, 3))
     return net.fc2(functional.linear(net.fc1(x).relu(), net.fc1.weight.t()))
@@ -188,10 +188,9 @@ def two(classes: int) -> Layers:
     return {"conv1": first(8), "conv2": normed(8, 8, stride=2)}
 
 
-def plain(net: Any, images: Tensor) -> Tensor:
+def plain(net: Any, images: Tensor) -> Any:
     """The features of the second convolution, as they are."""
-    features: Tensor = net.conv2(net.conv1(images))
-    return features
+    return net.conv2(net.conv1(images))
 
 
 def one(width: int, **layers: Callable[[], nn.Module | Tensor]) -> Callable[[int], Layers]:

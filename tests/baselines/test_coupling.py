@@ -16,6 +16,8 @@ from baselines.steps import Size
 from compress.cost import cost, exit_costs
 from compress.errors import UsageError
 from compress.networks import Network, create, cut, zoo
+from tests.baselines.awkward import Net
+from tests.baselines.awkward_nets import NETS
 
 
 class Grouped(nn.Module):
@@ -94,6 +96,8 @@ SMALL: dict[str, tuple[str, int | str, str | None]] = {
     "grouped": ("grouped", 1, None),
     "gated": ("gated", 1, None),
     "dense": ("dense", 1, None),
+    "transposed": ("transposed", 1, None),
+    "shared": ("shared", 1, None),
 }
 # Squeeze-and-excitation, with grouped or depthwise convolutions; concatenation and a classifier before pooling.
 ZOO = {
@@ -107,7 +111,9 @@ ZOO = {
 @pytest.fixture(autouse=True, scope="module")
 def registered() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(zoo, "_registered", {"grouped": Grouped, "gated": Gated, "dense": Dense})
+        awkward = {"transposed": "transposed-convolution", "shared": "siamese"}
+        nets = {name: functools.partial(Net, NETS[kind]) for name, kind in awkward.items()}
+        patch.setattr(zoo, "_registered", {"grouped": Grouped, "gated": Gated, "dense": Dense, **nets})
         yield
 
 

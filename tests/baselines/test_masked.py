@@ -65,6 +65,8 @@ def test_every_net_is_pruned_rightly_or_refused_by_the_name_of_a_module(
         return
     removed = [sum(channel.group == number for channel in channels) for number in range(len(coupling.groups))]
     assert coupling.size(tuple(removed)) == Size.of(pruned) < Size.of(network)
+    units = zip(coupling.groups, removed, strict=True)
+    assert [group.units for group in Coupling(pruned).groups] == [group.units - gone for group, gone in units]
     kept = pruned.state_dict()
     for name, parameter in network.named_parameters():
         parameter.data.mul_(torch.isin(parameter, kept[name]))
@@ -113,3 +115,12 @@ def test_weights_that_are_zero_or_not_finite_hide_nothing() -> None:
     kept["blocks.1.conv2.weight"] = kept["blocks.1.conv2.weight"].flip(1)
     with pytest.raises(UsageError, match=r"module blocks\.1\.conv2"):
         check_wiring(network, network, kept)
+
+
+def test_logits_that_are_no_numbers_are_not_taken_for_right() -> None:
+    network = create("resnet8", input_shape=(1, 8, 8)).eval()
+    numbered = copy.deepcopy(network)
+    number_weights(numbered)
+    network.heads["3"].register_forward_hook(lambda module, inputs, logits: logits * torch.nan)
+    with pytest.raises(UsageError, match=r"resnet8 cannot be pruned: .*off by nan"):
+        check_wiring(network, network, kept_weights(numbered))
