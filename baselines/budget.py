@@ -170,6 +170,24 @@ def meet(budget: Budget, steps: Steps, *, whole: Size | None = None, nearest: bo
     return closest
 
 
+def check_held(budget: Budget, whole: Size, expected: Size, counted: Size) -> None:
+    """Hold what a pruned network costs, as counted, against its budget, which the size expected of it has met.
+
+    Raises:
+        UsageError: it misses the budget by more than that did, and by more than the tolerance.
+    """
+    if budget.ratio is None and budget.latency_ratio is None:
+        limit = Limit.of(budget, whole)
+        if abs(limit.off(counted)) > max(TOLERANCE, abs(limit.off(expected))):
+            asked, has, promised = (
+                limit.in_words(amount, whole)
+                for amount in (limit.value, limit.measure(counted), limit.measure(expected))
+            )
+            raise UsageError(
+                f"{asked} is missed: the pruned network, counted, has {has}, where {promised} was expected"
+            )
+
+
 def meet_latency(
     ratio: float, steps: Steps, measure: Callable[[Removed], Quartiles], *, nearest: bool = False
 ) -> tuple[Removed, Quartiles]:

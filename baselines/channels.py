@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import math
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import cast
 
-import torch
 from torch import Tensor
 
-from baselines.coupling import Group, Scoped, blank, dependencies, prunable, units_of
+from baselines.coupling import Coupling, Group, Scoped, gone, prunable
+from baselines.narrowing import narrowed
 from baselines.steps import Move, Removed, Steps
-from compress.networks import Network, Spec
-from compress.networks.blocks import Block, SegmentSpec
+from compress.networks import Network
 
 
 @dataclass(frozen=True)
@@ -118,20 +116,17 @@ def steps(order: Order, scoped: Scoped) -> Steps:
 def remove_channels(network: Network, channels: Iterable[Channel]) -> Network:
     """A copy without those channels, an ordinary network: rebuilt strictly from its own spec.
 
-    It has run forward and backward once, is in eval mode and keeps device and precision.
+    It has run forward and backward once, is in eval mode and keeps device and precision; and it equals the network
+    with the removed weights at zero.
+
+    Raises:
+        UsageError: it does not, or cannot be pruned; the module is named.
     """
-    removed: dict[int, list[int]] = {}
+    removed: dict[int, list[int]] = defaultdict(list)
     for channel in channels:
-        removed.setdefault(channel.group, []).append(channel.index)
-    pruned = copy.deepcopy(network)
+        removed[channel.group].append(channel.index)
     with prunable(network.spec):
-        graph, groups = dependencies(pruned)
-        units = [units_of(group) for group in groups]  # before any goes: a grouped convolution may look depthwise then
-        for number, indices in removed.items():
-            root, total = groups[number][0].dep, len(groups[number][0].idxs)
-            everywhere = [index + first for first in range(0, total, units[number]) for index in indices]
-            graph.get_pruning_group(root.target.module, root.handler, sorted(everywhere)).prune()
-        return _rebuild(pruned)
+        return narrowed(network, gone(Coupling(network).groups, removed))
 
 
 def _allowed(group: Group, multiple: int) -> list[int]:
@@ -159,51 +154,3 @@ def _counts(order: Sequence[int], groups: int) -> Removed:
     for number in order:
         counts[number] += 1
     return tuple(counts)
-
-
-def _rebuild(pruned: Network) -> Network:
-    """The pruned modules as an ordinary network: widths read off the weights, everything else as it was."""
-    with torch.random.fork_rng(devices=[]):  # every weight drawn here is replaced by a pruned one
-        network = Network(_resized(pruned) if pruned.spec.foreign else _narrowed(pruned))
-    network.load_state_dict(pruned.state_dict(), strict=True)
-    parameter = next(pruned.parameters())
-    network.to(parameter.device, parameter.dtype).eval()
-    _smoke_test(network)
-    return network
-
-
-def _narrowed(pruned: Network) -> Spec:
-    """The spec of a network of ours, its widths read off the weights."""
-    spec, weights = pruned.spec, pruned.state_dict()
-    widths = [cast(Block, block).widths for block in pruned.blocks]
-    blocks = tuple(
-        dataclasses.replace(block, width=width, out=out)
-        for block, (width, out) in zip(spec.blocks, widths, strict=True)
-    )
-    stem = dataclasses.replace(spec.stem, out=len(weights["stem.0.weight"]))
-    return dataclasses.replace(spec, stem=stem, blocks=blocks)
-
-
-@torch.no_grad()
-def _resized(pruned: Network) -> Spec:
-    """The spec of somebody else's net: shapes of features as they come out, and of all weights that changed theirs."""
-    blocks, features = [], pruned.stem(blank(pruned))
-    for block, segment in zip(pruned.spec.blocks, pruned.blocks, strict=True):
-        assert isinstance(block, SegmentSpec)
-        features = segment(features)
-        positions = block.shape[:-1] if len(block.shape) == 2 else ()
-        shape = (*positions, features.shape[-1]) if positions else tuple(features.shape[1:])
-        blocks.append(dataclasses.replace(block, out=shape[-1 if positions else 0], shape=shape))
-    spec = dataclasses.replace(pruned.spec, blocks=tuple(blocks), resized=())
-    whole = Network(spec).state_dict()
-    shapes = [(name, tuple(tensor.shape)) for name, tensor in pruned.state_dict().items()]
-    return dataclasses.replace(
-        spec, resized=tuple((name, shape) for name, shape in shapes if shape != tuple(whole[name].shape))
-    )
-
-
-def _smoke_test(network: Network) -> None:
-    """Run a copy forward and backward: widths that do not fit would otherwise show only in training."""
-    trial = copy.deepcopy(network).train()
-    with torch.random.fork_rng(devices=[]):  # dropout draws
-        torch.stack(trial(blank(trial))).sum().backward()

@@ -48,6 +48,6 @@ def _unscored(job: Job) -> Steps:
         return block_steps(network, dict.fromkeys(removable_blocks(job.spec), 0.0))
     if technique.method == "depth-cut":
         return cut_steps(network)
-    scoped = Coupling(network).within(technique.scope)
+    scoped = Coupling(network).within(technique.scope, technique.keep)
     every = tuple((group, units - 1) for group, units in enumerate(scoped.units))
     return Steps(units=scoped.units, moves=(every,), size=scoped.size, at_ratio=lambda _: (0,) * len(scoped.units))

@@ -82,9 +82,10 @@ def shallow_choice(spec: Spec, seed: int) -> Choice:
 
 def _of_channels(technique: Technique, network: Network, evidence: Evidence, kept: Path | None) -> Choice:
     coupling = Coupling(network)
-    scoped = coupling.within(technique.scope)
+    scoped = coupling.within(technique.scope, technique.keep)
     if all(units == 1 for units in scoped.units):
-        raise UsageError(f"scope {technique.scope}: {network.spec.arch} has no such channels that could go")
+        why = "".join(f"; {name} keeps its own: {reason}" for name, reason in [*coupling.left.items()][:1])
+        raise UsageError(f"scope {technique.scope}: {network.spec.arch} has no such channels that could go{why}")
     every = scores(network, technique.method, evidence)
     scored = [every[number] for number in scoped.numbers]
     least_first = ascending(scored, scoped.groups)
@@ -134,7 +135,8 @@ def _sensitivity(
     def narrowed(network: Network, channels: list[Channel]) -> Network:
         return remove_channels(network, [Channel(scoped.numbers[one.group], one.index) for one in channels])
 
-    file = kept / f"sensitivity-{technique.method}-{technique.scope}-s{evidence.seed}.json" if kept else None
+    name = "-".join(["sensitivity", technique.method, technique.scope, *technique.keep, f"s{evidence.seed}"])
+    file = kept / f"{name}.json" if kept else None
     with _alone(kept):
         found = read_kept(file, Measured, "it is measured again") if file else None
         begun = found[1] if found else Measured(macs=0, seconds=0.0, sensitivity=None)

@@ -40,7 +40,7 @@ def scratch(spec: Spec, seed: int) -> Network:
     """
     network = initialised(spec, seed)
     if spec.resized:
-        whole = initialised(dataclasses.replace(spec, resized=()), seed).state_dict()
+        whole = initialised(dataclasses.replace(spec, resized=(), numbers=()), seed).state_dict()
         state = network.state_dict()
         network.load_state_dict({name: _first(whole[name], tensor) for name, tensor in state.items()}, strict=True)
     return network

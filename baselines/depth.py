@@ -222,11 +222,9 @@ def _new_end(spec: Spec, block: int) -> ExitSpec:
 
 
 def _with_ends(spec: Spec, blocks: int, old: Sequence[ExitSpec], new: Sequence[ExitSpec]) -> Spec:
-    """The first so many blocks, with exits that were there and new ones, resized as far as they are what was pruned."""
-    kept = {"stem", *(_name(number) for number in range(1, blocks + 1)), *(f"heads.{exit.block}" for exit in old)}
+    """The first so many blocks, with exits that were there and new ones, resized as the whole was."""
     return dataclasses.replace(
         spec,
         blocks=spec.blocks[:blocks],
         exits=tuple(sorted((*old, *new), key=lambda exit: exit.block)),
-        resized=tuple(one for one in spec.resized if ".".join(one[0].split(".")[:2]) in kept),
     )

@@ -106,6 +106,6 @@ def _choosing(technique: Technique, images: Images, whole: Network) -> tuple[flo
     every = float(min(PRIMING_IMAGES, images.train)) if primed else 0.0
     if not technique.allocate:
         return every, {}
-    groups = sum(units > 1 for units in Coupling(whole).within(technique.scope).units)
+    groups = sum(units > 1 for units in Coupling(whole).within(technique.scope, technique.keep).units)
     each = min(SENSITIVITY_IMAGES, images.train) + images.judging
     return every, {f"sensitivity {technique.method} {technique.scope}": LOOKED_AT * groups * len(KEPT_SHARES) * each}

@@ -16,8 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from baselines.coupling import dependencies, prunable
+from baselines.coupling import Coupling, Group
 from baselines.evidence import Evidence
+from baselines.scored import scored_group
 from compress.cost import cost
 from compress.data import normalise
 from compress.errors import UsageError
@@ -99,24 +100,27 @@ IMPORTANCES: dict[str, Importance] = {
 
 
 def scores(network: Network, method: str, evidence: Evidence) -> list[Tensor]:
-    """Every group's scores, fp32 `(channels,)` on the CPU, in the order of torch-pruning's groups; high is important.
+    """Every group's scores, fp32 `(channels,)` on the CPU, in the order of the coupling's groups; high is important.
+
+    Channels are those of the layer that writes the group: `(ways, units)`, flattened.
 
     The network keeps its mode and gets no gradients, and no random number is drawn from the caller's generator.
 
     Raises:
         UsageError: a group has no scores, or some are not finite: torch-pruning would leave it whole without a word;
-            or torch-pruning cannot prune the network, or score it.
+            or torch-pruning cannot score it.
     """
     importance = IMPORTANCES[method]
-    trial = copy.deepcopy(network)
-    with prunable(network.spec):
-        _, groups = dependencies(trial)
+    trial, groups = copy.deepcopy(network), Coupling(network).groups
     if importance.primed:
         evidence.macs += prime(trial, evidence)
     criterion = importance.make()
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(evidence.seed)
-        return [_scored(criterion, group, method) if len(group[0].idxs) > 1 else ONLY.clone() for group in groups]
+        return [
+            _scored(criterion, trial, group, method) if group.units > 1 else ONLY.expand(group.ways).clone()
+            for group in groups
+        ]
 
 
 def prime(network: Network, evidence: Evidence) -> int:
@@ -138,12 +142,13 @@ def prime(network: Network, evidence: Evidence) -> int:
     return 3 * cost(network).macs * len(drawn)
 
 
-def _scored(criterion: Callable[[Any], Tensor | None], group: Any, method: str) -> Tensor:
+def _scored(criterion: Callable[[Any], Tensor | None], network: Network, group: Group, method: str) -> Tensor:
     """The scores of a group, checked."""
-    channels = len(group[0].idxs)
-    where = f"{method} cannot score the {channels} channels of the group of {group[0].dep.target.name.split()[0]}"
+    channels = group.units * group.ways
+    writer = group.writers[0][0].rpartition(".")[0]
+    where = f"{method} cannot score the {channels} channels of the group of {writer}"
     try:
-        scores = criterion(group)
+        scores = criterion(scored_group(network, group))
     except RuntimeError as error:  # as fpgm on grouped convolutions
         raise UsageError(f"{where}: torch-pruning fails ({str(error).splitlines()[0]}); try l1 or taylor") from error
     if scores is None:

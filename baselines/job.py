@@ -41,7 +41,7 @@ from compress.training import (
     train_reference,
 )
 from compress.training.objectives import bp
-from compress.training.session import check_seed
+from compress.training.plan import check_seed
 
 DEFAULT_ARCH = "resnet110"
 # The latency of a network, as its ratio to that of another, measured here: the other first.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from baselines.budget import Budget
+from baselines.budget import Budget, check_held
 from baselines.channels import Channel
 from baselines.check import check
 from baselines.choice import choice, shallow_choice
@@ -13,6 +13,7 @@ from baselines.controls import DISTILLED, scratch, scratch_epochs
 from baselines.gradual import Gradual, even_shares
 from baselines.job import Job, Timed
 from baselines.stages import Stage, Whole, decide, evidence_of, met, stages
+from baselines.steps import Size
 from baselines.technique import CONTROLS, SHAPED, SPARSE, TAUGHT, Technique
 from compress.data import Dataset, Split, open_dataset, split
 from compress.errors import checked
@@ -138,7 +139,10 @@ def _gradually(job: Job) -> Run:
         def choose(now: Network, number: int) -> list[Channel]:
             options = choice(every[number].technique, now, evidence)
             assert options.channels is not None
-            return options.channels(met(job, every[number], options, now, whole)[0])
+            removed, _ = met(job, every[number], options, now, whole)
+            smaller = Size.of(options.without(removed))
+            check_held(every[number].budget, whole.size, options.steps.size(removed), smaller)
+            return options.channels(removed)
 
         return Prepared(
             network=network,

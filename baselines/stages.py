@@ -12,11 +12,12 @@ from typing import Any
 
 from msgspec import Struct
 
-from baselines.budget import TOLERANCE, AlreadyMetError, Budget, Limit, Quartiles, meet, meet_latency
+from baselines.budget import TOLERANCE, AlreadyMetError, Budget, Limit, Quartiles, check_held, meet, meet_latency
 from baselines.choice import Choice, choice
 from baselines.coupling import Coupling
 from baselines.evidence import Evidence
 from baselines.job import Job
+from baselines.masked import BOUND
 from baselines.steps import Removed, Size
 from baselines.technique import Technique
 from compress.data import Split
@@ -54,7 +55,8 @@ class Whole:
         """What a network has become, as its record says it."""
         size, units = Size.of(network), _units(network, technique)
         ratio = {"ratio": 1 - units / self.units} if units and self.units else {}
-        return ratio | {"speedup": self.size.macs / size.macs, "macs": size.macs, "params": size.params}
+        masked = {"equals_masked_whole_to": BOUND} if technique.width else {}  # every pruning was checked
+        return ratio | {"speedup": self.size.macs / size.macs, "macs": size.macs, "params": size.params} | masked
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +107,7 @@ def decide(job: Job, stage: Stage, network: Network, whole: Whole, parts: Split,
         options = choice(technique, network, evidence, kept)
         removed, measured = met(job, stage, options, network, whole, kept)
         smaller = options.without(removed)
+        check_held(stage.budget, whole.size, options.steps.size(removed), Size.of(smaller))
         seconds = time.monotonic() - started + evidence.seconds
         reestimate(smaller, parts.train, parts.normalisation)
         achieved = whole.achieved(smaller, technique) | measured
@@ -181,4 +184,4 @@ def evidence_of(job: Job, parts: Split) -> Evidence:
 
 
 def _units(network: Network, technique: Technique) -> int | None:
-    return sum(Coupling(network).within(technique.scope).units) if technique.width else None
+    return sum(Coupling(network).within(technique.scope, technique.keep).units) if technique.width else None

@@ -44,6 +44,7 @@ class Technique:
         round_to: widths are multiples of it, the nearest ones.
         steps: how often to prune, each time followed by fine-tuning, or with `gradual` within one fine-tuning.
         shape: scratch-e, scratch-b: the method whose shape is trained.
+        keep: modules whose layers keep the channels that they write, by name; or their names separated by commas.
         nearest: where a budget cannot be met to within 1%, take the nearest network that can be had.
 
     Raises:
@@ -58,9 +59,14 @@ class Technique:
     steps: int = 1
     gradual: bool = False
     shape: str = "l1"
+    keep: tuple[str, ...] = ()
     nearest: bool = False
 
     def __post_init__(self) -> None:
+        names = self.keep.split(",") if isinstance(self.keep, str) else self.keep
+        object.__setattr__(self, "keep", tuple(dict.fromkeys(name.strip() for name in names)))
+        if "" in self.keep:
+            raise UsageError(f"--keep {','.join(names)}: names of modules, separated by commas, as in layer1.0.conv1")
         if self.method not in METHODS:
             raise UsageError(f"method {self.method!r}: {nearest(self.method, METHODS)}")
         for name, value, known in (
@@ -100,12 +106,13 @@ class Technique:
         words += [self.scope] if self.scope != "all" else []
         words += ["by sensitivity"] if self.allocate else [self.ranking] if self.ranking != "global" else []
         words += [f"to {self.round_to}"] if self.round_to > 1 else []
+        words += [f"keeping {' '.join(self.keep)}"] if self.keep else []
         words += [f"{'gradual' if self.gradual else ''} in {self.steps} steps".strip()] if self.steps > 1 else []
         return " ".join(words)
 
     def to_json(self) -> dict[str, Any]:
-        """The fields as JSON has them."""
-        return dataclasses.asdict(self)
+        """The fields as JSON has them; without modules to keep where there are none, as of old."""
+        return {name: value for name, value in dataclasses.asdict(self).items() if name != "keep" or value}
 
     def options(self) -> list[str]:
         """The command-line options that say the same."""
@@ -116,6 +123,7 @@ class Technique:
             ("--round-to", self.round_to, 1),
             ("--steps", self.steps, 1),
             ("--shape", self.shape, "l1"),
+            ("--keep", ",".join(self.keep), ""),
         ):
             words += [option, str(value)] if value != default else []
         words += ["--uniform"] * (self.ranking == "uniform") + ["--gradual"] * self.gradual

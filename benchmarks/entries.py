@@ -71,6 +71,7 @@ class StudyRun:
     steps: int = 1
     gradual: bool = False
     shape: str = "l1"
+    keep: str | tuple[str, ...] = ()
     nearest: bool = False
     schedule: FineTuning = "small-rate"
     ratio: Numbers = None

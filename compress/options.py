@@ -245,6 +245,7 @@ class TechniqueOptions:
         steps: Prune so many times, at equal ratios, and fine-tune after each.
         gradual: Prune in those steps within the first half of one fine-tuning.
         shape: Of scratch-e and scratch-b: the method whose shape is trained.
+        keep: Modules, separated by commas, whose layers keep the channels that they write.
         nearest: Where the budget cannot be met, take the nearest network that can be had.
     """
 
@@ -256,12 +257,14 @@ class TechniqueOptions:
     steps: Annotated[int, WHOLE] = 1
     gradual: Annotated[bool, Parameter(negative="")] = False
     shape: str = "l1"
+    keep: str = ""
     nearest: Annotated[bool, Parameter(negative="")] = False
 
     def technique(self) -> Technique:
         """The technique that these describe."""
         options: dict[str, Any] = {**vars(self), "ranking": "uniform" if self.uniform else "global"}
         del options["uniform"]
+        options["keep"] = self.keep or ()
         return Technique(**options)
 
 

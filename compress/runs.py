@@ -82,7 +82,8 @@ class Run:
 
     def write_weights(self, network: Network) -> None:
         """Replace `model.safetensors`."""
-        state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+        state = network.state_dict()  # cloned, as safetensors refuses weights that layers share
+        state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
         write_atomically(self.path / WEIGHTS, safetensors.torch.save(state))
 
     def write_predictions(self, arrays: dict[str, Tensor]) -> None:

@@ -8,15 +8,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
+from torch import Tensor, nn
 
 from compress.data import Dataset
 from compress.errors import UsageError
-from compress.networks import create
+from compress.networks import Network, create, zoo
 from compress.recipes import Recipe
 from compress.runs import (
     LOCK,
     RECORD,
+    WEIGHTS,
     Run,
     claimed,
     directory_of,
@@ -129,6 +132,30 @@ def test_loading_gives_eval_mode_and_the_same_logits(run: Run, tmp_path: Path) -
     images = torch.randn(3, *run.spec.input_shape)
     assert not one.training
     assert torch.equal(one(images)[-1], other(images)[-1])
+
+
+class Tied(nn.Module):
+    """Two convolutions of one weight."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(1, 8, 3), nn.Sequential(nn.Conv2d(8, 8, 3), nn.Conv2d(8, 8, 3))
+        self.second[1].weight = self.second[0].weight
+        self.classifier = nn.Linear(8, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.classifier(self.second(self.first(images)).mean((2, 3)))
+        return logits
+
+
+def test_weights_that_layers_share_are_written_and_read_again(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(zoo, "_registered", {"tied": Tied})
+    network = create("tied", input_shape=(1, 8, 8)).eval()
+    run.write_weights(network)
+    images = torch.randn(3, 1, 8, 8)
+    again = Network(network.spec).eval()
+    again.load_state_dict(safetensors.torch.load_file(run.path / WEIGHTS), strict=True)
+    assert torch.equal(again(images)[-1], network(images)[-1])
 
 
 # Holds what `claimed` does until its input ends; without the library, whose import takes seconds.

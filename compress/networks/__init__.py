@@ -1,6 +1,6 @@
 """Networks: blocks with one or more exits, cutting, names, specs."""
 
-from compress.networks.network import Network, code_digest, cut, evaluating, initialised
+from compress.networks.network import Network, code_digest, cut, evaluating, in_the_net, initialised
 from compress.networks.placement import is_number, place_exits
 from compress.networks.registry import canonical, create, default_heads, display_name, exits_in_name, spec_of
 from compress.networks.spec import Spec
@@ -18,6 +18,7 @@ __all__ = [
     "display_name",
     "evaluating",
     "exits_in_name",
+    "in_the_net",
     "initialised",
     "is_foreign",
     "is_number",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, fx, nn
@@ -12,6 +14,7 @@ from compress.errors import UsageError, nearest
 from compress.networks.blocks import SegmentSpec
 from compress.networks.heads import HEADS, OWN, WIDENING, suitable_head
 from compress.networks.placement import is_number, place_exits
+from compress.networks.resizing import numbers_of, resize, set_number
 from compress.networks.segments import Divisible
 from compress.networks.spec import END, ENLARGE, ExitSpec, Spec, StemSpec
 from compress.networks.zoo import build, is_zoo
@@ -65,45 +68,62 @@ def foreign_spec(
     )
 
 
-def foreign_parts(spec: Spec) -> tuple[Enlarge, list[fx.GraphModule], fx.GraphModule]:
-    """The stem, the blocks and the own head of such a net, freshly initialised by its own rules."""
+@dataclass(frozen=True)
+class Parts:
+    """Somebody else's net in parts, and those numbers of its modules that count channels or heads."""
+
+    stem: Enlarge
+    segments: list[fx.GraphModule]
+    head: fx.GraphModule
+    numbers: dict[str, int]
+
+
+def foreign_parts(spec: Spec) -> Parts:
+    """The parts of such a net, freshly initialised by its own rules, but for what pruning resized.
+
+    It is resized before it is traced, so that numbers in its graph are those of what is left. Where it was cut before
+    it was pruned, what lies behind the cut does not fit any more; then the parts are resized, as far as can be.
+    """
+    try:
+        return _parts(spec, resized=True)
+    except UsageError:
+        if not spec.resized:
+            raise
+    parts = _parts(spec, resized=False)
+    whole = nn.ModuleDict({"blocks": nn.ModuleList(parts.segments), "heads": nn.ModuleDict()})
+    if spec.exits[-1].head == OWN:
+        cast(nn.ModuleDict, whole["heads"])[str(spec.exits[-1].block)] = parts.head
+    there = {name for name, _ in whole.named_modules()}
+    for name, number in spec.numbers:
+        if ".".join(name.split(".")[:2]) in there:
+            set_number(whole, name, number)
+    resize(whole, [(name, shape) for name, shape in spec.resized if ".".join(name.split(".")[:2]) in there])
+    return parts
+
+
+def _parts(spec: Spec, resized: bool) -> Parts:
     shape = spec.stem.shape_after(spec.input_shape)
-    net = Divisible(build(spec.arch, spec.classes, shape), shape)
+    model = build(spec.arch, spec.classes, shape)
+    for name, number in spec.numbers if resized else ():
+        set_number(model, _original(name), number)
+    resize(model, [(_original(name), size) for name, size in spec.resized if resized])
+    net = Divisible(model, shape)
     modules = [block.module for block in spec.blocks if isinstance(block, SegmentSpec)]
     if unknown := [module for module in modules if module not in (*net.points, END)]:
         raise UsageError(f"{spec.arch} has no module {unknown[0]!r} to be split at: it is another net than it was")
     segments, head = net.split(modules if modules[-1] == END else [*modules, END])
-    return Enlarge(shape), segments[: len(modules)], head
+    named = {f"blocks.{index}": segment for index, segment in enumerate(segments[: len(modules)])}
+    numbers = {
+        f"{part}.{name}": number
+        for part, segment in (named | {f"heads.{len(modules)}": head}).items()
+        for name, number in numbers_of(model, segment)
+    }
+    return Parts(Enlarge(shape), list(named.values()), head, numbers)
 
 
-def resize(network: nn.Module, shapes: Sequence[tuple[str, tuple[int, ...]]]) -> None:
-    """Give parameters and buffers other shapes, as pruning left them, and their layers the numbers that go with them.
-
-    Raises:
-        UsageError: the network has no parameter or buffer of that name.
-    """
-    layers: dict[nn.Module, bool] = {}
-    for name, shape in shapes:
-        path, _, field = name.rpartition(".")
-        try:
-            layer = network.get_submodule(path)
-            tensor = getattr(layer, field)
-        except AttributeError as error:
-            raise UsageError(f"resized {name!r}: the network has no such parameter") from error
-        layers.setdefault(layer, isinstance(layer, nn.Conv2d) and 1 < layer.groups == layer.in_channels)
-        blank = tensor.new_zeros(shape)
-        setattr(layer, field, nn.Parameter(blank) if isinstance(tensor, nn.Parameter) else blank)
-    for layer, depthwise in layers.items():
-        if isinstance(layer, nn.Conv2d):
-            layer.out_channels = len(layer.weight)
-            layer.groups = len(layer.weight) if depthwise else layer.groups
-            layer.in_channels = layer.weight.shape[1] * layer.groups
-        elif isinstance(layer, nn.Linear):
-            layer.out_features, layer.in_features = layer.weight.shape
-        elif isinstance(layer, nn.modules.batchnorm._BatchNorm):
-            layer.num_features = len(layer.get_buffer("running_mean"))
-        elif isinstance(layer, nn.LayerNorm):
-            layer.normalized_shape = tuple(layer.weight.shape)
+def _original(name: str) -> str:
+    """The name in the net itself of what is named as in a network: without block or head."""
+    return name.split(".", 2)[-1]
 
 
 def _stem_and_net(

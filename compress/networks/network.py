@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from compress.errors import UsageError, checked
 from compress.networks.blocks import BLOCKS, STEMS, Block
-from compress.networks.foreign import foreign_parts, resize
+from compress.networks.foreign import foreign_parts
 from compress.networks.heads import HEADS, OWN
 from compress.networks.spec import Spec
 
@@ -24,16 +24,21 @@ class Network(nn.Module):
 
     Called with normalised images `(N, C, H, W)` it returns a list of logits `(N, classes)`, one an exit, shallow to
     deep; the last exit is always `[-1]`, and a network with one exit returns a list of one.
+
+    Attributes:
+        numbers: of somebody else's net, by name, what counts channels or heads and stands in no weight's shape.
     """
 
     def __init__(self, spec: Spec) -> None:
         super().__init__()
         self.spec = spec
         self.stem: nn.Module
+        self.numbers: dict[str, int] = {}
         own_head = nn.Module()
         if spec.foreign:
-            self.stem, segments, own_head = foreign_parts(spec)
-            self.blocks = nn.ModuleList(segments)
+            parts = foreign_parts(spec)
+            self.stem, own_head, self.numbers = parts.stem, parts.head, parts.numbers
+            self.blocks = nn.ModuleList(parts.segments)
         else:
             self.stem = STEMS[spec.stem.kind](spec.input_shape[0], spec.stem.out)
             inputs = [spec.stem.out, *(block.out for block in spec.blocks)]
@@ -47,7 +52,6 @@ class Network(nn.Module):
             self.heads[str(exit.block)] = head
         for part in [head for head in self.heads.values() if head is not own_head] if spec.foreign else [self]:
             part.apply(_initialise)  # somebody else's net has initialised itself
-        resize(self, spec.resized)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         features, logits = self.stem(images), []
@@ -101,14 +105,18 @@ def cut(network: Network, exit: int) -> Network:
     del part.blocks[last.block :]
     for block in [block for block in part.heads if block != str(last.block)]:
         del part.heads[block]
-    kept = part.state_dict().keys()
     part.spec = dataclasses.replace(
         network.spec,
         blocks=network.spec.blocks[: last.block],
         exits=(last,),
-        resized=tuple((name, shape) for name, shape in network.spec.resized if name in kept),
     )
     return part
+
+
+def in_the_net(network: Network, name: str) -> str:
+    """The name that a module or weight of a network has in the net that it is made of: ``layer1.0.conv1``."""
+    parts = name.split(".", 2)
+    return parts[2] if network.spec.foreign and len(parts) == 3 else name
 
 
 def code_digest(spec: Spec) -> str | None:

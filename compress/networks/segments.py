@@ -35,20 +35,14 @@ class Features:
     Attributes:
         module: the module that returns it; ``end`` for what the net's own head takes.
         shape: for a batch of two: `(2, C, H, W)`, `(2, H, W, C)` or `(2, tokens, C)`.
+        channels_last: whether the last dimension is the channels': of tokens, and where height and width precede it.
         depth: convolutions and linear layers on the longest path to it.
     """
 
     module: str
     shape: tuple[int, ...]
+    channels_last: bool
     depth: int
-
-    @property
-    def channels_last(self) -> bool:
-        """Whether the last dimension is the channels': of tokens, and where height and width stand before it.
-
-        Told from square images: height and width are equal.
-        """
-        return len(self.shape) == 3 or self.shape[1] == self.shape[2] != self.shape[3]
 
     @property
     def channels(self) -> int:
@@ -145,7 +139,7 @@ class Divisible:
         """What is handed on at a module of `points`, or at ``end``."""
         step = self.steps[self._step(module)]
         assert step.shape
-        return Features(module, step.shape, step.depth)
+        return Features(module, step.shape, len(step.shape) == 3 or step.channels == 3, step.depth)
 
     def split(self, modules: Sequence[str]) -> tuple[list[fx.GraphModule], fx.GraphModule]:
         """The segments that end at these modules (in order, the last ``end``), and the net's own head.

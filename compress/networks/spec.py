@@ -69,6 +69,7 @@ class Spec:
         input_shape: `(C, H, W)` of one image.
         classes: number of classes.
         resized: of somebody else's net, the parameters and buffers whose shape pruning changed, and that shape.
+        numbers: of it, the numbers of modules that pruning changed, as those of attention's heads.
 
     Raises:
         UsageError: from construction, when the parts do not fit one another.
@@ -81,6 +82,7 @@ class Spec:
     blocks: tuple[BlockSpec, ...]
     exits: tuple[ExitSpec, ...]
     resized: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    numbers: tuple[tuple[str, int], ...] = ()
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -125,8 +127,8 @@ class Spec:
                 )
         if self.foreign:
             self._check_segments()
-        elif self.resized:
-            raise UsageError(f"{self.arch}: resized is for somebody else's net; widths say what ours has")
+        elif self.resized or self.numbers:
+            raise UsageError(f"{self.arch}: resized and numbers are for somebody else's net; widths say what ours has")
 
     def _check_size(self) -> None:
         """Refuse what no memory holds before it is asked for; somebody else's net has weights that no spec tells."""
@@ -157,6 +159,9 @@ class Spec:
         for name, shape in self.resized:
             if type(name) is not str or any(type(size) is not int or size < 1 for size in shape):
                 raise UsageError(f"{self.arch}: resized {name!r} to {shape!r}")
+        for name, number in self.numbers:
+            if type(name) is not str or type(number) is not int or number < 1:
+                raise UsageError(f"{self.arch}: number {name!r} is {number!r}")
 
     @property
     def foreign(self) -> bool:
@@ -213,6 +218,7 @@ class Spec:
                 "blocks": tuple(_block(block, f"{field}blocks[{i}]") for i, block in enumerate(data["blocks"])),
                 "exits": tuple(_part(ExitSpec, exit, f"{field}exits[{i}]") for i, exit in enumerate(data["exits"])),
                 "resized": tuple((name, tuple(shape)) for name, shape in data.get("resized", ())),
+                "numbers": tuple((name, number) for name, number in data.get("numbers", ())),
             }
             return cls(**(data | parts))
         except (KeyError, TypeError, ValueError) as error:

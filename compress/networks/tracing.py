@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from compress.errors import UsageError
+from compress.networks.layout import channel_dims
 
 LAYERS = (nn.modules.conv._ConvNd, nn.Linear, nn.MultiheadAttention)  # attention: its own projection, and a linear one
 LAYER_FUNCTIONS = ("conv1d", "conv2d", "conv3d", "linear")
@@ -28,6 +29,7 @@ class Step:
     Attributes:
         owner: the innermost module whose forward ran it, by name; empty for the net's own forward.
         shape: of its value for a batch of two; None where that is no tensor.
+        channels: the dimension of its channels; None where no layer tells.
         depth: convolutions and linear layers on the longest path to it, itself included.
         reaches: how far on a value or a weight of the steps before this one is still used; a cut behind this step is
             possible when that is no further than here.
@@ -36,6 +38,7 @@ class Step:
     node: fx.Node
     owner: str
     shape: tuple[int, ...] | None
+    channels: int | None
     depth: int
     reaches: int
 
@@ -112,10 +115,11 @@ def trace(model: nn.Module, input_shape: tuple[int, int, int]) -> Trace:
     for node in nodes:
         depths[node] = max((depths[one] for one in node.all_input_nodes), default=0) + _layers(model, node)
     values, weights = _last_uses(model, nodes)
+    channels = channel_dims(model, nodes, shapes)
     steps, reaches = [], 0
     for index, node in enumerate(nodes):
         reaches = max(reaches, weights[index])
-        steps.append(Step(node, node.meta["owner"], shapes.get(node), depths[node], reaches))
+        steps.append(Step(node, node.meta["owner"], shapes.get(node), channels.get(node), depths[node], reaches))
         reaches = max(reaches, values[index])
     return Trace(model, tuple(steps), modules)
 

@@ -16,7 +16,6 @@ from torch.nn import functional
 from baselines.channels import Channel, ascending, by_score, in_equal_shares, one_by_one, remove_channels, rounded
 from baselines.coupling import Coupling, Group
 from compress.cost import exit_costs
-from compress.errors import UsageError
 from compress.networks import Network, Spec, create, cut, zoo
 
 SIDE = 10
@@ -286,11 +285,16 @@ class WidthInItsCode(nn.Module):
         return logits
 
 
-@pytest.mark.parametrize("net", [Padded, PaddedByConcatenation, WidthInItsCode])
-def test_a_net_that_cannot_be_pruned_says_so_in_one_line(net: type[nn.Module], monkeypatch: pytest.MonkeyPatch) -> None:
-    """torch-pruning corrupts the widths of padded shortcuts in silence."""
+@pytest.mark.parametrize(
+    ("net", "left"), [(Padded, ["branch"]), (PaddedByConcatenation, []), (WidthInItsCode, ["features"])]
+)
+def test_a_width_that_the_code_names_stays(
+    net: type[nn.Module], left: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Channels that zeros are padded to are not named; torch-pruning corrupts their widths in silence."""
     monkeypatch.setattr(zoo, "_registered", {"theirs": net})
     network = create("theirs", input_shape=(1, 9, 9)).eval()
-    with pytest.raises(UsageError, match=r"theirs cannot be pruned: .* its code names a width") as refused:
-        pruned_at(network, 0.3)
-    assert len(str(refused.value).splitlines()) == 1
+    coupling = Coupling(network)
+    assert [group.units for group in coupling.groups] == ([] if net is WidthInItsCode else [8])
+    assert list(coupling.left) == left
+    check_ordinary(pruned_at(network, 0.3), 1)

@@ -16,6 +16,8 @@ from baselines.steps import Size
 from compress.cost import cost, exit_costs
 from compress.errors import UsageError
 from compress.networks import Network, create, cut, zoo
+from tests.baselines.awkward import Net
+from tests.baselines.awkward_nets import NETS
 
 
 class Grouped(nn.Module):
@@ -94,6 +96,8 @@ SMALL: dict[str, tuple[str, int | str, str | None]] = {
     "grouped": ("grouped", 1, None),
     "gated": ("gated", 1, None),
     "dense": ("dense", 1, None),
+    "transposed": ("transposed", 1, None),
+    "shared": ("shared", 1, None),
 }
 # Squeeze-and-excitation, with grouped or depthwise convolutions; concatenation and a classifier before pooling.
 ZOO = {
@@ -107,7 +111,9 @@ ZOO = {
 @pytest.fixture(autouse=True, scope="module")
 def registered() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(zoo, "_registered", {"grouped": Grouped, "gated": Gated, "dense": Dense})
+        awkward = {"transposed": "transposed-convolution", "shared": "siamese"}
+        nets = {name: functools.partial(Net, NETS[kind]) for name, kind in awkward.items()}
+        patch.setattr(zoo, "_registered", {"grouped": Grouped, "gated": Gated, "dense": Dense, **nets})
         yield
 
 
@@ -213,7 +219,52 @@ def test_removing_inner_channels_leaves_the_residual_stream_alone(kind: str) -> 
     assert coupling.within("all").units == tuple(group.units for group in coupling.groups)
 
 
-def test_shuffled_channels_are_refused_in_one_line() -> None:
-    with pytest.raises(UsageError, match=r"shufflenet_v2_x0_5 cannot be pruned") as refused:
-        Coupling(create("torchvision:shufflenet_v2_x0_5", input_shape=(1, 28, 28), image_size=32).eval())
-    assert len(str(refused.value).splitlines()) == 1
+@pytest.mark.parametrize(
+    ("keep", "layers"),
+    [("squeeze", {"squeeze.0"}), ("squeeze.0,expand", {"squeeze.0", "expand", "stem"}), ("squeezed", set())],
+)
+def test_what_layers_of_a_module_write_is_kept(keep: str, layers: set[str]) -> None:
+    """With it goes what is added to it."""
+    network, coupling = small("grouped")
+    if not layers:
+        with pytest.raises(UsageError, match=r"--keep squeezed: did you mean 'squeeze'"):
+            coupling.within("all", [keep])
+        return
+    kept = coupling.within("all", keep.split(","))
+    gone = set(range(len(coupling.groups))) - set(kept.numbers)
+    written = {
+        name.split(".", 2)[2].rpartition(".")[0] for number in gone for name, _ in coupling.groups[number].writers
+    }
+    assert written == layers
+    everything = [
+        list(range(1, group.units)) if number in kept.numbers else [] for number, group in enumerate(coupling.groups)
+    ]
+    smaller = narrowed(network, everything).state_dict()
+    for name, weight in network.state_dict().items():
+        if name.split(".", 2)[2].removesuffix(".weight") in layers:
+            assert len(smaller[name]) == len(weight)
+
+
+class Named(nn.Module):
+    """A width in code: half of the channels are convolved once more."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(1, 8, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
+        self.last, self.classifier = nn.Conv2d(8, 6, 3, padding=1), nn.Linear(6, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        one, other = self.first(images).relu().split([4, 4], 1)
+        features = self.last(torch.cat([self.second(one), other], 1)).relu()
+        logits: Tensor = self.classifier(features.mean((2, 3)))
+        return logits
+
+
+def test_a_layer_whose_width_its_code_names_stays_and_the_rest_is_pruned(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(zoo, "_registered", {"named": Named})
+    network = create("named", input_shape=(1, 8, 8)).eval()
+    coupling = Coupling(network)
+    assert coupling.left.keys() == {"first"}
+    assert [group.units for group in coupling.groups] == [4, 6]
+    least = [list(range(1, group.units)) for group in coupling.groups]
+    assert coupling.size((3, 5)) == size_of(narrowed(network, least))

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from baselines import METHODS, Budget, Technique, prune
+from baselines.masked import BOUND
 from baselines.technique import SHAPED, SPARSE
 from compress.cost import cost
 from compress.data import Dataset
@@ -62,6 +63,7 @@ def test_the_record_says_what_was_asked_for_and_what_came_of_it(made: tuple[str,
     assert achieved["params"] == sum(parameter.numel() for parameter in network.parameters())
     assert achieved["speedup"] == whole / cost(network).macs
     assert ("ratio" in achieved) == technique.width
+    assert achieved.get("equals_masked_whole_to") == (BOUND if technique.width else None)
     if not technique.nearest:
         assert achieved["speedup"] == pytest.approx(2, rel=0.0102)
     assert record.config["request"].items() >= {**technique.to_json(), "speedup": 2, "schedule": "small-rate"}.items()

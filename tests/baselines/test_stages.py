@@ -10,6 +10,8 @@ import torch
 
 from baselines import Budget, Technique, prune
 from baselines.controls import LONGEST
+from baselines.coupling import Coupling
+from baselines.steps import Removed, Size
 from compress.cost import cost
 from compress.data import Dataset, split
 from compress.errors import UsageError
@@ -197,3 +199,20 @@ def test_a_latency_is_measured_against_the_whole_network_and_recorded(
     assert middle == pytest.approx(1 / achieved["speedup"])
     assert set(seen) == {cost(load(shallow)).macs}
     assert run.record.results["requested"] == {"latency_ratio": 0.6}
+
+
+@pytest.mark.parametrize("options", [{}, {"nearest": True}, {"steps": 2, "gradual": True}], ids=str)
+def test_what_a_pruned_network_costs_is_counted_and_held_against_the_budget(
+    options: dict[str, Any], small: Dataset, quick: Recipe, runs: Path, shallow: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Were a layer counted wrongly, so that more is expected to go than does, nothing would come of it unseen."""
+    whole, right = cost(load(shallow)).macs, Coupling.size
+
+    def wrong(coupling: Coupling, removed: Removed) -> Size:
+        size = right(coupling, removed)
+        return size._replace(macs=size.macs - (whole - size.macs) // 10)
+
+    monkeypatch.setattr(Coupling, "size", wrong)
+    missed = r"1\.[0-9]+\) is missed: the pruned network, counted, has .* MACs .*, where .* MACs .* was expected"
+    with pytest.raises(UsageError, match=missed):
+        prune("resnet8", small, budget=Budget(speedup=1.9), technique=Technique(**options), recipe=quick, runs=runs)

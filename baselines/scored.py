@@ -1,0 +1,62 @@
+"""A group of channels as torch-pruning's criteria take it: its layers, and which entry of each scores which channel."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from baselines.coupling import Group
+from baselines.tracking import Axis
+from compress.networks import Network
+
+
+def scored_group(network: Network, group: Group) -> Any:
+    """torch-pruning's group, rooted at the layer that writes the channels, which are `(ways, units)`, flattened."""
+    from torch_pruning.dependency import Dependency, Node  # here, as importing it takes seconds
+    from torch_pruning.dependency import Group as TheirGroup
+
+    theirs = TheirGroup()
+    axes = [*group.writers, *(axis for axis in group.entries if axis not in group.writers)]
+    for axis in axes:
+        layer, handler, repeats = _layer(network, axis, axis in group.writers)
+        if layer is None:
+            continue
+        entries = group.entries[axis]
+        width = network.get_parameter(axis[0]).shape[axis[1]]
+        entries = np.concatenate([entries + width * group_ for group_ in range(repeats)], axis=1)
+        ways = np.arange(entries.shape[1]) * group.ways // entries.shape[1]
+        roots = ways * group.units + np.arange(group.units)[:, None]
+        node = Node(layer, None, axis[0])
+        theirs.add_dep(Dependency(handler, handler, node, node), entries.T.flatten().tolist())
+        theirs[len(theirs) - 1].root_idxs = roots.T.flatten().tolist()
+    return theirs
+
+
+def _layer(network: Network, axis: Axis, written: bool) -> tuple[nn.Module | None, Any, int]:
+    """The layer whose weight has this axis, torch-pruning's function for it, and how many groups read one entry.
+
+    None for what its criteria do not look at: biases, statistics, depthwise convolutions, which hand channels on.
+    """
+    from torch_pruning.pruner import function
+
+    name, _ = axis
+    path, _, field = name.rpartition(".")
+    layer = network.get_submodule(path) if field in ("weight", "in_proj_weight") else None
+    if isinstance(layer, nn.MultiheadAttention) or type(layer) is nn.Module:  # a weight that code uses by itself
+        weight = network.get_parameter(name)
+        layer = nn.Linear(1, 1) if weight.dim() == 2 else nn.LayerNorm(1) if weight.dim() == 1 else nn.Conv2d(1, 1, 1)
+        layer.weight = weight
+    if isinstance(layer, nn.modules.conv._ConvNd):
+        if 1 < layer.groups == layer.in_channels:
+            return None, None, 1
+        repeats = 1 if written else layer.groups
+        return layer, function.prune_conv_out_channels if written else function.prune_conv_in_channels, repeats
+    if isinstance(layer, nn.Linear):
+        return layer, function.prune_linear_out_channels if written else function.prune_linear_in_channels, 1
+    if isinstance(layer, nn.modules.batchnorm._BatchNorm):
+        return layer, function.prune_batchnorm_out_channels, 1
+    if isinstance(layer, nn.LayerNorm):
+        return layer, function.prune_layernorm_out_channels, 1
+    return None, None, 1

@@ -1,0 +1,92 @@
+"""Layout: in which dimension a traced net's values have their channels, told by the layers that make them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import fx, nn
+
+# Layers whose channels are the second dimension, and those whose are the last; anything else hands its input's on.
+SECOND = (
+    nn.modules.conv._ConvNd,
+    nn.modules.batchnorm._NormBase,
+    nn.GroupNorm,
+    nn.modules.pooling._MaxPoolNd,
+    nn.modules.pooling._AvgPoolNd,
+    nn.modules.pooling._AdaptiveAvgPoolNd,
+    nn.modules.pooling._AdaptiveMaxPoolNd,
+)
+LAST = (nn.Linear, nn.LayerNorm, nn.Embedding, nn.MultiheadAttention)
+SECOND_NAMES = ("conv", "batch_norm", "instance_norm", "group_norm", "pool", "interpolate", "pixel_")
+LAST_NAMES = ("linear", "layer_norm", "multi_head_attention")
+PERMUTING = ("permute", "transpose", "swapaxes", "swapdims", "movedim", "moveaxis")
+
+Shapes = Mapping[fx.Node, tuple[int, ...]]
+
+
+def channel_dims(model: nn.Module, graph_nodes: list[fx.Node], shapes: Shapes) -> dict[fx.Node, int]:
+    """The channels' dimension of every value of which it is known."""
+    found: dict[fx.Node, int] = {}
+    for node in graph_nodes:
+        if (shape := shapes.get(node)) is None or len(shape) < 2:
+            continue
+        dim = 1 if node.op == "placeholder" else _made(model, node, len(shape))
+        if dim is None:
+            dim = _handed_on(node, shape, found, shapes)
+        if dim is not None:
+            found[node] = dim
+    return found
+
+
+def _made(model: nn.Module, node: fx.Node, dims: int) -> int | None:
+    """The dimension in which a layer puts its channels."""
+    if node.op == "call_module":
+        layer = model.get_submodule(str(node.target))
+        if type(layer).__module__.startswith("torch.nn"):  # a class made of one of them may do anything
+            return 1 if isinstance(layer, SECOND) else dims - 1 if isinstance(layer, LAST) else None
+        return None
+    name = _name(node)
+    if any(known in name for known in LAST_NAMES):
+        return dims - 1
+    return 1 if any(known in name for known in SECOND_NAMES) else None
+
+
+def _handed_on(node: fx.Node, shape: tuple[int, ...], found: Mapping[fx.Node, int], shapes: Shapes) -> int | None:
+    """The dimension to which what computes no channels of its own hands those of its inputs on."""
+    for source in node.all_input_nodes:
+        if source not in found:
+            continue
+        dim, before = found[source], shapes[source]
+        if _name(node) in PERMUTING:
+            return _permuted(node, dim, len(shape))
+        if len(before) == len(shape):
+            return dim
+        if dim == len(before) - 1 and before[-1] == shape[-1]:  # positions are counted in another way
+            return len(shape) - 1
+        if dim == 1 and before[:2] == shape[:2]:
+            return 1
+    return None
+
+
+def _permuted(node: fx.Node, dim: int, dims: int) -> int | None:
+    """Where a dimension goes."""
+    given: list[Any] = [*node.args[1:], *node.kwargs.values()]
+    listed: list[Any] = [list(one) if isinstance(one, list | tuple) else one for one in given]
+    if not all(isinstance(number, int) for one in listed for number in (one if isinstance(one, list) else [one])):
+        return None
+    if _name(node) == "permute":
+        order: list[int] = listed[0] if isinstance(listed[0], list) else listed
+        return [number % dims for number in order].index(dim)
+    first, second = ([one] if isinstance(one, int) else one for one in listed)
+    origins, targets = [number % dims for number in first], [number % dims for number in second]
+    if _name(node) in ("movedim", "moveaxis"):
+        if dim in origins:
+            return targets[origins.index(dim)]
+        left = [number for number in range(dims) if number not in origins]
+        return [number for number in range(dims) if number not in targets][left.index(dim)]
+    return {origins[0]: targets[0], targets[0]: origins[0]}.get(dim, dim)
+
+
+def _name(node: fx.Node) -> str:
+    return str(getattr(node.target, "__name__", node.target)) if node.op != "call_module" else ""

@@ -1,0 +1,94 @@
+"""Nets of torchvision and timm are pruned, counted, held against their masked whole, and rebuilt from their spec."""
+
+import json
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+import torch
+from torch import nn
+
+from baselines.budget import Budget, meet
+from baselines.channels import Channel, ascending, by_score, remove_channels, steps
+from baselines.coupling import Coupling
+from baselines.evidence import Evidence
+from baselines.importance import scores
+from baselines.steps import Size
+from compress.networks import Network, Spec, create
+
+SIDE = 64
+# Nets that take seconds: hidden fully connected layers, channels concatenated and cut off, heads of attention.
+QUICK = ("torchvision:alexnet", "timm:ghostnet_050", "timm:mobilevit_xxs")
+# fmt: off
+TORCHVISION = (
+    "resnet18", "resnet50", "resnext50_32x4d", "wide_resnet50_2", "mobilenet_v2", "mobilenet_v3_small",
+    "mobilenet_v3_large", "mnasnet0_5", "squeezenet1_0", "regnet_x_400mf", "regnet_y_400mf", "efficientnet_b0",
+    "efficientnet_v2_s", "googlenet", "inception_v3", "densenet121", "vgg11_bn", "alexnet", "convnext_tiny",
+    "shufflenet_v2_x0_5", "vit_b_16", "swin_t",
+)
+TIMM = (
+    "convnext_atto", "ghostnet_050", "resnest14d", "mobilenetv3_small_050", "regnety_002", "resnet10t",
+    "starnet_s1", "dla46_c", "lcnet_050", "tinynet_e", "mobilenetv4_conv_small", "mobileone_s0", "repvgg_a0",
+    "efficientnet_b1_pruned", "ese_vovnet19b_dw", "hrnet_w18_small", "seresnext26ts", "repghostnet_050",
+    "skresnet18", "ecaresnet26t", "cs3darknet_s", "dpn48b", "res2net50_14w_8s", "mixnet_s", "fasternet_t0",
+    "rexnet_100", "nf_regnet_b0", "mobilevit_xxs", "edgenext_xx_small", "vit_tiny_patch16_224",
+)
+# fmt: on
+ALL = (*(f"torchvision:{name}" for name in TORCHVISION), *(f"timm:{name}" for name in TIMM))
+LARGER = {"torchvision:inception_v3": 96}  # than 64 pixels
+# Shares of channels, where what cannot go leaves more than half of the MACs.
+LESS = {"timm:nf_regnet_b0": 0.3, "timm:rexnet_100": 0.3}
+
+
+@pytest.mark.parametrize("arch", QUICK)
+def test_a_net_is_pruned_to_half_of_its_macs(arch: str) -> None:
+    _prune(arch)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arch", ALL)
+def test_every_net_is_pruned_to_half_of_its_macs(arch: str) -> None:
+    _prune(arch)
+
+
+def _prune(arch: str) -> None:
+    """Prune it by l1, which holds the result against the masked whole, in float64."""
+    if arch.startswith("timm:"):
+        pytest.importorskip("timm")
+    network = _network(arch)
+    coupling = Coupling(network)
+    found = scores(network, "l1", cast(Evidence, SimpleNamespace(seed=0, macs=0)))
+    offered = steps(by_score(found, coupling.groups), coupling.within("all"))
+    budget = Budget(ratio=LESS[arch]) if arch in LESS else Budget(speedup=2.0)
+    removed = meet(budget, offered, nearest=True)
+    gone = [
+        Channel(number, index)
+        for number, (units, count) in enumerate(zip(ascending(found, coupling.groups), removed, strict=True))
+        for index in units[:count]
+    ]
+    smaller = remove_channels(network, gone)
+    assert Size.of(smaller) == coupling.size(removed)
+    assert Size.of(smaller).macs < (1.0 if arch in LESS else 0.52) * coupling.before.macs
+    spec = Spec.from_json(json.loads(json.dumps(smaller.spec.to_json())))
+    assert spec == smaller.spec
+    rebuilt = Network(spec).eval()
+    rebuilt.load_state_dict(smaller.state_dict(), strict=True)
+    images = torch.randn(2, *network.spec.input_shape)
+    with torch.no_grad():
+        assert torch.equal(rebuilt(images)[-1], smaller(images)[-1])
+
+
+def _network(arch: str) -> Network:
+    """The net with all kinds of scales and statistics, as after training."""
+    torch.manual_seed(0)
+    side = LARGER.get(arch, SIDE)
+    network = create(arch, input_shape=(3, side, side), classes=5).eval()
+    for module in network.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.affine:
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias, std=0.2)
+            statistics: dict[str, Any] = dict(module.named_buffers())
+            if "running_var" in statistics:
+                statistics["running_mean"].normal_(std=0.1)
+                statistics["running_var"].uniform_(0.5, 1.5)
+    return network
