@@ -43,6 +43,9 @@ class Coupling:
 
     The size is that of `compress.cost` for the last exit. A convolution's share goes with the product of its widths, a
     norm's with its own.
+
+    Attributes:
+        groups, roots: the groups, and of each the name of a layer that writes its channels.
     """
 
     def __init__(self, network: Network) -> None:
@@ -52,6 +55,8 @@ class Coupling:
             graph, groups = dependencies(copied)
             by_name = macs_by_module(copied)
             macs = {module: by_name[name] for name, module in copied.named_modules()}
+            names = {module: name for name, module in copied.named_modules()}
+            self.roots = tuple(names[group[0].dep.target.module] for group in groups)
             self.groups = tuple(
                 Group(units=units_of(group), ways=_ways(group), joined=_writers(graph, group, macs) > 1)
                 for group in groups
@@ -146,7 +151,7 @@ def dependencies(network: Network) -> tuple[Any, list[Any]]:
     import torch_pruning  # here, as importing it takes seconds
 
     graph = torch_pruning.DependencyGraph().build_dependency(network.eval(), (blank(network),))
-    return graph, list(graph.get_all_groups(ignored_layers=classifiers(network)))
+    return graph, list(graph.get_all_groups(ignored_layers=[*classifiers(network), *_misread(network)]))
 
 
 def classifiers(network: Network) -> list[nn.Module]:
@@ -158,6 +163,18 @@ def classifiers(network: Network) -> list[nn.Module]:
     if network.spec.exits[-1].head == OWN and not _layers(list(network.heads.values())[-1]):
         kept.append(_layers(network.blocks[-1])[-1])  # a classifier before pooling, as SqueezeNet's
     return kept
+
+
+def _misread(network: Network) -> list[nn.Module]:
+    """Convolutions of one output but several inputs a group, which torch-pruning takes for depthwise ones.
+
+    One pruning may leave such a layer; the next leaves it, and what is written for it, as they are.
+    """
+    return [
+        layer
+        for layer in network.modules()
+        if isinstance(layer, nn.Conv2d) and 1 < layer.groups == layer.out_channels < layer.in_channels
+    ]
 
 
 def blank(network: Network) -> Tensor:
@@ -197,7 +214,7 @@ def _check_share(graph: Any, layer: Any, is_output: bool, indices: set[int], uni
     What it leaves then may well run, of another size or with the wrong channels added up.
     """
     width = graph.get_out_channels(layer) if is_output else graph.get_in_channels(layer)
-    if len(indices) % units or max(indices) >= width:
+    if width is not None and (len(indices) % units or max(indices) >= width):  # None: one PReLU slope serves all
         raise ValueError(f"{len(indices)} channels of a layer of {width} go with {units} of another")
 
 
@@ -242,4 +259,5 @@ def _parameters_a_channel(graph: Any, layer: Any) -> int:
     if isinstance(layer, nn.Parameter):
         return 1
     own = sum(parameter.numel() for parameter in layer.parameters(recurse=False))
-    return own // graph.get_out_channels(layer) if own else 0
+    channels = graph.get_out_channels(layer) if own else None
+    return own // channels if channels else 0

@@ -144,7 +144,7 @@ def _scored(criterion: Callable[[Any], Tensor | None], group: Any, method: str) 
     where = f"{method} cannot score the {channels} channels of the group of {group[0].dep.target.name.split()[0]}"
     try:
         scores = criterion(group)
-    except RuntimeError as error:  # as fpgm on grouped convolutions
+    except (RuntimeError, IndexError) as error:  # as fpgm on grouped convolutions
         raise UsageError(f"{where}: torch-pruning fails ({str(error).splitlines()[0]}); try l1 or taylor") from error
     if scores is None:
         raise UsageError(f"{where}: it has no layer that {method} looks at; l1 and taylor look at all convolutions")

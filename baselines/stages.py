@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from baselines.budget import TOLERANCE, AlreadyMetError, Budget, Limit, Quartiles, meet, meet_latency
+from baselines.budget import NEAREST, TOLERANCE, AlreadyMetError, Budget, Limit, Quartiles, meet, meet_latency
 from baselines.choice import Choice, choice
 from baselines.coupling import Coupling
 from baselines.evidence import Evidence
@@ -29,29 +30,64 @@ from compress.training.progress import console
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """One pruning of a job, to a budget of the network that the job starts from."""
+    """One pruning of a job, to a budget of the network that the job starts from.
+
+    Attributes:
+        passing: whether others follow, which make up for what it misses, if it does not take too much.
+    """
 
     budget: Budget
     technique: Technique
+    passing: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class Whole:
-    """What budgets are shares of: the size of the network that a job starts from, and its channels in scope, if any."""
+    """What budgets are shares of: the network that a job starts from.
+
+    Attributes:
+        ways: of every group of channels in scope, by the name of a layer that writes them, how many make a unit; none
+            where the technique removes no channels.
+    """
 
     size: Size
-    units: int | None
+    ways: dict[str, int]
+    units: float
 
     @classmethod
     def of(cls, network: Network, technique: Technique) -> Whole:
         """As counted for a technique."""
-        return cls(size=Size.of(network), units=_units(network, technique))
+        ways: dict[str, int] = {}
+        if technique.width:
+            coupling = Coupling(network)
+            scoped = coupling.within(technique.scope)
+            ways = {
+                coupling.roots[number]: group.ways for number, group in zip(scoped.numbers, scoped.groups, strict=True)
+            }
+        return cls(size=Size.of(network), ways=ways, units=_units(network, ways))
 
-    def achieved(self, network: Network, technique: Technique) -> dict[str, Any]:
+    def left(self, network: Network) -> float:
+        """How many of its units a network that was pruned from it still has."""
+        return _units(network, self.ways)
+
+    def achieved(self, network: Network) -> dict[str, Any]:
         """What a network has become, as its record says it."""
-        size, units = Size.of(network), _units(network, technique)
-        ratio = {"ratio": 1 - units / self.units} if units and self.units else {}
+        size = Size.of(network)
+        ratio = {"ratio": 1 - self.left(network) / self.units} if self.ways else {}
         return ratio | {"speedup": self.size.macs / size.macs, "macs": size.macs, "params": size.params}
+
+    def compared(self, budget: Budget, achieved: dict[str, Any]) -> str:
+        """What was asked for and what came of it, in a line."""
+        name, value = budget.option
+        if name == "ratio":
+            return f"asked for a ratio of {value:g}, the nearest is {achieved['ratio']:.4g}"
+        if name == "latency_ratio":
+            low, middle, high = achieved[name]
+            nearest = f"{middle:.3f} [{low:.3f}, {high:.3f}], {abs(middle / value - 1):.1%} off"
+            return f"asked for a latency ratio of {value:g}, the nearest is {nearest}"
+        limit, size = Limit.of(budget, self.size), Size(achieved["macs"], achieved["params"])
+        asked, nearest = (limit.in_words(amount, self.size) for amount in (limit.value, limit.measure(size)))
+        return f"asked for {asked}, the nearest is {nearest}, {abs(limit.off(size)):.1%} off"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,10 +103,10 @@ class Decision:
 def stages(job: Job, network: Network) -> list[Stage]:
     """The prunings of a job and its network, the last to its own budget, those before at equal ratios of what is left.
 
-    Those before take the nearest network that can be had.
+    Those before take the nearest network that can be had, as long as it is not smaller than the last is to be.
     """
     count, (name, value) = job.technique.steps, job.budget.option
-    passing = dataclasses.replace(job.technique, nearest=True)
+    nearest = dataclasses.replace(job.technique, nearest=True)
     last = Stage(budget=job.budget, technique=job.technique)
     if count == 1:
         return [last]
@@ -82,7 +118,7 @@ def stages(job: Job, network: Network) -> list[Stage]:
         whole = limit.measure(before)
         targets = [round(whole * (limit.value / whole) ** (number / count)) for number in range(1, count)]
         budgets = [Budget(**{limit.field: target}) for target in targets]
-    return [*(Stage(budget=budget, technique=passing) for budget in budgets), last]
+    return [*(Stage(budget=budget, technique=nearest, passing=True) for budget in budgets), last]
 
 
 def decide(job: Job, stage: Stage, network: Network, whole: Whole, parts: Split, kept: Path | None = None) -> Decision:
@@ -104,7 +140,8 @@ def decide(job: Job, stage: Stage, network: Network, whole: Whole, parts: Split,
         smaller = options.without(removed)
         seconds = time.monotonic() - started + evidence.seconds
         reestimate(smaller, parts.train, parts.normalisation)
-        achieved = whole.achieved(smaller, technique) | measured
+        achieved = whole.achieved(smaller) | measured
+        console.print(whole.compared(stage.budget, achieved))
         return Decision(network=smaller.cpu(), achieved=achieved, macs=evidence.macs, seconds=seconds)
 
     decision = current_world().on_leader(decided)
@@ -119,25 +156,37 @@ def met(
     Where a step before went far enough already, it is nothing.
 
     Raises:
-        UsageError: the budget cannot be met.
+        UsageError: the budget cannot be met, or a step in between would pass the last one's.
     """
-    budget, nearest = stage.budget, stage.technique.nearest
-    if budget.latency_ratio is not None:
+    if stage.budget.latency_ratio is not None:
         return _timed(job, stage, options, network, kept)
-    units, none = sum(options.steps.units), (0,) * len(options.steps.units)
-    if budget.ratio is not None and whole.units not in (None, units):  # some are gone already
-        assert whole.units is not None
-        left = int(whole.units * (1 - budget.ratio)) + 0.5
-        if left >= units:
+    none, steps = (0,) * len(options.steps.units), options.steps
+    within = math.inf if stage.passing else NEAREST if stage.technique.nearest else TOLERANCE
+    budget = stage.budget
+    if budget.ratio is not None and steps.size(none) != whole.size:  # some are gone already
+        excess = whole.left(network) - int(whole.units * (1 - budget.ratio)) - 0.5
+        if excess <= 0:
             return none, {}
-        budget = Budget(ratio=1 - left / units)
+        if excess > sum(steps.units) - len(steps.units):
+            raise UsageError(f"--ratio {budget.ratio:g}: the channels that are left are too few: take fewer --steps")
+        budget = Budget(ratio=excess / sum(steps.units))
     try:
-        return meet(budget, options.steps, whole=whole.size, nearest=nearest), {}
+        removed = meet(budget, steps, whole=whole.size, within=within)
     except AlreadyMetError:
-        met_enough = nearest or abs(Limit.of(budget, whole.size).off(options.steps.size(none))) <= TOLERANCE
-        if job.technique.steps == 1 or not met_enough:
+        if job.technique.steps == 1 or abs(Limit.of(budget, whole.size).off(steps.size(none))) > within:
             raise
         return none, {}
+    if stage.passing and budget.ratio is None:
+        _check_not_beyond(job, steps.size(removed), whole)
+    return removed, {}
+
+
+def _check_not_beyond(job: Job, size: Size, whole: Whole) -> None:
+    """Refuse a step in between that takes more than all steps together are to take."""
+    limit = Limit.of(job.budget, whole.size)
+    if limit.off(size) < -(NEAREST if job.technique.nearest else TOLERANCE):
+        asked, left = (limit.in_words(amount, whole.size) for amount in (limit.value, limit.measure(size)))
+        raise UsageError(f"a step in between would leave {left}, less than the {asked} asked for: take fewer --steps")
 
 
 def _timed(
@@ -146,8 +195,7 @@ def _timed(
     """What to remove for a latency, measured now, or as it was measured and kept before: a second time differs."""
     ratio, timed = stage.budget.latency_ratio, job.timed
     assert ratio is not None
-    if timed is None:
-        raise UsageError("--latency-ratio: nothing was given to measure latency with")
+    assert timed is not None
     machine = {key: value for key, value in describe(job.where).items() if key in ("device", "cpu", "gpu")}
     asked = {"ratio": ratio, "technique": stage.technique.to_json(), "seed": job.seed, "machine": machine}
     digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:8]
@@ -169,5 +217,8 @@ def evidence_of(job: Job, parts: Split) -> Evidence:
     return Evidence.of(parts, job.objective, job.recipe.label_smoothing, job.seed)
 
 
-def _units(network: Network, technique: Technique) -> int | None:
-    return sum(Coupling(network).within(technique.scope).units) if technique.width else None
+def _units(network: Network, ways: dict[str, int]) -> float:
+    """How many units these layers write."""
+    layers = {name: network.get_submodule(name) for name in ways}
+    widths = {name: getattr(layer, "out_channels", None) or layer.out_features for name, layer in layers.items()}
+    return sum(widths[name] / channels for name, channels in ways.items())

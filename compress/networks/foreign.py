@@ -96,12 +96,17 @@ def resize(network: nn.Module, shapes: Sequence[tuple[str, tuple[int, ...]]]) ->
     for layer, depthwise in layers.items():
         if isinstance(layer, nn.Conv2d):
             layer.out_channels = len(layer.weight)
-            layer.groups = len(layer.weight) if depthwise else layer.groups
+            # One output a group makes a convolution depthwise, and pruned as such it has fewer of both.
+            layer.groups = len(layer.weight) if depthwise else min(layer.groups, len(layer.weight))
             layer.in_channels = layer.weight.shape[1] * layer.groups
         elif isinstance(layer, nn.Linear):
             layer.out_features, layer.in_features = layer.weight.shape
         elif isinstance(layer, nn.modules.batchnorm._BatchNorm):
             layer.num_features = len(layer.get_buffer("running_mean"))
+        elif isinstance(layer, nn.GroupNorm):
+            layer.num_channels = len(layer.weight)
+        elif isinstance(layer, nn.PReLU):
+            layer.num_parameters = len(layer.weight)
         elif isinstance(layer, nn.LayerNorm):
             layer.normalized_shape = tuple(layer.weight.shape)
 

@@ -135,8 +135,9 @@ def test_a_control_from_scratch_is_a_plain_training_of_the_pruned_shape(
     assert run.record.cost["epochs"] == epochs <= LONGEST * quick.epochs
     parts = split(small, validation=0.05, calibration=0.05, seed=0)
     recipe = replace(quick, epochs=epochs)
+    used = run.record.config["precision"]  # bf16 where the processor has it
     training = Training(
-        initialised(run.spec, 0), parts, recipe, bp(run.spec), augment=small.augmentable, seed=0, precision="fp32"
+        initialised(run.spec, 0), parts, recipe, bp(run.spec), augment=small.augmentable, seed=0, precision=used
     )
     fit(training, title="plain")
     assert same(training.network, load(run))
@@ -168,7 +169,7 @@ def test_a_latency_budget_wants_a_measuring_function_and_one_pruning(
 ) -> None:
     before, budget = sorted(shallow.path.parent.iterdir()), Budget(latency_ratio=0.5)
     for technique, message in (
-        (Technique(), "nothing was given to measure latency with"),
+        (Technique(), "nothing was given to measure latency with; in Python give `timed`"),
         (Technique(steps=2), "leave out --steps"),
         (Technique(steps=2, gradual=True), "leave out --steps"),
     ):
