@@ -155,8 +155,8 @@ def check_processes(method: str) -> None:
     """Refuse several processes, where other layers stand for the batch norms that torch-pruning knows."""
     if current_world().size > 1:
         raise UsageError(
-            f"{method}: its sparse training runs in one process, the pruning after it in several, too: run this command "
-            "without torchrun first"
+            f"{method}: its sparse training runs in one process, the pruning after it in several, too: run this "
+            "command without torchrun first"
         )
 
 

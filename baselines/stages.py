@@ -16,6 +16,7 @@ from baselines.choice import Choice, choice
 from baselines.coupling import Coupling
 from baselines.evidence import Evidence
 from baselines.job import Job
+from baselines.lag import lags, remedy
 from baselines.steps import Removed, Size
 from baselines.technique import Technique
 from compress.data import Split
@@ -142,6 +143,11 @@ def decide(job: Job, stage: Stage, network: Network, whole: Whole, parts: Split,
         reestimate(smaller, parts.train, parts.normalisation)
         achieved = whole.achieved(smaller) | measured
         console.print(whole.compared(stage.budget, achieved))
+        if measured and lags(achieved["speedup"], achieved["latency_ratio"][0]):
+            console.print(
+                f"MACs fell {achieved['speedup']:.2f}-fold, latency {1 / achieved['latency_ratio'][1]:.2f}-fold: "
+                f"{remedy(stage.technique, network.spec)}"
+            )
         return Decision(network=smaller.cpu(), achieved=achieved, macs=evidence.macs, seconds=seconds)
 
     decision = current_world().on_leader(decided)

@@ -161,7 +161,7 @@ def test_a_step_refused_after_a_training_loses_nothing_and_says_how_to_go_on(
     """As where weights decide: here nothing is looked at beforehand."""
     for module in ("check", "pruning"):
         monkeypatch.setattr(f"baselines.{module}.check_prunable", lambda *_: None)
-    with pytest.raises(UsageError, match="cannot be met to within 1%: .* what was trained so far is kept") as refused:
+    with pytest.raises(UsageError, match=r"cannot be met to within 1%: .* what was trained so far is kept") as refused:
         carry_out(job("resnext", UNIFORM, small, brief, tmp_path))
     assert len(list(tmp_path.iterdir())) == 3
     kept = str(refused.value).rpartition("--from ")[2]
@@ -178,7 +178,7 @@ def test_a_step_in_between_that_takes_more_than_all_of_them_may_is_refused(
         arch="resnet14", dataset=small, budget=Budget(speedup=1.05), technique=technique, recipe=brief, runs=tmp_path
     )
     with pytest.raises(
-        UsageError, match="a step in between would leave .* less than the .* asked for: take fewer --st"
+        UsageError, match=r"a step in between would leave .* less than the .* asked for: take fewer --st"
     ):
         carry_out(asked)
     assert not list(tmp_path.iterdir())
