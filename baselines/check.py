@@ -41,11 +41,14 @@ def check_together(job: Job) -> None:
     technique = job.technique
     job.recipe.changed(epochs=job.epochs, learning_rate=job.learning_rate, weight_decay=job.weight_decay)
     if job.budget.latency_ratio is not None and technique.steps > 1:
-        raise UsageError("--latency-ratio is met in one pruning: leave out --steps")
+        given = "--gradual and --steps" if technique.gradual else "--steps"
+        raise UsageError(f"--latency-ratio is met in one pruning: leave out {given}")
     if job.budget.latency_ratio is not None and job.timed is None:
         raise UsageError("--latency-ratio: nothing was given to measure latency with; in Python give `timed`")
     if job.schedule != "small-rate" and technique.kind == "control":
-        raise UsageError(f"--schedule {job.schedule}: of fine-tuning; {technique.method} is trained as the recipe says")
+        raise UsageError(
+            f"--schedule {job.schedule}: of fine-tuning; {technique.method} is trained as the recipe says: leave it out"
+        )
     if job.exit and technique.method in SPARSE:
         raise UsageError(
             f"--from {job.reference}: {technique.method} trains all exits towards sparsity first: name the run alone"
@@ -101,7 +104,7 @@ def drawn(job: Job) -> Network:
     generator = torch.Generator().manual_seed(job.seed)
     with torch.no_grad():
         for parameter in network.parameters():
-            parameter += NOISE * torch.randn(parameter.shape, generator=generator)
+            parameter.add_(NOISE * torch.randn(parameter.shape, generator=generator))
     return network.to(job.where)
 
 
@@ -122,7 +125,7 @@ def _in_one(job: Job, last: Stage, network: Network, whole: Whole, evidence: Evi
         _without(alone, last, network, whole, evidence)
     except UsageError:
         return ""
-    return f"; one pruning can do it: leave out {'--gradual and ' * job.technique.gradual}--steps"
+    return f"; in one pruning it can be done: leave out {'--gradual and ' * job.technique.gradual}--steps"
 
 
 def _evidence(job: Job) -> Evidence:

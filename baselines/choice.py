@@ -79,7 +79,11 @@ def _of_channels(technique: Technique, network: Network, evidence: Evidence, kep
     coupling = Coupling(network)
     scoped = coupling.within(technique.scope)
     if all(units == 1 for units in scoped.units):
-        raise UsageError(f"scope {technique.scope}: {network.spec.arch} has no such channels that could go")
+        wider = any(units > 1 for units in coupling.within("all").units)
+        raise UsageError(
+            f"scope {technique.scope}: {network.spec.arch} has no such channels that could go"
+            + ("; --scope all has some" if wider else "")
+        )
     every = scores(network, technique.method, evidence)
     scored = [every[number] for number in scoped.numbers]
     least_first = ascending(scored, scoped.groups)
@@ -122,7 +126,8 @@ def _sensitivity(
         return remove_channels(network, [Channel(scoped.numbers[one.group], one.index) for one in channels])
 
     file = kept / f"sensitivity-{technique.method}-{technique.scope}-s{evidence.seed}.json" if kept else None
-    if file and (document := read_json(file)):
+    document = read_json(file) if file else None
+    if document and tuple(document["sensitivity"]["sizes"]) == scoped.units:
         # Whoever uses it is charged for it, as if it stood alone.
         evidence.macs += document["macs"]
         evidence.seconds += document["seconds"]

@@ -170,13 +170,14 @@ def regulariser(network: Network, sparsity: Sparsity, strength: float) -> Callab
     Raises:
         UsageError: the net has no layer that the penalty is for, or one that torch-pruning's does not fit.
     """
+    scaled = any(isinstance(module, nn.BatchNorm2d) and module.affine for module in network.modules())
     if sparsity.pruner is torch_pruning.pruner.BNScalePruner:
-        if not any(isinstance(module, nn.BatchNorm2d) and module.affine for module in network.modules()):
+        if not scaled:
             raise UsageError(f"bn-scale: {network.spec.arch} has no batch norm, whose scales it is that become sparse")
     elif any(isinstance(module, nn.Conv2d) and 1 < module.groups < module.in_channels for module in network.modules()):
         raise UsageError(
             f"group-norm: torch-pruning's sparse training does not fit grouped convolutions, and {network.spec.arch} "
-            "has some; use bn-scale"
+            f"has some; use {'bn-scale' if scaled else 'l1, without sparse training'}"
         )
     with prunable(network.spec):
         pruner = sparsity.pruner(

@@ -145,7 +145,7 @@ def decide(job: Job, stage: Stage, network: Network, whole: Whole, parts: Split,
         console.print(whole.compared(stage.budget, achieved))
         if measured and lags(achieved["speedup"], achieved["latency_ratio"][0]):
             console.print(
-                f"MACs fell {achieved['speedup']:.2f}-fold, latency {1 / achieved['latency_ratio'][1]:.2f}-fold: "
+                f"MACs {achieved['speedup']:.2f} times fewer, {1 / achieved['latency_ratio'][1]:.2f} times as fast: "
                 f"{remedy(stage.technique, network.spec)}"
             )
         return Decision(network=smaller.cpu(), achieved=achieved, macs=evidence.macs, seconds=seconds)
@@ -225,6 +225,6 @@ def evidence_of(job: Job, parts: Split) -> Evidence:
 
 def _units(network: Network, ways: dict[str, int]) -> float:
     """How many units these layers write."""
-    layers = {name: network.get_submodule(name) for name in ways}
+    layers: dict[str, Any] = {name: network.get_submodule(name) for name in ways}
     widths = {name: getattr(layer, "out_channels", None) or layer.out_features for name, layer in layers.items()}
-    return sum(widths[name] / channels for name, channels in ways.items())
+    return float(sum(widths[name] / channels for name, channels in ways.items()))

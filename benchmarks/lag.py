@@ -33,8 +33,8 @@ class Lag:
         return remedy(technique(self.run.record.config), self.run.spec)
 
     def __str__(self) -> str:
-        """As in ``latency 1.10-fold (eager fp32, batch 1)``."""
-        return f"latency {self.faster:.2f}-fold ({self.conditions})"
+        """As in ``1.10 times as fast (eager fp32, batch 1)``."""
+        return f"{self.faster:.2f} times as fast ({self.conditions})"
 
 
 def lag_warnings(runs: Sequence[Run], rows: Rows) -> list[str]:
@@ -43,7 +43,7 @@ def lag_warnings(runs: Sequence[Run], rows: Rows) -> list[str]:
     for lag in lagging(runs, rows):
         found[lag.run.id].append(lag)
     return [
-        f"{network_name(first.run)}: MACs fell {first.speedup:.2f}-fold, {', '.join(map(str, (first, *others)))}: "
+        f"{network_name(first.run)}: MACs {first.speedup:.2f} times fewer, {', '.join(map(str, (first, *others)))}: "
         f"{first.remedy}"
         for first, *others in found.values()
     ]

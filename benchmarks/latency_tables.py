@@ -63,7 +63,7 @@ def latency_section(runs: Sequence[Run], summary: pd.DataFrame) -> list[str]:
     on_gpu = bool(found["device"].str.startswith("cuda").any())
     for _, group in found.groupby([found.apply(_place, axis=1), "session"], sort=False):
         parts += [_heading(group, last), markdown(_table(group, last, on_gpu=on_gpu))]
-    parts += lag_notes(runs, last["network"].to_dict())
+    parts += lag_notes(runs, {str(key): str(name) for key, name in last["network"].items()})
     if found["noisy"].any():
         parts.append(f"*: noisy: {NOISE}.")
     if found["drawn"].any():

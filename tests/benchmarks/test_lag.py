@@ -59,7 +59,7 @@ def test_a_pruned_network_lags_behind_what_it_was_pruned_from_by_any_number_of_s
     slower = [row(whole, 2.0), row(chained, 1.6)]  # ratios are to another network then
     [line] = lag_warnings(measured, slower)
     assert line.startswith(
-        "ResNet-14, l1 in 2 steps 3.98x: MACs fell 3.98-fold, latency 1.25-fold (eager fp32, batch 1): "
+        "ResNet-14, l1 in 2 steps 3.98x: MACs 3.98 times fewer, 1.25 times as fast (eager fp32, batch 1): "
     )
     assert "(--round-to 8)" in line
     assert "(--method blocks)" in line
@@ -76,7 +76,7 @@ def test_whoever_measures_or_reports_a_pruned_network_is_told(
     seconds = np.ones((6, 3))
     monkeypatch.setattr("benchmarks.latency.interleaved", lambda *calls, **options: (seconds, None))
     bench(here, batch_sizes=(1,), rounds=6)
-    assert "latency 1.00-fold (eager fp32, batch 1): narrow layers" in " ".join(capsys.readouterr().err.split())
+    assert "1.00 times as fast (eager fp32, batch 1): narrow layers" in " ".join(capsys.readouterr().err.split())
     [note] = lag_notes(here, {series(run): name for run, name in zip(here, distinct_names(here).values(), strict=True)})
     assert "eager fp32, batch 1: ResNet-14, l1" in note
     assert "1.00 times as fast" in note
