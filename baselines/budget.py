@@ -11,6 +11,7 @@ from baselines.steps import Move, Removed, Size, Steps
 from compress.errors import UsageError, checked
 
 TOLERANCE = 0.01
+NEAREST = 0.25  # how far off the nearest may be, as a share of what is asked for
 LATENCY_TRIALS = 10  # halvings of the moves; each is a session of measuring
 
 # The quartiles of a latency's ratio to the reference, measured interleaved with it.
@@ -132,18 +133,19 @@ def check_reachable(budget: Budget, steps: Steps, whole: Size | None = None) -> 
         raise UsageError(refused)
 
 
-def meet(budget: Budget, steps: Steps, *, whole: Size | None = None, nearest: bool = False) -> Removed:
-    """What to remove: so that MACs or parameters of the last exit are within 1% of the budget, or by a ratio.
+def meet(budget: Budget, steps: Steps, *, whole: Size | None = None, within: float = TOLERANCE) -> Removed:
+    """What to remove: so that MACs or parameters of the last exit are near enough to the budget, or by a ratio.
 
     Moves are taken in their order. One that would overshoot further than the network now is off, as a channel that is
     joined over a stage may, is left out, and less costly ones that come after it go instead; not so in lockstep.
 
     Args:
         whole: the size that a speed-up is of, where the network is not the whole one any more.
-        nearest: the budget may be missed by more, as by whole blocks it must.
+        within: by what share of it the budget may be missed; whole blocks, say, cannot do with 1%.
 
     Raises:
-        UsageError: the budget cannot be met, and what can be is named; or nothing would be removed.
+        UsageError: the budget cannot be met, and what can be is named, and how to ask for it; or nothing would be
+            removed.
     """
     check_reachable(budget, steps, whole)
     none = (0,) * len(steps.units)
@@ -157,15 +159,16 @@ def meet(budget: Budget, steps: Steps, *, whole: Size | None = None, nearest: bo
     whole = whole or now
     untouched = whole == now  # then nothing removed is no answer; after a step before, it may be the nearest
     limit = Limit.of(budget, whole)
-    target = limit.in_words(limit.value, whole)
     sides = (_sides_in_lockstep if steps.lockstep else _sides)(limit, steps)
     sizes = {side: steps.size(side) for side in sides}
     closest = min(sizes, key=lambda side: (untouched and side == none, abs(limit.off(sizes[side]))))
-    if (untouched and closest == none) or (abs(limit.off(sizes[closest])) > TOLERANCE and not nearest):
+    off = abs(limit.off(sizes[closest]))
+    if (untouched and closest == none) or off > within:
         named = [limit.in_words(limit.measure(size), whole) for size in sizes.values()]
+        instead = f"--{limit.field} {limit.measure(sizes[closest])}" if untouched else "fewer --steps"
         raise UsageError(
-            f"{target} cannot be met to within {TOLERANCE:.0%}: the nearest are {' and '.join(named)}; "
-            "--nearest takes the nearer one"
+            f"{limit.in_words(limit.value, whole)} cannot be met to within {within:.0%}: the nearest are "
+            f"{' and '.join(named)}; " + _advice(off, NEAREST, instead)
         )
     return closest
 
@@ -194,32 +197,51 @@ def meet_latency(
     """What to remove for a latency, and its measured ratio: the budget lies between the ratio's quartiles.
 
     `measure` times the network without so much, interleaved with the whole one. Halving takes latency to fall with
-    every move, which it does but roughly: what is returned was measured.
+    every move, which it does but roughly: what is returned was measured. Of networks that are as fast the largest is
+    looked for, since latency may hardly fall where all else does; so, too, where the nearest is as fast as it gets.
 
     Raises:
-        UsageError: no number of moves gives such a latency; the nearest measured on each side are named.
+        UsageError: no number of moves gives such a latency; the nearest measured are named, and how to ask for them.
     """
-    low, high = 0, len(steps.moves)
-    found: dict[int, Quartiles] = {high: measure(after(steps, steps.moves))}
-    while high - low > 1 and len(found) <= LATENCY_TRIALS and not _holds(found[high], ratio):
-        if found[high][1] > ratio:
-            break
+    every, bound = len(steps.moves), min(NEAREST, (1 / ratio - 1) / 2)  # at least half of the way there
+    low, high = 0, every
+    found: dict[int, Quartiles] = {every: measure(after(steps, steps.moves))}
+    if _holds(found[every], ratio) or found[every][1] <= ratio or not nearest:
+        goal = ratio
+    else:  # as fast as it gets
+        goal = min(found[every][2], (1 + bound) * ratio)
+
+    def enough(count: int) -> bool:
+        return found[count][1] <= goal or _holds(found[count], ratio)
+
+    while enough(high) and high - low > 1 and len(found) <= LATENCY_TRIALS:
         middle = (low + high) // 2
         found[middle] = measure(after(steps, steps.moves[:middle]))
-        if found[middle][1] > ratio and not _holds(found[middle], ratio):
-            low = middle
-        else:
+        if enough(middle):
             high = middle
-    closest = min(found, key=lambda count: (not _holds(found[count], ratio), abs(found[count][1] - ratio)))
-    if not _holds(found[closest], ratio) and not nearest:
+        elif high < every and _holds(found[high], ratio):
+            break
+        else:
+            low = middle
+    by_distance = sorted(found, key=lambda count: (not _holds(found[count], ratio), abs(found[count][1] - ratio)))
+    closest = high if goal > ratio or _holds(found[high], ratio) else by_distance[0]
+    off = abs(found[closest][1] / ratio - 1)
+    if not _holds(found[closest], ratio) and (not nearest or off > bound):
         named = [
-            f"{q[1]:.3f} [{q[0]:.3f}, {q[2]:.3f}]" for q in sorted(found.values(), key=lambda q: abs(q[1] - ratio))[:2]
+            f"{middle:.3f} [{low:.3f}, {high:.3f}]" for low, middle, high in map(found.__getitem__, by_distance[:2])
         ]
         raise UsageError(
             f"--latency-ratio {ratio:g} was not met: the nearest measured, with their quartiles, are "
-            f"{' and '.join(named)}; --nearest takes the nearer one"
+            f"{' and '.join(named)}; " + _advice(off, bound, f"--latency-ratio {found[closest][1]:.3f}")
         )
     return after(steps, steps.moves[:closest]), found[closest]
+
+
+def _advice(off: float, bound: float, instead: str) -> str:
+    """How to get the nearest that there is, which is so far off."""
+    if off <= bound:
+        return "--nearest takes the nearer one"
+    return f"--nearest goes no further than {bound:.0%}: ask for {instead}"
 
 
 def _holds(quartiles: Quartiles, ratio: float) -> bool:

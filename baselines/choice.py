@@ -85,6 +85,8 @@ def _of_channels(technique: Technique, network: Network, evidence: Evidence, kep
     scoped = coupling.within(technique.scope, technique.keep)
     if all(units == 1 for units in scoped.units):
         why = "".join(f"; {name} keeps its own: {reason}" for name, reason in [*coupling.left.items()][:1])
+        wider = any(units > 1 for units in coupling.within("all", technique.keep).units)
+        why += "; --scope all has some" if wider else ""
         raise UsageError(f"scope {technique.scope}: {network.spec.arch} has no such channels that could go{why}")
     every = scores(network, technique.method, evidence)
     scored = [every[number] for number in scoped.numbers]

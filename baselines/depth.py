@@ -32,8 +32,9 @@ def removable_blocks(spec: Spec) -> tuple[int, ...]:
         UsageError: it is somebody else's net, whose blocks say nothing of their shortcuts.
     """
     if spec.foreign:
+        instead = "--method depth-cut" if len(spec.blocks) > 1 else "a method that removes channels, as --method l1"
         raise UsageError(
-            f"blocks: {spec.arch} is somebody else's net, so which blocks it can do without is not known; use depth-cut"
+            f"blocks: {spec.arch} is somebody else's net, so which blocks it can do without is not known; use {instead}"
         )
     return tuple(
         number

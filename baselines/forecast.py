@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from baselines.budget import Budget, after, least, meet
 from baselines.channels import Channel, in_equal_shares, remove_channels
 from baselines.channels import steps as in_order
-from baselines.check import check_together
+from baselines.check import check_sparsity, check_together, drawn, rehearsed
 from baselines.choice import choice, shallow_choice
 from baselines.coupling import Coupling
 from baselines.effort import Images, effort
@@ -17,7 +18,7 @@ from baselines.steps import Size
 from baselines.technique import CONTROLS, SHAPED
 from compress.data import split
 from compress.errors import UsageError
-from compress.networks import Network, initialised
+from compress.networks import Network
 from compress.training import image_seconds, precision_of
 
 
@@ -51,7 +52,8 @@ def foresee(job: Job) -> Forecast:
     """
     check_together(job)
     technique, recipe, reference = job.technique, job.recipe, job.found
-    network = job.network if reference else initialised(job.spec, job.seed).eval().to(job.where)
+    network = job.network if reference else drawn(job)
+    check_sparsity(job, network)
     whole = Whole.of(network, technique)
     kept = reference.path if reference and not job.exit else None
     plain = technique.method in CONTROLS and technique.method not in SHAPED  # no scores at all
@@ -62,9 +64,13 @@ def foresee(job: Job) -> Forecast:
         options = choice(technique.choosing, network, evidence_of(job, parts.to(job.where)), kept)
     steps, achieved, refused, seconds = options.steps, None, None, None
     try:
-        removed, _ = met(job, stages(job, network)[-1], options, network, whole, kept)
-        achieved = steps.size(removed)
-        seconds = _seconds(job, network, options.without(removed), whole.size.macs / achieved.macs)
+        if technique.steps > 1:
+            smaller = rehearsed(job, network)
+        else:
+            [stage] = stages(job, network)
+            smaller = options.without(met(job, stage, options, network, whole, kept)[0])
+        achieved = Size.of(smaller)
+        seconds = _seconds(job, network, smaller, whole.size.macs / achieved.macs)
     except UsageError as error:
         refused = str(error)
     return Forecast(
@@ -86,7 +92,7 @@ def narrower(network: Network, budget: Budget) -> Network:
         UsageError: the budget, which is not one of latency, cannot be met.
     """
     scoped = Coupling(network).within("all")
-    removed = meet(budget, in_order(in_equal_shares(scoped.units), scoped), nearest=True)
+    removed = meet(budget, in_order(in_equal_shares(scoped.units), scoped), within=math.inf)
     gone = zip(scoped.numbers, removed, strict=True)
     return remove_channels(network, [Channel(number, index) for number, count in gone for index in range(count)])
 

@@ -147,15 +147,27 @@ def _scored(criterion: Callable[[Any], Tensor | None], network: Network, group: 
     channels = group.units * group.ways
     writer = group.writers[0][0].rpartition(".")[0]
     where = f"{method} cannot score the {channels} channels of the group of {writer}"
+    scored = scored_group(network, group)
     try:
-        scores = criterion(scored_group(network, group))
-    except RuntimeError as error:  # as fpgm on grouped convolutions
-        raise UsageError(f"{where}: torch-pruning fails ({str(error).splitlines()[0]}); try l1 or taylor") from error
+        scores = criterion(scored)
+    except (RuntimeError, IndexError) as error:  # as fpgm on grouped convolutions
+        raise UsageError(f"{where}: torch-pruning fails ({str(error).splitlines()[0]}){_instead(scored)}") from error
     if scores is None:
-        raise UsageError(f"{where}: it has no layer that {method} looks at; l1 and taylor look at all convolutions")
+        raise UsageError(f"{where}: it has no layer that {method} looks at{_instead(scored)}")
     if scores.shape != (channels,):
-        raise UsageError(f"{where}: torch-pruning gives scores of the shape {tuple(scores.shape)}; try l1 or taylor")
+        raise UsageError(f"{where}: torch-pruning gives scores of the shape {tuple(scores.shape)}{_instead(scored)}")
     if not torch.isfinite(scores).all():
         what = "weights or gradients" if IMPORTANCES[method].primed else "weights"
         raise UsageError(f"{where}: not all scores are finite, as its {what} are all zero, or not finite themselves")
     return scores.float().cpu()
+
+
+def _instead(group: Any) -> str:
+    """Which of the plainest criteria can score the group."""
+    for method in ("l1", "random"):
+        try:
+            if IMPORTANCES[method].make()(group) is not None:
+                return f"; {method} can: --method {method}"
+        except (RuntimeError, IndexError):
+            continue
+    return ""

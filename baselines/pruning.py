@@ -7,7 +7,7 @@ from pathlib import Path
 
 from baselines.budget import Budget, check_held
 from baselines.channels import Channel
-from baselines.check import check
+from baselines.check import check, check_prunable
 from baselines.choice import choice, shallow_choice
 from baselines.controls import DISTILLED, scratch, scratch_epochs
 from baselines.gradual import Gradual, even_shares
@@ -16,13 +16,14 @@ from baselines.stages import Stage, Whole, decide, evidence_of, met, stages
 from baselines.steps import Size
 from baselines.technique import CONTROLS, SHAPED, SPARSE, TAUGHT, Technique
 from compress.data import Dataset, Split, open_dataset, split
-from compress.errors import checked
+from compress.errors import UsageError, checked
 from compress.networks import Network, initialised
 from compress.recipes import FineTuning, Recipe, recipe_named
 from compress.runs import Run
-from compress.training import Method, Prepared, execute
+from compress.training import Method, Prepared, execute, run_option
 from compress.training.distributed import current_world
 from compress.training.evaluation import accuracies, predict
+from compress.training.progress import console
 
 BP = Method(name="bp")
 
@@ -100,7 +101,13 @@ def _pruned(job: Job, stage: Stage, parent: Run, step: int | None) -> Run:
     before = _choosing(parent) if parent.record.kind == "prune" and parent.id != job.base.id else {}
 
     def prepare(parts: Split) -> Prepared:
-        decision = decide(job, stage, job.of(parent), _whole(job), parts, kept=None if job.exit else parent.path)
+        network = job.of(parent)
+        if step == 1:
+            check_prunable(job, network)
+        try:
+            decision = decide(job, stage, network, _whole(job), parts, kept=None if job.exit else parent.path)
+        except UsageError as error:
+            raise UsageError(f"{error}{_kept(job, parent)}") from error
         spent = {"macs": decision.macs, "seconds": decision.seconds}
         chain = {"choosing": {name: value + before[name] for name, value in spent.items()}} if before else {}
         return Prepared(
@@ -119,6 +126,13 @@ def _pruned(job: Job, stage: Stage, parent: Run, step: int | None) -> Run:
     return execute(plan, prepare, resume=job.resume)
 
 
+def _kept(job: Job, parent: Run) -> str:
+    """What stays when a pruning is refused that came after a training, and how to go on from there."""
+    if parent.id != job.base.id:
+        return f"; what was trained so far is kept: prune it by itself, --from {run_option(parent, job.runs)}"
+    return "" if job.found else f"; the reference, {parent.id}, is kept"
+
+
 def _choosing(run: Run) -> dict[str, float]:
     """What a step and those before it took to choose."""
     cost = run.record.cost
@@ -135,13 +149,21 @@ def _gradually(job: Job) -> Run:
 
     def prepare(parts: Split) -> Prepared:
         network, whole, evidence = job.of(parent), _whole(job), evidence_of(job, parts)
+        check_prunable(job, network)
 
         def choose(now: Network, number: int) -> list[Channel]:
-            options = choice(every[number].technique, now, evidence)
+            stage = every[number]
+            options = choice(stage.technique, now, evidence)
             assert options.channels is not None
-            removed, _ = met(job, every[number], options, now, whole)
-            smaller = Size.of(options.without(removed))
-            check_held(every[number].budget, whole.size, options.steps.size(removed), smaller)
+            try:
+                removed, _ = met(job, stage, options, now, whole)
+            except UsageError as error:
+                raise UsageError(
+                    f"pruning {number + 1} of {len(every)}: {error}; without --gradual each is a run that is kept"
+                ) from error
+            size, left = options.steps.size(removed), whole.left(now) - sum(removed)
+            check_held(stage.budget, whole.size, size, Size.of(options.without(removed)))
+            console.print(whole.compared(stage.budget, {"ratio": 1 - left / whole.units} | size._asdict()))
             return options.channels(removed)
 
         return Prepared(
@@ -151,7 +173,7 @@ def _gradually(job: Job) -> Run:
                 "requested": _requested(job.budget),
                 "val_accuracy_before": _validation_accuracies(job.network, parts),
             },
-            conclude=lambda trained: {"achieved": whole.achieved(trained, job.technique)},
+            conclude=lambda trained: {"achieved": whole.achieved(trained)},
         )
 
     return execute(plan, prepare, resume=job.resume)
@@ -190,7 +212,8 @@ def _shallow(job: Job) -> Run:
         spec=smaller.spec,
         teacher=job.base if taught else None,
     )
-    achieved = whole.achieved(smaller, job.technique) | measured
+    achieved = whole.achieved(smaller) | measured
+    console.print(whole.compared(job.budget, achieved))
     results = {"requested": _requested(job.budget), "achieved": achieved}
     return execute(plan, lambda _: Prepared(network=smaller, results=results), resume=job.resume)
 

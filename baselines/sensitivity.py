@@ -139,7 +139,7 @@ def allocate(sensitivity: Sensitivity, units: Removed, size: Callable[[Removed],
     """
     if sensitivity.sizes != tuple(units):
         raise UsageError(
-            f"the sensitivity is another network's, of {_difference(sensitivity.sizes, units)}: measure it again"
+            f"the sensitivity is another network's, of {_difference(sensitivity.sizes, units)}: `measure` it again"
         )
     rises = [sensitivity.rises(group) for group in range(len(units))]
     removed, macs = (0,) * len(units), size((0,) * len(units)).macs

@@ -14,7 +14,7 @@ import torch_pruning
 from torch import Tensor, nn
 
 from baselines.coupling import TORCH_PRUNING, blank, classifiers, prunable
-from compress.data import Dataset
+from compress.data import Dataset, Split
 from compress.errors import UsageError, nearest
 from compress.hardware import resolve_device
 from compress.networks import Network, code_digest, display_name
@@ -114,8 +114,6 @@ def sparse_trained(
     """
     if method not in SPARSITIES:
         raise UsageError(f"sparse training for {method!r}: {nearest(method, SPARSITIES)}")
-    if current_world().size > 1:  # where other layers stand for the batch norms that torch-pruning knows
-        raise UsageError(f"{method}: its sparse training runs in one process; the pruning after it in several")
     sparsity, runs = SPARSITIES[method], Path(runs)
     strength = sparsity.regularisation if regularisation is None else regularisation
     if not 0 <= strength < math.inf:
@@ -145,7 +143,21 @@ def sparse_trained(
         code=code_digest(parent.spec),
         request={"regularisation": strength, "torch-pruning": TORCH_PRUNING},
     )
-    return execute(plan, lambda _: _prepared(load(parent).to(plan.device), sparsity, strength), resume=resume)
+
+    def prepare(_: Split) -> Prepared:
+        check_processes(method)
+        return _prepared(load(parent).to(plan.device), sparsity, strength)
+
+    return execute(plan, prepare, resume=resume)
+
+
+def check_processes(method: str) -> None:
+    """Refuse several processes, where other layers stand for the batch norms that torch-pruning knows."""
+    if current_world().size > 1:
+        raise UsageError(
+            f"{method}: its sparse training runs in one process, the pruning after it in several, too: run this "
+            "command without torchrun first"
+        )
 
 
 def _prepared(network: Network, sparsity: Sparsity, strength: float) -> Prepared:
@@ -158,13 +170,14 @@ def regulariser(network: Network, sparsity: Sparsity, strength: float) -> Callab
     Raises:
         UsageError: the net has no layer that the penalty is for, or one that torch-pruning's does not fit.
     """
+    scaled = any(isinstance(module, nn.BatchNorm2d) and module.affine for module in network.modules())
     if sparsity.pruner is torch_pruning.pruner.BNScalePruner:
-        if not any(isinstance(module, nn.BatchNorm2d) and module.affine for module in network.modules()):
+        if not scaled:
             raise UsageError(f"bn-scale: {network.spec.arch} has no batch norm, whose scales it is that become sparse")
     elif any(isinstance(module, nn.Conv2d) and 1 < module.groups < module.in_channels for module in network.modules()):
         raise UsageError(
             f"group-norm: torch-pruning's sparse training does not fit grouped convolutions, and {network.spec.arch} "
-            "has some; use bn-scale"
+            f"has some; use {'bn-scale' if scaled else 'l1, without sparse training'}"
         )
     with prunable(network.spec):
         pruner = sparsity.pruner(

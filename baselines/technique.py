@@ -137,10 +137,10 @@ class Technique:
         if self.shape != "l1" and self.method not in SHAPED:
             raise UsageError(f"--shape {self.shape}: goes with {' and '.join(SHAPED)}, not {self.method}")
         if self.steps > 1 and (self.method in CONTROLS or self.method == "depth-cut"):
-            raise UsageError(f"--steps {self.steps}: {self.method} has no steps in between")
-        if self.gradual and (self.steps == 1 or self.allocate):
-            raise UsageError(
-                "--gradual: prunes in several steps of one fine-tuning, by a ranking: give --steps 2 or more"
-            )
+            raise UsageError(f"--steps {self.steps}: {self.method} has no steps in between: leave it out")
+        if self.gradual and self.allocate:
+            raise UsageError("--gradual: prunes by a ranking: leave out --allocate")
+        if self.gradual and self.steps == 1:
+            raise UsageError("--gradual: prunes in several steps of one fine-tuning: give --steps 2 or more")
         if self.allocate and self.ranking == "uniform":
             raise UsageError("--allocate sensitivity: gives every group a width of its own; leave out --uniform")

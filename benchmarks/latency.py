@@ -22,6 +22,7 @@ from benchmarks.agreement import CHECKED_IMAGES, check
 from benchmarks.energy import meter
 from benchmarks.engines import PRECISIONS, Engine, Source, engine_named, reduced_range
 from benchmarks.held_out import HeldOut, held_out_images
+from benchmarks.lag import lag_warnings
 from benchmarks.measurements import Measurement, write_measurement
 from benchmarks.memory import record_costs
 from benchmarks.timing import NOISY, conditions, interleaved, median_interval, quartiles, scatter
@@ -97,6 +98,8 @@ class Bench:
                 f"{engine.name} {precision}: noisy: the reference's times in one round differ by {noise:.0%} between "
                 f"quartiles, more than {NOISY:.0%}; measure again on a quiet machine"
             )
+        for line in lag_warnings(list({one.run.id: one.run for one in self.candidates}.values()), rows):
+            console.print(line)
         self._write(rows, engine, precision, noise, environment)
         return rows
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.escaping import code, inline
+from benchmarks.lag import lag_notes
 from benchmarks.measurements import Measurement, read_measurements
 from benchmarks.tables import MISSING, markdown, number, percent, series
 from benchmarks.timing import NOISY
@@ -63,6 +64,7 @@ def latency_section(runs: Sequence[Run], summary: pd.DataFrame) -> list[str]:
     on_gpu = bool(found["device"].str.startswith("cuda").any())
     for _, group in found.groupby([found.apply(_place, axis=1), "session"], sort=False):
         parts += [_heading(group, last), markdown(_table(group, last, on_gpu=on_gpu))]
+    parts += lag_notes(runs, {str(key): str(name) for key, name in last["network"].items()})
     if found["noisy"].any():
         parts.append(f"*: noisy: {NOISE}.")
     if found["drawn"].any():

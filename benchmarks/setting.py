@@ -38,9 +38,12 @@ class Setting:
     resume: bool = False
 
     def __post_init__(self) -> None:
-        if self.study.tuning and not self.recipe.validation:
+        train, own = len(self.dataset.train), self.dataset.validation
+        if self.study.tuning and not own and not round(self.recipe.validation * train):
+            instead = "with more of them" if self.recipe.validation else "by --recipe quick"
             raise UsageError(
-                f"tuning: recipe {self.recipe.name} has no validation images: use --recipe quick or --recipe short"
+                f"tuning: of {train:,} training images recipe {self.recipe.name} holds out none to tune on; run it "
+                f"{instead}, or on class folders with a val/ of their own"
             )
 
     def method(self, entry: StudyRun) -> Method:

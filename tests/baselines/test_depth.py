@@ -277,7 +277,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> str:
 def test_of_somebody_elses_net_no_block_is_left_out(small: str, evidence: Evidence) -> None:
     network = network_of(small)
     for attempt in (lambda: removable_blocks(network.spec), lambda: harm(network, evidence)):
-        with pytest.raises(UsageError, match=r"blocks: small is somebody else's net.*use depth-cut"):
+        with pytest.raises(UsageError, match=r"blocks: small is somebody else's net.*use --method depth-cut"):
             attempt()
 
 

@@ -225,7 +225,7 @@ def test_grouped_convolutions_are_scored_and_what_torch_pruning_cannot_do_is_sai
     evidence = evidence_of(network, small)
     for method in IMPORTANCES.keys() - {"fpgm"}:
         assert sorted(len(one) for one in scores(network, method, evidence)) == [8, 12]
-    with pytest.raises(UsageError, match=r"fpgm cannot score the .*torch-pruning fails .*try l1 or taylor$"):
+    with pytest.raises(UsageError, match=r"fpgm cannot score the .*torch-pruning fails .*; l1 can: --method l1$"):
         scores(network, "fpgm", evidence)
 
 

@@ -1,6 +1,7 @@
 """Whatever can be asked for of any network of ours gives an ordinary network."""
 
 import json
+import math
 import tempfile
 from pathlib import Path
 
@@ -86,7 +87,7 @@ def test_any_network_by_any_method_to_any_reachable_budget_is_an_ordinary_networ
         return
     smallest = least(options.steps)
     macs = smallest.macs + share * (0.98 * whole.macs - smallest.macs)
-    removed = meet(Budget(macs=macs), options.steps, nearest=True)
+    removed = meet(Budget(macs=macs), options.steps, within=math.inf)
     smaller = options.without(removed)
 
     assert Size.of(smaller) == options.steps.size(removed) < whole

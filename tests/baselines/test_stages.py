@@ -171,9 +171,9 @@ def test_a_latency_budget_wants_a_measuring_function_and_one_pruning(
 ) -> None:
     before, budget = sorted(shallow.path.parent.iterdir()), Budget(latency_ratio=0.5)
     for technique, message in (
-        (Technique(), "nothing was given to measure latency with"),
+        (Technique(), "nothing was given to measure latency with; in Python give `timed`"),
         (Technique(steps=2), "leave out --steps"),
-        (Technique(steps=2, gradual=True), "leave out --steps"),
+        (Technique(steps=2, gradual=True), "leave out --gradual and --steps"),
     ):
         with pytest.raises(UsageError, match=message):
             prune("resnet8", small, budget=budget, technique=technique, recipe=quick, runs=shallow.path.parent)

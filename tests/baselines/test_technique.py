@@ -139,7 +139,7 @@ def test_a_shape_from_scratch_is_chosen_by_the_method_of_its_shape() -> None:
         ({"method": "scratch-e", "steps": 2}, "--steps 2: scratch-e has no steps in between"),
         ({"method": "distilled", "steps": 2}, "--steps: goes with methods that remove channels, not distilled"),
         ({"gradual": True}, "--gradual: prunes in several steps of one fine-tuning"),
-        ({"gradual": True, "steps": 2, "allocate": "sensitivity"}, "--gradual: prunes in several steps"),
+        ({"gradual": True, "steps": 2, "allocate": "sensitivity"}, "--gradual: prunes by a ranking: leave out --alloc"),
         ({"allocate": "sensitivity", "ranking": "uniform"}, "--allocate sensitivity: gives every group"),
     ],
 )

@@ -115,7 +115,7 @@ command = "prune"
 from = "deep"
 method = "distilled"
 nearest = true
-speedup = [1.3, 2]
+speedup = [2, 2.1]
 
 [[run]]
 name = "scratch"
@@ -241,10 +241,14 @@ def test_started_again_it_finds_all_and_reports_the_same(
 def test_nothing_is_tuned_without_validation_images(
     place: Path, made: list[Run], small: Dataset, brief: Recipe
 ) -> None:
-    blind = Recipe.from_json(brief.to_json() | {"validation": 0.0})
-    with pytest.raises(UsageError, match="holds out no validation images"):
-        conducted(place / "curves.toml", small, blind, runs=place / "blind", out=place / "out")
-    assert not (place / "blind").exists()
+    for share, instead in ((0.0, "by --recipe quick"), (0.001, "with more of them")):
+        blind = Recipe.from_json(brief.to_json() | {"validation": share})
+        with pytest.raises(UsageError, match=rf"recipe quick holds out none to tune on; run it {instead}, or on class"):
+            conducted(place / "curves.toml", small, blind, runs=place / "blind", out=place / "out")
+        assert not (place / "blind").exists()
+        own = replace(small, validation=small.test)
+        study = read_study(str(place / "curves.toml"))
+        Setting(study=study, dataset=own, recipe=blind, device="cpu", precision="fp32", runs=place / "blind")
 
 
 def test_without_its_reference_a_study_stops(place: Path, small: Dataset, brief: Recipe) -> None:
@@ -356,4 +360,4 @@ def test_an_arm_is_one_line_whatever_its_budgets_entail(place: Path, small: Data
     assert frame.groupby("arm_key").size().tolist().count(2) == 3
     report = (place / "records-out" / "report.md").read_text()
     assert "Did not run" not in report
-    assert "| ResNet-8, distilled 2.16x (speedup 1.3) |" in report  # the nearest net to both budgets
+    assert "| ResNet-8, distilled 2.16x (speedup 2) |" in report  # the nearest net to both budgets

@@ -1,0 +1,116 @@
+"""What a refusal of `prune` advises can be followed: the options that it names are taken in place of those refused."""
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from torch import Tensor, nn
+
+from baselines import Budget, Job, Technique, foresee
+from baselines.choice import choice
+from baselines.job import Timed
+from baselines.sensitivity import Sensitivity
+from baselines.stages import evidence_of
+from compress.data import Dataset, split
+from compress.errors import UsageError
+from compress.networks import initialised, spec_of, zoo
+from compress.recipes import Recipe
+from compress.runs import read_json, write_json
+
+
+class Net(nn.Module):
+    """A stem that a residual branch joins, batch norm and groups as asked for: one block, and no inner channels."""
+
+    def __init__(self, classes: int, *, norm: bool, groups: int) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(1, 8, 3, padding=1)
+        self.norm = nn.BatchNorm2d(8) if norm else nn.Identity()
+        self.branch = nn.Conv2d(8, 8, 3, padding=1, groups=groups)
+        self.classifier = nn.Linear(8, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.norm(self.stem(images)).relu()
+        logits: Tensor = self.classifier((features + self.branch(features)).mean((2, 3)))
+        return logits
+
+
+NETS: dict[str, Callable[[int], nn.Module]] = {
+    "plain": lambda classes: Net(classes, norm=True, groups=1),
+    "grouped": lambda classes: Net(classes, norm=True, groups=2),
+    "bare": lambda classes: Net(classes, norm=False, groups=2),
+}
+
+
+@pytest.fixture(autouse=True)
+def registered() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(zoo, "_registered", NETS)
+        yield
+
+
+def timed(*_: Any) -> tuple[float, float, float]:
+    return 0.4, 0.5, 0.6
+
+
+@pytest.mark.parametrize(
+    ("arch", "refused", "advice", "followed"),
+    [
+        ("plain", {"scope": "inner"}, "--scope all has some", {"scope": "all"}),
+        ("grouped", {"method": "fpgm"}, "l1 can: --method l1", {"method": "l1"}),
+        ("grouped", {"method": "group-norm"}, "use bn-scale", {"method": "bn-scale"}),
+        ("bare", {"method": "group-norm"}, "use l1, without sparse training", {"method": "l1"}),
+        ("plain", {"gradual": True}, "give --steps 2 or more", {"gradual": True, "steps": 2}),
+        (
+            "plain",
+            {"gradual": True, "steps": 2, "allocate": "sensitivity"},
+            "leave out --allocate",
+            {"gradual": True, "steps": 2},
+        ),
+        (
+            "plain",
+            {"allocate": "sensitivity", "ranking": "uniform"},
+            "leave out --uniform",
+            {"allocate": "sensitivity"},
+        ),
+        ("plain", {"latency": True, "steps": 2}, "leave out --steps", {"latency": True}),
+        ("plain", {"latency": True, "steps": 2, "gradual": True}, "leave out --gradual and --steps", {"latency": True}),
+        ("plain", {"method": "scratch-e", "schedule": "restart"}, "leave it out", {"method": "scratch-e"}),
+    ],
+)
+def test_what_is_advised_works(
+    arch: str,
+    refused: dict[str, Any],
+    advice: str,
+    followed: dict[str, Any],
+    small: Dataset,
+    brief: Recipe,
+    tmp_path: Path,
+) -> None:
+    def asked(options: dict[str, Any]) -> str | None:
+        options = {"nearest": True} | options
+        latency, schedule = options.pop("latency", False), options.pop("schedule", "small-rate")
+        budget = Budget(latency_ratio=0.5) if latency else Budget(speedup=2)
+        job: dict[str, Any] = {"arch": arch, "dataset": small, "recipe": brief, "runs": tmp_path, "schedule": schedule}
+        measure: Timed = timed
+        return foresee(Job(budget=budget, technique=Technique(**options), timed=measure, **job)).refused
+
+    with pytest.raises(UsageError, match=re.escape(advice)):
+        raise UsageError(asked(refused) or "not refused")
+    assert asked(followed) is None
+
+
+def test_a_sensitivity_of_other_groups_is_measured_anew(small: Dataset, brief: Recipe, tmp_path: Path) -> None:
+    """As one that was kept by a version that grouped channels otherwise."""
+    network = initialised(spec_of("plain", input_shape=small.input_shape, classes=10), 0).eval()
+    technique = Technique(allocate="sensitivity")
+    job = Job(arch="plain", dataset=small, budget=Budget(ratio=0.5), technique=technique, recipe=brief, runs=tmp_path)
+    evidence = evidence_of(job, split(small, validation=0.05, calibration=0.05, seed=0))
+    other = Sensitivity(sizes=(3,), kept=((2, 1),), losses=((1.0, 2.0),), whole=1.0)
+    file = tmp_path / "sensitivity-l1-all-s0.json"
+    write_json(file, {"macs": 0, "seconds": 0.0, "sensitivity": other.to_json()})
+    options = choice(technique, network, evidence, tmp_path)
+    document = read_json(file)
+    assert document
+    assert tuple(document["sensitivity"]["sizes"]) == options.steps.units
