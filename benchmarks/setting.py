@@ -40,7 +40,7 @@ class Setting:
     def __post_init__(self) -> None:
         if self.study.tuning and not self.recipe.validation:
             raise UsageError(
-                f"tuning: recipe {self.recipe.name} has no validation images: use --recipe quick or --recipe short"
+                f"tuning: recipe {self.recipe.name} holds out no validation images: --recipe quick does"
             )
 
     def method(self, entry: StudyRun) -> Method:
