@@ -161,8 +161,8 @@ def run(words: Sequence[str], places: dict[str, str]) -> Outcome:
         except BaseException:
             status, crash = -1, traceback.format_exc()
         sys.stdout.flush()
-        printed = [os.pread(file.fileno(), 1 << 24, 0).decode(errors="surrogateescape") for file in (out, err)]
-    return Outcome(status, *printed, crash)
+        said, noted = [os.pread(file.fileno(), 1 << 24, 0).decode(errors="surrogateescape") for file in (out, err)]
+    return Outcome(status, said, noted, crash)
 
 
 @contextmanager
