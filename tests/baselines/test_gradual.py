@@ -215,7 +215,7 @@ def test_every_step_is_counted_by_the_network_that_took_it(tiny: Dataset) -> Non
 
 
 def test_the_best_epoch_is_one_of_the_network_as_it_was_left(tiny: Dataset) -> None:
-    recipe = replace(RECIPE, epochs=6, batch_size=16, learning_rate=1.0, select="best-validation")
+    recipe = replace(RECIPE, epochs=6, batch_size=16, learning_rate=2.0, select="best-validation")
     shares = (0.5,)  # between the third epoch and the fourth
     training = training_of(tiny, recipe, lambda evidence: gradual(evidence, shares=shares))
     states = {}
