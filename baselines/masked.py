@@ -1,8 +1,7 @@
 """Masked: a pruned network must be the function that the whole one is with the removed weights at zero.
 
-torch-pruning follows channels along the graph of gradients, where whatever it does not know hands them on in their
-order. Code that reorders them, or weights that two layers share, leave a network that runs, wired wrongly. So every
-pruning is held against its masked whole.
+Code that reorders channels, or weights that two layers share, may leave a network that runs, wired wrongly. So every
+pruning is held against its masked whole, however its channels were found.
 """
 
 from __future__ import annotations

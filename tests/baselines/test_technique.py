@@ -28,6 +28,13 @@ def parsed(words: list[str]) -> Technique:
     return technique
 
 
+def test_modules_to_keep_are_a_list_however_they_are_given() -> None:
+    given: Any = "stem, blocks.1"
+    assert Technique(keep=given) == Technique(keep=("stem", "blocks.1", "stem"))
+    assert Technique(keep=("stem",)).to_json()["keep"] == ("stem",)
+    assert "keep" not in Technique().to_json()  # so that earlier runs are found again
+
+
 def test_every_method_has_a_card() -> None:
     wanted = {"random", "l1", "l2", "fpgm", "lamp", "bn-scale", "taylor", "group-norm"}
     assert set(IMPORTANCES) == wanted
@@ -60,6 +67,7 @@ def test_the_command_lists_every_card(compress: Callable[..., tuple[int, str, st
         ({"method": "scratch-e"}, "scratch-e of l1"),
         ({"method": "scratch-b", "shape": "blocks"}, "scratch-b of blocks"),
         ({"method": "shallow", "nearest": True}, "shallow"),
+        ({"keep": ("layer1.0.conv1", "fc")}, "l1 keeping layer1.0.conv1 fc"),
     ],
 )
 def test_labels_say_what_is_not_the_default(options: dict[str, Any], label: str) -> None:
@@ -78,6 +86,7 @@ def techniques(draw: st.DrawFn) -> Technique:
         "steps": draw(st.sampled_from([1, 3])),
         "gradual": draw(st.booleans()),
         "shape": draw(st.sampled_from(["l1", "taylor", "blocks", "depth-cut"])),
+        "keep": draw(st.sampled_from([(), ("stem",), ("blocks.0.conv1", "blocks.2")])),
         "nearest": draw(st.booleans()),
     }
     for name in draw(st.permutations([name for name in options if name != "method"])):
@@ -126,6 +135,8 @@ def test_a_shape_from_scratch_is_chosen_by_the_method_of_its_shape() -> None:
         ({"method": "scratch-e", "shape": "bn-scale"}, "--shape bn-scale: "),  # needs sparse training first
         ({"method": "scratch-e", "shape": "shallow"}, "--shape shallow: "),
         ({"round_to": 0}, "--round-to 0: "),
+        ({"keep": "stem,,blocks.1"}, "--keep stem,,blocks.1: names of modules"),
+        ({"method": "blocks", "keep": ("stem",)}, "--keep: goes with methods that remove channels, not blocks"),
         ({"steps": 0}, "--steps 0: 1 or more"),
         ({"method": "blocks", "scope": "inner"}, "--scope: goes with methods that remove channels, not blocks"),
         ({"method": "blocks", "ranking": "uniform"}, "--uniform: goes with methods that remove channels"),

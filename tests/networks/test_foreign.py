@@ -305,5 +305,32 @@ def test_a_spec_that_does_not_fit_itself_is_refused(edit: Callable[[dict[str, An
 
 def test_resizing_what_is_not_there_is_refused(own: str) -> None:
     data = spec_of(own, input_shape=SHAPE).to_json() | {"resized": [["blocks.0.nothing.weight", [1]]]}
-    with pytest.raises(UsageError, match=r"'nothing.weight': the network has no such parameter"):
+    with pytest.raises(UsageError, match=r"'blocks.0.nothing.weight': the network has no such parameter"):
         Network(Spec.from_json(data))
+
+
+class OfAnyLayout(nn.Module):
+    """Features of as many channels as rows or columns, which come second or last."""
+
+    def __init__(self, classes: int, last: bool) -> None:
+        super().__init__()
+        self.last = last
+        self.a = nn.Conv2d(3, 8, 1)
+        self.b, self.fc = nn.Linear(8, 8) if last else nn.Conv2d(8, 8, 1), nn.Linear(8, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.a(images)
+        features = self.b(features.permute(0, 2, 3, 1) if self.last else features).relu()
+        logits: Tensor = self.fc(features.mean((1, 2) if self.last else (2, 3)))
+        return logits
+
+
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize("size", [(6, 10), (8, 8), (8, 5), (5, 8)])
+def test_where_channels_are_is_told_by_the_layers_not_by_sizes(
+    size: tuple[int, int], last: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(zoo, "_registered", {"net": lambda classes: OfAnyLayout(classes, last)})
+    spec = spec_of("net", exits="b,end" if last else "a,end", input_shape=(3, *size))
+    assert spec.shapes[spec.exits[0].block - 1] == ((size[0] * size[1], 8) if last else (8, *size))
+    assert spec.exits[0].head == ("ln-mean-fc" if last else "bn-relu-gap-fc")
