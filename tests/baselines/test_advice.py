@@ -1,5 +1,6 @@
 """What a refusal of `prune` advises can be followed: the options that it names are taken in place of those refused."""
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ from compress.data import Dataset, split
 from compress.errors import UsageError
 from compress.networks import initialised, spec_of, zoo
 from compress.recipes import Recipe
-from compress.runs import read_json, write_json
+from compress.runs import write_json
 
 
 class Net(nn.Module):
@@ -111,6 +112,6 @@ def test_a_sensitivity_of_other_groups_is_measured_anew(small: Dataset, brief: R
     file = tmp_path / "sensitivity-l1-all-s0.json"
     write_json(file, {"macs": 0, "seconds": 0.0, "sensitivity": other.to_json()})
     options = choice(technique, network, evidence, tmp_path)
-    document = read_json(file)
+    document = json.loads(file.read_text())
     assert document
     assert tuple(document["sensitivity"]["sizes"]) == options.steps.units

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from baselines.budget import Budget, meet
+from baselines.budget import NEAREST, Budget, meet
 from baselines.channels import Channel, ascending, by_score, remove_channels, steps
 from baselines.coupling import Coupling
 from baselines.evidence import Evidence
@@ -60,7 +60,7 @@ def _prune(arch: str) -> None:
     found = scores(network, "l1", cast(Evidence, SimpleNamespace(seed=0, macs=0)))
     offered = steps(by_score(found, coupling.groups), coupling.within("all"))
     budget = Budget(ratio=LESS[arch]) if arch in LESS else Budget(speedup=2.0)
-    removed = meet(budget, offered, nearest=True)
+    removed = meet(budget, offered, within=NEAREST)
     gone = [
         Channel(number, index)
         for number, (units, count) in enumerate(zip(ascending(found, coupling.groups), removed, strict=True))
