@@ -274,12 +274,9 @@ class Training:
                 part.eval()
 
     def _settle(self) -> None:
-        """Recompute batch norm's statistics, so that weights are measured, selected and reported in a settled state.
-
-        Training itself never reads them.
-        """
-        started, train = time.monotonic(), self.split.train
-        macs = reestimate(self.network, train, self.split.normalisation, images=None, trained=True)
+        """Recompute batch norm's statistics, which training never reads, so that weights are measured as they are."""
+        started, parts = time.monotonic(), self.split
+        macs = reestimate(self.network, parts.train, parts.normalisation, images=None, trained=True)
         self.spent.settling_macs += macs
         self.spent.settling_seconds += time.monotonic() - started
 
@@ -340,8 +337,7 @@ def fit(
             training.restore(state)
     elif checkpoint:
         world.on_leader(lambda: save_checkpoint(checkpoint, training.state()))
-    epochs = training.recipe.epochs
-    steps, done = training.steps, training.epochs_done
+    epochs, steps, done = training.recipe.epochs, training.steps, training.epochs_done
     with TrainingProgress(title, epochs=epochs, steps=steps, done=done, patience=patience) as progress:
         while training.epochs_done < epochs:
             training.epoch(progress)

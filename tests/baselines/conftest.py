@@ -18,7 +18,7 @@ def small(tiny_folder: Path) -> Dataset:
 
 @pytest.fixture(scope="session")
 def quick() -> Recipe:
-    """The quick recipe as it is, so that a command finds the reference by itself: five epochs of three steps."""
+    """The quick recipe as it is, so that a command finds the reference by itself: five epochs of eleven steps."""
     return recipe_named("quick")
 
 

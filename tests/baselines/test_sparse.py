@@ -198,9 +198,7 @@ def test_a_sparse_run_starts_from_the_references_weights_and_goes_by_its_objecti
 ) -> None:
     still = replace(brief, fine_tune_learning_rate=0.0)
     run = sparse_trained(reference, "group-norm", tiny, still, runs=tmp_path)
-    assert differing(load(run), load(reference)) == [
-        name for name in load(run).state_dict() if "running" in name or "num_batches" in name
-    ]
+    assert differing(load(run), load(reference)) == []  # statistics are those of the weights
     parent = train("resnet8", tiny, method="mwbp", exits=2, teacher=reference.path, recipe=brief, runs=tmp_path)
     taught = Objective.from_json(parent.record.config["objective"])
     assert taught.teacher > 0
