@@ -27,6 +27,7 @@ from compress.documents import read_file, read_json
 from compress.errors import UsageError, checked
 from compress.records import Record
 from compress.runs import METRICS, RECORD, Run, find_run, read_run, write_atomically, write_json
+from compress.training.kept import read_kept
 from compress.training.progress import console
 
 COMPARISON = "comparison.json"
@@ -122,11 +123,9 @@ class Fields(Struct, frozen=True, kw_only=True):
 
 
 def read_fields(directory: Path) -> Fields | None:
-    """What the `comparison.json` in a directory says; None where there is none that can be read."""
-    try:
-        return read_json(directory / COMPARISON, Fields)[1]
-    except (FileNotFoundError, UsageError):
-        return None
+    """What the `comparison.json` in a directory says; None where there is none, or, which is said, none that fits."""
+    kept = read_kept(directory / COMPARISON, Fields, "it counts for nothing")
+    return kept[1] if kept else None
 
 
 def _write_record(run: Run, path: Path) -> Run:

@@ -1,6 +1,7 @@
 """Arms: runs that differ by budget and seed alone are one, and nothing else is."""
 
 import dataclasses
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,8 @@ def test_families(runs: list[Run]) -> None:
 def test_a_control_of_training_is_a_trained_network(runs: list[Run], tmp_path: Path) -> None:
     control = changed(runs[0], kind="control", method="bp-extra-decay", request={})
     assert network_name(control) == "ResNet-14, bp-extra-decay"
-    text = write_report([runs[1], Run(runs[0].path, control.record)], tmp_path).read_text()
+    renamed = Path(shutil.copytree(runs[0].path, tmp_path / "control"))  # its id is another configuration's
+    text = write_report([runs[1], Run(renamed, control.record)], tmp_path / "out").read_text()
     assert "| ResNet-14, bp-extra-decay |" in text
 
 

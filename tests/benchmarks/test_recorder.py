@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -65,7 +66,8 @@ def test_a_reports_records_are_timed_without_their_weights(
     monkeypatch.setattr("benchmarks.memory.measured_costs", lambda spec, device: [{}] * len(spec.exits))
     for weights in report.glob("runs/*/model.safetensors"):
         weights.unlink()
-    (report / COMPARISON).write_text(json.dumps({"reference": runs[3].id}))
+    nothing: dict[str, Any] = {"runs": [], "title": "", "about": "", "primary": None, "trials": [], "failures": []}
+    (report / COMPARISON).write_text(json.dumps(nothing | {"schema_version": 1, "reference": runs[3].id}))
     done = bench_all(report / RECORDS, batch_sizes=(2,), rounds=1, device="cpu")
     assert [(row["run"], row["precision"]) for row in done.rows[::6]] == [(runs[3].id, "fp32"), (runs[3].id, "bf16")]
     assert [line for line in done.skipped if "foreign" not in line] == []
