@@ -40,10 +40,9 @@ class Setting:
     def __post_init__(self) -> None:
         train, own = len(self.dataset.train), self.dataset.validation
         if self.study.tuning and not own and not round(self.recipe.validation * train):
-            instead = "with more of them" if self.recipe.validation else "by --recipe quick"
             raise UsageError(
-                f"tuning: of {train:,} training images recipe {self.recipe.name} holds out none to tune on; run it "
-                f"{instead}, or on class folders with a val/ of their own"
+                f"tuning: of {train:,} training images recipe {self.recipe.name} holds out none to tune on: take more "
+                "of them, --recipe quick, or class folders with a val/ of their own"
             )
 
     def method(self, entry: StudyRun) -> Method:

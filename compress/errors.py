@@ -70,10 +70,11 @@ def _check(what: str, value: object, hint: Any) -> None:
     from typeguard import CollectionCheckStrategy, TypeCheckError, check_type  # here, as importing it takes a while
 
     parts = (hint, *typing.get_args(hint))
-    # To look whether a value has all that a protocol asks for could read all images of a data set; and which word is
-    # the nearest of a few is for the function to say.
-    if any(getattr(part, "_is_protocol", False) or typing.get_origin(part) is typing.Literal for part in parts):
+    # To look whether a value has all that a protocol asks for could read all images of a data set.
+    if any(getattr(part, "_is_protocol", False) for part in parts):
         return
+    if any(typing.get_origin(part) is typing.Literal for part in parts) and isinstance(value, str):
+        return  # which word is the nearest of a few is for the function to say
     try:
         check_type(value, hint, collection_check_strategy=CollectionCheckStrategy.ALL_ITEMS)
     except TypeCheckError as error:

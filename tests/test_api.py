@@ -122,8 +122,8 @@ def test_a_bad_argument_is_named(
         (lambda: create("resnet8", width="2"), "create: width '2' is not int"),  # type: ignore[arg-type]
         (lambda: create("resnet8", exits=[1, None]), r"create: exits \[1, None\] is not int | str"),  # type: ignore[list-item]
         (lambda: create("resnet8", input_shape=(3, 32)), r"input_shape \(3, 32\) is not tuple\[int, int, int\]"),  # type: ignore[arg-type]
-        (lambda: create("resnet8", width=9999), "weights, and 1,000,000,000 is the most"),
-        (lambda: create("resnet8", input_shape=(3, 10**6, 10**6)), "values in the first features of one image"),
+        (lambda: create("resnet8", width=9999), "weights: too large to build, 1,000,000,000 are the most"),
+        (lambda: create("resnet8", input_shape=(3, 10**6, 10**6)), "values in the features of one image"),
         (lambda: compress.train("resnet8", 3), "train: dataset 3 is not Dataset | str"),  # type: ignore[arg-type]
         (lambda: compress.find_run(""), "an id, its beginning, or the path"),
         (lambda: compress.open_dataset("x" * 300), "unknown data set"),

@@ -241,9 +241,11 @@ def test_started_again_it_finds_all_and_reports_the_same(
 def test_nothing_is_tuned_without_validation_images(
     place: Path, made: list[Run], small: Dataset, brief: Recipe
 ) -> None:
-    for share, instead in ((0.0, "by --recipe quick"), (0.001, "with more of them")):
+    for share in (0.0, 0.001):
         blind = Recipe.from_json(brief.to_json() | {"validation": share})
-        with pytest.raises(UsageError, match=rf"recipe quick holds out none to tune on; run it {instead}, or on class"):
+        with pytest.raises(
+            UsageError, match="recipe quick holds out none to tune on: take more of them, --recipe quick"
+        ):
             conducted(place / "curves.toml", small, blind, runs=place / "blind", out=place / "out")
         assert not (place / "blind").exists()
         own = replace(small, validation=small.test)
