@@ -68,7 +68,7 @@ class Operators(TorchDispatchMode):
             channels: Iterator[Tensor] = (torch.zeros(one.shape, dtype=torch.float64) for one in outputs)
         elif name in PRODUCTS:
             channels = iter([self._product(inputs, outputs[0], *PRODUCTS[name])])
-        elif name in COPYING:
+        elif name in COPYING or (name == "as_strided_" and _stays(args[1], args[2])):
             channels = iter([held[0].clone(), *held[1:]])
         elif function.is_view or name in MOVING:
             channels = self._moved(function, name, args, given)
@@ -132,3 +132,9 @@ class Operators(TorchDispatchMode):
                 yield whole.expand(input.shape).clone()
             else:
                 yield whole.reshape(one.shape).clone()
+
+
+def _stays(shape: tuple[int, ...], strides: tuple[int, ...]) -> bool:
+    """Whether elements stay where they are in a dense tensor, as where pooling to one pixel marks it channels_last."""
+    dense = torch.empty(shape, device="meta").stride()
+    return all(size == 1 or one == other for size, one, other in zip(shape, strides, dense, strict=True))

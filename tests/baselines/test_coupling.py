@@ -268,3 +268,17 @@ def test_a_layer_whose_width_its_code_names_stays_and_the_rest_is_pruned(monkeyp
     assert [group.units for group in coupling.groups] == [4, 6]
     least = [list(range(1, group.units)) for group in coupling.groups]
     assert coupling.size((3, 5)) == size_of(narrowed(network, least))
+
+
+@pytest.mark.parametrize(
+    "arch", ["resnet8", "resnet8v1", "mobilenetv2", "torchvision:resnet18", "torchvision:mobilenet_v3_small"]
+)
+def test_groups_do_not_depend_on_the_order_of_a_networks_memory(arch: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network in training has its channels last."""
+    monkeypatch.setattr("baselines.coupling._known", {})
+    network = create(arch, exits=2, input_shape=(3, 32, 32), classes=4)
+    found = Coupling(network)
+    monkeypatch.setattr("baselines.coupling._known", {})
+    last = Coupling(network.to(memory_format=torch.channels_last))
+    assert [group.writers for group in last.groups] == [group.writers for group in found.groups]
+    assert [group.units for group in last.groups] == [group.units for group in found.groups]

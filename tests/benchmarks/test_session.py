@@ -243,9 +243,7 @@ def test_nothing_is_tuned_without_validation_images(
 ) -> None:
     for share in (0.0, 0.001):
         blind = Recipe.from_json(brief.to_json() | {"validation": share})
-        with pytest.raises(
-            UsageError, match="recipe quick holds out none to tune on: take more"
-        ):
+        with pytest.raises(UsageError, match="recipe quick holds out none to tune on: take more"):
             conducted(place / "curves.toml", small, blind, runs=place / "blind", out=place / "out")
         assert not (place / "blind").exists()
         own = replace(small, validation=small.test)
