@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -59,7 +60,7 @@ class Technique:
     steps: int = 1
     gradual: bool = False
     shape: str = "l1"
-    keep: tuple[str, ...] = ()
+    keep: Sequence[str] = ()
     nearest: bool = False
 
     def __post_init__(self) -> None:

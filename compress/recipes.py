@@ -26,9 +26,9 @@ WORDS: dict[str, tuple[str, ...]] = {  # that some of a recipe's fields may have
 RANGES: dict[str, tuple[float, float]] = {  # of a recipe's numbers, both ends included
     **dict.fromkeys(("epochs", "fine_tune_epochs"), (1, MOST_EPOCHS)),
     "batch_size": (1, MOST_IMAGES),
-    **dict.fromkeys(("momentum", "label_smoothing", "decay", "warmup", "averaging_start", "ema_decay"), (0, 1)),
+    **dict.fromkeys(("momentum", "label_smoothing", "warmup", "averaging_start", "ema_decay"), (0, 1)),
     **dict.fromkeys(("validation", "calibration"), (0, 1)),
-    **dict.fromkeys(("weight_decay", "learning_rate", "fine_tune_learning_rate"), (0, sys.float_info.max)),
+    **dict.fromkeys(("weight_decay", "learning_rate", "fine_tune_learning_rate", "decay"), (0, sys.float_info.max)),
     "crop_padding": (0, 1 << 12),
     "split_seed": (0, 2**63 - 1),
 }

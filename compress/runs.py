@@ -46,7 +46,6 @@ class InUseError(UsageError):
         self.path = path
 
 
-@checked
 @dataclass(frozen=True)
 class Run:
     """A run directory and the record read from it."""

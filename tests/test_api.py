@@ -69,7 +69,7 @@ def public() -> Iterator[tuple[Callable[..., Any], str]]:
     chosen += [benchmarks.bench, benchmarks.bench_all, benchmarks.latency_ratio, benchmarks.main_table]
     chosen += [benchmarks.probe, benchmarks.read_comparison, benchmarks.read_study, benchmarks.write_report]
     for function in chosen:
-        if callable(function) and function is not UsageError:
+        if callable(function) and function not in (UsageError, compress.Run):  # a run is read, and not made
             for name, parameter in inspect.signature(function).parameters.items():
                 if parameter.kind is not parameter.VAR_KEYWORD:
                     yield function, name

@@ -200,9 +200,9 @@ class Spec:
         return dataclasses.replace(self, exits=(*before, last))
 
     def to_json(self) -> dict[str, Any]:
-        """The spec as JSON-ready data."""
+        """The spec as JSON-ready data; without `numbers` where there are none, as records had it before."""
         data: dict[str, Any] = json.loads(json.dumps(asdict(self)))  # tuples as JSON has them: lists
-        return data
+        return data if self.numbers else {key: value for key, value in data.items() if key != "numbers"}
 
     @classmethod
     def from_json(cls, data: dict[str, Any], field: str = "") -> "Spec":

@@ -163,7 +163,7 @@ def test_where_there_is_no_reference_one_is_trained_first_and_the_newest_found_a
         prune(None, small, budget=Budget(speedup=2.5), reference=parent.id, runs=tmp_path)
     resumed = prune("resnet8", small, budget=Budget(speedup=2.5), runs=tmp_path, resume=True)
     assert resumed.record.parent == parent.id
-    parent.record.status = "running"
+    parent.record.status, parent.record.failure = "running", None
     parent.write_record()
     with pytest.raises(UsageError, match="is running, not finished"):
         prune(None, small, budget=Budget(speedup=2.5), reference=parent.id, runs=tmp_path)

@@ -122,7 +122,7 @@ def test_int8_needs_images_that_were_held_out(trained: list[Run], held_out: Held
         if part:
             assert held_out_images([run]).name == part
         else:
-            with pytest.raises(UsageError, match="holds out none"):
+            with pytest.raises(UsageError, match="leave none at recipe quick's shares"):
                 held_out_images([run])
 
 

@@ -282,9 +282,9 @@ def edited(spec: Spec, edit: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
     [
         (lambda data: data["blocks"][0].update(module="end"), "each another module"),
         (lambda data: data["blocks"][0].update(out=9), "channels of shape"),
-        (lambda data: data["blocks"][0].update(shape=[4, "14", 14]), "neither (C, H, W) nor (positions, C)"),
+        (lambda data: data["blocks"][0].update(shape=[4, "14", 14]), "blocks[0].shape[1]"),
         (lambda data: data["blocks"][0].update(shape=[4]), "neither (C, H, W) nor (positions, C)"),
-        (lambda data: data["blocks"][0].update(kind="pre-activation"), "not a network spec"),
+        (lambda data: data["blocks"][0].update(kind="pre-activation"), "blocks[0]: unknown key 'module'"),
         (lambda data: data["blocks"][0].pop("module"), "module"),
         (lambda data: data["exits"][1].update(head="gap-fc"), "the net's own is at 'end'"),
         (lambda data: data["exits"][0].update(head="own"), "the net's own is at 'end'"),
