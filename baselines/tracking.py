@@ -12,23 +12,19 @@ import contextlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
-import numpy as np
 import torch
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from baselines.layers import RULES
+from baselines.numbered import FIXED, NONE, Channels
 from baselines.operators import Operators
 from compress.networks import Network
 from compress.networks.blocks import SegmentSpec
-from compress.networks.resizing import GROUPS, WIDTHS
+from compress.networks.resizing import WIDTHS
 
-# Numbers of channels: none, as of a constant, and the one that holds all that must not go.
-NONE, FIXED = 0, 1
 # An axis of a weight: the weight's name in the state dict, and the dimension.
 Axis = tuple[str, int]
 
@@ -40,49 +36,6 @@ class Unit:
     entries: dict[Axis, tuple[int, ...]]
 
 
-class Channels:
-    """Numbered channels, some of which have become one."""
-
-    def __init__(self) -> None:
-        self.count = 2
-        self._pairs: list[np.ndarray[Any, Any]] = []
-        self._roots = np.arange(2)
-
-    def new(self, *shape: int) -> Tensor:
-        """Channels of their own, float64 so that whatever moves data takes them."""
-        size = int(np.prod(shape))
-        numbers = torch.arange(self.count, self.count + size, dtype=torch.float64).view(shape)
-        self.count += size
-        return numbers
-
-    def join(self, one: Tensor, other: Tensor) -> None:
-        """Make pairs of channels one; `NONE` is none."""
-        pairs = torch.stack([one.flatten(), other.flatten()])
-        pairs = pairs[:, (pairs != NONE).all(dim=0) & (pairs[0] != pairs[1])]
-        if pairs.numel():
-            self._pairs.append(np.unique(pairs.numpy().astype(np.int64), axis=1))
-
-    def join_rows(self, rows: Tensor) -> Tensor:
-        """Make all channels of each row `(rows, entries)` one; the one of each row, `NONE` where it has none."""
-        first = rows.amax(dim=1)
-        self.join(rows, first[:, None].expand(rows.shape))
-        return first
-
-    def fix(self, channels: Tensor) -> None:
-        """Leave these in the network."""
-        self.join(channels, torch.full_like(channels, FIXED))
-
-    def resolve(self, channels: Tensor) -> Tensor:
-        """The same channels, those that are one by one number."""
-        if self._pairs or len(self._roots) < self.count:
-            one, other = np.concatenate([*self._pairs, [np.arange(len(self._roots)), self._roots]], axis=1)
-            graph = coo_array((np.ones(len(one), bool), (one, other)), shape=(self.count, self.count))
-            _, parts = connected_components(graph, directed=False)
-            _, first = np.unique(parts, return_index=True)
-            self._roots, self._pairs = first[parts], []
-        return torch.from_numpy(self._roots)[channels.long()].double()
-
-
 class Tracker(TorchFunctionMode):
     """Runs a network and follows its channels: layers by what they do to them, all else operator by operator."""
 
@@ -92,7 +45,7 @@ class Tracker(TorchFunctionMode):
         self.axes: dict[Axis, Tensor] = {}
         self.writers: list[Axis] = []  # in the order in which their layers ran
         self.positions: dict[str, int] = defaultdict(int)  # of an image, at which each layer's weight is used
-        self._names = {id(tensor): name for name, tensor in reversed(network.state_dict(keep_vars=True).items())}
+        self.names = {id(tensor): name for name, tensor in reversed(network.state_dict(keep_vars=True).items())}
         self._loose: dict[str, Tensor] = {}  # weights that code uses outside layers, by element
         self.silent = False
 
@@ -103,7 +56,7 @@ class Tracker(TorchFunctionMode):
         found: Tensor | None = getattr(value, "channels", None)
         if found is not None:
             return found
-        name = self._names.get(id(value))
+        name = self.names.get(id(value))
         if name is None or not value.is_floating_point():
             return torch.zeros(value.shape, dtype=torch.float64)
         if name not in self._loose:
@@ -116,7 +69,7 @@ class Tracker(TorchFunctionMode):
 
     def axis(self, weight: Tensor, dim: int) -> Tensor:
         """The channels along an axis of a layer's weight."""
-        key = self._names[id(weight)], dim
+        key = self.names[id(weight)], dim
         if key not in self.axes:
             self.axes[key] = self.channels.new(weight.shape[dim])
         return self.axes[key]
@@ -196,14 +149,14 @@ class Tracker(TorchFunctionMode):
 
     def count(self, weight: Tensor, positions: int) -> None:
         """Note at how many positions of two images a weight is used."""
-        self.positions[self._names[id(weight)]] += positions // 2
+        self.positions[self.names[id(weight)]] += positions // 2
 
     # Layers.
 
     def __torch_function__(
         self, function: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        given, rule = kwargs or {}, self.RULES.get(function)
+        given, rule = kwargs or {}, RULES.get(function)
         if rule is None or self.silent:
             return function(*args, **given)
         with self.quiet():
@@ -220,183 +173,40 @@ class Tracker(TorchFunctionMode):
         finally:
             self.silent = before
 
-    def _spread(self, value: Tensor, channels: Tensor, dim: int) -> None:
+    def spread(self, value: Tensor, channels: Tensor, dim: int) -> None:
         """Let a value hold these channels along a dimension."""
         shape = [1] * value.dim()
         shape[dim] = -1
         self.mark(value, channels.view(shape).expand(value.shape).clone())
 
-    def _reads(self, weight: Tensor, dim: int, value: Tensor, across: int, groups: int = 1) -> None:
+    def reads(self, weight: Tensor, dim: int, value: Tensor, across: int, groups: int = 1) -> None:
         """A layer's weight reads a value's channels by an axis: one entry of it in every group."""
-        if id(weight) not in self._names:
+        if id(weight) not in self.names:
             return self.channels.fix(self.of(value))
         entries = self.axis(weight, dim)
         for group in self.together(value, across).view(groups, -1):
             self.channels.join(group, entries)
 
-    def _writes(self, value: Tensor, weight: Tensor, dim: int, bias: Tensor | None, across: int) -> Tensor:
+    def writes(self, value: Tensor, weight: Tensor, dim: int, bias: Tensor | None, across: int) -> Tensor:
         """A layer's value holds the channels along its weight's axis, and those of its bias; the channels."""
-        if id(weight) in self._names:
+        if id(weight) in self.names:
             self.count(weight, value.numel() // value.shape[across])
             channels = self.axis(weight, dim)
-            if (key := (self._names[id(weight)], dim)) not in self.writers:
+            if (key := (self.names[id(weight)], dim)) not in self.writers:
                 self.writers.append(key)
         else:  # computed from weights, as by weight norm
             channels = self.together(weight, dim)
         if bias is not None:
-            self._scales(bias, channels)
-        self._spread(value, channels, across)
+            self.scales(bias, channels)
+        self.spread(value, channels, across)
         return channels
 
-    def _scales(self, vector: Tensor | None, channels: Tensor) -> None:
+    def scales(self, vector: Tensor | None, channels: Tensor) -> None:
         """A weight has one entry a channel."""
-        if vector is not None and id(vector) in self._names:
+        if vector is not None and id(vector) in self.names:
             self.channels.join(self.axis(vector, 0), channels)
         elif vector is not None:
             self.channels.join(self.of(vector), channels)
-
-    def _convolution(
-        self, value: Tensor, input: Tensor, weight: Tensor, bias: Tensor | None = None, *_: Any, **options: Any
-    ) -> None:
-        groups = int(options.get("groups", _[3] if len(_) > 3 else 1))
-        across = 1 if input.dim() == weight.dim() else 0
-        if groups > 1 and weight.shape[1] == 1:
-            channels = self.together(input, across)
-            written = self._writes(value, weight, 0, bias, across)
-            self.channels.join(written, channels.repeat_interleave(len(written) // groups))
-            if id(weight) in self._names:
-                self.axes[f"{self._names[id(weight)].rpartition('.')[0]}.{GROUPS}", 0] = channels
-            return
-        self._reads(weight, 1, input, across, groups)
-        written = self._writes(value, weight, 0, bias, across)
-        if groups > 1:
-            self.channels.join_rows(written.view(groups, -1).t())
-
-    def _transposed_convolution(
-        self, value: Tensor, input: Tensor, weight: Tensor, bias: Tensor | None = None, *_: Any, **options: Any
-    ) -> None:
-        groups = int(options.get("groups", _[3] if len(_) > 3 else 1))
-        if groups > 1:  # its weight has inputs of all groups, but outputs of one
-            self.channels.fix(torch.cat([self.of(input).flatten(), self.axis(weight, 0), self.axis(weight, 1)]))
-            self.mark(value, torch.full(value.shape, FIXED, dtype=torch.float64))
-            return
-        across = 1 if input.dim() == weight.dim() else 0
-        self._reads(weight, 0, input, across)
-        self._writes(value, weight, 1, bias, across)
-        self.count(weight, input.numel() // input.shape[across] - value.numel() // value.shape[across])
-
-    def _linear(self, value: Tensor, input: Tensor, weight: Tensor, bias: Tensor | None = None) -> None:
-        self._reads(weight, 1, input, -1)
-        self._writes(value, weight, 0, bias, -1)
-
-    def _norm_of_channels(
-        self,
-        value: Tensor,
-        input: Tensor,
-        running_mean: Tensor | None = None,
-        running_var: Tensor | None = None,
-        weight: Tensor | None = None,
-        bias: Tensor | None = None,
-        *_: Any,
-        **__: Any,
-    ) -> None:
-        self._norm(value, input, 1, (running_mean, running_var, weight, bias))
-
-    def _layer_norm(
-        self,
-        value: Tensor,
-        input: Tensor,
-        normalized_shape: Any,
-        weight: Tensor | None = None,
-        bias: Tensor | None = None,
-        *_: Any,
-        **__: Any,
-    ) -> None:
-        if len(normalized_shape) == 1:
-            self._norm(value, input, -1, (weight, bias))
-        else:
-            self.channels.fix(self.of(input))
-            self.mark(value, self.of(input))
-
-    def _group_norm(
-        self,
-        value: Tensor,
-        input: Tensor,
-        num_groups: int,
-        weight: Tensor | None = None,
-        bias: Tensor | None = None,
-        *_: Any,
-        **__: Any,
-    ) -> None:
-        channels = self._norm(value, input, 1, (weight, bias))
-        if channels is not None and 1 < num_groups < len(channels):  # the same number in every group
-            self.channels.join_rows(channels.view(num_groups, -1).t())
-
-    def _norm(self, value: Tensor, input: Tensor, dim: int, vectors: tuple[Tensor | None, ...]) -> Tensor | None:
-        """A norm's value holds what its input does, and its vectors one entry a channel; the channels."""
-        held = self.of(input)
-        if dim == -1 and input.dim() == 4 and self.along(input, dim) is None:
-            # Heads share the entries: those channels that are normalised together can only go together.
-            self.channels.join_rows(held.flatten(0, -2))
-            for vector in vectors:
-                if vector is not None and id(vector) in self._names:
-                    self.channels.fix(self.axis(vector, 0))
-            self.mark(value, held)
-            return None
-        channels = self.together(input, dim)
-        for vector in vectors:
-            self._scales(vector, channels)
-        self._spread(value, channels, dim)
-        return channels
-
-    def _attention(self, value: Tensor, query: Tensor, key: Tensor, values: Tensor, *_: Any, **__: Any) -> None:
-        with self.quiet():
-            weights = torch.empty(*query.shape[:-1], key.shape[-2])
-            self.mark(weights, self.product(self.of(query), self.of(key).transpose(-2, -1)))
-        self.mark(value, self.product(self.of(weights), self.of(values)))
-
-    def _multihead_attention(
-        self,
-        value: tuple[Tensor, Any],
-        query: Tensor,
-        key: Tensor,
-        values: Tensor,
-        embed_dim_to_check: int,
-        num_heads: int,
-        in_proj_weight: Tensor | None,
-        in_proj_bias: Tensor | None,
-        bias_k: Tensor | None,
-        bias_v: Tensor | None,
-        add_zero_attn: bool,
-        dropout_p: float,
-        out_proj_weight: Tensor,
-        out_proj_bias: Tensor | None,
-        *_: Any,
-        **__: Any,
-    ) -> None:
-        """A head is its queries, keys, values and the inputs of the last projection."""
-        across = -1
-        if in_proj_weight is None or bias_k is not None or bias_v is not None or query is not key or key is not values:
-            for one in (query, key, values):
-                self.channels.fix(self.of(one))
-            self.mark(value[0], torch.full(value[0].shape, FIXED, dtype=torch.float64))
-            return
-        self._reads(in_proj_weight, 1, query, across)
-        heads = self.axis(in_proj_weight, 0).view(3, num_heads, -1).transpose(0, 1).flatten(1)
-        self.writers.append((self._names[id(in_proj_weight)], 0))
-        self.count(in_proj_weight, query.numel() // query.shape[across])
-        first = self.channels.join_rows(heads)
-        self._scales(in_proj_bias, self.axis(in_proj_weight, 0))
-        self.channels.join(
-            self.axis(out_proj_weight, 1).view(num_heads, -1), first[:, None].expand(num_heads, heads.shape[1] // 3)
-        )
-        self._writes(value[0], out_proj_weight, 0, out_proj_bias, across)
-
-    def _prelu(self, value: Tensor, input: Tensor, weight: Tensor) -> None:
-        if weight.numel() > 1:
-            self._norm(value, input, 1, (weight,))
-        else:
-            self.mark(value, self.of(input))
 
     def product(self, one: Tensor, other: Tensor) -> Tensor:
         """What a batched product `(..., I, K) x (..., K, J)` of values holds.
@@ -421,23 +231,6 @@ class Tracker(TorchFunctionMode):
             self.channels.fix(together[:1])
             held = torch.full((rows, columns), FIXED, dtype=torch.float64)
         return held.expand(*batch, rows, columns).clone()
-
-    RULES: ClassVar[dict[Any, Callable[..., None]]] = {
-        functional.conv1d: _convolution,
-        functional.conv2d: _convolution,
-        functional.conv3d: _convolution,
-        functional.conv_transpose1d: _transposed_convolution,
-        functional.conv_transpose2d: _transposed_convolution,
-        functional.conv_transpose3d: _transposed_convolution,
-        functional.linear: _linear,
-        functional.batch_norm: _norm_of_channels,
-        functional.instance_norm: _norm_of_channels,
-        functional.layer_norm: _layer_norm,
-        functional.group_norm: _group_norm,
-        functional.scaled_dot_product_attention: _attention,
-        functional.multi_head_attention_forward: _multihead_attention,
-        functional.prelu: _prelu,
-    }
 
 
 @dataclass(frozen=True)
