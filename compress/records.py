@@ -228,7 +228,7 @@ class Results(Struct, frozen=True, kw_only=True):
     """What came out."""
 
     exits: Annotated[tuple[Exit, ...], Meta(min_length=1)]
-    weights: str = "last"
+    weights: str
     requested: Size = Size()
     achieved: Size = Size()
     choosing: Choosing | UnsetType = UNSET

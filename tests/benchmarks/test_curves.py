@@ -40,6 +40,7 @@ def pruned(run: Run, method: str, asked: tuple[str, float], speedup: float, accu
         "requested": dict([asked]),
         "achieved": {"speedup": before / macs, "macs": macs},
         "exits": [run.exits[-1] | {"macs": macs, "test_accuracy": accuracy}],
+        "weights": run.record.results["weights"],
     }
     if method not in CONTROLS:
         results |= {"val_accuracy_before": [0.9], "val_accuracy_pruned": [accuracy - 0.1]}
