@@ -94,11 +94,6 @@ def part_costs(network: Network) -> dict[str, Cost]:
     return {name: _weigh(network.get_submodule(name), counts[name]) for name in _parts(network)}
 
 
-def macs_by_module(network: Network) -> Counter[str]:
-    """MACs of every module by name, traced in eval mode on one blank image; the network's own mode is kept."""
-    return Counter({name: _sum(counts, MACS) for name, counts in _counts(network).items()})
-
-
 def cross_check(network: Network) -> None:
     """Let torch's FlopCounterMode (two a MAC) count the network as well: every part and module must have the same MACs.
 
