@@ -1,16 +1,17 @@
 """Benchmarks: measuring and comparing finished runs: latency, tables, figures, studies, the report."""
 
-from benchmarks.latency import bench, latency_ratio
-from benchmarks.plan import plan_study
-from benchmarks.probe import probe
-from benchmarks.recorder import bench_all
-from benchmarks.records import COMPARISON, Comparison, read_comparison
-from benchmarks.report import REPORT, main_table, write_report
-from benchmarks.session import run_study
-from benchmarks.setting import Setting
-from benchmarks.study import Study, read_study
-from benchmarks.supervision import probe_tables, read_probes, write_probe_figure
-from benchmarks.tables import distinct_runs
+from benchmarks.measuring.everything import bench_all
+from benchmarks.measuring.latency import bench, latency_ratio
+from benchmarks.probing.probe import probe
+from benchmarks.report.comparison import COMPARISON, Comparison, read_comparison
+from benchmarks.report.report import REPORT, main_table, write_report
+from benchmarks.report.sections.probe_tables import probe_tables, write_probe_figure
+from benchmarks.results.probed_blocks import read_probes
+from benchmarks.results.rows import distinct_runs
+from benchmarks.study.dry_run import plan_study
+from benchmarks.study.runner import run_study
+from benchmarks.study.setting import Setting
+from benchmarks.study.study import Study, read_study
 
 __all__ = [
     "COMPARISON",

@@ -88,7 +88,7 @@ def test_a_bad_argument_is_named(
         raise StoppedError
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("compress.networks.zoo._registered", {})
+    monkeypatch.setattr("compress.networks.foreign.zoo._registered", {})
     for accepted in ("compress.training.planning.execute", "baselines.pruning.carry_out"):
         monkeypatch.setattr(accepted, stop)
     required = {

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from benchmarks import Comparison
-from benchmarks.figures import read_epochs
-from benchmarks.measurements import read_measurements
-from benchmarks.memory import read_costs
-from benchmarks.probe import read_probe
-from benchmarks.records import write_records
+from benchmarks.measuring.measurements import read_measurements
+from benchmarks.measuring.memory import read_costs
+from benchmarks.probing.probe import read_probe
+from benchmarks.report.comparison import write_records
+from benchmarks.results.epochs import read_epochs
 from compress.data import Dataset
 from compress.documents import DEEPEST, LARGEST, parse_json, read_file
 from compress.errors import UsageError

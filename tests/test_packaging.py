@@ -35,7 +35,7 @@ def test_wheel_holds_the_three_packages_alone(wheel: zipfile.Path) -> None:
         "compress/data/FASHION-MNIST-LICENSE",
         "compress/py.typed",
         "benchmarks/page.html",
-        "benchmarks/studies/quickstart.toml",
+        "benchmarks/study/bundled/quickstart.toml",
         f"{INFO}/licenses/LICENSE",
     ],
 )

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from compress.data import Dataset
 from compress.errors import UsageError
-from compress.networks import Network, create, zoo
+from compress.networks import Network, create
+from compress.networks.foreign import zoo
 from compress.recipes import Recipe
 from compress.runs import (
     LOCK,

@@ -24,9 +24,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from benchmarks.measuring.peak_memory import peak_bytes
+from benchmarks.measuring.rounds import Action, Ratio, interleaved, ratio, timed, timer
 from benchmarks.speed.bare import bare_layers, floor
-from benchmarks.speed.memory import peak_bytes
-from benchmarks.speed.rounds import Action, Ratio, interleaved, ratio, timed, timer
 from benchmarks.speed.usual import UsualTrainer
 from compress.data import Dataset, Labelled, Part, Split, normalise, open_dataset, split
 from compress.errors import UsageError

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from compress.errors import UsageError, checked
 from compress.networks.blocks import BLOCKS, STEMS, Block
-from compress.networks.foreign import foreign_parts
+from compress.networks.foreign.parts import foreign_parts
 from compress.networks.heads import HEADS, OWN
 from compress.networks.spec import Spec
 

@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 
 from compress.errors import UsageError, checked, nearest
-from compress.networks.foreign import foreign_spec
+from compress.networks.foreign.parts import foreign_spec
+from compress.networks.foreign.zoo import is_foreign
 from compress.networks.heads import HEADS, WIDENING, suitable_head
 from compress.networks.names import PUBLISHED, Name, parse, published_exits
 from compress.networks.network import Network
 from compress.networks.placement import place_exits
 from compress.networks.spec import ExitSpec, Spec
 from compress.networks.trunks import auxiliary_head, final_head, trunk
-from compress.networks.zoo import is_foreign
 
 Exits = int | str | Sequence[int | str]
 

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from compress.errors import UsageError, checked
+from compress.networks.foreign.zoo import source_of, timm_or_error
 from compress.networks.heads import OWN
 from compress.networks.network import Network
-from compress.networks.zoo import source_of, timm_or_error
 
 State = Mapping[str, Tensor]
 

@@ -1,5 +1,6 @@
 """Training: one loop, methods and their objectives, checkpoints, and a run from what is asked for to its record."""
 
+from compress.training.execution import Prepared, execute, objective_of
 from compress.training.hooks import Hook
 from compress.training.methods import METHODS, Method
 from compress.training.objectives import Objective, precision_of
@@ -15,7 +16,6 @@ from compress.training.planning import (
     train_reference,
 )
 from compress.training.run_data import data_of
-from compress.training.session import Prepared, execute, objective_of
 from compress.training.timing import image_seconds
 
 __all__ = [

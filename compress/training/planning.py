@@ -27,11 +27,11 @@ from compress.networks import (
 from compress.recipes import OF_REFERENCE, Recipe, is_named, options_of, recipe_named
 from compress.runs import RECORD, Run, find_run, finished_runs, load
 from compress.training.distributed import current_world
+from compress.training.execution import Prepared, execute
 from compress.training.methods import CONTROLS, SINGLE_EXIT, Method
 from compress.training.objectives import precision_of
 from compress.training.plan import Plan, batch_for_few, check_seed, published_normalisation
 from compress.training.progress import console
-from compress.training.session import Prepared, execute
 
 DEFAULT_EXITS = 5
 FROZEN = "frozen-trunk"

@@ -16,7 +16,8 @@ from baselines.sensitivity import Sensitivity
 from baselines.stages import evidence_of
 from compress.data import Dataset, split
 from compress.errors import UsageError
-from compress.networks import initialised, spec_of, zoo
+from compress.networks import initialised, spec_of
+from compress.networks.foreign import zoo
 from compress.recipes import Recipe
 from compress.runs import write_json
 

@@ -14,7 +14,8 @@ from baselines.steps import Size
 from compress.cost import cost
 from compress.data import Dataset
 from compress.errors import UsageError
-from compress.networks import initialised, spec_of, zoo
+from compress.networks import initialised, spec_of
+from compress.networks.foreign import zoo
 from compress.recipes import Recipe
 from compress.runs import load
 

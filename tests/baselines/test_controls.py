@@ -16,7 +16,8 @@ from baselines.steps import Size
 from compress.cost import exit_costs
 from compress.data import Dataset
 from compress.errors import UsageError
-from compress.networks import Network, Spec, create, spec_of, zoo
+from compress.networks import Network, Spec, create, spec_of
+from compress.networks.foreign import zoo
 from compress.recipes import Recipe, recipe_named
 from compress.training import train
 

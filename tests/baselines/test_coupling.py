@@ -15,7 +15,8 @@ from baselines.coupling import Coupling
 from baselines.steps import Size
 from compress.cost import cost, exit_costs
 from compress.errors import UsageError
-from compress.networks import Network, create, cut, zoo
+from compress.networks import Network, create, cut
+from compress.networks.foreign import zoo
 from tests.baselines.awkward import Net
 from tests.baselines.awkward_nets import NETS
 

@@ -17,11 +17,12 @@ from baselines.coupling import Coupling
 from baselines.depth import block_steps, blocks_of, cut_anew, cut_steps, harm, removable_blocks, without_blocks
 from baselines.evidence import Evidence
 from baselines.steps import Size
-from benchmarks.representations import Residual
+from benchmarks.probing.representations import Residual
 from compress.cost import exit_costs, part_costs
 from compress.data import Dataset, split
 from compress.errors import UsageError
-from compress.networks import Network, Spec, create, cut, spec_of, zoo
+from compress.networks import Network, Spec, create, cut, spec_of
+from compress.networks.foreign import zoo
 from compress.training import Method
 from compress.training.evaluation import cross_entropies, predict
 

@@ -19,7 +19,8 @@ from baselines.importance import IMPORTANCES, prime, scores
 from compress.cost import cost
 from compress.data import Dataset, Labelled, Part, measure, normalise
 from compress.errors import UsageError
-from compress.networks import Network, create, zoo
+from compress.networks import Network, create
+from compress.networks.foreign import zoo
 from compress.training.objectives import mwbp
 
 SIDE = 7

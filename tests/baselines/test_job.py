@@ -13,7 +13,8 @@ from baselines import Budget, Technique, macs_of, prune
 from compress.cost import cost, exit_costs
 from compress.data import Dataset, Part, normalise, open_dataset
 from compress.errors import UsageError
-from compress.networks import cut, zoo
+from compress.networks import cut
+from compress.networks.foreign import zoo
 from compress.recipes import recipe_named
 from compress.runs import Run, load
 from compress.training import train

@@ -12,7 +12,8 @@ from baselines.coupling import Coupling
 from baselines.masked import BOUND, StatisticsOfKept, check_wiring, kept_weights, number_weights, take
 from baselines.steps import Size
 from compress.errors import UsageError
-from compress.networks import Network, create, zoo
+from compress.networks import Network, create
+from compress.networks.foreign import zoo
 from tests.baselines.awkward import Net
 from tests.baselines.awkward_nets import NETS
 

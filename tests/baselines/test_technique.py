@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from baselines import METHODS, Technique
 from baselines.importance import IMPORTANCES
 from baselines.technique import CONTROLS, DEPTH, SPARSE
+from compress.cli.options import TECHNIQUE, TechniqueOptions
 from compress.errors import UsageError
-from compress.options import TECHNIQUE, TechniqueOptions
 
 app = App()
 

@@ -16,9 +16,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from compress.cost import cost, cross_check
 from compress.networks import Network, Spec, create
 from compress.networks.blocks import BLOCKS, BlockSpec
+from compress.networks.foreign.segments import Divisible
 from compress.networks.heads import FOR_POSITIONS, HEADS, WIDENING
 from compress.networks.network import initialised
-from compress.networks.segments import Divisible
 from compress.networks.spec import ExitSpec, StemSpec
 from compress.networks.subsampled import SubsampledConv2d, subsample_modules, subsampled_conv2d
 

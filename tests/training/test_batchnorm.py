@@ -12,7 +12,8 @@ from baselines.channels import Channel, remove_channels
 from baselines.coupling import Coupling
 from compress.cost import cost
 from compress.data import Dataset, Labelled, Normalisation, ResizedCrop, measure, normalise, split
-from compress.networks import Network, create, zoo
+from compress.networks import Network, create
+from compress.networks.foreign import zoo
 from compress.recipes import Recipe
 from compress.runs import load
 from compress.training import train

@@ -15,7 +15,8 @@ from baselines.budget import Budget
 from baselines.pruning import prune
 from compress.data import Dataset, normalise
 from compress.errors import UsageError
-from compress.networks import cut, register, zoo
+from compress.networks import cut, register
+from compress.networks.foreign import zoo
 from compress.recipes import Recipe
 from compress.runs import Run, find_run, load
 from compress.training import train

@@ -1,0 +1,33 @@
+"""Engines: the ways to run a network that are timed and compared."""
+
+import torch
+
+from benchmarks.measuring.engines.engine import PRECISIONS, Engine, Infer
+from benchmarks.measuring.engines.pytorch import Compile, CudaGraphs, Eager
+from benchmarks.measuring.engines.runtimes import OnnxRuntime, OpenVino
+from benchmarks.measuring.engines.source import Source, reduced_range
+from compress.errors import UsageError, nearest
+
+ENGINES: dict[str, Engine] = {
+    engine.name: engine for engine in (Eager(), Compile(), OnnxRuntime(), OpenVino(), CudaGraphs())
+}
+
+
+def engine_named(name: str) -> Engine:
+    """The engine of that name.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if name not in ENGINES:
+        raise UsageError(f"engine {name!r}: {nearest(name, ENGINES)}")
+    return ENGINES[name]
+
+
+def engines_here(device: torch.device) -> list[tuple[Engine, str]]:
+    """Every engine that is installed and runs on the device, with every precision that it has there."""
+    installed = [engine for engine in ENGINES.values() if device.type in engine.devices and not engine.missing]
+    return [(engine, precision) for engine in installed for precision in engine.precisions(device)]
+
+
+__all__ = ["ENGINES", "PRECISIONS", "Engine", "Infer", "Source", "engine_named", "engines_here", "reduced_range"]

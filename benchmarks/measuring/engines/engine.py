@@ -1,0 +1,79 @@
+"""What an engine is: it prepares networks to run on a device, in a precision that is always set explicitly."""
+
+from __future__ import annotations
+
+import importlib.util
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from importlib import metadata
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from benchmarks.measuring.engines.source import Source
+from compress.errors import UsageError
+
+PRECISIONS = ("fp32", "bf16", "fp16", "int8")
+Infer = Callable[[Tensor], Tensor]  # placed fp32 images (N, C, H, W) to fp32 logits (N, classes)
+
+
+class Engine(ABC):
+    """One way to run a network.
+
+    Attributes:
+        name: as on the command line.
+        devices: types of device that it runs on.
+        packages: that it needs, by the name they are imported and distributed under.
+        layout: of the images that it takes.
+    """
+
+    name: ClassVar[str]
+    devices: ClassVar[tuple[str, ...]]
+    packages: ClassVar[tuple[str, ...]] = ()
+    layout: ClassVar[torch.memory_format] = torch.contiguous_format
+
+    @abstractmethod
+    def precisions(self, device: torch.device) -> tuple[str, ...]:
+        """Those that the engine and this hardware have; none is emulated."""
+
+    @abstractmethod
+    def prepare(self, sources: Sequence[Source], images: Tensor, precision: str, threads: int) -> list[Infer]:
+        """A function of images to logits for every network, for images like these, which were placed.
+
+        What was prepared before may stop working.
+
+        Raises:
+            UsageError: a network cannot be had in this form, or what the engine needs is not here.
+        """
+
+    def place(self, images: Tensor, device: torch.device) -> Tensor:
+        """The images as the engine takes them, so that no conversion is timed."""
+        return images.to(device).clone(memory_format=self.layout)
+
+    @property
+    def missing(self) -> list[str]:
+        """The packages that are not installed."""
+        return [package for package in self.packages if importlib.util.find_spec(package) is None]
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Of the packages, those installed."""
+        return {package: metadata.version(package) for package in self.packages if package not in self.missing}
+
+    def check(self, precision: str, device: torch.device) -> None:
+        """Refuse what the engine, its installation or this hardware does not have.
+
+        Raises:
+            UsageError: one of them does not.
+        """
+        if missing := self.missing:
+            raise UsageError(
+                f"engine {self.name} needs {' and '.join(missing)}, which is not installed: "
+                "pip install 'multiway-compress[deploy]'"
+            )
+        if device.type not in self.devices:
+            raise UsageError(f"engine {self.name} runs on {' and '.join(self.devices)}, not on {device.type}: --device")
+        if precision not in self.precisions(device):
+            has = ", ".join(self.precisions(device))
+            raise UsageError(f"engine {self.name} has no {precision} on this {device.type}; it has {has}")

@@ -1,0 +1,87 @@
+"""Runtimes that read ONNX: ONNX Runtime and OpenVINO, on the CPU. Their packages are imported when they are used."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmarks.measuring.engines.engine import Engine, Infer
+from benchmarks.measuring.engines.source import BATCH, IMAGES, LOGITS, Source, refusing
+
+OPENVINO_TYPES = {"fp32": "f32", "bf16": "bf16", "fp16": "f16", "int8": "f32"}  # int8: of what is not quantised
+
+
+class OnnxRuntime(Engine):
+    """ONNX Runtime's CPU provider, one operator at a time."""
+
+    name = "onnxruntime"
+    devices = ("cpu",)
+    packages = ("onnx", "onnxscript", "onnxruntime")
+
+    def precisions(self, device: torch.device) -> tuple[str, ...]:
+        """Its CPU kernels of bf16 and fp16 are few: most would run in fp32 between casts."""
+        return ("fp32", "int8")
+
+    def prepare(self, sources: Sequence[Source], images: Tensor, precision: str, threads: int) -> list[Infer]:
+        """As `Engine.prepare`, with a session of its own for every network."""
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+        options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+        options.add_free_dimension_override_by_name(BATCH, len(images))
+
+        def prepared(source: Source) -> Infer:
+            path = str(source.onnx(precision))
+            with refusing(f"engine {self.name} cannot run {source.network.spec.arch} in {precision}"):
+                session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+            return lambda images: torch.from_numpy(session.run([LOGITS], {IMAGES: images.numpy()})[0])
+
+        return [prepared(source) for source in sources]
+
+
+class OpenVino(Engine):
+    """OpenVINO's CPU plugin, one stream, tuned for latency."""
+
+    name = "openvino"
+    devices = ("cpu",)
+    packages = ("onnx", "onnxscript", "onnxruntime", "openvino")  # it is ONNX Runtime that quantises
+
+    def precisions(self, device: torch.device) -> tuple[str, ...]:
+        """What the plugin says that this CPU has."""
+        has = _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        names = {"fp32": "FP32", "bf16": "BF16", "fp16": "FP16", "int8": "INT8"}
+        return tuple(precision for precision, name in names.items() if name in has)
+
+    def prepare(self, sources: Sequence[Source], images: Tensor, precision: str, threads: int) -> list[Infer]:
+        """As `Engine.prepare`; the precision is set explicitly, else the plugin takes bf16 where the CPU has it."""
+        settings = {
+            "INFERENCE_PRECISION_HINT": OPENVINO_TYPES[precision],
+            "INFERENCE_NUM_THREADS": threads,
+            "NUM_STREAMS": 1,
+            "PERFORMANCE_HINT": "LATENCY",
+        }
+
+        def prepared(source: Source) -> Infer:
+            path = source.onnx(precision)
+            with refusing(f"engine {self.name} cannot run {source.network.spec.arch} in {precision}"):
+                model = _core().read_model(path)
+                model.reshape(list(images.shape))
+                request = _core().compile_model(model, "CPU", settings).create_infer_request()
+            return lambda images: torch.from_numpy(request.infer([images.numpy()], share_inputs=True)[0])
+
+        return [prepared(source) for source in sources]
+
+
+@functools.cache
+def _core() -> Any:
+    # The package reports to its makers when it is imported, unless this one is not there.
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    import openvino
+
+    return openvino.Core()

@@ -1,0 +1,1 @@
+"""Probes: what every block of a finished network has learnt. Enters: measurements of representations."""

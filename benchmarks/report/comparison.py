@@ -1,0 +1,170 @@
+"""Records: what a report is made from, kept beside it, so that it can be made again where the runs no longer are.
+
+`comparison.json` says what the report is on, `runs/<id>/` holds of every run its record, what was measured and which
+test images it got right: no weights, and no place on the machine that it was trained on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import shlex
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from msgspec import Struct
+
+from benchmarks.measuring.measurements import BENCH
+from benchmarks.measuring.memory import COSTS
+from benchmarks.probing.probe import PROBE
+from benchmarks.report.figures import make_directory
+from benchmarks.report.trials import Trial
+from benchmarks.results.correctness import CORRECTNESS, write_right
+from compress.documents import read_file, read_json
+from compress.errors import UsageError, checked
+from compress.records import Record
+from compress.runs import METRICS, RECORD, Run, find_run, read_run, write_atomically, write_json
+from compress.training.kept import read_kept
+from compress.training.progress import console
+
+COMPARISON = "comparison.json"
+RECORDS = "runs"
+MEASURED = (METRICS, BENCH, COSTS, PROBE)  # copied as they are
+KEPT = {RECORD, CORRECTNESS, *MEASURED}
+SCHEMA_VERSION = 1
+DECIDING = ("matplotlib", "numpy", "pandas", "scipy", "statsmodels")  # another version may write other bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """What a report is on: all that `write_report` takes, which says what each is, but where to write it."""
+
+    runs: Sequence[Run]
+    title: str = "Comparison"
+    about: str = ""
+    reference: str | None = None
+    primary: tuple[str, str] | None = None
+    trials: Sequence[Trial] = ()
+    failures: Sequence[str] = ()
+
+
+def write_records(comparison: Comparison, out: Path) -> Comparison:
+    """Write `comparison.json` and `runs/` into a report's directory; returns the comparison of what was written there.
+
+    Records of runs that are no longer in the report are removed. Runs that lie there themselves stay as they are.
+
+    Raises:
+        UsageError: it cannot be written, or would replace something that is no record.
+    """
+    before = read_fields(out)
+    kept = dataclasses.replace(
+        comparison,
+        runs=[_write_record(run, out / RECORDS / run.id) for run in comparison.runs],
+        failures=[re.sub(r"(?<![\w.~/-])/(?:[^\s/]+/)*(?=[^\s/])", "", line) for line in comparison.failures],
+    )
+    ids = [run.id for run in kept.runs]
+    for id in set(before.runs if before else ()) - set(ids):
+        if _is_record(out / RECORDS / id):
+            shutil.rmtree(out / RECORDS / id)
+    told = {field.name: getattr(kept, field.name) for field in dataclasses.fields(kept)}
+    told |= {"runs": ids, "trials": [dataclasses.asdict(trial) for trial in kept.trials]}
+    versions = {name: version(name) for name in DECIDING}
+    write_json(out / COMPARISON, {"schema_version": SCHEMA_VERSION} | told | {"versions": versions})
+    return kept
+
+
+@checked
+def read_comparison(directory: Path) -> Comparison:
+    """The comparison that a report's directory holds.
+
+    Raises:
+        UsageError: `comparison.json` is corrupt, or a run that it names is not there.
+    """
+    try:
+        _, document = read_json(directory / COMPARISON, Fields)
+    except (FileNotFoundError, UsageError) as error:
+        mend = f"write it again from the runs: compress report RUNS_DIR --out {directory}"
+        raise UsageError(f"report {directory}: {COMPARISON} is corrupt ({error}); {mend}") from error
+    ids = document.runs
+    records = directory / RECORDS
+    missing = [id for id in ids if not (records / id / RECORD).is_file()]
+    if missing:
+        raise UsageError(
+            f"report {directory}: {COMPARISON} names {len(missing)} run(s) that {records} has no record of, "
+            f"{missing[0]} the first"
+        )
+    told = {field.name: getattr(document, field.name) for field in dataclasses.fields(Comparison)}
+    return Comparison(**told | {"runs": [find_run(records / id, records) for id in ids]})
+
+
+class Fields(Struct, frozen=True, kw_only=True):
+    """What `comparison.json` must be: a `Comparison`, but that `runs` are ids."""
+
+    schema_version: int
+    runs: list[str]
+    title: str
+    about: str
+    reference: str | None
+    primary: tuple[str, str] | None
+    trials: list[Trial]
+    failures: list[str]
+
+    def __post_init__(self) -> None:
+        if self.schema_version != SCHEMA_VERSION:
+            raise UsageError(f"schema {self.schema_version}, this version reads {SCHEMA_VERSION}")
+        for number, id in enumerate(self.runs):
+            if Path(id).name != id:
+                raise UsageError(f"runs[{number}]: {id!r} is no name of a directory")
+            if id in self.runs[:number]:
+                raise UsageError(f"runs[{number}]: {id!r} is there twice")
+
+
+def read_fields(directory: Path) -> Fields | None:
+    """What the `comparison.json` in a directory says; None where there is none, or, which is said, none that fits."""
+    kept = read_kept(directory / COMPARISON, Fields, "it counts for nothing")
+    return kept[1] if kept else None
+
+
+def _write_record(run: Run, path: Path) -> Run:
+    """The record of a run, written to a directory; the run itself where that is the run's own."""
+    if path.resolve() == run.path.resolve():
+        return run
+    make_directory(path)
+    if any(path.iterdir()) and not _is_record(path):
+        raise UsageError(f"{path} is no record of a run and would be written over: choose another directory with --out")
+    write_right(run, path)  # first, since it tells a record from a run
+    Run(path, _portable(run.record)).write_record()
+    for name in MEASURED:
+        try:
+            write_atomically(path / name, read_file(run.path / name))
+        except FileNotFoundError:
+            (path / name).unlink(missing_ok=True)
+        except UsageError as error:
+            console.print(f"skipped: {run.path / name}: {error}")
+            (path / name).unlink(missing_ok=True)
+    return read_run(path)
+
+
+def _is_record(path: Path) -> bool:
+    """Whether a directory holds what records do and, but for what an interruption left, nothing else."""
+    if path.is_symlink() or not path.is_dir():
+        return False
+    names = {entry.name for entry in path.iterdir()}
+    return CORRECTNESS in names and not any(name for name in names - KEPT if not name.startswith("."))
+
+
+def _portable(record: Record) -> Record:
+    """The record with no more than the last part of the paths on the machine that wrote it."""
+    command = record.command
+    for word in shlex.split(command, comments=True):
+        command = command.replace(shlex.quote(word), shlex.quote(_without_place(word)))
+    data = record.data | {"name": _without_place(record.data["name"])}
+    return dataclasses.replace(record, data=data, command=command)
+
+
+def _without_place(word: str) -> str:
+    """As in ``folder:flowers`` for ``folder:/home/me/flowers``."""
+    return re.sub(r"(^|:)/(.*/)?(?=.)", r"\1", word)

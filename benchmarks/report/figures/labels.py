@@ -1,0 +1,104 @@
+"""Labels beside points: each where it hides no point, line or other label, as far as there is room."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
+
+from benchmarks.report.figures.style import plain
+
+DISTANCES = (6, 12, 20, 30, 42, 56, 72, 92, 116, 144)  # pixels from the point, tried in turn
+DIRECTIONS = 16
+NEAR = 12  # further away than this a thin line leads to the point
+STEP = 5.0  # pixels between the places at which a line is looked at
+MARGIN = 2.0
+
+
+def label_points(axes: Axes, labels: Sequence[tuple[float, float, str]]) -> None:
+    """Write `(x, y, text)` beside the points of `axes`, which must be drawn, limited and titled already.
+
+    The layout of the figure is settled by this and stays as it is.
+    """
+    figure = axes.get_figure(root=True)
+    assert isinstance(figure, Figure)
+    renderer = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    frame, drawn = axes.get_window_extent(renderer), _drawn(axes)
+    taken = [text.get_window_extent(renderer) for text in axes.texts]
+    for x, y, text in sorted(labels, key=lambda label: (label[1], label[0])):
+        at = axes.transData.transform((x, y))
+        if not frame.padded(1).contains(*at):
+            continue
+        note = axes.annotate(plain(text), (x, y), fontsize="small", ha="center", va="center", annotation_clip=True)
+        size = note.get_window_extent(renderer)
+        distance, box = _place(at, size.width, size.height, frame, drawn, taken)
+        note.remove()
+        taken.append(box)
+        offset = (np.array([box.x0 + box.x1, box.y0 + box.y1]) / 2 - at) * 72 / figure.dpi
+        leader: dict[str, Any] = {"arrowstyle": "-", "color": "grey", "linewidth": 0.6, "shrinkA": 0, "shrinkB": 4}
+        options: dict[str, Any] = {"arrowprops": leader} if distance > NEAR else {}
+        axes.annotate(
+            plain(text), (x, y), xytext=tuple(offset.tolist()), textcoords="offset points", fontsize="small",
+            ha="center", va="center", **options,
+        )  # fmt: skip
+
+
+def _place(
+    at: np.ndarray, width: float, height: float, frame: Bbox, drawn: np.ndarray, taken: Sequence[Bbox]
+) -> tuple[float, Bbox]:
+    """How far away the label goes, and its box in pixels: the nearest free place, else the one that hides least."""
+    best: tuple[float, float, Bbox] | None = None
+    for distance in DISTANCES:
+        for step in range(DIRECTIONS):
+            angle = 2 * math.pi * step / DIRECTIONS
+            x = at[0] + math.cos(angle) * (distance + width / 2)
+            y = at[1] + math.sin(angle) * (distance + height / 2)
+            box = Bbox.from_extents(x - width / 2, y - height / 2, x + width / 2, y + height / 2)
+            hidden = _hides(box.padded(MARGIN), frame, drawn, taken)
+            if not hidden:
+                return distance, box
+            if best is None or hidden < best[0]:
+                best = hidden, distance, box
+    assert best is not None
+    return best[1:]
+
+
+def _hides(box: Bbox, frame: Bbox, drawn: np.ndarray, taken: Sequence[Bbox]) -> float:
+    """How bad a place is: 0 where it is free; out of the frame is worse than on a label, and that than on a point."""
+    x, y = drawn[:, 0], drawn[:, 1]
+    points = int(((x > box.x0) & (x < box.x1) & (y > box.y0) & (y < box.y1)).sum())
+    outside = not (frame.x0 < box.x0 and box.x1 < frame.x1 and frame.y0 < box.y0 and box.y1 < frame.y1)
+    return points + 1e3 * sum(box.overlaps(other) for other in taken) + 1e6 * outside
+
+
+def _drawn(axes: Axes) -> np.ndarray:
+    """Places, in pixels, on all lines and intervals, and on the rims of points: `(places, 2)`."""
+    found = [np.empty((0, 2))]
+    for line in axes.lines:
+        path = np.asarray(line.get_transform().transform(np.column_stack(line.get_data()).astype(float)))
+        if line.get_linestyle() != "None":
+            found += [_between(a, b) for a, b in pairwise(path)]
+        if line.get_marker() not in ("None", "none", None):
+            rim = line.get_markersize() / 2
+            found += [path + np.array(way) * rim for way in ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1))]
+    for collection in axes.collections:
+        if isinstance(collection, LineCollection):
+            paths = [collection.get_transform().transform(segment) for segment in collection.get_segments()]
+            found += [_between(a, b) for path in paths for a, b in pairwise(np.asarray(path, float))]
+    return np.concatenate(found)
+
+
+def _between(start: np.ndarray, end: np.ndarray) -> np.ndarray:
+    """Places on the straight line between two."""
+    count = 2 + int(np.hypot(*(end - start)) / STEP)
+    return np.linspace(start, end, count)

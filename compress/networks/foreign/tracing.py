@@ -1,0 +1,302 @@
+"""Anybody's classifier as one torch.fx graph that is right in train and in eval mode, and where it can be cut.
+
+A graph can be cut behind a node when nothing computed before it is used after it but its own value. Nodes stand in the
+order in which the net's own forward ran them, so a segment is simply the nodes between two cuts, in-place operations
+and all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from compress.errors import UsageError
+from compress.networks.foreign.layout import channel_dims
+
+LAYERS = (nn.modules.conv._ConvNd, nn.Linear, nn.MultiheadAttention)  # attention: its own projection, and a linear one
+LAYER_FUNCTIONS = ("conv1d", "conv2d", "conv3d", "linear")
+
+
+@dataclass(frozen=True)
+class Step:
+    """A node of the graph, and what cutting must know of it.
+
+    Attributes:
+        owner: the innermost module whose forward ran it, by name; empty for the net's own forward.
+        shape: of its value for a batch of two; None where that is no tensor.
+        channels: the dimension of its channels; None where no layer tells.
+        depth: convolutions and linear layers on the longest path to it, itself included.
+        reaches: how far on a value or a weight of the steps before this one is still used; a cut behind this step is
+            possible when that is no further than here.
+    """
+
+    node: fx.Node
+    owner: str
+    shape: tuple[int, ...] | None
+    channels: int | None
+    depth: int
+    reaches: int
+
+
+@dataclass(frozen=True)
+class Trace:
+    """A classifier's steps in the order they run, and at which of them its modules return (-1: at no single one)."""
+
+    model: nn.Module
+    steps: tuple[Step, ...]
+    modules: dict[str, int]
+
+    def layers(self, step: int) -> int:
+        """Convolutions and linear layers in one step, which is several where a module is run in one piece."""
+        return _layers(self.model, self.steps[step].node)
+
+
+class _Tracer(fx.Tracer):
+    """torch.fx's own, which leaves modules of some types in one piece and notes what every module returns."""
+
+    proxy_buffer_attributes = True  # so that tracing changes no buffer in place
+
+    def __init__(self, pieces: set[type[nn.Module]]) -> None:
+        super().__init__()
+        self.pieces = pieces
+        self.running = [""]
+        self.failed: str | None = None
+        self.returned: dict[str, list[fx.Node | None]] = {}
+
+    def create_args_for_root(self, root_fn: Any, is_module: bool, concrete_args: Any = None) -> tuple[Any, list[Any]]:
+        """Images alone: other arguments of the net's forward keep their defaults."""
+        return root_fn, [self.root, self.create_proxy("placeholder", "images", (), {})]
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return type(m) in self.pieces or super().is_leaf_module(m, module_qualified_name)
+
+    def call_module(self, m: nn.Module, forward: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        name = self.path_of_module(m)
+        looked_into = not self.is_leaf_module(m, name)
+        self.running += [name] * looked_into
+        try:
+            value = super().call_module(m, forward, args, kwargs)
+        except Exception:
+            self.failed = self.failed or self.running[-1] or None
+            raise
+        finally:
+            del self.running[len(self.running) - looked_into :]
+        self.returned.setdefault(name, []).append(value.node if isinstance(value, fx.Proxy) else None)
+        return value
+
+    def create_node(self, *args: Any, **kwargs: Any) -> fx.Node:
+        node = super().create_node(*args, **kwargs)
+        node.meta["owner"] = self.running[-1]
+        return node
+
+
+def trace(model: nn.Module, input_shape: tuple[int, int, int]) -> Trace:
+    """The steps of a classifier `(N, C, H, W)` -> `(N, classes)` for images of a shape `(C, H, W)`.
+
+    Modules that torch.fx cannot look into, or that do different things in train and eval mode, stay in one piece.
+
+    Raises:
+        UsageError: the net as a whole cannot be traced, does not take such images, or is no classifier.
+    """
+    tracer = _trace_both_modes(model)
+    nodes = list(tracer.graph.nodes)
+    shapes = _run(model, tracer.graph, input_shape)
+    place = {node: index for index, node in enumerate(nodes)}
+    modules = {
+        name: place[returned[0]] if len(returned) == 1 and returned[0] is not None else -1
+        for name, returned in tracer.returned.items()
+    }
+    depths: dict[fx.Node, int] = {}
+    for node in nodes:
+        depths[node] = max((depths[one] for one in node.all_input_nodes), default=0) + _layers(model, node)
+    values, weights = _last_uses(model, nodes)
+    channels = channel_dims(model, nodes, shapes)
+    steps, reaches = [], 0
+    for index, node in enumerate(nodes):
+        reaches = max(reaches, weights[index])
+        steps.append(Step(node, node.meta["owner"], shapes.get(node), channels.get(node), depths[node], reaches))
+        reaches = max(reaches, values[index])
+    return Trace(model, tuple(steps), modules)
+
+
+def _trace_both_modes(model: nn.Module) -> _Tracer:
+    """The tracer of a graph that is the same in train and eval mode, but for flags that follow the mode."""
+    pieces: set[type[nn.Module]] = set()
+    while True:
+        tracers = [_Tracer(pieces), _Tracer(pieces)]
+        with _modes_kept(model):
+            for tracer, training in zip(tracers, (True, False), strict=True):
+                model.train(training)
+                try:
+                    tracer.graph = tracer.trace(model)
+                except Exception as error:
+                    if tracer.failed is None:
+                        raise UsageError(f"torch.fx cannot trace {type(model).__name__}: {_line(error)}") from error
+                    owner: str | None = tracer.failed
+                    break
+            else:
+                owner = _follow_mode(tracers[0].graph, tracers[1].graph)
+        if owner is None:
+            return tracers[1]
+        if not owner:
+            raise UsageError(
+                f"{type(model).__name__} cannot be split: its own forward takes another path in train mode "
+                "than in eval mode; put what differs into a module"
+            )
+        pieces.add(type(model.get_submodule(owner)))  # never there yet: it was looked into
+
+
+@contextlib.contextmanager
+def _modes_kept(model: nn.Module) -> Iterator[None]:
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def _line(error: Exception) -> str:
+    """What an error says, in one line."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _follow_mode(train: fx.Graph, evaluate: fx.Graph) -> str | None:
+    """None, with every flag of the second graph that is true in train and false in eval mode bound to the mode.
+
+    Where the graphs differ in more than such flags: the module at which they first do, left unbound.
+    """
+    places = [{node: index for index, node in enumerate(graph.nodes)} for graph in (train, evaluate)]
+    flagged = []
+    for one, other in zip(train.nodes, evaluate.nodes, strict=False):
+        first, second = (
+            [node.op, node.target, *_flat((node.args, node.kwargs), place)]
+            for node, place in zip((one, other), places, strict=True)
+        )
+        pairs = list(zip(first, second, strict=False))
+        follows = any(a is True and b is False for a, b in pairs)
+        if len(first) != len(second) or any(a != b and not (a is True and b is False) for a, b in pairs):
+            return str(max(one.meta["owner"], other.meta["owner"], key=lambda name: name.count(".") + bool(name)))
+        if follows:
+            flagged.append((one, other))
+    for one, other in flagged:
+        with evaluate.inserting_before(other):
+            mode = evaluate.create_node("get_attr", "training")
+            mode.meta["owner"] = other.meta["owner"]
+        other.args = _bound(one.args, other.args, mode)
+        other.kwargs = _bound(one.kwargs, other.kwargs, mode)
+    return None
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A node among arguments, so that it is no number."""
+
+    index: int
+
+
+def _flat(value: Any, places: dict[fx.Node, int]) -> Iterator[Any]:
+    """A node's arguments one after another, in a form that compares: other nodes by their place."""
+    if isinstance(value, fx.Node):
+        yield _Place(places[value])
+    elif isinstance(value, slice):
+        yield from _flat((value.start, value.stop, value.step), places)
+    elif isinstance(value, dict):
+        yield from _flat(tuple(value.items()), places)
+    elif isinstance(value, list | tuple):
+        yield len(value)
+        for part in value:
+            yield from _flat(part, places)
+    else:
+        yield value
+
+
+def _bound(train: Any, evaluate: Any, mode: fx.Node) -> Any:
+    """Arguments with the mode in place of what is true in train and false in eval mode."""
+    if isinstance(evaluate, dict):
+        return {key: _bound(train[key], value, mode) for key, value in evaluate.items()}
+    if isinstance(evaluate, list | tuple):
+        bound = [_bound(one, other, mode) for one, other in zip(train, evaluate, strict=True)]
+        return bound if isinstance(evaluate, list) else tuple(bound)
+    return mode if train is True and evaluate is False else evaluate
+
+
+class _Recorder(fx.Interpreter):
+    """Runs a graph and keeps the shape of every tensor."""
+
+    def __init__(self, model: nn.Module, graph: fx.Graph) -> None:
+        super().__init__(model, graph=graph)
+        self.shapes: dict[fx.Node, tuple[int, ...]] = {}
+
+    def run_node(self, n: fx.Node) -> Any:
+        value = super().run_node(n)
+        if isinstance(value, Tensor):
+            self.shapes[n] = tuple(value.shape)
+        return value
+
+
+def _run(model: nn.Module, graph: fx.Graph, input_shape: tuple[int, int, int]) -> dict[fx.Node, tuple[int, ...]]:
+    """The shapes of all tensors for a batch of two, having checked that graph and net compute the same in eval mode."""
+    like = next(model.parameters(), torch.empty(0))
+    size = 2 * input_shape[0] * input_shape[1] * input_shape[2]
+    images = torch.linspace(-1, 1, size, device=like.device, dtype=like.dtype).view(2, *input_shape)
+    recorder = _Recorder(model, graph)
+    try:
+        with _modes_kept(model), torch.no_grad():
+            expected = model.eval()(images)
+            found = recorder.run(images)
+    except Exception as error:
+        shape = "x".join(map(str, input_shape))
+        raise UsageError(f"{type(model).__name__} does not take images of {shape}: {_line(error)}") from error
+    if not isinstance(expected, Tensor) or expected.dim() != 2 or len(expected) != 2:
+        what = f"shape {tuple(expected.shape)}" if isinstance(expected, Tensor) else f"a {type(expected).__name__}"
+        raise UsageError(f"{type(model).__name__} is no classifier: it returns {what}, not logits (N, classes)")
+    if not torch.allclose(expected, found, rtol=1e-4, atol=1e-5, equal_nan=True):
+        raise UsageError(f"{type(model).__name__} cannot be traced: its graph does not compute what its forward does")
+    return recorder.shapes
+
+
+def _last_uses(model: nn.Module, nodes: list[fx.Node]) -> tuple[list[int], list[int]]:
+    """For every node, the last place at which its value is used, and the last at which its weights are."""
+    place = {node: index for index, node in enumerate(nodes)}
+    values = [max((place[user] for user in node.users if user.target != "training"), default=0) for node in nodes]
+    for index, node in enumerate(nodes):
+        if node.op == "get_attr" and node.target == "training":
+            values[index] = 0  # every segment has a mode of its own
+    used: dict[int, list[int]] = {}
+    for index, node in enumerate(nodes):
+        for tensor in _weights(model, node):
+            used.setdefault(id(tensor), []).append(index)
+    weights = [0] * len(nodes)
+    for indices in used.values():
+        weights[indices[0]] = max(weights[indices[0]], indices[-1])
+    return values, weights
+
+
+def _weights(model: nn.Module, node: fx.Node) -> list[Tensor]:
+    if node.op == "call_module":
+        module = model.get_submodule(str(node.target))
+        return [*module.parameters(), *module.buffers()]
+    if node.op == "get_attr":
+        value = attribute(model, str(node.target))
+        return [value] if isinstance(value, Tensor) else []
+    return []
+
+
+def attribute(model: nn.Module, name: str) -> Any:
+    """The attribute at a dotted name."""
+    value: Any = model
+    for part in name.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def _layers(model: nn.Module, node: fx.Node) -> int:
+    if node.op == "call_module":
+        return sum(isinstance(module, LAYERS) for module in model.get_submodule(str(node.target)).modules())
+    return int(node.op == "call_function" and getattr(node.target, "__name__", "") in LAYER_FUNCTIONS)

@@ -1,0 +1,95 @@
+"""Memory: what peaks must hold, that they repeat to the byte, and what every exit of a run is recorded to cost."""
+
+import copy
+import json
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+import torch
+from benchmarks.bench import memory
+
+from benchmarks.measuring.memory import COSTS, inference_peak, measured_costs, read_costs, record_costs, training_peak
+from benchmarks.measuring.peak_memory import peak_bytes
+from benchmarks.measuring.rounds import Action
+from compress.cost import cost, exit_costs
+from compress.errors import UsageError
+from compress.networks import create, cut
+from compress.recipes import recipe_named
+from compress.runs import Run, load
+from compress.training.objectives import bp
+from compress.training.updates import update_of
+
+CPU = torch.device("cpu")
+
+
+def test_a_step_after_a_small_one_peaks_as_the_second_of_two_does() -> None:
+    network = create("resnet8", input_shape=(1, 8, 8)).to(memory_format=torch.channels_last)
+
+    def prepare() -> Action:
+        trained = copy.deepcopy(network).train()
+        objective = bp(trained.spec)
+        update = update_of(objective, trained, recipe_named("paper"))
+
+        def step() -> None:
+            images = torch.zeros(32, 1, 8, 8).contiguous(memory_format=torch.channels_last)
+            labels = torch.zeros(32, dtype=torch.long)
+            update.step(objective.losses(trained(images), labels))
+
+        return step
+
+    random = torch.get_rng_state()
+    training, inference = training_peak(network, 32, CPU), inference_peak(network, 32, CPU)
+    assert (training, inference) == (training_peak(network, 32, CPU), inference_peak(network, 32, CPU))
+    assert training == peak_bytes(prepare, CPU)
+    counted = cost(network)
+    assert training > 3 * 4 * counted.params + 32 * 4 * counted.activations  # weights, gradients, momentum
+    assert counted.bytes < inference < counted.bytes + 32 * 4 * counted.activations
+    assert network.training
+    assert torch.equal(torch.get_rng_state(), random)
+
+
+def test_every_exit_of_a_run_is_measured_alone_and_the_whole_beside_it(
+    runs: list[Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "TRAINING_BATCH", 8)
+    monkeypatch.setattr(memory, "INFERENCE_BATCHES", (1, 8))
+    run = runs[1]
+    network = load(run)
+    measured_costs.cache_clear()
+    rows = measured_costs(run.spec, CPU)
+    for row, counted, exit in zip(rows, exit_costs(network), (1, 2), strict=True):
+        assert (row["bytes"], row["activations"]) == (counted.bytes, counted.activations)
+        assert row["activations"] == run.exits[exit - 1]["activations"]
+        assert row["bytes"] < row["peak_inference_bytes_b1"] < row["peak_inference_bytes_b8"]
+    shallow, deep = rows
+    assert shallow["peak_inference_bytes_b8"] == inference_peak(cut(network, 1), 8, CPU)
+    assert shallow["peak_training_bytes"] < deep["peak_training_bytes"] < deep["peak_joint_training_bytes"]
+    assert shallow["peak_joint_training_bytes"] == deep["peak_joint_training_bytes"]
+    (run.path / COSTS).unlink(missing_ok=True)
+    record_costs(run, CPU)
+    assert read_costs(run) == [row | {"memory_device": "cpu"} for row in rows]
+    (run.path / COSTS).write_text("{")
+    assert read_costs(run) == [{}, {}]
+    measured_costs.cache_clear()
+
+
+def test_a_device_keeps_what_was_measured_on_another(runs: list[Run], tmp_path: Path) -> None:
+    run = Run(tmp_path, runs[0].record)
+    on_gpu, here = {"peak_training_bytes": 7}, {"peak_training_bytes": 5}
+    (tmp_path / COSTS).write_text(json.dumps({"device": "cuda", "exits": [on_gpu]}))  # an older file, of one device
+    assert read_costs(run) == [on_gpu | {"memory_device": "cuda"}]
+    with patch("benchmarks.measuring.memory.measured_costs", return_value=[here]) as measured:
+        record_costs(run, CPU)
+        record_costs(run, torch.device("cuda"))
+    measured.assert_called_once_with(run.spec, CPU)
+    assert json.loads((tmp_path / COSTS).read_text()) == {"devices": {"cuda": [on_gpu], "cpu": [here]}}
+    assert read_costs(run) == [here | {"memory_device": "cpu"}]
+
+
+def test_too_few_images_are_refused() -> None:
+    network = create("resnet8", input_shape=(1, 8, 8))
+    with pytest.raises(UsageError, match="batch size 1: a training step takes 2 images or more"):
+        training_peak(network, 1, CPU)
+    with pytest.raises(UsageError, match="batch size 0: it must be 1 or more"):
+        inference_peak(network, 0, CPU)

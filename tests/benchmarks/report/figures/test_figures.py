@@ -1,0 +1,201 @@
+"""Figures: they show what the frames say, labels hide neither one another nor points, nothing is made of nothing."""
+
+import json
+import re
+from dataclasses import replace
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.text import Text
+
+from benchmarks.report.figures import (
+    accuracy_against_latency,
+    accuracy_against_macs,
+    accuracy_against_training,
+    anytime,
+    channels_kept,
+    dominated,
+    save,
+    training_curves,
+)
+from benchmarks.report.figures.style import FADED
+from benchmarks.results.epochs import read_epochs
+from benchmarks.results.rows import rows, summarise
+from compress.runs import METRICS, Run
+
+TITLE = "A title"
+
+
+def network(name: str, macs: list[float], accuracies: list[float], **other: Any) -> list[dict[str, Any]]:
+    """Its rows, as `summarise` makes them, an exit each."""
+    shared = {
+        **{"network": name, "series": name, "arm_key": name, "arm": "bp", "base": name, "run": f"{name}_s0"},
+        **{"family": "train", "method": "bp", "exits": len(macs), "test_accuracy_half_width": 0.002},
+        **{"total_training_macs": 1e12 * macs[-1], "latency_reference": "A_s0 exit 1", "latency_conditions": "eager"},
+        **{"bench_session": "s"},
+    }
+    return [
+        shared
+        | {"exit": exit, "last": exit == len(macs), "macs": 1e6 * cost, "test_accuracy": accuracy}
+        | {"latency_ratio_b1": cost / 100}
+        | other
+        for exit, (cost, accuracy) in enumerate(zip(macs, accuracies, strict=True), start=1)
+    ]
+
+
+@pytest.fixture(scope="module")
+def summary() -> pd.DataFrame:
+    """A reference, others trained separately, closely packed, and two networks with exits, one unmeasured."""
+    close = [network(f"ResNet-{number}", [40 + number], [0.90 + number / 2000]) for number in range(14)]
+    return pd.DataFrame(
+        [
+            *network("A", [100], [0.92]),
+            *(row for one in close for row in one),
+            *network("Exits", [20, 40, 60], [0.85, 0.91, 0.905], method="mwbp"),
+            *network("Unmeasured", [30, 90], [0.86, 0.93], latency_ratio_b1=np.nan),
+        ]
+    )
+
+
+def points(figure: Figure) -> dict[tuple[float, float], float | None]:
+    """What is drawn, as (cost, accuracy in per cent), and how opaque."""
+    return {
+        (float(x), round(float(y), 6)): container[0].get_alpha()
+        for container in figure.axes[0].containers
+        for x, y in zip(container[0].get_xdata(), container[0].get_ydata(), strict=True)
+    }
+
+
+def accuracies(line: Line2D) -> list[float]:
+    """What a line joins, in per cent."""
+    return [round(float(value), 6) for value in np.asarray(line.get_ydata(), float)]
+
+
+def test_labels_hide_neither_one_another_nor_points(summary: pd.DataFrame) -> None:
+    figure = accuracy_against_macs(summary, TITLE, "A")
+    renderer = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]
+    axes = figure.axes[0]
+    assert sorted(text.get_text() for text in axes.texts) == sorted(["A", *(f"ResNet-{n}" for n in range(14))])
+    figure.draw_without_rendering()  # places them
+    boxes = [Text.get_window_extent(text, renderer) for text in axes.texts]  # without their leaders
+    assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
+    frame, places = axes.get_window_extent(), axes.transData.transform(list(points(figure)))
+    assert all(frame.contains(box.x0, box.y0) and frame.contains(box.x1, box.y1) for box in boxes)
+    assert not any(box.contains(*place) for box in boxes for place in places)
+
+
+def test_what_another_network_dominates_is_pale_and_the_reference_a_line(summary: pd.DataFrame) -> None:
+    figure = accuracy_against_macs(summary, TITLE, "A")
+    drawn = points(figure)
+    assert len(drawn) == len(summary)
+    assert (drawn[40, 91], drawn[60, 90.5], drawn[100, 92], drawn[90, 93]) == (1, FADED, FADED, 1)
+    assert [accuracies(line) for line in figure.axes[0].lines if line.get_label() == "A, the reference"] == [[92, 92]]
+    assert [85, 91, 90.5] in [accuracies(line) for line in figure.axes[0].lines]
+    same = pd.Series([1.0, 1.0, 1.0, 2.0])
+    assert list(dominated(same, pd.Series([0.9, 0.9, 0.8, 0.9]))) == [False, False, True, True]
+
+
+def test_each_cost_has_its_own_points(summary: pd.DataFrame) -> None:
+    latency, training = accuracy_against_latency(summary, TITLE), accuracy_against_training(summary, TITLE)
+    assert latency
+    assert training
+    assert len(points(latency)) == len(summary) - 2
+    assert latency.axes[0].get_xlabel() == "latency, batch 1 (ratio to A, exit 1; eager)"
+    assert set(points(training)) >= {(60, 90.5), (90, 93), (100, 92)}
+    assert len(points(training)) == summary["last"].sum()
+    elsewhere = summary.assign(bench_session=["s", *(len(summary) - 1) * ["t"]])
+    other = accuracy_against_latency(elsewhere, TITLE)
+    assert other
+    assert (1, 92) not in points(other)  # ratios of another session are not beside these
+    assert accuracy_against_latency(summary.drop(columns="latency_ratio_b1"), TITLE) is None
+    assert accuracy_against_training(summary[:1], TITLE) is None
+
+
+def test_a_budget_affords_its_deepest_exit_even_where_a_shallower_one_is_better(summary: pd.DataFrame) -> None:
+    figure = anytime(summary, TITLE)
+    assert figure
+    stairs = next(line for line in figure.axes[0].lines if len(accuracies(line)) == 6)
+    assert accuracies(stairs) == [85, 85, 91, 91, 90.5, 90.5]
+    assert list(np.asarray(stairs.get_xdata(), float)) == [20, 40, 40, 60, 60, 104]
+    assert anytime(summary[summary["exits"] == 1], TITLE) is None
+
+
+def test_a_far_worse_network_is_marked_at_the_edge_with_its_accuracy(summary: pd.DataFrame) -> None:
+    worse = network("W", [50], [0.2], family="depth", arm="w")
+    axes = accuracy_against_macs(pd.concat([summary, pd.DataFrame(worse)], ignore_index=True), TITLE).axes[0]
+    assert axes.get_ylim()[0] > 70
+    assert "\N{DOWNWARDS ARROW}20.0" in [text.get_text() for text in axes.texts]
+
+
+def test_channels_kept_are_those_of_the_specs(runs: list[Run]) -> None:
+    figure = channels_kept(runs, summarise(rows(runs)), TITLE)
+    assert figure
+    [axes] = figure.axes
+    now, once = runs[3].record.spec["blocks"], runs[0].record.spec["blocks"]
+    for line, what in zip(axes.lines, ("width", "out"), strict=True):
+        shares = [a[what] / b[what] for a, b in zip(now, once, strict=True)]
+        assert list(np.asarray(line.get_ydata(), float)) == pytest.approx(shares)
+    assert channels_kept(runs[:3], summarise(rows(runs[:3])), TITLE) is None
+
+
+def test_training_curves_are_means_over_seeds(runs: list[Run], tmp_path: Path) -> None:
+    seeds = []
+    for seed, accuracies in enumerate([(0.5, 0.6), (0.7, 0.9)]):
+        cost = runs[1].record.cost | {"epochs": 2}
+        run = Run(tmp_path / str(seed), replace(runs[1].record, seed=seed, cost=cost))
+        written = json.loads((runs[1].path / METRICS).read_text())
+        lines = [
+            written | {"epoch": epoch, "val_accuracy": [0.1, value], "train_loss": [2.0, 1.0 - value]}
+            for epoch, value in enumerate(accuracies, start=1)
+        ]
+        run.path.mkdir()
+        (run.path / METRICS).write_text("".join(json.dumps(line) + "\n" for line in lines))
+        seeds.append(run)
+    figure = training_curves(read_epochs(seeds), TITLE)
+    assert figure
+    accuracy, validation, loss = figure.axes
+    assert list(np.asarray(accuracy.lines[0].get_ydata(), float)) == pytest.approx([60, 75])
+    assert list(np.asarray(loss.lines[0].get_ydata(), float)) == pytest.approx([0.4, 0.25])
+    assert validation.get_ylabel() == "validation loss (nats)"
+    (seeds[0].path / METRICS).write_text("{")
+    assert set(read_epochs(seeds)["run"]) == {"1"}
+    assert training_curves(read_epochs([]), TITLE) is None
+
+
+def test_the_same_numbers_give_the_same_bytes_with_text_as_text(summary: pd.DataFrame, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        figure = anytime(summary.iloc[[0, -2, -1]], TITLE)
+        assert figure
+        save(figure, tmp_path / name)
+    text = (tmp_path / "one.svg").read_text()
+    assert text == (tmp_path / "two.svg").read_text()
+    assert ">Unmeasured</text>" in text
+    assert "dc:date" not in text
+
+
+def drawn(left: float, path: Path) -> str:
+    """The SVG of a figure with clipped lines, markers, a filled band and text, from this left edge on."""
+    figure = Figure()
+    axes = figure.add_axes((left, 0.1, 0.7, 0.8))
+    axes.plot([1, 2, 3], [1, 4, 9], marker="o")
+    axes.fill_between([1, 2, 3], [0, 1, 2], [1, 2, 3], hatch="/")
+    axes.scatter([1, 2], [2, 1])
+    save(figure, path)
+    return path.with_suffix(".svg").read_text()
+
+
+def test_an_svg_is_the_same_whatever_the_last_digits_of_its_layout(tmp_path: Path) -> None:
+    first = drawn(0.1, tmp_path / "a")
+    assert first == drawn(float(np.nextafter(0.1, 1)), tmp_path / "b")
+    assert first != drawn(0.11, tmp_path / "c")
+    given, used = set(re.findall(r' id="(\w+)"', first)), set(re.findall(r"#([A-Za-z]\w*?\d+)[\")]", first))
+    assert used
+    assert used <= given
+    assert not re.search(r"[0-9a-f]{10}[\")]", first)

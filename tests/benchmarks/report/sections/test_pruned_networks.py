@@ -1,0 +1,157 @@
+"""Pruning curves: what tables and figures say of arms is what their records say, older records included."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from PIL import Image
+
+from benchmarks import write_report
+from benchmarks.report.figures import accuracy_against_macs, pruning_curves
+from benchmarks.report.sections.pruned_networks import curves_section, curves_table, pruning_section
+from benchmarks.results.rows import rows, series, summarise
+from compress.runs import Run
+
+BUDGETS = (1.5, 2.5, 4.0)
+ARMS: tuple[tuple[str, dict[str, Any]], ...] = (
+    *((method, {}) for method in ("random", "l1", "l2", "fpgm", "lamp", "bn-scale", "taylor", "group-norm")),
+    ("l1", {"scope": "inner", "ranking": "uniform"}),
+    ("l1", {"ranking": "uniform"}),
+    ("l1", {"allocate": "sensitivity"}),
+    ("l1", {"steps": 3}),
+    ("l1", {"steps": 3, "gradual": True}),
+    ("random", {"schedule": "restart"}),
+    ("l1", {"schedule": "restart"}),
+    *((method, {}) for method in ("blocks", "depth-cut", "scratch-e", "scratch-b", "shallow", "distilled")),
+)
+CONTROLS = ("scratch-e", "scratch-b", "shallow", "distilled")
+
+
+def pruned(run: Run, method: str, asked: tuple[str, float], speedup: float, accuracy: float, **request: Any) -> Run:
+    """The run's record as another method at another budget would have left it."""
+    config, achieved = run.record.config, run.record.results["achieved"]
+    before = round(achieved["speedup"] * achieved["macs"])
+    macs = round(before / speedup)
+    results: dict[str, Any] = {
+        "requested": dict([asked]),
+        "achieved": {"speedup": before / macs, "macs": macs},
+        "exits": [run.exits[-1] | {"macs": macs, "test_accuracy": accuracy}],
+        "weights": run.record.results["weights"],
+    }
+    if method not in CONTROLS:
+        results |= {"val_accuracy_before": [0.9], "val_accuracy_pruned": [accuracy - 0.1]}
+    own = {key: value for key, value in config["request"].items() if key != "speedup"}
+    kind = "control" if method in CONTROLS else "prune"
+    config = config | {"method": method, "kind": kind, "request": own | request | dict([asked])}
+    record = replace(run.record, method=method, kind=kind, config=config, results=results)
+    return Run(run.path.with_name(f"{method}_{speedup:g}-{accuracy:g}"), record)
+
+
+@pytest.fixture(scope="module")
+def curves(runs: list[Run]) -> list[Run]:
+    arms = [
+        pruned(runs[3], method, ("speedup", budget), budget, 0.9 - 0.01 * number - 0.02 * budget, **request)
+        for number, (method, request) in enumerate(ARMS)
+        for budget in BUDGETS
+    ]
+    return [runs[0], *arms]
+
+
+def test_every_arm_is_a_row_and_every_budget_a_column(curves: list[Run], tmp_path: Path) -> None:
+    summary = summarise(rows(curves))
+    parts = curves_section(summary, series(curves[0]), tmp_path / "curves", "A title")
+    assert parts[1].endswith(f"Reference: ResNet-14, {100 * curves[0].exits[-1]['test_accuracy']:.2f}.")
+    lines = [line.strip("| ").split(" | ") for line in parts[2].splitlines()]
+    assert lines[0] == ["arm", "speedup 1.50", "speedup 2.50", "speedup 4.00"]
+    assert [line[0] for line in lines[2:]] == [
+        *("random", "l1", "l2", "fpgm", "lamp", "bn-scale", "taylor", "group-norm"),
+        *("l1 inner uniform", "l1 uniform", "l1 by sensitivity", "l1 in 3 steps", "l1 gradual in 3 steps"),
+        *("random restart", "l1 restart", "blocks", "depth-cut"),
+        *("scratch-e of l1", "scratch-b of l1", "shallow", "distilled"),
+    ]
+    assert lines[3] == ["l1", "86.00", "84.00", "81.00"]
+    with Image.open(tmp_path / "curves.png") as image:
+        assert image.width > 1500  # two panels, the legend beside them
+
+
+def test_a_missed_budget_shows_the_speedup_and_one_not_asked_for_a_dash(runs: list[Run]) -> None:
+    made = [
+        pruned(runs[3], "l1", ("speedup", 4.0), 4.1, 0.7),
+        pruned(runs[3], "l1", ("speedup", 2.0), 2.015, 0.8),
+        pruned(runs[3], "blocks", ("speedup", 2.0), 1.8, 0.6),
+        pruned(runs[3], "blocks", ("macs", 1000.0), 3.0, 0.5),
+    ]
+    assert curves_table(summarise(rows(made))).to_dict("records") == [
+        {"arm": "l1", "speedup 2.00": "80.00", "speedup 4.00": "70.00 [4.10x]", "macs 1,000": "-"},
+        {"arm": "blocks", "speedup 2.00": "60.00 [1.80x]", "speedup 4.00": "-", "macs 1,000": "50.00 [3.00x]"},
+    ]
+
+
+def test_seeds_are_summed_up_with_their_interval(runs: list[Run]) -> None:
+    made = [pruned(runs[3], "l1", ("speedup", 2.0), 2.0, accuracy) for accuracy in (0.7, 0.8)]
+    seeds = [Run(run.path / str(seed), replace(run.record, seed=seed)) for seed, run in enumerate(made)]
+    [row] = curves_table(summarise(rows(seeds))).to_dict("records")
+    assert row == {"arm": "l1", "speedup 2.00": "75.00 ± 63.53"}  # t with one degree of freedom: 12.706 x 5
+
+
+def test_an_arm_looks_alike_in_both_figures(curves: list[Run]) -> None:
+    summary = summarise(rows(curves)).assign(requested_macs=float("nan"))
+    by_macs = accuracy_against_macs(summary, "A title")
+    by_speedup = pruning_curves(summary, series(curves[0]), "A title")
+    assert len(by_speedup.axes) == 2
+
+    def looks(figure: Figure) -> dict[str, tuple[Any, ...]]:
+        [legend] = figure.legends
+        lines = [line for line in legend.legend_handles if isinstance(line, Line2D)]
+        return {
+            str(line.get_label()).removeprefix("ResNet-14, "): (
+                *(line.get_color(), line.get_linestyle(), line.get_marker(), line.get_markerfacecolor()),
+            )
+            for line in lines
+        }
+
+    looked = looks(by_speedup)
+    del looked["the reference"]
+    assert looked == {label: look for label, look in looks(by_macs).items() if label != "trained separately"}
+    assert len(set(looked.values())) == len(ARMS)
+    points = [len(container[0].get_xdata()) for container in by_speedup.axes[0].containers]
+    assert points == len(ARMS) * [len(BUDGETS)]
+    families = {(line, face == "none") for _, line, _, face in looked.values()}
+    assert families == {("-", False), ("-.", False), (":", True)}  # width, depth, controls: apart in grey too
+    # Controls were never anything but trained: they have no accuracy right after pruning.
+    drawn = [line for line in by_speedup.axes[1].lines if not np.isnan(np.asarray(line.get_ydata(), float)).all()]
+    steps = [options for _, options in ARMS if "steps" in options]  # where it would be the last step's alone
+    assert len(drawn) == len(ARMS) - len(CONTROLS) - len(steps)
+
+
+def test_without_a_curve_there_is_no_section(runs: list[Run], tmp_path: Path) -> None:
+    summary = summarise(rows(runs))
+    assert curves_section(summary, None, tmp_path / "curves", "A title") == []
+    assert not list(tmp_path.iterdir())
+    assert pruning_section(summarise(rows(runs[:1]))) == []
+
+
+def test_what_choosing_cost_is_shown_where_a_record_says_it(runs: list[Run]) -> None:
+    without = Run(runs[3].path, replace(runs[3].record, cost=_without(runs[3].record.cost, "choosing")))
+    assert "choosing" not in pruning_section(summarise(rows([without])))[1]
+    cost = runs[3].record.cost | {"choosing_macs": 2_000_000_000, "choosing_seconds": 1.25}
+    charged = Run(runs[3].path, replace(runs[3].record, cost=cost))
+    header, _, line = pruning_section(summarise(rows([charged])))[1].splitlines()
+    cells = dict(zip(header.split(" | "), line.split(" | "), strict=True))
+    assert (cells["choosing, MACs"], cells["choosing, s"]) == ("0.002T", "1.2")
+    assert cells["all training MACs"] == f"{cost['total_training_macs'] / 1e12:.2f}T"
+
+
+def test_a_control_without_figures_of_pruning_is_reported_too(runs: list[Run], tmp_path: Path) -> None:
+    control = pruned(runs[3], "shallow", ("speedup", 2.0), 2.0, 0.8)
+    bare = Run(control.path, replace(control.record, results=_without(control.record.results, "achieved")))
+    text = write_report([runs[0], bare], tmp_path).read_text()
+    assert "| ResNet-14, shallow | 80.00 (n = 1) |" in text
+
+
+def _without(data: dict[str, Any], beginning: str) -> dict[str, Any]:
+    return {key: value for key, value in data.items() if not key.startswith(beginning)}

@@ -1,0 +1,160 @@
+"""The report: what it says is what the records say, and comparisons that are none are not made."""
+
+import csv
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from benchmarks import bench, distinct_runs, main_table, write_report
+from compress.data import Dataset
+from compress.errors import UsageError
+from compress.recipes import Recipe
+from compress.runs import Run
+from compress.training import train
+
+SMALL = Path(__file__).parents[1] / "comparison"
+
+
+@pytest.fixture(scope="module")
+def report(runs: list[Run], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    bench(runs, batch_sizes=(1,), rounds=3)
+    return write_report(runs, tmp_path_factory.mktemp("report"), title="A title", about="What it is about.")
+
+
+def test_the_markdown_holds_both_tables_the_figure_and_every_command(report: Path, runs: list[Run]) -> None:
+    text = report.read_text()
+    assert text.startswith("# A title\n\nWhat it is about.\n\n## tiny (bundled)")
+    table = text[text.index("### Networks") : text.index("### Pareto")]
+    assert [line.split(" | ")[0].strip("| ") for line in table.splitlines() if line.startswith("| ")][2:] == [
+        "ResNet-14", "MwResNet-8-2", f"ResNet-14, l1 {runs[3].record.results['achieved']['speedup']:.2f}x",
+    ]  # fmt: skip
+    accuracy = 100 * runs[0].exits[-1]["test_accuracy"]
+    macs = [run.exits[-1]["macs"] for run in runs]
+    assert f"| ResNet-14 | {accuracy:.2f} (n = 1) | - | {macs[0] / 1e6:.3g}M | 1.00x |" in table
+    assert f"{macs[0] / macs[1]:.2f}x" in table
+    assert "(n = 2) |" in table
+    assert all(f"`{run.record.command}`" in text for run in runs)
+    assert "(accuracy-macs.svg)" in text
+    exits = text[text.index("### Every exit") : text.index("### Exits against")]
+    assert sum(line.startswith("| MwResNet-8-2 ") for line in exits.splitlines()) == 2
+
+
+def test_what_pruning_was_asked_for_and_achieved_is_said(report: Path, runs: list[Run]) -> None:
+    text = report.read_text()
+    section = text[text.index("### Pruning, requested and achieved") :]
+    achieved = runs[3].record.results["achieved"]
+    assert f"| speedup 2.00 | {achieved['ratio']:.3f} | {achieved['speedup']:.2f}x |" in section
+
+
+def test_names_with_dollars_are_no_mathematics(tiny: Dataset, brief: Recipe, tmp_path: Path) -> None:
+    run = train("resnet8", replace(tiny, name="folder:/a$b_{$c"), recipe=brief, runs=tmp_path / "runs")
+    assert "$" not in run.id
+    assert "a$b_{$c" in write_report([run], tmp_path / "report").read_text()
+
+
+def test_few_seeds_are_called_preliminary(report: Path, runs: list[Run], tmp_path: Path) -> None:
+    assert "**Preliminary: one seed of some networks.**" in report.read_text()
+    assert "**Preliminary: one seed.**" in write_report(runs[:1], tmp_path).read_text()
+
+
+def test_the_csv_has_a_row_an_exit_of_every_run(report: Path, runs: list[Run]) -> None:
+    with (report.parent / "exits.csv").open() as file:
+        found = [(row["run"], row["exit"], float(row["test_accuracy"])) for row in csv.DictReader(file)]
+    assert found == [(run.id, str(row["exit"]), row["test_accuracy"]) for run in runs for row in run.exits]
+
+
+def test_the_figure_is_there_in_both_forms_and_the_same_bytes_again(
+    report: Path, runs: list[Run], tmp_path: Path
+) -> None:
+    with Image.open(report.parent / "accuracy-macs.png") as image:
+        assert image.width > 800
+    write_report(runs, tmp_path, title="A title", about="What it is about.")
+    for name in ("accuracy-macs.svg", "report.md", "exits.csv"):
+        assert (tmp_path / name).read_bytes() == (report.parent / name).read_bytes()
+
+
+def test_runs_on_other_data_get_a_section_and_a_figure_of_their_own(
+    runs: list[Run], tiny: Dataset, brief: Recipe, tmp_path: Path
+) -> None:
+    other = train("resnet8", replace(tiny, name="other", test=tiny.train), recipe=brief, runs=tmp_path / "runs")
+    split = runs[0].record.data["split"] | {"seed": 1}
+    apart = Run(tmp_path / "apart", replace(runs[0].record, data=runs[0].record.data | {"split": split}))
+    text = write_report([*runs, other, apart], tmp_path / "report").read_text()
+    assert text.count("### Networks") == 3
+    assert "## other (bundled)" in text
+    assert (tmp_path / "report" / "accuracy-macs-2.svg").exists()
+
+
+def test_what_was_not_measured_is_not_there(tiny: Dataset, brief: Recipe, tmp_path: Path) -> None:
+    run = train("resnet8", tiny, recipe=brief, runs=tmp_path / "runs")
+    text = write_report([run], tmp_path / "report").read_text()
+    assert "Latency was not measured" in text
+    assert "latency, batch" not in text
+
+
+def test_the_page_has_the_title_the_tables_and_a_plot(report: Path) -> None:
+    page = (report.parent / "report.html").read_text()
+    assert "<title>A title</title>" in page
+    assert page.count("<table>") == report.read_text().count("| --- |")
+    assert page.count("data-root-id") == 5  # against MACs, latency and training MACs, anytime, channels
+
+
+def test_the_reference_can_be_named(runs: list[Run]) -> None:
+    table = main_table([runs[0], runs[3]], reference=runs[3].id)
+    assert table["speed-up (MACs)"].iloc[1] == "1.00x"
+    assert float(table["speed-up (MACs)"].iloc[0].rstrip("x")) == pytest.approx(0.5, abs=0.01)
+
+
+def test_without_runs_there_is_no_report(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no finished runs"):
+        write_report([], tmp_path / "report")
+    assert not (tmp_path / "report").exists()
+
+
+def test_where_nothing_can_be_written_is_refused(runs: list[Run], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match=r"cannot write to .*--out"):
+        write_report(runs, tmp_path / "file" / "report")
+
+
+def test_copies_are_no_seeds(compress: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
+    runs = sorted((SMALL / "runs").iterdir())
+    for run in runs:
+        if "_s0_" in run.name:
+            for name in (run.name, f"a-copy-of-{run.name[:20]}", f"merged-{run.name}"):
+                shutil.copytree(run, tmp_path / "runs" / name)
+    damaged = next((tmp_path / "runs").glob("merged-resnet14_*")) / "run.json"
+    document = json.loads(damaged.read_text())
+    document["results"]["exits"][0]["test_loss"] += 0.5
+    damaged.write_text(json.dumps(document))
+    status, out, err = compress("report", tmp_path / "runs", "--out", tmp_path / "report", "--json")
+    reported = json.loads(out)
+    assert status == 0
+    assert sorted(reported["runs"]) == [run.name for run in runs if "_s0_" in run.name]
+    assert len(reported["skipped"]) == 6
+    assert sum("which alone counts (a copy)" in line for line in reported["skipped"]) == 5
+    assert sum("which alone counts (trained again, with other results)" in line for line in reported["skipped"]) == 1
+    assert all(f"skipped: {line}" in err for line in reported["skipped"])
+    text = (tmp_path / "report" / "report.md").read_text()
+    assert "**Preliminary: one seed.**" in text
+    assert "n = 1" in text
+    assert "n = 3" not in text
+
+
+def test_other_images_seeds_and_parents_are_told_from_copies(runs: list[Run]) -> None:
+    assert distinct_runs(runs) == (runs, [])
+    pruned = runs[3].record
+    elsewhere = Run(Path("b"), replace(pruned, parent="resnet14_tiny_s7_0"))
+    other_split = Run(Path("c"), replace(pruned, data=pruned.data | {"split": pruned.data["split"] | {"test": 9}}))
+    found, lines = distinct_runs([elsewhere, *runs, other_split])
+    assert found == [*runs, other_split]
+    assert lines == [
+        f"run b: configuration, images and seed of {runs[3].id}, which alone counts (pruned from resnet14_tiny_s7_0, "
+        f"not {pruned.parent}: give each its parent's --seed)"
+    ]
+    assert main_table([*runs, elsewhere]).equals(main_table(runs))

@@ -1,0 +1,247 @@
+"""Studies: read strictly, run what is missing, reported against their reference."""
+
+import dataclasses
+import math
+from pathlib import Path
+
+import pytest
+
+from baselines import METHODS
+from benchmarks import Setting, read_study, run_study
+from benchmarks.results.contrasts import CLASS
+from benchmarks.study.study import BUNDLED
+from compress.cost import exit_costs
+from compress.data import Dataset
+from compress.errors import UsageError
+from compress.networks import initialised
+from compress.recipes import RECIPES, Recipe
+from compress.training import spec_to_train
+
+STUDY = """
+title = "Small"
+about = "A study of a test."
+takes = "seconds"
+dataset = "fashion-mini"
+recipe = "quick"
+seeds = [0, 1]
+reference = "deep"
+
+[[run]]
+name = "deep"
+command = "train"
+arch = "resnet14"
+
+[[run]]
+name = "multi"
+command = "train-mwbp"
+arch = "resnet8"
+exits = 2
+
+[[run]]
+name = "pruned"
+command = "prune"
+arch = "resnet14"
+match = "multi"
+"""
+
+
+def test_a_study_runs_what_is_missing_and_skips_what_is_finished(tiny: Dataset, brief: Recipe, tmp_path: Path) -> None:
+    (tmp_path / "small.toml").write_text(STUDY)
+    study = read_study(str(tmp_path / "small.toml"))
+
+    def run() -> list[str]:
+        setting = Setting(
+            study=study, dataset=tiny, recipe=brief, device="cpu", precision="fp32", runs=tmp_path / "runs"
+        )
+        return [one.id for one in run_study(setting, out=tmp_path / "out")]
+
+    ids = run()
+    assert len(set(ids)) == 6
+    assert ids[0].startswith("resnet14_tiny_s0_")
+    records = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "runs").glob("*/*")}
+    assert run() == ids
+    assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "runs").glob("*/*")} == records
+
+    text = (tmp_path / "out" / "report.md").read_text()
+    assert "| ResNet-14 |" in text
+    assert "(n = 2)" in text
+    assert "1.00x" in text
+    # The pruned network has the MACs of the one it is matched with, for each seed.
+    csv = (tmp_path / "out" / "exits.csv").read_text()
+    assert csv.count("compress prune --arch resnet14 --macs") == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("title =", "titel ="), "unknown key 'titel'; did you mean 'title'"),
+        (('arch = "resnet8"', 'arc = "resnet8"'), "unknown key 'arc'; did you mean 'arch'"),
+        (('title = "Small"\n', ""), "title"),
+        (('command = "train-mwbp"', 'command = "train-mwpb"'), "did you mean 'train-mwbp'"),
+        (('name = "multi"', 'name = "deep"'), "named twice"),
+        (('match = "multi"', 'match = "mutli"'), "did you mean 'multi'"),
+        (('match = "multi"', 'match = "pruned"'), "no earlier run: put it above; .* circle"),
+        (('match = "multi"', 'speedup = 2\nfrom = "pruned"'), "from 'pruned' is no earlier run: put it above"),
+        (('reference = "deep"', 'reference = "depe"'), "did you mean 'deep'"),
+        (("seeds = [0, 1]", "seeds = [0, 1"), "line 8"),
+        (("seeds = [0, 1]", "seeds = 3"), "seeds"),
+        (("seeds = [0, 1]", "seeds = []"), "seeds"),
+        (("seeds = [0, 1]", "seeds = [0, 0]"), "one of them is there twice"),
+        (("[[run]]", "[run]"), "."),
+        (("[[run]]", "[[runs]]"), "unknown key 'runs'; did you mean 'run'"),
+        (('reference = "deep"', "reference = 5"), "reference: expected `str`, got `int`"),
+        (('reference = "deep"', 'reference = "deep"\nprimary = "multi"'), "primary: expected `array`, got `str`"),
+        (('reference = "deep"', 'reference = "deep"\nprimary = ["multi"]'), "two different runs"),
+        (('reference = "deep"', 'reference = "deep"\nprimary = ["multi", "multi"]'), "two different runs"),
+        (('reference = "deep"', 'reference = "deep"\nprimary = ["multi", "dep"]'), "did you mean 'deep'"),
+        (('reference = "deep"', 'reference = "deep"\nprimray = ["multi", "deep"]'), "did you mean 'primary'"),
+        (('arch = "resnet8"', "arch = 8"), "arch: expected `str"),
+        (('arch = "resnet8"', 'arch = "resnet9"'), "not 6n"),
+        (("exits = 2", "exits = 2.5"), "exits: expected `int . str"),
+        (("exits = 2", "exits = 7"), "1 to 3"),
+        (("exits = 2", "ratio = 0.5"), "ratio is for prune alone"),
+        (('match = "multi"', "ratio = 1.5"), "between 0 and 1"),
+        (('match = "multi"', 'match = "multi"\nmethod = "taylr"'), "did you mean 'taylor'"),
+        (('match = "multi"', 'match = "multi"\nspeedup = 2'), "not speedup and match"),
+        (('match = "multi"', 'match = "multi"\nexits = 2'), "not for prune"),
+        (('match = "multi"', 'match = "multi:x"'), "number of an exit"),
+        (('match = "multi"', "speedup = []"), "speedup is an empty list"),
+        (('match = "multi"', "speedup = [2, 2]"), "speedup 2 is there twice"),
+        (('match = "multi"', 'speedup = [2, "3"]'), "speedup\\[1\\]: expected `float`"),
+        (('match = "multi"', "speedup = [2, 0.5]"), "must be above 1"),
+        (('match = "multi"', 'speedup = 2\nschedule = "restrat"'), "did you mean 'restart'"),
+        (('match = "multi"', 'speedup = 2\nfrom = "mutli"'), "from 'mutli' is no earlier run; did you mean 'multi'"),
+        (('match = "multi"', "steps = true\nspeedup = 2"), "steps: expected `int`, got `bool`"),
+        (("exits = 2", 'exits = 2\nscope = "inner"'), "scope is for prune alone"),
+        (("exits = 2", "exits = 2\nextra_decay = 2"), "bp-extra-decay goes with command train"),
+        (("exits = 2", 'exits = 2\nmethod = "deep-supervison"'), "did you mean 'deep-supervision'"),
+        (("exits = 2", "exits = 2\nwidths = [16, 32]"), "3 whole numbers"),
+        (("exits = 2", 'exits = 2\nupdate = "sequental"'), "did you mean 'sequential'"),
+        (('arch = "resnet14"', 'arch = "resnet14"\nexits = 2'), "exits is for train-mwbp alone"),
+        (('match = "multi"', 'match = "multi"\nwidths = [8, 8, 8]'), "not for prune"),
+        (('arch = "resnet8"\n', ""), "run multi: arch is missing"),
+        (("[[run]]", "[tuning]\nrate = [1]\n[[run]]"), "did you mean 'rates'"),
+        (("[[run]]", "[tuning]\nrates = [1, 1]\n[[run]]"), "different factors"),
+        (("[[run]]", "[tuning]\nrates = [1, 0]\n[[run]]"), "above 0"),
+        (("[[run]]", "[tuning]\nat = 2\n[[run]]"), r"at 2: run pruned has 1 budget"),
+        (("[[run]]", "[tuning]\nat = 0\n[[run]]"), "counted from 1"),
+        (("[[run]]", "[tuning]\nall = true\n[[run]]"), "run pruned must name the tuned run"),
+    ],
+)
+def test_mistakes_in_a_study_are_named_in_one_line(change: tuple[str, str], message: str, tmp_path: Path) -> None:
+    assert change[0] in STUDY
+    (tmp_path / "small.toml").write_text(STUDY.replace(*change, 1))
+    with pytest.raises(UsageError, match=message) as refused:
+        read_study(str(tmp_path / "small.toml"))
+    assert "\n" not in str(refused.value)
+
+
+def test_a_study_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "small.toml").write_bytes(b'title = "\xff"')
+    with pytest.raises(UsageError, match="UTF-8"):
+        read_study(str(tmp_path / "small.toml"))
+
+
+def test_an_unknown_study_is_named_with_the_nearest() -> None:
+    with pytest.raises(UsageError, match="did you mean 'quickstart'"):
+        read_study("quikstart")
+
+
+def test_the_bundled_quickstart_is_what_the_readme_says() -> None:
+    study = read_study("quickstart")
+    assert [(run.command, run.arch, run.exits) for run in study.runs] == [
+        ("train", "resnet56", None),
+        ("train", "resnet26", None),
+        ("train-mwbp", "resnet26", 4),
+        ("prune", "resnet56", None),
+    ]
+    assert (study.dataset, study.seeds, study.runs[3].match) == ("fashion-mini", (0,), "mwresnet26-4")
+
+
+def test_a_list_of_budgets_is_a_run_each_and_an_entry_to_build_on_has_one(tmp_path: Path) -> None:
+    text = STUDY.replace('match = "multi"', "speedup = [4, 1.5]")
+    (tmp_path / "small.toml").write_text(text)
+    assert [str(target) for target in read_study(str(tmp_path / "small.toml")).runs[2].targets] == [
+        "speedup 4", "speedup 1.5",
+    ]  # fmt: skip
+    (tmp_path / "small.toml").write_text(
+        text + '[[run]]\nname = "last"\ncommand = "prune"\nfrom = "pruned"\nratio = 0.1'
+    )
+    with pytest.raises(UsageError, match="from 'pruned' has several budgets"):
+        read_study(str(tmp_path / "small.toml"))
+    (tmp_path / "small.toml").write_text(text.replace('"deep"', '"deep"\nprimary = ["pruned", "deep"]', 1))
+    with pytest.raises(UsageError, match="primary 'pruned' has several budgets"):
+        read_study(str(tmp_path / "small.toml"))
+
+
+def test_the_bundled_study_of_pruning_has_every_method_at_the_same_budgets_from_one_reference() -> None:
+    study = read_study("pruning")
+    reference, *arms = study.runs
+    assert (reference.name, reference.arch) == (study.reference, "resnet56")
+    assert {arm.method for arm in arms} == set(METHODS)
+    assert {arm.from_ for arm in arms} == {study.reference}
+    assert {arm.speedup for arm in arms} == {(1.5, 2.5, 4)}
+    assert len({repr((arm.technique, arm.schedule)) for arm in arms}) == len(arms)
+    assert study.tuning
+    assert 1 in study.tuning.rates
+    assert {str(study.tuning.target(arm)) for arm in arms} == {"speedup 2.5"}
+
+
+def test_every_bundled_study_is_read_and_says_what_it_takes() -> None:
+    names = [file.name.removesuffix(".toml") for file in BUNDLED.iterdir()]
+    assert {*names} >= {"quickstart", "pruning", "fashion-mnist", "cifar10", "cifar10-paper", "cifar100-paper"}
+    for name in names:
+        study = read_study(name)
+        assert study.takes
+        assert study.about.strip()
+        assert study.recipe in RECIPES
+
+
+def test_the_studies_by_the_papers_protocol_ask_the_papers_questions() -> None:
+    for name in ("cifar10-paper", "cifar100-paper", "svhn-paper"):
+        study = read_study(name)
+        assert (study.recipe, study.seeds, study.primary) == ("paper", (0, 1, 2, 3, 4), ("mwresnet44-5", "resnet110"))
+        pruned = [run for run in study.runs if run.command == "prune"]
+        assert {run.method for run in pruned} == {*METHODS}
+        assert "sensitivity" in {run.technique.allocate for run in pruned}
+        trained = {run.training.name for run in study.runs if run.command != "prune"}
+        assert trained >= {"bp", "mwbp", "bp-extra-decay", "deep-supervision", "mwbp-uniform-decay", "frozen-trunk"}
+
+
+@pytest.mark.parametrize(("name", "shape"), [("cifar10-paper", (3, 32, 32)), ("fashion-mnist", (1, 28, 28))])
+def test_every_exit_has_a_plain_net_of_its_budget(name: str, shape: tuple[int, int, int]) -> None:
+    study = read_study(name)
+    specs = {
+        spec_to_train(str(run.arch), run.training, run.exits, input_shape=shape, classes=10, **run.architecture)
+        for run in study.runs
+        if run.command != "prune" and run.training.name in ("bp", "mwbp") and run.name != study.reference
+    }
+    several = [spec for spec in specs if len(spec.exits) > 1]
+    trunks = [dataclasses.replace(spec, exits=spec.exits[-1:]) for spec in several]
+    single = specs.difference(several, trunks)  # to have fewer of them to count
+    plain = [exit_costs(initialised(spec, 0))[0].macs for spec in single]
+    for spec in several:
+        for exit in exit_costs(initialised(spec, 0))[:-1]:
+            assert any(abs(math.log(exit.macs / macs)) <= math.log1p(CLASS) for macs in plain), (spec.arch, exit)
+
+
+def test_the_studies_by_the_papers_protocol_train_the_same_networks() -> None:
+    one, *others = (read_study(name).runs for name in ("cifar10-paper", "cifar100-paper", "svhn-paper"))
+    assert all(runs == one for runs in others)
+
+
+def test_an_entry_says_all_that_a_command_can_say_of_a_training(tiny: Dataset, brief: Recipe, tmp_path: Path) -> None:
+    text = STUDY.split("[[run]]")[0].replace("[0, 1]", "[0]")
+    text += '[[run]]\nname = "deep"\ncommand = "train"\narch = "resnet8"\nextra_decay = 3\n'
+    text += '[[run]]\nname = "wide"\ncommand = "train"\narch = "resnet8"\nwidths = [8, 12, 16]\n'
+    text += (
+        '[[run]]\nname = "multi"\ncommand = "train-mwbp"\narch = "resnet8"\nexits = 2\nmethod = "deep-supervision"\n'
+    )
+    (tmp_path / "small.toml").write_text(text)
+    study = read_study(str(tmp_path / "small.toml"))
+    setting = Setting(study=study, dataset=tiny, recipe=brief, device="cpu", precision="fp32", runs=tmp_path / "runs")
+    commands = [run.record.command for run in run_study(setting, out=tmp_path / "out")]
+    for command, option in zip(
+        commands, ("--extra-decay 3", "resnet8w8-12-16", "--method deep-supervision"), strict=True
+    ):
+        assert option in command

@@ -1,0 +1,105 @@
+"""Tuning: the same factors for every arm, the best by validation accuracy, rates that are the recipe's times them."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from baselines import Budget, prune
+from benchmarks.report.sections.tuning_trials import tuning_section
+from benchmarks.report.trials import Factors, Trial, best
+from benchmarks.study.entry import StudyRun, Target
+from benchmarks.study.tuning import Tuning, own_rate
+from compress.data import Dataset
+from compress.recipes import FineTuning, Recipe
+from compress.runs import Run
+
+ENTRY = StudyRun(name="l1", command="prune", arch="resnet8", speedup=(1.5, 2.0, 4.0))
+
+
+def trial(run: Run, rate: float, validation: float | None, test: float = 0.5) -> Trial:
+    """A trial whose run has these accuracies; None: it failed."""
+    if validation is None:
+        return Trial.of(ENTRY.name, str(ENTRY.targets[1]), Factors(rate=rate), None)
+    exits = [run.exits[-1] | {"val_accuracy": validation, "test_accuracy": test}]
+    made = Run(run.path, replace(run.record, results=run.record.results | {"exits": exits}))
+    return Trial.of(ENTRY.name, str(ENTRY.targets[1]), Factors(rate=rate), made)
+
+
+def test_every_rate_is_tried_with_every_decay_lower_rates_first() -> None:
+    tuning = Tuning(rates=(3.0, 1.0), decays=(1.0, 0.1))
+    assert [(one.rate, one.decay) for one in tuning.factors] == [(1, 0.1), (1, 1), (3, 0.1), (3, 1)]
+    assert [str(one) for one in tuning.factors] == ["rate x1, decay x0.1", "rate x1", "rate x3, decay x0.1", "rate x3"]
+
+
+@pytest.mark.parametrize(("at", "tuned"), [(None, 2.0), (1, 1.5), (3, 4.0)])
+def test_the_middle_budget_is_tuned_unless_another_is_named(at: int | None, tuned: float) -> None:
+    assert Tuning(at=at).target(ENTRY) == Target("speedup", tuned)
+    assert Tuning(at=at).target(StudyRun(name="deep", command="train", arch="resnet8")) is None
+
+
+def test_pruned_runs_are_tuned_and_trained_ones_where_all_are() -> None:
+    trained = StudyRun(name="deep", command="train", arch="resnet8")
+    assert [Tuning().includes(ENTRY), Tuning().includes(trained), Tuning(all=True).includes(trained)] == [
+        True,
+        False,
+        True,
+    ]
+
+
+def test_the_best_is_that_on_validation_images_whatever_the_test_says(runs: list[Run]) -> None:
+    trials = [trial(runs[3], 0.3, 0.6, test=0.9), trial(runs[3], 1, 0.7, test=0.1), trial(runs[3], 3, None)]
+    assert best(trials) is trials[1]
+
+
+def test_of_equals_the_lowest_rate_is_best_and_of_failures_none(runs: list[Run]) -> None:
+    trials = [trial(runs[3], 0.3, None), trial(runs[3], 1, 0.7), trial(runs[3], 3, 0.7)]
+    assert best(trials) is trials[1]
+    assert best([trial(runs[3], 1, 0.0), trial(runs[3], 3, None)]) is not None
+    assert best([trial(runs[3], 1, None), trial(runs[3], 3, None)]) is None
+
+
+def test_the_table_marks_the_chosen_one_and_what_failed(runs: list[Run]) -> None:
+    recipe = runs[3].record.config["recipe"]
+    text = tuning_section([trial(runs[3], 0.3, 0.6), trial(runs[3], 1, 0.75), trial(runs[3], 3, None)])
+    chosen = f"{recipe['learning_rate']:.3g}, {recipe['weight_decay']:.3g}"
+    assert text[2].splitlines()[2] == f"| l1 at speedup 2 | 60.00 | **75.00** | failed | {chosen} |"
+    assert "the same number of trials, 3:" in text[1]
+    assert tuning_section([]) == []
+
+
+@pytest.mark.parametrize("schedule", ["small-rate", "restart"])
+def test_the_rate_that_factors_multiply_is_the_one_that_pruning_takes(
+    schedule: FineTuning, tiny: Dataset, brief: Recipe, runs: list[Run], tmp_path: Path
+) -> None:
+    entry = StudyRun(name="l1", command="prune", from_="deep", schedule=schedule, ratio=0.3)
+    options: dict[str, Any] = {
+        "technique": entry.technique,
+        "reference": runs[1].path,
+        "schedule": schedule,
+        "recipe": brief,
+    }
+    taken = [
+        prune(
+            None,
+            tiny,
+            budget=Budget(ratio=0.3),
+            runs=tmp_path,
+            **options,
+            **factors.options(own_rate(entry, brief), brief.weight_decay),
+        )
+        for factors in (Factors(), Factors(rate=2.0, decay=3.0))
+    ]
+    recipes = [run.record.config["recipe"] for run in taken]
+    assert recipes[0]["learning_rate"] == own_rate(entry, brief)
+    assert recipes[1]["learning_rate"] == 2 * recipes[0]["learning_rate"]
+    assert recipes[1]["weight_decay"] == pytest.approx(3 * recipes[0]["weight_decay"])
+    assert recipes[0] == recipes[1] | {key: recipes[0][key] for key in ("learning_rate", "weight_decay")}
+
+
+def test_trained_runs_take_the_recipe_with_both_multiplied(brief: Recipe) -> None:
+    assert Factors().recipe(brief) == brief
+    tuned = Factors(rate=2.0, decay=0.5).recipe(brief)
+    assert (tuned.learning_rate, tuned.weight_decay) == (2 * brief.learning_rate, 0.5 * brief.weight_decay)
+    assert tuned.fine_tune_learning_rate == brief.fine_tune_learning_rate

@@ -1,0 +1,351 @@
+"""The command as a user types it: what it prints, what it refuses and how."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from baselines import METHODS
+from compress.cli.commands import main
+from compress.runs import claimed, read_run
+from compress.training.checkpoints import load_checkpoint
+
+Command = Callable[..., tuple[int, str, str]]
+Refused = Callable[..., str]
+
+SMALL = ["--arch", "resnet8", "--epochs", "1"]
+
+
+@pytest.fixture
+def options(tiny_folder: Path, tmp_path: Path) -> list[str]:
+    """Small real data, and a runs directory of the test's own."""
+    return ["--dataset", f"folder:{tiny_folder}", "--runs", str(tmp_path / "runs")]
+
+
+def test_the_commands_run_as_a_user_runs_them_and_json_is_the_last_and_only_word(
+    compress: Command, options: list[str], tmp_path: Path
+) -> None:
+    command = [sys.executable, "-m", "compress", "train-mwbp", *SMALL, "--exits", "2", *options, "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
+    [record] = json.loads(done.stdout)["runs"]
+    assert (record["status"], record["kind"], record["method"]) == ("finished", "train", "mwbp")
+    assert [exit["block"] for exit in record["results"]["exits"]] == [2, 3]
+    assert record["command"].startswith("compress train-mwbp --arch resnet8 --exits 2 --dataset folder:")
+    how = ["--engine", "eager, eager", "--batch-size", "1, 4,1", "--rounds", "2"]
+    measure = ["bench", record["id"], *how, "--runs", options[-1], "--json"]
+    measured = json.loads(compress(*measure)[1])["rows"]
+    assert [(row["exit"], row["batch_size"]) for row in measured] == [(1, 1), (2, 1), (1, 4), (2, 4)]
+
+
+def test_pruning_to_several_budgets_uses_one_reference(compress: Command, options: list[str], tmp_path: Path) -> None:
+    status, out, err = compress("prune", *SMALL, "--speedup", "1.5,2", *options, "--json")
+    assert status == 0, err
+    runs = json.loads(out)["runs"]
+    assert [run["results"]["requested"] for run in runs] == [{"speedup": 1.5}, {"speedup": 2.0}]
+    assert len({run["parent"] for run in runs}) == 1
+    assert len(list((tmp_path / "runs").iterdir())) == 3
+
+
+def test_the_recorded_command_is_the_same_run(compress: Command, options: list[str], tmp_path: Path) -> None:
+    _, out, _ = compress("prune", *SMALL, "--ratio", "0.5", *options, "--json")
+    [record] = json.loads(out)["runs"]
+    before = sorted((tmp_path / "runs").iterdir())
+    status, out, _ = compress(*record["command"].split()[1:], "--runs", tmp_path / "runs", "--json")
+    assert status == 0
+    assert json.loads(out)["runs"][0]["id"] == record["id"]
+    assert sorted((tmp_path / "runs").iterdir()) == before
+
+
+def test_a_budget_can_be_another_runs_or_one_of_its_exits(
+    compress: Command, refused: Refused, options: list[str], tmp_path: Path
+) -> None:
+    options = [*options, "--image-size", "8"]
+    _, out, _ = compress("train-mwbp", *SMALL, "--exits", "3", *options, "--json")
+    [match] = json.loads(out)["runs"]
+    names = f"{match['id']}:2,{match['id']}"
+    status, out, err = compress("prune", "--arch", "resnet14", "--epochs", "1", "--match", names, *options, "--json")
+    assert status == 0, err
+    macs = [run["results"]["exits"][-1]["macs"] for run in json.loads(out)["runs"]]
+    wanted = [exit["macs"] for exit in match["results"]["exits"][1:]]
+    assert macs == pytest.approx(wanted, rel=0.01)
+    [exact, _] = json.loads(out)["runs"]
+    status, again, _ = compress(*exact["command"].split()[1:], "--runs", tmp_path / "runs", "--json")
+    assert (status, json.loads(again)["runs"][0]["id"]) == (0, exact["id"])
+    line = refused("prune", "--match", f"{match['id']}:4", *options, leaves=True)
+    assert f"run {match['id']} has exits 1 to 3" in line
+
+
+def test_a_dry_run_says_what_can_be_had_and_trains_nothing(
+    compress: Command, options: list[str], tmp_path: Path
+) -> None:
+    asked = ["prune", "--arch", "resnet8", "--speedup", "2,1000", *options, "--image-size", "8", "--dry-run"]
+    status, out, _ = compress(*asked)
+    assert status == 0
+    assert not (tmp_path / "runs").exists()
+    assert out.count("there is no reference yet") == 2
+    assert "--speedup 2: " in out
+    assert "training would take about" in out
+    assert "--speedup 1000: " in out
+    assert "cannot be reached" in out
+    status, out, _ = compress(*asked, "--json")
+    near, far = json.loads(out)["forecasts"]
+    assert (near["requested"], near["trained"], near["refused"], far["achieved"]) == ("--speedup 2", False, None, None)
+    whole, smallest, largest = (near[key]["macs"] for key in ("whole", "smallest", "largest"))
+    assert near["achieved"]["macs"] == pytest.approx(whole / 2, rel=0.01)
+    assert smallest < near["achieved"]["macs"] < largest < whole
+    assert f"{smallest:,} MACs" in far["refused"]
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_latency_is_met_as_measured_here(compress: Command, options: list[str]) -> None:
+    given = ["--latency-ratio", "0.8", "--nearest", *options, "--image-size", "8", "--json"]
+    status, out, err = compress("prune", *SMALL, *given)
+    assert "latency at batch 1" in err
+    if status == 2:  # on a machine on which nothing is that much faster
+        assert "compress: --latency-ratio 0.8 was not met: the nearest measured" in err
+        return
+    assert status == 0, err
+    [record] = json.loads(out)["runs"]
+    low, middle, high = record["results"]["achieved"]["latency_ratio"]
+    assert 0 < low <= middle <= high
+    assert record["results"]["achieved"]["speedup"] > 1
+    assert record["results"]["requested"] == {"latency_ratio": 0.8}
+
+
+def test_help_lists_every_method_with_its_card(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["prune", "--help"]) == 0
+    text = "".join(re.sub(r"[│\s]", "", line) for line in capsys.readouterr().out.splitlines())
+    for name, card in METHODS.items():
+        assert re.sub(r"\s", "", f"{name}: {card}") in text, name
+
+
+@pytest.mark.parametrize("command", [["train"], ["train-mwbp", "--exits", "2"]])
+def test_rate_batch_and_decay_are_options_that_the_recorded_command_repeats(
+    command: list[str], compress: Command, options: list[str], tmp_path: Path
+) -> None:
+    given = ["--learning-rate", "0.05", "--batch-size", "48", "--weight-decay", "0"]
+    status, out, err = compress(*command, *SMALL, *given, *options, "--json")
+    assert status == 0, err
+    [record] = json.loads(out)["runs"]
+    recipe = record["config"]["recipe"]
+    assert (recipe["learning_rate"], recipe["batch_size"], recipe["weight_decay"]) == (0.05, 48, 0)
+    assert "batch_size" not in record["config"]  # it is as it was asked for
+    assert "an epoch has only 3 steps of 48 images" in err
+    assert "--learning-rate 0.05 --batch-size 48 --weight-decay 0.0 --seed" in record["command"]
+    assert "#" not in record["command"]
+    _, out, err = compress(*record["command"].split()[1:], *options[2:], "--json")
+    assert json.loads(out)["runs"][0]["id"] == record["id"]
+    assert "finished before" in err
+
+
+def test_a_finished_run_is_shown_again(compress: Command, options: list[str]) -> None:
+    first = compress("train", *SMALL, *options)
+    again = compress("train", *SMALL, *options)
+    assert (first[0], again[0]) == (0, 0)
+    assert first[1] == again[1]
+    assert "finished before" in again[2]
+
+
+def test_the_default_data_are_named(compress: Command, tmp_path: Path) -> None:
+    status, _, err = compress("train", "--arch", "resnet8", "--recipe", "nothing", "--runs", tmp_path / "runs")
+    assert status == 2
+    assert "data: " not in err  # what is wrong is said first
+    status, _, err = compress("prune", "--ratio", "0.5", "--arch", "resnet9", "--runs", tmp_path / "runs")
+    assert status == 2
+    assert "data: fashion-mini, 8,000 bundled images" in err
+    assert "CIFAR-10" in err
+
+
+def test_the_runs_directory_can_come_from_the_environment(
+    compress: Command, options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COMPRESS_RUNS", str(tmp_path / "elsewhere"))
+    assert compress("train", *SMALL, *options[:2])[0] == 0
+    assert len(list((tmp_path / "elsewhere").iterdir())) == 1
+
+
+def test_report_writes_where_it_says_and_lists_what_it_skipped(
+    compress: Command, options: list[str], tmp_path: Path
+) -> None:
+    compress("train", *SMALL, *options)
+    (tmp_path / "runs" / "foreign").mkdir()
+    (tmp_path / "runs" / "notes.txt").write_text("foreign, too")
+    status, out, err = compress("report", tmp_path / "runs", "--out", tmp_path / "report")
+    assert status == 0
+    assert Path(out.strip()).read_text().startswith("# Comparison")
+    assert "skipped: run" in err
+    assert "notes.txt is a file, not a run directory" in " ".join(err.split())
+
+
+def test_data_shows_every_set_and_where_it_is(compress: Command) -> None:
+    status, out, _ = compress("data", "--json")
+    assert status == 0
+    found = {row["name"]: row for row in json.loads(out)["datasets"]}
+    assert list(found) == ["fashion-mini", "fashion-mnist", "cifar10", "cifar100", "svhn", "folder:PATH"]
+    assert found["fashion-mini"]["where"] == "bundled"
+    assert "fashion-mini" in compress("data")[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "--arch", "resnet45"], "depth 45 is not 6n+2; the nearest are 44 and 50"),
+        (["train", "--arch", "resmet44"], "did you mean 'resnet44'"),
+        (["train", "--arch", "resnet8", "--dataset", "cifar11"], "did you mean 'cifar10'"),
+        (["train", "--arch", "resnet8", "--recipe", "quik"], "did you mean 'quick'"),
+        (["train", "--arch", "resnet8", "--epochs", "0"], "epochs 0 must be 1 or more"),
+        (["train", "--arch", "resnet8", "--learning-rate", "0"], "learning-rate 0: must be above 0"),
+        (["train-mwbp", "--arch", "resnet8", "--batch-size", "0"], "batch-size 0: 1 image or more"),
+        (["train", "--arch", "resnet8", "--weight-decay", "-1"], "weight-decay -1: 0 or more"),
+        (["train", "--arch", "resnet8", "--seed", "-1"], "seed -1"),
+        (["train", "--arch", "resnet8", "--width", "0"], "width 0"),
+        (["train", "--arch", "resnet8", "--device", "gpu"], "device 'gpu'"),
+        (["train", "--arch", "resnet8", "--precision", "fp8"], "precision 'fp8'"),
+        (["train-mwbp", "--arch", "resnet8", "--exits", "4"], "the number of exits is 1 to 3"),
+        (["train-mwbp", "--arch", "resnet8", "--exits", "0"], "the number of exits is 1 to 3"),
+        (["train-mwbp", "--arch", "resnet8", "--exits", "1,7,end"], "block 7 is out of range"),
+        (["train-mwbp", "--arch", "resnet8", "--exits", "1,1,end"], "repeated"),
+        (["train-mwbp", "--arch", "resnet8", "--exits", "2,1,end"], "not ascending"),
+        (["train-mwbp", "--arch", "resnet8", "--exits", "1,2"], "write 'end'"),
+        (["prune", "--ratio", "1.5"], "between 0 and 1"),
+        (["prune", "--ratio", "0"], "between 0 and 1"),
+        (["prune", "--ratio", "half"], "--ratio half: a number"),
+        (["prune", "--speedup", "0.5"], "above 1"),
+        (["prune"], "give one of --ratio, --speedup, --macs, --params, --match, --latency-ratio, not none"),
+        (["prune", "--ratio", "0.5", "--macs", "1e6"], "not --ratio and --macs"),
+        (["prune", "--match", "a", "--macs", "1e6"], "not --macs and --match"),
+        (["prune", "--match", "nothing:2"], "run nothing"),
+        (["prune", "--params", "0"], "--params 0: must be above 0"),
+        (["prune", "--latency-ratio", "1.5"], "--latency-ratio 1.5: latency after / before lies between 0 and 1"),
+        (["prune", "--speedup", "2,nan"], "--speedup 2,nan: a number, or several separated by commas"),
+        (["prune", "--speedup", "2", "--scope", "outer"], "--scope outer"),
+        (["prune", "--speedup", "2", "--allocate", "evenly"], "--allocate evenly: "),
+        (["prune", "--speedup", "2", "--round-to", "0"], "--round-to 0"),
+        (["prune", "--speedup", "2", "--steps", "0"], "--steps 0: 1 or more"),
+        (["prune", "--speedup", "2", "--gradual"], "give --steps 2 or more"),
+        (["prune", "--speedup", "2", "--method", "blocks", "--uniform"], "--uniform: goes with methods that remove"),
+        (["prune", "--speedup", "2", "--method", "shallow", "--steps", "2"], "shallow"),
+        (["prune", "--speedup", "2", "--shape", "l2"], "goes with scratch-e and scratch-b, not l1"),
+        (["prune", "--speedup", "2", "--method", "scratch-e", "--shape", "taylr"], "did you mean 'taylor'"),
+        (["prune", "--speedup", "2", "--schedule", "fast"], "schedule"),
+        (["prune", "--speedup", "2", "--learning-rate", "0"], "learning-rate 0: must be above 0"),
+        (["prune", "--speedup", "inf"], "--speedup inf: a number"),
+        (["bench", "--batch-size", "1.5", "nothing"], "run nothing"),
+        (["prune", "--ratio", "0.5", "--method", "l3"], "did you mean 'l2'"),
+        (["prune", "--ratio", "0.5", "--from", "nothing"], "run nothing"),
+        (["bench"], "name the runs"),
+        (["bench", "nothing"], "run nothing"),
+        (["report", "nowhere"], "nowhere is not a directory of runs"),
+        (["study", "quikstart"], "did you mean 'quickstart'"),
+        (["train", "--archh", "resnet8"], "--archh"),
+        (["train", "--epochs", "many"], "many"),
+        (["trian"], "trian"),
+    ],
+)
+def test_mistakes_are_one_line_that_helps(
+    arguments: list[str], message: str, refused: Refused, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert message in refused(*arguments)
+
+
+def test_an_unreachable_speedup_says_what_is_reachable(refused: Refused, compress: Command, options: list[str]) -> None:
+    compress("train", *SMALL, *options)
+    line = refused("prune", *SMALL, "--speedup", "1e6", *options, leaves=True)
+    assert "cannot be reached" in line
+    assert "at the least" in line
+
+
+def test_debug_shows_the_traceback(options: list[str]) -> None:
+    with pytest.raises(ValueError, match="resnet45"):
+        main(["train", "--arch", "resnet45", "--debug", *options])
+
+
+STUDY = (
+    'title = "Small"\nabout = "."\ntakes = "seconds"\ndataset = "fashion-mini"\nrecipe = "quick"\n'
+    'reference = "deep"\n[[run]]\nname = "deep"\ncommand = "train"\narch = "resnet8"\n'
+    '[[run]]\nname = "half"\ncommand = "prune"\nfrom = "deep"\nspeedup = 2\n'
+)
+GO_ON = "a run that had begun goes on by the same command"
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "start", "command", "how"),
+    [
+        (signal.SIGINT, 130, (), ["train", "--arch", "resnet8"], f"interrupted; {GO_ON}"),
+        (signal.SIGTERM, 143, (), ["train", "--arch", "resnet8"], f"terminated; {GO_ON}"),
+        (signal.SIGTERM, 143, (), ["prune", "--arch", "resnet8", "--ratio", "0.5"], f"terminated; {GO_ON}"),
+        (
+            signal.SIGTERM,
+            143,
+            (),
+            ["study", "small.toml"],
+            "terminated; 0 of 2 runs are done; the same command goes on",
+        ),
+        (signal.SIGTERM, 1, TORCHRUN, ["train", "--arch", "resnet8"], f"terminated; {GO_ON}"),
+    ],
+    ids=["ctrl-c", "sigterm", "prune", "study", "torchrun"],
+)
+def test_an_interrupted_command_says_how_to_go_on(
+    number: signal.Signals,
+    status: int,
+    start: tuple[str, ...],
+    command: list[str],
+    how: str,
+    options: list[str],
+    tmp_path: Path,
+) -> None:
+    """Torchrun has a status of its own, 1, and hands SIGTERM on to its workers."""
+    (tmp_path / "small.toml").write_text(STUDY)
+    last = "*l1*" if command[0] == "prune" else "*"  # a reference is trained first
+    command = [sys.executable, *start, "-m", "compress", *command, "--epochs", "10000", *options]
+
+    def heed_interrupts() -> None:
+        """Where the tests run in the background, the system has SIGINT ignored, and children inherit that."""
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=heed_interrupts, cwd=tmp_path)
+    while not (found := list((tmp_path / "runs").glob(f"{last}/checkpoint/last.pt"))):
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(number)  # in the first epoch, of whose start there is a checkpoint
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == status
+    [line] = [line for line in err.splitlines() if line.startswith("compress: ")]
+    assert line.startswith(f"compress: {how}")
+    assert start or "Traceback" not in err  # torchrun has one of its own
+    [path] = {file.parents[1] for file in found}
+    assert read_run(path).record.status == "running"
+    assert load_checkpoint(path / "checkpoint") is not None
+    with claimed(path):  # nobody holds it any more
+        assert not list(path.glob(".*.*"))
+
+
+def test_a_study_shows_its_plan_and_trains_nothing(compress: Command, options: list[str], tmp_path: Path) -> None:
+    (tmp_path / "small.toml").write_text(STUDY)
+    before = sorted(tmp_path.rglob("*"))
+    study = ["study", str(tmp_path / "small.toml"), "--dry-run", "--epochs", "1", *options]
+    status, out, err = compress(*study)
+    assert status == 0, err
+    assert "to run" in out
+    assert "waits for deep" in out
+    assert out.splitlines()[-1].startswith("2 runs, 0 finished, 2 left: about ")
+    document = json.loads(compress(*study, "--json")[1])
+    assert [row["state"] for row in document["runs"]] == ["to run", "waiting"]
+    assert document["left"] == 2
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
+    for command in ("train", "train-mwbp", "prune", "bench", "study", "report", "data"):
+        assert main([command, "--help"]) == 0
+        text = capsys.readouterr().out
+        assert "Usage: compress " + command in text
+        assert "--json" in text
