@@ -4,7 +4,8 @@ from benchmarks.measuring.everything import bench_all
 from benchmarks.measuring.latency import bench, latency_ratio
 from benchmarks.probing.probe import probe
 from benchmarks.report.comparison import COMPARISON, Comparison, read_comparison
-from benchmarks.report.report import REPORT, main_table, write_report
+from benchmarks.report.report import REPORT, write_report
+from benchmarks.report.sections.networks import main_table
 from benchmarks.report.sections.probe_tables import probe_tables, write_probe_figure
 from benchmarks.results.probed_blocks import read_probes
 from benchmarks.results.rows import distinct_runs
