@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -14,13 +14,16 @@ from benchmarks.report.comparison import Comparison
 from benchmarks.report.figures import accuracy_against_latency, accuracy_against_macs, accuracy_against_training
 from benchmarks.report.section import Block, figures
 from benchmarks.report.trials import Trial
-from benchmarks.results.contrasts import Verdicts, judge
+from benchmarks.results.cells import exit_name
+from benchmarks.results.contrasts import Contrast, Verdicts, compare, judge
 from benchmarks.results.correctness import of_last_exits, read_scores
 from benchmarks.results.escaping import one_line
 from benchmarks.results.rows import reference_of, rows, series, summarise
 from benchmarks.statistics.scores import Scores
 from compress.records import without_seed
 from compress.runs import Run
+
+Row = dict[Any, Any]  # of a group's summary
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +34,6 @@ class Group:
         suffix: ends the names of the group's figures; empty for the first group.
         frame: a row for each exit of each run.
         summary: a row for each exit of each series (runs that differ by their seed alone).
-        configs: each series' configuration, without the seed.
         reference: the series that others are compared with; None if there is none.
         scores: which test images each exit got right, by series and exit.
         left_out: a line on each run that has no scores.
@@ -43,7 +45,6 @@ class Group:
     suffix: str = ""
     frame: pd.DataFrame
     summary: pd.DataFrame
-    configs: Mapping[str, Mapping[str, Any]]
     reference: str | None
     scores: Mapping[tuple[str, int], Scores]
     left_out: Sequence[str] = ()
@@ -56,6 +57,8 @@ class Group:
         """The group of these runs, judged as the comparison says; `latencies` may hold other runs' too."""
         frame = rows(runs)
         summary = summarise(frame)
+        configs = {series(run): without_seed(run.record.config) for run in runs}
+        summary["config"] = summary["series"].map(configs.__getitem__)
         of_run = {run.id: series(run) for run in runs}
         reference = of_run.get(comparison.reference or "", reference_of(summary))
         scores, left_out = read_scores(runs)
@@ -69,7 +72,6 @@ class Group:
             suffix=suffix,
             frame=frame,
             summary=summary,
-            configs={series(run): without_seed(run.record.config) for run in runs},
             reference=reference,
             scores=scores,
             left_out=left_out,
@@ -107,6 +109,25 @@ class Group:
     def reference_row(self) -> pd.Series | None:
         """The reference's last exit."""
         return None if self.reference is None else self.last[self.last["series"] == self.reference].iloc[0]
+
+    def compare(self, pairs: Iterable[tuple[Row, Row]]) -> dict[tuple[str, str], Contrast]:
+        """The contrasts of pairs of exits (rows of the summary) that have scores, by both names.
+
+        Pairs that the verdicts have, too, are judged as there; p-values of the others are adjusted for all of them.
+        """
+        known = {seen.pair: seen for contrast in self.verdicts.contrasts for seen in (contrast, contrast.reversed)}
+        found: dict[tuple[str, str], Contrast] = {}
+        scores: dict[str, Scores] = {}
+        left = []
+        for pair in pairs:
+            names = exit_name(pair[0]), exit_name(pair[1])
+            keys = [(row["series"], row["exit"]) for row in pair]
+            if all(row["last"] for row in pair) and (judged := known.get((keys[0][0], keys[1][0]))):
+                found[names] = judged
+            elif {*keys} <= self.scores.keys():
+                scores |= {name: self.scores[key] for name, key in zip(names, keys, strict=True)}
+                left.append(names)
+        return found | {contrast.pair: contrast for contrast in compare(left, scores)}
 
     @cached_property
     def accuracy_figures(self) -> list[Block]:

@@ -38,12 +38,14 @@ class Table:
 
     @classmethod
     def of(cls, rows: Iterable[Mapping[str, str]], last: str | None = None) -> Table:
-        """A table from its rows, which may lack cells; the column `last` is put at the end."""
+        """A table from its rows, which may lack cells; the column `last` goes to the end, empty columns are left out."""
         rows = list(rows)
         headings = list(dict.fromkeys(heading for row in rows for heading in row))
-        if last in headings:
-            headings = [*(heading for heading in headings if heading != last), last]
-        return cls({heading: [row.get(heading, MISSING) for row in rows] for heading in headings})
+        columns = {heading: [row.get(heading, MISSING) for row in rows] for heading in headings}
+        shown = sorted(
+            (heading for heading in headings if {*columns[heading]} != {MISSING}), key=lambda heading: heading == last
+        )
+        return cls({heading: columns[heading] for heading in shown})
 
     @property
     def rows(self) -> list[dict[str, str]]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from scipy import stats
 
-from benchmarks.report.group import Group
+from benchmarks.report.group import Group, Row
 from benchmarks.report.section import Section, Table, Text
+from benchmarks.report.sections.networks import batches
 from benchmarks.results.cells import Number, accuracy_cell, exit_name, millions, ratio
-from benchmarks.results.contrasts import CLASS, Contrast, budget_classes, compare
+from benchmarks.results.contrasts import CLASS, Contrast, budget_classes
 from benchmarks.results.escaping import inline
 from benchmarks.statistics.scores import CONFIDENCE, ENOUGH_SEEDS
 
@@ -19,19 +19,22 @@ BUDGETS = 3  # shown beside the reference's, if several networks share each of t
 LINES = 3  # budgets shown in any case, as far as there are any
 SMALL = 0.25  # of the reference's MACs: of budgets with equally many networks, the nearest to this goes first
 CHOSEN = (
-    "Best: the highest mean test accuracy at that budget. It was picked on these test images, and so looks somewhat "
-    f"better than it is. A budget: networks, or exits cut out, whose MACs are within {CLASS:.0%} of one another; shown "
-    "are {own}those with most networks."
+    "Best: the highest mean test accuracy at that budget, picked on these test images, and so somewhat optimistic. A "
+    f"budget: networks, or exits cut out, whose MACs are within {CLASS:.0%} of one another. Shown: {{own}}the budgets "
+    "with most networks."
 )
-Row = dict[Any, Any]
+BARS = (
+    "Bars are 95% intervals over seeds, cut where they are longer than the scatter of all means. Pale: on average "
+    "another network is at least as accurate at no more cost, which the intervals may not tell apart."
+)
 
 
 def answer_section(group: Group) -> Section:
     """The best network at each budget, with what limits that answer."""
     budgets = _budgets(group)
-    judged = _judged(group, budgets)
+    judged = group.compare((best, other) for best, *others in budgets for other in others)
     reference = group.reference_row
-    own = "" if reference is None else f"that of the reference, {reference['network']}, and "
+    own = "" if reference is None else f"the budget of {reference['network']}, the reference, and "
     return Section(
         f"The best network at each budget: {inline(group.data['name'])} ({inline(group.data['copy'])})",
         [
@@ -39,6 +42,7 @@ def answer_section(group: Group) -> Section:
             Table.of(_line(group, rows, judged) for rows in budgets),
             Text(CHOSEN.format(own=own)),
             *group.accuracy_figures[:1],
+            Text(BARS),
         ],
         level=2,
     )
@@ -80,48 +84,27 @@ def _budgets(group: Group) -> list[list[Row]]:
     return sorted(chosen, key=lambda rows: -rows[0]["macs"])
 
 
-def _judged(group: Group, budgets: Sequence[Sequence[Row]]) -> dict[frozenset[str], Contrast]:
-    """The best of each budget against the others, by both names: as the verdicts have it, else judged here."""
-    last = {row["series"]: exit_name(row) for rows in budgets for row in rows if row["last"]}
-    known = {
-        frozenset((last[one.network], last[one.against])): one
-        for one in group.verdicts.contrasts
-        if {*one.pair} <= last.keys()
-    }
-    scores = {
-        exit_name(row): group.scores[row["series"], row["exit"]]
-        for rows in budgets
-        for row in rows
-        if (row["series"], row["exit"]) in group.scores
-    }
-    pairs = [(exit_name(best), exit_name(other)) for best, *others in budgets for other in others]
-    left = [pair for pair in pairs if frozenset(pair) not in known and set(pair) <= scores.keys()]
-    return known | {frozenset(one.pair): one for one in compare(left, scores)}
-
-
-def _line(group: Group, rows: Sequence[Row], judged: Mapping[frozenset[str], Contrast]) -> dict[str, str]:
+def _line(group: Group, rows: Sequence[Row], judged: Mapping[tuple[str, str], Contrast]) -> dict[str, str]:
     best, *others = rows
-    reference = group.reference_row
-    budget = Number(f"{millions(best['macs'])} MACs", best["macs"])
+    reference, budget = group.reference_row, {"budget, MACs": millions(best["macs"])}
     if reference is not None:
-        share = best["macs"] / reference["macs"]
-        budget = Number(f"{budget} ({share:.0%} of the reference's)", best["macs"])
-    line = {"budget": budget, "best network": exit_name(best), "test accuracy, %": accuracy_cell(best)}
-    for column in [str(column) for column in group.summary if str(column).startswith("latency_ratio_b")][:1]:
-        batch = column.removeprefix("latency_ratio_b")
-        line[f"latency ratio, batch {batch}"] = ratio(best[column])
-    found = [judged.get(frozenset((exit_name(best), exit_name(other)))) for other in others]
+        text = f"{millions(best['macs'])} ({best['macs'] / reference['macs']:.0%})"
+        budget = {"budget, MACs (of the reference's)": Number(text, best["macs"])}
+    line = budget | {"best network": exit_name(best), "test accuracy, %": accuracy_cell(best)}
+    for batch in batches(group.summary)[:1]:
+        line[f"latency ratio, batch {batch}"] = ratio(best[f"latency_ratio_b{batch}"])
+    found = [judged.get((exit_name(best), exit_name(other))) for other in others]
     return line | {"against the others": _standing(best, found)}
 
 
 def _standing(best: Row, found: Sequence[Contrast | None]) -> str:
     """How many of the others at its budget the best network can be told from."""
-    few = best["n"] < ENOUGH_SEEDS or any(min(one.found.seeds) < ENOUGH_SEEDS for one in found if one)
-    alike = sum(one is None or not one.distinguishable for one in found)
     if not found:
-        words = "no other network at this budget"
-    elif not alike:
-        words = "more accurate than " + ("the other one" if len(found) == 1 else f"all {len(found)} others")
-    else:
+        return "no other network at this budget"
+    alike = sum(contrast is None or not contrast.distinguishable for contrast in found)
+    if alike:
         words = f"not shown to differ from {alike} of {len(found)} other{'s' if len(found) > 1 else ''}"
-    return words + (" (preliminary)" if few else "")
+    else:
+        words = "more accurate than " + ("the other one" if len(found) == 1 else f"all {len(found)} others")
+    seeds = [best["n"], *(min(contrast.found.seeds) for contrast in found if contrast)]
+    return words + (" (preliminary)" if min(seeds) < ENOUGH_SEEDS else "")

@@ -9,13 +9,13 @@ from typing import Any
 
 from baselines import Technique
 from baselines.technique import SHAPED
-from benchmarks.report.group import Group
-from benchmarks.report.section import Block, Bullets, Section, Table, Text
+from benchmarks.report.group import Group, Row
+from benchmarks.report.section import Block, Bullets, Section, Table
 from benchmarks.report.sections.pruned_networks import requested
 from benchmarks.report.sections.verdicts import contrast_cells
 from benchmarks.results.arms import plainly_trained, protocol, technique
 from benchmarks.results.cells import exit_name, mean_cell
-from benchmarks.results.contrasts import CLASS, Contrast, compare, same_class
+from benchmarks.results.contrasts import CLASS, same_class
 
 OF_TRAINING = {  # controls of MW-BP, and what each shows
     "bp": "the same trunk by plain BP: all that MW-BP changes",
@@ -32,22 +32,19 @@ OF_PRUNING = {  # controls of a pruned network, and what each shows
     "shallow": "the plain network of fewer blocks: whether pruning was needed",
     "distilled": "that network taught by the reference",
 }
-NOTE = "Differences are the network's accuracy minus the control's; exploratory, p adjusted for {family} by Holm's method."
 METHOD = (
-    "Each control is compared with the network that it controls for. Comparisons that Verdicts has, too, are shown as "
-    f"they are there; p-values of the others are adjusted for all of them. There is no verdict if MACs differ by more "
-    f"than {CLASS:.0%}."
+    "Each control is compared with the network that it controls for; differences are the network's accuracy minus the "
+    "control's. Comparisons that Verdicts has, too, are shown as they are there; p-values of the others are adjusted "
+    f"for all of them by Holm's method. There is no verdict if MACs differ by more than {CLASS:.0%}."
 )
-Row = dict[Any, Any]
 Pair = tuple[Row, Row, str]  # a network, its control, and the control's name
-Configs = Mapping[str, Mapping[str, Any]]
 
 
 def confounds_section(group: Group) -> Section | None:
     """The controls of MW-BP and of pruning, and those that are missing; None if there is neither."""
     rows = group.summary[group.summary["step"].isna()].to_dict("records")
-    trained, lacking = _of_training(rows, group.configs)
-    pruned, lacking_pruned = _of_pruning(rows, group.configs)
+    trained, lacking = _of_training(rows)
+    pruned, lacking_pruned = _of_pruning(rows)
     blocks: list[Block] = _table(group, [*trained, *pruned])
     if missing := [f"**missing** for {line}" for line in (*lacking, *lacking_pruned)]:
         blocks.append(Bullets(missing))
@@ -55,46 +52,18 @@ def confounds_section(group: Group) -> Section | None:
 
 
 def _table(group: Group, pairs: Sequence[Pair]) -> list[Block]:
-    if not pairs:
-        return []
-    scores = {
-        exit_name(row): group.scores[row["series"], row["exit"]]
-        for pair in pairs
-        for row in pair[:2]
-        if (row["series"], row["exit"]) in group.scores
-    }
-    before = [_judged(network, control, group.verdicts.contrasts) for network, control, _ in pairs]
-    fair = [
-        (exit_name(network), exit_name(control))
-        for (network, control, _), known in zip(pairs, before, strict=True)
-        if same_class(network, control) and not known
-    ]
-    found = {contrast.pair: contrast for contrast in compare([pair for pair in fair if {*pair} <= {*scores}], scores)}
+    found = group.compare((network, control) for network, control, _ in pairs if same_class(network, control))
     rows = []
-    for (network, control, name), known in zip(pairs, before, strict=True):
+    for network, control, name in pairs:
         row = {
             "network": exit_name(network),
             "control": exit_name(control),
-            "what it shows": (OF_TRAINING | OF_PRUNING)[name] + _precision(network, control, group.configs),
+            "what it shows": (OF_TRAINING | OF_PRUNING)[name] + _precision(network, control),
             "test accuracies, %": f"{mean_cell(network)}; {mean_cell(control)}",
         }
-        contrast = known or found.get((exit_name(network), exit_name(control)))
-        rows.append(row | (_cells(contrast) if contrast else {"verdict": _why_not(network, control)}))
-    family = f"{len(found)} comparison{'' if len(found) == 1 else 's'}"
-    return [Text(NOTE.format(family=family)), Table.of(rows, last="verdict")]
-
-
-def _judged(network: Row, control: Row, judged: Sequence[Contrast]) -> Contrast | None:
-    """What the verdicts say of two last exits of one class, if they do, as seen from the network."""
-    pair = network["series"], control["series"]
-    if not (network["last"] and control["last"] and same_class(network, control)):
-        return None
-    found = next((contrast for contrast in judged if {*contrast.pair} == {*pair}), None)
-    return found if found is None or found.pair == pair else found.reversed
-
-
-def _cells(contrast: Contrast) -> dict[str, str]:
-    return {"verdict": "the primary contrast: see Verdicts"} if contrast.primary else contrast_cells(contrast)
+        contrast = found.get((exit_name(network), exit_name(control)))
+        rows.append(row | (contrast_cells(contrast) if contrast else {"verdict": _why_not(network, control)}))
+    return [Table.of(rows, last="verdict")] if rows else []
 
 
 def _why_not(network: Row, control: Row) -> str:
@@ -103,26 +72,26 @@ def _why_not(network: Row, control: Row) -> str:
     return "none: no predictions" if same_class(network, control) else f"none: control has {share:.0%} of MACs"
 
 
-def _precision(network: Row, control: Row, configs: Configs) -> str:
+def _precision(network: Row, control: Row) -> str:
     """The precision that a control was trained in, if it is another than the network's."""
-    own, its = (configs[row["series"]].get("precision") for row in (network, control))
+    own, its = (row["config"].get("precision") for row in (network, control))
     return "" if own == its else f" (trained in {its}, not {own})"
 
 
-def _of_training(rows: Sequence[Row], configs: Configs) -> tuple[list[Pair], list[str]]:
+def _of_training(rows: Sequence[Row]) -> tuple[list[Pair], list[str]]:
     """Networks by MW-BP with their controls, last exits with last exits; and a line on what each lacks."""
     trained = [row for row in rows if row["family"] == "train"]
     subjects = [row for row in trained if row["last"] and row["exits"] > 1 and row["method"] == "mwbp"]
     pairs, missing = [], []
     for network in subjects:
-        config = configs[network["series"]]
+        config = network["config"]
         sequential = config["objective"]["update"] == "sequential"
-        if sequential and _simultaneous(config, configs.values()):
+        if sequential and _simultaneous(config, (row["config"] for row in trained)):
             continue  # a control itself
         found = [
             (name, other)
             for other in trained
-            if (name := _controls(config, configs[other["series"]])) and (other["last"] or name == "frozen-trunk")
+            if (name := _controls(config, other["config"])) and (other["last"] or name == "frozen-trunk")
         ]
         pairs += [
             (own, control, name)
@@ -179,7 +148,7 @@ def _in_order(found: Sequence[tuple[str, Row]], order: Mapping[str, str]) -> lis
     return sorted(found, key=lambda item: list(order).index(item[0]))
 
 
-def _of_pruning(rows: Sequence[Row], configs: Configs) -> tuple[list[Pair], list[str]]:
+def _of_pruning(rows: Sequence[Row]) -> tuple[list[Pair], list[str]]:
     """Controls of pruning at every budget, with what they are compared with; and a line on what each lacks."""
     last = [row for row in rows if row["last"] and row["family"] != "train"]
     points: dict[tuple[int, str], list[Row]] = {}
@@ -195,24 +164,24 @@ def _of_pruning(rows: Sequence[Row], configs: Configs) -> tuple[list[Pair], list
         pairs += [
             (row, control, name)
             for name, control in _in_order(controls, OF_PRUNING)
-            for row in _controlled(configs[control["series"]], pruned, configs)
+            for row in _controlled(control["config"], pruned)
         ]
         absent = tuple(name for name in OF_PRUNING if name not in {name for name, _ in controls})
         if absent:
             lacking.setdefault(absent, []).append(budget)
     missing = [f"what was pruned to {' and '.join(asked)}: {', '.join(absent)}" for absent, asked in lacking.items()]
-    shapes = _without_scratch(last, configs)
+    shapes = _without_scratch(last)
     return pairs, missing + ([f"the shapes of {', '.join(shapes)}: from-scratch controls"] if shapes else [])
 
 
-def _controlled(config: Mapping[str, Any], pruned: Sequence[Row], configs: Configs) -> list[Row]:
+def _controlled(config: Mapping[str, Any], pruned: Sequence[Row]) -> list[Row]:
     """The pruned networks that a control is compared with: of the control's shape and options, l1 if it has none.
 
     If there is no such network, a control of a shape has no partner; any other control has every pruned network.
     """
     asked = technique(config)
     wanted = dataclasses.replace(asked, method=asked.shape, shape="l1", nearest=False), _schedule(config)
-    found = [row for row in pruned if _options(configs[row["series"]]) == wanted]
+    found = [row for row in pruned if _options(row["config"]) == wanted]
     return found or ([] if asked.method in SHAPED else list(pruned))
 
 
@@ -225,9 +194,9 @@ def _schedule(config: Mapping[str, Any]) -> str | None:
     return schedule
 
 
-def _without_scratch(rows: Sequence[Row], configs: Configs) -> list[str]:
+def _without_scratch(rows: Sequence[Row]) -> list[str]:
     """The methods whose shapes were not trained from scratch, if other shapes were."""
-    shapes = {technique(configs[row["series"]]).shape for row in rows if row["method"] in SHAPED}
+    shapes = {technique(row["config"]).shape for row in rows if row["method"] in SHAPED}
     pruned = [row["method"] for row in rows if row["family"] != "control" and row["method"] != "random"]
     return [method for method in dict.fromkeys(pruned) if method not in shapes] if shapes else []
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
-from benchmarks.measuring.measurements import Measurement, read_measurements
+from benchmarks.measuring.measurements import read_measurements
 from benchmarks.report.group import Group
 from benchmarks.report.section import Bullets, Section
 from benchmarks.report.trials import Trial
@@ -107,15 +107,7 @@ def _machines(runs: Sequence[Run]) -> list[str]:
     on_gpu = any(run.record.environment["gpu"] for run in runs)
     if not on_gpu and not any(measurement.device.startswith("cuda") for measurement in measured):
         lines.append("Nothing was trained or measured on a GPU.")
-    if noisy := _conditions([measurement for measurement in measured if measurement.noisy]):
-        lines.append(f"Noisy latencies, of which small differences mean nothing: {noisy}.")
-    if unknown := _conditions([measurement for measurement in measured if measurement.noise is None]):
-        lines.append(f"Latencies by an earlier version, which kept neither noise nor intervals: {unknown}.")
     return lines
-
-
-def _conditions(measured: Sequence[Measurement]) -> str:
-    return "; ".join(dict.fromkeys(inline(str(measurement.conditions)) for measurement in measured))
 
 
 def _comparisons(group: Group) -> list[str]:

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Container, Sequence
 
 import pandas as pd
 
 from benchmarks.report.figures import anytime
-from benchmarks.report.group import Group
+from benchmarks.report.group import Group, Row
 from benchmarks.report.section import Section, Table, Text, figures
 from benchmarks.report.sections.latency_by_engine import NOISE
-from benchmarks.results.cells import MISSING, accuracy_cell, millions, number, percent, ratio, trillions
+from benchmarks.results.cells import accuracy_cell, millions, number, percent, ratio, trillions
 from benchmarks.results.escaping import code
 from benchmarks.results.rows import distinct_runs, reference_of, rows, series, summarise
 from compress.errors import UsageError, checked
 from compress.runs import Run
 
-ACCURACY = (
-    "Bars are 95% intervals over seeds, cut where they are longer than the scatter of all means. Pale: on average "
-    "another network is at least as accurate at no more cost, which the intervals may not tell apart."
-)
 ANYTIME = (
     "The anytime curve shows the deepest exit that fits a budget, whatever its accuracy: nothing is chosen on test "
     "images."
@@ -41,9 +38,8 @@ def networks_section(group: Group) -> Section:
     return Section(
         "Networks",
         [
-            Table(_columns(group.summary, group.reference, bold)),
+            _table(group.summary, group.reference, bold),
             Text(" ".join(_notes(group, bold=bool(bold)))),
-            *([Text(ACCURACY)] if group.accuracy_figures[1:] else []),
             *group.accuracy_figures[1:],
             *([Text(ANYTIME)] if curve else []),
             *figures(f"anytime{group.suffix}", "Accuracy within a budget of MACs", curve),
@@ -60,30 +56,36 @@ def main_table(runs: Sequence[Run], reference: str | None = None) -> pd.DataFram
     runs = distinct_runs(runs)[0]
     summary = summarise(rows(runs))
     named = {run.id: series(run) for run in runs}.get(reference or "", reference_of(summary))
-    return pd.DataFrame(_columns(summary, named))
+    return pd.DataFrame(_table(summary, named).columns)
 
 
-def _columns(summary: pd.DataFrame, reference: str | None, bold: Container[str] = ()) -> dict[str, list[str]]:
-    last = summary[summary["last"]]
-    networks = last.to_dict("records")
-    compared = next((row for row in networks if row["series"] == reference), None)
-    columns = {
-        "network": list(last["network"]),
-        "test accuracy, %": [accuracy_cell(row, bold=row["series"] in bold) for row in networks],
-    }
-    if last["n"].max() > 1:
-        columns["sd over seeds"] = [percent(sd) for sd in last["test_accuracy_sd"]]
-    columns["MACs"] = [millions(macs) for macs in last["macs"]]
-    columns["speed-up (MACs)"] = [ratio(compared["macs"] / macs) if compared else MISSING for macs in last["macs"]]
-    columns["parameters"] = [millions(params) for params in last["params"]]
-    columns["training MACs"] = [trillions(macs) for macs in last["total_training_macs"]]
-    if compared:
-        whole = compared["total_training_macs"]
-        columns["training cost"] = [ratio(macs / whole) for macs in last["total_training_macs"]]
-    for batch in batches(summary):
-        columns[f"latency, batch {batch}, ms"] = [number(time, ".2f", scale=1e3) for time in last[f"latency_b{batch}"]]
-        columns[f"ratio, batch {batch}"] = [ratio(value) for value in last[f"latency_ratio_b{batch}"]]
-    return columns
+def _table(summary: pd.DataFrame, reference: str | None, bold: Container[str] = ()) -> Table:
+    """A row for each network's last exit."""
+    rows: list[Row] = summary[summary["last"]].to_dict("records")
+    whole = next(
+        (row for row in rows if row["series"] == reference), {"macs": math.nan, "total_training_macs": math.nan}
+    )
+    return Table.of(
+        {
+            "network": row["network"],
+            "test accuracy, %": accuracy_cell(row, bold=row["series"] in bold),
+            "sd over seeds": percent(row["test_accuracy_sd"]),
+            "MACs": millions(row["macs"]),
+            "speed-up (MACs)": ratio(whole["macs"] / row["macs"]),
+            "parameters": millions(row["params"]),
+            "training MACs": trillions(row["total_training_macs"]),
+            "training cost": ratio(row["total_training_macs"] / whole["total_training_macs"]),
+        }
+        | {
+            heading: cell
+            for batch in batches(summary)
+            for heading, cell in (
+                (f"latency, batch {batch}, ms", number(row[f"latency_b{batch}"], ".2f", scale=1e3)),
+                (f"ratio, batch {batch}", ratio(row[f"latency_ratio_b{batch}"])),
+            )
+        }
+        for row in rows
+    )
 
 
 def batches(summary: pd.DataFrame) -> list[str]:

@@ -68,15 +68,17 @@ def fronts_table(points: pd.DataFrame, draws: np.ndarray) -> Table:
         there[known] = on_front(costs, means)[0]
         shown |= there | (share >= SHARE)
         cells[f"front: {heading}"] = [_cell(*pair) for pair in zip(share, there, strict=True)]
-    rows = points.to_dict("records")
-    columns = {
-        "network": [exit_name(row) for row in rows],
-        "MACs": [millions(row["macs"]) for row in rows],
-        "parameters": [millions(row["params"]) for row in rows],
-        "test accuracy, %": [accuracy_cell(row) for row in rows],
-    } | cells
-    order = [number for number in np.argsort(points["macs"].to_numpy(), kind="stable") if shown[number]]
-    return Table({heading: [column[number] for number in order] for heading, column in columns.items()})
+    rows = [
+        {
+            "network": exit_name(row),
+            "MACs": millions(row["macs"]),
+            "parameters": millions(row["params"]),
+            "test accuracy, %": accuracy_cell(row),
+        }
+        | {heading: column[number] for heading, column in cells.items()}
+        for number, row in enumerate(points.to_dict("records"))
+    ]
+    return Table.of(rows[number] for number in np.argsort(points["macs"].to_numpy(), kind="stable") if shown[number])
 
 
 def _costs(points: pd.DataFrame) -> dict[str, str]:
@@ -100,16 +102,16 @@ def _volume(group: Group, points: pd.DataFrame, draws: np.ndarray) -> list[Block
         last = group.last[group.last["step"].isna()]
         limit = last.sort_values("macs").iloc[-1]
     classes = len(group.data["classes"])
-    table = volume_table(group, points, draws, limit=float(limit["macs"]), floor=1 / classes)
+    table = volume_table(points, draws, limit=float(limit["macs"]), floor=1 / classes)
     stated = VOLUME.format(floor=100 / classes, reference=limit["network"], limit=millions(limit["macs"]))
     return [Text(stated), table] if table.columns else []
 
 
-def volume_table(group: Group, points: pd.DataFrame, draws: np.ndarray, *, limit: float, floor: float) -> Table:
+def volume_table(points: pd.DataFrame, draws: np.ndarray, *, limit: float, floor: float) -> Table:
     """A row for each method, the largest hypervolume first."""
     cheaper = (points["macs"] < limit).to_numpy()
     points, draws = points[cheaper], draws[:, cheaper]
-    names, rows = methods(group, points), []
+    names, rows = methods(points), []
     for name in names.unique():
         own = (names == name).to_numpy()
         costs, means = (points.loc[own, column].to_numpy(dtype=float) for column in ("macs", "test_accuracy"))
@@ -128,12 +130,12 @@ def volume_table(group: Group, points: pd.DataFrame, draws: np.ndarray, *, limit
     return Table.of(row for _, row in sorted(rows, key=lambda pair: -pair[0]))
 
 
-def methods(group: Group, points: pd.DataFrame) -> pd.Series:
+def methods(points: pd.DataFrame) -> pd.Series:
     """The method of each point: the exits of one training, the budgets of an arm, all networks by plain BP alike.
 
     Networks by plain BP are alike if they have the same recipe and epochs; any other network is its own method.
     """
-    plain = points["series"].map(lambda key: plainly_trained(group.configs[key])) & (points["family"] == "train")
+    plain = points["config"].map(plainly_trained) & (points["family"] == "train")
     protocol = points["recipe"] + ", " + points["epochs"].astype(int).astype(str) + " epochs"
     several = protocol[plain].nunique() > 1
     names = points["network"].where(points["family"] == "train", points["arm"])

@@ -12,7 +12,7 @@ from baselines.budget import TOLERANCE
 from benchmarks.report.figures import channels_kept, pruning_curves
 from benchmarks.report.group import Group
 from benchmarks.report.section import Section, Table, Text, figures
-from benchmarks.results.cells import MISSING, Number, mean_cell, millions, number, percent, ratio, trillions
+from benchmarks.results.cells import MISSING, Number, mean_cell, number, percent, ratio
 
 Row = Mapping[Any, Any]
 ASKED = {"ratio": ".2f", "speedup": ".2f", "macs": ",.0f", "params": ",.0f", "latency_ratio": ".2f"}
@@ -58,28 +58,26 @@ def pruning_section(group: Group) -> Section | None:
     rows = _pruned(_with_gaps(group.summary)).to_dict("records")
     if not rows:
         return None
-    columns: dict[str, list[str]] = {
-        "network": [row["network"] for row in rows],
-        "requested": [requested(row) for row in rows],
-        "ratio of channels removed": [number(row["achieved_ratio"], ".3f") for row in rows],
-        "speed-up": [ratio(row["achieved_speedup"]) for row in rows],
-        "parameters": [millions(row["params"]) for row in rows],
-        "choosing, MACs": [number(row["choosing_macs"], ".3f", "T", scale=1e-12) for row in rows],
-        "choosing, s": [number(row["choosing_seconds"], ".1f") for row in rows],
-        "all training MACs": [trillions(row["total_training_macs"]) for row in rows],
-        "validation accuracy, %: before": [percent(row["val_accuracy_before"]) for row in rows],
-        "right after pruning": [percent(row["val_accuracy_pruned"]) for row in rows],
-        "fine-tuned": [percent(row["val_accuracy"]) for row in rows],
-    }
-    known = {heading: cells for heading, cells in columns.items() if {*cells} != {MISSING}}
-    return Section("Pruning, requested and achieved", [Table(known)])
+    table = Table.of(
+        {
+            "network": row["network"],
+            "requested": requested(row),
+            "ratio of channels removed": number(row["achieved_ratio"], ".3f"),
+            "speed-up": ratio(row["achieved_speedup"]),
+            "choosing, MACs": number(row["choosing_macs"], ".3f", "T", scale=1e-12),
+            "choosing, s": number(row["choosing_seconds"], ".1f"),
+            "validation accuracy, %: before": percent(row["val_accuracy_before"]),
+            "right after pruning": percent(row["val_accuracy_pruned"]),
+            "fine-tuned": percent(row["val_accuracy"]),
+        }
+        for row in rows
+    )
+    return Section("Pruning, requested and achieved", [table])
 
 
 def channels_section(group: Group) -> Section | None:
     """The figure of channels that each layer kept; None if none were removed."""
-    image = figures(
-        f"channels{group.suffix}", "Channels kept", channels_kept(group.runs, group.summary, group.name)
-    )
+    image = figures(f"channels{group.suffix}", "Channels kept", channels_kept(group.runs, group.summary, group.name))
     return Section("Channels kept", [Text(CHANNELS), *image]) if image else None
 
 

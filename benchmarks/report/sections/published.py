@@ -40,9 +40,9 @@ def published_section(group: Group) -> Section | None:
     recoded = RECODED if group.data["copy"].startswith("class folders") else ""
     blocks: list[Block] = [Text(APART + recoded)]
     for kind, own in found.groupby("group", sort=False):
-        quoted = own[own["quoted"] == "yes"].replace("", MISSING)
-        shown = {name: heading for name, heading in NAMES.items() if (quoted[name] != MISSING).any()}
-        blocks += [Text(f"{kind}:"), Table({shown[name]: list(map(_cell, quoted[name])) for name in shown})]
+        quoted = own[own["quoted"] == "yes"].to_dict("records")
+        rows = ({heading: _cell(row[name]) for name, heading in NAMES.items()} for row in quoted)
+        blocks += [Text(f"{kind}:"), Table.of(rows)]
         blocks += [
             Text(f"Not quoted, since not verified: {row['network']} ({row['source']}).")
             for row in own[own["quoted"] == "no"].to_dict("records")
@@ -54,4 +54,4 @@ def _cell(text: str) -> str:
     try:
         return Number(text, float(text))
     except ValueError:
-        return text
+        return text or MISSING

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
 import pandas as pd
 
@@ -18,7 +17,10 @@ METHOD = (
     "Peak memory of a training step is that of plain BP or, with several exits, of MW-BP's simultaneous update, "
     "whatever trained the network; what other updates, a teacher or sparse training take was not measured."
 )
-trillions = partial(number, form=".3g", unit="T", scale=1e-12)
+
+
+def _trillions(macs: float) -> str:
+    return number(macs or None, ".3g", "T", scale=1e-12)
 
 
 def _whole(value: float) -> str:
@@ -26,10 +28,10 @@ def _whole(value: float) -> str:
 
 
 COLUMNS: dict[str, tuple[str, Callable[[float], str]]] = {
-    "training MACs: own": ("training_macs", trillions),
-    "before": ("macs_before", trillions),
-    "choosing": ("choosing_macs", trillions),
-    "all": ("total_training_macs", trillions),
+    "training MACs: own": ("training_macs", _trillions),
+    "before": ("macs_before", _trillions),
+    "choosing": ("choosing_macs", _trillions),
+    "all": ("total_training_macs", _trillions),
     "epochs": ("epochs", _whole),
     "seconds": ("training_seconds", _whole),
     "parameters": ("params", millions),
@@ -53,14 +55,12 @@ def resources_table(summary: pd.DataFrame) -> Table:
     """A row for each network; the networks of an arm share one."""
     last = summary[summary["last"] & summary["step"].isna()]
     before = last["total_training_macs"] - last["training_macs"] - last["choosing_macs"].fillna(0)
-    groups = [own for _, own in last.assign(macs_before=before).groupby("arm_key", sort=False)]
-    names = [own["network"].iloc[0] if len(own) == 1 else f"{own['arm'].iloc[0]} ({len(own)})" for own in groups]
-    columns: dict[str, list[str]] = {"network": names}
-    for heading, (column, form) in COLUMNS.items():
-        values = [own[column] for own in groups if column in own]
-        if values and any((own.notna() & (own != 0)).any() for own in values):
-            columns[heading] = [_span(own, form) for own in values]
-    return Table(columns)
+    rows = []
+    for _, own in last.assign(macs_before=before).groupby("arm_key", sort=False):
+        name = own["network"].iloc[0] if len(own) == 1 else f"{own['arm'].iloc[0]} ({len(own)})"
+        spans = {heading: _span(own[column], form) for heading, (column, form) in COLUMNS.items() if column in own}
+        rows.append({"network": name} | spans)
+    return Table.of(rows)
 
 
 def _span(values: pd.Series, form: Callable[[float], str]) -> str:
