@@ -31,6 +31,7 @@ from compress.recipes import RECIPES, FineTuning, Recipe, recipe_named
 from compress.runs import Run, find_run, load
 from compress.training import (
     Objective,
+    Place,
     Plan,
     check_same_data,
     command_line,
@@ -121,10 +122,7 @@ class Job:
             self.dataset,
             self.recipe,
             self.seed,
-            device=self.device,
-            precision=self.precision,
-            runs=self.runs,
-            resume=self.resume,
+            Place(device=self.device, precision=self.precision, runs=self.runs, resume=self.resume),
         )
 
     @cached_property

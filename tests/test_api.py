@@ -13,7 +13,7 @@ import torch
 import baselines
 import benchmarks
 import compress
-from compress import Dataset, Network, UsageError, create, normalise
+from compress import Architecture, Dataset, Network, UsageError, create, normalise
 from compress.data import Normalisation
 
 BAD = {
@@ -119,10 +119,13 @@ def test_a_bad_argument_is_named(
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: create("resnet8", width="2"), "create: width '2' is not int"),  # type: ignore[arg-type]
+        (lambda: create(Architecture("resnet8", width="2")), "create: width '2' is not int"),  # type: ignore[arg-type]
         (lambda: create("resnet8", exits=[1, None]), r"create: exits \[1, None\] is not int | str"),  # type: ignore[list-item]
         (lambda: create("resnet8", input_shape=(3, 32)), r"input_shape \(3, 32\) is not tuple\[int, int, int\]"),  # type: ignore[arg-type]
-        (lambda: create("resnet8", width=9999), "weights: too large to build, 1,000,000,000 are the most"),
+        (
+            lambda: create(Architecture("resnet8", width=9999)),
+            "weights: too large to build, 1,000,000,000 are the most",
+        ),
         (lambda: create("resnet8", input_shape=(3, 10**6, 10**6)), "values in the features of one image"),
         (lambda: compress.train("resnet8", 3), "train: dataset 3 is not Dataset | str"),  # type: ignore[arg-type]
         (lambda: compress.find_run(""), "an id, its beginning, or the path"),
@@ -139,7 +142,7 @@ def test_what_is_allowed_is_said(call: Callable[[], object], message: str) -> No
 
 def test_a_network_of_any_usual_size_is_made() -> None:
     assert isinstance(create("wrn-28-10", classes=100), Network)
-    assert isinstance(create("mobilenetv2", width=4, classes=1000), Network)
+    assert isinstance(create(Architecture("mobilenetv2", width=4), classes=1000), Network)
 
 
 def _normalised(images: torch.Tensor) -> torch.Tensor:

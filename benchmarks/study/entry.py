@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, get_args
 from baselines import Budget, Technique
 from benchmarks.results.arms import BUDGETS
 from compress.errors import UsageError, nearest
-from compress.networks import is_number, spec_of
+from compress.networks import Architecture, is_number, spec_of
 from compress.recipes import FineTuning
 from compress.training import Method, spec_to_train
 from compress.training.methods import SINGLE_EXIT
@@ -107,9 +107,9 @@ class StudyRun:
         return Method(name=self.method or usual, **options)
 
     @property
-    def architecture(self) -> dict[str, Any]:
-        """What the name of an architecture leaves open, as `train` takes it."""
-        return {name: getattr(self, name) for name in ARCHITECTURE}
+    def architecture(self) -> Architecture:
+        """The architecture, as `train` takes it."""
+        return Architecture(str(self.arch), **{name: getattr(self, name) for name in ARCHITECTURE})
 
     @property
     def targets(self) -> tuple[Target | None, ...]:
@@ -147,7 +147,7 @@ class StudyRun:
             raise UsageError(f"method {method.name} goes with command {right}")
         if self.command == "train":
             self._refuse(("exits", "head", "update", "gamma"), "for train-mwbp alone")
-        method.objective(spec_to_train(str(self.arch), method, self.exits, **self.architecture))
+        method.objective(spec_to_train(self.architecture, method, self.exits))
 
     def _refuse(self, options: Sequence[str], why: str) -> None:
         defaults = {field.name: field.default for field in dataclasses.fields(self)}

@@ -6,6 +6,8 @@ from compress.training.methods import METHODS, Method
 from compress.training.objectives import Objective, precision_of
 from compress.training.plan import Plan
 from compress.training.planning import (
+    Place,
+    Start,
     check_same_data,
     command_line,
     found_reference,
@@ -23,8 +25,10 @@ __all__ = [
     "Hook",
     "Method",
     "Objective",
+    "Place",
     "Plan",
     "Prepared",
+    "Start",
     "check_same_data",
     "command_line",
     "data_of",

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from baselines import Budget, Job, Technique, carry_out, finished_run
+from compress import Place
 from compress.data import Dataset
 from compress.recipes import Recipe
 from compress.runs import finished_runs
@@ -50,7 +51,7 @@ def test_a_shallower_net_is_of_its_own_reference_not_of_one_with_the_same_macs(
     small: Dataset, brief: Recipe, tmp_path: Path
 ) -> None:
     for arch in ("resnet18b2-2-4", "resnet18b2-4-2"):
-        train(arch, small, recipe=brief, runs=tmp_path)
+        train(arch, small, recipe=brief, place=Place(runs=tmp_path))
     one, other = (
         Job(
             arch=arch,

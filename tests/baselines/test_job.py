@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from baselines import Budget, Technique, macs_of, prune
+from compress import Architecture, Place
 from compress.cost import cost, exit_costs
 from compress.data import Dataset, Part, normalise, open_dataset
 from compress.errors import UsageError
@@ -114,7 +115,7 @@ def test_every_kind_of_network_is_pruned_and_pruned_again(
     arch: str, make: Make, small: Dataset, runs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(zoo, "_registered", {"mixed": Mixed})
-    start = train(arch, small, recipe=recipe_named("quick", epochs=1), runs=runs)
+    start = train(arch, small, recipe=recipe_named("quick", epochs=1), place=Place(runs=runs))
     run = make(start, technique=Technique(nearest=arch == "mixed"))  # where four channels go at a time
     assert run.record.results["achieved"]["speedup"] == pytest.approx(2, rel=0.03 if arch == "mixed" else 0.0102)
     check(run, small)
@@ -126,7 +127,9 @@ def test_every_kind_of_network_is_pruned_and_pruned_again(
 @pytest.mark.parametrize("arch", ["torchvision:resnet18", "timm:resnet10t"])
 def test_nets_of_torchvision_and_timm_are_pruned(arch: str, make: Make, tiny_folder: Path, tmp_path: Path) -> None:
     images = open_dataset(f"folder:{tiny_folder}", image_size=16)
-    start = train(arch, images, image_size=32, recipe=recipe_named("quick", epochs=1), runs=tmp_path)
+    start = train(
+        Architecture(arch, image_size=32), images, recipe=recipe_named("quick", epochs=1), place=Place(runs=tmp_path)
+    )
     run = prune(None, images, budget=Budget(speedup=4), reference=start.id, epochs=1, runs=tmp_path)
     assert run.record.results["achieved"]["speedup"] == pytest.approx(4, rel=0.0102)
     check(run, images)
@@ -149,7 +152,7 @@ def test_where_there_is_no_reference_one_is_trained_first_and_the_newest_found_a
 ) -> None:
     first = prune("resnet8", small, budget=HALF, runs=tmp_path)
     assert "training one first" in capsys.readouterr().err
-    parent = train("resnet8", small, runs=tmp_path)
+    parent = train("resnet8", small, place=Place(runs=tmp_path))
     assert first.record.parent == parent.id
     assert len(list(tmp_path.iterdir())) == 2
     assert "--from" not in first.record.command

@@ -12,6 +12,7 @@ from baselines import Budget, Technique, prune
 from baselines.controls import LONGEST
 from baselines.coupling import Coupling
 from baselines.steps import Removed, Size
+from compress import Place
 from compress.cost import cost
 from compress.data import Dataset, split
 from compress.errors import UsageError
@@ -26,7 +27,7 @@ from compress.training.objectives import bp
 @pytest.fixture(scope="module")
 def shallow(small: Dataset, quick: Recipe, runs: Path) -> Run:
     """ResNet-8, whose every pruning takes little time."""
-    return train("resnet8", small, recipe=quick, runs=runs)
+    return train("resnet8", small, recipe=quick, place=Place(runs=runs))
 
 
 def lineage(run: Run) -> list[Run]:
@@ -156,7 +157,7 @@ def test_the_shallow_control_needs_no_reference_and_the_taught_one_bears_its_tea
     plain = control("shallow")
     assert [path.name for path in tmp_path.iterdir()] == [plain.id]
     assert plain.record.parent is None
-    alike = train("resnet8", small, recipe=quick, runs=tmp_path / "alike")
+    alike = train("resnet8", small, recipe=quick, place=Place(runs=tmp_path / "alike"))
     assert same(load(plain), load(alike))
     taught = control("distilled")
     teacher = find_run(taught.record.config["teacher"], tmp_path)

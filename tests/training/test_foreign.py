@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from baselines.budget import Budget
 from baselines.pruning import prune
+from compress import Place
 from compress.data import Dataset, normalise
 from compress.errors import UsageError
 from compress.networks import cut, register
@@ -51,7 +52,9 @@ def registered(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def trained(tiny: Dataset, brief: Recipe, runs: Path, method: Method | str = "mwbp", **options: Any) -> Run:
-    return train("small", tiny, method=method, recipe=brief, runs=runs, device="cpu", precision="fp32", **options)
+    return train(
+        "small", tiny, method=method, recipe=brief, **options, place=Place(runs=runs, device="cpu", precision="fp32")
+    )
 
 
 def test_a_registered_net_is_trained_and_loaded_where_it_is_registered(

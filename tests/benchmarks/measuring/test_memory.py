@@ -7,8 +7,8 @@ from unittest.mock import patch
 
 import pytest
 import torch
-from benchmarks.bench import memory
 
+from benchmarks.measuring import memory
 from benchmarks.measuring.memory import COSTS, inference_peak, measured_costs, read_costs, record_costs, training_peak
 from benchmarks.measuring.peak_memory import peak_bytes
 from benchmarks.measuring.rounds import Action

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from compress import Architecture
 from compress.cost import exit_costs
 from compress.errors import UsageError
 from compress.networks import Network, Spec, create, cut, display_name, exits_in_name, register, spec_of
@@ -40,7 +41,7 @@ def test_a_net_of_the_zoos_is_a_network_like_any_other(arch: str, monkeypatch: p
         pytest.importorskip("timm")
     torch.manual_seed(0)
     size = 32 if arch in SMALL else 64
-    network = create(arch, exits=NETS[arch], image_size=size, input_shape=SHAPE, classes=CLASSES)
+    network = create(Architecture(arch, image_size=size), exits=NETS[arch], input_shape=SHAPE, classes=CLASSES)
     train_two_steps(network)
     network.eval()
     images = torch.randn(2, *SHAPE)
@@ -94,7 +95,9 @@ def original(network: Network) -> nn.Module:
 
 
 def test_depth_macs_and_names_are_those_of_the_field() -> None:
-    network = create("torchvision:resnet18", exits="layer1,layer2,layer3,end", classes=1000, image_size=224)
+    network = create(
+        Architecture("torchvision:resnet18", image_size=224), exits="layer1,layer2,layer3,end", classes=1000
+    )
     assert network.spec.depths == (5, 9, 13, 18)
     assert network.spec.exit_names == ("layer1", "layer2", "layer3", "end")
     assert exit_costs(network)[-1].params == 11_689_512  # torchvision's own figures
@@ -158,7 +161,7 @@ def test_features_whose_channels_come_last_have_a_head_of_their_own(own: str, gr
     with torch.inference_mode():
         assert torch.equal(cut(network.eval(), 1)(images)[0], network(images)[0])
     with pytest.raises(UsageError, match=r"takes \(C, H, W\); channels come last there, so only ln-mean-fc fits"):
-        create(own, exits="first,end", head="gap-fc", input_shape=SHAPE)
+        create(Architecture(own, head="gap-fc"), exits="first,end", input_shape=SHAPE)
 
 
 def test_attention_counts_its_projections(own: str) -> None:
