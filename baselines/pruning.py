@@ -15,6 +15,7 @@ from baselines.job import Job, Timed
 from baselines.stages import Stage, Whole, decide, evidence_of, met, stages
 from baselines.steps import Size
 from baselines.technique import CONTROLS, SHAPED, SPARSE, TAUGHT, Technique
+from compress.console import console
 from compress.data import Dataset, Split, open_dataset, split
 from compress.errors import UsageError, checked
 from compress.networks import Network, initialised
@@ -23,7 +24,6 @@ from compress.runs import Run
 from compress.training import Method, Prepared, execute, run_option
 from compress.training.distributed import current_world
 from compress.training.evaluation import accuracies, predict
-from compress.training.progress import console
 
 BP = Method(name="bp")
 

@@ -69,6 +69,7 @@ from compress.cli.output import (
     show_latencies,
     show_runs,
 )
+from compress.console import console
 from compress.data import available, take_inventory
 from compress.errors import UsageError, one_line
 from compress.hardware import is_out_of_memory, summary
@@ -77,7 +78,6 @@ from compress.runs import find_run, finished_runs
 from compress.training import Method, Place, Start, train
 from compress.training.distributed import joined
 from compress.training.methods import SINGLE_EXIT
-from compress.training.progress import console
 
 app = App(
     name="compress",

@@ -26,7 +26,7 @@ from compress.recipes import Recipe, recipe_named
 from compress.runs import find_run, load, read_run
 from compress.training import Method, train
 from compress.training.loop import DivergedError, Training, fit
-from compress.training.progress import TrainingProgress
+from compress.training.progress_bar import TrainingProgress
 from tests.conftest import Command
 
 VARIANTS: dict[str, dict[str, Any]] = {
