@@ -4,7 +4,7 @@ from baselines.budget import Budget
 from baselines.effort import Images, effort
 from baselines.finding import finished_run
 from baselines.forecast import Forecast, foresee, narrower
-from baselines.job import Job, macs_of, run_and_exit
+from baselines.job import FineTuning, Job, macs_of, run_and_exit
 from baselines.pruning import carry_out, prune
 from baselines.steps import Size
 from baselines.technique import METHODS, Technique
@@ -12,6 +12,7 @@ from baselines.technique import METHODS, Technique
 __all__ = [
     "METHODS",
     "Budget",
+    "FineTuning",
     "Forecast",
     "Images",
     "Job",

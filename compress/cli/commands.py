@@ -15,7 +15,7 @@ from typing import Annotated
 
 from cyclopts import App, CycloptsError, Parameter
 
-from baselines import Job, carry_out, foresee, run_and_exit
+from baselines import FineTuning, Job, carry_out, foresee, run_and_exit
 from benchmarks import (
     COMPARISON,
     REPORT,
@@ -234,14 +234,10 @@ def prune_(
             budget=one,
             technique=technique.technique(),
             recipe=recipe,
-            runs=place.runs,
             reference=from_,
-            epochs=protocol.epochs,
-            **vars(fine_tuning),
+            fine_tuning=FineTuning(epochs=protocol.epochs, **vars(fine_tuning)),
             seed=seed,
-            device=place.device,
-            precision=protocol.precision,
-            resume=protocol.resume,
+            place=Place(device=place.device, precision=protocol.precision, runs=place.runs, resume=protocol.resume),
             timed=latency_ratio,
         )
         for one in budget.all(place.runs)
