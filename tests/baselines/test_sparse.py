@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from baselines.coupling import blank, classifiers
 from baselines.sparse import SPARSITIES, regulariser, sparse_trained
 from compress import Architecture, Place, Start
-from compress.cost import cost
 from compress.data import Dataset, split
 from compress.errors import UsageError
+from compress.network_cost import cost
 from compress.networks import Network, spec_of
 from compress.recipes import Recipe, recipe_named
 from compress.runs import Run, load
