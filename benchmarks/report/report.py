@@ -31,9 +31,9 @@ from benchmarks.report.sections.tuning_trials import tuning_section
 from benchmarks.report.sections.verdicts import verdicts_section
 from benchmarks.results.escaping import SENTENCE, cell, code, inline, one_line
 from benchmarks.results.rows import distinct_runs
+from compress.console import console
 from compress.errors import UsageError, checked
 from compress.runs import write_atomically
-from compress.training.progress import console
 
 REPORT, PAGE = "report.md", "report.html"
 SECTIONS: tuple[Callable[[Group], Section | None], ...] = (  # of each group of runs, in this order
