@@ -1,28 +1,23 @@
-"""The page: a report's Markdown as one self-contained HTML file, with tables to sort and plots to hover over.
+"""The page: a report's Markdown as one self-contained HTML file, with tables to sort and figures to hover over.
 
-Tables are made sortable by DataTables, which the package itables brings along; plots are bokeh's. Both libraries are
-in the file: nothing is fetched when it is opened.
+Tables are made sortable by DataTables, which the package itables brings along. It is in the file, as
+figures are: nothing is fetched when it is opened.
 """
 
 from __future__ import annotations
 
-import base64
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
 from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
 from string import Template
-from typing import TYPE_CHECKING
 
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from compress.runs import write_atomically
-
-if TYPE_CHECKING:
-    from bokeh.model import Model
 
 PAGE = "report.html"
 MISSING = ("", "-", "not measured")
@@ -31,23 +26,21 @@ FIGURE = re.compile(r"!\[.*\]\(([\w-]+)\.svg\)")
 NUMBER = re.compile(r"[<>~]?\s*([+-]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:e[+-]?\d+)?)(?:\s?([kMGT])(?![a-z]))?")
 
 
-def write_page(markdown: str, plots: Mapping[str, Model], out: Path) -> Path:
+def write_page(markdown: str, out: Path) -> Path:
     """Write `report.html` into `out`; returns its path.
 
     Args:
         markdown: the report's. HTML in it is shown as text.
-        plots: what replaces ``![...](STEM.svg)``, by stem; where there is none, the file itself is embedded.
-        out: directory of the report and its .svg files.
+        out: directory of the report and its .svg files, which replace ``![...](STEM.svg)``.
     """
     parser = MarkdownIt("commonmark", {"html": False}).enable("table")
     tokens = parser.parse(markdown)
     titles = [inline.content for heading, inline in pairwise(tokens) if heading.tag == "h1"]
-    scripts = _place_figures(tokens, plots, out)
+    _place_figures(tokens, out)
     _make_sortable(tokens)
     page = Template(files("benchmarks").joinpath("page.html").read_text(encoding="utf-8")).substitute(
         title=escape(next(iter(titles), "Report")),
         body=parser.renderer.render(tokens, parser.options, {}),
-        plots=scripts,
         tables=files("itables").joinpath("html", "dt_bundle.js").read_text(encoding="utf-8"),
     )
     write_atomically(out / PAGE, page.encode(errors="replace"))
@@ -60,17 +53,14 @@ def sort_key(cell: str) -> float | None:
     return float(found[1].replace(",", "")) * FACTORS[found[2]] if found else None
 
 
-def _place_figures(tokens: Sequence[Token], plots: Mapping[str, Model], out: Path) -> str:
-    """Replace paragraphs that are one figure by its plot, or its file; returns the scripts that plots need."""
-    places = [place for place in zip(tokens, tokens[1:], tokens[2:], strict=False) if _stem(place[1])]
-    shown = {stem: plots[stem] for _, inline, _ in places if (stem := _stem(inline)) in plots}
-    scripts, elements = _embedded(shown) if shown else ("", {})
-    for paragraph, inline, end in places:
-        stem, caption = _stem(inline), escape(inline.children[0].content if inline.children else "")
-        drawn = elements.get(stem) or _embedded_file(out / f"{stem}.svg", caption)
-        paragraph.tag = end.tag = "figure"
-        inline.type, inline.content = "html_block", f"{drawn}<figcaption>{caption}</figcaption>"
-    return scripts
+def _place_figures(tokens: Sequence[Token], out: Path) -> None:
+    """Replace paragraphs that are one figure by its file's content."""
+    for paragraph, inline, end in zip(tokens, tokens[1:], tokens[2:], strict=False):
+        if stem := _stem(inline):
+            caption = escape(inline.children[0].content if inline.children else "")
+            drawing = (out / f"{stem}.svg").read_text(encoding="utf-8")
+            paragraph.tag = end.tag = "figure"
+            inline.type, inline.content = "html_block", f"{drawing}<figcaption>{caption}</figcaption>"
 
 
 def _stem(inline: Token) -> str:
@@ -78,20 +68,6 @@ def _stem(inline: Token) -> str:
     if [child.type for child in inline.children or ()] != ["image"]:
         return ""
     return found[1] if (found := FIGURE.fullmatch(inline.content)) else ""
-
-
-def _embedded(plots: Mapping[str, Model]) -> tuple[str, dict[str, str]]:
-    """The scripts, and an element each for the plots."""
-    from bokeh.embed import components  # a second, which `compress --help` does not wait for
-    from bokeh.resources import Resources
-
-    scripts, elements = components(dict(plots))
-    return Resources(mode="inline", components=["bokeh"]).render() + scripts, elements
-
-
-def _embedded_file(path: Path, caption: str) -> str:
-    data = base64.b64encode(path.read_bytes()).decode()
-    return f'<img alt="{caption}" src="data:image/svg+xml;base64,{data}">'
 
 
 def _make_sortable(tokens: Sequence[Token]) -> None:

@@ -5,15 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from scipy import stats
 
 from benchmarks.report.comparison import Comparison, write_records
 from benchmarks.report.figures import make_directory
-from benchmarks.report.hover import hover_plots
-from benchmarks.report.hover_blocks import block_plots
 from benchmarks.report.illustrations import accuracy_figures, channels_section, epochs_section
 from benchmarks.report.page import write_page
 from benchmarks.report.sections.confounds import confounds_section
@@ -96,20 +93,16 @@ def write_report(
         out,
     )
     sections, frames = [], []
-    plots: dict[str, Any] = {}
     for position, group in enumerate(_comparable(kept.runs), start=1):
         frame, suffix = rows(group), "" if position == 1 else f"-{position}"
         frames.append(frame)
         sections.append(_section(group, frame, reference, primary, trials, out, suffix))
-        summary = summarise(frame)
-        plots |= hover_plots(group, summary, _reference_series(summary, reference), suffix)
-        plots |= block_plots(group, summary, suffix)
     begin = [f"# {inline(title)}", *([about.strip()] if about else [])]
     text = "\n\n".join([*begin, *sections, *tuning_section(trials), *_failed(kept.failures)])
     _write_csv(pd.concat(frames), out / "exits.csv")
     _write_csv(latencies(kept.runs), out / "latency.csv")
     write_atomically(out / REPORT, f"{text}\n".encode(errors="replace"))
-    write_page(text, plots, out)
+    write_page(text, out)
     return out / REPORT
 
 
