@@ -13,7 +13,7 @@ from benchmarks.report.figures import (
     accuracy_against_macs,
     accuracy_against_training,
     anytime,
-    channels_kept,
+    kept_channels,
     save,
     training_curves,
 )
@@ -61,7 +61,7 @@ def accuracy_figures(summary: pd.DataFrame, reference: str | None, out: Path, su
 
 def channels_section(runs: Sequence[Run], summary: pd.DataFrame, out: Path, suffix: str, title: str) -> list[str]:
     """The figure of channels kept a layer; nothing where none were removed."""
-    image = _shown(channels_kept(runs, summary, title), out / f"channels{suffix}", "Channels kept")
+    image = _shown(kept_channels(runs, summary, title), out / f"channels{suffix}", "Channels kept")
     return ["### Channels kept", CHANNELS, *image] if image else []
 
 

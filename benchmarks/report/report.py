@@ -9,8 +9,7 @@ from pathlib import Path
 import pandas as pd
 from scipy import stats
 
-from benchmarks.report.comparison import Comparison, write_records
-from benchmarks.report.figures import make_directory
+from benchmarks.report.comparison import Comparison, make_directory, write_records
 from benchmarks.report.illustrations import accuracy_figures, channels_section, epochs_section
 from benchmarks.report.page import write_page
 from benchmarks.report.sections.confounds import confounds_section
@@ -58,7 +57,7 @@ def write_report(
     trials: Sequence[Trial] = (),
     failures: Sequence[str] = (),
 ) -> Path:
-    """Write `report.md`, figures (.svg, .png) and `report.html` into `out`; returns the Markdown's path.
+    """Write `report.md`, figures (.svg) and `report.html` into `out`; returns the Markdown's path.
 
     Beside them are `exits.csv`, a row an exit, and `latency.csv`, a row a measurement, if there are any. The records
     that these are made from are written there first: see `benchmarks.report.comparison`.

@@ -9,7 +9,8 @@ import pandas as pd
 from scipy import stats
 
 from benchmarks.probing.retraining import QUARTERS
-from benchmarks.report.figures import blocks_overlaid, make_directory, save
+from benchmarks.report.comparison import make_directory
+from benchmarks.report.figures import block_probes, save
 from benchmarks.statistics.difference import difference
 from benchmarks.statistics.scores import CONFIDENCE, ENOUGH_SEEDS, Scores
 
@@ -24,15 +25,15 @@ def probe_tables(blocks: pd.DataFrame, retrained: pd.DataFrame) -> list[pd.DataF
 
 
 def write_probe_figure(blocks: pd.DataFrame, retrained: pd.DataFrame, path: Path) -> Path:
-    """Write the figure that lays the probed runs over one another, as `path` with .svg and .png; returns the PNG's."""
+    """Write the figure that lays the probed runs over one another, as `path` with .svg; returns the file's path."""
     make_directory(path.parent)
     mean, count = blocks["probe_accuracy"].mean(), blocks["images"].iloc[0]
     half = float(stats.norm.ppf((1 + CONFIDENCE) / 2) * (mean * (1 - mean) / count) ** 0.5)
     title = (
         f"What every block has learnt, on {held_out_images(blocks)}, which leave an accuracy ±{100 * half:.0f} points"
     )
-    save(blocks_overlaid(blocks, retrained, title), path)
-    return path.with_suffix(".png")
+    save(block_probes(blocks, retrained, title), path)
+    return path.with_suffix(".svg")
 
 
 def held_out_images(blocks: pd.DataFrame) -> str:

@@ -33,13 +33,15 @@ def curves_section(summary: pd.DataFrame, reference: str | None, figure: Path, t
     if points.empty or points.groupby("arm_key")["series"].nunique().max() < 2:
         return []
     compared_with = summary[summary["last"] & (summary["series"] == reference)]
-    save(pruning_curves(summary, reference, title), figure)
+    drawing = pruning_curves(summary, title, reference)
+    if drawing is not None:
+        save(drawing, figure)
     line = [f"Reference: {row['network']}, {mean_cell(row)}." for row in compared_with.to_dict("records")]
     return [
         "### Pruning curves",
         " ".join([CURVES, *line]),
         markdown(curves_table(summary)),
-        f"![Pruning curves]({figure.name}.svg)",
+        *([] if drawing is None else [f"![Pruning curves]({figure.name}.svg)"]),
     ]
 
 

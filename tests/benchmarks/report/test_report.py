@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
 from benchmarks import bench, distinct_runs, main_table, write_report
 from compress.data import Dataset
@@ -68,11 +67,7 @@ def test_the_csv_has_a_row_an_exit_of_every_run(report: Path, runs: list[Run]) -
     assert found == [(run.id, str(row["exit"]), row["test_accuracy"]) for run in runs for row in run.exits]
 
 
-def test_the_figure_is_there_in_both_forms_and_the_same_bytes_again(
-    report: Path, runs: list[Run], tmp_path: Path
-) -> None:
-    with Image.open(report.parent / "accuracy-macs.png") as image:
-        assert image.width > 800
+def test_a_report_has_the_same_bytes_again(report: Path, runs: list[Run], tmp_path: Path) -> None:
     write_report(runs, tmp_path, title="A title", about="What it is about.")
     for name in ("accuracy-macs.svg", "report.md", "exits.csv"):
         assert (tmp_path / name).read_bytes() == (report.parent / name).read_bytes()
