@@ -70,6 +70,7 @@ def _insert_titles(root: ElementTree.Element, texts: Sequence[str]) -> None:
             title = ElementTree.Element(f"{{{SVG}}}title")
             title.text, title.tail = text, group.text
             group.insert(0, title)
+            group.set("pointer-events", "all")  # inside hollow markers, too
 
 
 def _rename_ids(root: ElementTree.Element, prefix: str) -> None:

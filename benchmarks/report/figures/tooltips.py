@@ -39,5 +39,5 @@ def result_tooltips(summary: pd.DataFrame) -> list[str]:
 
 
 def draw_point(axes: Axes, x: float, y: float, text: str, look: Mapping[str, Any], **options: Any) -> None:
-    """Draw one point, with its tooltip; the look and options are properties of a `Line2D`."""
-    axes.plot([x], [y], gid=text, **{**look, "linestyle": "none", **options})
+    """Draw one point above all lines, with its tooltip; the look and options are properties of a `Line2D`."""
+    axes.plot([x], [y], gid=text, **{**look, "linestyle": "none", "zorder": 3, **options})

@@ -203,8 +203,10 @@ EVIL = "</title><script>alert('$x')</script> & \"quoted\""
 
 def test_every_point_has_a_tooltip_and_names_are_data(summary: pd.DataFrame) -> None:
     named = summary.assign(network=summary["network"].replace("Exits", EVIL))
-    found = titles(accuracy_against_macs(named, TITLE, "A"))
+    figure = accuracy_against_macs(named, TITLE, "A")
+    found = titles(figure)
     assert len(found) == len(summary)
+    assert svg(figure).count(b'pointer-events="all"') == len(summary)  # hollow markers are hit inside, too
     assert (
         f"{EVIL}\nexit: 2 of 3\ntest accuracy, %: 91.00 ± 0.20 (n = 2)\nMACs: 40M\nparameters: 0.1M\n"
         "training MACs: 60.00T\nlatency ratio, batch 1: 0.40x"
