@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import bench, distinct_runs, main_table, write_report
+from compress import Place
 from compress.data import Dataset
 from compress.errors import UsageError
 from compress.recipes import Recipe
@@ -51,7 +52,7 @@ def test_what_pruning_was_asked_for_and_achieved_is_said(report: Path, runs: lis
 
 
 def test_names_with_dollars_are_no_mathematics(tiny: Dataset, brief: Recipe, tmp_path: Path) -> None:
-    run = train("resnet8", replace(tiny, name="folder:/a$b_{$c"), recipe=brief, runs=tmp_path / "runs")
+    run = train("resnet8", replace(tiny, name="folder:/a$b_{$c"), recipe=brief, place=Place(runs=tmp_path / "runs"))
     assert "$" not in run.id
     assert "a$b_{$c" in write_report([run], tmp_path / "report").read_text()
 
@@ -76,7 +77,9 @@ def test_a_report_has_the_same_bytes_again(report: Path, runs: list[Run], tmp_pa
 def test_runs_on_other_data_get_a_section_and_a_figure_of_their_own(
     runs: list[Run], tiny: Dataset, brief: Recipe, tmp_path: Path
 ) -> None:
-    other = train("resnet8", replace(tiny, name="other", test=tiny.train), recipe=brief, runs=tmp_path / "runs")
+    other = train(
+        "resnet8", replace(tiny, name="other", test=tiny.train), recipe=brief, place=Place(runs=tmp_path / "runs")
+    )
     split = runs[0].record.data["split"] | {"seed": 1}
     apart = Run(tmp_path / "apart", replace(runs[0].record, data=runs[0].record.data | {"split": split}))
     text = write_report([*runs, other, apart], tmp_path / "report").read_text()
@@ -86,7 +89,7 @@ def test_runs_on_other_data_get_a_section_and_a_figure_of_their_own(
 
 
 def test_what_was_not_measured_is_not_there(tiny: Dataset, brief: Recipe, tmp_path: Path) -> None:
-    run = train("resnet8", tiny, recipe=brief, runs=tmp_path / "runs")
+    run = train("resnet8", tiny, recipe=brief, place=Place(runs=tmp_path / "runs"))
     text = write_report([run], tmp_path / "report").read_text()
     assert "Latency was not measured" in text
     assert "latency, batch" not in text
