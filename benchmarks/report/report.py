@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmarks.report.comparison import Comparison, write_records
-from benchmarks.report.figures import make_directory, save
+from benchmarks.report.comparison import Comparison, make_directory, write_records
+from benchmarks.report.figures import save
 from benchmarks.report.group import Group, comparable
 from benchmarks.report.markdown import as_markdown
 from benchmarks.report.page import as_page
@@ -89,7 +89,7 @@ def write_report(comparison: Comparison, out: Path, *, png: bool = False) -> Pat
     sections = _sections(kept, groups)
     svgs = {}
     for drawn in (block for section in sections for block in section.blocks if isinstance(block, Figure)):
-        save(drawn.drawing, out / drawn.name)
+        save(drawn.drawing, out / drawn.name, png=png)
         svgs[drawn.name] = (out / f"{drawn.name}.svg").read_bytes()
     write_atomically(out / REPORT, as_markdown(sections).encode(errors="replace"))
     write_atomically(out / PAGE, as_page(one_line(kept.title), sections, svgs).encode(errors="replace"))

@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from benchmarks.probing.retraining import QUARTERS
-from benchmarks.report.figures import blocks_overlaid, make_directory, save
+from benchmarks.report.comparison import make_directory
+from benchmarks.report.figures import block_probes, save
 from benchmarks.report.group import Group
 from benchmarks.report.section import Section, Table, Text, figures
 from benchmarks.results.cells import Number, number
@@ -51,10 +52,10 @@ def probe_tables(blocks: pd.DataFrame, retrained: pd.DataFrame) -> list[pd.DataF
 
 
 def write_probe_figure(blocks: pd.DataFrame, retrained: pd.DataFrame, path: Path) -> Path:
-    """Write the figure that lays the probed runs over one another, as `path` with .svg and .png; returns the PNG's."""
+    """Write the figure that lays the probed runs over one another, as `path` with .svg; returns the file's path."""
     make_directory(path.parent)
     save(_drawing(blocks, retrained), path)
-    return path.with_suffix(".png")
+    return path.with_suffix(".svg")
 
 
 def _tables(blocks: pd.DataFrame, retrained: pd.DataFrame) -> list[Table]:
@@ -66,7 +67,7 @@ def _drawing(blocks: pd.DataFrame, retrained: pd.DataFrame) -> Figure:
     mean, count = blocks["probe_accuracy"].mean(), blocks["images"].iloc[0]
     half = float(stats.norm.ppf((1 + CONFIDENCE) / 2) * (mean * (1 - mean) / count) ** 0.5)
     images = f"{held_out_images(blocks)}, which leave an accuracy ±{100 * half:.0f} points"
-    return blocks_overlaid(blocks, retrained, f"What every block has learnt, on {images}")
+    return block_probes(blocks, retrained, f"What every block has learnt, on {images}")
 
 
 def held_out_images(blocks: pd.DataFrame) -> str:

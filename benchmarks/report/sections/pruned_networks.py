@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from baselines.budget import TOLERANCE
-from benchmarks.report.figures import channels_kept, pruning_curves
+from benchmarks.report.figures import kept_channels, pruning_curves
 from benchmarks.report.group import Group
 from benchmarks.report.section import Section, Table, Text, figures
 from benchmarks.results.cells import MISSING, Number, mean_cell, number, percent, ratio
@@ -37,7 +37,7 @@ def curves_section(group: Group) -> Section | None:
     reference, note = group.reference_row, ""
     if reference is not None:
         note = f" The reference, {reference['network']}, reaches {mean_cell(reference)}."
-    drawing = pruning_curves(summary, group.reference, group.title)
+    drawing = pruning_curves(summary, group.title, group.reference)
     image = figures(f"pruning-curves{group.suffix}", "Pruning curves", drawing)
     return Section("Pruning curves", [Text(CURVES + note), curves_table(summary), *image])
 
@@ -77,7 +77,7 @@ def pruning_section(group: Group) -> Section | None:
 
 def channels_section(group: Group) -> Section | None:
     """The figure of channels that each layer kept; None if none were removed."""
-    image = figures(f"channels{group.suffix}", "Channels kept", channels_kept(group.runs, group.summary, group.name))
+    image = figures(f"channels{group.suffix}", "Channels kept", kept_channels(group.runs, group.summary, group.name))
     return Section("Channels kept", [Text(CHANNELS), *image]) if image else None
 
 

@@ -295,7 +295,7 @@ def test_the_command(own: Run, compress: Command, tmp_path: Path) -> None:
     assert "probe after 1/2 of the blocks, %" in out
     status, out, _ = compress(*arguments, "--json")
     document = json.loads(out)
-    assert (status, document["figure"]) == (0, str(tmp_path / "out" / "probe.png"))
+    assert (status, document["figure"]) == (0, str(tmp_path / "out" / "probe.svg"))
     assert document["runs"][0]["run"] == own.id
     assert Path(document["figure"]).exists()
 

@@ -81,7 +81,9 @@ def test_files_are_the_same_bytes_again_and_png_is_for_the_asking(
 def test_runs_on_other_data_get_a_section_and_a_figure_of_their_own(
     runs: list[Run], tiny: Dataset, brief: Recipe, tmp_path: Path
 ) -> None:
-    other = train("resnet8", replace(tiny, name="other", test=tiny.train), recipe=brief, place=Place(runs=tmp_path / "runs"))
+    other = train(
+        "resnet8", replace(tiny, name="other", test=tiny.train), recipe=brief, place=Place(runs=tmp_path / "runs")
+    )
     split = runs[0].record.data["split"] | {"seed": 1}
     apart = Run(tmp_path / "apart", replace(runs[0].record, data=runs[0].record.data | {"split": split}))
     text = write_report(Comparison(runs=[*runs, other, apart]), tmp_path / "report").read_text()
