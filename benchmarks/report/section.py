@@ -38,7 +38,7 @@ class Table:
 
     @classmethod
     def of(cls, rows: Iterable[Mapping[str, str]], last: str | None = None) -> Table:
-        """A table from its rows, which may lack cells; the column `last` goes to the end, empty columns are left out."""
+        """A table from rows that may lack cells; the column `last` goes to the end, empty columns are left out."""
         rows = list(rows)
         headings = list(dict.fromkeys(heading for row in rows for heading in row))
         columns = {heading: [row.get(heading, MISSING) for row in rows] for heading in headings}

@@ -91,8 +91,11 @@ def _line(group: Group, rows: Sequence[Row], judged: Mapping[tuple[str, str], Co
         text = f"{millions(best['macs'])} ({best['macs'] / reference['macs']:.0%})"
         budget = {"budget, MACs (of the reference's)": Number(text, best["macs"])}
     line = budget | {"best network": exit_name(best), "test accuracy, %": accuracy_cell(best)}
+    if reference is not None:
+        line["training cost"] = ratio(best["total_training_macs"] / reference["total_training_macs"])
     for batch in batches(group.summary)[:1]:
-        line[f"latency ratio, batch {batch}"] = ratio(best[f"latency_ratio_b{batch}"])
+        noisy = ", noisy" if (group.summary["latency_noisy"] > 0).any() else ""
+        line[f"latency ratio, batch {batch}{noisy}"] = ratio(best[f"latency_ratio_b{batch}"])
     found = [judged.get((exit_name(best), exit_name(other))) for other in others]
     return line | {"against the others": _standing(best, found)}
 

@@ -11,7 +11,7 @@ from benchmarks.report.figures import anytime
 from benchmarks.report.group import Group, Row
 from benchmarks.report.section import Section, Table, Text, figures
 from benchmarks.report.sections.latency_by_engine import NOISE
-from benchmarks.results.cells import accuracy_cell, millions, number, percent, ratio, trillions
+from benchmarks.results.cells import accuracy_cell, exit_name, millions, number, percent, ratio, trillions
 from benchmarks.results.escaping import code
 from benchmarks.results.rows import distinct_runs, reference_of, rows, series, summarise
 from compress.errors import UsageError, checked
@@ -106,7 +106,9 @@ def _notes(group: Group, *, bold: bool) -> list[str]:
         return [*notes, "Latency was not measured: `compress bench` does it."]
     if batches(group.summary):
         known = group.summary.dropna(subset="latency_reference").iloc[0]
-        notes.append(f"Latency: {known['latency_conditions']}; ratio to {code(known['latency_reference'])}.")
+        names = {f"{row['run']} exit {row['exit']}": exit_name(row) for row in group.summary.to_dict("records")}
+        compared = names.get(known["latency_reference"], code(known["latency_reference"]))
+        notes.append(f"Latency: {known['latency_conditions']}; ratio to {compared}.")
         if (group.summary["latency_noisy"] > 0).any():
             notes.append(f"**These latencies are noisy**: {NOISE}.")
     if group.frame["bench_session"].nunique() > 1:

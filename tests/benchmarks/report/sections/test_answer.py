@@ -11,7 +11,13 @@ from compress.runs import Run
 def network(name: str, macs: float, accuracy: float, seeds: int = 3, exit: int = 1, exits: int = 1) -> dict[str, Any]:
     return {
         **{"series": name, "network": name, "exit": exit, "exits": exits, "last": exit == exits, "macs": macs},
-        **{"n": seeds, "test_accuracy": accuracy, "test_accuracy_half_width": 0.01, "step": float("nan")},
+        **{
+            "n": seeds,
+            "test_accuracy": accuracy,
+            "test_accuracy_half_width": 0.01,
+            "step": float("nan"),
+            "total_training_macs": macs,
+        },
     }
 
 
@@ -29,9 +35,9 @@ def test_the_best_of_each_budget_stands_with_how_many_it_can_be_told_from(summed
         network("alone", 3e6, 0.99),
     ]
     assert [tuple(line.values()) for line in lines(summed_up(rows, "reference"))] == [
-        ("4M (100%)", "reference", "95.00 ± 1.00 (n = 3)", "no other network at this budget"),
-        ("2M (50%)", "best", "90.00 ± 1.00 (n = 3)", "not shown to differ from 1 of 2 others"),
-        ("1M (25%)", "first", "90.00 ± 1.00 (n = 3)", "more accurate than the other one"),
+        ("4M (100%)", "reference", "95.00 ± 1.00 (n = 3)", "1.00x", "no other network at this budget"),
+        ("2M (50%)", "best", "90.00 ± 1.00 (n = 3)", "0.50x", "not shown to differ from 1 of 2 others"),
+        ("1M (25%)", "first", "90.00 ± 1.00 (n = 3)", "0.25x", "more accurate than the other one"),
     ]
 
 
@@ -51,7 +57,7 @@ def test_what_the_verdicts_do_not_tell_apart_the_answer_does_not_either(summed_u
         summed_up(rows + more, "reference") for more in ([], [network(f"N{i}", 2e6 + i * 1e5, 0.9) for i in range(9)])
     )
     assert lines(alone)[-1]["against the others"].startswith("more accurate")
-    assert [line for line in lines(many) if line["best network"] == "A"][0]["against the others"].startswith(
+    assert next(line for line in lines(many) if line["best network"] == "A")["against the others"].startswith(
         "not shown"
     )
 
