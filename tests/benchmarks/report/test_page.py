@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from matplotlib.figure import Figure as Drawing
 from selenium import webdriver
@@ -22,9 +23,9 @@ ROWS = [
     {"network": name, "test accuracy, %": accuracy_cell({**accuracy, "n": 3}), "MACs": macs, "verdict": verdict}
     for name, accuracy, macs, verdict in (
         ("b", {"test_accuracy": 0.8657, "test_accuracy_half_width": 0.0217}, millions(96.1e6), "less accurate"),
-        ("a", {"test_accuracy": 0.092, "test_accuracy_half_width": None}, MISSING, "*not* distinguishable"),
-        ("c", {"test_accuracy": 0.864, "test_accuracy_half_width": None}, millions(0.855e6), "more accurate"),
-        ("d", {"test_accuracy": 0.866, "test_accuracy_half_width": None}, millions(7.75e12), EVIL),
+        ("a", {"test_accuracy": 0.092, "test_accuracy_half_width": np.nan}, MISSING, "*not* distinguishable"),
+        ("c", {"test_accuracy": 0.864, "test_accuracy_half_width": np.nan}, millions(0.855e6), "more accurate"),
+        ("d", {"test_accuracy": 0.866, "test_accuracy_half_width": np.nan}, millions(7.75e12), EVIL),
     )
 ]
 
