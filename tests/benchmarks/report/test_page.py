@@ -13,7 +13,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
 
 from benchmarks.report.page import as_page
-from benchmarks.report.section import Bullets, Figure, Section, Table, Text
+from benchmarks.report.section import Block, Bullets, Figure, Section, Table, Text
 from benchmarks.results.cells import MISSING, accuracy_cell, millions, ratio
 from benchmarks.results.escaping import code, inline
 
@@ -32,7 +32,7 @@ ROWS = [
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    blocks = [Text(code(EVIL)), Bullets([EVIL]), Table.of(ROWS), Figure("drawn", EVIL, Drawing())]
+    blocks: list[Block] = [Text(code(EVIL)), Bullets([EVIL]), Table.of(ROWS), Figure("drawn", EVIL, Drawing())]
     sections = [Section(inline(f"Title {EVIL}"), level=1), Section("A section", blocks)]
     path = tmp_path_factory.mktemp("page") / "report.html"
     path.write_text(as_page(f"Title {EVIL}", sections, {"drawn": SVG.encode()}))
