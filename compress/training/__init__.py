@@ -8,15 +8,13 @@ from compress.training.plan import Plan
 from compress.training.planning import (
     Place,
     Start,
-    check_same_data,
-    command_line,
-    found_reference,
-    is_reference,
-    run_option,
+    plan_of,
     spec_to_train,
     train,
     train_reference,
 )
+from compress.training.recorded_command import command_line, run_option
+from compress.training.references import check_same_data, found_reference, is_reference
 from compress.training.run_data import data_of
 from compress.training.timing import image_seconds
 
@@ -37,6 +35,7 @@ __all__ = [
     "image_seconds",
     "is_reference",
     "objective_of",
+    "plan_of",
     "precision_of",
     "run_option",
     "spec_to_train",
