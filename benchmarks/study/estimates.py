@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from baselines import Budget, Images, effort, narrower
+from baselines import Budget, narrower
+from baselines.effort import Images, effort
 from benchmarks.study.entry import StudyRun, Target, entry_and_exit
 from benchmarks.study.graph import Node
 from benchmarks.study.setting import Setting
