@@ -5,11 +5,14 @@ import functools
 import inspect
 import re
 import reprlib
+import types
 import typing
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any, TypeVar
 
 Public = TypeVar("Public", bound=Callable[..., Any])
+_PLAIN = (bool, int, float, str, Path, types.NoneType)
 
 
 class UsageError(ValueError):
@@ -67,6 +70,8 @@ def _checked(function: Public, name: str) -> Public:
 
 
 def _check(what: str, value: object, hint: Any) -> None:
+    if _is_plainly(value, hint):
+        return
     from typeguard import CollectionCheckStrategy, TypeCheckError, check_type  # here, as importing it takes a while
 
     parts = (hint, *typing.get_args(hint))
@@ -80,3 +85,11 @@ def _check(what: str, value: object, hint: Any) -> None:
     except TypeCheckError as error:
         allowed = re.sub(r"[\w.]+\.(?=\w)", "", inspect.formatannotation(hint))
         raise UsageError(f"{what} {one_line(reprlib.repr(value))} is not {allowed}") from error
+
+
+def _is_plainly(value: object, hint: Any) -> bool:
+    """Return whether a value certainly has a type; False where only typeguard can tell."""
+    origin, parts = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return any(_is_plainly(value, part) for part in parts)
+    return hint in _PLAIN and isinstance(value, hint)
