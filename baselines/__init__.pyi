@@ -1,7 +1,7 @@
 from .budget import Budget
 from .finding import finished_run
 from .forecast import Forecast, foresee, narrower
-from .job import Job, macs_of, run_and_exit
+from .job import FineTuning, Job, macs_of, run_and_exit
 from .pruning import carry_out, prune
 from .steps import Size
 from .technique import METHODS, Technique
@@ -9,6 +9,7 @@ from .technique import METHODS, Technique
 __all__ = [
     "METHODS",
     "Budget",
+    "FineTuning",
     "Forecast",
     "Job",
     "Size",

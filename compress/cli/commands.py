@@ -15,7 +15,7 @@ from typing import Annotated
 
 from cyclopts import App, CycloptsError, Parameter
 
-from baselines import Job, carry_out, foresee, run_and_exit
+from baselines import FineTuning, Job, carry_out, foresee, run_and_exit
 from benchmarks import (
     COMPARISON,
     REPORT,
@@ -69,6 +69,7 @@ from compress.cli.output import (
     show_latencies,
     show_runs,
 )
+from compress.console import console
 from compress.data import available, take_inventory
 from compress.errors import UsageError, one_line
 from compress.hardware import is_out_of_memory, summary
@@ -77,7 +78,6 @@ from compress.runs import find_run, finished_runs
 from compress.training import Method, Place, Start, train
 from compress.training.distributed import joined
 from compress.training.methods import SINGLE_EXIT
-from compress.training.progress import console
 
 app = App(
     name="compress",
@@ -234,14 +234,10 @@ def prune_(
             budget=one,
             technique=technique.technique(),
             recipe=recipe,
-            runs=place.runs,
             reference=from_,
-            epochs=protocol.epochs,
-            **vars(fine_tuning),
+            fine_tuning=FineTuning(epochs=protocol.epochs, **vars(fine_tuning)),
             seed=seed,
-            device=place.device,
-            precision=protocol.precision,
-            resume=protocol.resume,
+            place=Place(device=place.device, precision=protocol.precision, runs=place.runs, resume=protocol.resume),
             timed=latency_ratio,
         )
         for one in budget.all(place.runs)

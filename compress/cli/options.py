@@ -12,13 +12,13 @@ from typing import Annotated, Any
 from cyclopts import Parameter, Token
 
 from baselines import METHODS, Budget, Technique, macs_of
+from compress.console import console
 from compress.data import Dataset, open_dataset
 from compress.errors import UsageError
 from compress.networks import Architecture, is_foreign
-from compress.recipes import FineTuning, Recipe, recipe_named
+from compress.recipes import FineTuneSchedule, Recipe, recipe_named
 from compress.runs import Run
 from compress.training import Method, data_of
-from compress.training.progress import console
 
 DEFAULT_DATASET, DEFAULT_RECIPE = "fashion-mini", "quick"
 
@@ -280,7 +280,7 @@ class FineTuningOptions:
         weight_decay: Instead of the recipe's.
     """
 
-    schedule: FineTuning = "small-rate"
+    schedule: FineTuneSchedule = "small-rate"
     learning_rate: float | None = None
     weight_decay: float | None = None
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from compress.console import console
 from compress.data import Dataset, open_dataset
 from compress.errors import UsageError, checked
 from compress.hardware import Precision, resolve_device
@@ -33,7 +34,6 @@ from compress.training.execution import Prepared, execute
 from compress.training.methods import CONTROLS, SINGLE_EXIT, Method
 from compress.training.objectives import precision_of
 from compress.training.plan import Plan, batch_for_few, check_seed, published_normalisation
-from compress.training.progress import console
 
 DEFAULT_EXITS = 5
 Exits = int | str | Sequence[int | str]
