@@ -38,7 +38,7 @@ def resolve_device(name: str = "auto") -> torch.device:
 
 
 def resolve_precision(name: str, device: torch.device) -> Precision:
-    """Return the precision that training computes in; ``auto`` is bf16 where the hardware has bf16 instructions, else fp32.
+    """Return the precision that training computes in; ``auto``: bf16 where there are instructions for it, else fp32.
 
     Without those instructions bf16 on a CPU is emulated, slower than fp32; it is used only when asked for.
 

@@ -37,10 +37,16 @@ COMMANDS = {
     "train": "Train a network with one exit by plain backpropagation (BP).",
     "train-mwbp": "Train a multi-exit network by multi-way backpropagation (MW-BP).",
     "prune": "Prune a trained network to a budget and fine-tune it, or train a control of that budget.",
-    "bench": "Measure size, latency, memory and, where possible, energy of every exit of finished runs.",
-    "probe": "Measure what every block of finished runs has learnt.",
+    "bench": """Measure size, latency, memory and, where possible, energy of every exit of finished runs.
+
+Latency is measured interleaved, in ratios to the last exit of the first run named. Results go to each run's \
+bench.json (latency, energy) and costs.json (bytes, activations, peak memory of training and inference).""",
+    "probe": """Measure what every block of finished runs has learnt: whether shallow blocks lack supervision.
+
+For every block: the accuracy of a linear probe, the share of the final loss's gradient that reaches it, its \
+similarity to the next block (CKA), and the accuracy lost when it is skipped. Results go to each run's probe.json.""",
     "study": "Run a whole comparison: train what is missing, measure it and write the report.",
-    "report": "Write the report that compares all finished runs.",
+    "report": "Write the report that compares all finished runs: Markdown, an HTML page, CSV, figures and records.",
     "data": "Show which data sets are here, how to get the others, and what this machine computes with.",
 }
 SEVERAL_PROCESSES = ("train", "train-mwbp", "prune")  # the commands that torchrun may start

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from compress.cli.options import OUTPUT, PLACE, Output, PlaceOptions, Whole, numbers, options
+from compress.cli.options import MEASURING, OUTPUT, PLACE, Output, PlaceOptions, Whole, numbers, options
 from compress.errors import UsageError
 from compress.runs import find_run
 
 
-@options("Measuring")
+@options(MEASURING)
 @dataclass(frozen=True, kw_only=True)
 class BenchOptions:
     """How latency is measured.
@@ -60,10 +60,6 @@ BENCH = BenchOptions()
 
 def bench(*run: str, measuring: BenchOptions = BENCH, place: PlaceOptions = PLACE, output: Output = OUTPUT) -> None:
     """Measure size, latency, memory and, where possible, energy of every exit of finished runs.
-
-    Latency is measured interleaved; its ratios are to the last exit of the first run named. Latency and energy are
-    written to each run's bench.json, beside earlier measurements under other conditions; bytes, activations and peak
-    memory of training and inference to costs.json.
 
     Args:
         run: Run directories, or ids (or their beginnings) under --runs; the one to compare with first.

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from cyclopts import Group, Parameter, Token
 from cyclopts.validators import Number
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from compress.runs import Run
     from compress.training import Method, Place, Start
 
+T = TypeVar("T")
 DEFAULT_RECIPE = "quick"
 SEEDS = 2**63  # seeds are below it
 # The panels of `--help`, in their order.
@@ -83,9 +84,14 @@ def panel(title: str) -> Group:
     return Group(title, sort_key=PANELS.index(title))
 
 
-def options(title: str) -> Parameter:
-    """Return what makes a dataclass a group of options with a panel of its own."""
-    return Parameter(name="*", group=panel(title))
+def options(title: str) -> Callable[[type[T]], type[T]]:
+    """Return a decorator that makes a dataclass a group of options with a panel of its own."""
+
+    def group(cls: type[T]) -> type[T]:
+        cls.__doc__ = re.sub(r"\n {12}", " ", cls.__doc__ or "")  # cyclopts would keep the lines of a description
+        return Parameter(name="*", group=panel(title))(cls)
+
+    return group
 
 
 @options(OUTPUTS)
@@ -94,7 +100,7 @@ class Output:
     """Options of every command.
 
     Attributes:
-        json: Print one JSON document on stdout and nothing else there.
+        json: Print one JSON document on stdout, nothing else.
         debug: Show the traceback of an error.
     """
 
@@ -108,8 +114,8 @@ class PlaceOptions:
     """Where runs are kept and computed.
 
     Attributes:
-        runs: Directory that holds the run directories.
-        device: auto (CUDA where there is one), cpu, cuda, ...
+        runs: Directory of the run directories.
+        device: auto (CUDA if there is one), cpu, cuda, ...
     """
 
     runs: Annotated[Path, Parameter(env_var="COMPRESS_RUNS")] = Path("runs")
@@ -122,8 +128,8 @@ class TrainingPlaceOptions(PlaceOptions):
     """Where and how runs are computed.
 
     Attributes:
-        precision: auto: bf16 where the hardware has it.
-        resume: Continue a run that failed (an interrupted run always continues).
+        precision: Number format; auto: bf16 if the hardware has it.
+        resume: Continue a failed run (an interrupted one always does).
     """
 
     precision: Precision = "auto"
@@ -143,11 +149,12 @@ class DataOptions:
 
     Attributes:
         dataset: fashion-mini, fashion-mnist, cifar10, cifar100, svhn, or folder:PATH (your own images).
-        data_dir: Directory in which the data are looked for first.
-        image_size: Height and width in pixels that images of folder:PATH are resized to.
-        stream: Read images of folder:PATH from disk (default: if above 2 GiB decoded).
-        skip_unreadable: Leave out files of folder:PATH that are not readable images.
-        workers: Processes that read streamed images (default: one a core, at most 4).
+        data_dir: Directory in which data are looked for first.
+        image_size: Pixels to resize images of folder:PATH to, or to enlarge others to for a foreign network (default:
+            64 where they are smaller).
+        stream: Keep images of folder:PATH on disk (default: above 2 GiB).
+        skip_unreadable: Leave out unreadable images of folder:PATH.
+        workers: Processes that read streamed images.
     """
 
     dataset: str | None = None
@@ -206,7 +213,7 @@ class RecipeOptions:
     """The recipe.
 
     Attributes:
-        recipe: Training protocol: quick takes minutes, short hours, paper days on a CPU (default: quick).
+        recipe: Training protocol: minutes, hours or days on a CPU (default: quick).
         epochs: Passes over the training images, instead of the recipe's.
     """
 

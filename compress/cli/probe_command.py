@@ -17,10 +17,7 @@ def probe(
     place: PlaceOptions = PLACE,
     output: Output = OUTPUT,
 ) -> None:
-    """Measure what every block of finished runs has learnt: whether shallow blocks lack supervision.
-
-    For every block: the accuracy of a linear probe, the share of the final loss's gradient that reaches it, its
-    similarity to the next block (CKA), and the accuracy lost when it is skipped. Written to each run's probe.json.
+    """Measure what every block of finished runs has learnt.
 
     Args:
         run: Run directories, or ids (or their beginnings) under --runs.

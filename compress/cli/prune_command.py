@@ -12,7 +12,12 @@ from cyclopts import Parameter
 from baselines.budget import Budget
 from baselines.technique import METHODS, SHAPES, Allocation, Scope, Technique
 from compress.cli.options import (
+    BUDGETS,
     DATA,
+    METHOD,
+    NETWORK,
+    OUTPUTS,
+    PROTOCOL,
     TRAINING_PLACE,
     ArchitectureOptions,
     DataOptions,
@@ -40,14 +45,14 @@ else:
     FineTuneSchedule = choice(get_args(FineTuneSchedule))
 
 
-@options("Network")
+@options(NETWORK)
 @dataclass(frozen=True, kw_only=True)
 class ReferenceOptions:
     """The network to prune.
 
     Attributes:
-        arch: Architecture of the reference (default resnet110), which is found among finished runs or trained first.
-        from_: Run to start from, on its own data, or RUN:EXIT to cut it there first.
+        arch: Reference, found among finished runs or trained first (default: resnet110).
+        from_: Run to start from, or RUN:EXIT to cut it there first.
         seed: Random seed of the reference and of fine-tuning.
     """
 
@@ -56,7 +61,7 @@ class ReferenceOptions:
     seed: Seed = 0
 
 
-@options("Budget (one of these; several values are separated by commas)")
+@options(BUDGETS)
 @dataclass(frozen=True, kw_only=True)
 class BudgetOptions:
     """What the smaller network may cost.
@@ -66,8 +71,8 @@ class BudgetOptions:
         speedup: MACs before / after, such as 2.6; met to within 1%.
         macs: MACs to keep, such as 97e6; met to within 1%.
         params: Parameters to keep, such as 600e3; met to within 1%.
-        match: RUN or RUN:EXIT, whose MACs are the budget; met to within 1%.
-        latency_ratio: Latency after / before, such as 0.5, measured here at batch size 1.
+        match: RUN or RUN:EXIT, whose MACs are to be met.
+        latency_ratio: Latency after / before at batch size 1, such as 0.5.
     """
 
     ratio: str | None = None
@@ -90,21 +95,21 @@ class BudgetOptions:
         return [Budget(**{name: number}) for number in numbers(name.replace("_", "-"), text)]
 
 
-@options("Method")
+@options(METHOD)
 @dataclass(frozen=True, kw_only=True)
 class TechniqueOptions:
     """How the network is made smaller.
 
     Attributes:
-        method: What is removed and by which criterion, or a control; --list-methods explains them.
-        scope: inner: leave alone the channels that residual additions join.
-        uniform: Remove the same share of every group of channels, instead of ranking all together.
-        allocate: sensitivity: width of each group by how much narrowing it alone raises the loss.
+        method: Method or control; see --list-methods.
+        scope: inner: keep the channels that residual additions join.
+        uniform: Remove the same share of every group of channels.
+        allocate: Width of each group by how narrowing it raises the loss.
         round_to: Round widths to multiples of this.
-        steps: Prune in so many steps, and fine-tune after each.
-        gradual: Take these steps within the first half of one fine-tuning.
-        shape: Methods scratch-e and scratch-b: the method whose shape is trained.
-        keep: Modules, separated by commas, whose layers keep the channels that they write.
+        steps: Number of prunings, each with fine-tuning.
+        gradual: Take these steps within one fine-tuning.
+        shape: scratch-e and scratch-b: method whose shape is trained.
+        keep: Modules, separated by commas, whose layers keep their output channels.
         nearest: Take the nearest network where the budget cannot be met.
     """
 
@@ -126,15 +131,15 @@ class TechniqueOptions:
         return Technique(**given)
 
 
-@options("Recipe")
+@options(PROTOCOL)
 @dataclass(frozen=True, kw_only=True)
 class FineTuningOptions(RecipeOptions):
     """How the smaller network is trained.
 
     Attributes:
-        epochs: Epochs of fine-tuning, or of a control's training, instead of the recipe's.
-        schedule: Learning rates: small-rate, the recipe's for fine-tuning, or restart, those of training.
-        learning_rate: Highest learning rate, instead of the schedule's.
+        epochs: Epochs of fine-tuning (or of a control), instead of the recipe's.
+        schedule: Learning rates of fine-tuning; restart: those of training.
+        learning_rate: Highest rate, instead of the schedule's.
         weight_decay: Weight decay, instead of the recipe's.
     """
 
@@ -151,14 +156,14 @@ class FineTuningOptions(RecipeOptions):
         return FineTuning(**given)
 
 
-@options("Output")
+@options(OUTPUTS)
 @dataclass(frozen=True, kw_only=True)
 class PruneOutput(Output):
     """What is shown instead of a result.
 
     Attributes:
-        dry_run: Train nothing; show what can be reached and how long it would take.
-        list_methods: List the methods with a description of each.
+        dry_run: Only show what can be reached and how long it would take.
+        list_methods: Only list the methods, each with a description.
     """
 
     dry_run: Flag = False

@@ -30,8 +30,7 @@ def study(
     """Run a whole comparison: train what is missing, measure all of it and write the report.
 
     Args:
-        name: quickstart, pruning, fashion-mnist, cifar10, cifar10-paper, cifar100-paper, svhn-paper, or a TOML file of
-            your own.
+        name: quickstart, pruning, fashion-mnist, cifar10, or another bundled study; or a TOML file of your own.
         out: Directory of the report (default: report/NAME).
         dry_run: Train nothing; show every run, what it waits for, and how long the remaining ones take.
     """

@@ -26,10 +26,14 @@ from compress.cli.options import (
 )
 from compress.training.methods import METHODS, SINGLE_EXIT, UPDATES, Method
 
+ARCHITECTURES = (
+    "resnetN (pre-activation), resnetNv1 (original form) or resnetNnl (norm-last), N = 6n+2; wrn-28-10; mobilenetv2; "
+    "with exits MwResNet-56-5; or a foreign network: torchvision:NAME, timm:NAME, python:MODULE:FACTORY."
+)
 if TYPE_CHECKING:
     ArchName, MethodName, Update = str, str, str | None
 else:
-    ArchName = Annotated[str, Parameter(group=panel(NETWORK))]
+    ArchName = Annotated[str, Parameter(group=panel(NETWORK), help=ARCHITECTURES)]
     MethodName = choice(name for name in METHODS if name not in SINGLE_EXIT)
     Update = choice(UPDATES, optional=True)
 
@@ -121,8 +125,6 @@ def train(*, arch: ArchName = "resnet110", extra_decay: str | None = None, share
     """Train a network with one exit and print it.
 
     Args:
-        arch: resnetN (pre-activation), resnetNv1 (original form) or resnetNnl (norm-last) with N = 6n+2; wrn-28-10;
-            mobilenetv2; or a foreign network: torchvision:NAME, timm:NAME, python:MODULE:FACTORY.
         extra_decay: Control: use the weight decay that MW-BP with these exits (a number, or blocks) would bring.
     """
     name = "bp" if extra_decay is None else "bp-extra-decay"
@@ -132,13 +134,7 @@ def train(*, arch: ArchName = "resnet110", extra_decay: str | None = None, share
 def train_mwbp(
     *, arch: ArchName = "resnet44", multi_exit: MultiExitOptions = MULTI_EXIT, shared: TrainOptions = SHARED
 ) -> None:
-    """Train a network with several exits and print them.
-
-    Args:
-        arch: resnetN (pre-activation), resnetNv1 (original form) or resnetNnl (norm-last) with N = 6n+2; wrn-28-10;
-            mobilenetv2; a name with its exits, such as MwResNet-56-5; or a foreign network: torchvision:NAME,
-            timm:NAME, python:MODULE:FACTORY.
-    """
+    """Train a network with several exits and print them."""
     method = shared.start.method(
         name=multi_exit.method,
         update=multi_exit.update,
