@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from compress.cli.commands import main
+from compress.cli.app import main
 from compress.recipes import RECIPES, Recipe
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
