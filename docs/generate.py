@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import re
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import patch
 
 import pandas as pd
 
-from baselines import METHODS
 from benchmarks import main_table, read_comparison, read_study
-from benchmarks.results.cells import accuracy_cell, exit_name, markdown, millions, number, ratios
+from benchmarks.results.cells import accuracy_cell, exit_name, markdown, millions, ratios
 from benchmarks.results.rows import rows, summarise
 from benchmarks.statistics.scores import ENOUGH_SEEDS
 from compress.cli.commands import app
@@ -54,9 +55,9 @@ def _conditions(runs: list[Run]) -> str:
     hardware = place["gpu"] or f"{place['cpu']}, {place['threads']} threads"
     return (
         f"Data set {first.data['name']}: {images['train']:,} training and {images['test']:,} test images; recipe "
-        f"`{recipe['name']}`, {first.cost['epochs']} epochs, {place['precision']}. Mean ± half of the 95% interval over "
-        f"n seeds (Student's t). Latency: batch 1, one thread, eager fp32, as a ratio to the first row's. Trained and "
-        f"measured on: {hardware}."
+        f"`{recipe['name']}`, {first.cost['epochs']} epochs, {place['precision']}. Mean ± half of the 95% interval "
+        f"over n seeds (Student's t). Latency: batch 1, one thread, eager fp32, as a ratio to the first row's. Trained "
+        f"and measured on: {hardware}."
     )
 
 
@@ -76,8 +77,15 @@ def study_summary() -> str:
     return f"> {study.about.strip()}\n>\n> Takes {study.takes}.\n\n{_left_aligned(entries)}"
 
 
+def takes() -> str:
+    """How long the quickstart takes."""
+    return f"After installation it takes {read_study('quickstart').takes}."
+
+
 def output() -> str:
-    """What the quickstart printed when it was last recorded."""
+    """What the quickstart printed when it was last recorded, if it was."""
+    if not OUTPUT.exists():
+        return ""
     return f"```text\n{OUTPUT.read_text().strip()}\n```"
 
 
@@ -107,14 +115,10 @@ def _recipe_cells(recipe: Recipe) -> dict[str, str]:
     }
 
 
-def methods_table() -> str:
-    """The methods of `compress prune`, as the command lists them."""
-    return _left_aligned(pd.DataFrame({"`--method`": [f"`{name}`" for name in METHODS], "": list(METHODS.values())}))
-
-
 def commands() -> str:
     """The reference of the command line, from the options' own help."""
-    text: str = app.generate_docs(output_format="markdown", heading_level=2)
+    with patch.object(sys, "argv", ["compress"]):  # from which cyclopts takes what a usage line begins with
+        text: str = app.generate_docs(output_format="markdown", heading_level=2)
     return text.strip()
 
 
@@ -124,10 +128,9 @@ def _left_aligned(table: pd.DataFrame) -> str:
 
 
 PARTS: dict[str, dict[str, Callable[[], str]]] = {
-    "README.md": {"results": results_table},
+    "README.md": {"results": results_table, "takes": takes},
     "docs/quickstart.md": {"study": study_summary, "output": output, "table": final_table},
     "docs/using.md": {"recipes": recipes_table},
-    "docs/pruning.md": {"methods": methods_table},
     "docs/cli.md": {"commands": commands},
 }
 
