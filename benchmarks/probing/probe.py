@@ -31,7 +31,9 @@ from benchmarks.probing.representations import (
     skip_drops,
 )
 from benchmarks.probing.retraining import frozen_lengths, retrained_accuracy, retraining_recipe
+from compress.console import console, duration
 from compress.data import Dataset, Normalisation, Part, Split, in_order, normalise, split
+from compress.documents import read_kept
 from compress.errors import UsageError, checked
 from compress.hardware import describe, resolve_device
 from compress.networks import Network, Spec
@@ -40,8 +42,6 @@ from compress.records import Number, Share
 from compress.runs import Run, load, write_json
 from compress.training import data_of
 from compress.training.evaluation import predict
-from compress.training.kept import read_kept
-from compress.training.progress import console, duration
 
 PROBE = "probe.json"
 SCHEMA_VERSION = 1

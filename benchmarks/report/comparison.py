@@ -23,12 +23,11 @@ from benchmarks.probing.probe import PROBE
 from benchmarks.report.figures import make_directory
 from benchmarks.report.trials import Trial
 from benchmarks.results.correctness import CORRECTNESS, write_right
-from compress.documents import read_file, read_json
+from compress.console import console
+from compress.documents import read_file, read_json, read_kept
 from compress.errors import UsageError, checked
 from compress.records import Record
 from compress.runs import METRICS, RECORD, Run, find_run, read_run, write_atomically, write_json
-from compress.training.kept import read_kept
-from compress.training.progress import console
 
 COMPARISON = "comparison.json"
 RECORDS = "runs"

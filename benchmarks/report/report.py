@@ -36,9 +36,9 @@ from benchmarks.results.escaping import SENTENCE, cell, code, inline, one_line
 from benchmarks.results.probed_blocks import read_probes
 from benchmarks.results.rows import distinct_runs, reference_of, rows, series, summarise
 from benchmarks.statistics.scores import CONFIDENCE, ENOUGH_SEEDS, Scores
+from compress.console import console
 from compress.errors import UsageError, checked
 from compress.runs import Run, write_atomically
-from compress.training.progress import console
 
 REPORT = "report.md"
 PROBES = (

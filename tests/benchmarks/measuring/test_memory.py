@@ -7,13 +7,13 @@ from unittest.mock import patch
 
 import pytest
 import torch
-from benchmarks.bench import memory
 
+from benchmarks.measuring import memory
 from benchmarks.measuring.memory import COSTS, inference_peak, measured_costs, read_costs, record_costs, training_peak
 from benchmarks.measuring.peak_memory import peak_bytes
 from benchmarks.measuring.rounds import Action
-from compress.cost import cost, exit_costs
 from compress.errors import UsageError
+from compress.network_cost import cost, exit_costs
 from compress.networks import create, cut
 from compress.recipes import recipe_named
 from compress.runs import Run, load

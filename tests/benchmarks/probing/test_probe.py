@@ -18,6 +18,7 @@ from benchmarks import probe, probe_tables, read_probes, write_probe_figure, wri
 from benchmarks.probing.probe import PROBE, Sample, pack, unpack
 from benchmarks.probing.retraining import frozen_lengths, half_frozen, retraining_recipe
 from benchmarks.report.sections.probe_tables import shallow_comparison
+from compress import Place
 from compress.data import Dataset, open_dataset
 from compress.errors import UsageError
 from compress.networks.foreign import zoo
@@ -38,9 +39,9 @@ def trained(folder: Dataset, brief: Recipe, tmp_path_factory: pytest.TempPathFac
     """BP deep, BP shallow, and MW-BP on the shallow trunk, with a fifth of the images held out."""
     directory, recipe = tmp_path_factory.mktemp("runs"), replace(brief, validation=0.2)
     return [
-        train("resnet14", folder, recipe=recipe, runs=directory),
-        train("resnet8", folder, recipe=recipe, runs=directory),
-        train("resnet8", folder, method="mwbp", exits=3, recipe=recipe, runs=directory),
+        train("resnet14", folder, recipe=recipe, place=Place(runs=directory)),
+        train("resnet8", folder, recipe=recipe, place=Place(runs=directory)),
+        train("resnet8", folder, method="mwbp", exits=3, recipe=recipe, place=Place(runs=directory)),
     ]
 
 
@@ -138,7 +139,7 @@ def test_without_validation_images_some_that_training_saw_are_kept_from_the_prob
     folder: Dataset, brief: Recipe, tmp_path: Path
 ) -> None:
     recipe = replace(brief, validation=0.0, calibration=0.0)
-    run = train("resnet8", folder, recipe=recipe, runs=tmp_path / "runs")
+    run = train("resnet8", folder, recipe=recipe, place=Place(runs=tmp_path / "runs"))
     [document] = probe([run])
     assert document["images"] == {
         "part": "training",
@@ -153,7 +154,7 @@ def test_without_validation_images_some_that_training_saw_are_kept_from_the_prob
 
 def test_other_images_under_the_same_name_are_refused(tiny_folder: Path, brief: Recipe, tmp_path: Path) -> None:
     copied = shutil.copytree(tiny_folder, tmp_path / "data")
-    run = train("resnet8", open_dataset(f"folder:{copied}"), recipe=brief, runs=tmp_path / "runs")
+    run = train("resnet8", open_dataset(f"folder:{copied}"), recipe=brief, place=Place(runs=tmp_path / "runs"))
     changed = next((copied / "train").rglob("*.png"))
     Image.eval(Image.open(changed), lambda value: 255 - value).save(changed)
     with pytest.raises(UsageError, match=r"other images than folder:.* has now: digest"):
@@ -314,7 +315,7 @@ def test_somebody_elses_net_is_probed_at_its_own_blocks(
         return nn.Sequential(*convolutions, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, classes))
 
     monkeypatch.setattr(zoo, "_registered", {"chain": chain})
-    run = train("chain", folder, recipe=replace(brief, validation=0.2), runs=tmp_path)
+    run = train("chain", folder, recipe=replace(brief, validation=0.2), place=Place(runs=tmp_path))
     [document] = probe([run])
     assert [block["depth"] for block in document["blocks"]] == [1, 3]
     assert all(0 <= block["probe_accuracy"] <= 1 for block in document["blocks"])

@@ -11,6 +11,7 @@ import pytest
 from benchmarks.report.report import write_report
 from benchmarks.results.arms import arm_key, arm_name, base_network, family
 from benchmarks.results.rows import network_name, rows, summarise
+from compress import Architecture
 from compress.networks import spec_of
 from compress.runs import Run
 from compress.training.objectives import bp
@@ -83,7 +84,7 @@ def test_the_steps_of_iterative_pruning_do_not_split_its_curve(runs: list[Run]) 
     """A step's parent is pruned, to what depends on the budget."""
 
     def twice(first: float, last: float, width: int) -> Run:
-        spec = spec_of("resnet14", width=width).to_json()
+        spec = spec_of(Architecture("resnet14", width=width)).to_json()
         parent = changed(runs[3], request={"speedup": first, "steps": 2}).record.config
         return changed(runs[3], request={"speedup": last, "steps": 2}, spec=spec, reference=parent)
 
