@@ -5,14 +5,14 @@ A generated part stands between `<!-- generated: NAME -->` and `<!-- end of NAME
 
 from __future__ import annotations
 
-import re
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from unittest.mock import patch
 
 import pandas as pd
+from cyclopts.docs.markdown import generate_markdown_docs
 
 from benchmarks import main_table, read_comparison, read_study
 from benchmarks.results.cells import accuracy_cell, exit_name, markdown, millions, ratios
@@ -48,7 +48,7 @@ def results_table() -> str:
     return f"{markdown(table)}\n\n{_conditions(runs)}"
 
 
-def _conditions(runs: list[Run]) -> str:
+def _conditions(runs: Sequence[Run]) -> str:
     """What was trained and measured, on what."""
     first = runs[0].record
     place, recipe, images = first.environment, first.config["recipe"], first.data["split"]
@@ -118,8 +118,7 @@ def _recipe_cells(recipe: Recipe) -> dict[str, str]:
 def commands() -> str:
     """The reference of the command line, from the options' own help."""
     with patch.object(sys, "argv", ["compress"]):  # from which cyclopts takes what a usage line begins with
-        text: str = app.generate_docs(output_format="markdown", heading_level=2)
-    return text.strip()
+        return generate_markdown_docs(app, heading_level=2, generate_toc=False, no_root_title=True).strip()
 
 
 def _left_aligned(table: pd.DataFrame) -> str:
@@ -139,11 +138,10 @@ def generated(page: str) -> str:
     """The text of a page with all its generated parts as they should be."""
     text = (ROOT / page).read_text()
     for name, make in PARTS[page].items():
-        begin, end = f"<!-- generated: {name} -->", f"<!-- end of {name} -->"
-        pattern = re.compile(f"{re.escape(begin)}\n.*?{re.escape(end)}", re.DOTALL)
-        assert len(pattern.findall(text)) == 1, f"{page} has no part {name}, or has it twice"
-        part = f"{begin}\n{make()}\n{end}"
-        text = pattern.sub(lambda _, part=part: part, text)
+        begin, end = f"<!-- generated: {name} -->\n", f"<!-- end of {name} -->"
+        assert text.count(begin) == text.count(end) == 1, f"{page} has no part {name}, or has it twice"
+        before, _, rest = text.partition(begin)
+        text = f"{before}{begin}{make()}\n{end}{rest.partition(end)[2]}"
     return text
 
 
