@@ -15,7 +15,7 @@ from PIL import Image
 from torch import nn
 
 from benchmarks import Comparison, probe, probe_tables, read_probes, write_probe_figure, write_report
-from benchmarks.probing.probe import PROBE, Sample, pack, unpack
+from benchmarks.probing.probe import Sample, pack, unpack
 from benchmarks.probing.retraining import frozen_lengths, half_frozen, retraining_recipe
 from benchmarks.report.sections.probe_tables import shallow_comparison
 from compress import Place
@@ -23,7 +23,7 @@ from compress.data import Dataset, open_dataset
 from compress.errors import UsageError
 from compress.networks.foreign import zoo
 from compress.recipes import Recipe
-from compress.runs import Run, load, read_run
+from compress.runs import PROBE, Run, load, read_run
 from compress.training import train
 
 Command = Callable[..., tuple[int, str, str]]
