@@ -15,7 +15,9 @@ import pandas as pd
 from cyclopts.docs.markdown import generate_markdown_docs
 
 from benchmarks import main_table, read_comparison, read_study
-from benchmarks.results.cells import accuracy_cell, exit_name, markdown, millions, ratios
+from benchmarks.report.markdown import table_as_markdown
+from benchmarks.report.section import Table
+from benchmarks.results.cells import accuracy_cell, exit_name, millions, ratio
 from benchmarks.results.rows import rows, summarise
 from benchmarks.statistics.scores import ENOUGH_SEEDS
 from compress.cli.commands import app
@@ -36,16 +38,17 @@ def results_table() -> str:
     summary = summarise(rows(runs))
     auxiliary = summary[~summary["last"]].sort_values("macs", ascending=False)
     shown = pd.concat([summary[summary["last"]], auxiliary]).head(ROWS).sort_values("macs", ascending=False)
-    table = pd.DataFrame(
+    table = Table.of(
         {
-            "network": shown.apply(exit_name, axis=1),
-            "MACs": shown["macs"].map(millions),
-            "latency": ratios(shown["latency_ratio_b1"]),
-            "test accuracy, %": shown.apply(accuracy_cell, axis=1),
-            "": shown["n"].map(lambda seeds: "preliminary" if seeds < ENOUGH_SEEDS else ""),
+            "network": exit_name(row),
+            "MACs": millions(row["macs"]),
+            "latency": ratio(row["latency_ratio_b1"]),
+            "test accuracy, %": accuracy_cell(row),
+            "": "preliminary" if row["n"] < ENOUGH_SEEDS else "",
         }
+        for row in shown.to_dict("records")
     )
-    return f"{markdown(table)}\n\n{_conditions(runs)}"
+    return f"{table_as_markdown(table)}\n\n{_conditions(runs)}"
 
 
 def _conditions(runs: Sequence[Run]) -> str:
