@@ -15,8 +15,7 @@ from benchmarks.results.contrasts import CLASS, Contrast, budget_classes
 from benchmarks.results.escaping import inline
 from benchmarks.statistics.scores import CONFIDENCE, ENOUGH_SEEDS
 
-BUDGETS = 3  # shown beside the reference's, if several networks share each of them
-LINES = 3  # budgets shown in any case, as far as there are any
+BUDGETS = 3  # shown at most beside the reference's; a third only if several networks share each of them
 SMALL = 0.25  # of the reference's MACs: of budgets with equally many networks, the nearest to this goes first
 CHOSEN = (
     "Best: the highest mean test accuracy at that budget; as it was picked on these test images, it is somewhat "
@@ -80,8 +79,7 @@ def _budgets(group: Group) -> list[list[Row]]:
         key=lambda rows: (-len(rows), abs(math.log(rows[0]["macs"] / (SMALL * full)))),
     )
     shared = sum(len(rows) > 1 for rows in others)
-    chosen = [*first, *others[: max(LINES - len(first), min(BUDGETS, shared))]]
-    return sorted(chosen, key=lambda rows: -rows[0]["macs"])
+    return sorted([*first, *others[: min(max(shared, 2), BUDGETS)]], key=lambda rows: -rows[0]["macs"])
 
 
 def _line(group: Group, rows: Sequence[Row], judged: Mapping[tuple[str, str], Contrast]) -> dict[str, str]:
