@@ -1,13 +1,13 @@
 """Benchmarks: measuring and comparing finished runs: latency, tables, figures, studies, the report."""
 
-from benchmarks.measuring.everything import bench_all
+from benchmarks.measuring.bench_all import bench_all
 from benchmarks.measuring.latency import bench, latency_ratio
 from benchmarks.probing.probe import probe
 from benchmarks.report.comparison import COMPARISON, Comparison, read_comparison
 from benchmarks.report.report import REPORT, main_table, write_report
 from benchmarks.report.sections.probe_tables import probe_tables, write_probe_figure
 from benchmarks.results.probed_blocks import read_probes
-from benchmarks.results.rows import distinct_runs
+from benchmarks.results.series import distinct_runs
 from benchmarks.study.dry_run import plan_study
 from benchmarks.study.runner import run_study
 from benchmarks.study.setting import Setting

@@ -31,6 +31,7 @@ from compress.errors import UsageError, checked, nearest
 from compress.networks import Network, Spec
 from compress.records import Record, SchemaError, digest_of, parse_record
 
+COMPARISON, RECORDS = "comparison.json", "runs"  # in a report's directory: what it is on, and the records of its runs
 RECORD, METRICS, WEIGHTS, PREDICTIONS = "run.json", "metrics.jsonl", "model.safetensors", "predictions.npz"
 LOCK, CHECKPOINT = ".lock", "checkpoint"
 LONGEST = 80  # characters of a name in an id: file systems take 255 bytes

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from benchmarks import Comparison
-from benchmarks.measuring.measurements import read_measurements
-from benchmarks.measuring.memory import read_costs
-from benchmarks.probing.probe import read_probe
+from benchmarks.measuring.bench_file import read_measurements
+from benchmarks.measuring.costs_file import read_costs
+from benchmarks.probing.probe_file import read_probe
 from benchmarks.report.comparison import write_records
 from benchmarks.results.epochs import read_epochs
 from compress.data import Dataset

@@ -1,8 +1,8 @@
-"""Probing finished runs: what every block has learnt (supervision vanishing), written to each run's `probe.json`.
+"""Probe: measure what every block of finished runs has learnt, and write each run's `probe.json`.
 
-The measures are those of `representations` and, on request, of `retraining`, beside this file. Probes and ridge
-strengths are fitted on training images; what is reported is measured on validation images, on which nothing is
-selected. Test images are never looked at.
+The measures are those of `representations` and, on request, `retraining`. Probes and their ridge strengths are fitted
+on training images; reported values are measured on validation images, on which nothing is selected. Test images are
+never used.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
-from msgspec import Meta, Struct
 from torch import Tensor
 
+from benchmarks.probing.probe_file import PROBE, SCHEMA_VERSION, read_probe
 from benchmarks.probing.representations import (
     channel_moments,
     gradient_shares,
@@ -31,37 +31,33 @@ from benchmarks.probing.representations import (
     skip_drops,
 )
 from benchmarks.probing.retraining import frozen_lengths, retrained_accuracy, retraining_recipe
+from benchmarks.statistics.scores import pack
 from compress.data import Dataset, Normalisation, Part, Split, in_order, normalise, split
 from compress.errors import UsageError, checked
 from compress.hardware import describe, resolve_device
 from compress.networks import Network, Spec
 from compress.recipes import Recipe
-from compress.records import Number, Share
 from compress.runs import Run, load, write_json
 from compress.training import data_of
 from compress.training.evaluation import predict
-from compress.training.kept import read_kept
 from compress.training.progress import console, duration
 
-PROBE = "probe.json"
-SCHEMA_VERSION = 1
 BATCH = 125
-MEND = "delete it, compress probe measures again"
-FEWEST = 2  # training images: those that choose a probe's strength are not those that it is fitted on
-SEEN_SHARE = 0.1  # of the training images, measured on where the recipe holds out no validation images
+FEWEST = 2  # training images, since the images that choose a probe's ridge strength are not those it is fitted on
+SEEN_SHARE = 0.1  # of the training images to measure on, where the recipe holds out no validation images
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """How many images each measure takes, at most; chosen at random, the same for all runs.
+    """The largest number of images for each measure; drawn at random, equal for all runs.
 
     Attributes:
         fit: training images for the linear probes and their ridge strength.
-        moments: of these, those that standardise the features.
+        moments: images of `fit` that standardise the features.
         held_out: validation images to measure the probes on.
-        similarity: of these, those for CKA.
-        skip: of these, those for skipping blocks.
-        gradient_batches: batches of training images for the gradient, of `gradient_batch` images each.
+        similarity: images of `held_out` for CKA.
+        skip: images of `held_out` for skipping blocks.
+        gradient_batches: batches of `gradient_batch` training images for the gradient.
     """
 
     fit: int = 4000
@@ -83,18 +79,18 @@ def probe(
     device: str = "auto",
     sample: Sample | None = None,
 ) -> list[dict[str, Any]]:
-    """Probe every block of every run and write each run's `probe.json`; returns what these hold, run by run.
+    """Probe every block of every run and write each run's `probe.json`; returns the files' contents, run by run.
 
-    What was measured before, on as many images, is kept and not measured again; so is every finished retraining.
+    Earlier measurements on as many images, and finished retrainings, are kept and not made again.
 
     Args:
-        runs: finished, on the same data and split, so that they can be compared.
-        retrain: also freeze a quarter, half and three quarters of the blocks and train the rest anew.
-        epochs: of retraining, instead of the run's own.
+        runs: finished runs on the same data and split, so that they compare.
+        retrain: whether to freeze a quarter, half and three quarters of the blocks and train the rest anew.
+        epochs: number of epochs of retraining; by default the run's own.
         data_dir: where to look for the data first.
 
     Raises:
-        UsageError: a run is not finished, they differ in data or split, or the data that are here are not the runs'.
+        UsageError: a run is not finished, runs differ in data or split, or the data here are not the runs'.
     """
     if epochs is not None and (epochs < 1 or not retrain):
         raise UsageError(f"epochs {epochs}: how long to retrain, 1 or more, so only together with --retrain")
@@ -111,72 +107,6 @@ def probe(
     return documents
 
 
-class Block(Struct, frozen=True, kw_only=True):
-    """What was measured of one block."""
-
-    block: Number
-    depth: Number
-    features: Number
-    probe_accuracy: Share
-    gradient_share: float
-    cka_to_next: float | None
-    skip_drop: float
-    right: Annotated[str, Meta(pattern="^([0-9a-f]{2})*$")]
-
-
-class Retrained(Struct, frozen=True, kw_only=True):
-    """The accuracy of a retraining behind so many frozen blocks."""
-
-    block: Number
-    epochs: Number
-    retrained_accuracy: Share
-
-
-class Images(Struct, frozen=True, kw_only=True):
-    """What was measured on."""
-
-    part: str
-    seen_in_training: bool
-    held_out: Number
-    fit: Number
-    skip: Number
-
-
-class Fields(Struct, frozen=True, kw_only=True):
-    """What `probe.json` must be."""
-
-    schema_version: Literal[1]
-    sample: dict[str, int]
-    images: Images
-    accuracy: Share
-    blocks: list[Block]
-    retrained: list[Retrained]
-
-    def __post_init__(self) -> None:
-        for number, block in enumerate(self.blocks, start=1):
-            if block.block != number or len(block.right) != 2 * -(-self.images.held_out // 8):
-                raise UsageError(f"blocks[{number - 1}]: not block {number}, or right not of {self.images.held_out}")
-
-
-def read_probe(run: Run) -> dict[str, Any] | None:
-    """The run's `probe.json`, or None where there is none that can be read."""
-    kept = read_kept(run.path / PROBE, Fields, MEND)
-    if kept and len(kept[1].blocks) != len(run.spec.blocks):
-        console.print(f"skipped: {run.path / PROBE} has {len(kept[1].blocks)} blocks, the run others; {MEND}")
-        return None
-    return kept[0] if kept else None
-
-
-def pack(right: Tensor) -> str:
-    """Bools `(images,)` as text, eight to two hexadecimal digits."""
-    return np.packbits(right.cpu().numpy()).tobytes().hex()
-
-
-def unpack(text: str, count: int) -> np.ndarray:
-    """The `count` bools that `pack` wrote."""
-    return np.unpackbits(np.frombuffer(bytes.fromhex(text), dtype=np.uint8), count=count).astype(bool)
-
-
 def _check_comparable(runs: Sequence[Run]) -> None:
     if not runs:
         raise UsageError("probe: name the runs to probe (compress report lists them)")
@@ -190,15 +120,15 @@ def _check_comparable(runs: Sequence[Run]) -> None:
 
 
 def _parts_of(run: Run, dataset: Dataset, device: torch.device) -> tuple[Split, bool]:
-    """The run's split, on the device, and whether its held-out images were seen in training.
+    """The run's split, on the device, and whether its validation images were seen in training.
 
-    That is so where the recipe holds out no validation images: then some training images are kept from the probes.
+    They were where the recipe holds out none: then some training images are kept from the probes instead.
     """
     recipe = Recipe.from_json(run.record.config["recipe"])
     held_out = partial(split, dataset, calibration=recipe.calibration, seed=recipe.split_seed)
     parts = held_out(validation=recipe.validation)
     if seen := not len(parts.validation):
-        with contextlib.suppress(UsageError):  # a class has none to spare
+        with contextlib.suppress(UsageError):  # some class has no image to spare
             parts = held_out(validation=SEEN_SHARE)
     if not len(parts.validation) or len(parts.train) < FEWEST:
         raise UsageError(
@@ -246,10 +176,10 @@ def _measure(run: Run, parts: Split, sample: Sample, *, seen_in_training: bool) 
 
 
 def _block_rows(run: Run, network: Network, training: Part, held_out: Part, sample: Sample) -> list[dict[str, Any]]:
-    """What is measured of every block."""
+    """The entry of every block in `probe.json`."""
     batches = partial(_batches, normalisation=run.normalisation)
     [(images, _)] = batches(training, limit=sample.moments, size=sample.moments)
-    channel_moments(network, images[:8])  # the first call pays for warming up
+    channel_moments(network, images[:8])  # the first call is slower
     started = time.monotonic()
     moments = channel_moments(network, images)
     _announce(run, (time.monotonic() - started) / len(images), len(training), len(held_out), sample)
@@ -274,7 +204,7 @@ def _block_rows(run: Run, network: Network, training: Part, held_out: Part, samp
             "cka_to_next": similarity,
             "skip_drop": drop,
             "ridge": strength,
-            "right": pack(predicted == held_out.labels),
+            "right": pack((predicted == held_out.labels).cpu().numpy()),
         }
         for number, (depth, (predicted, strength), share, similarity, drop) in enumerate(
             zip(_depths(network.spec), probes, shares, similar, drops, strict=True), start=1
@@ -283,7 +213,7 @@ def _block_rows(run: Run, network: Network, training: Part, held_out: Part, samp
 
 
 def _drawn(part: Part, count: int) -> Part:
-    """At most `count` images, in random order, the same every time."""
+    """At most `count` images in a fixed random order."""
     order = torch.from_numpy(np.random.default_rng(0).permutation(len(part)))
     return part.subset(order[:count])
 
@@ -298,7 +228,7 @@ def _batches(
 
 
 def _announce(run: Run, seconds: float, fit: int, held_out: int, sample: Sample) -> None:
-    """Say how long probing takes, from the seconds of one image's forward pass."""
+    """Print how long probing takes, from the seconds of one image's forward pass."""
     blocks, skipped = len(run.spec.blocks), min(held_out, sample.skip)
     passes = 3 * sample.gradient_batches * sample.gradient_batch + skipped * blocks / 2
     console.print(
@@ -307,12 +237,12 @@ def _announce(run: Run, seconds: float, fit: int, held_out: int, sample: Sample)
 
 
 def _depths(spec: Spec) -> tuple[int, ...]:
-    """Depth after every block, as the field counts it: that of an exit there."""
+    """The depth of an exit after every block."""
     return spec.with_exits(range(1, len(spec.blocks) + 1)).depths
 
 
 def _retrain(run: Run, document: dict[str, Any], parts: Split, recipe: Recipe, *, augment: bool) -> None:
-    """Add to the document, and write, every retraining that is not there yet."""
+    """Make every retraining that the document lacks, add it and write the file."""
     done = {(row["epochs"], row["block"]) for row in document["retrained"]}
     for frozen in frozen_lengths(len(run.spec.blocks)):
         if (recipe.epochs, frozen) in done:

@@ -17,25 +17,24 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from benchmarks.measuring.measurements import BENCH
-from benchmarks.measuring.memory import COSTS
-from benchmarks.probing.probe import PROBE
+from benchmarks.measuring.bench_file import BENCH
+from benchmarks.measuring.costs_file import COSTS
+from benchmarks.probing.probe_file import PROBE
 from benchmarks.report.figures import make_directory
 from benchmarks.report.trials import Trial
-from benchmarks.results.correctness import CORRECTNESS, write_right
+from benchmarks.results.predictions import CORRECTNESS, write_right
 from compress.documents import read_file, read_json
 from compress.errors import UsageError, checked
 from compress.records import Record
-from compress.runs import METRICS, RECORD, Run, find_run, read_run, write_atomically, write_json
+from compress.runs import COMPARISON as COMPARISON
+from compress.runs import METRICS, RECORD, RECORDS, Run, find_run, read_run, write_atomically, write_json
 from compress.training.kept import read_kept
 from compress.training.progress import console
 
-COMPARISON = "comparison.json"
-RECORDS = "runs"
 MEASURED = (METRICS, BENCH, COSTS, PROBE)  # copied as they are
 KEPT = {RECORD, CORRECTNESS, *MEASURED}
 SCHEMA_VERSION = 1
-DECIDING = ("matplotlib", "numpy", "pandas", "scipy", "statsmodels")  # another version may write other bytes
+DECIDING = ("matplotlib", "numpy", "pandas", "scipy")  # another version may write other bytes
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,7 @@ from benchmarks.report.figures.accuracy_and_cost import WIDE_RANGE
 from benchmarks.report.figures.style import COLOURS, EXITS, SEPARATE, line_label, numbers, separate, style
 from benchmarks.results.cells import accuracy_cell, millions, number, ratios
 from benchmarks.results.epochs import read_epochs
+from benchmarks.results.rows import names_by_series
 from compress.runs import Run
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def hover_plots(runs: Sequence[Run], summary: pd.DataFrame, reference: str | Non
         axis = AXES[stem]
         if axis.column in points and points[axis.column].notna().any():
             plots[f"{stem}{suffix}"] = _accuracy(points[points[axis.column].notna()], axis, last, reference)
-    epochs = read_epochs(runs)
+    epochs = read_epochs(runs, names_by_series(summary))
     lasting = epochs[epochs.groupby("run")["epoch"].transform("nunique") > 1] if len(epochs) else epochs
     if len(lasting) and lasting["val_accuracy"].notna().any():
         plots[f"training-curves{suffix}"] = _training(lasting)

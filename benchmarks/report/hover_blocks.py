@@ -13,6 +13,7 @@ from benchmarks.report.figures.kept_channels import COLUMNS, Kept, kept_by_arm
 from benchmarks.report.figures.style import COLOURS
 from benchmarks.report.hover import source_of
 from benchmarks.results.probed_blocks import read_probes
+from benchmarks.results.rows import names_by_series
 from compress.runs import Run
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def block_plots(runs: Sequence[Run], summary: pd.DataFrame, suffix: str) -> dict
 
     Arguments as `hover.hover_plots` has them.
     """
-    kept, (blocks, retrained) = kept_by_arm(runs, summary), read_probes(runs)
+    kept, (blocks, retrained) = kept_by_arm(runs, summary), read_probes(runs, names_by_series(summary))
     plots: dict[str, Model] = {}
     if kept:
         plots[f"channels{suffix}"] = _grid([_channels(*arm) for arm in kept], COLUMNS)

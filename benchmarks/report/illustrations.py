@@ -18,6 +18,7 @@ from benchmarks.report.figures import (
     training_curves,
 )
 from benchmarks.results.epochs import read_epochs
+from benchmarks.results.rows import names_by_series
 from compress.runs import Run
 
 ACCURACY = (
@@ -65,9 +66,13 @@ def channels_section(runs: Sequence[Run], summary: pd.DataFrame, out: Path, suff
     return ["### Channels kept", CHANNELS, *image] if image else []
 
 
-def epochs_section(runs: Sequence[Run], out: Path, suffix: str, title: str) -> list[str]:
+def epochs_section(runs: Sequence[Run], summary: pd.DataFrame, out: Path, suffix: str, title: str) -> list[str]:
     """The figure of training curves; nothing where no run took two epochs."""
-    image = _shown(training_curves(read_epochs(runs), title), out / f"training-curves{suffix}", "Training curves")
+    image = _shown(
+        training_curves(read_epochs(runs, names_by_series(summary)), title),
+        out / f"training-curves{suffix}",
+        "Training curves",
+    )
     return ["### Training curves", EPOCHS, *image] if image else []
 
 

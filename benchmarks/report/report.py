@@ -31,10 +31,11 @@ from benchmarks.report.sections.verdicts import verdicts_section
 from benchmarks.report.trials import Trial
 from benchmarks.results.cells import MISSING, accuracy_cells, markdown, millions, number, percent, ratios
 from benchmarks.results.contrasts import Verdicts, judge
-from benchmarks.results.correctness import of_last_exits, read_scores
 from benchmarks.results.escaping import SENTENCE, cell, code, inline, one_line
+from benchmarks.results.predictions import of_last_exits, read_scores
 from benchmarks.results.probed_blocks import read_probes
-from benchmarks.results.rows import distinct_runs, reference_of, rows, series, summarise
+from benchmarks.results.rows import names_by_series, reference_of, rows, summarise
+from benchmarks.results.series import distinct_runs, series
 from benchmarks.statistics.scores import CONFIDENCE, ENOUGH_SEEDS, Scores
 from compress.errors import UsageError, checked
 from compress.runs import Run, write_atomically
@@ -117,7 +118,7 @@ def _write_csv(frame: pd.DataFrame, path: Path) -> None:
     """Write the rows, if there are any, without what only tables and figures need; else there is no such file."""
     path.unlink(missing_ok=True)
     if len(frame):
-        shown = frame.drop(columns=["series", "arm_key", "last"], errors="ignore")
+        shown = frame.drop(columns=["series", "config", "arm_key", "last"], errors="ignore")
         for column in shown.select_dtypes(["object", "str"]):
             shown[column] = shown[column].map(lambda value: cell(value) if isinstance(value, str) else value)
         write_atomically(path, shown.to_csv(index=False).encode(errors="replace"))
@@ -183,8 +184,8 @@ def _section(
         *latency_section(runs, summary),
         *confounds_section(summary, scores, verdicts.contrasts),
         *costs_section(summary),
-        *epochs_section(runs, out, suffix, heading),
-        *_probes_section(runs, out / f"probe{suffix}"),
+        *epochs_section(runs, summary, out, suffix, heading),
+        *_probes_section(runs, summary, out / f"probe{suffix}"),
         *published_section(data["name"], data["copy"]),
         *limits_section(runs, summary, verdicts.last["class"], trials, len(left_out)),
         *reproduction_section(runs),
@@ -226,9 +227,9 @@ def _main_table(summary: pd.DataFrame, reference: str | None, bold: Container[st
     return table
 
 
-def _probes_section(runs: Sequence[Run], figure: Path) -> list[str]:
+def _probes_section(runs: Sequence[Run], summary: pd.DataFrame, figure: Path) -> list[str]:
     """What every block has learnt, of the runs that were probed; nothing where none was."""
-    blocks, retrained = read_probes(runs)
+    blocks, retrained = read_probes(runs, names_by_series(summary))
     if blocks.empty:
         return []
     write_probe_figure(blocks, retrained, figure)

@@ -36,6 +36,7 @@ from benchmarks import (
     write_probe_figure,
     write_report,
 )
+from benchmarks.results.lag_warnings import warn_of_lag
 from compress import __version__
 from compress.cli.options import (
     ARCHITECTURE,
@@ -271,9 +272,11 @@ def bench_(
     options.check(run)
     if options.all is not None:
         done = bench_all(options.all, device=place.device, **options.settings())
+        warn_of_lag(done.runs, done.rows)
         return show_latencies(done.rows, done.skipped, as_json=common.json)
     found = [find_run(name, place.runs) for name in run]
     measured = bench(found, device=place.device, **options.engines(), **options.settings())
+    warn_of_lag(found, measured)
     show_latencies(measured, as_json=common.json)
 
 

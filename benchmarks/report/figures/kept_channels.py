@@ -24,7 +24,7 @@ from benchmarks.report.figures.style import (
     style,
 )
 from benchmarks.results.arms import family
-from benchmarks.results.rows import series
+from benchmarks.results.series import series
 from compress.networks import Spec
 from compress.runs import Run
 

@@ -17,7 +17,6 @@ from benchmarks.report.sections.verdicts import contrast_cells
 from benchmarks.results.arms import plainly_trained, protocol, technique
 from benchmarks.results.cells import MISSING, exit_name, markdown, mean_cell
 from benchmarks.results.contrasts import CLASS, Contrast, compare, same_class
-from benchmarks.results.rows import configuration
 from benchmarks.statistics.scores import Scores
 
 OF_TRAINING = {  # what each shows, held against MW-BP
@@ -53,7 +52,7 @@ def confounds_section(
     Contrasts that were judged before, with the verdicts, are not judged once more.
     """
     rows = summary[summary["step"].isna()].to_dict("records")
-    configs = {row["series"]: configuration(row["series"]) for row in rows}
+    configs = {row["series"]: row["config"] for row in rows}
     trained, lacking = _of_training(rows, configs)
     pruned, lacking_pruned = _of_pruning(rows, configs)
     missing = [*lacking, *lacking_pruned]
@@ -113,7 +112,7 @@ def _why_not(row: Row, control: Row) -> str:
 
 def _precision(row: Row, control: Row) -> str:
     """That a control was trained in another precision, where it was."""
-    own, its = (configuration(one["series"]).get("precision") for one in (row, control))
+    own, its = (one["config"].get("precision") for one in (row, control))
     return "" if own == its else f" (trained in {its}, not {own})"
 
 

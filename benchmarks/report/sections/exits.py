@@ -13,7 +13,6 @@ from benchmarks.report.sections.verdicts import contrast_cells, difference_cells
 from benchmarks.results.arms import plainly_trained, protocol
 from benchmarks.results.cells import MISSING, accuracy_cell, exit_name, markdown, mean_cell, megabytes, millions, ratios
 from benchmarks.results.contrasts import CLASS, Contrast, compare, same_class
-from benchmarks.results.rows import configuration
 from benchmarks.statistics.scores import ENOUGH_SEEDS, Scores
 
 FAR = 0.25  # a network whose MACs are farther off is named, and nothing subtracted
@@ -65,7 +64,7 @@ def apart_section(summary: pd.DataFrame, scores: Mapping[tuple[str, int], Scores
     auxiliary = summary[~summary["last"] & summary["method"].isin(SEVERAL_MODELS)].to_dict("records")
     if not auxiliary:
         return []
-    plain = summary[summary["series"].map(lambda key: plainly_trained(configuration(key)))].to_dict("records")
+    plain = summary[summary["config"].map(plainly_trained)].to_dict("records")
     beside: list[tuple[Row, Row | None]] = [(row, other) for row in auxiliary for other in _beside(row, plain)]
     named = {exit_name(row): scores.get((row["series"], row["exit"])) for row in [*auxiliary, *plain]}
     known = {name: one for name, one in named.items() if one is not None}
@@ -89,8 +88,8 @@ def apart_section(summary: pd.DataFrame, scores: Mapping[tuple[str, int], Scores
 
 def _beside(row: Row, plain: Sequence[Row]) -> Sequence[Row | None]:
     """The networks of the exit's class, else the nearest; None where none was trained alike."""
-    wanted = protocol(configuration(row["series"]))
-    alike = [other for other in plain if protocol(configuration(other["series"])) == wanted]
+    wanted = protocol(row["config"])
+    alike = [other for other in plain if protocol(other["config"]) == wanted]
     own = [other for other in alike if same_class(row, other)]
     return own or sorted(alike, key=lambda other: _distance(row, other))[:1] or [None]
 

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmarks.measuring.measurements import Measurement, read_measurements
-from benchmarks.measuring.timing import NOISY
+from benchmarks.measuring.bench_file import Measurement, read_measurements
+from benchmarks.measuring.rounds import NOISY
 from benchmarks.results.cells import MISSING, markdown, number, percent
 from benchmarks.results.escaping import code, inline
-from benchmarks.results.lagging import lag_notes
-from benchmarks.results.rows import series
+from benchmarks.results.lag_warnings import lag_notes
+from benchmarks.results.series import series
 from compress.runs import Run
 
 QUARTILES = ("_q1", "", "_q3")

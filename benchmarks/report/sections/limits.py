@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
-from benchmarks.measuring.measurements import Measurement, read_measurements
+from benchmarks.measuring.bench_file import Measurement, read_measurements
 from benchmarks.report.trials import Trial
 from benchmarks.results.escaping import code, inline
 from benchmarks.statistics.scores import ENOUGH_SEEDS

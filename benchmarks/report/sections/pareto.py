@@ -9,7 +9,6 @@ import pandas as pd
 
 from benchmarks.results.arms import plainly_trained
 from benchmarks.results.cells import MISSING, accuracy_cell, exit_name, markdown, millions, percent
-from benchmarks.results.rows import configuration
 from benchmarks.statistics.difference import JOINT_DRAWS, accuracy_draws
 from benchmarks.statistics.fronts import hypervolume, on_front
 from benchmarks.statistics.scores import CONFIDENCE, ENOUGH_SEEDS, Scores
@@ -141,7 +140,7 @@ def methods(points: pd.DataFrame) -> pd.Series:
 
     These where they were trained alike, that is; a network that is none of it stands for itself.
     """
-    plain = points["series"].map(lambda key: plainly_trained(configuration(key))) & (points["family"] == "train")
+    plain = points["config"].map(plainly_trained) & (points["family"] == "train")
     protocol = points["recipe"] + ", " + points["epochs"].astype(int).astype(str) + " epochs"
     several = protocol[plain].nunique() > 1
     names = points["network"].where(points["family"] == "train", points["arm"])

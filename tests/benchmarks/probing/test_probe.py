@@ -15,9 +15,11 @@ from PIL import Image
 from torch import nn
 
 from benchmarks import probe, probe_tables, read_probes, write_probe_figure, write_report
-from benchmarks.probing.probe import PROBE, Sample, pack, unpack
+from benchmarks.probing.probe import Sample
+from benchmarks.probing.probe_file import PROBE
 from benchmarks.probing.retraining import frozen_lengths, half_frozen, retraining_recipe
 from benchmarks.report.sections.probe_tables import shallow_comparison
+from benchmarks.statistics.scores import pack, unpack
 from compress.data import Dataset, open_dataset
 from compress.errors import UsageError
 from compress.networks.foreign import zoo
@@ -87,7 +89,7 @@ def test_the_same_again_measures_nothing(
 
 
 def test_what_a_probe_got_right_is_packed_without_loss() -> None:
-    right = torch.tensor([True, False, False, True, True, False, True, True, False, True])
+    right = np.array([True, False, False, True, True, False, True, True, False, True])
     assert unpack(pack(right), 10).tolist() == right.tolist()
 
 

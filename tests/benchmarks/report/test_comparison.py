@@ -18,7 +18,7 @@ import pytest
 from benchmarks import Comparison, read_comparison, write_report
 from benchmarks.report.comparison import write_records
 from benchmarks.report.trials import Factors, Trial
-from benchmarks.results.correctness import read_right, read_scores
+from benchmarks.results.predictions import read_right, read_scores
 from compress.cli.commands import main
 from compress.errors import UsageError
 from compress.runs import Run

@@ -15,7 +15,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
 
 from benchmarks import read_comparison
-from benchmarks.probing.probe import read_probe
+from benchmarks.probing.probe_file import read_probe
 from benchmarks.report.figures.style import EXITS, SEPARATE, numbers, style
 from benchmarks.report.hover import hover_plots
 from benchmarks.report.hover_blocks import block_plots

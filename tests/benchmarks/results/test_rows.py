@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from benchmarks.results.cells import markdown
-from benchmarks.results.rows import network_name, reference_of, rows, series, summarise
+from benchmarks.results.rows import reference_of, rows, summarise
+from benchmarks.results.series import network_name, series
 from compress.runs import Run
 
 ARM = {"arm": "bp", "arm_key": "a", "requested": "", "base": "A", "learning_rate": 0.1, "weight_decay": 1e-4}

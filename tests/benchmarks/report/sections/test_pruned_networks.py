@@ -13,7 +13,8 @@ from PIL import Image
 from benchmarks import write_report
 from benchmarks.report.figures import accuracy_against_macs, pruning_curves
 from benchmarks.report.sections.pruned_networks import curves_section, curves_table, pruning_section
-from benchmarks.results.rows import rows, series, summarise
+from benchmarks.results.rows import rows, summarise
+from benchmarks.results.series import series
 from compress.runs import Run
 
 BUDGETS = (1.5, 2.5, 4.0)

@@ -15,7 +15,7 @@ from benchmarks.report.sections.resources import costs_table
 from benchmarks.report.sections.verdicts import contrast_cells
 from benchmarks.results.cells import MISSING
 from benchmarks.results.contrasts import judge
-from benchmarks.results.correctness import of_last_exits
+from benchmarks.results.predictions import of_last_exits
 from benchmarks.statistics.scores import Scores
 from compress.runs import Run
 

@@ -11,8 +11,8 @@ import pytest
 from benchmarks import write_report
 from benchmarks.report.sections.verdicts import SENTENCES, sentence, verdicts_section
 from benchmarks.results.contrasts import Verdicts, budget_classes, judge
-from benchmarks.results.correctness import of_last_exits, read_right, read_scores
-from benchmarks.results.rows import series
+from benchmarks.results.predictions import of_last_exits, read_right, read_scores
+from benchmarks.results.series import series
 from benchmarks.statistics.scores import Scores
 from compress.errors import UsageError
 from compress.runs import Run

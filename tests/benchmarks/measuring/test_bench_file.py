@@ -1,15 +1,14 @@
 """Measurements as they are kept: several in a file, old files read, one chosen to stand for a run, tables of all."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
+from msgspec.structs import replace
 
 from benchmarks import write_report
-from benchmarks.measuring.measurements import Measurement, primary_conditions, read_measurements, write_measurement
+from benchmarks.measuring.bench_file import Measurement, primary_conditions, read_measurements, write_measurement
 from benchmarks.report.sections.latency_tables import NO_GPU, NOISE, latency_section
 from benchmarks.results.rows import rows, summarise
 from compress.runs import Run
@@ -68,21 +67,6 @@ def test_a_gpu_is_the_same_with_its_number_and_without(own: list[Run]) -> None:
     [one] = read_measurements(own[0])
     assert one.device == "cuda:0"
     assert str(one.conditions) == "eager, fp32, cuda, 1 thread(s)"
-
-
-def test_a_file_of_the_first_schema_is_one_measurement_by_eager(own: list[Run]) -> None:
-    old: dict[str, Any] = {
-        "session": "s", "reference": {"run": "r", "exit": 1}, "engine": "eager", "precision": "fp32", "threads": 1,
-        "rounds": 9, "environment": FIRST.environment,
-        "rows": [{key: ROW[key] for key in ("exit", "macs", "params", "bytes", "batch_size", "seconds", "ratio")}],
-    }  # fmt: skip
-    (own[0].path / "bench.json").write_text(json.dumps(old))
-    [found] = read_measurements(own[0])
-    assert found.conditions == FIRST.conditions
-    assert found.noise is None
-    assert rows(own[:1])["latency_ratio_b1"].tolist() == [0.5]
-    write_measurement(own[0], OTHER)
-    assert len(read_measurements(own[0])) == 2
 
 
 def test_what_most_runs_share_stands_for_all(own: list[Run]) -> None:
