@@ -223,7 +223,7 @@ FILES: list[tuple[str, str | bytes, str]] = [
     ("metrics.jsonl", lines('{"train_loss": []}'), "line 1: not of the run's 1 exit(s)"),
     ("metrics.jsonl", "[" * 100_000, "nested deeper"),
     ("bench.json", "[]", "bench.json is corrupt"),
-    ("bench.json", '{"schema": 3, "measurements": []}', "schema 3"),
+    ("bench.json", '{"schema": 3, "measurements": []}', "schema: invalid"),
     ("bench.json", '{"schema": 2, "measurements": [{}]}', "measurements[0]: object missing required field"),
     ("costs.json", '{"devices": {"cpu": [{"bytes": "many"}]}}', "expected `int`"),
     ("costs.json", '{"devices": {"cpu": []}}', "is not of the run's 1 exit(s)"),

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,21 +13,16 @@ from typing import Any
 import torch
 from msgspec import Struct
 
-from benchmarks.measuring.candidates import Candidate, candidates, random_images
+from benchmarks.measuring.candidates import Candidate, candidates
 from benchmarks.measuring.costs_file import record_costs
-from benchmarks.measuring.engines import Engine, engines_here
+from benchmarks.measuring.engines import engines_here
 from benchmarks.measuring.held_out import open_held_out
 from benchmarks.measuring.latency import ROUNDS, Session, check_numbers
-from benchmarks.measuring.rounds import SHORTEST, WARM_UP, conditions, timed
 from compress.errors import UsageError, checked, reason
 from compress.hardware import resolve_device
 from compress.runs import COMPARISON, RECORDS, WEIGHTS, Run, finished_runs
 from compress.training.kept import read_kept
-from compress.training.progress import console, duration
-
-CPU = torch.device("cpu")
-# Seconds that preparing a network takes for every block of it; rough, for the announcement only.
-PREPARATION = {"eager": 0.0, "compile": 4.0, "onnxruntime": 0.4, "openvino": 0.4, "cudagraphs": 0.0}
+from compress.training.progress import console
 
 
 class Report(Struct, frozen=True, kw_only=True):
@@ -94,18 +87,18 @@ def bench_all(
     else:
         skipped.extend(f"run {run.id}: no {WEIGHTS} there: {run.record.command}" for run in bare)
         found = [run for run in found if run not in bare]
+    if not found:
+        raise UsageError(f"{directory}: no finished run with weights to measure; train some: compress study quickstart")
+    devices = [resolve_device(device)]
+    if device == "auto" and devices[0].type != "cpu":
+        devices.append(torch.device("cpu"))
+    kept = read_kept(report / COMPARISON, Report, "the costliest run by plain BP is the reference")
+    reference = kept[1].reference if kept else None
+    settings: dict[str, Any] = {"batch_sizes": batch_sizes, "threads": threads, "rounds": rounds}
     groups: dict[str, list[Run]] = {}
     for run in found:
         key = json.dumps([run.record.data["digest"], run.record.data["split"], run.spec.input_shape])
         groups.setdefault(key, []).append(run)
-    if not groups:
-        raise UsageError(f"{directory}: no finished run with weights to measure; train some: compress study quickstart")
-    devices = [resolve_device(device)]
-    if device == "auto" and devices[0].type != "cpu":
-        devices.append(CPU)
-    kept = read_kept(report / COMPARISON, Report, "the costliest run by plain BP is the reference")
-    reference = kept[1].reference if kept else None
-    settings: dict[str, Any] = {"batch_sizes": batch_sizes, "threads": threads, "rounds": rounds}
     for runs in groups.values():
         _measure_group(_reference_first(runs, reference), devices, settings, data_dir, measured)
     for line in skipped:
@@ -125,48 +118,27 @@ def _measure_group(
     if any((run.path / WEIGHTS).exists() for run in runs):
         with measured.attempting("int8"):
             held_out = open_held_out(runs, data_dir)
+    settings = settings | {"held_out": held_out}
     with TemporaryDirectory() as folder:
         found: list[Candidate] = []
         for run in runs:
             with measured.attempting(f"run {run.id}"):
                 found.extend(candidates([run], Path(folder), held_out, draw=True))
                 measured.runs.append(run)
-        if not found:
-            return
-        settings = settings | {"held_out": held_out}
-        planned = [each for device in devices for each in _planned(found, device, settings)]
-        with measured.attempting("how long it takes"):
-            _announce(planned[0][0], [engine for _, engine, _ in planned])
-        for session, engine, precision in planned:
-            with measured.attempting(f"{engine.name} {precision} on {session.device}"):
-                measured.rows.extend(session.measure(engine, precision))
-        for run, device in product(planned[0][0].runs, devices):
-            with measured.attempting(f"run {run.id}, memory on {device}"):
-                record_costs(run, device)
-
-
-def _planned(
-    found: Sequence[Candidate], device: torch.device, settings: dict[str, Any]
-) -> list[tuple[Session, Engine, str]]:
-    """All measurements on a device; in int8 only of candidates with their own weights, since others have no accuracy.
-
-    They share a session unless some have random weights.
-    """
-    own = [candidate for candidate in found if not candidate.drawn]
-    whole = _session(found, device, settings)
-    quantised = whole if len(own) == len(found) else _session(own, device, settings)
-    int8 = own and settings["held_out"] is not None
-    return [
-        (quantised if precision == "int8" else whole, engine, precision)
-        for engine, precision in engines_here(device)
-        if precision != "int8" or int8
-    ]
-
-
-def _session(found: Sequence[Candidate], device: torch.device, settings: dict[str, Any]) -> Session:
-    """A session whose reference is the first run's last exit."""
-    reference = next((position for position, candidate in enumerate(found) if candidate.last), 0)
-    return Session(candidates=found, reference=reference, device=device, **settings)
+        trained = [candidate for candidate in found if not candidate.drawn]
+        for device in devices if found else []:
+            session = Session(candidates=found, device=device, **settings)
+            # Random weights have no accuracy, so int8 is measured without them.
+            int8 = session if trained == found else Session(candidates=trained, device=device, **settings)
+            pairs = [pair for pair in engines_here(device) if pair[1] != "int8" or (trained and held_out)]
+            for number, (engine, precision) in enumerate(pairs, start=1):
+                what = f"{engine.name} {precision} on {device}"
+                console.print(f"[{number}/{len(pairs)}] {what}, {len(found)} networks")
+                with measured.attempting(what):
+                    measured.rows.extend((int8 if precision == "int8" else session).measure(engine, precision))
+            for run in session.runs:
+                with measured.attempting(f"run {run.id}, memory on {device}"):
+                    record_costs(run, device)
 
 
 def _reference_first(runs: Sequence[Run], reference: str | None) -> list[Run]:
@@ -178,20 +150,3 @@ def _reference_first(runs: Sequence[Run], reference: str | None) -> list[Run]:
 
     first = min(runs, key=rank)
     return [first, *(run for run in runs if run is not first)]
-
-
-@torch.inference_mode()
-def _announce(session: Session, engines: Sequence[Engine]) -> None:
-    """Print a rough duration, for which every engine takes as long as eager on a CPU."""
-    timing, blocks = 0.0, 0
-    with conditions(CPU, session.threads):
-        for candidate, batch_size in product(session.candidates, session.batch_sizes):
-            network, blocks = candidate.source.network, blocks + len(candidate.source.network.blocks)
-            images = random_images(batch_size, network.spec.input_shape)
-            seconds = timed(lambda network=network, images=images: network(images), device=CPU, warm_up=1)  # type: ignore[misc]
-            timing += session.rounds * (max(seconds, SHORTEST) + WARM_UP * seconds)
-    preparing = sum(PREPARATION[engine.name] for engine in engines) * blocks
-    console.print(
-        f"{len(engines)} measurements of {len(session.candidates)} networks: very roughly "
-        f"{duration(math.ceil(timing * len(engines) + preparing))}"
-    )

@@ -128,16 +128,25 @@ class Measurement(Struct, frozen=True, kw_only=True):
 
 
 class BenchFile(Struct, frozen=True, kw_only=True):
-    """The content of `bench.json`."""
+    """The content of `bench.json`; a file without `schema` holds a single measurement, see `FirstSchema`."""
 
-    schema: Literal[2]
-    measurements: list[Measurement]
+    schema: Literal[2] | None = None
+    measurements: list[Measurement] = []
+
+
+class FirstSchema(Measurement, frozen=True, kw_only=True):
+    """The content of a `bench.json` of the first schema, which a committed report holds."""
+
+    device: str = "cpu"
 
 
 def read_measurements(run: Run) -> list[Measurement]:
     """All measurements in the run's `bench.json`; an empty list where there is no file, or none that can be read."""
     kept = read_kept(run.path / BENCH, BenchFile, MEND)
     found = kept[1].measurements if kept else []
+    if kept and kept[1].schema is None:
+        first = read_kept(run.path / BENCH, FirstSchema, MEND)
+        found = [first[1]] if first else []
     if any(row["exit"] > len(run.exits) for measurement in found for row in measurement.rows):
         console.print(f"skipped: {run.path / BENCH} is not of the run's {len(run.exits)} exit(s); {MEND}")
         return []

@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -34,27 +35,29 @@ from compress.training.progress import console
 
 ROUNDS = 9
 LARGEST_BATCH, MOST_ROUNDS = 1 << 14, 1 << 14  # beyond any use
-OUTSIDE = ("run", "engine", "precision", "device")  # of a row; `bench.json` has them once a measurement
 
 
 @dataclass(frozen=True, kw_only=True)
 class Session:
-    """Candidates measured together: all ratios are to one of them, the reference.
+    """Candidates measured together; all ratios are to the last exit of the first run.
 
     Attributes:
-        reference: position of the reference among the candidates.
         held_out: images for int8; None where nothing is quantised.
         id: shared by all measurements of the session.
     """
 
     candidates: Sequence[Candidate]
-    reference: int
     batch_sizes: Sequence[int]
     device: torch.device
     threads: int
     rounds: int
     held_out: HeldOut | None
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    @property
+    def reference(self) -> int:
+        """Position among the candidates of the one that ratios are to."""
+        return next((position for position, candidate in enumerate(self.candidates) if candidate.last), 0)
 
     @property
     def runs(self) -> list[Run]:
@@ -72,30 +75,20 @@ class Session:
             accuracies = self._int8_accuracies(engine) if precision == "int8" else [{}] * len(self.candidates)
             environment = describe(self.device)
         environment["versions"] |= engine.versions
-        shared = {"engine": engine.name, "precision": precision, "device": str(self.device)}
-        rows = [
-            {"run": candidate.run.id, **shared, **row, **accuracy}
-            for at_size, _ in found
-            for candidate, row, accuracy in zip(self.candidates, at_size, accuracies, strict=True)
-        ]
         noise = max(noise for _, noise in found)
         if noise > NOISY:
             console.print(
                 f"{engine.name} {precision}: noisy: the reference's times in one round differ by {noise:.0%} between "
                 f"quartiles, more than {NOISY:.0%}; measure again on a quiet machine"
             )
-        self._write(rows, shared, noise, environment)
-        return rows
-
-    def _write(
-        self, rows: list[dict[str, Any]], shared: dict[str, str], noise: float, environment: dict[str, Any]
-    ) -> None:
-        """Write the rows of every run into its `bench.json`."""
-        reference = self.candidates[self.reference]
-        counters = meter(self.device)
-        drawn = {candidate.run.id for candidate in self.candidates if candidate.drawn}
+        measured = [
+            (candidate.run.id, row | accuracy)
+            for rows, _ in found
+            for candidate, row, accuracy in zip(self.candidates, rows, accuracies, strict=True)
+        ]
+        shared = {"engine": engine.name, "precision": precision, "device": str(self.device)}
+        reference, counters = self.candidates[self.reference], meter(self.device)
         for run in self.runs:
-            own: list[Any] = [row for row in rows if row["run"] == run.id]
             measurement = Measurement(
                 session=self.id,
                 **shared,
@@ -105,14 +98,15 @@ class Session:
                 noise=noise,
                 noisy=noise > NOISY,
                 environment=environment,
-                calibration=self._calibration() if shared["precision"] == "int8" else None,
+                calibration=self._calibration() if precision == "int8" else None,
                 energy=counters.sources if counters else None,
-                drawn=run.id in drawn,
-                rows=[{key: value for key, value in row.items() if key not in OUTSIDE} for row in own],  # type: ignore[misc]
+                drawn=any(candidate.drawn for candidate in self.candidates if candidate.run.id == run.id),
+                rows=[row for id, row in measured if id == run.id],
             )
             write_measurement(run, measurement)
+        return [{"run": id, **shared, **row} for id, row in measured]
 
-    def _at_batch_size(self, engine: Engine, precision: str, batch_size: int) -> tuple[list[dict[str, Any]], float]:
+    def _at_batch_size(self, engine: Engine, precision: str, batch_size: int) -> tuple[list[Any], float]:
         """A row a candidate at one batch size, and the noise."""
         what = f"{engine.name} {precision}"
         console.print(f"{what}, batch {batch_size}: preparing {len(self.candidates)} networks")
@@ -218,7 +212,6 @@ def bench(
         found = candidates(runs, Path(folder), held_out)
         session = Session(
             candidates=found,
-            reference=len(runs[0].exits) - 1,
             batch_sizes=batch_sizes,
             device=where,
             threads=threads,
@@ -274,19 +267,18 @@ def _pairs(engines: Iterable[str], precisions: Sequence[str], device: torch.devi
     for precision in precisions:
         if precision not in PRECISIONS:
             raise UsageError(f"precision {precision!r}: {nearest(precision, PRECISIONS)}")
-    known, found = [engine_named(name) for name in engines], []
-    for engine in known:
-        refusals = []
-        for precision in precisions:
-            try:
-                engine.check(precision, device)
-                found.append((engine, precision))
-            except UsageError as error:
-                refusals.append(error)
-        if len(refusals) == len(precisions):
-            raise refusals[0]
-        for refusal in refusals:
-            console.print(f"left out: {refusal}")
-    for precision in set(precisions) - {precision for _, precision in found}:
-        known[0].check(precision, device)
+    found: list[tuple[Engine, str]] = []
+    refused: list[tuple[Engine, str, UsageError]] = []
+    for engine, precision in product(map(engine_named, engines), precisions):
+        try:
+            engine.check(precision, device)
+            found.append((engine, precision))
+        except UsageError as error:
+            refused.append((engine, precision, error))
+    paired = {part for pair in found for part in pair}
+    for engine, precision, error in refused:
+        if not {engine, precision} <= paired:
+            raise error
+    for _, _, error in refused:
+        console.print(f"left out: {error}")
     return found

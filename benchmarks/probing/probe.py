@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import math
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -35,12 +33,12 @@ from benchmarks.statistics.scores import pack
 from compress.data import Dataset, Normalisation, Part, Split, in_order, normalise, split
 from compress.errors import UsageError, checked
 from compress.hardware import describe, resolve_device
-from compress.networks import Network, Spec
+from compress.networks import Network
 from compress.recipes import Recipe
 from compress.runs import Run, load, write_json
 from compress.training import data_of
 from compress.training.evaluation import predict
-from compress.training.progress import console, duration
+from compress.training.progress import console
 
 BATCH = 125
 FEWEST = 2  # training images, since the images that choose a probe's ridge strength are not those it is fitted on
@@ -100,7 +98,13 @@ def probe(
     parts, seen = _parts_of(runs[0], dataset, where)
     documents = []
     for run in runs:
-        document = _measured_before(run, sample) or _measure(run, parts, sample, seen_in_training=seen)
+        document = read_probe(run)
+        if document and document["sample"] == asdict(sample):
+            console.print(f"{run.id}: probed before, {run.path / PROBE}")
+        else:
+            retrained = document["retrained"] if document else []
+            document = _measure(run, parts, sample, seen_in_training=seen) | {"retrained": retrained}
+            write_json(run.path / PROBE, document)
         if retrain:
             _retrain(run, document, parts, retraining_recipe(run, epochs), augment=dataset.augmentable)
         documents.append(document)
@@ -143,20 +147,14 @@ def _parts_of(run: Run, dataset: Dataset, device: torch.device) -> tuple[Split, 
     ), seen
 
 
-def _measured_before(run: Run, sample: Sample) -> dict[str, Any] | None:
-    document = read_probe(run)
-    if document is None or document["sample"] != asdict(sample):
-        return None
-    console.print(f"{run.id}: probed before, {run.path / PROBE}")
-    return document
-
-
 def _measure(run: Run, parts: Split, sample: Sample, *, seen_in_training: bool) -> dict[str, Any]:
+    """The content of `probe.json`, but for retrainings."""
+    console.print(f"{run.id}: probing {len(run.spec.blocks)} blocks")
     network = load(run).to(parts.train.labels.device).to(memory_format=torch.channels_last)
     training, held_out = _drawn(parts.train, sample.fit), _drawn(parts.validation, sample.held_out)
     blocks = _block_rows(run, network, training, held_out, sample)
     logits = predict(network, held_out, run.normalisation)[-1]
-    document = {
+    return {
         "schema_version": SCHEMA_VERSION,
         "sample": asdict(sample),
         "images": {
@@ -168,21 +166,15 @@ def _measure(run: Run, parts: Split, sample: Sample, *, seen_in_training: bool) 
         },
         "accuracy": float((logits.argmax(dim=1) == held_out.labels).double().mean()),
         "blocks": blocks,
-        "retrained": (read_probe(run) or {}).get("retrained", []),
         "environment": describe(logits.device),
     }
-    write_json(run.path / PROBE, document)
-    return document
 
 
 def _block_rows(run: Run, network: Network, training: Part, held_out: Part, sample: Sample) -> list[dict[str, Any]]:
     """The entry of every block in `probe.json`."""
     batches = partial(_batches, normalisation=run.normalisation)
     [(images, _)] = batches(training, limit=sample.moments, size=sample.moments)
-    channel_moments(network, images[:8])  # the first call is slower
-    started = time.monotonic()
     moments = channel_moments(network, images)
-    _announce(run, (time.monotonic() - started) / len(images), len(training), len(held_out), sample)
     fitted = pooled_features(network, batches(training), moments)
     unseen = pooled_features(network, batches(held_out), moments)
     probes = [
@@ -194,6 +186,7 @@ def _block_rows(run: Run, network: Network, training: Part, held_out: Part, samp
     [(images, _)] = batches(held_out, limit=sample.similarity, size=sample.similarity)
     similar = similarities_to_next(network, images)
     drops = skip_drops(network, batches(held_out, limit=sample.skip))
+    depths = network.spec.with_exits(range(1, len(network.blocks) + 1)).depths  # of an exit after every block
     return [
         {
             "block": number,
@@ -207,7 +200,7 @@ def _block_rows(run: Run, network: Network, training: Part, held_out: Part, samp
             "right": pack((predicted == held_out.labels).cpu().numpy()),
         }
         for number, (depth, (predicted, strength), share, similarity, drop) in enumerate(
-            zip(_depths(network.spec), probes, shares, similar, drops, strict=True), start=1
+            zip(depths, probes, shares, similar, drops, strict=True), start=1
         )
     ]
 
@@ -225,20 +218,6 @@ def _batches(
     chosen = in_order(len(part) if limit is None else min(limit, len(part)), size)
     for indices, images in zip(chosen, part.batches(chosen), strict=True):
         yield normalise(images, normalisation).contiguous(memory_format=torch.channels_last), part.labels[indices]
-
-
-def _announce(run: Run, seconds: float, fit: int, held_out: int, sample: Sample) -> None:
-    """Print how long probing takes, from the seconds of one image's forward pass."""
-    blocks, skipped = len(run.spec.blocks), min(held_out, sample.skip)
-    passes = 3 * sample.gradient_batches * sample.gradient_batch + skipped * blocks / 2
-    console.print(
-        f"{run.id}: probing {blocks} blocks, about {duration(math.ceil(seconds * (fit + 2 * held_out + passes)))}"
-    )
-
-
-def _depths(spec: Spec) -> tuple[int, ...]:
-    """The depth of an exit after every block."""
-    return spec.with_exits(range(1, len(spec.blocks) + 1)).depths
 
 
 def _retrain(run: Run, document: dict[str, Any], parts: Split, recipe: Recipe, *, augment: bool) -> None:

@@ -18,15 +18,15 @@ MEND = "delete it, compress probe measures again"
 
 
 class Block(Struct, frozen=True, kw_only=True):
-    """Measures of one block; `right` packs which held-out images its probe classified correctly."""
+    """Measures of one block, None where one does not apply; `right` packs which held-out images its probe got right."""
 
     block: Number
     depth: Number
     features: Number
     probe_accuracy: Share
-    gradient_share: float
+    gradient_share: float | None
     cka_to_next: float | None
-    skip_drop: float
+    skip_drop: float | None
     right: Annotated[str, Meta(pattern="^([0-9a-f]{2})*$")]
 
 

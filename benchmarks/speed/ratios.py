@@ -23,13 +23,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 from benchmarks.measuring.peak_memory import peak_bytes
 from benchmarks.measuring.rounds import Call, clock, interleaved, quartiles, timed
 from benchmarks.speed.bare_layers import bare_layers, floor
 from benchmarks.speed.usual_trainer import UsualTrainer
-from compress.data import Dataset, Labelled, Part, Split, normalise, open_dataset, split
+from compress.data import Labelled, Normalisation, Split, normalise
 from compress.errors import UsageError
 from compress.hardware import Precision, describe, resolve_device, resolve_precision
 from compress.networks import create
@@ -39,7 +38,7 @@ from compress.training import Method
 from compress.training.loop import Training, fit
 from compress.training.progress import console
 
-SIZE = 32  # pixels, as in CIFAR
+PLAIN = Normalisation(mean=(0.5,) * 3, std=(0.25,) * 3)
 BP, MWBP = Method(name="bp"), Method(name="mwbp")
 SEQUENTIAL = Method(name="mwbp", update="sequential")
 Ratio = dict[str, float]
@@ -77,8 +76,7 @@ class Setup:
     """What all measurements share.
 
     Attributes:
-        split: its training images are `(N, 3, 32, 32)`, on the device.
-        images: a description of the images.
+        split: random training images `(N, 3, 32, 32)`, on the device; speed does not depend on what they show.
         compile: whether our steps are compiled; the usual trainer's never are.
     """
 
@@ -86,22 +84,20 @@ class Setup:
     device: torch.device
     precision: Precision
     split: Split
-    images: str
     compile: bool = False
 
     @classmethod
     def of(cls, sizes: Sizes, *, device: str = "auto", precision: str = "auto", compile: bool = False) -> Setup:
-        """Open the images and resolve device and precision.
+        """Make the images and resolve device and precision.
 
         Raises:
             UsageError: no such device or precision.
         """
         where = resolve_device(device)
-        dataset, images = _dataset(sizes.steps * sizes.batch_size)
-        parts = split(dataset, validation=0.0, calibration=0.0, seed=0)
-        parts = dataclasses.replace(parts, train=parts.train.to(where), validation=parts.validation.to(where))
-        resolved = resolve_precision(precision, where)
-        return cls(sizes=sizes, device=where, precision=resolved, split=parts, images=images, compile=compile)
+        images = _random_split(sizes.steps * sizes.batch_size, where)
+        return cls(
+            sizes=sizes, device=where, precision=resolve_precision(precision, where), split=images, compile=compile
+        )
 
     @property
     def environment(self) -> dict[str, Any]:
@@ -112,7 +108,6 @@ class Setup:
             "batch_size": self.sizes.batch_size,
             "rounds": self.sizes.rounds,
             "epoch_steps": self.sizes.steps,
-            "images": self.images,
         }
 
     def training(self, arch: str, method: Method = BP, exits: int = 1, *, epochs: int = 1) -> Training:
@@ -253,22 +248,9 @@ def _memory(setup: Setup) -> dict[str, Ratio]:
     return {"memory_mwbp_over_bp": ratio(np.array([mwbp]), np.array([bp]))}
 
 
-def _dataset(count: int) -> tuple[Dataset, str]:
-    """`count` training images `(N, 3, 32, 32)`, of CIFAR-10 where it is here, and a description of them."""
-    try:
-        whole = open_dataset("cifar10", download=False)
-        source = f"{whole.name} ({whole.copy})"
-    except UsageError:
-        whole = open_dataset("fashion-mini")
-        source = f"{whole.name}, padded to 32x32 and repeated to three channels"
-    chosen = torch.arange(count) * len(whole.train) // count
-    train, test = (_in_colour(part) for part in (whole.train.subset(chosen), whole.test))
-    return dataclasses.replace(whole, train=train, test=test), source
-
-
-def _in_colour(part: Part) -> Labelled:
-    """The images in the shape of CIFAR's."""
-    _, _, height, width = part.images.shape
-    left, top = (SIZE - width) // 2, (SIZE - height) // 2
-    padded = pad(part.images, (left, SIZE - width - left, top, SIZE - height - top))
-    return Labelled(images=padded.expand(-1, 3, -1, -1).contiguous(), labels=part.labels)
+def _random_split(count: int, device: torch.device) -> Split:
+    """`count` random training images in the shape of CIFAR's, of ten classes, on the device."""
+    images = torch.randint(256, (count, 3, 32, 32), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    train = Labelled(images=images, labels=torch.arange(count) % 10).to(device)
+    none = train.subset(torch.arange(0))
+    return Split(train=train, validation=none, calibration=none, test=none, normalisation=PLAIN)

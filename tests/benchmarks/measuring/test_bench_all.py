@@ -53,7 +53,7 @@ def test_all_runs_with_weights_are_measured_and_the_rest_is_listed(
     assert "foreign: no run.json there" in skipped
     assert "int8: " in skipped  # the data set of these tests has no name
     assert "cudagraphs fp32 on cpu: RuntimeError: inconsistent tensor size" in skipped
-    assert "2 measurements of 3 networks: very roughly" in err
+    assert "[1/2] eager fp32 on cpu, 3 networks" in err
     for run in (read_run(report / "runs" / run.id) for run in measured):
         [one] = read_measurements(run)
         assert one.reference == {"run": runs[0].id, "exit": 1}  # the costliest by plain BP, whatever its place

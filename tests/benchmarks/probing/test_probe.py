@@ -16,7 +16,7 @@ from torch import nn
 
 from benchmarks import probe, probe_tables, read_probes, write_probe_figure, write_report
 from benchmarks.probing.probe import Sample
-from benchmarks.probing.probe_file import PROBE
+from benchmarks.probing.probe_file import PROBE, read_probe
 from benchmarks.probing.retraining import frozen_lengths, half_frozen, retraining_recipe
 from benchmarks.report.sections.probe_tables import shallow_comparison
 from benchmarks.statistics.scores import pack, unpack
@@ -320,3 +320,5 @@ def test_somebody_elses_net_is_probed_at_its_own_blocks(
     [document] = probe([run])
     assert [block["depth"] for block in document["blocks"]] == [1, 3]
     assert all(0 <= block["probe_accuracy"] <= 1 for block in document["blocks"])
+    assert [block["skip_drop"] for block in document["blocks"]] == [None, None]  # there is no shortcut
+    assert read_probe(run) == document
