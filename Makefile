@@ -26,7 +26,7 @@ test-all: .venv/test ## run all tests, those too that take minutes each
 	$(BIN)/pytest -m ""
 
 # Old releases warn of newer ones that they need, so that warnings are no errors here. `make test` takes the newest.
-CORE := tests/test_cost.py tests/test_recipes.py tests/test_runs.py tests/networks tests/data tests/training tests/baselines
+CORE := tests/test_network_cost.py tests/test_recipes.py tests/test_runs.py tests/networks tests/data tests/training tests/baselines
 test-oldest: .venv-oldest/ready ## the core of the tests on the oldest releases that pyproject.toml allows
 	.venv-oldest/bin/pytest -o filterwarnings=default $(CORE)
 

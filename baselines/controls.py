@@ -16,9 +16,9 @@ from torch import Tensor
 
 from baselines.steps import Removed, Size, Steps
 from baselines.technique import SHAPED
-from compress.cost import exit_costs
 from compress.errors import UsageError, nearest
-from compress.networks import Network, Spec, initialised, spec_of
+from compress.network_cost import exit_costs
+from compress.networks import Architecture, Network, Spec, initialised, spec_of
 from compress.networks.names import parse
 from compress.recipes import Recipe
 from compress.training import Method
@@ -87,7 +87,10 @@ def shallower(spec: Spec) -> list[Spec]:
             f"{', '.join(map(str, stages))}"
         )
     counts = [[count // parts * kept for count in stages] for kept in range(parts - 1, 0, -1)]
-    return [spec_of(spec.arch, blocks=few, input_shape=spec.input_shape, classes=spec.classes) for few in counts]
+    return [
+        spec_of(Architecture(spec.arch, blocks=few), input_shape=spec.input_shape, classes=spec.classes)
+        for few in counts
+    ]
 
 
 def shallow_steps(spec: Spec) -> Steps:

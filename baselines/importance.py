@@ -19,9 +19,9 @@ from torch import Tensor
 from baselines.coupling import Coupling, Group
 from baselines.evidence import Evidence
 from baselines.scored import scored_group
-from compress.cost import cost
 from compress.data import normalise
 from compress.errors import UsageError
+from compress.network_cost import cost
 from compress.networks import Network
 
 # What gradients are taken on: all training images, or so many of them.

@@ -17,13 +17,13 @@ from scipy.optimize import isotonic_regression
 from baselines.channels import Channel
 from baselines.evidence import Evidence
 from baselines.steps import Move, Removed, Size
-from compress.cost import cost
+from compress.console import console, duration
 from compress.documents import fitted
 from compress.errors import UsageError
+from compress.network_cost import cost
 from compress.networks import Network
 from compress.training.batchnorm import reestimate
 from compress.training.evaluation import cross_entropies, predict
-from compress.training.progress import console, duration
 
 # Of a group's channels, and last a single one: rises are gentle at first and steep at the end, so that a straight line
 # between neighbours is near enough, and four networks a group (ResNet-110 has 57 groups) take minutes, not hours.

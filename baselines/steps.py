@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from compress.cost import exit_costs
+from compress.network_cost import exit_costs
 from compress.networks import Network
 
 # Of every knob (a group of coupled channels, or a block) how many units (channels; 1 for the block) are gone.

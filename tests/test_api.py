@@ -13,7 +13,7 @@ import torch
 import baselines
 import benchmarks
 import compress
-from compress import Dataset, Network, UsageError, create, normalise
+from compress import Architecture, Dataset, Network, UsageError, create, normalise
 from compress.data import Normalisation
 
 BAD = {
@@ -51,7 +51,13 @@ def good(tiny: Dataset) -> dict[str, Any]:
     network = create("resnet8", exits=2)
     spec = network.spec
     return {
-        **{"arch": "resnet8", "name": "mine", "factory": torch.nn.Identity, "path": Path("missing.pt")},
+        **{
+            "arch": "resnet8",
+            "arch_or_run": "resnet8",
+            "name": "mine",
+            "factory": torch.nn.Identity,
+            "path": Path("missing.pt"),
+        },
         **{"network": network, "reference": network, "exit": 1, "spec": spec, "run": "nothing", "runs": []},
         **{"images": torch.zeros(2, 3, 8, 8, dtype=torch.uint8), "record": None, "copy": "", "dataset": tiny},
         **{"normalisation": Normalisation(mean=(0.0,) * 3, std=(1.0,) * 3), "mean": (0.0,), "std": (1.0,)},
@@ -65,7 +71,7 @@ def good(tiny: Dataset) -> dict[str, Any]:
 def public() -> Iterator[tuple[Callable[..., Any], str]]:
     """Every argument of every public function and class that is checked."""
     chosen = [getattr(compress, name) for name in compress.__all__]
-    chosen += [baselines.prune, baselines.Budget, baselines.Technique, Normalisation]
+    chosen += [baselines.prune, baselines.Budget, baselines.FineTuning, baselines.Technique, Normalisation]
     chosen += [benchmarks.bench, benchmarks.bench_all, benchmarks.latency_ratio, benchmarks.main_table]
     chosen += [benchmarks.probe, benchmarks.read_comparison, benchmarks.read_study, benchmarks.write_report]
     for function in chosen:
@@ -119,10 +125,13 @@ def test_a_bad_argument_is_named(
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: create("resnet8", width="2"), "create: width '2' is not int"),  # type: ignore[arg-type]
+        (lambda: create(Architecture("resnet8", width="2")), "create: width '2' is not int"),  # type: ignore[arg-type]
         (lambda: create("resnet8", exits=[1, None]), r"create: exits \[1, None\] is not int | str"),  # type: ignore[list-item]
         (lambda: create("resnet8", input_shape=(3, 32)), r"input_shape \(3, 32\) is not tuple\[int, int, int\]"),  # type: ignore[arg-type]
-        (lambda: create("resnet8", width=9999), "weights: too large to build, 1,000,000,000 are the most"),
+        (
+            lambda: create(Architecture("resnet8", width=9999)),
+            "weights: too large to build, 1,000,000,000 are the most",
+        ),
         (lambda: create("resnet8", input_shape=(3, 10**6, 10**6)), "values in the features of one image"),
         (lambda: compress.train("resnet8", 3), "train: dataset 3 is not Dataset | str"),  # type: ignore[arg-type]
         (lambda: compress.find_run(""), "an id, its beginning, or the path"),
@@ -139,7 +148,7 @@ def test_what_is_allowed_is_said(call: Callable[[], object], message: str) -> No
 
 def test_a_network_of_any_usual_size_is_made() -> None:
     assert isinstance(create("wrn-28-10", classes=100), Network)
-    assert isinstance(create("mobilenetv2", width=4, classes=1000), Network)
+    assert isinstance(create(Architecture("mobilenetv2", width=4), classes=1000), Network)
 
 
 def _normalised(images: torch.Tensor) -> torch.Tensor:

@@ -17,6 +17,7 @@ from benchmarks.measuring.costs_file import read_costs
 from benchmarks.probing.probe_file import read_probe
 from benchmarks.report.comparison import write_records
 from benchmarks.results.epochs import read_epochs
+from compress import Place
 from compress.data import Dataset
 from compress.documents import DEEPEST, LARGEST, parse_json, read_file
 from compress.errors import UsageError
@@ -268,8 +269,8 @@ def test_a_file_that_is_none_or_endless_is_said_and_not_copied(
 
 
 def test_training_again_refuses_a_damaged_record(tiny: Dataset, brief: Recipe, tmp_path: Path) -> None:
-    run = train("resnet8", tiny, recipe=brief, runs=tmp_path)
+    run = train("resnet8", tiny, recipe=brief, place=Place(runs=tmp_path))
     path = run.path / "run.json"
     path.write_text(path.read_text().replace('"test_accuracy": 0', '"test_accuracy": 7'))
     with pytest.raises(UsageError, match=r"run\.json is corrupt \(results\.exits\[0\]\.test_accuracy: expected"):
-        train("resnet8", tiny, recipe=brief, runs=tmp_path)
+        train("resnet8", tiny, recipe=brief, place=Place(runs=tmp_path))

@@ -12,6 +12,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from compress import Place
 from compress.data import Dataset
 from compress.errors import UsageError
 from compress.networks import Network, create
@@ -36,7 +37,7 @@ from compress.training import train
 
 @pytest.fixture(scope="module")
 def trained(tiny: Dataset, brief: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return train("resnet8", tiny, recipe=brief, runs=tmp_path_factory.mktemp("trained"))
+    return train("resnet8", tiny, recipe=brief, place=Place(runs=tmp_path_factory.mktemp("trained")))
 
 
 @pytest.fixture
@@ -63,7 +64,7 @@ def test_what_is_not_a_run_is_refused_with_the_nearest_one(run: Run, tmp_path: P
 
 
 def test_an_ambiguous_beginning_is_refused(run: Run, tiny: Dataset, brief: Recipe, tmp_path: Path) -> None:
-    train("resnet8", tiny, recipe=brief, seed=1, runs=tmp_path)
+    train("resnet8", tiny, recipe=brief, seed=1, place=Place(runs=tmp_path))
     with pytest.raises(UsageError, match="several begin so"):
         find_run("resnet8", tmp_path)
 
@@ -170,9 +171,9 @@ def test_a_run_in_use_by_another_process_is_refused(run: Run, tiny: Dataset, bri
         assert process.stdout is not None
         assert process.stdout.readline() == "held\n"
         with pytest.raises(UsageError, match="in use by another process"):
-            train("resnet8", tiny, recipe=brief, runs=tmp_path)
+            train("resnet8", tiny, recipe=brief, place=Place(runs=tmp_path))
         process.communicate()
-    assert train("resnet8", tiny, recipe=brief, runs=tmp_path).record.status == "finished"
+    assert train("resnet8", tiny, recipe=brief, place=Place(runs=tmp_path)).record.status == "finished"
 
 
 def test_a_claimed_directory_without_content_goes_again(tmp_path: Path) -> None:
@@ -184,7 +185,7 @@ def test_a_claimed_directory_without_content_goes_again(tmp_path: Path) -> None:
 def test_where_nothing_can_be_written_is_refused(tiny: Dataset, brief: Recipe, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a directory")
     with pytest.raises(UsageError, match=r"cannot write to .*--runs"):
-        train("resnet8", tiny, recipe=brief, runs=tmp_path / "file")
+        train("resnet8", tiny, recipe=brief, place=Place(runs=tmp_path / "file"))
     assert (tmp_path / "file").read_text() == "not a directory"
 
 
@@ -207,8 +208,8 @@ def test_the_id_depends_on_every_part_of_the_configuration() -> None:
 
 
 def test_the_runs_of_different_data_differ(tiny: Dataset, brief: Recipe, tmp_path: Path) -> None:
-    one = train("resnet8", tiny, recipe=brief, runs=tmp_path)
-    other = train("resnet8", replace(tiny, test=tiny.train), recipe=brief, runs=tmp_path)
+    one = train("resnet8", tiny, recipe=brief, place=Place(runs=tmp_path))
+    other = train("resnet8", replace(tiny, test=tiny.train), recipe=brief, place=Place(runs=tmp_path))
     assert one.id != other.id
 
 

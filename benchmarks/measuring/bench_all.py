@@ -21,8 +21,8 @@ from benchmarks.measuring.latency import ROUNDS, Session, check_numbers
 from compress.errors import UsageError, checked, reason
 from compress.hardware import resolve_device
 from compress.runs import COMPARISON, RECORDS, WEIGHTS, Run, finished_runs
-from compress.training.kept import read_kept
-from compress.training.progress import console
+from compress.documents import read_kept
+from compress.console import console
 
 
 class Report(Struct, frozen=True, kw_only=True):

@@ -13,8 +13,8 @@ from benchmarks.measuring.engines import ENGINES, PRECISIONS
 from compress.documents import fitted
 from compress.records import Count, Machine, Number, Share
 from compress.runs import Run, write_json
-from compress.training.kept import read_kept
-from compress.training.progress import console
+from compress.documents import read_kept
+from compress.console import console
 
 BENCH = "bench.json"
 SCHEMA_VERSION = 2

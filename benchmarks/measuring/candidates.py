@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from benchmarks.measuring.engines import Source
 from benchmarks.measuring.held_out import HeldOut
-from compress.cost import Cost, exit_costs
+from compress.network_cost import Cost, exit_costs
 from compress.networks import Network, Spec, cut, initialised
 from compress.runs import WEIGHTS, Run, load
 

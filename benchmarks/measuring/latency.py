@@ -31,7 +31,7 @@ from compress.errors import UsageError, checked, nearest
 from compress.hardware import describe, resolve_device
 from compress.networks import Network, cut
 from compress.runs import Run
-from compress.training.progress import console
+from compress.console import console
 
 ROUNDS = 9
 LARGEST_BATCH, MOST_ROUNDS = 1 << 14, 1 << 14  # beyond any use

@@ -15,7 +15,7 @@ from scipy import stats
 
 from benchmarks.measuring.energy import meter
 from benchmarks.statistics.scores import CONFIDENCE
-from compress.training.progress import console, duration
+from compress.console import console, duration
 
 WARM_UP = 1  # untimed calls before every timing, since the call before it ran another network
 SHORTEST = 0.02  # seconds; shorter calls are repeated until one timing takes this long

@@ -38,7 +38,7 @@ from compress.recipes import Recipe
 from compress.runs import Run, load, write_json
 from compress.training import data_of
 from compress.training.evaluation import predict
-from compress.training.progress import console
+from compress.console import console
 
 BATCH = 125
 FEWEST = 2  # training images, since the images that choose a probe's ridge strength are not those it is fitted on

@@ -9,8 +9,8 @@ from msgspec import Meta, Struct
 from compress.errors import UsageError
 from compress.records import Number, Share
 from compress.runs import Run
-from compress.training.kept import read_kept
-from compress.training.progress import console
+from compress.documents import read_kept
+from compress.console import console
 
 PROBE = "probe.json"
 SCHEMA_VERSION = 1

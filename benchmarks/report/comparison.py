@@ -23,13 +23,12 @@ from benchmarks.probing.probe_file import PROBE
 from benchmarks.report.figures import make_directory
 from benchmarks.report.trials import Trial
 from benchmarks.results.predictions import CORRECTNESS, write_right
-from compress.documents import read_file, read_json
+from compress.console import console
+from compress.documents import read_file, read_json, read_kept
 from compress.errors import UsageError, checked
 from compress.records import Record
 from compress.runs import COMPARISON as COMPARISON
 from compress.runs import METRICS, RECORD, RECORDS, Run, find_run, read_run, write_atomically, write_json
-from compress.training.kept import read_kept
-from compress.training.progress import console
 
 MEASURED = (METRICS, BENCH, COSTS, PROBE)  # copied as they are
 KEPT = {RECORD, CORRECTNESS, *MEASURED}

@@ -37,9 +37,9 @@ from benchmarks.results.probed_blocks import read_probes
 from benchmarks.results.rows import names_by_series, reference_of, rows, summarise
 from benchmarks.results.series import distinct_runs, series
 from benchmarks.statistics.scores import CONFIDENCE, ENOUGH_SEEDS, Scores
+from compress.console import console
 from compress.errors import UsageError, checked
 from compress.runs import Run, write_atomically
-from compress.training.progress import console
 
 REPORT = "report.md"
 PROBES = (

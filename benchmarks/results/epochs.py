@@ -14,7 +14,7 @@ from compress.documents import fitted, parse_json, read_file
 from compress.errors import UsageError
 from compress.records import Amount, Number, Share
 from compress.runs import METRICS, Run
-from compress.training.progress import console
+from compress.console import console
 
 PANELS = {
     "val_accuracy": "validation accuracy (%)",

@@ -13,7 +13,7 @@ from benchmarks.results.arms import technique
 from benchmarks.results.series import network_name, series
 from compress.records import without_seed
 from compress.runs import Run
-from compress.training.progress import console
+from compress.console import console
 
 SHARED = ("session", "device", "threads", "engine", "precision", "batch_size")  # of rows that compare
 Rows = Iterable[Mapping[str, Any]]

@@ -36,7 +36,7 @@ from compress.recipes import Recipe, recipe_named
 from compress.runs import write_json
 from compress.training import Method
 from compress.training.loop import Training, fit
-from compress.training.progress import console
+from compress.console import console
 
 PLAIN = Normalisation(mean=(0.5,) * 3, std=(0.25,) * 3)
 BP, MWBP = Method(name="bp"), Method(name="mwbp")

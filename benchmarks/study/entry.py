@@ -10,8 +10,8 @@ from typing import Any, NamedTuple, get_args
 from baselines import Budget, Technique
 from benchmarks.results.arms import BUDGETS
 from compress.errors import UsageError, nearest
-from compress.networks import is_number, spec_of
-from compress.recipes import FineTuning
+from compress.networks import Architecture, is_number, spec_of
+from compress.recipes import FineTuneSchedule
 from compress.training import Method, spec_to_train
 from compress.training.methods import SINGLE_EXIT
 
@@ -73,7 +73,7 @@ class StudyRun:
     shape: str = "l1"
     keep: str | tuple[str, ...] = ()
     nearest: bool = False
-    schedule: FineTuning = "small-rate"
+    schedule: FineTuneSchedule = "small-rate"
     ratio: Numbers = None
     speedup: Numbers = None
     macs: Numbers = None
@@ -107,9 +107,9 @@ class StudyRun:
         return Method(name=self.method or usual, **options)
 
     @property
-    def architecture(self) -> dict[str, Any]:
-        """What the name of an architecture leaves open, as `train` takes it."""
-        return {name: getattr(self, name) for name in ARCHITECTURE}
+    def architecture(self) -> Architecture:
+        """The architecture, as `train` takes it."""
+        return Architecture(str(self.arch), **{name: getattr(self, name) for name in ARCHITECTURE})
 
     @property
     def targets(self) -> tuple[Target | None, ...]:
@@ -147,7 +147,7 @@ class StudyRun:
             raise UsageError(f"method {method.name} goes with command {right}")
         if self.command == "train":
             self._refuse(("exits", "head", "update", "gamma"), "for train-mwbp alone")
-        method.objective(spec_to_train(str(self.arch), method, self.exits, **self.architecture))
+        method.objective(spec_to_train(self.architecture, method, self.exits))
 
     def _refuse(self, options: Sequence[str], why: str) -> None:
         defaults = {field.name: field.default for field in dataclasses.fields(self)}
@@ -159,8 +159,8 @@ class StudyRun:
         self._refuse(FOR_TRAINING, "not for prune: name what is pruned in arch, or an earlier run by from")
         if self.arch is not None:
             spec_of(self.arch)
-        if self.schedule not in get_args(FineTuning):
-            raise UsageError(f"schedule {self.schedule!r}: {nearest(self.schedule, get_args(FineTuning))}")
+        if self.schedule not in get_args(FineTuneSchedule):
+            raise UsageError(f"schedule {self.schedule!r}: {nearest(self.schedule, get_args(FineTuneSchedule))}")
         _ = self.technique  # whose options are checked where they are known
         given = [option for option in BUDGETS if getattr(self, option) is not None]
         if len(given) != 1:

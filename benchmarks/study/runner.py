@@ -20,10 +20,10 @@ from benchmarks.study.dry_run import plan_study
 from benchmarks.study.graph import Node
 from benchmarks.study.progress import Ledger
 from benchmarks.study.setting import Setting
+from compress.console import console, duration
 from compress.errors import UsageError, reason
 from compress.runs import InUseError, Run, claimed, finished_runs
 from compress.training import train
-from compress.training.progress import console, duration
 
 ROUNDS = 7  # of latency; `compress bench` takes more, six are the least for an interval
 PATIENCE = 60.0  # seconds for which another process's run is waited for before all is looked at again

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from baselines import Budget, Job
+from baselines import Budget, FineTuning, Job
 from benchmarks.measuring.latency import latency_ratio
 from benchmarks.report.trials import Factors
 from benchmarks.study.entry import TRAINING, StudyRun
@@ -18,7 +18,7 @@ from compress.errors import UsageError
 from compress.hardware import resolve_device
 from compress.networks import Spec, code_digest
 from compress.recipes import Recipe
-from compress.training import Method, Plan, precision_of, spec_to_train
+from compress.training import Method, Place, Plan, precision_of, spec_to_train
 from compress.training.methods import CONTROLS
 
 
@@ -54,7 +54,7 @@ class Setting:
         """Of the network that an entry trains, or by its `arch` prunes."""
         assert entry.arch is not None
         images = {"input_shape": self.dataset.input_shape, "classes": len(self.dataset.classes)}
-        return spec_to_train(entry.arch, self.method(entry), entry.exits, **images, **entry.architecture)
+        return spec_to_train(entry.architecture, self.method(entry), entry.exits, **images)
 
     def plain(self, pruned: StudyRun) -> StudyRun | None:
         """The earlier entry, if any, that trains the network which one without `from` looks for."""
@@ -67,14 +67,13 @@ class Setting:
         """What `train` is given for a node that trains."""
         entry = node.entry
         return {
-            "arch": entry.arch,
+            "arch": entry.architecture,
             "dataset": self.dataset,
             "method": self.method(entry),
             "exits": entry.exits,
             "recipe": factors.recipe(self.recipe),
             "seed": node.seed,
-            **entry.architecture,
-            **self._place,
+            "place": self._place,
         }
 
     def plan(self, node: Node, factors: Factors) -> Plan:
@@ -105,14 +104,16 @@ class Setting:
             budget=budget,
             technique=node.entry.technique,
             reference=reference,
-            schedule=node.entry.schedule,
-            timed=latency_ratio,
             recipe=self.recipe,
+            fine_tuning=FineTuning(
+                schedule=node.entry.schedule,
+                **factors.options(own_rate(node.entry, self.recipe), self.recipe.weight_decay),
+            ),
             seed=node.seed,
-            **factors.options(own_rate(node.entry, self.recipe), self.recipe.weight_decay),
-            **self._place,
+            place=self._place,
+            timed=latency_ratio,
         )
 
     @property
-    def _place(self) -> dict[str, Any]:
-        return {"device": self.device, "precision": self.precision, "runs": self.runs, "resume": self.resume}
+    def _place(self) -> Place:
+        return Place(device=self.device, precision=self.precision, runs=self.runs, resume=self.resume)

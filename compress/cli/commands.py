@@ -11,11 +11,11 @@ import faulthandler
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from cyclopts import App, CycloptsError, Parameter
 
-from baselines import Job, carry_out, foresee, run_and_exit
+from baselines import FineTuning, Job, carry_out, foresee, run_and_exit
 from benchmarks import (
     COMPARISON,
     REPORT,
@@ -50,13 +50,13 @@ from compress.cli.options import (
     RECIPE,
     TECHNIQUE,
     WHOLE,
-    Architecture,
+    ArchitectureOptions,
     BenchOptions,
     BudgetOptions,
     Common,
     Extras,
     FineTuningOptions,
-    Place,
+    PlaceOptions,
     Protocol,
     RecipeOptions,
     TechniqueOptions,
@@ -70,15 +70,15 @@ from compress.cli.output import (
     show_latencies,
     show_runs,
 )
+from compress.console import console
 from compress.data import available, take_inventory
 from compress.errors import UsageError, one_line
 from compress.hardware import is_out_of_memory, summary
-from compress.networks import is_foreign
+from compress.networks import Architecture, is_foreign
 from compress.runs import find_run, finished_runs
-from compress.training import Method, train
+from compress.training import Method, Place, Start, train
 from compress.training.distributed import joined
 from compress.training.methods import SINGLE_EXIT
-from compress.training.progress import console
 
 app = App(
     name="compress",
@@ -98,11 +98,11 @@ def train_(
     arch: str = "resnet110",
     extra_decay: str | None = None,
     seed: Annotated[int, WHOLE] = 0,
-    architecture: Architecture = ARCHITECTURE,
+    architecture: ArchitectureOptions = ARCHITECTURE,
     changes: RecipeOptions = RECIPE,
     extras: Extras = EXTRAS,
     protocol: Protocol = PROTOCOL,
-    place: Place = PLACE,
+    place: PlaceOptions = PLACE,
     common: Common = COMMON,
 ) -> None:
     """Train a network by plain backpropagation (BP), one exit at the end.
@@ -115,7 +115,7 @@ def train_(
     """
     name = "bp" if extra_decay is None else "bp-extra-decay"
     method = extras.method(name=name, decay_exits=extra_decay)
-    _train(method, changes, extras, protocol, place, common, arch=arch, seed=seed, **architecture.options())
+    _train(architecture.of(arch, protocol), method, None, seed, changes, extras, protocol, place, common)
 
 
 @app.command(name="train-mwbp")
@@ -131,11 +131,11 @@ def train_mwbp(
     self_distillation: float = 0.0,
     gradient_equilibrium: Annotated[bool, Parameter(negative="")] = False,
     seed: Annotated[int, WHOLE] = 0,
-    architecture: Architecture = ARCHITECTURE,
+    architecture: ArchitectureOptions = ARCHITECTURE,
     changes: RecipeOptions = RECIPE,
     extras: Extras = EXTRAS,
     protocol: Protocol = PROTOCOL,
-    place: Place = PLACE,
+    place: PlaceOptions = PLACE,
     common: Common = COMMON,
 ) -> None:
     """Train a multi-exit network by multi-way backpropagation (MW-BP): several compact models from one training.
@@ -166,39 +166,38 @@ def train_mwbp(
         self_distillation=self_distillation,
         gradient_equilibrium=gradient_equilibrium,
     )
-    options = {"arch": arch, "exits": exits, "head": head, "trunk": trunk, "seed": seed} | architecture.options()
-    _train(how, changes, extras, protocol, place, common, **options)
+    shape = dataclasses.replace(architecture.of(arch, protocol), head=head)
+    _train(shape, how, exits, seed, changes, extras, protocol, place, common, trunk=trunk)
 
 
 def _train(
+    arch: Architecture,
     method: Method,
+    exits: str | None,
+    seed: int,
     changes: RecipeOptions,
     extras: Extras,
     protocol: Protocol,
-    place: Place,
+    place: PlaceOptions,
     common: Common,
-    *,
-    arch: str,
-    **options: Any,
+    trunk: str | None = None,
 ) -> None:
     recipe = protocol.named_recipe(epochs=protocol.epochs, stochastic_depth=extras.stochastic_depth)
-    recipe = recipe.changed(**vars(changes))
-    if is_foreign(arch):
-        options["image_size"] = protocol.image_size
     run = train(
         arch,
-        protocol.open(enlarged=is_foreign(arch)),
+        protocol.open(enlarged=is_foreign(arch.name)),
         method=method,
-        weights=extras.weights,
-        pretrained=extras.pretrained,
-        compile=extras.compile,
-        teacher=extras.teacher,
-        recipe=recipe,
-        device=place.device,
-        precision=protocol.precision,
-        runs=place.runs,
-        resume=protocol.resume,
-        **options,
+        exits=exits,
+        recipe=recipe.changed(**vars(changes)),
+        seed=seed,
+        start=Start(weights=extras.weights, pretrained=extras.pretrained, teacher=extras.teacher, trunk=trunk),
+        place=Place(
+            device=place.device,
+            precision=protocol.precision,
+            runs=place.runs,
+            resume=protocol.resume,
+            compile=extras.compile,
+        ),
     )
     show_runs([run], as_json=common.json)
 
@@ -214,7 +213,7 @@ def prune_(
     seed: Annotated[int, WHOLE] = 0,
     dry_run: Annotated[bool, Parameter(negative="")] = False,
     protocol: Protocol = PROTOCOL,
-    place: Place = PLACE,
+    place: PlaceOptions = PLACE,
     common: Common = COMMON,
 ) -> None:
     """Make a trained network smaller, to a budget, and fine-tune it; or train a control of that budget.
@@ -236,14 +235,10 @@ def prune_(
             budget=one,
             technique=technique.technique(),
             recipe=recipe,
-            runs=place.runs,
             reference=from_,
-            epochs=protocol.epochs,
-            **vars(fine_tuning),
+            fine_tuning=FineTuning(epochs=protocol.epochs, **vars(fine_tuning)),
             seed=seed,
-            device=place.device,
-            precision=protocol.precision,
-            resume=protocol.resume,
+            place=Place(device=place.device, precision=protocol.precision, runs=place.runs, resume=protocol.resume),
             timed=latency_ratio,
         )
         for one in budget.all(place.runs)
@@ -257,7 +252,7 @@ def prune_(
 def bench_(
     *run: str,
     options: BenchOptions = BENCH,
-    place: Place = PLACE,
+    place: PlaceOptions = PLACE,
     common: Common = COMMON,
 ) -> None:
     """Measure what every exit of finished runs costs: size, latency, memory and, where the machine can tell, energy.
@@ -287,7 +282,7 @@ def probe_(
     epochs: Annotated[int | None, WHOLE] = None,
     out: Path = REPORTS,
     data_dir: Path | None = None,
-    place: Place = PLACE,
+    place: PlaceOptions = PLACE,
     common: Common = COMMON,
 ) -> None:
     """Measure what every block of finished runs has learnt: whether shallow ones lack supervision.
@@ -322,7 +317,7 @@ def study_(
     out: Path | None = None,
     dry_run: Annotated[bool, Parameter(negative="")] = False,
     protocol: Protocol = PROTOCOL,
-    place: Place = PLACE,
+    place: PlaceOptions = PLACE,
     common: Common = COMMON,
 ) -> None:
     """Run a whole comparison: what is missing is trained, then all is measured and reported.

@@ -12,12 +12,13 @@ from typing import Annotated, Any
 from cyclopts import Parameter, Token
 
 from baselines import METHODS, Budget, Technique, macs_of
+from compress.console import console
 from compress.data import Dataset, open_dataset
 from compress.errors import UsageError
-from compress.recipes import FineTuning, Recipe, recipe_named
+from compress.networks import Architecture, is_foreign
+from compress.recipes import FineTuneSchedule, Recipe, recipe_named
 from compress.runs import Run
 from compress.training import Method, data_of
-from compress.training.progress import console
 
 DEFAULT_DATASET, DEFAULT_RECIPE = "fashion-mini", "quick"
 
@@ -50,7 +51,7 @@ class Common:
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class PlaceOptions:
     """Where a command computes and keeps its runs.
 
     Attributes:
@@ -150,7 +151,7 @@ class RecipeOptions:
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class Architecture:
+class ArchitectureOptions:
     """What the name of an architecture leaves open.
 
     Attributes:
@@ -165,9 +166,9 @@ class Architecture:
     widths: str = ""
     form: str = ""
 
-    def options(self) -> dict[str, Any]:
-        """As `compress.create` takes them."""
-        return dict(vars(self))
+    def of(self, arch: str, protocol: Protocol) -> Architecture:
+        """The architecture of that name, with these options; anybody's net enlarges its images."""
+        return Architecture(arch, image_size=protocol.image_size if is_foreign(arch) else None, **vars(self))
 
 
 @Parameter(name="*")
@@ -279,7 +280,7 @@ class FineTuningOptions:
         weight_decay: Instead of the recipe's.
     """
 
-    schedule: FineTuning = "small-rate"
+    schedule: FineTuneSchedule = "small-rate"
     learning_rate: float | None = None
     weight_decay: float | None = None
 
@@ -351,7 +352,7 @@ def numbers(option: str, text: str) -> list[float]:
     return found
 
 
-ARCHITECTURE, COMMON, EXTRAS, PLACE, PROTOCOL = Architecture(), Common(), Extras(), Place(), Protocol()
+ARCHITECTURE, COMMON, EXTRAS, PLACE, PROTOCOL = ArchitectureOptions(), Common(), Extras(), PlaceOptions(), Protocol()
 RECIPE = RecipeOptions()
 BUDGET, TECHNIQUE, FINE_TUNING = BudgetOptions(), TechniqueOptions(), FineTuningOptions()
 BENCH = BenchOptions()

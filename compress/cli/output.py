@@ -10,9 +10,9 @@ from typing import Any
 import pandas as pd
 
 from baselines import Forecast, Size
+from compress.console import duration
 from compress.data import Inventory
 from compress.runs import Run
-from compress.training.progress import duration
 
 
 def show_runs(runs: Sequence[Run], *, as_json: bool) -> None:

@@ -1,6 +1,9 @@
 """The registry of architectures: `create("resnet44", exits=5)` and the spec it stands for."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
 
 from compress.errors import UsageError, checked, nearest
 from compress.networks.foreign.parts import foreign_spec
@@ -16,30 +19,17 @@ Exits = int | str | Sequence[int | str]
 
 
 @checked
-def create(
-    arch: str,
-    *,
-    exits: Exits | None = None,
-    width: int = 1,
-    blocks: Sequence[int] | str = (),
-    widths: Sequence[int] | str = (),
-    form: str = "",
-    head: str | None = None,
-    image_size: int | None = None,
-    input_shape: tuple[int, int, int] = (3, 32, 32),
-    classes: int = 10,
-) -> Network:
-    """A freshly initialised network; torch's global random state decides its weights.
+@dataclass(frozen=True)
+class Architecture:
+    """The name of an architecture, with the options that the name leaves open.
 
-    Args:
-        arch: ``resnetN`` with N = 6n+2 (pre-activation, the trunk of the MW-BP paper), ``resnetNv1`` (the original
+    Attributes:
+        name: ``resnetN`` with N = 6n+2 (pre-activation, the trunk of the MW-BP paper), ``resnetNv1`` (the original
             post-activation form, with 1x1 convolutions as projection shortcuts) or ``resnetNnl`` (norm-last);
             ``resnet26x10`` says the width too; ``wrn-28-10`` is the same net; ``mobilenetv2`` in its form for small
-            images. Names with exits in them, ``MwResNet-56-5``, ``MwMobileNetV2-5``, have the published ones where
+            images. Names that contain exits, ``MwResNet-56-5``, ``MwMobileNetV2-5``, have the published ones where
             there are any. Anybody's: ``torchvision:NAME``, ``timm:NAME``, ``python:MODULE:FACTORY``, or a name that
             was registered (see `register`).
-        exits: how many, or at which blocks (see `place_exits`), or ``paper``; None: those of the name, else one. In
-            anybody's net also modules by name, as in ``layer1,layer2,end``.
         width: factor on the channels of all stages.
         blocks, widths: blocks and channels of every stage instead, as in ``"3,3,3"`` and ``"25,50,100"``.
         form: of a ResNet's blocks: pre-activation, post-activation or norm-last.
@@ -47,57 +37,75 @@ def create(
             architecture's own.
         image_size: anybody's nets alone: the pixels to which the shorter side of smaller images is enlarged; None: 64
             for torchvision's and timm's, else not.
+    """
+
+    name: str
+    _: KW_ONLY
+    width: int = 1
+    blocks: Sequence[int] | str = ()
+    widths: Sequence[int] | str = ()
+    form: str = ""
+    head: str | None = None
+    image_size: int | None = None
+
+    @classmethod
+    def of(cls, arch: Architecture | str) -> Architecture:
+        """The architecture itself, or the one of that name."""
+        return arch if isinstance(arch, Architecture) else cls(arch)
+
+
+@checked
+def create(
+    arch: Architecture | str,
+    *,
+    exits: Exits | None = None,
+    input_shape: tuple[int, int, int] = (3, 32, 32),
+    classes: int = 10,
+) -> Network:
+    """A freshly initialised network; torch's global random state decides its weights.
+
+    Args:
+        arch: an architecture, or its name.
+        exits: how many, or at which blocks (see `place_exits`), or ``paper``; None: those of the name, else one. In
+            anybody's net also modules by name, as in ``layer1,layer2,end``.
         input_shape: `(C, H, W)` of one image.
         classes: number of classes.
 
     Raises:
         UsageError: an unknown name, a depth that is not 6n+2, options that do not fit, or exits that cannot be placed.
     """
-    return Network(
-        spec_of(
-            arch,
-            exits=exits,
-            width=width,
-            blocks=blocks,
-            widths=widths,
-            form=form,
-            head=head,
-            image_size=image_size,
-            input_shape=input_shape,
-            classes=classes,
-        )
-    )
+    return Network(spec_of(arch, exits=exits, input_shape=input_shape, classes=classes))
 
 
 @checked
 def spec_of(
-    arch: str,
+    arch: Architecture | str,
     *,
     exits: Exits | None = None,
-    width: int = 1,
-    blocks: Sequence[int] | str = (),
-    widths: Sequence[int] | str = (),
-    form: str = "",
-    head: str | None = None,
-    image_size: int | None = None,
     input_shape: tuple[int, int, int] = (3, 32, 32),
     classes: int = 10,
 ) -> Spec:
-    """The spec that `create` builds; same arguments and errors."""
-    if is_foreign(arch):
-        if width != 1 or blocks or widths or form:
-            raise UsageError(f"{arch}: width, blocks, widths and form are for our own networks; it is as it is")
+    """The spec of the network that `create` builds; same arguments and errors."""
+    arch = Architecture.of(arch)
+    if is_foreign(arch.name):
+        if arch.width != 1 or arch.blocks or arch.widths or arch.form:
+            raise UsageError(f"{arch.name}: width, blocks, widths and form are for our own networks; it is as it is")
         return foreign_spec(
-            arch, exits=exits, head=head, image_size=image_size, input_shape=input_shape, classes=classes
+            arch.name,
+            exits=exits,
+            head=arch.head,
+            image_size=arch.image_size,
+            input_shape=input_shape,
+            classes=classes,
         )
-    if image_size is not None:
-        raise UsageError(f"image size {image_size}: {arch} takes images as they are")
-    name = parse(arch, width=width, blocks=blocks, widths=widths, form=form)
-    if head is not None and head not in HEADS:
-        raise UsageError(f"head {head!r}: {nearest(head, HEADS)}")
+    if arch.image_size is not None:
+        raise UsageError(f"image size {arch.image_size}: {arch.name} takes images as they are")
+    name = parse(arch.name, width=arch.width, blocks=arch.blocks, widths=arch.widths, form=arch.form)
+    if arch.head is not None and arch.head not in HEADS:
+        raise UsageError(f"head {arch.head!r}: {nearest(arch.head, HEADS)}")
     stem, parts = trunk(name)
-    placed = _placed(arch, name, exits, len(parts))
-    heads = [head or auxiliary_head(name)] * (len(placed) - 1) + [final_head(name)]
+    placed = _placed(arch.name, name, exits, len(parts))
+    heads = [arch.head or auxiliary_head(name)] * (len(placed) - 1) + [final_head(name)]
     return Spec(
         arch=name.canonical,
         input_shape=input_shape,

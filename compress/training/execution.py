@@ -11,10 +11,11 @@ from typing import Any
 
 import torch
 
-from compress.cost import cross_check
+from compress.console import console
 from compress.data import Split, split
 from compress.errors import UsageError
 from compress.hardware import check_bf16, describe
+from compress.network_cost import cross_check
 from compress.networks import Network, Spec
 from compress.recipes import LEAST_STEPS, Recipe
 from compress.records import Record
@@ -35,7 +36,6 @@ from compress.training.hooks import NO_HOOK, Hook
 from compress.training.loop import DivergedError, Training, fit
 from compress.training.objectives import Objective
 from compress.training.plan import Plan
-from compress.training.progress import console
 from compress.training.unfinished import nearest_unfinished
 
 

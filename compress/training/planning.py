@@ -5,13 +5,16 @@ from __future__ import annotations
 import dataclasses
 import shlex
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from compress.console import console
 from compress.data import Dataset, open_dataset
 from compress.errors import UsageError, checked
 from compress.hardware import Precision, resolve_device
 from compress.networks import (
+    Architecture,
     Network,
     Spec,
     code_digest,
@@ -31,32 +34,66 @@ from compress.training.execution import Prepared, execute
 from compress.training.methods import CONTROLS, SINGLE_EXIT, Method
 from compress.training.objectives import precision_of
 from compress.training.plan import Plan, batch_for_few, check_seed, published_normalisation
-from compress.training.progress import console
 
 DEFAULT_EXITS = 5
+Exits = int | str | Sequence[int | str]
 FROZEN = "frozen-trunk"
 DEFAULT_TEACHER_SHARE = 0.5
 
 
 @checked
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where and how a run is computed, and where it is kept.
+
+    Attributes:
+        device: ``auto`` (CUDA where there is one), ``cpu``, ``cuda``, ...
+        precision: ``auto`` (bf16 where the hardware has it), ``fp32`` or ``bf16``.
+        runs: directory of the run directories.
+        resume: go on even where an earlier attempt failed.
+        compile: run the blocks compiled: faster after a minute, other last bits, so another run.
+    """
+
+    device: str = "auto"
+    precision: str = "auto"
+    runs: Path = Path("runs")
+    resume: bool = False
+    compile: bool = False
+
+
+@checked
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """What a training starts from, and learns from besides the labels.
+
+    Attributes:
+        weights: a file of initial weights, see `load_weights`.
+        pretrained: start from the weights that torchvision or timm publishes for the net.
+        teacher: a run whose last exit's logits are distilled; the method says how strongly (None there: half).
+        trunk: frozen-trunk: the run by plain BP whose trunk gets exits. None: the newest one of the same architecture,
+            data, recipe and seed; where there is none, one is trained first.
+    """
+
+    weights: str | Path | None = None
+    pretrained: bool = False
+    teacher: str | Path | None = None
+    trunk: str | Path | None = None
+
+
+START, PLACE = Start(), Place()
+
+
+@checked
 def train(
-    arch: str,
+    arch: Architecture | str,
     dataset: Dataset | str = "fashion-mini",
     *,
     method: Method | str = "bp",
-    exits: int | str | Sequence[int | str] | None = None,
+    exits: Exits | None = None,
     recipe: Recipe | str = "quick",
     seed: int = 0,
-    weights: str | Path | None = None,
-    pretrained: bool = False,
-    teacher: str | Path | None = None,
-    trunk: str | Path | None = None,
-    compile: bool = False,
-    device: str = "auto",
-    precision: str = "auto",
-    runs: str | Path = "runs",
-    resume: bool = False,
-    **architecture: Any,
+    start: Start = START,
+    place: Place = PLACE,
 ) -> Run:
     """The finished run of an architecture trained on a data set: trained now, continued, or found finished.
 
@@ -66,14 +103,8 @@ def train(
         dataset: a data set, or the name of one.
         method: ``bp``, ``mwbp``, another key of `METHODS`, or a `Method` with options.
         seed: of weights, order and augmentation (the split has its own, in the recipe).
-        weights: a file of initial weights, see `load_weights`.
-        pretrained: start from the weights that torchvision or timm publishes for the net.
-        teacher: a run whose last exit's logits are distilled; the method says how strongly (None there: half).
-        trunk: frozen-trunk: the run by plain BP whose trunk gets exits. None: the newest one of the same architecture,
-            data, recipe and seed; where there is none, one is trained first.
-        compile: run the blocks compiled: faster after a minute, other last bits, so another run.
-        resume: go on even where an earlier attempt failed.
-        architecture: what else `create` takes: width, blocks, widths, form, head, image_size.
+        start: what the training starts from, and learns from besides the labels.
+        place: where and how it is computed, and where its run is kept.
 
     Raises:
         UsageError: an argument is unknown or does not fit, another process holds the run, or it failed.
@@ -81,23 +112,18 @@ def train(
     check_seed(seed)
     dataset = open_dataset(dataset) if isinstance(dataset, str) else dataset
     recipe = recipe_named(recipe) if isinstance(recipe, str) else recipe
-    method, runs = Method(name=method) if isinstance(method, str) else method, Path(runs)
-    shape, classes = dataset.input_shape, len(dataset.classes)
-    spec = spec_to_train(arch, method, exits, input_shape=shape, classes=classes, **architecture)
-    method, taught_by = _with_teacher(method, teacher, dataset, recipe, runs)
+    method, arch, runs = Method(name=method) if isinstance(method, str) else method, Architecture.of(arch), place.runs
+    spec = spec_to_train(arch, method, exits, input_shape=dataset.input_shape, classes=len(dataset.classes))
+    method, taught_by = _with_teacher(method, start.teacher, dataset, recipe, runs)
     objective = method.objective(spec)  # a method that does not fit is refused before anything is written
-    if method.name == FROZEN and (weights or pretrained):
-        raise UsageError(f"weights and pretrained: {FROZEN} has its trunk's; leave them out")
-    if method.name != FROZEN and trunk is not None:
-        raise UsageError(f"trunk {trunk}: goes with method {FROZEN}, not {method.name}")
-    where = resolve_device(device)
-    used = precision_of(precision, objective, where)
-    options: dict[str, Any] = {"device": device, "precision": precision, "runs": runs, "resume": resume}
-    parent = _trunk(trunk, spec, dataset, recipe, seed, options, architecture) if method.name == FROZEN else None
-    initial = _initial(spec, seed, weights, pretrained)
-    command = _command(spec, method, taught_by, parent, runs) + _start(weights, pretrained, compile)
-    if architecture.get("image_size") is not None and not dataset.name.startswith("folder:"):
-        command += ["--image-size", str(architecture["image_size"])]  # else among the options of the data
+    _check_start(start, method)
+    where = resolve_device(place.device)
+    used = precision_of(place.precision, objective, where)
+    parent = _trunk(start.trunk, spec, arch, dataset, recipe, seed, place) if method.name == FROZEN else None
+    initial = _initial(spec, seed, start)
+    command = _command(spec, method, taught_by, parent, runs) + _start(start, place)
+    if arch.image_size is not None and not dataset.name.startswith("folder:"):
+        command += ["--image-size", str(arch.image_size)]  # else among the options of the data
     plan = Plan(
         name=" ".join([display_name(spec), *_variant(method)]),
         kind="control" if method.name in CONTROLS else "train",
@@ -115,10 +141,10 @@ def train(
         teacher=taught_by,
         initial=initial[1] if initial else None,
         code=code_digest(spec),
-        compile=compile,
+        compile=place.compile,
     )
     return execute(
-        plan, lambda _: Prepared(network=initial[0] if initial else _fresh(spec, seed, parent)), resume=resume
+        plan, lambda _: Prepared(network=initial[0] if initial else _fresh(spec, seed, parent)), resume=place.resume
     )
 
 
@@ -154,13 +180,14 @@ def found_reference(spec: Spec, dataset: Dataset, recipe: Recipe, seed: int, run
     return current_world().on_leader(lambda: _newest_reference(spec, dataset, recipe, seed, runs))
 
 
-def train_reference(spec: Spec, dataset: Dataset, recipe: Recipe, seed: int, **options: Any) -> Run:
+def train_reference(
+    spec: Spec, dataset: Dataset, recipe: Recipe, seed: int, place: Place, *, image_size: int | None = None
+) -> Run:
     """The reference that `found_reference` looks for and did not find, trained, which is said."""
     console.print(
-        f"no finished {spec.arch} by plain BP with this data, recipe and seed under {options['runs']}: training one "
-        "first"
+        f"no finished {spec.arch} by plain BP with this data, recipe and seed under {place.runs}: training one first"
     )
-    return train(spec.arch, dataset, recipe=recipe, seed=seed, **options)
+    return train(Architecture(spec.arch, image_size=image_size), dataset, recipe=recipe, seed=seed, place=place)
 
 
 def is_reference(run: Run, spec: Spec, dataset: Dataset, recipe: Recipe, seed: int) -> bool:
@@ -214,20 +241,24 @@ def check_same_data(run: Run, dataset: Dataset, recipe: Recipe) -> None:
         )
 
 
-def spec_to_train(
-    arch: str, method: Method, exits: int | str | Sequence[int | str] | None = None, **options: Any
-) -> Spec:
-    """The spec of what `train` trains by a method; `options` and errors are those of `spec_of`."""
-    if method.name in SINGLE_EXIT and options.get("head"):
-        raise UsageError(f"head {options['head']}: of auxiliary exits, and {method.name} has none")
+def spec_to_train(arch: Architecture, method: Method, exits: Exits | None = None, **images: Any) -> Spec:
+    """The spec of what `train` trains by a method; `images` (shape, classes) and errors are those of `spec_of`."""
+    if method.name in SINGLE_EXIT and arch.head:
+        raise UsageError(f"head {arch.head}: of auxiliary exits, and {method.name} has none")
     if method.head is not None:
-        given = options.get("head")
-        if given not in (None, method.head):
-            raise UsageError(f"head {given}: {method.name} has {method.head} heads; leave out one of the two")
-        options["head"] = method.head
-    if exits is None and method.name not in SINGLE_EXIT and exits_in_name(arch) is None:
-        exits = min(DEFAULT_EXITS, len(spec_of(arch, **options).blocks))
-    return spec_of(arch, exits=exits, **options)
+        if arch.head not in (None, method.head):
+            raise UsageError(f"head {arch.head}: {method.name} has {method.head} heads; leave out one of the two")
+        arch = dataclasses.replace(arch, head=method.head)
+    if exits is None and method.name not in SINGLE_EXIT and exits_in_name(arch.name) is None:
+        exits = min(DEFAULT_EXITS, len(spec_of(arch, **images).blocks))
+    return spec_of(arch, exits=exits, **images)
+
+
+def _check_start(start: Start, method: Method) -> None:
+    if method.name == FROZEN and (start.weights or start.pretrained):
+        raise UsageError(f"weights and pretrained: {FROZEN} has its trunk's; leave them out")
+    if method.name != FROZEN and start.trunk is not None:
+        raise UsageError(f"trunk {start.trunk}: goes with method {FROZEN}, not {method.name}")
 
 
 def _with_teacher(
@@ -246,25 +277,25 @@ def _with_teacher(
 def _trunk(
     trunk: str | Path | None,
     spec: Spec,
+    arch: Architecture,
     dataset: Dataset,
     recipe: Recipe,
     seed: int,
-    options: dict[str, Any],
-    architecture: dict[str, Any],
+    place: Place,
 ) -> Run:
     """The run whose trunk gets exits: the given one, or the plain network of the same trunk, found or trained."""
     plain = dataclasses.replace(spec, exits=spec.exits[-1:])
     if trunk is None:
-        size = architecture.get("image_size")  # all else is in the architecture's name
-        usual = spec_of(spec.arch, image_size=size, input_shape=spec.input_shape, classes=spec.classes)
+        nature = Architecture(spec.arch, image_size=arch.image_size)  # all else is in the architecture's name
+        usual = spec_of(nature, input_shape=spec.input_shape, classes=spec.classes)
         if usual != plain:
             raise UsageError(
                 f"frozen-trunk: {spec.arch} has {len(usual.blocks)} blocks by nature: give exits by their numbers"
             )
-        found = found_reference(plain, dataset, recipe, seed, options["runs"])
-        run = found or train_reference(plain, dataset, recipe, seed, image_size=size, **options)
+        found = found_reference(plain, dataset, recipe, seed, place.runs)
+        run = found or train_reference(plain, dataset, recipe, seed, place, image_size=arch.image_size)
     else:
-        run = find_run(trunk, options["runs"])
+        run = find_run(trunk, place.runs)
         check_same_data(run, dataset, recipe)
     if run.spec != plain:
         raise UsageError(
@@ -274,14 +305,14 @@ def _trunk(
     return run
 
 
-def _initial(spec: Spec, seed: int, weights: str | Path | None, pretrained: bool) -> tuple[Network, str] | None:
+def _initial(spec: Spec, seed: int, start: Start) -> tuple[Network, str] | None:
     """The network with the initial weights asked for, and their digest; None where none are."""
-    if weights is not None and pretrained:
+    if start.weights is not None and start.pretrained:
         raise UsageError("give either --weights or --pretrained, not both")
-    if weights is None and not pretrained:
+    if start.weights is None and not start.pretrained:
         return None
     network = _fresh(spec, seed, None)
-    return network, load_pretrained(network) if weights is None else load_weights(network, weights)
+    return network, load_pretrained(network) if start.weights is None else load_weights(network, start.weights)
 
 
 def _registered(spec: Spec) -> str:
@@ -289,10 +320,10 @@ def _registered(spec: Spec) -> str:
     return f"  # with {spec.arch} registered in Python" if spec.foreign and ":" not in spec.arch else ""
 
 
-def _start(weights: str | Path | None, pretrained: bool, compile: bool) -> list[str]:
+def _start(start: Start, place: Place) -> list[str]:
     """The options of a run's command that say where it starts from and how it computes."""
-    start = ["--weights", str(Path(weights).resolve())] if weights is not None else []
-    return start + ["--pretrained"] * pretrained + ["--compile"] * compile
+    words = ["--weights", str(Path(start.weights).resolve())] if start.weights is not None else []
+    return words + ["--pretrained"] * start.pretrained + ["--compile"] * place.compile
 
 
 def _fresh(spec: Spec, seed: int, parent: Run | None) -> Network:

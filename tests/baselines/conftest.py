@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from compress import Place
 from compress.data import Dataset, open_dataset
 from compress.recipes import Recipe, recipe_named
 from compress.runs import Run
@@ -31,10 +32,10 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def reference(small: Dataset, quick: Recipe, runs: Path) -> Run:
     """ResNet-14, two blocks a stage, by plain BP."""
-    return train("resnet14", small, recipe=quick, runs=runs)
+    return train("resnet14", small, recipe=quick, place=Place(runs=runs))
 
 
 @pytest.fixture(scope="session")
 def many_exits(small: Dataset, quick: Recipe, runs: Path) -> Run:
     """MwResNet-20 with three exits, by MW-BP; the first exit is not at a stage's end."""
-    return train("resnet20", small, method="mwbp", exits="2,6,end", recipe=quick, runs=runs)
+    return train("resnet20", small, method="mwbp", exits="2,6,end", recipe=quick, place=Place(runs=runs))

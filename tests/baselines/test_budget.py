@@ -14,9 +14,9 @@ from baselines.evidence import Evidence
 from baselines.importance import IMPORTANCES
 from baselines.steps import Move, Removed, Size, Steps
 from baselines.technique import Scope
-from compress.cost import cost
 from compress.data import Labelled, measure
 from compress.errors import UsageError
+from compress.network_cost import cost
 from compress.networks import Network, create
 from compress.training.objectives import mwbp
 

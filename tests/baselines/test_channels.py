@@ -15,7 +15,8 @@ from torch.nn import functional
 
 from baselines.channels import Channel, ascending, by_score, in_equal_shares, one_by_one, remove_channels, rounded
 from baselines.coupling import Coupling, Group
-from compress.cost import exit_costs
+from compress import Architecture
+from compress.network_cost import exit_costs
 from compress.networks import Network, Spec, create, cut
 from compress.networks.foreign import zoo
 
@@ -194,7 +195,7 @@ def check_ordinary(pruned: Network, exits: int) -> None:
 )
 def test_every_block_and_head_is_pruned_and_rebuilt_from_its_spec(arch: str, head: str | None) -> None:
     torch.manual_seed(0)
-    pruned = pruned_at(create(arch, exits=3, head=head, input_shape=(1, 8, 8)).eval(), 0.5)
+    pruned = pruned_at(create(Architecture(arch, head=head), exits=3, input_shape=(1, 8, 8)).eval(), 0.5)
     check_ordinary(pruned, 3)
     assert all(block.out in (8, 12, 16, 32, 48, 80, 160, 640) for block in pruned.spec.blocks)
 
@@ -202,7 +203,7 @@ def test_every_block_and_head_is_pruned_and_rebuilt_from_its_spec(arch: str, hea
 @pytest.mark.parametrize("arch", ["resnet18", "squeezenet1_1"])
 def test_somebody_elses_net_is_pruned_and_rebuilt_from_its_spec(arch: str) -> None:
     torch.manual_seed(0)
-    network = create(f"torchvision:{arch}", exits=2, input_shape=(1, 28, 28), image_size=32).eval()
+    network = create(Architecture(f"torchvision:{arch}", image_size=32), exits=2, input_shape=(1, 28, 28)).eval()
     pruned = pruned_at(network, 0.5)
     assert exit_costs(pruned)[-1].macs < exit_costs(network)[-1].macs / 2
     check_ordinary(pruned, 2)

@@ -13,9 +13,10 @@ from baselines.controls import DISTILLED, scratch, scratch_epochs, shallow_steps
 from baselines.coupling import Coupling
 from baselines.depth import cut_anew, without_blocks
 from baselines.steps import Size
-from compress.cost import exit_costs
+from compress import Place, Start
 from compress.data import Dataset
 from compress.errors import UsageError
+from compress.network_cost import exit_costs
 from compress.networks import Network, Spec, create, spec_of
 from compress.networks.foreign import zoo
 from compress.recipes import Recipe, recipe_named
@@ -187,8 +188,8 @@ def test_the_distilled_network_is_trained_as_any_network_with_a_teacher(
 ) -> None:
     runs = tmp_path_factory.mktemp("runs")
     recipe = replace(brief, batch_size=100)
-    teacher = train("resnet8", tiny, recipe=recipe, runs=runs)
-    taught = train("resnet8w2-2-2", tiny, recipe=recipe, runs=runs, teacher=teacher.path)
+    teacher = train("resnet8", tiny, recipe=recipe, place=Place(runs=runs))
+    taught = train("resnet8w2-2-2", tiny, recipe=recipe, start=Start(teacher=teacher.path), place=Place(runs=runs))
     objective = DISTILLED.objective(taught.spec)
     assert taught.record.config["objective"] == objective.to_json()
     assert (objective.teacher, objective.temperature) == (0.5, 4.0)

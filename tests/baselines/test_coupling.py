@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from baselines.channels import Channel, remove_channels
 from baselines.coupling import Coupling
 from baselines.steps import Size
-from compress.cost import cost, exit_costs
+from compress import Architecture
 from compress.errors import UsageError
+from compress.network_cost import cost, exit_costs
 from compress.networks import Network, create, cut
 from compress.networks.foreign import zoo
 from tests.baselines.awkward import Net
@@ -122,7 +123,7 @@ def registered() -> Iterator[None]:
 def small(kind: str) -> tuple[Network, Coupling]:
     arch, exits, head = SMALL[kind]
     torch.manual_seed(0)
-    network = create(arch, exits=exits, head=head, input_shape=(1, 8, 8)).eval()
+    network = create(Architecture(arch, head=head), exits=exits, input_shape=(1, 8, 8)).eval()
     network = cut(network, 1) if head else network
     return network, Coupling(network)
 
@@ -179,7 +180,7 @@ def test_somebody_elses_net_is_counted_to_the_last_parameter(arch: str) -> None:
     if arch.startswith("timm:"):
         pytest.importorskip("timm")
     torch.manual_seed(0)
-    network = create(arch, exits=2, input_shape=(1, 28, 28), image_size=ZOO[arch].size).eval()
+    network = create(Architecture(arch, image_size=ZOO[arch].size), exits=2, input_shape=(1, 28, 28)).eval()
     coupling = Coupling(network)
     units = [list(range(0, group.units - 1, 3)) for group in coupling.groups]
     assert coupling.size(tuple(map(len, units))) == size_of(narrowed(network, units))

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from baselines.channels import Channel, remove_channels
 from baselines.evidence import Evidence
 from baselines.gradual import Gradual, even_shares
-from compress.cost import cost
+from compress import Architecture, Place
 from compress.data import Dataset, Split, split
 from compress.errors import UsageError
+from compress.network_cost import cost
 from compress.networks import Network, spec_of
 from compress.recipes import Recipe, recipe_named
 from compress.runs import load
@@ -39,7 +40,12 @@ def choose(network: Network, stage: int) -> list[Channel]:
 def training_of(
     tiny: Dataset, recipe: Recipe, hook: Callable[[Evidence], Hook], *, method: str = "bp", arch: str = "resnet8"
 ) -> Training:
-    spec = spec_of(arch, exits=3 if method == "mwbp" else 1, widths="4,8,16", input_shape=tiny.input_shape, classes=10)
+    spec = spec_of(
+        Architecture(arch, widths="4,8,16"),
+        exits=3 if method == "mwbp" else 1,
+        input_shape=tiny.input_shape,
+        classes=10,
+    )
     torch.manual_seed(0)
     network = Network(spec)
     for module in network.modules():
@@ -250,7 +256,7 @@ def test_a_stage_that_chooses_nothing_leaves_the_training_as_it_is(tiny: Dataset
 def test_a_run_pruned_on_its_way_is_loaded_in_its_last_shape_and_its_cost_is_true(
     tiny: Dataset, brief: Recipe, tmp_path: Path
 ) -> None:
-    parent = train("resnet8", tiny, recipe=brief, runs=tmp_path)
+    parent = train("resnet8", tiny, recipe=brief, place=Place(runs=tmp_path))
     plan = Plan(
         name="ResNet-8 gradual",
         kind="prune",

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 
 from baselines.coupling import blank, classifiers
 from baselines.sparse import SPARSITIES, regulariser, sparse_trained
-from compress.cost import cost
+from compress import Architecture, Place, Start
 from compress.data import Dataset, split
 from compress.errors import UsageError
+from compress.network_cost import cost
 from compress.networks import Network, spec_of
 from compress.recipes import Recipe, recipe_named
 from compress.runs import Run, load
@@ -36,12 +37,12 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def reference(tiny: Dataset, brief: Recipe, runs: Path) -> Run:
-    return train("resnet8", tiny, recipe=brief, runs=runs)
+    return train("resnet8", tiny, recipe=brief, place=Place(runs=runs))
 
 
 def training_of(tiny: Dataset, method: str | None, strength: float, *, exits: int = 1) -> Training:
     """Of a seeded network, by BP or MW-BP."""
-    spec = spec_of("resnet8", exits=exits, widths="4,8,16", input_shape=tiny.input_shape, classes=10)
+    spec = spec_of(Architecture("resnet8", widths="4,8,16"), exits=exits, input_shape=tiny.input_shape, classes=10)
     torch.manual_seed(0)
     network = Network(spec)
     for module in network.modules():
@@ -152,7 +153,7 @@ def test_a_killed_sparse_training_goes_on_bit_for_bit(
 @pytest.mark.parametrize("method", SPARSITIES)
 def test_groups_of_one_channel_or_of_equal_ones_bring_no_nan(method: str) -> None:
     torch.manual_seed(0)
-    network = Network(spec_of("resnet8", widths="1,8,16", input_shape=(1, 8, 8), classes=10))
+    network = Network(spec_of(Architecture("resnet8", widths="1,8,16"), input_shape=(1, 8, 8), classes=10))
     regularise = regulariser(network, SPARSITIES[method], 1.0)
     sum(logits.sum() for logits in network.train()(torch.randn(4, 1, 8, 8))).backward()
     regularise(network)
@@ -161,7 +162,7 @@ def test_groups_of_one_channel_or_of_equal_ones_bring_no_nan(method: str) -> Non
 
 def test_one_regulariser_does_not_write_into_the_next(tiny: Dataset) -> None:
     """torch-pruning keeps grouped convolutions in default arguments, which all its pruners share."""
-    spec = spec_of("torchvision:regnet_y_400mf", image_size=32, input_shape=(3, 8, 8), classes=10)
+    spec = spec_of(Architecture("torchvision:regnet_y_400mf", image_size=32), input_shape=(3, 8, 8), classes=10)
     defaults = torch_pruning.pruner.BNScalePruner.__init__.__defaults__
     before = copy.copy([value for value in defaults if isinstance(value, dict)])
     regulariser(Network(spec), SPARSITIES["bn-scale"], 1.0)
@@ -172,7 +173,7 @@ def test_one_regulariser_does_not_write_into_the_next(tiny: Dataset) -> None:
 def test_a_sparse_run_continues_its_reference_and_bears_its_cost(
     method: str, tiny: Dataset, brief: Recipe, runs: Path, reference: Run
 ) -> None:
-    run = sparse_trained(reference, method, tiny, brief, runs=runs)
+    run = sparse_trained(reference, method, tiny, brief, place=Place(runs=runs))
     record = run.record
     assert (record.kind, record.method, record.parent) == ("train", f"sparse-{method}", reference.id)
     assert record.seed == reference.record.seed
@@ -187,8 +188,8 @@ def test_a_sparse_run_continues_its_reference_and_bears_its_cost(
     assert f"compress prune --arch resnet8 --ratio 0.5 --method {method} --from {reference.id} " in record.command
     assert record.command.endswith(f"# or any other budget: sparse training, at {strength:g}, is what comes first")
     assert run.spec == reference.spec
-    assert sparse_trained(reference, method, tiny, brief, runs=runs, regularisation=strength).id == run.id
-    other = sparse_trained(reference, method, tiny, brief, runs=runs, regularisation=STRONG[method])
+    assert sparse_trained(reference, method, tiny, brief, place=Place(runs=runs), regularisation=strength).id == run.id
+    other = sparse_trained(reference, method, tiny, brief, place=Place(runs=runs), regularisation=STRONG[method])
     assert other.id != run.id
     assert differing(load(run), load(other)) != []
 
@@ -197,12 +198,20 @@ def test_a_sparse_run_starts_from_the_references_weights_and_goes_by_its_objecti
     tiny: Dataset, brief: Recipe, tmp_path: Path, reference: Run
 ) -> None:
     still = replace(brief, fine_tune_learning_rate=0.0)
-    run = sparse_trained(reference, "group-norm", tiny, still, runs=tmp_path)
+    run = sparse_trained(reference, "group-norm", tiny, still, place=Place(runs=tmp_path))
     assert differing(load(run), load(reference)) == []  # statistics are those of the weights
-    parent = train("resnet8", tiny, method="mwbp", exits=2, teacher=reference.path, recipe=brief, runs=tmp_path)
+    parent = train(
+        "resnet8",
+        tiny,
+        method="mwbp",
+        exits=2,
+        recipe=brief,
+        start=Start(teacher=reference.path),
+        place=Place(runs=tmp_path),
+    )
     taught = Objective.from_json(parent.record.config["objective"])
     assert taught.teacher > 0
-    run = sparse_trained(parent, "bn-scale", tiny, brief, runs=tmp_path)
+    run = sparse_trained(parent, "bn-scale", tiny, brief, place=Place(runs=tmp_path))
     assert run.record.config["objective"] == replace(taught, teacher=0.0).to_json()
 
 
@@ -222,7 +231,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(
     for options, message in cases:
         arguments: dict[str, Any] = {"method": "bn-scale", "dataset": tiny, "recipe": brief} | options
         with pytest.raises(UsageError, match=message):
-            sparse_trained(reference, runs=tmp_path, **arguments)
+            sparse_trained(reference, place=Place(runs=tmp_path), **arguments)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -234,7 +243,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(
     ],
 )
 def test_a_net_that_a_penalty_is_not_for_is_named(arch: str, method: str, message: str) -> None:
-    network = Network(spec_of(arch, image_size=64, input_shape=(3, 8, 8), classes=10))
+    network = Network(spec_of(Architecture(arch, image_size=64), input_shape=(3, 8, 8), classes=10))
     with pytest.raises(UsageError, match=message):
         regulariser(network, SPARSITIES[method], 1.0)
 
@@ -242,7 +251,9 @@ def test_a_net_that_a_penalty_is_not_for_is_named(arch: str, method: str, messag
 @pytest.mark.parametrize("method", SPARSITIES)
 def test_depthwise_convolutions_are_no_obstacle(method: str) -> None:
     torch.manual_seed(0)
-    network = Network(spec_of("mobilenetv2", widths="8,8,8,8,16,16,16", input_shape=(3, 8, 8), classes=10))
+    network = Network(
+        spec_of(Architecture("mobilenetv2", widths="8,8,8,8,16,16,16"), input_shape=(3, 8, 8), classes=10)
+    )
     regularise = regulariser(network, SPARSITIES[method], 1.0)
     sum(logits.sum() for logits in network.train()(torch.randn(4, 3, 8, 8))).backward()
     before = {name: weight.grad.clone() for name, weight in network.named_parameters() if weight.grad is not None}

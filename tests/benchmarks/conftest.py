@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from baselines import Budget, prune
+from compress import Place
 from compress.data import Dataset
 from compress.recipes import Recipe
 from compress.runs import Run
@@ -15,8 +16,8 @@ from compress.training import train
 def runs(tiny: Dataset, brief: Recipe, tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
     directory: Path = tmp_path_factory.mktemp("runs")
     return [
-        train("resnet14", tiny, recipe=brief, runs=directory),
-        train("resnet8", tiny, method="mwbp", exits=2, recipe=brief, runs=directory),
-        train("resnet8", tiny, method="mwbp", exits=2, recipe=brief, seed=1, runs=directory),
-        prune("resnet14", tiny, budget=Budget(speedup=2), recipe=brief, runs=directory),
+        train("resnet14", tiny, recipe=brief, place=Place(runs=directory)),
+        train("resnet8", tiny, method="mwbp", exits=2, recipe=brief, place=Place(runs=directory)),
+        train("resnet8", tiny, method="mwbp", exits=2, recipe=brief, seed=1, place=Place(runs=directory)),
+        prune("resnet14", tiny, budget=Budget(speedup=2), recipe=brief, place=Place(runs=directory)),
     ]

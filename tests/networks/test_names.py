@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compress.cost import cost
+from compress import Architecture
 from compress.errors import UsageError
+from compress.network_cost import cost
 from compress.networks import create, display_name, exits_in_name, spec_of
 from compress.networks.names import parse
 
@@ -55,24 +56,24 @@ def test_exits_that_contradict_the_name_are_refused() -> None:
 
 
 def test_a_wide_resnet_is_the_fields_name_for_the_same_network() -> None:
-    assert spec_of("wrn-28-10") == spec_of("resnet26", width=10)
+    assert spec_of("wrn-28-10") == spec_of(Architecture("resnet26", width=10))
     with pytest.raises(UsageError, match="depth 26 is not 6n\\+4"):
         spec_of("wrn-26-10")
 
 
 def test_a_wide_and_shallow_rival_costs_what_resnet44_costs() -> None:
-    rival = create("resnet20", blocks="3,3,3", widths="25,50,100")
+    rival = create(Architecture("resnet20", blocks="3,3,3", widths="25,50,100"))
     assert rival.spec.arch == "resnet20w25-50-100"
     assert display_name(rival.spec) == "ResNet-20 widths 25-50-100"
     assert 0.98 < cost(rival).macs / cost(create("resnet44")).macs < 1.02
 
 
 def test_blocks_decide_the_depth() -> None:
-    spec = spec_of("resnet20", blocks=[3, 3, 15])
+    spec = spec_of(Architecture("resnet20", blocks=[3, 3, 15]))
     assert spec.arch == "resnet44b3-3-15"
     assert spec.depths == (44,)
     assert [block.stride for block in spec.blocks].index(2) == 3
-    assert spec_of("resnet8", blocks="7,7,7") == spec_of("resnet44")
+    assert spec_of(Architecture("resnet8", blocks="7,7,7")) == spec_of("resnet44")
 
 
 @settings(max_examples=60, deadline=None)
@@ -84,7 +85,7 @@ def test_blocks_decide_the_depth() -> None:
 def test_the_canonical_name_rebuilds_the_network(family: str, exits: int, data: st.DataObject) -> None:
     stages = 7 if family == "mobilenetv2" else 3
     numbers = st.just(()) | st.lists(st.integers(1, 40), min_size=stages, max_size=stages)
-    spec = spec_of(family, exits=exits, blocks=data.draw(numbers), widths=data.draw(numbers))
+    spec = spec_of(Architecture(family, blocks=data.draw(numbers), widths=data.draw(numbers)), exits=exits)
     assert spec_of(spec.arch, exits=exits) == spec
     assert parse(spec.arch).canonical == spec.arch
 
@@ -105,7 +106,7 @@ def test_the_canonical_name_rebuilds_the_network(family: str, exits: int, data: 
 )
 def test_options_that_do_not_fit_are_refused(arch: str, options: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        spec_of(arch, **options)
+        spec_of(Architecture(arch, **options))
 
 
 def test_mobilenet_has_a_name_with_exits_too() -> None:

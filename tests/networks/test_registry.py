@@ -1,10 +1,13 @@
 """Names and what they build: any depth 6n+2, both forms, any width, channels, classes and image size."""
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from compress import Architecture
 from compress.errors import UsageError
 from compress.networks import Spec, create, cut, display_name, spec_of
 
@@ -28,7 +31,7 @@ def test_depths_count_as_the_field_does() -> None:
     assert spec_of("resnet56", exits=5).depths == (15, 25, 35, 45, 56)
     assert spec_of("resnet56", exits="17,22,end").depths == (35, 45, 56)
     assert spec_of("resnet44", exits="19,end").depths == (39, 44)
-    assert spec_of("resnet26", exits="9,end", width=10).depths == (19, 26)
+    assert spec_of(Architecture("resnet26", width=10), exits="9,end").depths == (19, 26)
 
 
 @pytest.mark.parametrize("name", ["ResNet44", "RESNET44", "resnet44V1"])
@@ -93,7 +96,9 @@ def test_any_size_gives_logits_of_every_exit(
     form: str, per_stage: int, width: int, shape: tuple[int, int, int], classes: int, batch: int, data: st.DataObject
 ) -> None:
     exits = data.draw(st.integers(1, 3 * per_stage))
-    network = create(f"resnet{6 * per_stage + 2}{form}", exits=exits, width=width, input_shape=shape, classes=classes)
+    network = create(
+        Architecture(f"resnet{6 * per_stage + 2}{form}", width=width), exits=exits, input_shape=shape, classes=classes
+    )
     network.eval()
     with torch.inference_mode():
         logits = network(torch.randn(batch, *shape))
@@ -113,8 +118,8 @@ def test_an_empty_batch_gives_empty_logits() -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"width": 0},
-        {"width": -1},
+        {"arch": Architecture("resnet20", width=0)},
+        {"arch": Architecture("resnet20", width=-1)},
         {"classes": 0},
         {"input_shape": (0, 8, 8)},
         {"input_shape": (3, 8, 0)},
@@ -122,14 +127,14 @@ def test_an_empty_batch_gives_empty_logits() -> None:
         {"exits": "paper of 2020"},
     ],
 )
-def test_impossible_sizes_are_refused_in_one_line(wrong: dict[str, object]) -> None:
+def test_impossible_sizes_are_refused_in_one_line(wrong: dict[str, Any]) -> None:
     with pytest.raises(UsageError) as refused:
-        create("resnet20", **wrong)  # type: ignore[arg-type]
+        create(**{"arch": "resnet20", **wrong})
     assert "\n" not in str(refused.value)
 
 
 def test_a_specs_arch_is_a_name_that_create_takes() -> None:
-    spec = spec_of("resnet26", width=2)
+    spec = spec_of(Architecture("resnet26", width=2))
     assert spec_of(spec.arch).blocks == spec.blocks
 
 
@@ -137,15 +142,19 @@ def test_display_names_are_the_fields() -> None:
     assert display_name(spec_of("resnet110")) == "ResNet-110"
     assert display_name(spec_of("resnet44", exits=5)) == "MwResNet-44-5"
     assert display_name(spec_of("resnet56", exits="17,22,end")) == "MwResNet-56-3"
-    assert display_name(spec_of("resnet26", exits=2, width=10)) == "MwResNet-26-2x10"
+    assert display_name(spec_of(Architecture("resnet26", width=10), exits=2)) == "MwResNet-26-2x10"
     assert display_name(spec_of("resnet20v1")) == "ResNet-20v1"
 
 
 def test_a_width_can_be_part_of_the_name_but_is_said_once() -> None:
-    assert spec_of("resnet26x2") == spec_of("resnet26", width=2) == spec_of("resnet26x2", width=2)
+    assert (
+        spec_of("resnet26x2")
+        == spec_of(Architecture("resnet26", width=2))
+        == spec_of(Architecture("resnet26x2", width=2))
+    )
     for arch, width in (("resnet26x2", 3), ("resnet26x0", 1), ("resnet26", 0)):
         with pytest.raises(UsageError, match="a factor on the channels"):
-            spec_of(arch, width=width)
+            spec_of(Architecture(arch, width=width))
 
 
 # MW-BP, METHOD.md [derived]: exits of 56-5 in millions, published as .03/.09/.18/.48/.85.
@@ -177,7 +186,7 @@ def test_the_seed_decides_the_weights(form: str) -> None:
 
 
 def test_the_spec_alone_builds_the_same_network() -> None:
-    spec = spec_of("resnet20", exits=3, width=2, input_shape=(1, 28, 28), classes=7)
-    network = create("resnet20", exits=3, width=2, input_shape=(1, 28, 28), classes=7)
+    spec = spec_of(Architecture("resnet20", width=2), exits=3, input_shape=(1, 28, 28), classes=7)
+    network = create(Architecture("resnet20", width=2), exits=3, input_shape=(1, 28, 28), classes=7)
     assert network.spec == spec
     assert isinstance(spec, Spec)

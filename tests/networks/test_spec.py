@@ -8,6 +8,7 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from compress import Architecture
 from compress.errors import UsageError
 from compress.networks import Network, Spec, spec_of
 from compress.networks.blocks import BLOCKS, STEMS, BlockSpec
@@ -69,7 +70,7 @@ def test_every_valid_spec_builds_a_network_that_runs(spec: Spec) -> None:
 @pytest.mark.parametrize("arch", ["resnet20", "resnet20v1", "resnet110", "resnet20nl", "mobilenetv2"])
 @pytest.mark.parametrize("head", sorted(HEADS))
 def test_named_networks_survive_json_text(arch: str, head: str) -> None:
-    spec = spec_of(arch, exits=3, width=2, head=head, input_shape=(1, 28, 28), classes=100)
+    spec = spec_of(Architecture(arch, width=2, head=head), exits=3, input_shape=(1, 28, 28), classes=100)
     assert Spec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
 
 

@@ -10,6 +10,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
+from compress import Architecture
 from compress.errors import UsageError
 from compress.networks import Network, create, load_pretrained, load_weights
 
@@ -17,7 +18,9 @@ SHAPE = (1, 28, 28)
 
 
 def small(classes: int = 5, exits: str = "features.4,end") -> Network:
-    return create("torchvision:mobilenet_v3_small", exits=exits, image_size=32, input_shape=SHAPE, classes=classes)
+    return create(
+        Architecture("torchvision:mobilenet_v3_small", image_size=32), exits=exits, input_shape=SHAPE, classes=classes
+    )
 
 
 def original(classes: int = 5) -> nn.Module:

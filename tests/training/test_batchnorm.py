@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from baselines.channels import Channel, remove_channels
 from baselines.coupling import Coupling
-from compress.cost import cost
+from compress import Place
 from compress.data import Dataset, Labelled, Normalisation, ResizedCrop, measure, normalise, split
+from compress.network_cost import cost
 from compress.networks import Network, create
 from compress.networks.foreign import zoo
 from compress.recipes import Recipe
@@ -128,7 +129,7 @@ def test_a_network_without_batch_norm_costs_nothing(
 def test_it_lifts_a_pruned_network(tiny: Dataset, brief: Recipe, tmp_path: Path) -> None:
     """Statistics of the network before pruning fit no more: what is measured right after it says little."""
     recipe = replace(brief, epochs=8, validation=0.3)
-    network = load(train("resnet8", tiny, recipe=recipe, runs=tmp_path))
+    network = load(train("resnet8", tiny, recipe=recipe, place=Place(runs=tmp_path)))
     parts = split(tiny, validation=0.3, calibration=recipe.calibration, seed=recipe.split_seed)
 
     def loss(network: Network) -> float:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from baselines.budget import Budget
 from baselines.pruning import prune
+from compress import Place
 from compress.data import Dataset, normalise
 from compress.errors import UsageError
 from compress.networks import cut, register
@@ -50,8 +51,17 @@ def registered(monkeypatch: pytest.MonkeyPatch) -> None:
     register("small", Small)
 
 
-def trained(tiny: Dataset, brief: Recipe, runs: Path, method: Method | str = "mwbp", **options: Any) -> Run:
-    return train("small", tiny, method=method, recipe=brief, runs=runs, device="cpu", precision="fp32", **options)
+def trained(
+    tiny: Dataset,
+    brief: Recipe,
+    runs: Path,
+    method: Method | str = "mwbp",
+    exits: str | None = None,
+    *,
+    resume: bool = False,
+) -> Run:
+    place = Place(runs=runs, device="cpu", precision="fp32", resume=resume)
+    return train("small", tiny, method=method, exits=exits, recipe=brief, place=place)
 
 
 def test_a_registered_net_is_trained_and_loaded_where_it_is_registered(
@@ -79,7 +89,7 @@ def test_a_net_has_as_many_exits_as_blocks_where_no_more_fit(tiny: Dataset, brie
 
 def test_a_registered_net_is_pruned_and_fine_tuned(tiny: Dataset, brief: Recipe, tmp_path: Path) -> None:
     reference = trained(tiny, brief, tmp_path, method="bp")
-    run = prune("small", tiny, budget=Budget(ratio=0.5), reference=reference.path, recipe=brief, runs=tmp_path)
+    run = prune(reference, tiny, budget=Budget(ratio=0.5), recipe=brief, place=Place(runs=tmp_path))
     assert run.record.results["achieved"]["ratio"] == 0.5
     assert run.exits[-1]["macs"] < reference.exits[-1]["macs"]
     images = torch.randn(2, *tiny.input_shape)

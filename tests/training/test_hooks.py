@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 import torch
 
-from compress.cost import cost
+from compress import Place
 from compress.data import Dataset, split
 from compress.errors import UsageError
+from compress.network_cost import cost
 from compress.networks import Network, spec_of
 from compress.recipes import Recipe, recipe_named
 from compress.runs import Run
@@ -116,7 +117,7 @@ def test_a_hook_is_called_before_every_step_in_order_and_a_resumed_training_goes
 
 
 def test_the_cost_of_choosing_is_recorded_and_charged(tiny: Dataset, brief: Recipe, tmp_path: Path) -> None:
-    parent = train("resnet8", tiny, recipe=brief, runs=tmp_path)
+    parent = train("resnet8", tiny, recipe=brief, place=Place(runs=tmp_path))
     assert (parent.record.cost["choosing_macs"], parent.record.cost["choosing_seconds"]) == (0, 0)
     plan = Plan(
         name="ResNet-8 chosen",

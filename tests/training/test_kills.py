@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from compress import Place
 from compress.recipes import recipe_named
 from compress.runs import write_atomically
 from compress.training import train
@@ -44,7 +45,7 @@ OPTIONS = ["--arch", "resnet8", "--epochs", "2", "--precision", "fp32"]
 
 def train_again(folder: Path, runs: Path) -> Path:
     recipe = recipe_named("quick", epochs=2)
-    return train("resnet8", f"folder:{folder}", recipe=recipe, precision="fp32", runs=runs).path
+    return train("resnet8", f"folder:{folder}", recipe=recipe, place=Place(precision="fp32", runs=runs)).path
 
 
 @pytest.fixture(scope="module")

@@ -17,15 +17,16 @@ import numpy as np
 import pytest
 import torch
 
-from compress.cost import cost
+from compress import Architecture, Place
 from compress.data import Dataset, normalise, split
 from compress.errors import UsageError
+from compress.network_cost import cost
 from compress.networks import Network, cut, spec_of
 from compress.recipes import Recipe, recipe_named
 from compress.runs import find_run, load, read_run
 from compress.training import Method, train
 from compress.training.loop import DivergedError, Training, fit
-from compress.training.progress import TrainingProgress
+from compress.training.progress_bar import TrainingProgress
 from tests.conftest import Command
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -155,7 +156,7 @@ def test_a_loss_that_is_not_finite_fails_the_run_and_keeps_the_last_good_checkpo
     quick = recipe_named("quick")
     recipe = replace(quick, epochs=2, batch_size=32, schedule="multi-step", milestones=(0.5,), decay=1e30)
     with pytest.raises(DivergedError, match="not finite in epoch 2"):
-        train("resnet8", tiny, recipe=recipe, runs=tmp_path)
+        train("resnet8", tiny, recipe=recipe, place=Place(runs=tmp_path))
     [path] = tmp_path.iterdir()
     assert read_run(path).record.status == "failed"
     state = torch.load(path / "checkpoint" / "last.pt", weights_only=True)
@@ -164,39 +165,44 @@ def test_a_loss_that_is_not_finite_fails_the_run_and_keeps_the_last_good_checkpo
     with pytest.raises(
         UsageError, match=r"failed before: the loss is not finite.*--resume tries again from its last good epoch"
     ):
-        train("resnet8", tiny, recipe=recipe, runs=tmp_path)
+        train("resnet8", tiny, recipe=recipe, place=Place(runs=tmp_path))
     with pytest.raises(DivergedError):  # goes on, from the second epoch, and diverges again
-        train("resnet8", tiny, recipe=recipe, runs=tmp_path, resume=True)
+        train("resnet8", tiny, recipe=recipe, place=Place(runs=tmp_path, resume=True))
 
 
 def test_a_last_step_that_diverges_fails_the_run_too(tiny: Dataset, tmp_path: Path) -> None:
     """The loss of the only step is fine; the weights that it leaves are not."""
     recipe = replace(recipe_named("quick", epochs=1).changed(batch_size=4096), learning_rate=1e30, schedule="cosine")
     with pytest.raises(DivergedError, match=r"in epoch 1 \(learning rate .*\); a lower --learning-rate may help"):
-        train("resnet8", tiny, recipe=recipe, runs=tmp_path)
+        train("resnet8", tiny, recipe=recipe, place=Place(runs=tmp_path))
     [path] = tmp_path.iterdir()
     assert read_run(path).record.status == "failed"
     with pytest.raises(UsageError, match="--resume tries again from the beginning"):  # there is no good epoch
-        train("resnet8", tiny, recipe=recipe, runs=tmp_path)
+        train("resnet8", tiny, recipe=recipe, place=Place(runs=tmp_path))
 
 
 @pytest.mark.parametrize("seed", [-1, 2**63])
 def test_a_seed_out_of_range_is_refused(seed: int, tiny: Dataset, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="seed"):
-        train("resnet8", tiny, seed=seed, runs=tmp_path)
+        train("resnet8", tiny, seed=seed, place=Place(runs=tmp_path))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_recorded_command_says_exits_and_precision_and_points_out_a_recipe_of_ones_own(
     tiny: Dataset, brief: Recipe, tmp_path: Path
 ) -> None:
-    one_exit = train("resnet8", tiny, method="mwbp", exits=1, recipe=brief, precision="bf16", runs=tmp_path)
+    one_exit = train(
+        "resnet8", tiny, method="mwbp", exits=1, recipe=brief, place=Place(precision="bf16", runs=tmp_path)
+    )
     assert "--exits 1 " in one_exit.record.command
     assert "--precision bf16" in one_exit.record.command
     named = replace(recipe_named("quick"), epochs=1)
-    assert "#" not in train("resnet8", tiny, recipe=named, runs=tmp_path).record.command
+    assert "#" not in train("resnet8", tiny, recipe=named, place=Place(runs=tmp_path)).record.command
     for recipe in (replace(named, name="mine"), replace(named, momentum=0.5), replace(named, crop_padding=1)):
-        assert "# with a recipe made in Python" in train("resnet8", tiny, recipe=recipe, runs=tmp_path).record.command
+        assert (
+            "# with a recipe made in Python"
+            in train("resnet8", tiny, recipe=recipe, place=Place(runs=tmp_path)).record.command
+        )
 
 
 def test_a_killed_process_loses_at_most_an_epoch_and_the_same_command_goes_on(
@@ -250,14 +256,14 @@ def test_the_callers_random_state_is_left_alone(tiny: Dataset, brief: Recipe, tm
     torch.manual_seed(7)
     expected = torch.rand(1)
     torch.manual_seed(7)
-    train("resnet8", tiny, recipe=brief, runs=tmp_path)
+    train("resnet8", tiny, recipe=brief, place=Place(runs=tmp_path))
     assert torch.equal(torch.rand(1), expected)
 
 
 def test_a_finished_run_is_found_and_its_record_is_true(tiny: Dataset, brief: Recipe, tmp_path: Path) -> None:
-    run = train("resnet8", tiny, method="mwbp", exits="1,end", recipe=brief, seed=3, runs=tmp_path)
+    run = train("resnet8", tiny, method="mwbp", exits="1,end", recipe=brief, seed=3, place=Place(runs=tmp_path))
     weights = (run.path / "model.safetensors").stat().st_mtime_ns
-    again = train("resnet8", tiny, method="mwbp", exits="1,end", recipe=brief, seed=3, runs=tmp_path)
+    again = train("resnet8", tiny, method="mwbp", exits="1,end", recipe=brief, seed=3, place=Place(runs=tmp_path))
     assert again.id == run.id
     assert (run.path / "model.safetensors").stat().st_mtime_ns == weights
     assert run.id.startswith("mwresnet8-2_tiny_s3_")
@@ -278,12 +284,14 @@ def test_a_finished_run_is_found_and_its_record_is_true(tiny: Dataset, brief: Re
     assert record.data["split"] == {"train": 180, "validation": 10, "calibration": 10, "test": 100, "seed": 0}
 
 
-@pytest.mark.parametrize(("one", "other"), [({}, {"seed": 1}), ({}, {"width": 2}), ({}, {"method": "mwbp"})])
+@pytest.mark.parametrize(
+    ("one", "other"), [({}, {"seed": 1}), ({}, {"arch": Architecture("resnet8", width=2)}), ({}, {"method": "mwbp"})]
+)
 def test_different_configurations_are_different_runs(
     one: dict[str, Any], other: dict[str, Any], tiny: Dataset, brief: Recipe, tmp_path: Path
 ) -> None:
-    first = train("resnet8", tiny, recipe=brief, runs=tmp_path, **one)
-    second = train("resnet8", tiny, recipe=brief, runs=tmp_path, **other)
+    first = train(dataset=tiny, recipe=brief, **{"arch": "resnet8"} | one, place=Place(runs=tmp_path))
+    second = train(dataset=tiny, recipe=brief, **{"arch": "resnet8"} | other, place=Place(runs=tmp_path))
     assert first.id != second.id
     assert (first.path / "model.safetensors").read_bytes() != (second.path / "model.safetensors").read_bytes()
 
@@ -291,30 +299,29 @@ def test_different_configurations_are_different_runs(
 @pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA is here")
 def test_a_device_that_is_not_here_is_named(tiny: Dataset, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="device 'cuda' is not available here"):
-        train("resnet8", tiny, device="cuda", runs=tmp_path)
+        train("resnet8", tiny, place=Place(device="cuda", runs=tmp_path))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_bf16_trains_where_it_is_asked_for(tiny: Dataset, brief: Recipe, tmp_path: Path) -> None:
-    run = train("resnet8", tiny, recipe=brief, precision="bf16", runs=tmp_path)
+    run = train("resnet8", tiny, recipe=brief, place=Place(precision="bf16", runs=tmp_path))
     assert run.record.environment["precision"] == "bf16"
     assert load(run).get_parameter("stem.0.weight").dtype == torch.float32
 
 
-ARCHITECTURES = {
-    "resnet8v1": {},
-    "resnet8nl": {},
-    "wrn-10-2": {},
-    "mobilenetv2": {"widths": "8,8,8,8,16,16,16"},
-    **{f"torchvision:{name}": {} for name in ("resnet18", "regnet_y_400mf", "efficientnet_b0")},
-}
+ARCHITECTURES = [
+    *map(Architecture, ("resnet8v1", "resnet8nl", "wrn-10-2")),
+    Architecture("mobilenetv2", widths="8,8,8,8,16,16,16"),
+    *(Architecture(f"torchvision:{name}", image_size=32) for name in ("resnet18", "regnet_y_400mf", "efficientnet_b0")),
+]
 
 
-@pytest.mark.parametrize("arch", ARCHITECTURES)
-def test_every_architecture_goes_on_by_mwbp_as_if_never_interrupted_and_is_cut(arch: str, tiny: Dataset) -> None:
-    options = {"image_size": 32} if ":" in arch else ARCHITECTURES[arch]
+@pytest.mark.parametrize("arch", ARCHITECTURES, ids=lambda arch: arch.name)
+def test_every_architecture_goes_on_by_mwbp_as_if_never_interrupted_and_is_cut(
+    arch: Architecture, tiny: Dataset
+) -> None:
     few = replace(tiny, train=tiny.train.subset(torch.arange(0, 200, 20)))
-    spec = spec_of(arch, exits=3, input_shape=tiny.input_shape, **options)
+    spec = spec_of(arch, exits=3, input_shape=tiny.input_shape)
     recipe = replace(recipe_named("quick"), epochs=2, batch_size=5, validation=0.0, calibration=0.0)
 
     def training() -> Training:
@@ -324,7 +331,7 @@ def test_every_architecture_goes_on_by_mwbp_as_if_never_interrupted_and_is_cut(a
         return Training(Network(spec), parts, recipe, objective, augment=True, seed=0, precision="fp32")
 
     whole = training()
-    with TrainingProgress(arch, epochs=2, steps=whole.steps) as progress:
+    with TrainingProgress(arch.name, epochs=2, steps=whole.steps) as progress:
         whole.epoch(progress)
         kept = copy.deepcopy(whole.state())
         whole.epoch(progress)

@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch.nn import functional
 
-from compress.cost import cost, exit_costs, head_macs
+from compress import Architecture, Place, Start
 from compress.data import Dataset
 from compress.errors import UsageError
+from compress.network_cost import cost, exit_costs, head_macs
 from compress.networks import Network, create, spec_of
 from compress.recipes import Recipe, recipe_named
 from compress.runs import load
@@ -59,7 +60,7 @@ def test_extra_decay_reaches_the_segments_of_a_network_without_those_exits() -> 
 def test_gradient_equilibrium_is_the_mean_of_the_gradients_that_pass_a_segment() -> None:
     """Against its definition: rescaling at every exit, k-i of k-i+1 parts on, one part into the exit (by hooks)."""
     torch.manual_seed(0)
-    network = create("resnet8", exits=3, widths="4,4,8", input_shape=(1, 8, 8)).double()
+    network = create(Architecture("resnet8", widths="4,4,8"), exits=3, input_shape=(1, 8, 8)).double()
     images, labels = torch.randn(8, 1, 8, 8, dtype=torch.float64), torch.arange(8)
     objective = Method(name="deep-supervision", gradient_equilibrium=True).objective(network.spec)
     start = {name: parameter.detach().clone() for name, parameter in network.named_parameters()}
@@ -179,7 +180,7 @@ def brief(brief: Recipe) -> Recipe:
 def test_exits_on_a_frozen_trunk_leave_the_trunk_and_its_last_exit_as_they_were(
     tiny: Dataset, brief: Recipe, tmp_path: Path
 ) -> None:
-    run = train("resnet8", tiny, method="frozen-trunk", exits=3, recipe=brief, runs=tmp_path)
+    run = train("resnet8", tiny, method="frozen-trunk", exits=3, recipe=brief, place=Place(runs=tmp_path))
     assert (run.record.kind, run.record.method) == ("control", "frozen-trunk")
     assert run.record.parent is not None
     plain = load(run.record.parent, runs=tmp_path)
@@ -194,14 +195,22 @@ def test_exits_on_a_frozen_trunk_leave_the_trunk_and_its_last_exit_as_they_were(
     own = cost(network).macs + 2 * sum(head_macs(network)[:-1])
     settling = 180 * cost(network).macs
     assert run.record.cost["training_macs"] == own * 180 // brief.batch_size * brief.batch_size + settling
-    again = train("resnet8", tiny, method="frozen-trunk", exits=3, recipe=brief, runs=tmp_path, trunk=run.record.parent)
+    again = train(
+        "resnet8",
+        tiny,
+        method="frozen-trunk",
+        exits=3,
+        recipe=brief,
+        start=Start(trunk=run.record.parent),
+        place=Place(runs=tmp_path),
+    )
     assert again.path == run.path
 
 
 def test_a_teacher_is_charged_recorded_and_heard(tiny: Dataset, brief: Recipe, tmp_path: Path) -> None:
-    teacher = train("resnet14", tiny, recipe=brief, runs=tmp_path)
-    taught = train("resnet8", tiny, recipe=brief, runs=tmp_path, teacher=teacher.id)
-    alone = train("resnet8", tiny, recipe=brief, runs=tmp_path)
+    teacher = train("resnet14", tiny, recipe=brief, place=Place(runs=tmp_path))
+    taught = train("resnet8", tiny, recipe=brief, start=Start(teacher=teacher.id), place=Place(runs=tmp_path))
+    alone = train("resnet8", tiny, recipe=brief, place=Place(runs=tmp_path))
     assert taught.record.config["teacher"] == teacher.id
     assert taught.record.config["objective"]["teacher"] == 0.5
     assert f"--teacher {teacher.id}" in taught.record.command
@@ -214,7 +223,7 @@ def test_a_teacher_is_charged_recorded_and_heard(tiny: Dataset, brief: Recipe, t
 
 
 def test_sequential_training_is_charged_for_every_pass(tiny: Dataset, brief: Recipe, tmp_path: Path) -> None:
-    run = train("resnet8", tiny, method=Method(update="sequential"), exits=3, recipe=brief, runs=tmp_path)
+    run = train("resnet8", tiny, method=Method(update="sequential"), exits=3, recipe=brief, place=Place(runs=tmp_path))
     network = load(run)
     passes = cost(network).macs + 2 * sum(exit.macs for exit in exit_costs(network))
     assert run.record.cost["training_macs"] == passes * 180 + cost(network).macs * 180  # and batch norm's statistics
@@ -265,7 +274,9 @@ def test_what_a_training_cannot_do_leaves_no_run_behind(refused: Any, tiny_folde
     assert "by nature: give exits by their numbers" in refused(*frozen, *other, leaves=True)
     assert "has its trunk's" in refused(*frozen, "--pretrained", leaves=True)
     assert list((tmp_path / "runs").iterdir()) == []
-    trunk = train("resnet8", f"folder:{tiny_folder}", recipe=recipe_named("quick", epochs=1), runs=tmp_path / "runs")
+    trunk = train(
+        "resnet8", f"folder:{tiny_folder}", recipe=recipe_named("quick", epochs=1), place=Place(runs=tmp_path / "runs")
+    )
     small = ["--arch", "resnet8", "--exits", "2", "--epochs", "1", "--trunk", trunk.id]
     assert "neither averaged nor" in refused(*frozen, *small, *deep, leaves=True)
     assert list((tmp_path / "runs").iterdir()) == [trunk.path]
@@ -274,11 +285,19 @@ def test_what_a_training_cannot_do_leaves_no_run_behind(refused: Any, tiny_folde
 def test_a_trunk_or_teacher_of_another_split_would_have_seen_what_is_held_out(
     tiny: Dataset, brief: Recipe, tmp_path: Path
 ) -> None:
-    other = train("resnet8", tiny, recipe=replace(brief, validation=0.1), runs=tmp_path)
+    other = train("resnet8", tiny, recipe=replace(brief, validation=0.1), place=Place(runs=tmp_path))
     with pytest.raises(UsageError, match="another split"):
-        train("resnet8", tiny, method="frozen-trunk", exits=2, recipe=brief, runs=tmp_path, trunk=other.id)
+        train(
+            "resnet8",
+            tiny,
+            method="frozen-trunk",
+            exits=2,
+            recipe=brief,
+            start=Start(trunk=other.id),
+            place=Place(runs=tmp_path),
+        )
     with pytest.raises(UsageError, match="another split"):
-        train("resnet8", tiny, recipe=brief, runs=tmp_path, teacher=other.id)
+        train("resnet8", tiny, recipe=brief, start=Start(teacher=other.id), place=Place(runs=tmp_path))
 
 
 def test_initial_weights_and_sizes_are_part_of_the_run_and_its_command(

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from compress import Place
 from compress.data import open_dataset
 from compress.errors import UsageError
 from compress.recipes import Recipe
@@ -22,7 +23,7 @@ def trained(tiny_folder: Path, brief: Recipe, tmp_path_factory: pytest.TempPathF
     """A run beside its images, in a place of its own."""
     place = tmp_path_factory.mktemp("place")
     shutil.copytree(tiny_folder, place / "pictures")
-    return train("resnet8", f"folder:{place / 'pictures'}", recipe=brief, runs=place / "runs")
+    return train("resnet8", f"folder:{place / 'pictures'}", recipe=brief, place=Place(runs=place / "runs"))
 
 
 @pytest.fixture
@@ -98,12 +99,14 @@ def test_the_same_data_under_another_spelling_are_not_trained_on_again(
     finished = run_in(place)
     monkeypatch.chdir(place / "pictures")
     for spelling in (".", "../pictures", "../pictures/"):
-        assert train("resnet8", f"folder:{spelling}", recipe=brief, runs=place / "runs").id == finished.id
+        assert train("resnet8", f"folder:{spelling}", recipe=brief, place=Place(runs=place / "runs")).id == finished.id
     shutil.copytree(place / "pictures", place / "copy")
-    assert train("resnet8", f"folder:{place / 'copy'}", recipe=brief, runs=place / "runs").id == finished.id
+    assert (
+        train("resnet8", f"folder:{place / 'copy'}", recipe=brief, place=Place(runs=place / "runs")).id == finished.id
+    )
     old = place / "runs" / finished.id.replace("_pictures_", "_folder-pictures_")  # as an earlier version called it
     finished.path.rename(old)
-    assert train("resnet8", "folder:../pictures", recipe=brief, runs=place / "runs").id == old.name
+    assert train("resnet8", "folder:../pictures", recipe=brief, place=Place(runs=place / "runs")).id == old.name
     assert capsys.readouterr().err.count("finished before") == 5
 
 

@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from compress.cost import cost
+from compress import Place
 from compress.data import Dataset, split
+from compress.network_cost import cost
 from compress.networks import Network, create, spec_of
 from compress.recipes import Recipe, recipe_named
 from compress.runs import load
@@ -87,7 +88,7 @@ def test_with_steps_enough_nothing_changes_in_any_bit(tiny: Dataset, monkeypatch
 
 def test_the_best_epoch_is_selected_in_the_state_that_is_reported(tiny: Dataset, brief: Recipe, tmp_path: Path) -> None:
     recipe = replace(brief, epochs=4, validation=0.3, select="best-validation", learning_rate=0.5)
-    run = train("resnet8", tiny, recipe=recipe, precision="fp32", runs=tmp_path)
+    run = train("resnet8", tiny, recipe=recipe, place=Place(precision="fp32", runs=tmp_path))
     parts = split(tiny, validation=0.3, calibration=recipe.calibration, seed=recipe.split_seed)
     network = load(run)
     before = {name: value.clone() for name, value in network.state_dict().items()}
@@ -97,7 +98,7 @@ def test_the_best_epoch_is_selected_in_the_state_that_is_reported(tiny: Dataset,
 
 def test_the_record_says_so_and_one_line(tiny: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recipe = recipe_named("quick", epochs=9)
-    run = train("resnet8", tiny, recipe=recipe, precision="fp32", runs=tmp_path)
+    run = train("resnet8", tiny, recipe=recipe, place=Place(precision="fp32", runs=tmp_path))
     err = capsys.readouterr().err
     why = (
         "recomputed over all 180 training images after each of the first 7 epochs, because its running statistics take "
@@ -113,7 +114,7 @@ def test_the_record_says_so_and_one_line(tiny: Dataset, tmp_path: Path, capsys: 
 def test_an_epoch_of_a_handful_of_steps_is_warned_of(
     tiny: Dataset, brief: Recipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    train("resnet8", tiny, recipe=brief, precision="fp32", runs=tmp_path)
+    train("resnet8", tiny, recipe=brief, place=Place(precision="fp32", runs=tmp_path))
     assert "warning: an epoch has only 3 steps of 48 images, the training 3" in capsys.readouterr().err
 
 
@@ -140,5 +141,5 @@ def test_runs_on_images_enough_are_known_by_the_ids_that_they_had(
 ) -> None:
     plans: list[Plan] = []
     monkeypatch.setattr("compress.training.planning.execute", lambda plan, *_, **__: plans.append(plan))
-    train("resnet8", precision="fp32", device="cpu", **options)
+    train("resnet8", **options, place=Place(precision="fp32", device="cpu"))
     assert plans[0].path.name == id

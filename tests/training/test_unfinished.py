@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from compress import Place
 from compress.data import Dataset
 from compress.recipes import Recipe
 from compress.runs import Run, claimed
@@ -15,7 +16,7 @@ from compress.training import train
 
 @pytest.fixture
 def unfinished(tiny: Dataset, brief: Recipe, tmp_path: Path) -> Run:
-    run = train("resnet8", tiny, recipe=brief, precision="fp32", runs=tmp_path)
+    run = train("resnet8", tiny, recipe=brief, place=Place(precision="fp32", runs=tmp_path))
     record = run.path / "run.json"
     record.write_text(json.dumps(json.loads(record.read_text()) | {"status": "running"}))
     return run
@@ -43,7 +44,11 @@ def test_the_nearest_unfinished_run_is_named_and_what_differs(
     name, seed = changes.pop("data", None), changes.pop("seed", 0)
     data = replace(tiny, name=name, test=tiny.train) if name else tiny
     run = train(
-        "resnet8", data, recipe=replace(brief, **changes), seed=seed, precision="fp32", runs=tmp_path, resume=True
+        "resnet8",
+        data,
+        recipe=replace(brief, **changes),
+        seed=seed,
+        place=Place(precision="fp32", runs=tmp_path, resume=True),
     )
     err = capsys.readouterr().err
     assert f"no such run to resume, so it starts anew; the nearest unfinished one is {unfinished.id}, " in err
@@ -55,7 +60,8 @@ def test_the_nearest_unfinished_run_is_named_and_what_differs(
 def test_runs_of_other_methods_finished_ones_and_those_in_use_are_not_meant(
     unfinished: Run, tiny: Dataset, brief: Recipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    options: dict[str, Any] = {"recipe": brief, "precision": "fp32", "runs": tmp_path, "resume": True}
+    place = Place(precision="fp32", runs=tmp_path, resume=True)
+    options: dict[str, Any] = {"recipe": brief, "place": place}
     train("resnet8", tiny, method="mwbp", **options)
     with claimed(unfinished.path):
         train("resnet8", tiny, seed=1, **options)

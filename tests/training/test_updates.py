@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from compress import Architecture
 from compress.networks import Network, spec_of
 from compress.recipes import Recipe, recipe_named
 from compress.training.methods import Method
@@ -24,7 +25,9 @@ RECIPE = replace(recipe_named("quick"), learning_rate=RATE, momentum=MOMENTUM, w
 def double(arch: str, exits: int | str | Sequence[int | str], head: str | None = None) -> Network:
     """A float64 network, a quarter as wide, whose batch norms are not at their neutral start."""
     torch.manual_seed(1)
-    network = Network(spec_of(arch, exits=exits, widths="4,8,16", head=head, input_shape=(1, 8, 8), classes=10))
+    network = Network(
+        spec_of(Architecture(arch, widths="4,8,16", head=head), exits=exits, input_shape=(1, 8, 8), classes=10)
+    )
     for module in network.double().modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.weight, 0.5, 1.5)

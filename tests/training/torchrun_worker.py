@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 import compress
+from compress import Place
 from compress.data import open_dataset, split
 from compress.errors import UsageError
 from compress.networks import Network, spec_of
@@ -123,8 +124,7 @@ def train(folder: Path, runs: Path, *, seed: int = 0, rate: float = 0.15) -> Non
         exits=2,
         recipe=replace(recipe_named("quick", epochs=EPOCHS), learning_rate=rate),
         seed=seed,
-        precision="fp32",
-        runs=runs,
+        place=Place(precision="fp32", runs=runs),
     )
 
 

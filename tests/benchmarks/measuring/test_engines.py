@@ -18,6 +18,7 @@ from benchmarks.measuring.candidates import candidates
 from benchmarks.measuring.engines import Source, engine_named, engines_here
 from benchmarks.measuring.held_out import HeldOut, open_held_out
 from benchmarks.measuring.latency import Session
+from compress import Place
 from compress.data import Dataset, normalise, open_dataset
 from compress.errors import UsageError
 from compress.networks import create, cut
@@ -39,8 +40,8 @@ def trained(small: Dataset, brief: Recipe, tmp_path_factory: pytest.TempPathFact
     """A network with two exits, and a pruned one."""
     runs, recipe = tmp_path_factory.mktemp("runs"), replace(brief, validation=0.1, calibration=0.2)
     return [
-        train("resnet8", small, method="mwbp", exits=2, recipe=recipe, runs=runs),
-        prune("resnet8", small, budget=Budget(speedup=1.5), recipe=recipe, runs=runs),
+        train("resnet8", small, method="mwbp", exits=2, recipe=recipe, place=Place(runs=runs)),
+        prune("resnet8", small, budget=Budget(speedup=1.5), recipe=recipe, place=Place(runs=runs)),
     ]
 
 

@@ -11,7 +11,7 @@ from benchmarks import bench
 from benchmarks.measuring.bench_file import read_measurements
 from benchmarks.measuring.energy import Counter, Meter
 from benchmarks.measuring.rounds import interquartile_range, median_interval
-from compress.cost import cost
+from compress.network_cost import cost
 from compress.errors import UsageError
 from compress.networks import cut
 from compress.runs import Run, load

@@ -14,12 +14,13 @@ import torch
 from PIL import Image
 from torch import nn
 
-from benchmarks import probe, probe_tables, read_probes, write_probe_figure, write_report
+from benchmarks import Comparison, probe, probe_tables, read_probes, write_probe_figure, write_report
 from benchmarks.probing.probe import Sample
 from benchmarks.probing.probe_file import PROBE, read_probe
 from benchmarks.probing.retraining import frozen_lengths, half_frozen, retraining_recipe
 from benchmarks.report.sections.probe_tables import shallow_comparison
 from benchmarks.statistics.scores import pack, unpack
+from compress import Place
 from compress.data import Dataset, open_dataset
 from compress.errors import UsageError
 from compress.networks.foreign import zoo
@@ -40,9 +41,9 @@ def trained(folder: Dataset, brief: Recipe, tmp_path_factory: pytest.TempPathFac
     """BP deep, BP shallow, and MW-BP on the shallow trunk, with a fifth of the images held out."""
     directory, recipe = tmp_path_factory.mktemp("runs"), replace(brief, validation=0.2)
     return [
-        train("resnet14", folder, recipe=recipe, runs=directory),
-        train("resnet8", folder, recipe=recipe, runs=directory),
-        train("resnet8", folder, method="mwbp", exits=3, recipe=recipe, runs=directory),
+        train("resnet14", folder, recipe=recipe, place=Place(runs=directory)),
+        train("resnet8", folder, recipe=recipe, place=Place(runs=directory)),
+        train("resnet8", folder, method="mwbp", exits=3, recipe=recipe, place=Place(runs=directory)),
     ]
 
 
@@ -140,7 +141,7 @@ def test_without_validation_images_some_that_training_saw_are_kept_from_the_prob
     folder: Dataset, brief: Recipe, tmp_path: Path
 ) -> None:
     recipe = replace(brief, validation=0.0, calibration=0.0)
-    run = train("resnet8", folder, recipe=recipe, runs=tmp_path / "runs")
+    run = train("resnet8", folder, recipe=recipe, place=Place(runs=tmp_path / "runs"))
     [document] = probe([run])
     assert document["images"] == {
         "part": "training",
@@ -149,13 +150,13 @@ def test_without_validation_images_some_that_training_saw_are_kept_from_the_prob
         "fit": 180,
         "skip": 20,
     }
-    text = write_report([run], tmp_path / "report").read_text()
+    text = write_report(Comparison(runs=[run]), tmp_path / "report").read_text()
     assert "On 20 training images, which the networks have seen and the probes have not." in text
 
 
 def test_other_images_under_the_same_name_are_refused(tiny_folder: Path, brief: Recipe, tmp_path: Path) -> None:
     copied = shutil.copytree(tiny_folder, tmp_path / "data")
-    run = train("resnet8", open_dataset(f"folder:{copied}"), recipe=brief, runs=tmp_path / "runs")
+    run = train("resnet8", open_dataset(f"folder:{copied}"), recipe=brief, place=Place(runs=tmp_path / "runs"))
     changed = next((copied / "train").rglob("*.png"))
     Image.eval(Image.open(changed), lambda value: 255 - value).save(changed)
     with pytest.raises(UsageError, match=r"other images than folder:.* has now: digest"):
@@ -266,13 +267,13 @@ def test_retrainings_of_other_lengths_do_not_compare(own: Run, trained: list[Run
 def test_the_report_shows_probes_where_there_are_any(
     trained: list[Run], documents: list[dict[str, Any]], runs: list[Run], tmp_path: Path
 ) -> None:
-    text = write_report(trained, tmp_path / "one").read_text()
+    text = write_report(Comparison(runs=trained), tmp_path / "one").read_text()
     section = text[text.index("### What every block has learnt") : text.index("### How to reproduce")]
     assert "On 40 validation images." in section
     assert "| MwResNet-8-3 | ResNet-14 |" in section
     assert "(probe.svg)" in section
     assert (tmp_path / "one" / "probe.svg").exists()
-    assert "every block has learnt" not in write_report(runs[:1], tmp_path / "other").read_text()
+    assert "every block has learnt" not in write_report(Comparison(runs=runs[:1]), tmp_path / "other").read_text()
 
 
 def test_probes_of_another_sample_do_not_compare(own: Run, trained: list[Run]) -> None:
@@ -285,7 +286,7 @@ def test_a_corrupt_probe_is_left_out_of_the_report(
     own: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (own.path / PROBE).write_text('{"schema_version": 1, "blocks": [{}]}')
-    assert "every block has learnt" not in write_report([own], tmp_path / "report").read_text()
+    assert "every block has learnt" not in write_report(Comparison(runs=[own]), tmp_path / "report").read_text()
     assert "probe.json is corrupt" in capsys.readouterr().err
 
 
@@ -296,7 +297,7 @@ def test_the_command(own: Run, compress: Command, tmp_path: Path) -> None:
     assert "probe after 1/2 of the blocks, %" in out
     status, out, _ = compress(*arguments, "--json")
     document = json.loads(out)
-    assert (status, document["figure"]) == (0, str(tmp_path / "out" / "probe.png"))
+    assert (status, document["figure"]) == (0, str(tmp_path / "out" / "probe.svg"))
     assert document["runs"][0]["run"] == own.id
     assert Path(document["figure"]).exists()
 
@@ -316,7 +317,7 @@ def test_somebody_elses_net_is_probed_at_its_own_blocks(
         return nn.Sequential(*convolutions, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, classes))
 
     monkeypatch.setattr(zoo, "_registered", {"chain": chain})
-    run = train("chain", folder, recipe=replace(brief, validation=0.2), runs=tmp_path)
+    run = train("chain", folder, recipe=replace(brief, validation=0.2), place=Place(runs=tmp_path))
     [document] = probe([run])
     assert [block["depth"] for block in document["blocks"]] == [1, 3]
     assert all(0 <= block["probe_accuracy"] <= 1 for block in document["blocks"])

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from benchmarks import bench, distinct_runs, main_table, write_report
+from compress import Place
 from compress.data import Dataset
 from compress.errors import UsageError
 from compress.recipes import Recipe
@@ -52,7 +53,7 @@ def test_what_pruning_was_asked_for_and_achieved_is_said(report: Path, runs: lis
 
 
 def test_names_with_dollars_are_no_mathematics(tiny: Dataset, brief: Recipe, tmp_path: Path) -> None:
-    run = train("resnet8", replace(tiny, name="folder:/a$b_{$c"), recipe=brief, runs=tmp_path / "runs")
+    run = train("resnet8", replace(tiny, name="folder:/a$b_{$c"), recipe=brief, place=Place(runs=tmp_path / "runs"))
     assert "$" not in run.id
     assert "a$b_{$c" in write_report([run], tmp_path / "report").read_text()
 
@@ -81,7 +82,9 @@ def test_the_figure_is_there_in_both_forms_and_the_same_bytes_again(
 def test_runs_on_other_data_get_a_section_and_a_figure_of_their_own(
     runs: list[Run], tiny: Dataset, brief: Recipe, tmp_path: Path
 ) -> None:
-    other = train("resnet8", replace(tiny, name="other", test=tiny.train), recipe=brief, runs=tmp_path / "runs")
+    other = train(
+        "resnet8", replace(tiny, name="other", test=tiny.train), recipe=brief, place=Place(runs=tmp_path / "runs")
+    )
     split = runs[0].record.data["split"] | {"seed": 1}
     apart = Run(tmp_path / "apart", replace(runs[0].record, data=runs[0].record.data | {"split": split}))
     text = write_report([*runs, other, apart], tmp_path / "report").read_text()
@@ -91,7 +94,7 @@ def test_runs_on_other_data_get_a_section_and_a_figure_of_their_own(
 
 
 def test_what_was_not_measured_is_not_there(tiny: Dataset, brief: Recipe, tmp_path: Path) -> None:
-    run = train("resnet8", tiny, recipe=brief, runs=tmp_path / "runs")
+    run = train("resnet8", tiny, recipe=brief, place=Place(runs=tmp_path / "runs"))
     text = write_report([run], tmp_path / "report").read_text()
     assert "Latency was not measured" in text
     assert "latency, batch" not in text

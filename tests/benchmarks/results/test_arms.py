@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from benchmarks.report.report import write_report
+from benchmarks import Comparison, write_report
 from benchmarks.results.arms import arm_key, arm_name, base_network, family
 from benchmarks.results.rows import rows, summarise
 from benchmarks.results.series import network_name
+from compress import Architecture
 from compress.networks import spec_of
 from compress.runs import Run
 from compress.training.objectives import bp
@@ -59,7 +60,7 @@ def test_a_control_of_training_is_a_trained_network(runs: list[Run], tmp_path: P
     control = changed(runs[0], kind="control", method="bp-extra-decay", request={})
     assert network_name(control) == "ResNet-14, bp-extra-decay"
     renamed = Path(shutil.copytree(runs[0].path, tmp_path / "control"))  # its id is another configuration's
-    text = write_report([runs[1], Run(renamed, control.record)], tmp_path / "out").read_text()
+    text = write_report(Comparison(runs=[runs[1], Run(renamed, control.record)]), tmp_path / "out").read_text()
     assert "| ResNet-14, bp-extra-decay |" in text
 
 
@@ -84,7 +85,7 @@ def test_the_steps_of_iterative_pruning_do_not_split_its_curve(runs: list[Run]) 
     """A step's parent is pruned, to what depends on the budget."""
 
     def twice(first: float, last: float, width: int) -> Run:
-        spec = spec_of("resnet14", width=width).to_json()
+        spec = spec_of(Architecture("resnet14", width=width)).to_json()
         parent = changed(runs[3], request={"speedup": first, "steps": 2}).record.config
         return changed(runs[3], request={"speedup": last, "steps": 2}, spec=spec, reference=parent)
 

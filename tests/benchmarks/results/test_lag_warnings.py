@@ -12,6 +12,7 @@ from baselines import Budget, Technique, prune
 from baselines.lag import lags, remedy
 from benchmarks.results.lag_warnings import lag_notes, lag_warnings, lagging
 from benchmarks.results.rows import names_by_series, rows, summarise
+from compress import Place
 from compress.cli.commands import app
 from compress.cli.options import TechniqueOptions
 from compress.data import Dataset
@@ -24,13 +25,12 @@ from compress.runs import Run, read_run
 def chained(runs: list[Run], tiny: Dataset, brief: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """The first of the runs, pruned to a quarter in two steps, of which the first is not among what is measured."""
     return prune(
-        None,
+        runs[0],
         tiny,
         budget=Budget(speedup=4),
         technique=Technique(steps=2),
-        reference=runs[0].path,
         recipe=brief,
-        runs=tmp_path_factory.mktemp("chained"),
+        place=Place(runs=tmp_path_factory.mktemp("chained")),
     )
 
 

@@ -10,7 +10,7 @@ from benchmarks.measuring.peak_memory import peak_bytes
 from benchmarks.measuring.rounds import Call
 from benchmarks.speed import Sizes, bare_layers, floor, measure, measure_growth
 from benchmarks.speed.ratios import Setup
-from compress.cost import cost
+from compress.network_cost import cost
 from compress.networks import create
 from compress.networks.subsampled import SubsampledConv2d
 

@@ -19,8 +19,9 @@ from benchmarks.study.dry_run import StudyPlan
 from benchmarks.study.estimates import Estimates
 from benchmarks.study.graph import Node, graph
 from benchmarks.study.runner import Session
-from compress.cost import exit_costs
+from compress import Place, Start
 from compress.data import Dataset, Labelled
+from compress.network_cost import exit_costs
 from compress.networks import Spec, create, initialised
 from compress.recipes import Recipe
 from compress.records import Record
@@ -123,7 +124,9 @@ def test_a_plan_says_what_is_finished_and_what_waits_for_what(
         "depth at speedup 2, seed 0": "waits for l1",
     }
     assert not (tmp_path / "runs").exists()
-    multi = train("resnet8", coarse, method="mwbp", exits=2, recipe=brief, precision="fp32", runs=tmp_path / "runs")
+    multi = train(
+        "resnet8", coarse, method="mwbp", exits=2, recipe=brief, place=Place(precision="fp32", runs=tmp_path / "runs")
+    )
     plan = plan_study(setting)
     assert [one.state for one in plan.runs[:3]] == ["to run", "finished", "waits for deep"]
     assert plan.summary().startswith("5 runs, 1 finished, 4 left: about ")
@@ -141,7 +144,7 @@ def test_a_run_by_another_configuration_is_not_taken_for_the_studys(
 ) -> None:
     for seed, epochs, precision in ((1, 1, "fp32"), (0, 2, "fp32")):
         recipe = brief.changed(epochs=epochs)
-        train("resnet14", coarse, seed=seed, recipe=recipe, precision=precision, runs=tmp_path / "runs")
+        train("resnet14", coarse, seed=seed, recipe=recipe, place=Place(precision=precision, runs=tmp_path / "runs"))
     assert plan_study(settings()).runs[0].state == "to run"
 
 
@@ -149,16 +152,18 @@ def test_exits_on_another_trunk_are_not_taken_for_the_studys(
     settings: Settings, coarse: Dataset, brief: Recipe, tmp_path: Path
 ) -> None:
     setting = settings(FROZEN)
-    how: dict[str, Any] = {"precision": "fp32", "runs": tmp_path / "runs"}
+    place = Place(precision="fp32", runs=tmp_path / "runs")
 
     def frozen(trunk: Run) -> Run:
         method = "frozen-trunk"
-        return train("resnet8", coarse, method=method, exits=2, recipe=brief, trunk=trunk.path, **how)
+        return train(
+            "resnet8", coarse, method=method, exits=2, recipe=brief, start=Start(trunk=trunk.path), place=place
+        )
 
     for seed, epochs in ((1, 1), (0, 2)):
-        frozen(train("resnet8", coarse, seed=seed, recipe=brief.changed(epochs=epochs), **how))
+        frozen(train("resnet8", coarse, seed=seed, recipe=brief.changed(epochs=epochs), place=place))
     assert _states(plan_study(setting)) == {"plain, seed 0": "to run", "frozen, seed 0": "to run"}
-    own = frozen(train("resnet8", coarse, recipe=brief, **how))
+    own = frozen(train("resnet8", coarse, recipe=brief, place=place))
     assert [one.state for one in plan_study(setting).runs] == ["finished", "finished"]
     assert plan_study(setting).to_json()["runs"][1]["id"] == own.id
 

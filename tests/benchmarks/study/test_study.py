@@ -10,9 +10,9 @@ from baselines import METHODS
 from benchmarks import Setting, read_study, run_study
 from benchmarks.results.contrasts import CLASS
 from benchmarks.study.study import BUNDLED
-from compress.cost import exit_costs
 from compress.data import Dataset
 from compress.errors import UsageError
+from compress.network_cost import exit_costs
 from compress.networks import initialised
 from compress.recipes import RECIPES, Recipe
 from compress.training import spec_to_train
@@ -212,7 +212,7 @@ def test_the_studies_by_the_papers_protocol_ask_the_papers_questions() -> None:
 def test_every_exit_has_a_plain_net_of_its_budget(name: str, shape: tuple[int, int, int]) -> None:
     study = read_study(name)
     specs = {
-        spec_to_train(str(run.arch), run.training, run.exits, input_shape=shape, classes=10, **run.architecture)
+        spec_to_train(run.architecture, run.training, run.exits, input_shape=shape, classes=10)
         for run in study.runs
         if run.command != "prune" and run.training.name in ("bp", "mwbp") and run.name != study.reference
     }

@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from compress.cost import exit_costs
+from compress import Architecture
 from compress.errors import UsageError
+from compress.network_cost import exit_costs
 from compress.networks import Network, Spec, create, cut, display_name, exits_in_name, register, spec_of
 from compress.networks.foreign import zoo
 from compress.training.objectives import mwbp
@@ -40,7 +41,7 @@ def test_a_net_of_the_zoos_is_a_network_like_any_other(arch: str, monkeypatch: p
         pytest.importorskip("timm")
     torch.manual_seed(0)
     size = 32 if arch in SMALL else 64
-    network = create(arch, exits=NETS[arch], image_size=size, input_shape=SHAPE, classes=CLASSES)
+    network = create(Architecture(arch, image_size=size), exits=NETS[arch], input_shape=SHAPE, classes=CLASSES)
     train_two_steps(network)
     network.eval()
     images = torch.randn(2, *SHAPE)
@@ -94,7 +95,9 @@ def original(network: Network) -> nn.Module:
 
 
 def test_depth_macs_and_names_are_those_of_the_field() -> None:
-    network = create("torchvision:resnet18", exits="layer1,layer2,layer3,end", classes=1000, image_size=224)
+    network = create(
+        Architecture("torchvision:resnet18", image_size=224), exits="layer1,layer2,layer3,end", classes=1000
+    )
     assert network.spec.depths == (5, 9, 13, 18)
     assert network.spec.exit_names == ("layer1", "layer2", "layer3", "end")
     assert exit_costs(network)[-1].params == 11_689_512  # torchvision's own figures
@@ -158,7 +161,7 @@ def test_features_whose_channels_come_last_have_a_head_of_their_own(own: str, gr
     with torch.inference_mode():
         assert torch.equal(cut(network.eval(), 1)(images)[0], network(images)[0])
     with pytest.raises(UsageError, match=r"takes \(C, H, W\); channels come last there, so only ln-mean-fc fits"):
-        create(own, exits="first,end", head="gap-fc", input_shape=SHAPE)
+        create(Architecture(own, head="gap-fc"), exits="first,end", input_shape=SHAPE)
 
 
 def test_attention_counts_its_projections(own: str) -> None:
@@ -242,12 +245,12 @@ def test_a_net_of_a_users_module_is_found_by_its_name(module: str) -> None:
         ({"exits": 9}, "this network has 8 blocks"),
         ({"exits": "paper"}, "none are published"),
         ({"exits": "layer4,end"}, "write 'end'"),
-        ({"width": 2}, "are for our own networks"),
-        ({"head": "bn-relu-gap"}, "did you mean 'bn-relu-gap-fc'"),
-        ({"image_size": 16}, "are only enlarged; give 28 or more"),
+        ({"arch": Architecture("torchvision:resnet18", width=2)}, "are for our own networks"),
+        ({"arch": Architecture("torchvision:resnet18", head="bn-relu-gap")}, "did you mean 'bn-relu-gap-fc'"),
+        ({"arch": Architecture("torchvision:resnet18", image_size=16)}, "are only enlarged; give 28 or more"),
         ({"input_shape": (4, 28, 28)}, "takes images of 1 or 3 channels, not of 4"),
-        ({"arch": "torchvision:inception_v3", "image_size": 32}, "does not take images of 3x32x32"),
-        ({"arch": "resnet20", "image_size": 64}, "takes images as they are"),
+        ({"arch": Architecture("torchvision:inception_v3", image_size=32)}, "does not take images of 3x32x32"),
+        ({"arch": Architecture("resnet20", image_size=64)}, "takes images as they are"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(arguments: dict[str, Any], says: str, module: str) -> None:

@@ -6,7 +6,8 @@ from torch import nn
 from torch.nn import functional
 from torchvision.models import MobileNetV2
 
-from compress.cost import cost
+from compress import Architecture
+from compress.network_cost import cost
 from compress.networks import create
 from compress.networks.heads import HEADS
 
@@ -64,7 +65,7 @@ def test_a_norm_last_block_is_its_definition() -> None:
 @pytest.mark.parametrize("head", sorted(HEADS))
 def test_every_head_sees_the_features_and_leaves_them_as_they_are(head: str) -> None:
     torch.manual_seed(0)
-    network = create("resnet8", exits=3, head=head, input_shape=(3, 9, 9)).eval()
+    network = create(Architecture("resnet8", head=head), exits=3, input_shape=(3, 9, 9)).eval()
     plain = create("resnet8", exits=3, input_shape=(3, 9, 9)).eval()
     shared = {
         name: tensor for name, tensor in network.state_dict().items() if not name.startswith(("heads.1", "heads.2"))

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from compress.cost import Cost, cost, cross_check, exit_costs
+from compress import Architecture
 from compress.errors import UsageError
+from compress.network_cost import Cost, cost, cross_check, exit_costs
 from compress.networks import Network, create, cut, register
 
 
@@ -92,7 +93,7 @@ def test_macs_and_parameters_are_those_of_hand_arithmetic(
 ) -> None:
     blocks = (depth - 2) // 2
     exits = list(range(1, blocks + 1))
-    network = create(f"resnet{depth}{form}", exits=exits, width=width, input_shape=shape, classes=classes)
+    network = create(Architecture(f"resnet{depth}{form}", width=width), exits=exits, input_shape=shape, classes=classes)
     expected = by_hand(depth, form=form, width=width, shape=shape, classes=classes)
     found = exit_costs(network)
     assert [exit.macs for exit in found] == [exit.macs for exit in expected]
@@ -148,7 +149,7 @@ def test_the_cost_of_an_exit_is_the_cost_of_the_network_cut_there(
     last = 3 * per_stage
     exits = sorted(data.draw(st.sets(st.integers(1, last), max_size=3)) | {last})
     depth = 6 * per_stage + 2
-    network = create(f"resnet{depth}{form}", exits=exits, width=width, input_shape=shape, classes=classes)
+    network = create(Architecture(f"resnet{depth}{form}", width=width), exits=exits, input_shape=shape, classes=classes)
     costs = exit_costs(network)
     assert costs == [cost(cut(network, k)) for k in range(1, len(exits) + 1)]
     hand = by_hand(depth, form=form, width=width, shape=shape, classes=classes)
@@ -258,7 +259,7 @@ def test_nothing_is_warned_printed_or_logged(
 
 
 def test_importing_warns_of_nothing() -> None:
-    program = "import torch, warnings; warnings.simplefilter('error'); import compress.cost"
+    program = "import torch, warnings; warnings.simplefilter('error'); import compress.network_cost"
     finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=120)
     assert (finished.returncode, finished.stdout, finished.stderr) == (0, "", "")
 

@@ -1,0 +1,24 @@
+from .budget import Budget
+from .finding import finished_run
+from .forecast import Forecast, foresee, narrower
+from .job import FineTuning, Job, macs_of, run_and_exit
+from .pruning import carry_out, prune
+from .steps import Size
+from .technique import METHODS, Technique
+
+__all__ = [
+    "METHODS",
+    "Budget",
+    "FineTuning",
+    "Forecast",
+    "Job",
+    "Size",
+    "Technique",
+    "carry_out",
+    "finished_run",
+    "foresee",
+    "macs_of",
+    "narrower",
+    "prune",
+    "run_and_exit",
+]

@@ -1,0 +1,43 @@
+from .execution import Prepared, execute, objective_of
+from .hooks import Hook
+from .methods import METHODS, Method
+from .objectives import Objective, precision_of
+from .plan import Plan
+from .planning import (
+    Place,
+    Start,
+    check_same_data,
+    command_line,
+    found_reference,
+    is_reference,
+    run_option,
+    spec_to_train,
+    train,
+    train_reference,
+)
+from .run_data import data_of
+from .timing import image_seconds
+
+__all__ = [
+    "METHODS",
+    "Hook",
+    "Method",
+    "Objective",
+    "Place",
+    "Plan",
+    "Prepared",
+    "Start",
+    "check_same_data",
+    "command_line",
+    "data_of",
+    "execute",
+    "found_reference",
+    "image_seconds",
+    "is_reference",
+    "objective_of",
+    "precision_of",
+    "run_option",
+    "spec_to_train",
+    "train",
+    "train_reference",
+]
