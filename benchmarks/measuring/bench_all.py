@@ -18,11 +18,11 @@ from benchmarks.measuring.costs_file import record_costs
 from benchmarks.measuring.engines import engines_here
 from benchmarks.measuring.held_out import open_held_out
 from benchmarks.measuring.latency import ROUNDS, Session, check_numbers
+from compress.console import console
+from compress.documents import read_kept
 from compress.errors import UsageError, checked, reason
 from compress.hardware import resolve_device
 from compress.runs import COMPARISON, RECORDS, WEIGHTS, Run, finished_runs
-from compress.documents import read_kept
-from compress.console import console
 
 
 class Report(Struct, frozen=True, kw_only=True):

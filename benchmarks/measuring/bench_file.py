@@ -10,11 +10,10 @@ from typing import Any, Literal, NotRequired, TypedDict
 from msgspec import Struct, to_builtins
 
 from benchmarks.measuring.engines import ENGINES, PRECISIONS
-from compress.documents import fitted
+from compress.console import console
+from compress.documents import fitted, read_kept
 from compress.records import Count, Machine, Number, Share
 from compress.runs import Run, write_json
-from compress.documents import read_kept
-from compress.console import console
 
 BENCH = "bench.json"
 SCHEMA_VERSION = 2

@@ -9,12 +9,12 @@ import torch
 from msgspec import Struct
 
 from benchmarks.measuring.peak_memory import inference_peak, training_peak
+from compress.console import console
+from compress.documents import read_kept
 from compress.network_cost import cross_check, exit_costs
 from compress.networks import Spec, cut, initialised
 from compress.records import Count
 from compress.runs import Run, write_json
-from compress.documents import read_kept
-from compress.console import console
 
 COSTS = "costs.json"
 MEND = "compress bench measures again"
@@ -68,7 +68,7 @@ def _costs_by_device(run: Run) -> dict[str, list[dict[str, int]]]:
 def measured_costs(spec: Spec, device: torch.device) -> tuple[dict[str, int], ...]:
     """Costs of every exit of a network, shallow to deep, in bytes unless stated otherwise.
 
-    For the network cut at the exit: `bytes` (see `compress.network_cost`), `activations` (a number), `peak_training_bytes` (a
+    For the network cut at the exit: `bytes` (on disk), `activations` (a number), `peak_training_bytes` (a
     BP step at batch 128), `peak_inference_bytes_b1` and `peak_inference_bytes_b128`. For the whole network:
     `peak_joint_training_bytes` (a step at batch 128 that trains all exits by MW-BP's simultaneous update, without a
     teacher and without sparse training).

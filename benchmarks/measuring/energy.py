@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -77,8 +78,8 @@ def _rapl(powercap: Path) -> list[Counter]:
         for zone in zones:
             name = (zone / "name").read_text().strip()
             if name.startswith("package"):
-                span = int((zone / "max_energy_range_uj").read_text())
-                found.append(Counter(name=f"RAPL {name}", read=_reader(zone), joules=MICRO, span=span))
+                read, span = partial(_read_number, zone / "energy_uj"), _read_number(zone / "max_energy_range_uj")
+                found.append(Counter(name=f"RAPL {name}", read=read, joules=MICRO, span=span))
         for counter in found:
             counter.read()
     except (OSError, ValueError):
@@ -86,8 +87,8 @@ def _rapl(powercap: Path) -> list[Counter]:
     return found
 
 
-def _reader(zone: Path) -> Callable[[], int]:
-    return lambda: int((zone / "energy_uj").read_text())
+def _read_number(path: Path) -> int:
+    return int(path.read_text())
 
 
 def _nvml(device: torch.device) -> list[Counter]:

@@ -27,11 +27,11 @@ from benchmarks.measuring.energy import meter
 from benchmarks.measuring.engines import PRECISIONS, Engine, Source, engine_named, reduced_range
 from benchmarks.measuring.held_out import HeldOut, open_held_out
 from benchmarks.measuring.rounds import NOISY, conditions, interleaved, interquartile_range, median_interval, quartiles
+from compress.console import console
 from compress.errors import UsageError, checked, nearest
 from compress.hardware import describe, resolve_device
 from compress.networks import Network, cut
 from compress.runs import Run
-from compress.console import console
 
 ROUNDS = 9
 LARGEST_BATCH, MOST_ROUNDS = 1 << 14, 1 << 14  # beyond any use

@@ -30,6 +30,7 @@ from benchmarks.probing.representations import (
 )
 from benchmarks.probing.retraining import frozen_lengths, retrained_accuracy, retraining_recipe
 from benchmarks.statistics.scores import pack
+from compress.console import console
 from compress.data import Dataset, Normalisation, Part, Split, in_order, normalise, split
 from compress.errors import UsageError, checked
 from compress.hardware import describe, resolve_device
@@ -38,7 +39,6 @@ from compress.recipes import Recipe
 from compress.runs import Run, load, write_json
 from compress.training import data_of
 from compress.training.evaluation import predict
-from compress.console import console
 
 BATCH = 125
 FEWEST = 2  # training images, since the images that choose a probe's ridge strength are not those it is fitted on

@@ -6,11 +6,11 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
+from compress.console import console
+from compress.documents import read_kept
 from compress.errors import UsageError
 from compress.records import Number, Share
 from compress.runs import Run
-from compress.documents import read_kept
-from compress.console import console
 
 PROBE = "probe.json"
 SCHEMA_VERSION = 1

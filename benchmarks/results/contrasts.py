@@ -193,12 +193,6 @@ def _pairs(last: pd.DataFrame, reference: str | None) -> list[tuple[str, str]]:
     return list({frozenset(pair): pair for pair in pairs if pair[0] != pair[1]}.values())
 
 
-def beaten(last: pd.DataFrame) -> set[str]:
-    """The series that are not the best of their budget class."""
-    best = _best(last)
-    return {str(key) for key, number in last["class"].items() if best.get(number, key) != key}
-
-
 def row_of(last: pd.DataFrame, key: str) -> pd.Series:
     """The row of a series."""
     row = last.loc[key]

@@ -11,9 +11,9 @@ from baselines.lag import lags, remedy
 from benchmarks.measuring.bench_file import read_measurements
 from benchmarks.results.arms import technique
 from benchmarks.results.series import network_name, series
+from compress.console import console
 from compress.records import without_seed
 from compress.runs import Run
-from compress.console import console
 
 SHARED = ("session", "device", "threads", "engine", "precision", "batch_size")  # of rows that compare
 Rows = Iterable[Mapping[str, Any]]

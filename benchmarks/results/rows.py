@@ -15,7 +15,7 @@ from benchmarks.results.arms import arm_key, arm_name, base_network, family
 from benchmarks.results.escaping import inline
 from benchmarks.results.series import network_name, series
 from benchmarks.statistics.scores import CONFIDENCE
-from compress.records import Exit, Size, without_seed
+from compress.records import Exit, Size
 from compress.runs import Run
 
 EXIT, SIZES = Exit.__struct_fields__, Size.__struct_fields__  # fields of a record that become columns
@@ -25,9 +25,8 @@ NAMES = {"network", "arm", "base", "dataset", "recipe", "method", "latency_condi
 def rows(runs: Iterable[Run]) -> pd.DataFrame:
     """A row an exit of every run: accuracies as fractions, latencies in seconds, gaps where nothing was measured.
 
-    The run's configuration without its seed is the dict in column `config`. Latency columns are named ``latency_b1``,
-    ``latency_ratio_b1`` for batch 1, and so on; all runs' latencies are of the same conditions, since others would not
-    compare.
+    Latency columns are named ``latency_b1``, ``latency_ratio_b1`` for batch 1, and so on; all runs' latencies are of
+    the same conditions, since others would not compare.
     """
     measured = [(run, read_measurements(run)) for run in runs]
     primary = primary_conditions(found for _, found in measured)
@@ -48,7 +47,6 @@ def _rows_of(run: Run, measurement: Measurement | None) -> list[dict[str, Any]]:
         "run": run.id,
         "network": network_name(run),
         "series": series(run),
-        "config": without_seed(record.config),
         "arm": arm_name(record),
         "arm_key": arm_key(run),
         "family": family(record),

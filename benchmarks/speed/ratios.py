@@ -28,6 +28,7 @@ from benchmarks.measuring.peak_memory import peak_bytes
 from benchmarks.measuring.rounds import Call, clock, interleaved, quartiles, timed
 from benchmarks.speed.bare_layers import bare_layers, floor
 from benchmarks.speed.usual_trainer import UsualTrainer
+from compress.console import console
 from compress.data import Labelled, Normalisation, Split, normalise
 from compress.errors import UsageError
 from compress.hardware import Precision, describe, resolve_device, resolve_precision
@@ -36,7 +37,6 @@ from compress.recipes import Recipe, recipe_named
 from compress.runs import write_json
 from compress.training import Method
 from compress.training.loop import Training, fit
-from compress.console import console
 
 PLAIN = Normalisation(mean=(0.5,) * 3, std=(0.25,) * 3)
 BP, MWBP = Method(name="bp"), Method(name="mwbp")

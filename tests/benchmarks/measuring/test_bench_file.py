@@ -1,137 +1,72 @@
-"""Measurements as they are kept: several in a file, old files read, one chosen to stand for a run, tables of all."""
+"""The bench file: several measurements in one file, and one set of conditions chosen to stand for all runs."""
 
 import json
 from pathlib import Path
 
-import pandas as pd
 import pytest
 from msgspec.structs import replace
 
-from benchmarks import write_report
 from benchmarks.measuring.bench_file import Measurement, primary_conditions, read_measurements, write_measurement
-from benchmarks.report.sections.latency_tables import NO_GPU, NOISE, latency_section
-from benchmarks.results.rows import rows, summarise
+from benchmarks.results.rows import rows
 from compress.runs import Run
-
-ROW = {"exit": 1, "macs": 10, "params": 5, "bytes": 20, "batch_size": 1, "seconds": [0.001, 0.002, 0.003],
-       "ratio": [0.4, 0.5, 0.6], "ratio_interval": [0.45, 0.55], "deviation": 1e-7}  # fmt: skip
-FIRST = Measurement(
-    session="s",
-    engine="eager",
-    precision="fp32",
-    device="cpu",
-    threads=1,
-    rounds=9,
-    reference={"run": "r", "exit": 1},
-    noise=0.01,
-    environment={"cpu": "a CPU", "gpu": None, "device": "cpu"},
-    rows=[ROW],
-)
-OTHER = replace(
-    FIRST,
-    engine="openvino",
-    precision="int8",
-    calibration={"part": "calibration", "images": 500, "weight_bits": 7},
-    rows=[ROW | {"test_accuracy": 0.8765}],
-)
 
 
 @pytest.fixture
-def own(runs: list[Run], tmp_path: Path) -> list[Run]:
-    """Two of the runs, with a directory each to measure into."""
-    found = [Run(tmp_path / run.id, run.record) for run in (runs[0], runs[3])]
-    for run in found:
-        run.path.mkdir()
-    return found
+def run(runs: list[Run], tmp_path: Path) -> Run:
+    """A run with a directory of its own to measure into."""
+    return Run(tmp_path, runs[0].record)
 
 
-def test_a_measurement_replaces_that_of_the_same_conditions_and_keeps_the_others(own: list[Run]) -> None:
-    run = own[0]
-    for one in (OTHER, FIRST, replace(FIRST, threads=2), replace(FIRST, session="t")):
-        write_measurement(run, one)
-    elsewhere = replace(FIRST, environment=FIRST.environment | {"cpu": "another CPU"})
-    write_measurement(run, elsewhere)
-    found = read_measurements(run)
-    assert [(one.engine, one.threads, one.session, one.environment["cpu"]) for one in found] == [
+@pytest.fixture
+def by_openvino(measurement: Measurement) -> Measurement:
+    return replace(measurement, engine="openvino", precision="int8")
+
+
+@pytest.fixture
+def on_gpu(measurement: Measurement) -> Measurement:
+    return replace(measurement, device="cuda", environment=measurement.environment | {"gpu": "a GPU"})
+
+
+def test_a_measurement_replaces_that_of_the_same_conditions_and_keeps_the_others(
+    run: Run, measurement: Measurement, by_openvino: Measurement
+) -> None:
+    elsewhere = replace(measurement, environment=measurement.environment | {"cpu": "another CPU"})
+    again = replace(measurement, session="t")
+    for each in (by_openvino, measurement, replace(measurement, threads=2), again, elsewhere):
+        write_measurement(run, each)
+    assert [(each.engine, each.threads, each.session, each.environment["cpu"]) for each in read_measurements(run)] == [
         ("eager", 1, "t", "a CPU"),
         ("eager", 1, "s", "another CPU"),
         ("eager", 2, "s", "a CPU"),
         ("openvino", 1, "s", "a CPU"),
     ]
+    assert read_measurements(run)[0] == again
     assert json.loads((run.path / "bench.json").read_text())["schema"] == 2
 
 
-def test_a_gpu_is_the_same_with_its_number_and_without(own: list[Run]) -> None:
+def test_a_gpu_is_the_same_with_its_number_and_without(run: Run, on_gpu: Measurement) -> None:
     for device in ("cuda", "cuda:0"):
-        write_measurement(own[0], replace(FIRST, device=device, environment=FIRST.environment | {"gpu": "a GPU"}))
-    [one] = read_measurements(own[0])
-    assert one.device == "cuda:0"
-    assert str(one.conditions) == "eager, fp32, cuda, 1 thread(s)"
+        write_measurement(run, replace(on_gpu, device=device))
+    [found] = read_measurements(run)
+    assert found.device == "cuda:0"
+    assert str(found.conditions) == "eager, fp32, cuda, 1 thread(s)"
 
 
-def test_what_most_runs_share_stands_for_all(own: list[Run]) -> None:
-    gpu = replace(FIRST, device="cuda", environment=FIRST.environment | {"gpu": "a GPU"})
-    assert primary_conditions([[gpu, OTHER, FIRST], [OTHER, FIRST]]) == FIRST.conditions
-    assert primary_conditions([[gpu, OTHER, FIRST], [OTHER, gpu]]) == OTHER.conditions
-    assert primary_conditions([[], []]) is None
-    drawn = replace(FIRST, drawn=True)
-    assert primary_conditions([[drawn, OTHER], [drawn, OTHER]]) == OTHER.conditions
-    assert primary_conditions([[drawn], [drawn]]) == FIRST.conditions
-    write_measurement(own[0], FIRST)
-    write_measurement(own[1], FIRST)
-    write_measurement(own[1], replace(OTHER, rows=[ROW | {"ratio": [0.1, 0.2, 0.3]}]))
-    frame = rows(own)
-    assert frame["latency_ratio_b1"].tolist() == [0.5, 0.5]
-    assert frame["latency_conditions"].tolist() == ["eager, fp32, cpu, 1 thread(s)"] * 2
-
-
-def test_the_section_has_a_row_a_network_and_engine(own: list[Run]) -> None:
-    assert latency_section(own, summarise(rows(own))) == []
-    for run in own:
-        write_measurement(run, replace(FIRST, reference={"run": own[0].id, "exit": 1}))
-    write_measurement(own[1], replace(OTHER, reference={"run": own[0].id, "exit": 1}, noise=0.1, noisy=True))
-    summary = summarise(rows(own))
-    parts = latency_section(own, summary)
-    reference, pruned = summary["network"]
-    assert f"**a CPU (cpu), 1 thread(s)**; reference: {reference}." in parts
-    [table] = [part for part in parts if part.startswith("|")]
-    assert table.splitlines()[2:] == [
-        f"| {reference} | eager fp32 | 2.00 | 0.50x [0.45, 0.55] | - | not measured |",
-        f"| {pruned} | eager fp32 | 2.00 | 0.50x [0.45, 0.55] | - | not measured |",
-        f"| {pruned} | openvino int8* | 2.00 | 0.50x [0.45, 0.55] | 87.65 | not measured |",
-    ]
-    assert f"*: noisy: {NOISE}." in parts
-    assert "the same for all (500 calibration images, weights of 7 bits); its" in "\n".join(parts)
-    assert parts[-1] == NO_GPU
-
-
-def test_a_report_says_where_noisily_and_in_how_many_sessions_latency_was_measured(
-    runs: list[Run], tmp_path: Path
+def test_the_conditions_that_most_runs_share_stand_for_all(
+    runs: list[Run], tmp_path: Path, measurement: Measurement, by_openvino: Measurement, on_gpu: Measurement
 ) -> None:
-    seeds = [Run(tmp_path / run.id, run.record) for run in runs[1:3]]
-    noisy = replace(FIRST, noise=0.1, noisy=True, rows=[ROW, ROW | {"exit": 2}])
-    for run, session in zip(seeds, "st", strict=True):
+    drawn = replace(measurement, drawn=True)
+    for measured, expected in (
+        ([[on_gpu, by_openvino, measurement], [by_openvino, measurement]], measurement),
+        ([[on_gpu, by_openvino, measurement], [by_openvino, on_gpu]], by_openvino),
+        ([[drawn, by_openvino], [drawn, by_openvino]], by_openvino),
+        ([[drawn], [drawn]], measurement),
+    ):
+        assert primary_conditions(measured) == expected.conditions
+    assert primary_conditions([[], []]) is None
+    pair = [Run(tmp_path / run.id, run.record) for run in (runs[0], runs[3])]
+    for run in pair:
         run.path.mkdir()
-        write_measurement(run, replace(noisy, session=session))
-        write_measurement(run, replace(noisy, session=session, device="cuda"))
-    text = write_report(seeds, tmp_path / "apart").read_text()
-    assert "Seeds of different sessions have no mean and are left out." in text
-    assert "ratio, batch 1" not in text[: text.index("### Latency by engine")]
-    assert "- Latency was measured on a CPU (cpu) and a CPU (cuda) alone, with eager fp32: " in text
-    assert "on a GPU" not in text
-    write_measurement(seeds[1], noisy)
-    text = write_report(seeds, tmp_path / "together").read_text()
-    assert f"**These latencies are noisy**: {NOISE}." in text
-    assert "- Noisy latencies, of which small differences mean nothing: eager, fp32, cpu, 1 thread(s); " in text
-
-
-def test_a_gpu_has_a_table_of_its_own(own: list[Run]) -> None:
-    write_measurement(own[0], FIRST)
-    measured = replace(FIRST, device="cuda", session="t", environment=FIRST.environment | {"gpu": "a GPU"})
-    write_measurement(own[0], measured)
-    parts = latency_section(own[:1], pd.DataFrame(summarise(rows(own[:1]))))
-    assert [part for part in parts if part.startswith("**")] == [
-        "**a CPU (cpu), 1 thread(s)**; reference: `r`.",
-        "**a GPU (cuda)**; reference: `r`.",
-    ]
-    assert NO_GPU not in parts
+        write_measurement(run, measurement)
+    write_measurement(pair[1], by_openvino)
+    assert rows(pair)["latency_conditions"].tolist() == ["eager, fp32, cpu, 1 thread(s)"] * 2

@@ -12,8 +12,8 @@ from benchmarks.measuring import costs_file
 from benchmarks.measuring.costs_file import COSTS, measured_costs, read_costs, record_costs
 from benchmarks.measuring.peak_memory import inference_peak, peak_bytes, training_peak
 from benchmarks.measuring.rounds import Call
-from compress.network_cost import cost, exit_costs
 from compress.errors import UsageError
+from compress.network_cost import cost, exit_costs
 from compress.networks import create, cut
 from compress.recipes import recipe_named
 from compress.runs import Run, load

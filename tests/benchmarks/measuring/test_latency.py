@@ -11,8 +11,8 @@ from benchmarks import bench
 from benchmarks.measuring.bench_file import read_measurements
 from benchmarks.measuring.energy import Counter, Meter
 from benchmarks.measuring.rounds import interquartile_range, median_interval
-from compress.network_cost import cost
 from compress.errors import UsageError
+from compress.network_cost import cost
 from compress.networks import cut
 from compress.runs import Run, load
 
