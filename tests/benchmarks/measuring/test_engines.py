@@ -16,7 +16,7 @@ from baselines import Budget, prune
 from benchmarks.measuring.agreement import check_logits
 from benchmarks.measuring.bench_file import read_measurements
 from benchmarks.measuring.candidates import candidates
-from benchmarks.measuring.engines import Source, engine_named, engines_here
+from benchmarks.measuring.engines import Source, engine_named, engines_here, reduced_range
 from benchmarks.measuring.held_out import HeldOut, open_held_out
 from benchmarks.measuring.latency import Session
 from compress import Place
@@ -61,7 +61,11 @@ def test_runtimes_agree_with_eager_and_are_recorded_beside_one_another(session: 
         assert [(each.engine, each.precision) for each in recorded] == RUNTIMES
         assert [len(each.rows) for each in recorded] == [len(run.exits)] * len(RUNTIMES)
         assert all(each.environment["versions"][each.engine] for each in recorded)
-        assert (recorded[1].calibration or {})["images"] == 40
+        assert recorded[1].calibration == {
+            "part": "calibration",
+            "images": 40,
+            "weight_bits": 7 if reduced_range() else 8,
+        }
     assert sys.modules.get("openvino_telemetry") is None  # it would report to its makers
 
     # The accuracy of int8 is that of the same file, evaluated here image by image.
