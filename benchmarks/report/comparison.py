@@ -17,16 +17,25 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from benchmarks.measuring.measurements import BENCH
-from benchmarks.measuring.memory import COSTS
-from benchmarks.probing.probe import PROBE
 from benchmarks.report.trials import Trial
-from benchmarks.results.correctness import CORRECTNESS, write_right
+from benchmarks.results.correctness import write_right
 from compress.console import console
 from compress.documents import read_file, read_json, read_kept
 from compress.errors import UsageError, checked
 from compress.records import Record
-from compress.runs import METRICS, RECORD, Run, find_run, read_run, write_atomically, write_json
+from compress.runs import (
+    BENCH,
+    CORRECTNESS,
+    COSTS,
+    METRICS,
+    PROBE,
+    RECORD,
+    Run,
+    find_run,
+    read_run,
+    write_atomically,
+    write_json,
+)
 
 COMPARISON = "comparison.json"
 RECORDS = "runs"
