@@ -12,13 +12,13 @@ from pathlib import Path
 from unittest.mock import patch
 
 import pandas as pd
+from compress.cli.commands import app
 from cyclopts.docs.markdown import generate_markdown_docs
 
 from benchmarks import main_table, read_comparison, read_study
 from benchmarks.results.cells import accuracy_cell, exit_name, markdown, millions, ratios
 from benchmarks.results.rows import rows, summarise
 from benchmarks.statistics.scores import ENOUGH_SEEDS
-from compress.cli.commands import app
 from compress.recipes import RECIPES, Recipe
 from compress.runs import Run
 

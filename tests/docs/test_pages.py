@@ -7,12 +7,12 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from compress.cli.commands import app
 
 from baselines import METHODS
 from benchmarks import Study, read_study
 from benchmarks.study.entry import StudyRun
 from benchmarks.study.tuning import Tuning
-from compress.cli.commands import app
 from compress.records import Cost, Fields, Record, Results
 from compress.training import METHODS as TRAININGS
 
