@@ -14,7 +14,7 @@ from benchmarks.results.lagging import lag_notes, lag_warnings, lagging
 from benchmarks.results.rows import distinct_names, series
 from compress import Place
 from compress.cli.app import app
-from compress.cli.options import TechniqueOptions
+from compress.cli.prune_command import TechniqueOptions
 from compress.data import Dataset
 from compress.networks import spec_of
 from compress.recipes import Recipe
