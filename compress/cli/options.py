@@ -61,7 +61,7 @@ def one_of(words: Any, tokens: Sequence[Token]) -> str:
 
 def choice(names: Iterable[str], *, optional: bool = False) -> Any:
     """Return the type of an option that is one of these words."""
-    word = Literal[tuple(names)]  # type: ignore[misc,valid-type]
+    word = Literal[tuple(names)]  # type: ignore[valid-type]
     return Annotated[word | None if optional else word, Parameter(converter=one_of)]
 
 
