@@ -26,8 +26,13 @@ from compress.documents import read_file
 from compress.errors import UsageError, checked, nearest
 from compress.records import Record, SchemaError, digest_of, parse_record
 
+# The files of a run directory. `compress.training.execution` writes the first four and the checkpoint.
 RECORD, METRICS, WEIGHTS, PREDICTIONS = "run.json", "metrics.jsonl", "model.safetensors", "predictions.npz"
 LOCK, CHECKPOINT = ".lock", "checkpoint"
+BENCH = "bench.json"  # latency and energy; written and read by `benchmarks.measuring.measurements`
+COSTS = "costs.json"  # bytes, activations, peak memory; written and read by `benchmarks.measuring.memory`
+PROBE = "probe.json"  # what blocks have learnt; written and read by `benchmarks.probing.probe`
+CORRECTNESS = "correctness.json"  # PREDICTIONS in short, in a report; see `benchmarks.results.correctness`
 LONGEST = 80  # characters of a name in an id: file systems take 255 bytes
 
 if TYPE_CHECKING:

@@ -42,7 +42,7 @@ def report(
     comparison, skipped = dataclasses.replace(comparison, runs=runs), [*skipped, *repeated]
     for reason in skipped:
         console.print(f"skipped: {reason}")
-    path = write_report(**vars(comparison), out=out)
+    path = write_report(comparison, out)
     if output.json:
         return print_json({"report": str(path), "runs": [run.id for run in comparison.runs], "skipped": skipped})
     console.print(f"{len(comparison.runs)} runs reported")

@@ -27,6 +27,7 @@ METHODS = {
 }
 CONTROLS = tuple(name for name, card in METHODS.items() if card.startswith("control"))
 SINGLE_EXIT = ("bp", "bp-extra-decay")
+FROZEN = "frozen-trunk"
 UPDATES = ("simultaneous", "sequential")
 GAMMAS = ("depth-squared", "uniform")
 WITH_GAMMAS = ("mwbp", "auxnet", "mwbp-uniform-decay", "bp-extra-decay")
@@ -119,7 +120,7 @@ class Method:
             objective,
             update="sequential" if self.sequential else "simultaneous",
             loss_ratio_rate=self.name == "auxnet",
-            frozen_trunk=self.name == "frozen-trunk",
+            frozen_trunk=self.name == FROZEN,
             self_distillation=self.self_distillation,
             teacher=self.teacher or 0.0,
             temperature=self.temperature,
@@ -152,13 +153,13 @@ class Method:
 
     def _check_exits(self, spec: Spec) -> None:
         exits = len(spec.exits)
-        if self.gradient_equilibrium and self.name in (*SINGLE_EXIT, "frozen-trunk"):
+        if self.gradient_equilibrium and self.name in (*SINGLE_EXIT, FROZEN):
             raise UsageError(f"gradient-equilibrium: with {self.name} no trunk segment has gradients of several exits")
         if self.name in SINGLE_EXIT and exits > 1:
             raise UsageError(f"{spec.arch} has {exits} exits, plain BP trains one: use train-mwbp, or cut it first")
         if self.self_distillation and exits == 1:
             raise UsageError("self-distillation: there is one exit, and no other to teach it")
-        if self.name == "frozen-trunk" and exits == 1:
+        if self.name == FROZEN and exits == 1:
             raise UsageError("frozen-trunk trains auxiliary exits, and there are none: give --exits 2 or more")
 
     def _with_extra_decay(self, spec: Spec, exits: int | str) -> Objective:
