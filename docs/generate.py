@@ -15,10 +15,10 @@ import pandas as pd
 from cyclopts.docs.markdown import generate_markdown_docs
 
 from benchmarks import main_table, read_comparison, read_study
-from benchmarks.results.cells import accuracy_cell, exit_name, markdown, millions, ratios
+from benchmarks.results.cells import accuracy_cell, exit_name, millions, ratio
 from benchmarks.results.rows import rows, summarise
 from benchmarks.statistics.scores import ENOUGH_SEEDS
-from compress.cli.commands import app
+from compress.cli.app import app
 from compress.recipes import RECIPES, Recipe
 from compress.runs import Run
 
@@ -40,12 +40,12 @@ def results_table() -> str:
         {
             "network": shown.apply(exit_name, axis=1),
             "MACs": shown["macs"].map(millions),
-            "latency": ratios(shown["latency_ratio_b1"]),
+            "latency": shown["latency_ratio_b1"].map(ratio),
             "test accuracy, %": shown.apply(accuracy_cell, axis=1),
             "": shown["n"].map(lambda seeds: "preliminary" if seeds < ENOUGH_SEEDS else ""),
         }
     )
-    return f"{markdown(table)}\n\n{_conditions(runs)}"
+    return f"{_markdown(table)}\n\n{_conditions(runs)}"
 
 
 def _conditions(runs: Sequence[Run]) -> str:
@@ -74,7 +74,7 @@ def study_summary() -> str:
     study = read_study("quickstart")
     entries = pd.DataFrame({"run": [f"`{entry.name}`" for entry in study.runs]})
     entries["command"] = [f"`compress {entry.command}`" for entry in study.runs]
-    return f"> {study.about.strip()}\n>\n> Takes {study.takes}.\n\n{_left_aligned(entries)}"
+    return f"> {study.about.strip()}\n>\n> Takes {study.takes}.\n\n{_markdown(entries)}"
 
 
 def takes() -> str:
@@ -95,7 +95,7 @@ def recipes_table() -> str:
     table = pd.DataFrame({"": list(_recipe_cells(recipes[0]))})
     for recipe in recipes:
         table[f"`{recipe.name}`"] = list(_recipe_cells(recipe).values())
-    return _left_aligned(table)
+    return _markdown(table)
 
 
 def _recipe_cells(recipe: Recipe) -> dict[str, str]:
@@ -121,7 +121,7 @@ def commands() -> str:
         return generate_markdown_docs(app, heading_level=2, generate_toc=False, no_root_title=True).strip()
 
 
-def _left_aligned(table: pd.DataFrame) -> str:
+def _markdown(table: pd.DataFrame) -> str:
     lines = [list(table.columns), ["---"] * len(table.columns), *table.astype(str).to_numpy().tolist()]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
