@@ -97,7 +97,7 @@ def test_every_section_of_a_report_is_explained() -> None:
         if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "Section"
         if isinstance(call.args[0], ast.Constant)
     }
-    explained = set(re.findall(r"^### (.+)$|\*\*(.+?)\*\* ", page("report.md"), flags=re.MULTILINE))
+    explained = set(re.findall(r"^### (.+)$|\*\*(.+?)\*\*", page("report.md"), flags=re.MULTILINE))
     assert len(titles) > 10
     assert titles <= {title for either in explained for title in either}
 
