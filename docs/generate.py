@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import shutil
 import sys
+import tomllib
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import pandas as pd
 from cyclopts.docs.markdown import generate_markdown_docs
 
-from benchmarks import main_table, read_comparison, read_study
+from benchmarks import main_table, read_comparison
 from benchmarks.results.cells import accuracy_cell, exit_name, millions, ratio
 from benchmarks.results.rows import rows, summarise
 from benchmarks.statistics.scores import ENOUGH_SEEDS
@@ -24,6 +26,7 @@ from compress.runs import Run
 
 ROOT = Path(__file__).parents[1]
 QUICKSTART = ROOT / "reports" / "quickstart"
+STUDY = ROOT / "benchmarks" / "study" / "bundled" / "quickstart.toml"
 FIGURE = QUICKSTART / "accuracy-macs.svg"
 COPIED = ROOT / "docs" / "figures" / "quickstart.svg"  # a site holds no files from outside docs/
 OUTPUT = ROOT / "docs" / "quickstart-output.txt"  # what `make quickstart` printed once, on stderr and stdout
@@ -71,15 +74,20 @@ def final_table() -> str:
 
 def study_summary() -> str:
     """What the quickstart trains, and how long that takes."""
-    study = read_study("quickstart")
-    entries = pd.DataFrame({"run": [f"`{entry.name}`" for entry in study.runs]})
-    entries["command"] = [f"`compress {entry.command}`" for entry in study.runs]
-    return f"> {study.about.strip()}\n>\n> Takes {study.takes}.\n\n{_markdown(entries)}"
+    study = tomllib.loads(STUDY.read_text())
+    entries = [[f"`{entry['name']}`", f"`compress {entry['command']}`", _options(entry)] for entry in study["run"]]
+    table = _markdown(pd.DataFrame(entries, columns=["run", "command", "options"]))
+    return f"> {study['about'].strip()}\n>\n> Takes {study['takes']}.\n\n{table}"
+
+
+def _options(entry: dict[str, Any]) -> str:
+    given = [(key, value) for key, value in entry.items() if key not in ("name", "command")]
+    return ", ".join(f"{key.replace('_', '-')} {value}" for key, value in given)
 
 
 def takes() -> str:
     """How long the quickstart takes."""
-    return f"After installation it takes {read_study('quickstart').takes}."
+    return f"After installation it takes {tomllib.loads(STUDY.read_text())['takes']}."
 
 
 def output() -> str:
