@@ -75,11 +75,6 @@ def test_the_study_that_is_shown_is_one(tmp_path: Path) -> None:
     assert [run.name for run in read_study(str(tmp_path / "small.toml")).runs] == ["plain", "multi", "pruned"]
 
 
-def test_every_bundled_study_is_named() -> None:
-    bundled = {file.stem for file in (DOCS.parent / "benchmarks/study/bundled").glob("*.toml")}
-    assert bundled <= set(first_cells(page("studies.md")))
-
-
 def test_every_method_has_its_row() -> None:
     methods = first_cells(page("pruning.md").partition("## Methods")[2].partition("## Budgets")[0])
     assert sorted(name for name in methods if not name.startswith("--")) == sorted(METHODS)
