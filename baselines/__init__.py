@@ -1,28 +1,5 @@
-"""Baselines: what multi-way backpropagation is compared with."""
+"""Baselines. Enters: pruning methods and the controls that a comparison with multi-way backpropagation needs."""
 
-from baselines.budget import Budget
-from baselines.effort import Images, effort
-from baselines.finding import finished_run
-from baselines.forecast import Forecast, foresee, narrower
-from baselines.job import Job, macs_of, run_and_exit
-from baselines.pruning import carry_out, prune
-from baselines.steps import Size
-from baselines.technique import METHODS, Technique
+from lazy_loader import attach_stub
 
-__all__ = [
-    "METHODS",
-    "Budget",
-    "Forecast",
-    "Images",
-    "Job",
-    "Size",
-    "Technique",
-    "carry_out",
-    "effort",
-    "finished_run",
-    "foresee",
-    "macs_of",
-    "narrower",
-    "prune",
-    "run_and_exit",
-]
+__getattr__, __dir__, __all__ = attach_stub(__name__, __file__)

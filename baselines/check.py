@@ -39,15 +39,16 @@ def check(job: Job) -> None:
 def check_together(job: Job) -> None:
     """Refuse options of a job that do not go together, by UsageError."""
     technique = job.technique
-    job.recipe.changed(epochs=job.epochs, learning_rate=job.learning_rate, weight_decay=job.weight_decay)
+    job.fine_tuning.change(job.recipe)
     if job.budget.latency_ratio is not None and technique.steps > 1:
         given = "--gradual and --steps" if technique.gradual else "--steps"
         raise UsageError(f"--latency-ratio is met in one pruning: leave out {given}")
     if job.budget.latency_ratio is not None and job.timed is None:
-        raise UsageError("--latency-ratio: nothing was given to measure latency with; in Python give `timed`")
-    if job.schedule != "small-rate" and technique.kind == "control":
+        raise UsageError("--latency-ratio: nothing was given to measure latency with; in Python give `Job` its `timed`")
+    schedule = job.fine_tuning.schedule
+    if schedule != "small-rate" and technique.kind == "control":
         raise UsageError(
-            f"--schedule {job.schedule}: of fine-tuning; {technique.method} is trained as the recipe says: leave it out"
+            f"--schedule {schedule}: of fine-tuning; {technique.method} is trained as the recipe says: leave it out"
         )
     if job.exit and technique.method in SPARSE:
         raise UsageError(

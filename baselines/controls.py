@@ -16,8 +16,8 @@ from torch import Tensor
 
 from baselines.steps import Removed, Size, Steps
 from baselines.technique import SHAPED
-from compress.cost import exit_costs
 from compress.errors import UsageError, nearest
+from compress.network_cost import exit_costs
 from compress.networks import Architecture, Network, Spec, initialised, spec_of
 from compress.networks.names import parse
 from compress.recipes import Recipe

@@ -13,9 +13,9 @@ from torch.nn import functional
 
 from baselines.evidence import Evidence
 from baselines.steps import Removed, Size, Steps
-from compress.cost import exit_costs, part_costs
 from compress.data import in_order, normalise
 from compress.errors import UsageError
+from compress.network_cost import exit_costs, part_costs
 from compress.networks import Network, Spec, default_heads, evaluating, initialised
 from compress.networks.blocks import BLOCKS
 from compress.networks.spec import ExitSpec

@@ -23,7 +23,7 @@ def finished_run(job: Job, runs: Iterable[Run]) -> Run | None:
     if job.found is None:
         return None
     technique = job.technique
-    recipe = job.from_scratch if technique.kind == "control" else job.fine_tuning
+    recipe = job.from_scratch if technique.kind == "control" else job.fine_tuned
     by_id = {run.id: run for run in runs}
     wanted = _asked(job.plan(recipe).config)
     for run in by_id.values():

@@ -100,7 +100,7 @@ def narrower(network: Network, budget: Budget) -> Network:
 def _seconds(job: Job, whole: Network, smaller: Network, speedup: float) -> float:
     """How long a job takes, by a few steps timed now; what was chosen just now is kept."""
     images = Images.of(job.dataset, job.recipe)
-    epochs = {"fine_tuning": job.fine_tuning.epochs, "scratch": job.from_scratch.epochs}
+    epochs = {"fine_tuning": job.fine_tuned.epochs, "scratch": job.from_scratch.epochs}
     needed = effort(job.technique, images, whole, job.recipe, speedup=speedup, **epochs)
     before = needed.whole + needed.once.get(job.technique.method, 0.0)
     if not job.found and job.technique.method != "shallow":
@@ -110,5 +110,5 @@ def _seconds(job: Job, whole: Network, smaller: Network, speedup: float) -> floa
 
 def _image_seconds(job: Job, network: Network) -> float:
     objective = job.objective.fitted(job.spec, network.spec)
-    precision = precision_of(job.precision, objective, job.where)
+    precision = precision_of(job.place.precision, objective, job.where)
     return image_seconds(network.spec, objective, job.recipe, device=job.where, precision=precision)

@@ -14,7 +14,7 @@ from baselines.budget import Budget, Quartiles
 from baselines.coupling import TORCH_PRUNING
 from baselines.technique import Technique
 from compress.data import Dataset
-from compress.errors import UsageError
+from compress.errors import UsageError, checked
 from compress.hardware import Precision, resolve_device
 from compress.networks import (
     Network,
@@ -24,14 +24,12 @@ from compress.networks import (
     cut,
     display_name,
     initialised,
-    is_number,
     spec_of,
 )
-from compress.recipes import RECIPES, FineTuning, Recipe, recipe_named
-from compress.runs import Run, find_run, load
+from compress.recipes import RECIPES, FineTuneSchedule, Recipe, recipe_named
+from compress.runs import Run, load, run_and_exit
 from compress.training import (
     Objective,
-    Place,
     Plan,
     check_same_data,
     command_line,
@@ -43,10 +41,38 @@ from compress.training import (
 )
 from compress.training.objectives import bp
 from compress.training.plan import check_seed
+from compress.training.planning import PLACE, Place
 
 DEFAULT_ARCH = "resnet110"
 # The latency of a network, as its ratio to that of another, measured here: the other first.
 Timed = Callable[[Network, Network], Quartiles]
+
+
+@checked
+@dataclass(frozen=True, kw_only=True)
+class FineTuning:
+    """How a pruned network is fine-tuned, or a control trained, where the recipe is not followed as it is.
+
+    Attributes:
+        schedule: learning rates of fine-tuning, see `Recipe.fine_tuning`; controls have none.
+        epochs, learning_rate, weight_decay: None: the recipe's.
+    """
+
+    schedule: FineTuneSchedule = "small-rate"
+    epochs: int | None = None
+    learning_rate: float | None = None
+    weight_decay: float | None = None
+
+    def change(self, recipe: Recipe) -> Recipe:
+        """The recipe with these epochs, rate and decay.
+
+        Raises:
+            UsageError: one of them is out of range.
+        """
+        return recipe.changed(epochs=self.epochs, learning_rate=self.learning_rate, weight_decay=self.weight_decay)
+
+
+FINE_TUNING = FineTuning()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,8 +84,9 @@ class Job:
         reference: the run to start from; RUN:EXIT cuts it there first. None: the newest finished run by plain BP with
             the same architecture, data, split, recipe and seed; where there is none, one is trained first.
         recipe: of the reference and of controls, and of fine-tuning (its `fine_tune_*` fields).
-        schedule: of fine-tuning: see `Recipe.fine_tuning`.
-        epochs, learning_rate, weight_decay: of fine-tuning, or of a control's training, instead of the recipe's.
+        fine_tuning: how the pruned network is fine-tuned, or the control trained.
+        seed: random seed of the reference, of scores that are drawn, and of fine-tuning.
+        place: where and how the runs are computed, and where they are kept.
         timed: measures latency, for a budget of it.
     """
 
@@ -68,16 +95,10 @@ class Job:
     budget: Budget
     technique: Technique
     recipe: Recipe
-    runs: Path
     reference: str | Path | None = None
-    schedule: FineTuning = "small-rate"
-    epochs: int | None = None
-    learning_rate: float | None = None
-    weight_decay: float | None = None
+    fine_tuning: FineTuning = FINE_TUNING
     seed: int = 0
-    device: str = "auto"
-    precision: str = "auto"
-    resume: bool = False
+    place: Place = PLACE
     timed: Timed | None = None
 
     def __post_init__(self) -> None:
@@ -92,7 +113,7 @@ class Job:
         """
         if self.reference is None:
             return None
-        run, exit = run_and_exit(self.reference, self.runs)
+        run, exit = run_and_exit(self.reference, self.place.runs)
         if self.arch is not None and canonical(self.arch).lower() != run.record.arch.lower():
             raise UsageError(
                 f"run {run.id} is a {run.record.arch}, not a {self.arch}: leave out --arch, or name another run"
@@ -110,7 +131,7 @@ class Job:
         """The reference, named or found among the finished runs."""
         if self.named:
             return self.named[0]
-        return found_reference(self._spec, self.dataset, self.recipe, self.seed, self.runs)
+        return found_reference(self._spec, self.dataset, self.recipe, self.seed, self.place.runs)
 
     @cached_property
     def base(self) -> Run:
@@ -122,7 +143,7 @@ class Job:
             self.dataset,
             self.recipe,
             self.seed,
-            Place(device=self.device, precision=self.precision, runs=self.runs, resume=self.resume),
+            self.place,
         )
 
     @cached_property
@@ -145,9 +166,9 @@ class Job:
         return objective_of(self.found).fine_tuning()
 
     @cached_property
-    def fine_tuning(self) -> Recipe:
+    def fine_tuned(self) -> Recipe:
         """What a smaller network is given."""
-        return self._changed(self.recipe.fine_tuning(self.schedule))
+        return self.fine_tuning.change(self.recipe.fine_tuning(self.fine_tuning.schedule))
 
     @cached_property
     def from_scratch(self) -> Recipe:
@@ -155,12 +176,12 @@ class Job:
         reference = self.found.record if self.found else None
         trained = reference is not None and reference.kind == "train" and not reference.parent
         epochs = reference.config["recipe"]["epochs"] if reference and trained else None
-        return self._changed(self.recipe.changed(epochs=epochs))
+        return self.fine_tuning.change(self.recipe.changed(epochs=epochs))
 
     @property
     def where(self) -> torch.device:
         """The device."""
-        return resolve_device(self.device)
+        return resolve_device(self.place.device)
 
     def of(self, run: Run) -> Network:
         """The network of a run of this job, cut where the job cuts, in eval mode, on the device."""
@@ -171,9 +192,14 @@ class Job:
         """The plan of one of the job's runs, but for the fields that are given; `step` says which, but for the last."""
         objective = fields.pop("objective", None) or self.objective
         budget, technique = fields.pop("budget", self.budget), fields.pop("technique", self.technique)
-        used = precision_of(self.precision, objective, self.where)
+        used = precision_of(self.place.precision, objective, self.where)
         name, value = budget.option
-        request = {name: float(value), **technique.to_json(), "schedule": self.schedule, "torch-pruning": TORCH_PRUNING}
+        request = {
+            name: float(value),
+            **technique.to_json(),
+            "schedule": self.fine_tuning.schedule,
+            "torch-pruning": TORCH_PRUNING,
+        }
         defaults: dict[str, Any] = {
             "name": f"{display_name(self.spec)} {technique.label} {budget}",
             "kind": technique.kind,
@@ -189,7 +215,7 @@ class Job:
             seed=self.seed,
             precision=used,
             device=self.where,
-            runs=self.runs,
+            runs=self.place.runs,
             command=self._command(used) + (f"  # step {step} of {technique.steps}" if step else ""),
             **(defaults | fields),
         )
@@ -199,17 +225,14 @@ class Job:
         shape, classes = self.dataset.input_shape, len(self.dataset.classes)
         return spec_of(DEFAULT_ARCH if self.arch is None else self.arch, input_shape=shape, classes=classes)
 
-    def _changed(self, recipe: Recipe) -> Recipe:
-        return recipe.changed(epochs=self.epochs, learning_rate=self.learning_rate, weight_decay=self.weight_decay)
-
     def _command(self, precision: Precision) -> str:
         words = ["prune", "--arch", self.spec.arch, *f"--{self.budget}".split(), *self.technique.options()]
         looked_for = self.recipe.name in RECIPES and self.recipe == recipe_named(self.recipe.name)
         if self.named or (not looked_for and self.technique.method != "shallow"):
-            words += ["--from", run_option(self.base, self.runs) + (f":{self.exit}" if self.exit else "")]
-        changes = ["--schedule", self.schedule] if self.schedule != "small-rate" else []
+            words += ["--from", run_option(self.base, self.place.runs) + (f":{self.exit}" if self.exit else "")]
+        changes = ["--schedule", self.fine_tuning.schedule] if self.fine_tuning.schedule != "small-rate" else []
         for option in ("learning_rate", "weight_decay"):
-            value = getattr(self, option)
+            value = getattr(self.fine_tuning, option)
             changes += [f"--{option.replace('_', '-')}", repr(value)] if value is not None else []
         return command_line(
             words,
@@ -217,32 +240,6 @@ class Job:
             self.recipe,
             self.seed,
             precision,
-            epochs=(self.from_scratch if self.technique.kind == "control" else self.fine_tuning).epochs,
+            epochs=(self.from_scratch if self.technique.kind == "control" else self.fine_tuned).epochs,
             changes=changes,
         )
-
-
-def run_and_exit(name: str | Path, runs: Path) -> tuple[Run, int | None]:
-    """The finished run that RUN or RUN:EXIT means, and the exit (1-based), if one is named.
-
-    Raises:
-        UsageError: there is no such run, it is not finished, or it has no such exit.
-    """
-    run_name, _, number = str(name).rpartition(":")
-    if not run_name or not is_number(number):
-        return find_run(name, runs), None
-    run = find_run(run_name, runs)
-    if not 1 <= int(number) <= len(run.exits):
-        raise UsageError(f"{name}: run {run.id} has exits 1 to {len(run.exits)}")
-    return run, int(number)
-
-
-def macs_of(name: str | Path, runs: Path) -> int:
-    """The MACs of RUN's last exit, or of RUN:EXIT, as a budget.
-
-    Raises:
-        UsageError: as `run_and_exit`.
-    """
-    run, exit = run_and_exit(name, runs)
-    macs: int = run.exits[(exit or 0) - 1]["macs"]
-    return macs

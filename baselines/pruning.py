@@ -11,7 +11,7 @@ from baselines.check import check, check_prunable
 from baselines.choice import choice, shallow_choice
 from baselines.controls import DISTILLED, scratch, scratch_epochs
 from baselines.gradual import Gradual, even_shares
-from baselines.job import Job, Timed
+from baselines.job import FINE_TUNING, FineTuning, Job
 from baselines.stages import Stage, Whole, decide, evidence_of, met, stages
 from baselines.steps import Size
 from baselines.technique import CONTROLS, SHAPED, SPARSE, TAUGHT, Technique
@@ -19,60 +19,51 @@ from compress.console import console
 from compress.data import Dataset, Split, open_dataset, split
 from compress.errors import UsageError, checked
 from compress.networks import Network, initialised
-from compress.recipes import FineTuning, Recipe, recipe_named
+from compress.recipes import Recipe, recipe_named
 from compress.runs import Run
 from compress.training import Method, Prepared, execute, run_option
 from compress.training.distributed import current_world
 from compress.training.evaluation import accuracies, predict
+from compress.training.planning import PLACE, Place
 
 BP = Method(name="bp")
 
 
 @checked
 def prune(
-    arch: str | None,
+    arch_or_run: str | Path | Run,
     dataset: Dataset | str = "fashion-mini",
     *,
     budget: Budget,
     technique: Technique | str = "l1",
-    reference: str | Path | None = None,
     recipe: Recipe | str = "quick",
-    schedule: FineTuning = "small-rate",
-    epochs: int | None = None,
-    learning_rate: float | None = None,
-    weight_decay: float | None = None,
+    fine_tuning: FineTuning = FINE_TUNING,
     seed: int = 0,
-    device: str = "auto",
-    precision: str = "auto",
-    runs: str | Path = "runs",
-    resume: bool = False,
-    timed: Timed | None = None,
+    place: Place = PLACE,
 ) -> Run:
     """The finished run of a reference made smaller and fine-tuned by the objective that trained it, or of a control.
 
-    Args as `Job` describes them; `dataset`, `technique` and `recipe` may be names.
+    Args:
+        arch_or_run: an architecture's name, whose newest run by plain BP is pruned, or else one trained now; or the
+            finished run to prune, as a `Run` or a path; the path RUN:EXIT cuts it at that exit first.
+        dataset, technique, recipe: see `Job`; or their names.
+        budget, fine_tuning, seed, place: see `Job`.
 
     Raises:
         UsageError: an argument is unknown, the reference does not fit, or the budget cannot be met.
     """
+    run = arch_or_run.path if isinstance(arch_or_run, Run) else arch_or_run
     return carry_out(
         Job(
-            arch=arch,
+            arch=run if isinstance(run, str) else None,
             dataset=open_dataset(dataset) if isinstance(dataset, str) else dataset,
             budget=budget,
             technique=Technique(method=technique) if isinstance(technique, str) else technique,
-            reference=reference,
             recipe=recipe_named(recipe) if isinstance(recipe, str) else recipe,
-            schedule=schedule,
-            epochs=epochs,
-            learning_rate=learning_rate,
-            weight_decay=weight_decay,
+            reference=None if isinstance(run, str) else run,
+            fine_tuning=fine_tuning,
             seed=seed,
-            device=device,
-            precision=precision,
-            runs=Path(runs),
-            resume=resume,
-            timed=timed,
+            place=place,
         )
     )
 
@@ -97,7 +88,7 @@ def _step_by_step(job: Job) -> Run:
 
 def _pruned(job: Job, stage: Stage, parent: Run, step: int | None) -> Run:
     """A run pruned once and fine-tuned; `step` is its number in a chain, but for the last."""
-    plan = job.plan(job.fine_tuning, step=step, budget=stage.budget, technique=stage.technique, parent=parent)
+    plan = job.plan(job.fine_tuned, step=step, budget=stage.budget, technique=stage.technique, parent=parent)
     before = _choosing(parent) if parent.record.kind == "prune" and parent.id != job.base.id else {}
 
     def prepare(parts: Split) -> Prepared:
@@ -123,13 +114,13 @@ def _pruned(job: Job, stage: Stage, parent: Run, step: int | None) -> Run:
             choosing_seconds=decision.seconds,
         )
 
-    return execute(plan, prepare, resume=job.resume)
+    return execute(plan, prepare, resume=job.place.resume)
 
 
 def _kept(job: Job, parent: Run) -> str:
     """What stays when a pruning is refused that came after a training, and how to go on from there."""
     if parent.id != job.base.id:
-        return f"; what was trained so far is kept: prune it by itself, --from {run_option(parent, job.runs)}"
+        return f"; what was trained so far is kept: prune it by itself, --from {run_option(parent, job.place.runs)}"
     return "" if job.found else f"; the reference, {parent.id}, is kept"
 
 
@@ -145,7 +136,7 @@ def _choosing(run: Run) -> dict[str, float]:
 def _gradually(job: Job) -> Run:
     """A run pruned while it is fine-tuned."""
     parent, every = _start(job), stages(job, job.network)
-    plan = job.plan(job.fine_tuning, parent=parent)
+    plan = job.plan(job.fine_tuned, parent=parent)
 
     def prepare(parts: Split) -> Prepared:
         network, whole, evidence = job.of(parent), _whole(job), evidence_of(job, parts)
@@ -176,7 +167,7 @@ def _gradually(job: Job) -> Run:
             conclude=lambda trained: {"achieved": whole.achieved(trained)},
         )
 
-    return execute(plan, prepare, resume=job.resume)
+    return execute(plan, prepare, resume=job.place.resume)
 
 
 def _from_scratch(job: Job) -> Run:
@@ -197,7 +188,7 @@ def _from_scratch(job: Job) -> Run:
             choosing_seconds=decision.seconds,
         )
 
-    return execute(plan, prepare, resume=job.resume)
+    return execute(plan, prepare, resume=job.place.resume)
 
 
 def _shallow(job: Job) -> Run:
@@ -215,7 +206,7 @@ def _shallow(job: Job) -> Run:
     achieved = whole.achieved(smaller) | measured
     console.print(whole.compared(job.budget, achieved))
     results = {"requested": _requested(job.budget), "achieved": achieved}
-    return execute(plan, lambda _: Prepared(network=smaller, results=results), resume=job.resume)
+    return execute(plan, lambda _: Prepared(network=smaller, results=results), resume=job.place.resume)
 
 
 def _start(job: Job) -> Run:
@@ -230,10 +221,7 @@ def _start(job: Job) -> Run:
         job.dataset,
         job.recipe,
         seed=job.seed,
-        device=job.device,
-        precision=job.precision,
-        runs=job.runs,
-        resume=job.resume,
+        place=job.place,
     )
 
 

@@ -18,9 +18,9 @@ from baselines.channels import Channel
 from baselines.evidence import Evidence
 from baselines.steps import Move, Removed, Size
 from compress.console import console, duration
-from compress.cost import cost
 from compress.documents import fitted
 from compress.errors import UsageError
+from compress.network_cost import cost
 from compress.networks import Network
 from compress.training.batchnorm import reestimate
 from compress.training.evaluation import cross_entropies, predict

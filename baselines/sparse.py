@@ -6,7 +6,6 @@ import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -32,6 +31,7 @@ from compress.training import (
     run_option,
 )
 from compress.training.distributed import current_world
+from compress.training.planning import PLACE, Place
 
 
 class _GroupNormPruner(torch_pruning.pruner.GroupNormPruner):  # type: ignore[misc]  # it has no types
@@ -91,10 +91,7 @@ def sparse_trained(
     *,
     regularisation: float | None = None,
     seed: int | None = None,
-    device: str = "auto",
-    precision: str = "auto",
-    runs: str | Path = "runs",
-    resume: bool = False,
+    place: Place = PLACE,
 ) -> Run:
     """The finished run of a reference trained on, towards sparse channels: trained now, continued, or found finished.
 
@@ -107,24 +104,25 @@ def sparse_trained(
         method: bn-scale or group-norm, as the pruning that is to follow.
         recipe: the whole one, of which the fine-tuning is taken.
         regularisation: strength; None: the benchmark's, see `SPARSITIES`.
-        seed: of order and augmentation; None: the reference's.
+        seed: random seed of data order and augmentation; None: the reference's.
+        place: where and how the run is computed, and where it is kept.
 
     Raises:
         UsageError: an argument is unknown or does not fit the reference.
     """
     if method not in SPARSITIES:
         raise UsageError(f"sparse training for {method!r}: {nearest(method, SPARSITIES)}")
-    sparsity, runs = SPARSITIES[method], Path(runs)
+    sparsity, device = SPARSITIES[method], resolve_device(place.device)
     strength = sparsity.regularisation if regularisation is None else regularisation
     if not 0 <= strength < math.inf:
         raise UsageError(f"regularisation {strength:g}: a strength from 0 on, as in {sparsity.regularisation:g}")
     check_same_data(parent, dataset, recipe)
     fine_tuning = recipe.fine_tuning()
     objective = objective_of(parent).fine_tuning()
-    used = precision_of(precision, objective, resolve_device(device))
+    used = precision_of(place.precision, objective, device)
     seed = parent.record.seed if seed is None else seed
     command = ["prune", "--arch", parent.record.arch, "--ratio", "0.5", "--method", method]
-    command += ["--from", run_option(parent, runs)]
+    command += ["--from", run_option(parent, place.runs)]
     line = command_line(command, dataset, recipe, seed, used, epochs=fine_tuning.epochs)
     plan = Plan(
         name=f"{display_name(parent.spec)} sparse {method}",
@@ -136,8 +134,8 @@ def sparse_trained(
         dataset=dataset,
         seed=seed,
         precision=used,
-        device=resolve_device(device),
-        runs=runs,
+        device=device,
+        runs=place.runs,
         command=f"{line}  # or any other budget: sparse training, at {strength:g}, is what comes first",
         parent=parent,
         code=code_digest(parent.spec),
@@ -148,7 +146,7 @@ def sparse_trained(
         check_processes(method)
         return _prepared(load(parent).to(plan.device), sparsity, strength)
 
-    return execute(plan, prepare, resume=resume)
+    return execute(plan, prepare, resume=place.resume)
 
 
 def check_processes(method: str) -> None:

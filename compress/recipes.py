@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 from compress.documents import fitted
 from compress.errors import UsageError, checked, nearest
 
-FineTuning = Literal["small-rate", "restart"]
+FineTuneSchedule = Literal["small-rate", "restart"]
 LEAST_STEPS = 10  # an epoch, which few images reach by a smaller batch
 BATCHES_OF = 8  # what a batch for few images is a multiple of: it splits over processes, and batch norm needs as many
 MOST_EPOCHS, MOST_IMAGES = 10_000, 1_000_000  # of a training, of a batch
@@ -123,7 +123,7 @@ class Recipe:
         fewer = images // self.least_steps // BATCHES_OF * BATCHES_OF
         return min(self.batch_size, max(BATCHES_OF, fewer), images)
 
-    def fine_tuning(self, schedule: FineTuning = "small-rate") -> Recipe:
+    def fine_tuning(self, schedule: FineTuneSchedule = "small-rate") -> Recipe:
         """The same protocol for as many epochs as fine-tuning takes.
 
         ``small-rate``: with the rate and the milestones of fine-tuning. ``restart``: with those of training, which is
@@ -132,8 +132,8 @@ class Recipe:
         Raises:
             UsageError: there is no such schedule.
         """
-        if schedule not in get_args(FineTuning):
-            raise UsageError(f"schedule {schedule!r}: {nearest(schedule, get_args(FineTuning))}")
+        if schedule not in get_args(FineTuneSchedule):
+            raise UsageError(f"schedule {schedule!r}: {nearest(schedule, get_args(FineTuneSchedule))}")
         if schedule == "restart":
             return dataclasses.replace(self, epochs=self.fine_tune_epochs)
         return dataclasses.replace(

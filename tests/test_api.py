@@ -51,7 +51,13 @@ def good(tiny: Dataset) -> dict[str, Any]:
     network = create("resnet8", exits=2)
     spec = network.spec
     return {
-        **{"arch": "resnet8", "name": "mine", "factory": torch.nn.Identity, "path": Path("missing.pt")},
+        **{
+            "arch": "resnet8",
+            "arch_or_run": "resnet8",
+            "name": "mine",
+            "factory": torch.nn.Identity,
+            "path": Path("missing.pt"),
+        },
         **{"network": network, "reference": network, "exit": 1, "spec": spec, "run": "nothing", "runs": []},
         **{"images": torch.zeros(2, 3, 8, 8, dtype=torch.uint8), "record": None, "copy": "", "dataset": tiny},
         **{"normalisation": Normalisation(mean=(0.0,) * 3, std=(1.0,) * 3), "mean": (0.0,), "std": (1.0,)},
@@ -65,7 +71,7 @@ def good(tiny: Dataset) -> dict[str, Any]:
 def public() -> Iterator[tuple[Callable[..., Any], str]]:
     """Every argument of every public function and class that is checked."""
     chosen = [getattr(compress, name) for name in compress.__all__]
-    chosen += [baselines.prune, baselines.Budget, baselines.Technique, Normalisation]
+    chosen += [baselines.prune, baselines.Budget, baselines.FineTuning, baselines.Technique, Normalisation]
     chosen += [benchmarks.bench, benchmarks.bench_all, benchmarks.latency_ratio, benchmarks.main_table]
     chosen += [benchmarks.probe, benchmarks.read_comparison, benchmarks.read_study, benchmarks.write_report]
     for function in chosen:

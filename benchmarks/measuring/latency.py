@@ -27,9 +27,9 @@ from benchmarks.measuring.memory import record_costs
 from benchmarks.measuring.timing import NOISY, conditions, interleaved, median_interval, quartiles, scatter
 from benchmarks.results.lagging import lag_warnings
 from compress.console import console
-from compress.cost import Cost, exit_costs
 from compress.errors import UsageError, checked, nearest
 from compress.hardware import describe, resolve_device
+from compress.network_cost import Cost, exit_costs
 from compress.networks import Network, Spec, cut, initialised
 from compress.runs import WEIGHTS, Run, load
 

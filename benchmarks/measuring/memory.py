@@ -17,9 +17,9 @@ from msgspec import Struct
 from benchmarks.measuring.peak_memory import peak_bytes
 from benchmarks.measuring.rounds import Action
 from compress.console import console
-from compress.cost import cross_check, exit_costs
 from compress.documents import read_kept
 from compress.errors import UsageError
+from compress.network_cost import cross_check, exit_costs
 from compress.networks import Network, Spec, cut, initialised
 from compress.recipes import recipe_named
 from compress.records import Count

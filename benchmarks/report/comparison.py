@@ -17,7 +17,6 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from benchmarks.report.figures import make_directory
 from benchmarks.report.trials import Trial
 from benchmarks.results.correctness import write_right
 from compress.console import console
@@ -128,6 +127,18 @@ class Fields(Struct, frozen=True, kw_only=True):
                 raise UsageError(f"runs[{number}]: {id!r} is no name of a directory")
             if id in self.runs[:number]:
                 raise UsageError(f"runs[{number}]: {id!r} is there twice")
+
+
+def make_directory(out: Path) -> None:
+    """Create the directory of a report.
+
+    Raises:
+        UsageError: it cannot be created.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot write to {out}: {error.strerror}; choose another directory with --out") from error
 
 
 def read_fields(directory: Path) -> Fields | None:

@@ -10,7 +10,7 @@ from typing import Any, get_args
 from baselines import METHODS, Budget, Technique
 from baselines.technique import DEPTH
 from compress.networks import Spec, display_name
-from compress.recipes import FineTuning
+from compress.recipes import FineTuneSchedule
 from compress.records import Record, without_seed
 from compress.runs import Run
 
@@ -35,7 +35,7 @@ def arm_name(record: Record) -> str:
     """As in ``l1``, ``l1 inner uniform``, ``random restart``; of a trained network its method."""
     if not _made_smaller(record.config):
         return record.method
-    usual, request = get_args(FineTuning)[0], record.config.get("request", {})
+    usual, request = get_args(FineTuneSchedule)[0], record.config.get("request", {})
     words = [technique(record.config).label]
     words += [request["schedule"]] if request.get("schedule", usual) != usual else []
     return " ".join(words) + (f", step {request['step']}" if "step" in request else "")

@@ -11,7 +11,7 @@ from baselines import Budget, Technique
 from benchmarks.results.arms import BUDGETS
 from compress.errors import UsageError, nearest
 from compress.networks import Architecture, is_number, spec_of
-from compress.recipes import FineTuning
+from compress.recipes import FineTuneSchedule
 from compress.training import Method, spec_to_train
 from compress.training.methods import SINGLE_EXIT
 
@@ -73,7 +73,7 @@ class StudyRun:
     shape: str = "l1"
     keep: str | tuple[str, ...] = ()
     nearest: bool = False
-    schedule: FineTuning = "small-rate"
+    schedule: FineTuneSchedule = "small-rate"
     ratio: Numbers = None
     speedup: Numbers = None
     macs: Numbers = None
@@ -159,8 +159,8 @@ class StudyRun:
         self._refuse(FOR_TRAINING, "not for prune: name what is pruned in arch, or an earlier run by from")
         if self.arch is not None:
             spec_of(self.arch)
-        if self.schedule not in get_args(FineTuning):
-            raise UsageError(f"schedule {self.schedule!r}: {nearest(self.schedule, get_args(FineTuning))}")
+        if self.schedule not in get_args(FineTuneSchedule):
+            raise UsageError(f"schedule {self.schedule!r}: {nearest(self.schedule, get_args(FineTuneSchedule))}")
         _ = self.technique  # whose options are checked where they are known
         given = [option for option in BUDGETS if getattr(self, option) is not None]
         if len(given) != 1:

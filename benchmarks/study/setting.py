@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from baselines import Budget, Job
+from baselines import Budget, FineTuning, Job
 from benchmarks.measuring.latency import latency_ratio
 from benchmarks.report.trials import Factors
 from benchmarks.study.entry import TRAINING, StudyRun
@@ -73,7 +73,7 @@ class Setting:
             "exits": entry.exits,
             "recipe": factors.recipe(self.recipe),
             "seed": node.seed,
-            "place": Place(**self._place),
+            "place": self._place,
         }
 
     def plan(self, node: Node, factors: Factors) -> Plan:
@@ -104,14 +104,16 @@ class Setting:
             budget=budget,
             technique=node.entry.technique,
             reference=reference,
-            schedule=node.entry.schedule,
-            timed=latency_ratio,
             recipe=self.recipe,
+            fine_tuning=FineTuning(
+                schedule=node.entry.schedule,
+                **factors.options(own_rate(node.entry, self.recipe), self.recipe.weight_decay),
+            ),
             seed=node.seed,
-            **factors.options(own_rate(node.entry, self.recipe), self.recipe.weight_decay),
-            **self._place,
+            place=self._place,
+            timed=latency_ratio,
         )
 
     @property
-    def _place(self) -> dict[str, Any]:
-        return {"device": self.device, "precision": self.precision, "runs": self.runs, "resume": self.resume}
+    def _place(self) -> Place:
+        return Place(device=self.device, precision=self.precision, runs=self.runs, resume=self.resume)

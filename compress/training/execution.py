@@ -12,10 +12,10 @@ from typing import Any
 import torch
 
 from compress.console import console
-from compress.cost import cross_check
 from compress.data import Split, split
 from compress.errors import UsageError
 from compress.hardware import check_bf16, describe
+from compress.network_cost import cross_check
 from compress.networks import Network, Spec
 from compress.recipes import LEAST_STEPS, Recipe
 from compress.records import Record

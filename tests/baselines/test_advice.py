@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from torch import Tensor, nn
 
-from baselines import Budget, Job, Technique, foresee
+from baselines import Budget, FineTuning, Job, Technique, foresee
 from baselines.choice import choice
-from baselines.job import Timed
 from baselines.sensitivity import Sensitivity
 from baselines.stages import evidence_of
+from compress import Place
 from compress.data import Dataset, split
 from compress.errors import UsageError
 from compress.networks import initialised, spec_of
@@ -94,9 +94,17 @@ def test_what_is_advised_works(
         options = {"nearest": True} | options
         latency, schedule = options.pop("latency", False), options.pop("schedule", "small-rate")
         budget = Budget(latency_ratio=0.5) if latency else Budget(speedup=2)
-        job: dict[str, Any] = {"arch": arch, "dataset": small, "recipe": brief, "runs": tmp_path, "schedule": schedule}
-        measure: Timed = timed
-        return foresee(Job(budget=budget, technique=Technique(**options), timed=measure, **job)).refused
+        job = Job(
+            arch=arch,
+            dataset=small,
+            budget=budget,
+            technique=Technique(**options),
+            recipe=brief,
+            fine_tuning=FineTuning(schedule=schedule),
+            place=Place(runs=tmp_path),
+            timed=timed,
+        )
+        return foresee(job).refused
 
     with pytest.raises(UsageError, match=re.escape(advice)):
         raise UsageError(asked(refused) or "not refused")
@@ -107,7 +115,14 @@ def test_a_sensitivity_of_other_groups_is_measured_anew(small: Dataset, brief: R
     """As one that was kept by a version that grouped channels otherwise."""
     network = initialised(spec_of("plain", input_shape=small.input_shape, classes=10), 0).eval()
     technique = Technique(allocate="sensitivity")
-    job = Job(arch="plain", dataset=small, budget=Budget(ratio=0.5), technique=technique, recipe=brief, runs=tmp_path)
+    job = Job(
+        arch="plain",
+        dataset=small,
+        budget=Budget(ratio=0.5),
+        technique=technique,
+        recipe=brief,
+        place=Place(runs=tmp_path),
+    )
     evidence = evidence_of(job, split(small, validation=0.05, calibration=0.05, seed=0))
     other = Sensitivity(sizes=(3,), kept=((2, 1),), losses=((1.0, 2.0),), whole=1.0)
     file = tmp_path / "sensitivity-l1-all-s0.json"

@@ -11,9 +11,10 @@ from baselines import Budget, Job, Technique, carry_out, foresee, prune
 from baselines.channels import Channel, remove_channels
 from baselines.coupling import Coupling
 from baselines.steps import Size
-from compress.cost import cost
+from compress import Place
 from compress.data import Dataset
 from compress.errors import UsageError
+from compress.network_cost import cost
 from compress.networks import initialised, spec_of
 from compress.networks.foreign import zoo
 from compress.recipes import Recipe
@@ -98,7 +99,7 @@ def test_every_step_of_a_foreign_net_works(
     arch: str, budget: Budget, options: dict[str, Any], gradual: bool, small: Dataset, brief: Recipe, tmp_path: Path
 ) -> None:
     technique = Technique(steps=3, gradual=gradual, **options)
-    run = prune(arch, small, budget=budget, technique=technique, recipe=brief, runs=tmp_path)
+    run = prune(arch, small, budget=budget, technique=technique, recipe=brief, place=Place(runs=tmp_path))
     whole = initialised(spec_of(arch, input_shape=small.input_shape, classes=10), 0)
     name, value = budget.option
     achieved = run.record.results["achieved"]
@@ -112,7 +113,12 @@ UNIFORM = Technique(ranking="uniform", steps=3)
 
 def job(arch: str, technique: Technique, small: Dataset, brief: Recipe, runs: Path) -> Job:
     return Job(
-        arch=arch, dataset=small, budget=Budget(speedup=5), technique=technique, recipe=brief, runs=runs, device="cpu"
+        arch=arch,
+        dataset=small,
+        budget=Budget(speedup=5),
+        technique=technique,
+        recipe=brief,
+        place=Place(runs=runs, device="cpu"),
     )
 
 
@@ -166,7 +172,7 @@ def test_a_step_refused_after_a_training_loses_nothing_and_says_how_to_go_on(
         carry_out(job("resnext", UNIFORM, small, brief, tmp_path))
     assert len(list(tmp_path.iterdir())) == 3
     kept = str(refused.value).rpartition("--from ")[2]
-    run = prune(None, small, budget=Budget(ratio=0.3), reference=kept, recipe=brief, runs=tmp_path)
+    run = prune(Path(kept), small, budget=Budget(ratio=0.3), recipe=brief, place=Place(runs=tmp_path))
     assert run.record.parent == kept
 
 
@@ -176,7 +182,12 @@ def test_a_step_in_between_that_takes_more_than_all_of_them_may_is_refused(
     """ResNet-14 has blocks of a seventh of its MACs, of which a step to 1.01 takes one."""
     technique = Technique(method="blocks", steps=2)
     asked = Job(
-        arch="resnet14", dataset=small, budget=Budget(speedup=1.05), technique=technique, recipe=brief, runs=tmp_path
+        arch="resnet14",
+        dataset=small,
+        budget=Budget(speedup=1.05),
+        technique=technique,
+        recipe=brief,
+        place=Place(runs=tmp_path),
     )
     with pytest.raises(
         UsageError, match=r"a step in between would leave .* less than the .* asked for: take fewer --st"

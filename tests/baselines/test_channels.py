@@ -16,7 +16,7 @@ from torch.nn import functional
 from baselines.channels import Channel, ascending, by_score, in_equal_shares, one_by_one, remove_channels, rounded
 from baselines.coupling import Coupling, Group
 from compress import Architecture
-from compress.cost import exit_costs
+from compress.network_cost import exit_costs
 from compress.networks import Network, Spec, create, cut
 from compress.networks.foreign import zoo
 

@@ -1,16 +1,20 @@
 """What is refused before anything is trained, and chains whose steps find nothing left to do."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from baselines import Budget, Technique, prune
+from baselines import Budget, FineTuning, Job, Technique, carry_out, prune
+from compress import Place
 from compress.data import Dataset
 from compress.errors import UsageError
 from compress.networks import Network
 from compress.recipes import Recipe
 from compress.runs import Run
+
+RESTART = FineTuning(schedule="restart")
 
 
 @pytest.mark.parametrize(
@@ -25,7 +29,7 @@ from compress.runs import Run
         (Technique(method="shallow"), Budget(speedup=1e4), {}, "at the least"),
         (Technique(), Budget(speedup=1.001), {}, "nothing would be pruned"),
         (Technique(steps=2), Budget(latency_ratio=0.5), {}, "leave out --steps"),
-        (Technique(method="scratch-e"), Budget(speedup=2), {"schedule": "restart"}, "of fine-tuning"),
+        (Technique(method="scratch-e"), Budget(speedup=2), {"fine_tuning": RESTART}, "of fine-tuning"),
     ],
     ids=lambda value: " ".join(value.options()) if isinstance(value, Technique) else None,
 )
@@ -38,28 +42,36 @@ def test_what_no_network_of_the_shape_can_meet_costs_no_reference(
     quick: Recipe,
     tmp_path: Path,
 ) -> None:
+    arch, place = options.pop("arch", "resnet14"), Place(runs=tmp_path)
     with pytest.raises(UsageError, match=message) as refused:
-        prune(options.pop("arch", "resnet14"), small, budget=budget, technique=technique, runs=tmp_path, **options)
+        prune(arch, small, budget=budget, technique=technique, place=place, **options)
     assert "\n" not in str(refused.value)
     assert not list(tmp_path.iterdir())
 
 
 def test_a_cut_network_is_not_trained_sparsely(many_exits: Run, small: Dataset, runs: Path) -> None:
-    options: dict[str, Any] = {"reference": f"{many_exits.path}:2", "technique": "group-norm", "runs": runs}
     with pytest.raises(UsageError, match="name the run alone"):
-        prune(None, small, budget=Budget(speedup=2), **options)
+        prune(
+            Path(f"{many_exits.path}:2"),
+            small,
+            budget=Budget(speedup=2),
+            technique="group-norm",
+            place=Place(runs=runs),
+        )
 
 
 def test_a_step_that_finds_the_network_small_enough_removes_nothing(reference: Run, small: Dataset, runs: Path) -> None:
     """A stage's first block is worth more than the first of three steps may remove, and than all three together."""
     technique = Technique(method="blocks", steps=3, nearest=True)
-    run = prune(None, small, budget=Budget(speedup=1.25), technique=technique, reference=reference.path, runs=runs)
+    run = prune(reference, small, budget=Budget(speedup=1.25), technique=technique, place=Place(runs=runs))
     before = len(reference.spec.blocks)
     assert before - len(run.spec.blocks) == 1
     assert run.record.cost["total_epochs"] == reference.record.cost["epochs"] + 3
 
 
-def test_a_measured_latency_is_kept_beside_the_reference(reference: Run, small: Dataset, tmp_path: Path) -> None:
+def test_a_measured_latency_is_kept_beside_the_reference(
+    reference: Run, small: Dataset, quick: Recipe, tmp_path: Path
+) -> None:
     measured = []
 
     def timed(whole: Network, smaller: Network) -> tuple[float, float, float]:
@@ -67,10 +79,19 @@ def test_a_measured_latency_is_kept_beside_the_reference(reference: Run, small: 
         measured.append(share)
         return share - 0.05, share, share + 0.05
 
-    options: dict[str, Any] = {"budget": Budget(latency_ratio=0.5), "reference": reference.path, "timed": timed}
-    first = prune(None, small, runs=tmp_path / "one", **options)
+    job = Job(
+        arch=None,
+        dataset=small,
+        budget=Budget(latency_ratio=0.5),
+        technique=Technique(),
+        recipe=quick,
+        reference=reference.path,
+        place=Place(runs=tmp_path / "one"),
+        timed=timed,
+    )
+    first = carry_out(job)
     trials = len(measured)
-    again = prune(None, small, runs=tmp_path / "two", **options)
+    again = carry_out(replace(job, place=Place(runs=tmp_path / "two")))
     assert len(measured) == trials > 0
     assert again.spec == first.spec
     assert again.record.results["achieved"] == first.record.results["achieved"]

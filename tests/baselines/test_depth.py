@@ -18,9 +18,9 @@ from baselines.depth import block_steps, blocks_of, cut_anew, cut_steps, harm, r
 from baselines.evidence import Evidence
 from baselines.steps import Size
 from benchmarks.probing.representations import Residual
-from compress.cost import exit_costs, part_costs
 from compress.data import Dataset, split
 from compress.errors import UsageError
+from compress.network_cost import exit_costs, part_costs
 from compress.networks import Network, Spec, create, cut, spec_of
 from compress.networks.foreign import zoo
 from compress.training import Method

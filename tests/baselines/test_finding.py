@@ -28,7 +28,12 @@ def jobs(small: Dataset, brief: Recipe, tmp_path_factory: pytest.TempPathFactory
     runs = tmp_path_factory.mktemp("finding")
     return [
         Job(
-            arch="resnet14", dataset=small, budget=Budget(speedup=speedup), technique=technique, recipe=brief, runs=runs
+            arch="resnet14",
+            dataset=small,
+            budget=Budget(speedup=speedup),
+            technique=technique,
+            recipe=brief,
+            place=Place(runs=runs),
         )
         for technique, speedups in ASKED
         for speedup in speedups
@@ -38,7 +43,7 @@ def jobs(small: Dataset, brief: Recipe, tmp_path_factory: pytest.TempPathFactory
 def test_every_job_finds_its_own_run_by_what_was_asked_for(jobs: list[Job]) -> None:
     made = [carry_out(job).id for job in jobs]
     assert len(set(made)) == len(jobs)
-    runs = finished_runs(jobs[0].runs)[0]
+    runs = finished_runs(jobs[0].place.runs)[0]
     jobs = [dataclasses.replace(job) for job in jobs]  # which look again whether there is a reference
     found = [finished_run(job, runs) for job in jobs]
     assert [run and run.id for run in found] == made
@@ -59,7 +64,7 @@ def test_a_shallower_net_is_of_its_own_reference_not_of_one_with_the_same_macs(
             budget=Budget(speedup=2),
             technique=Technique(method="shallow", nearest=True),
             recipe=brief,
-            runs=tmp_path,
+            place=Place(runs=tmp_path),
         )
         for arch in ("resnet18b2-2-4", "resnet18b2-4-2")
     )

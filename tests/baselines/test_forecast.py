@@ -7,16 +7,17 @@ import pytest
 
 from baselines import Budget, Job, Technique, carry_out, foresee
 from baselines.steps import Size
-from compress.cost import exit_costs
+from compress import Place
 from compress.data import Dataset
 from compress.errors import UsageError
+from compress.network_cost import exit_costs
 from compress.recipes import Recipe
 from compress.runs import Run, load
 
 
 def job(small: Dataset, quick: Recipe, runs: Path, **options: Any) -> Job:
     defaults: dict[str, Any] = {"arch": "resnet14", "budget": Budget(speedup=2), "technique": Technique()}
-    return Job(dataset=small, recipe=quick, runs=runs, **defaults | options)
+    return Job(dataset=small, recipe=quick, place=Place(runs=runs), **defaults | options)
 
 
 def size_of(run: Run) -> Size:

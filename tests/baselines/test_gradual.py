@@ -13,9 +13,9 @@ from baselines.channels import Channel, remove_channels
 from baselines.evidence import Evidence
 from baselines.gradual import Gradual, even_shares
 from compress import Architecture, Place
-from compress.cost import cost
 from compress.data import Dataset, Split, split
 from compress.errors import UsageError
+from compress.network_cost import cost
 from compress.networks import Network, spec_of
 from compress.recipes import Recipe, recipe_named
 from compress.runs import load

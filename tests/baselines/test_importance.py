@@ -14,11 +14,12 @@ from torch_pruning import importance as theirs
 from baselines import importance
 from baselines.channels import Channel, remove_channels
 from baselines.coupling import Coupling
+from baselines.criteria import IMPORTANCES
 from baselines.evidence import Evidence
-from baselines.importance import IMPORTANCES, prime, scores
-from compress.cost import cost
+from baselines.importance import prime, scores
 from compress.data import Dataset, Labelled, Part, measure, normalise
 from compress.errors import UsageError
+from compress.network_cost import cost
 from compress.networks import Network, create
 from compress.networks.foreign import zoo
 from compress.training.objectives import mwbp

@@ -9,15 +9,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from baselines import Budget, Technique, macs_of, prune
+from baselines import Budget, FineTuning, Job, Technique, carry_out, prune
 from compress import Architecture, Place
-from compress.cost import cost, exit_costs
 from compress.data import Dataset, Part, normalise, open_dataset
 from compress.errors import UsageError
+from compress.network_cost import cost, exit_costs
 from compress.networks import cut
 from compress.networks.foreign import zoo
 from compress.recipes import recipe_named
-from compress.runs import Run, load
+from compress.runs import Run, load, macs_of
 from compress.training import train
 from compress.training.objectives import Objective, bp, mwbp
 
@@ -48,11 +48,10 @@ class Mixed(nn.Module):
 def make(small: Dataset, runs: Path) -> Make:
     """A pruning of a run to half of its MACs, in one short epoch, unless told otherwise."""
 
-    def made(reference: Run | str, **options: Any) -> Run:
-        name = reference if isinstance(reference, str) else reference.id
+    def made(reference: Run | Path, **options: Any) -> Run:
         recipe = replace(recipe_named("quick"), batch_size=90)
-        defaults: dict[str, Any] = {"arch": None, "budget": HALF, "recipe": recipe}
-        return prune(dataset=small, reference=name, runs=runs, **defaults | options)
+        defaults: dict[str, Any] = {"budget": HALF, "recipe": recipe}
+        return prune(reference, small, place=Place(runs=runs), **defaults | options)
 
     return made
 
@@ -94,7 +93,7 @@ def test_a_multi_exit_network_keeps_its_exits_and_is_fine_tuned_by_mwbp(
 
 
 def test_a_cut_exit_is_a_network_of_its_own(make: Make, many_exits: Run, small: Dataset, runs: Path) -> None:
-    run = make(f"{many_exits.id}:2")
+    run = make(Path(f"{many_exits.id}:2"))
     check(run, small)
     assert (run.record.parent, run.record.config["request"]["exit"]) == (many_exits.id, 2)
     assert f"--from {many_exits.id}:2 " in run.record.command
@@ -130,14 +129,14 @@ def test_nets_of_torchvision_and_timm_are_pruned(arch: str, make: Make, tiny_fol
     start = train(
         Architecture(arch, image_size=32), images, recipe=recipe_named("quick", epochs=1), place=Place(runs=tmp_path)
     )
-    run = prune(None, images, budget=Budget(speedup=4), reference=start.id, epochs=1, runs=tmp_path)
+    run = prune(start, images, budget=Budget(speedup=4), fine_tuning=FineTuning(epochs=1), place=Place(runs=tmp_path))
     assert run.record.results["achieved"]["speedup"] == pytest.approx(4, rel=0.0102)
     check(run, images)
 
 
 def test_the_schedule_and_its_changes_are_part_of_the_run(make: Make, reference: Run) -> None:
-    plain, restart = make(reference), make(reference, schedule="restart")
-    changed = make(reference, epochs=2, learning_rate=0.02, weight_decay=0.0)
+    plain, restart = make(reference), make(reference, fine_tuning=FineTuning(schedule="restart"))
+    changed = make(reference, fine_tuning=FineTuning(epochs=2, learning_rate=0.02, weight_decay=0.0))
     recipes = [run.record.config["recipe"] for run in (plain, restart, changed)]
     assert [recipe["learning_rate"] for recipe in recipes] == [0.01, 0.15, 0.02]
     assert [recipe["weight_decay"] for recipe in recipes] == [5e-4, 5e-4, 0.0]
@@ -150,41 +149,40 @@ def test_the_schedule_and_its_changes_are_part_of_the_run(make: Make, reference:
 def test_where_there_is_no_reference_one_is_trained_first_and_the_newest_found_after(
     small: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    first = prune("resnet8", small, budget=HALF, runs=tmp_path)
+    first = prune("resnet8", small, budget=HALF, place=Place(runs=tmp_path))
     assert "training one first" in capsys.readouterr().err
     parent = train("resnet8", small, place=Place(runs=tmp_path))
     assert first.record.parent == parent.id
     assert len(list(tmp_path.iterdir())) == 2
     assert "--from" not in first.record.command
-    prune("resnet8", small, budget=Budget(speedup=3), runs=tmp_path)
+    prune("resnet8", small, budget=Budget(speedup=3), place=Place(runs=tmp_path))
     assert f"the reference is {parent.id}" in capsys.readouterr().err
     parent.record.status, parent.record.failure = "failed", "stopped by the test"
     parent.write_record()
     with pytest.raises(UsageError, match="stopped by the test"):
-        prune("resnet8", small, budget=Budget(speedup=2.5), runs=tmp_path)
+        prune("resnet8", small, budget=Budget(speedup=2.5), place=Place(runs=tmp_path))
     assert len(list(tmp_path.iterdir())) == 3
     with pytest.raises(UsageError, match="stopped by the test"):
-        prune(None, small, budget=Budget(speedup=2.5), reference=parent.id, runs=tmp_path)
-    resumed = prune("resnet8", small, budget=Budget(speedup=2.5), runs=tmp_path, resume=True)
+        prune(Path(parent.id), small, budget=Budget(speedup=2.5), place=Place(runs=tmp_path))
+    resumed = prune("resnet8", small, budget=Budget(speedup=2.5), place=Place(runs=tmp_path, resume=True))
     assert resumed.record.parent == parent.id
     parent.record.status, parent.record.failure = "running", None
     parent.write_record()
     with pytest.raises(UsageError, match="is running, not finished"):
-        prune(None, small, budget=Budget(speedup=2.5), reference=parent.id, runs=tmp_path)
+        prune(Path(parent.id), small, budget=Budget(speedup=2.5), place=Place(runs=tmp_path))
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"technique": "l11"}, "did you mean 'l1'"),
-        ({"arch": "resnet20"}, "is a resnet14, not a resnet20"),
         ({"recipe": recipe_named("paper")}, "another split"),
-        ({"reference": "nothing"}, "not a run directory"),
+        ({"arch_or_run": Path("nothing")}, "not a run directory"),
         ({"exit": 2}, "has exits 1 to 1"),
         ({"exit": 0}, "has exits 1 to 1"),
         ({"seed": -1}, "seed -1"),
-        ({"learning_rate": 0.0}, "must be above 0"),
-        ({"schedule": "fast"}, "schedule 'fast'"),
+        ({"fine_tuning": FineTuning(learning_rate=0.0)}, "must be above 0"),
+        ({"fine_tuning": FineTuning(schedule="fast")}, "schedule 'fast'"),  # type: ignore[arg-type]
         ({"budget": Budget(speedup=1e6)}, "cannot be reached.* can be pruned to .* at the least"),
         ({"budget": Budget(macs=1e12)}, "cannot be reached"),
         ({"budget": Budget(speedup=1.005)}, "nothing would be pruned"),
@@ -199,10 +197,11 @@ def test_what_does_not_fit_is_one_line_and_leaves_nothing_behind(
     options: dict[str, Any], message: str, small: Dataset, reference: Run, runs: Path
 ) -> None:
     before = sorted(runs.rglob("*"))
-    name = f"{reference.id}:{options['exit']}" if "exit" in options else reference.id
-    arguments: dict[str, Any] = {"arch": None, "dataset": small, "budget": HALF, "reference": name, "runs": runs}
+    start = Path(f"{reference.id}:{options.pop('exit')}") if "exit" in options else reference
+    place = Place(runs=runs)
+    arguments: dict[str, Any] = {"arch_or_run": start, "dataset": small, "budget": HALF, "place": place}
     with pytest.raises(UsageError, match=message) as refused:
-        prune(**arguments | {key: value for key, value in options.items() if key != "exit"})
+        prune(**arguments | options)
     assert len(str(refused.value).splitlines()) == 1
     assert sorted(runs.rglob("*")) == before
 
@@ -221,13 +220,27 @@ def test_a_reference_of_other_images_or_classes_is_refused(
         (replace(small, classes=small.classes[:9], train=images, test=others), "whose images are not"),
     ):
         with pytest.raises(UsageError, match=message):
-            prune(None, dataset, budget=HALF, reference=reference.id, runs=runs)
+            prune(reference, dataset, budget=HALF, place=Place(runs=runs))
+
+
+def test_a_reference_of_another_architecture_is_refused(small: Dataset, reference: Run, runs: Path) -> None:
+    job = Job(
+        arch="resnet20",
+        dataset=small,
+        budget=HALF,
+        technique=Technique(),
+        recipe=recipe_named("quick"),
+        reference=reference.path,
+        place=Place(runs=runs),
+    )
+    with pytest.raises(UsageError, match="is a resnet14, not a resnet20"):
+        carry_out(job)
 
 
 def test_blocks_and_sensitivity_need_no_validation_images(small: Dataset, tmp_path: Path) -> None:
     recipe = replace(recipe_named("quick", epochs=1), validation=0.0, fine_tune_epochs=1)
     for technique in (Technique(method="blocks", nearest=True), Technique(allocate="sensitivity", nearest=True)):
-        run = prune("resnet14", small, budget=HALF, technique=technique, recipe=recipe, runs=tmp_path)
+        run = prune("resnet14", small, budget=HALF, technique=technique, recipe=recipe, place=Place(runs=tmp_path))
         assert run.record.data["split"]["validation"] == 0
         assert run.record.results["achieved"]["speedup"] > 1.2
         assert run.record.cost["choosing_macs"] > 0

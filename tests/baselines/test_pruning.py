@@ -11,8 +11,9 @@ import torch
 from baselines import METHODS, Budget, Technique, prune
 from baselines.masked import BOUND
 from baselines.technique import SHAPED, SPARSE
-from compress.cost import cost
+from compress import Place
 from compress.data import Dataset
+from compress.network_cost import cost
 from compress.recipes import Recipe
 from compress.runs import WEIGHTS, Run, find_run, load
 from compress.training.evaluation import predict
@@ -37,7 +38,9 @@ LOOKING = {"taylor", "blocks", "gradual", "scratch-e of blocks"}
 def made(request: pytest.FixtureRequest, small: Dataset, quick: Recipe, runs: Path, reference: Run) -> tuple[str, Run]:
     """A technique by its name, and the run that it makes of the reference at half of the MACs."""
     technique = TECHNIQUES[request.param]
-    return request.param, prune("resnet14", small, budget=HALF, technique=technique, recipe=quick, runs=runs)
+    return request.param, prune(
+        "resnet14", small, budget=HALF, technique=technique, recipe=quick, place=Place(runs=runs)
+    )
 
 
 def own_macs(run: Run) -> int:

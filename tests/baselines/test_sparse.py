@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from baselines.coupling import blank, classifiers
 from baselines.sparse import SPARSITIES, regulariser, sparse_trained
 from compress import Architecture, Place, Start
-from compress.cost import cost
 from compress.data import Dataset, split
 from compress.errors import UsageError
+from compress.network_cost import cost
 from compress.networks import Network, spec_of
 from compress.recipes import Recipe, recipe_named
 from compress.runs import Run, load
@@ -175,7 +175,7 @@ def test_one_regulariser_does_not_write_into_the_next(tiny: Dataset) -> None:
 def test_a_sparse_run_continues_its_reference_and_bears_its_cost(
     method: str, tiny: Dataset, brief: Recipe, runs: Path, reference: Run
 ) -> None:
-    run = sparse_trained(reference, method, tiny, brief, runs=runs)
+    run = sparse_trained(reference, method, tiny, brief, place=Place(runs=runs))
     record = run.record
     assert (record.kind, record.method, record.parent) == ("train", f"sparse-{method}", reference.id)
     assert record.seed == reference.record.seed
@@ -190,8 +190,8 @@ def test_a_sparse_run_continues_its_reference_and_bears_its_cost(
     assert f"compress prune --arch resnet8 --ratio 0.5 --method {method} --from {reference.id} " in record.command
     assert record.command.endswith(f"# or any other budget: sparse training, at {strength:g}, is what comes first")
     assert run.spec == reference.spec
-    assert sparse_trained(reference, method, tiny, brief, runs=runs, regularisation=strength).id == run.id
-    other = sparse_trained(reference, method, tiny, brief, runs=runs, regularisation=STRONG[method])
+    assert sparse_trained(reference, method, tiny, brief, place=Place(runs=runs), regularisation=strength).id == run.id
+    other = sparse_trained(reference, method, tiny, brief, place=Place(runs=runs), regularisation=STRONG[method])
     assert other.id != run.id
     assert differing(load(run), load(other)) != []
 
@@ -200,7 +200,7 @@ def test_a_sparse_run_starts_from_the_references_weights_and_goes_by_its_objecti
     tiny: Dataset, brief: Recipe, tmp_path: Path, reference: Run
 ) -> None:
     still = replace(brief, fine_tune_learning_rate=0.0)
-    run = sparse_trained(reference, "group-norm", tiny, still, runs=tmp_path)
+    run = sparse_trained(reference, "group-norm", tiny, still, place=Place(runs=tmp_path))
     assert differing(load(run), load(reference)) == []  # statistics are those of the weights
     parent = train(
         "resnet8",
@@ -213,7 +213,7 @@ def test_a_sparse_run_starts_from_the_references_weights_and_goes_by_its_objecti
     )
     taught = Objective.from_json(parent.record.config["objective"])
     assert taught.teacher > 0
-    run = sparse_trained(parent, "bn-scale", tiny, brief, runs=tmp_path)
+    run = sparse_trained(parent, "bn-scale", tiny, brief, place=Place(runs=tmp_path))
     assert run.record.config["objective"] == replace(taught, teacher=0.0).to_json()
 
 
@@ -233,7 +233,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(
     for options, message in cases:
         arguments: dict[str, Any] = {"method": "bn-scale", "dataset": tiny, "recipe": brief} | options
         with pytest.raises(UsageError, match=message):
-            sparse_trained(reference, runs=tmp_path, **arguments)
+            sparse_trained(reference, place=Place(runs=tmp_path), **arguments)
     assert list(tmp_path.iterdir()) == []
 
 

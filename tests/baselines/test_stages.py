@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 import torch
 
-from baselines import Budget, Technique, prune
+from baselines import Budget, FineTuning, Job, Technique, carry_out, prune
 from baselines.controls import LONGEST
 from baselines.coupling import Coupling
 from baselines.steps import Removed, Size
 from compress import Place
-from compress.cost import cost
 from compress.data import Dataset, split
 from compress.errors import UsageError
+from compress.network_cost import cost
 from compress.networks import Network, initialised
 from compress.recipes import Recipe
 from compress.runs import Run, find_run, load
@@ -45,7 +45,7 @@ def same(one: Network, other: Network) -> bool:
 def test_steps_are_a_chain_at_equal_ratios_to_a_budget_of_the_first_network(
     budget: Budget, small: Dataset, quick: Recipe, runs: Path, shallow: Run
 ) -> None:
-    run = prune("resnet8", small, budget=budget, technique=Technique(steps=3), recipe=quick, runs=runs)
+    run = prune("resnet8", small, budget=budget, technique=Technique(steps=3), recipe=quick, place=Place(runs=runs))
     first, *made = reversed(lineage(run))
     assert (first.id, len(made)) == (shallow.id, 3)
     comments = [one.record.command.partition("  # ")[2] for one in made]
@@ -69,7 +69,7 @@ def test_the_first_step_of_a_sparse_chain_is_the_sparse_run(
     small: Dataset, quick: Recipe, runs: Path, shallow: Run
 ) -> None:
     technique = Technique(method="bn-scale", steps=2)
-    run = prune("resnet8", small, budget=Budget(speedup=2), technique=technique, recipe=quick, runs=runs)
+    run = prune("resnet8", small, budget=Budget(speedup=2), technique=technique, recipe=quick, place=Place(runs=runs))
     assert [one.record.method for one in lineage(run)] == ["bn-scale", "bn-scale", "sparse-bn-scale", "bp"]
     assert run.record.results["achieved"]["speedup"] == pytest.approx(2, rel=0.0102)
 
@@ -79,8 +79,9 @@ def test_gradual_pruning_is_one_run_that_goes_on_bit_for_bit_after_an_interrupti
 ) -> None:
     def gradual(where: Path) -> Run:
         technique = Technique(method="l2", steps=2, gradual=True)
-        budget, start = Budget(speedup=2.5), shallow.path
-        return prune(None, small, budget=budget, technique=technique, reference=start, epochs=8, runs=where)
+        budget = Budget(speedup=2.5)
+        tuning = FineTuning(epochs=8)
+        return prune(shallow, small, budget=budget, technique=technique, fine_tuning=tuning, place=Place(runs=where))
 
     epoch = Training.epoch
 
@@ -111,7 +112,7 @@ def test_sensitivity_is_measured_once_for_all_budgets_and_charged_to_each(
     technique, spent, widths = Technique(allocate="sensitivity", scope="inner"), [], []
     for number, speedup in enumerate((1.3, 1.6)):
         budget = Budget(speedup=speedup)
-        run = prune("resnet8", small, budget=budget, technique=technique, recipe=quick, runs=runs)
+        run = prune("resnet8", small, budget=budget, technique=technique, recipe=quick, place=Place(runs=runs))
         assert ("measuring sensitivity" in capsys.readouterr().err) == (number == 0)
         assert run.record.results["achieved"]["speedup"] == pytest.approx(speedup, rel=0.0102)
         spent.append(run.record.cost)
@@ -129,8 +130,8 @@ def test_a_control_from_scratch_is_a_plain_training_of_the_pruned_shape(
     method: str, speedup: float, small: Dataset, quick: Recipe, runs: Path, shallow: Run
 ) -> None:
     budget = Budget(speedup=speedup)
-    pruned = prune("resnet8", small, budget=budget, recipe=quick, runs=runs)
-    run = prune("resnet8", small, budget=budget, technique=method, recipe=quick, runs=runs)
+    pruned = prune("resnet8", small, budget=budget, recipe=quick, place=Place(runs=runs))
+    run = prune("resnet8", small, budget=budget, technique=method, recipe=quick, place=Place(runs=runs))
     assert run.spec == pruned.spec
     assert run.record.results["achieved"] == pruned.record.results["achieved"]
     times = 1 if method == "scratch-e" else min(run.record.results["achieved"]["speedup"], LONGEST)
@@ -152,7 +153,9 @@ def test_the_shallow_control_needs_no_reference_and_the_taught_one_bears_its_tea
 ) -> None:
     def control(method: str) -> Run:
         technique = Technique(method=method, nearest=True)
-        return prune("resnet14", small, budget=Budget(speedup=2), technique=technique, recipe=quick, runs=tmp_path)
+        return prune(
+            "resnet14", small, budget=Budget(speedup=2), technique=technique, recipe=quick, place=Place(runs=tmp_path)
+        )
 
     plain = control("shallow")
     assert [path.name for path in tmp_path.iterdir()] == [plain.id]
@@ -172,12 +175,19 @@ def test_a_latency_budget_wants_a_measuring_function_and_one_pruning(
 ) -> None:
     before, budget = sorted(shallow.path.parent.iterdir()), Budget(latency_ratio=0.5)
     for technique, message in (
-        (Technique(), "nothing was given to measure latency with; in Python give `timed`"),
+        (Technique(), "nothing was given to measure latency with; in Python give `Job`"),
         (Technique(steps=2), "leave out --steps"),
         (Technique(steps=2, gradual=True), "leave out --gradual and --steps"),
     ):
         with pytest.raises(UsageError, match=message):
-            prune("resnet8", small, budget=budget, technique=technique, recipe=quick, runs=shallow.path.parent)
+            prune(
+                "resnet8",
+                small,
+                budget=budget,
+                technique=technique,
+                recipe=quick,
+                place=Place(runs=shallow.path.parent),
+            )
     assert sorted(shallow.path.parent.iterdir()) == before
 
 
@@ -192,8 +202,16 @@ def test_a_latency_is_measured_against_the_whole_network_and_recorded(
         ratio = cost(network).macs / cost(reference).macs
         return 0.99 * ratio, ratio, 1.01 * ratio
 
-    budget, runs = Budget(latency_ratio=0.6), shallow.path.parent
-    run = prune("resnet8", small, budget=budget, recipe=quick, runs=runs, timed=timed)
+    job = Job(
+        arch="resnet8",
+        dataset=small,
+        budget=Budget(latency_ratio=0.6),
+        technique=Technique(),
+        recipe=quick,
+        place=Place(runs=shallow.path.parent),
+        timed=timed,
+    )
+    run = carry_out(job)
     achieved = run.record.results["achieved"]
     low, middle, high = achieved["latency_ratio"]
     assert low <= 0.6 <= high
@@ -216,4 +234,11 @@ def test_what_a_pruned_network_costs_is_counted_and_held_against_the_budget(
     monkeypatch.setattr(Coupling, "size", wrong)
     missed = r"1\.[0-9]+\) is missed: the pruned network, counted, has .* MACs .*, where .* MACs .* was expected"
     with pytest.raises(UsageError, match=missed):
-        prune("resnet8", small, budget=Budget(speedup=1.9), technique=Technique(**options), recipe=quick, runs=runs)
+        prune(
+            "resnet8",
+            small,
+            budget=Budget(speedup=1.9),
+            technique=Technique(**options),
+            recipe=quick,
+            place=Place(runs=runs),
+        )

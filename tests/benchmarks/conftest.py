@@ -19,5 +19,5 @@ def runs(tiny: Dataset, brief: Recipe, tmp_path_factory: pytest.TempPathFactory)
         train("resnet14", tiny, recipe=brief, place=Place(runs=directory)),
         train("resnet8", tiny, method="mwbp", exits=2, recipe=brief, place=Place(runs=directory)),
         train("resnet8", tiny, method="mwbp", exits=2, recipe=brief, seed=1, place=Place(runs=directory)),
-        prune("resnet14", tiny, budget=Budget(speedup=2), recipe=brief, runs=directory),
+        prune("resnet14", tiny, budget=Budget(speedup=2), recipe=brief, place=Place(runs=directory)),
     ]

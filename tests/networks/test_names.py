@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compress import Architecture
-from compress.cost import cost
 from compress.errors import UsageError
+from compress.network_cost import cost
 from compress.networks import create, display_name, exits_in_name, spec_of
 from compress.networks.names import parse
 

@@ -89,7 +89,7 @@ def test_a_net_has_as_many_exits_as_blocks_where_no_more_fit(tiny: Dataset, brie
 
 def test_a_registered_net_is_pruned_and_fine_tuned(tiny: Dataset, brief: Recipe, tmp_path: Path) -> None:
     reference = trained(tiny, brief, tmp_path, method="bp")
-    run = prune("small", tiny, budget=Budget(ratio=0.5), reference=reference.path, recipe=brief, runs=tmp_path)
+    run = prune(reference, tiny, budget=Budget(ratio=0.5), recipe=brief, place=Place(runs=tmp_path))
     assert run.record.results["achieved"]["ratio"] == 0.5
     assert run.exits[-1]["macs"] < reference.exits[-1]["macs"]
     images = torch.randn(2, *tiny.input_shape)

@@ -18,9 +18,9 @@ import pytest
 import torch
 
 from compress import Architecture, Place
-from compress.cost import cost
 from compress.data import Dataset, normalise, split
 from compress.errors import UsageError
+from compress.network_cost import cost
 from compress.networks import Network, cut, spec_of
 from compress.recipes import Recipe, recipe_named
 from compress.runs import find_run, load, read_run

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from compress import Place
-from compress.cost import cost
 from compress.data import Dataset, split
+from compress.network_cost import cost
 from compress.networks import Network, create, spec_of
 from compress.recipes import Recipe, recipe_named
 from compress.runs import load

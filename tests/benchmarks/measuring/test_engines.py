@@ -40,7 +40,7 @@ def trained(small: Dataset, brief: Recipe, tmp_path_factory: pytest.TempPathFact
     runs, recipe = tmp_path_factory.mktemp("runs"), replace(brief, validation=0.1, calibration=0.2)
     return [
         train("resnet8", small, method="mwbp", exits=2, recipe=recipe, place=Place(runs=runs)),
-        prune("resnet8", small, budget=Budget(speedup=1.5), recipe=recipe, runs=runs),
+        prune("resnet8", small, budget=Budget(speedup=1.5), recipe=recipe, place=Place(runs=runs)),
     ]
 
 

@@ -12,7 +12,8 @@ from baselines.lag import lags, remedy
 from benchmarks import bench
 from benchmarks.results.lagging import lag_notes, lag_warnings, lagging
 from benchmarks.results.rows import distinct_names, series
-from compress.cli.commands import app
+from compress import Place
+from compress.cli.app import app
 from compress.cli.options import TechniqueOptions
 from compress.data import Dataset
 from compress.networks import spec_of
@@ -24,13 +25,12 @@ from compress.runs import Run, read_run
 def chained(runs: list[Run], tiny: Dataset, brief: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """The first of the runs, pruned to a quarter in two steps, of which the first is not among what is measured."""
     return prune(
-        None,
+        runs[0],
         tiny,
         budget=Budget(speedup=4),
         technique=Technique(steps=2),
-        reference=runs[0].path,
         recipe=brief,
-        runs=tmp_path_factory.mktemp("chained"),
+        place=Place(runs=tmp_path_factory.mktemp("chained")),
     )
 
 

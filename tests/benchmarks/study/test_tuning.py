@@ -2,17 +2,17 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from baselines import Budget, prune
+from baselines import Budget, FineTuning, prune
 from benchmarks.report.sections.tuning_trials import tuning_section
 from benchmarks.report.trials import Factors, Trial, best
 from benchmarks.study.entry import StudyRun, Target
 from benchmarks.study.tuning import Tuning, own_rate
+from compress import Place
 from compress.data import Dataset
-from compress.recipes import FineTuning, Recipe
+from compress.recipes import FineTuneSchedule, Recipe
 from compress.runs import Run
 
 ENTRY = StudyRun(name="l1", command="prune", arch="resnet8", speedup=(1.5, 2.0, 4.0))
@@ -71,23 +71,18 @@ def test_the_table_marks_the_chosen_one_and_what_failed(runs: list[Run]) -> None
 
 @pytest.mark.parametrize("schedule", ["small-rate", "restart"])
 def test_the_rate_that_factors_multiply_is_the_one_that_pruning_takes(
-    schedule: FineTuning, tiny: Dataset, brief: Recipe, runs: list[Run], tmp_path: Path
+    schedule: FineTuneSchedule, tiny: Dataset, brief: Recipe, runs: list[Run], tmp_path: Path
 ) -> None:
     entry = StudyRun(name="l1", command="prune", from_="deep", schedule=schedule, ratio=0.3)
-    options: dict[str, Any] = {
-        "technique": entry.technique,
-        "reference": runs[1].path,
-        "schedule": schedule,
-        "recipe": brief,
-    }
     taken = [
         prune(
-            None,
+            runs[1],
             tiny,
             budget=Budget(ratio=0.3),
-            runs=tmp_path,
-            **options,
-            **factors.options(own_rate(entry, brief), brief.weight_decay),
+            technique=entry.technique,
+            recipe=brief,
+            fine_tuning=FineTuning(schedule=schedule, **factors.options(own_rate(entry, brief), brief.weight_decay)),
+            place=Place(runs=tmp_path),
         )
         for factors in (Factors(), Factors(rate=2.0, decay=3.0))
     ]

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from compress import Architecture
-from compress.cost import exit_costs
 from compress.errors import UsageError
+from compress.network_cost import exit_costs
 from compress.networks import Network, Spec, create, cut, display_name, exits_in_name, register, spec_of
 from compress.networks.foreign import zoo
 from compress.training.objectives import mwbp
