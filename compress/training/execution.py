@@ -36,7 +36,7 @@ from compress.training.hooks import NO_HOOK, Hook
 from compress.training.loop import DivergedError, Options, Training, fit
 from compress.training.objectives import Objective
 from compress.training.plan import Plan
-from compress.training.unfinished import nearest_unfinished
+from compress.training.unfinished_runs import nearest_unfinished
 
 
 def objective_of(run: Run) -> Objective:
