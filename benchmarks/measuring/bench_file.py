@@ -13,9 +13,8 @@ from benchmarks.measuring.engines import ENGINES, PRECISIONS
 from compress.console import console
 from compress.documents import fitted, read_kept
 from compress.records import Count, Machine, Number, Share
-from compress.runs import Run, write_json
+from compress.runs import BENCH, Run, write_json
 
-BENCH = "bench.json"
 SCHEMA_VERSION = 2
 MEND = "compress bench measures again"
 Quartiles = tuple[float, float, float]

@@ -14,9 +14,8 @@ from compress.documents import read_kept
 from compress.network_cost import cross_check, exit_costs
 from compress.networks import Spec, cut, initialised
 from compress.records import Count
-from compress.runs import Run, write_json
+from compress.runs import COSTS, Run, write_json
 
-COSTS = "costs.json"
 MEND = "compress bench measures again"
 TRAINING_BATCH = 128
 INFERENCE_BATCHES = (1, 128)

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.probing.probe_file import PROBE, SCHEMA_VERSION, read_probe
+from benchmarks.probing.probe_file import SCHEMA_VERSION, read_probe
 from benchmarks.probing.representations import (
     channel_moments,
     gradient_shares,
@@ -36,7 +36,7 @@ from compress.errors import UsageError, checked
 from compress.hardware import describe, resolve_device
 from compress.networks import Network
 from compress.recipes import Recipe
-from compress.runs import Run, load, write_json
+from compress.runs import PROBE, Run, load, write_json
 from compress.training import data_of
 from compress.training.evaluation import predict
 

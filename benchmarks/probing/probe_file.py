@@ -10,9 +10,8 @@ from compress.console import console
 from compress.documents import read_kept
 from compress.errors import UsageError
 from compress.records import Number, Share
-from compress.runs import Run
+from compress.runs import PROBE, Run
 
-PROBE = "probe.json"
 SCHEMA_VERSION = 1
 MEND = "delete it, compress probe measures again"
 

@@ -17,17 +17,27 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from benchmarks.measuring.bench_file import BENCH
-from benchmarks.measuring.costs_file import COSTS
-from benchmarks.probing.probe_file import PROBE
 from benchmarks.report.trials import Trial
-from benchmarks.results.predictions import CORRECTNESS, write_right
+from benchmarks.results.predictions import write_right
 from compress.console import console
 from compress.documents import read_file, read_json, read_kept
 from compress.errors import UsageError, checked
 from compress.records import Record
+from compress.runs import (
+    BENCH,
+    CORRECTNESS,
+    COSTS,
+    METRICS,
+    PROBE,
+    RECORD,
+    RECORDS,
+    Run,
+    find_run,
+    read_run,
+    write_atomically,
+    write_json,
+)
 from compress.runs import COMPARISON as COMPARISON
-from compress.runs import METRICS, RECORD, RECORDS, Run, find_run, read_run, write_atomically, write_json
 
 MEASURED = (METRICS, BENCH, COSTS, PROBE)  # copied as they are
 KEPT = {RECORD, CORRECTNESS, *MEASURED}

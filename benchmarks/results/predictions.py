@@ -18,9 +18,8 @@ from benchmarks.statistics.scores import Scores, pack, unpack
 from compress.documents import read_json
 from compress.errors import UsageError
 from compress.records import Count
-from compress.runs import PREDICTIONS, Run, write_json
+from compress.runs import CORRECTNESS, PREDICTIONS, Run, write_json
 
-CORRECTNESS = "correctness.json"
 AGREEMENT = 0.005  # stored logits are rounded to float16, which changes an image or two; more is another run's file
 
 

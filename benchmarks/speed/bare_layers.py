@@ -18,7 +18,7 @@ from torch.nn import functional
 from compress.hardware import Precision
 from compress.networks import Network
 from compress.networks.network import evaluating
-from compress.networks.subsampled import SubsampledConv2d
+from compress.networks.strided_pointwise import SubsampledConv2d
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

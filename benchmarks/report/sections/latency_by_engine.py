@@ -131,8 +131,9 @@ def _heading(timed: pd.DataFrame, last: pd.DataFrame) -> str:
 def _table(timed: pd.DataFrame, last: pd.DataFrame) -> Table:
     """A row for each network, engine and precision, with networks in the summary's order."""
     accuracies = bool(timed["test_accuracy"].notna().any())
-    rows = []
-    for (engine, precision, key), measured in timed.groupby(KEYS, sort=False):
+    rows, order = [], list(last.index)
+    for keys, measured in timed.groupby(KEYS, sort=False):
+        engine, precision, key = map(str, keys)
         row = {
             "network": str(last.loc[key, "network"]),
             "engine": inline(f"{engine} {precision}") + ("\\*" if measured["noisy"].any() else ""),
@@ -141,7 +142,7 @@ def _table(timed: pd.DataFrame, last: pd.DataFrame) -> Table:
             row |= _cells(measured[measured["batch"] == batch], int(batch))
         if accuracies:
             row["accuracy in int8, %"] = percent(measured["test_accuracy"].mean())
-        rows.append((last.index.get_loc(key), row))
+        rows.append((order.index(key), row))
     return Table.of(row for _, row in sorted(rows, key=lambda pair: pair[0]))
 
 

@@ -136,8 +136,8 @@ def shallow_comparison(blocks: pd.DataFrame) -> Table:
 
 def _shares(own: pd.DataFrame) -> Scores:
     """For each seed and image, the share of a network's shallow blocks whose probe is right."""
-    seeds = {int(seed): np.mean(np.stack(list(rows["right"])), axis=0) for seed, rows in own.groupby("seed")}
-    return Scores.of(seeds)
+    seeds = [(int(rows["seed"].iloc[0]), np.stack(list(rows["right"]))) for _, rows in own.groupby("seed")]
+    return Scores.of({seed: right.mean(axis=0) for seed, right in seeds})
 
 
 def _compared(network: Scores, other: Scores) -> dict[str, str]:

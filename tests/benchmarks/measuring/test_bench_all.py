@@ -11,9 +11,9 @@ import torch
 
 from benchmarks.measuring.bench_all import bench_all
 from benchmarks.measuring.bench_file import read_measurements
-from benchmarks.measuring.costs_file import COSTS, read_costs
+from benchmarks.measuring.costs_file import read_costs
 from benchmarks.measuring.engines import engine_named
-from compress.runs import COMPARISON, RECORDS, Run, read_run
+from compress.runs import COMPARISON, COSTS, RECORDS, Run, read_run
 
 Command = Callable[..., tuple[int, str, str]]
 

@@ -9,14 +9,14 @@ import pytest
 import torch
 
 from benchmarks.measuring import costs_file
-from benchmarks.measuring.costs_file import COSTS, measured_costs, read_costs, record_costs
+from benchmarks.measuring.costs_file import measured_costs, read_costs, record_costs
 from benchmarks.measuring.peak_memory import inference_peak, peak_bytes, training_peak
 from benchmarks.measuring.rounds import Call
 from compress.errors import UsageError
 from compress.network_cost import cost, exit_costs
 from compress.networks import create, cut
 from compress.recipes import recipe_named
-from compress.runs import Run, load
+from compress.runs import COSTS, Run, load
 from compress.training.objectives import bp
 from compress.training.updates import update_of
 

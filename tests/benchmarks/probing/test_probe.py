@@ -15,7 +15,7 @@ from torch import nn
 
 from benchmarks import probe, read_probes
 from benchmarks.probing.probe import Sample
-from benchmarks.probing.probe_file import PROBE, read_probe
+from benchmarks.probing.probe_file import read_probe
 from benchmarks.probing.retraining import frozen_lengths, half_frozen, retraining_recipe
 from benchmarks.statistics.scores import pack, unpack
 from compress import Place
@@ -23,7 +23,7 @@ from compress.data import Dataset, open_dataset
 from compress.errors import UsageError
 from compress.networks.foreign import zoo
 from compress.recipes import Recipe
-from compress.runs import Run, load, read_run
+from compress.runs import PROBE, Run, load, read_run
 from compress.training import train
 
 Command = Callable[..., tuple[int, str, str]]

@@ -13,8 +13,8 @@ from baselines.lag import lags, remedy
 from benchmarks.results.lag_warnings import lag_notes, lag_warnings, lagging
 from benchmarks.results.rows import names_by_series, rows, summarise
 from compress import Place
-from compress.cli.commands import app
-from compress.cli.options import TechniqueOptions
+from compress.cli.app import app
+from compress.cli.prune_command import TechniqueOptions
 from compress.data import Dataset
 from compress.networks import spec_of
 from compress.recipes import Recipe

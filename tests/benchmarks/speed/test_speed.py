@@ -12,7 +12,7 @@ from benchmarks.speed import Sizes, bare_layers, floor, measure, measure_growth
 from benchmarks.speed.ratios import Setup
 from compress.network_cost import cost
 from compress.networks import create
-from compress.networks.subsampled import SubsampledConv2d
+from compress.networks.strided_pointwise import SubsampledConv2d
 
 TINY = Sizes(
     deep="resnet8", exits=2, plain="resnet8", batch_size=8, rounds=2, steps=2, workers=0, growth_exits=(1, 3),

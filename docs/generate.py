@@ -1,0 +1,181 @@
+"""Writes the parts of README.md and docs/ that follow from the code and from reports/quickstart: `make docs-generate`.
+
+A generated part stands between `<!-- generated: NAME -->` and `<!-- end of NAME -->`; a test fails when it is stale.
+"""
+
+from __future__ import annotations
+
+import inspect
+import shutil
+import sys
+import tomllib
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import pandas as pd
+from cyclopts.docs.markdown import generate_markdown_docs
+
+import compress
+from benchmarks import main_table, read_comparison
+from benchmarks.results.cells import accuracy_cell, exit_name, millions, ratio
+from benchmarks.results.rows import rows, summarise
+from benchmarks.statistics.scores import ENOUGH_SEEDS
+from compress.cli.app import app
+from compress.recipes import RECIPES, Recipe
+from compress.runs import Run
+
+ROOT = Path(__file__).parents[1]
+QUICKSTART = ROOT / "reports" / "quickstart"
+STUDIES = ROOT / "benchmarks" / "study" / "bundled"
+FIGURE = QUICKSTART / "accuracy-macs.svg"
+COPIED = ROOT / "docs" / "figures" / "quickstart.svg"  # a site holds no files from outside docs/
+OUTPUT = ROOT / "docs" / "quickstart-output.txt"  # what `make quickstart` printed, recorded by `make docs-record`
+ROWS = 5
+
+
+def results() -> str:
+    """The five rows of README.md: every network of reports/quickstart, and the deepest of its auxiliary exits."""
+    runs = read_comparison(QUICKSTART).runs
+    summary = summarise(rows(runs))
+    auxiliary = summary[~summary["last"]].sort_values("macs", ascending=False)
+    shown = pd.concat([summary[summary["last"]], auxiliary]).head(ROWS).sort_values("macs", ascending=False)
+    lines = [
+        (
+            exit_name(row),
+            millions(row["macs"]),
+            ratio(row["latency_ratio_b1"]),
+            accuracy_cell(row),
+            "preliminary" if row["n"] < ENOUGH_SEEDS else "",
+        )
+        for row in shown.to_dict("records")
+    ]
+    return f"{_table(('network', 'MACs', 'latency', 'test accuracy, %', ''), lines)}\n\n{_conditions(runs)}"
+
+
+def _conditions(runs: Sequence[Run]) -> str:
+    """What was trained and measured, on what."""
+    first = runs[0].record
+    place, recipe, images = first.environment, first.config["recipe"], first.data["split"]
+    hardware = place["gpu"] or f"{place['cpu']}, {place['threads']} threads"
+    return (
+        f"Data set {first.data['name']}: {images['train']:,} training and {images['test']:,} test images; recipe "
+        f"`{recipe['name']}`, {first.cost['epochs']} epochs, {place['precision']}. Mean ± half of the 95% interval "
+        f"over n seeds (Student's t). Latency: batch 1, one thread, eager fp32, as a ratio to the first row's. Trained "
+        f"and measured on: {hardware}."
+    )
+
+
+def final_table() -> str:
+    """The table that ends `compress study quickstart`, from the committed records."""
+    comparison = read_comparison(QUICKSTART)
+    table = main_table(comparison.runs, comparison.reference)
+    return f"```text\n{table.to_string(index=False)}\n```"
+
+
+def _study(name: str) -> dict[str, Any]:
+    """A bundled study as its file has it."""
+    return tomllib.loads((STUDIES / f"{name}.toml").read_text())
+
+
+def quickstart() -> str:
+    """What the quickstart trains, and how long that takes."""
+    study = _study("quickstart")
+    lines = [(f"`{entry['name']}`", f"`compress {entry['command']}`", _options(entry)) for entry in study["run"]]
+    table = _table(("run", "command", "options"), lines)
+    return f"> {study['about'].strip()}\n>\n> Takes {study['takes']}.\n\n{table}"
+
+
+def _options(entry: dict[str, Any]) -> str:
+    given = [(key, value) for key, value in entry.items() if key not in ("name", "command")]
+    return ", ".join(f"{key.replace('_', '-')} {value}" for key, value in given)
+
+
+def takes() -> str:
+    """How long the quickstart takes."""
+    return f"After installation it takes {_study('quickstart')['takes']}."
+
+
+def output() -> str:
+    """What the quickstart printed when it was last recorded, if it was."""
+    return f"```text\n{OUTPUT.read_text().strip()}\n```" if OUTPUT.exists() else ""
+
+
+def studies() -> str:
+    """The bundled studies: their titles, and how long they take."""
+    read = {file.stem: _study(file.stem) for file in sorted(STUDIES.glob("*.toml"))}
+    lines = [(f"`{name}`", study["title"], study["takes"]) for name, study in read.items()]
+    return _table(("name", "title", "takes"), lines)
+
+
+def recipes() -> str:
+    """The named recipes, a column each."""
+    columns = {f"`{name}`": _recipe_cells(make()) for name, make in RECIPES.items()}
+    quantities = next(iter(columns.values()))
+    return _table(("", *columns), [(name, *(cells[name] for cells in columns.values())) for name in quantities])
+
+
+def _recipe_cells(recipe: Recipe) -> dict[str, str]:
+    """What a recipe says, in words."""
+    steps = ", ".join(f"{share:.2g}" for share in recipe.milestones)
+    crop = f"{recipe.crop}, {recipe.crop_padding} pixels" if recipe.crop_padding else recipe.crop
+    augmented = recipe.flip != "none" or recipe.crop_padding or recipe.crop == "resized"
+    return {
+        "epochs": str(recipe.epochs),
+        "batch size": str(recipe.batch_size),
+        "learning rate": f"{recipe.learning_rate:g}",
+        "schedule": recipe.schedule + (f" (x {recipe.decay:g} at {steps})" if steps else ""),
+        "weight decay": f"{recipe.weight_decay:g}",
+        "augmentation": f"crop ({crop}), mirroring ({recipe.flip})" if augmented else "none",
+        "held out: validation, calibration": f"{recipe.validation:.0%}, {recipe.calibration:.0%}",
+        "fine-tuning: epochs, learning rate": f"{recipe.fine_tune_epochs}, {recipe.fine_tune_learning_rate:g}",
+    }
+
+
+def python_names() -> str:
+    """The public names of `compress`, each with the first line of its docstring."""
+    lines = {name: inspect.getdoc(getattr(compress, name)) or "" for name in compress.__all__}
+    lines["RECIPES"] = "The functions that return the named recipes, by name."
+    return _table(("name", ""), [(f"`{name}`", text.partition("\n")[0]) for name, text in lines.items()])
+
+
+def commands() -> str:
+    """The reference of the command line, from the options' own help."""
+    with patch.object(sys, "argv", ["compress"]):  # from which cyclopts takes what a usage line begins with
+        return generate_markdown_docs(app, heading_level=2, generate_toc=False, no_root_title=True).strip()
+
+
+def _table(headings: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    return "\n".join(f"| {' | '.join(line)} |" for line in (headings, ["---"] * len(headings), *lines))
+
+
+PARTS: dict[str, dict[str, Callable[[], str]]] = {
+    "README.md": {"results": results, "takes": takes},
+    "docs/quickstart.md": {"quickstart": quickstart, "output": output, "final table": final_table},
+    "docs/studies.md": {"studies": studies},
+    "docs/using.md": {"recipes": recipes, "public names": python_names},
+    "docs/cli.md": {"commands": commands},
+}
+
+
+def generated(page: str) -> str:
+    """The text of a page with all its generated parts as they should be."""
+    text = (ROOT / page).read_text()
+    for name, make in PARTS[page].items():
+        begin, end = f"<!-- generated: {name} -->\n", f"<!-- end of {name} -->"
+        assert text.count(begin) == text.count(end) == 1, f"{page} has no part {name}, or has it twice"
+        before, _, rest = text.partition(begin)
+        text = f"{before}{begin}{make()}\n{end}{rest.partition(end)[2]}"
+    return text
+
+
+def main() -> None:
+    """Write every generated part, and copy the figure."""
+    for page in PARTS:
+        (ROOT / page).write_text(generated(page))
+    shutil.copyfile(FIGURE, COPIED)
+
+
+if __name__ == "__main__":
+    main()
