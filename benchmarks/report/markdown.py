@@ -30,19 +30,14 @@ def _block(block: Block) -> str:
             return words if "\n" in words else _wrapped(words)
         case Bullets(items, wrapped):
             return "\n".join(_wrapped(f"- {item}", "  ") if wrapped else f"- {item}" for item in items)
-        case Table():
-            return table_as_markdown(block)
+        case Table(columns):
+            rules = ["---:" if block.numeric(heading) else "---" for heading in columns]
+            rows = [list(columns), rules, *(list(row.values()) for row in block.rows)]
+            return "\n".join(f"| {' | '.join(row)} |" for row in rows)
         case Figure(name, caption):
             return f"![{caption}]({name}.svg)"
         case _:
             assert_never(block)
-
-
-def table_as_markdown(table: Table) -> str:
-    """The table, columns of numbers right-aligned."""
-    rules = ["---:" if table.numeric(heading) else "---" for heading in table.columns]
-    rows = [list(table.columns), rules, *(list(row.values()) for row in table.rows)]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def _wrapped(text: str, indent: str = "") -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pandas as pd
 
-from benchmarks.measuring.timing import NOISY
+from benchmarks.measuring.rounds import NOISY
 from benchmarks.report.group import Group
 from benchmarks.report.section import Block, Section, Table, Text
 from benchmarks.results.cells import MISSING, Number, number, percent
 from benchmarks.results.escaping import code, inline
-from benchmarks.results.lagging import lag_notes
+from benchmarks.results.lag_warnings import lag_notes
 
 KEYS = ["engine", "precision", "series"]
 METHOD = (

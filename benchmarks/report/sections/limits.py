@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from benchmarks.measuring.measurements import read_measurements
+from benchmarks.measuring.bench_file import read_measurements
 from benchmarks.report.group import Group
 from benchmarks.report.section import Bullets, Section
 from benchmarks.report.trials import Trial
