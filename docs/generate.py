@@ -18,7 +18,7 @@ from benchmarks import main_table, read_comparison, read_study
 from benchmarks.results.cells import accuracy_cell, exit_name, markdown, millions, ratios
 from benchmarks.results.rows import rows, summarise
 from benchmarks.statistics.scores import ENOUGH_SEEDS
-from compress.cli.commands import app
+from compress.cli.app import app
 from compress.recipes import RECIPES, Recipe
 from compress.runs import Run
 

@@ -154,7 +154,7 @@ class DataOptions:
             64 where they are smaller).
         stream: Keep images of folder:PATH on disk (default: above 2 GiB).
         skip_unreadable: Leave out unreadable images of folder:PATH.
-        workers: Processes that read streamed images.
+        workers: Processes that read streamed images (default: one per core, at most 4; 0: none but this one).
     """
 
     dataset: str | None = None

@@ -12,7 +12,7 @@ from baselines import METHODS
 from benchmarks import Study, read_study
 from benchmarks.study.entry import StudyRun
 from benchmarks.study.tuning import Tuning
-from compress.cli.commands import app
+from compress.cli.app import app
 from compress.records import Cost, Fields, Record, Results
 from compress.training import METHODS as TRAININGS
 
