@@ -50,16 +50,6 @@ def test_pruning_to_several_budgets_uses_one_reference(compress: Command, option
     assert len(list((tmp_path / "runs").iterdir())) == 3
 
 
-def test_the_recorded_command_is_the_same_run(compress: Command, options: list[str], tmp_path: Path) -> None:
-    _, out, _ = compress("prune", *SMALL, "--ratio", "0.5", *options, "--json")
-    [record] = json.loads(out)["runs"]
-    before = sorted((tmp_path / "runs").iterdir())
-    status, out, _ = compress(*record["command"].split()[1:], "--runs", tmp_path / "runs", "--json")
-    assert status == 0
-    assert json.loads(out)["runs"][0]["id"] == record["id"]
-    assert sorted((tmp_path / "runs").iterdir()) == before
-
-
 def test_a_budget_can_be_another_runs_or_one_of_its_exits(
     compress: Command, refused: Refused, options: list[str], tmp_path: Path
 ) -> None:
@@ -133,14 +123,6 @@ def test_rate_batch_and_decay_are_options_that_the_recorded_command_repeats(
     _, out, err = compress(*record["command"].split()[1:], *options[2:], "--json")
     assert json.loads(out)["runs"][0]["id"] == record["id"]
     assert "finished before" in err
-
-
-def test_a_finished_run_is_shown_again(compress: Command, options: list[str]) -> None:
-    first = compress("train", *SMALL, *options)
-    again = compress("train", *SMALL, *options)
-    assert (first[0], again[0]) == (0, 0)
-    assert first[1] == again[1]
-    assert "finished before" in again[2]
 
 
 def test_the_default_data_are_named(compress: Command, tmp_path: Path) -> None:
@@ -289,11 +271,3 @@ def test_a_study_shows_its_plan_and_trains_nothing(compress: Command, options: l
     assert [row["state"] for row in document["runs"]] == ["to run", "waiting"]
     assert document["left"] == 2
     assert sorted(tmp_path.rglob("*")) == before
-
-
-def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
-    for command in ("train", "train-mwbp", "prune", "bench", "study", "report", "data"):
-        assert main([command, "--help"]) == 0
-        text = capsys.readouterr().out
-        assert "Usage: compress " + command in text
-        assert "--json" in text
