@@ -41,18 +41,18 @@ def show_forecasts(forecasts: Sequence[Forecast], *, as_json: bool) -> None:
     """Print what each budget would give and take, or that as JSON."""
     if as_json:
         return print_json({"forecasts": [_forecast_as_json(forecast) for forecast in forecasts]})
-    for one in forecasts:
-        before = one.whole.macs
-        if not one.trained:
+    for forecast in forecasts:
+        before = forecast.whole.macs
+        if not forecast.trained:
             print("there is no reference yet: scores are those of weights just drawn, sizes are right")
-        for what, size in (("it has", one.whole), ("at most", one.largest), ("at least", one.smallest)):
+        for what, size in (("it has", forecast.whole), ("at most", one.largest), ("at least", one.smallest)):
             print(f"{what:14}{size.macs:>14,} MACs ({before / size.macs:.3f}x){size.params:>14,} parameters")
-        if one.achieved and one.seconds is not None:
-            size = one.achieved
-            print(f"{one.requested}: {size.macs:,} MACs ({before / size.macs:.3f}x), {size.params:,} parameters")
-            print(f"training would take about {duration(one.seconds)}")
+        if forecast.achieved and one.seconds is not None:
+            size = forecast.achieved
+            print(f"{forecast.requested}: {size.macs:,} MACs ({before / size.macs:.3f}x), {size.params:,} parameters")
+            print(f"training would take about {duration(forecast.seconds)}")
         else:
-            print(f"{one.requested}: {one.refused}")
+            print(f"{forecast.requested}: {one.refused}")
 
 
 def show_latencies(rows: Sequence[dict[str, Any]], skipped: Sequence[str] | None = None, *, as_json: bool) -> None:

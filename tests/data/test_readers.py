@@ -126,7 +126,7 @@ def test_an_image_that_is_none_or_cut_short_is_named(kept: int, tmp_path: Path) 
 def test_pixels_without_a_known_range_are_refused_rather_than_cut_off(tmp_path: Path) -> None:
     deep = class_folders(tmp_path, "train", "test") / "train" / "ant" / "3.tif"
     Image.new("F", (4, 3), 0.5).save(deep)
-    message = f"{deep} has pixels of PIL mode F, whose range nobody knows: convert it to 8 bits a channel"
+    message = f"{deep} has pixels of PIL mode F, whose range is unknown: convert it to 8 bits per channel"
     assert complaint(tmp_path) == message
 
 
