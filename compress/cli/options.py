@@ -15,7 +15,7 @@ from cyclopts.validators import Number
 
 from compress.data.catalogue import BUNDLED, FOLDER, check_request
 from compress.errors import UsageError, nearest
-from compress.networks.names import FORMS, parse
+from compress.networks.architecture_names import FORMS, parse
 from compress.recipes import RECIPES, Recipe, recipe_named
 from compress.runs import find_run
 
