@@ -26,6 +26,11 @@ def reason(error: Exception) -> str:
     return one_line(text)
 
 
+def first_line(error: Exception) -> str:
+    """The first line of an error's message; its kind if it has no message."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
 def one_line(text: str) -> str:
     """A text in one line, for a terminal: what cannot be printed, as names of files may have it, is escaped."""
     characters = " ".join(text.split())

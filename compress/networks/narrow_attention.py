@@ -17,7 +17,7 @@ Linear = tuple[Tensor, Tensor | None]  # weight and bias
 
 
 def narrow(attention: nn.Module) -> None:
-    """Let an attention module of torch or of a Swin transformer have any number of heads; other modules are left alone."""
+    """Let an attention module of torch or of a Swin transformer have any number of heads; leave others alone."""
     if type(attention) is nn.MultiheadAttention:
         attention.__class__ = NarrowAttention
     elif type(attention).__name__ == "ShiftedWindowAttention":
