@@ -331,10 +331,7 @@ def study_(
         study=study,
         dataset=protocol.open(study.dataset),
         recipe=protocol.named_recipe(study.recipe, epochs=protocol.epochs),
-        device=place.device,
-        precision=protocol.precision,
-        runs=place.runs,
-        resume=protocol.resume,
+        place=Place(device=place.device, precision=protocol.precision, runs=place.runs, resume=protocol.resume),
     )
     if dry_run:
         plan = plan_study(setting)

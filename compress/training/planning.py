@@ -109,6 +109,40 @@ def train(
     Raises:
         UsageError: an argument is unknown or does not fit, another process holds the run, or it failed.
     """
+    arch = Architecture.of(arch)
+    dataset = open_dataset(dataset) if isinstance(dataset, str) else dataset
+    recipe = recipe_named(recipe) if isinstance(recipe, str) else recipe
+    asked: dict[str, Any] = {"method": method, "exits": exits, "recipe": recipe, "seed": seed, "place": place}
+    plan = plan_of(arch, dataset, **asked, start=start)
+    if plan.method == FROZEN and plan.parent is None:
+        trunk = _trunk(None, plan.spec, arch, dataset, recipe, seed, place)
+        plan = plan_of(arch, dataset, **asked, start=dataclasses.replace(start, trunk=trunk.path))
+    initial = _initial(plan.spec, seed, start)
+    return execute(
+        plan,
+        lambda _: Prepared(network=initial[0] if initial else _fresh(plan.spec, seed, plan.parent)),
+        resume=place.resume,
+    )
+
+
+def plan_of(
+    arch: Architecture | str,
+    dataset: Dataset | str = "fashion-mini",
+    *,
+    method: Method | str = "bp",
+    exits: Exits | None = None,
+    recipe: Recipe | str = "quick",
+    seed: int = 0,
+    start: Start = START,
+    place: Place = PLACE,
+) -> Plan:
+    """The plan that `train` executes for the same arguments; nothing is trained or written.
+
+    The plan of a frozen-trunk training has no `parent` unless `start` names the trunk.
+
+    Raises:
+        UsageError: an argument is unknown or does not fit.
+    """
     check_seed(seed)
     dataset = open_dataset(dataset) if isinstance(dataset, str) else dataset
     recipe = recipe_named(recipe) if isinstance(recipe, str) else recipe
@@ -119,12 +153,12 @@ def train(
     _check_start(start, method)
     where = resolve_device(place.device)
     used = precision_of(place.precision, objective, where)
-    parent = _trunk(start.trunk, spec, arch, dataset, recipe, seed, place) if method.name == FROZEN else None
+    parent = _trunk(start.trunk, spec, arch, dataset, recipe, seed, place) if start.trunk is not None else None
     initial = _initial(spec, seed, start)
     command = _command(spec, method, taught_by, parent, runs) + _start(start, place)
     if arch.image_size is not None and not dataset.name.startswith("folder:"):
         command += ["--image-size", str(arch.image_size)]  # else among the options of the data
-    plan = Plan(
+    return Plan(
         name=" ".join([display_name(spec), *_variant(method)]),
         kind="control" if method.name in CONTROLS else "train",
         method=method.name,
@@ -142,9 +176,6 @@ def train(
         initial=initial[1] if initial else None,
         code=code_digest(spec),
         compile=place.compile,
-    )
-    return execute(
-        plan, lambda _: Prepared(network=initial[0] if initial else _fresh(spec, seed, parent)), resume=place.resume
     )
 
 
