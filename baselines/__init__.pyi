@@ -1,7 +1,7 @@
 from .budget import Budget
 from .finding import finished_run
 from .forecast import Forecast, foresee, narrower
-from .job import FineTuning, Job, macs_of, run_and_exit
+from .job import FineTuning, Job
 from .pruning import carry_out, prune
 from .steps import Size
 from .technique import METHODS, Technique
@@ -17,8 +17,6 @@ __all__ = [
     "carry_out",
     "finished_run",
     "foresee",
-    "macs_of",
     "narrower",
     "prune",
-    "run_and_exit",
 ]

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 
 from baselines.controls import scratch_epochs
 from baselines.coupling import Coupling
+from baselines.criteria import IMPORTANCES
 from baselines.evidence import SEEN, SEEN_SHARE
 from baselines.importance import IMAGES as PRIMING_IMAGES
-from baselines.importance import IMPORTANCES
 from baselines.sensitivity import IMAGES as SENSITIVITY_IMAGES
 from baselines.sensitivity import KEPT_SHARES
 from baselines.technique import CONTROLS, SHAPED, SPARSE, TAUGHT, Technique

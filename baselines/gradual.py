@@ -13,7 +13,7 @@ from baselines.evidence import Evidence
 from compress.errors import UsageError
 from compress.networks import Network
 from compress.training import Hook
-from compress.training.loop import Training
+from compress.training.hooks import ReshapableTraining
 
 LAST = 0.5  # the share of a training's steps after which nothing is pruned any more, so that the rest mends it
 
@@ -53,12 +53,12 @@ class Gradual:
         """The step, of so many, before which every pruning happens; short trainings have several before one."""
         return [min(round(share * total), total - 1) for share in self.shares]
 
-    def _before_step(self, training: Training, done: int) -> None:
+    def _before_step(self, training: ReshapableTraining, done: int) -> None:
         for stage, step in enumerate(self.steps(training.recipe.epochs * training.steps)):
             if step == done:
                 self._prune(training, stage, done)
 
-    def _prune(self, training: Training, stage: int, done: int) -> None:
+    def _prune(self, training: ReshapableTraining, stage: int, done: int) -> None:
         started, before = time.monotonic(), self.evidence.macs
         channels = list(self.choose(copy.deepcopy(training.network).eval(), stage))
         training.spent.choosing_macs += self.evidence.macs - before

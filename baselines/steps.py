@@ -6,8 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from compress.network_cost import exit_costs
-from compress.networks import Network
+from compress import networks
 
 # Of every knob (a group of coupled channels, or a block) how many units (channels; 1 for the block) are gone.
 Removed = tuple[int, ...]
@@ -22,8 +21,10 @@ class Size(NamedTuple):
     params: int
 
     @classmethod
-    def of(cls, network: Network) -> Size:
-        """Of a network, counted."""
+    def of(cls, network: networks.Network) -> Size:
+        """Return what a network costs, counted."""
+        from compress.network_cost import exit_costs  # here, as it imports torch, and a budget is plain data
+
         last = exit_costs(network)[-1]
         return cls(last.macs, last.params)
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from baselines.importance import IMPORTANCES
+from baselines.criteria import IMPORTANCES
 from compress.errors import UsageError, checked, nearest
 
 # A card each; what removes channels has its own in `importance`.
@@ -24,6 +24,7 @@ CONTROLS = {
 METHODS = {name: importance.card for name, importance in IMPORTANCES.items()} | DEPTH | CONTROLS
 SPARSE = tuple(name for name, importance in IMPORTANCES.items() if importance.sparse)
 SHAPED = ("scratch-e", "scratch-b")
+SHAPES = tuple(name for name in (*IMPORTANCES, *DEPTH) if name not in SPARSE)  # that they can have
 TAUGHT = "distilled"
 MOST_STEPS = 1000
 
@@ -74,7 +75,7 @@ class Technique:
             ("scope", self.scope, get_args(Scope)),
             ("ranking", self.ranking, get_args(Ranking)),
             ("allocate", self.allocate or "sensitivity", get_args(Allocation)),
-            ("shape", self.shape, [name for name in (*IMPORTANCES, *DEPTH) if name not in SPARSE]),
+            ("shape", self.shape, SHAPES),
         ):
             if value not in known:
                 raise UsageError(f"--{name} {value}: {nearest(str(value), known)}")

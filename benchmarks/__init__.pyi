@@ -2,7 +2,8 @@ from .measuring.everything import bench_all
 from .measuring.latency import bench, latency_ratio
 from .probing.probe import probe
 from .report.comparison import COMPARISON, Comparison, read_comparison
-from .report.report import REPORT, main_table, write_report
+from .report.report import REPORT, write_report
+from .report.sections.networks import main_table
 from .report.sections.probe_tables import probe_tables, write_probe_figure
 from .results.probed_blocks import read_probes
 from .results.rows import distinct_runs

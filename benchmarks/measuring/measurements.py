@@ -14,9 +14,8 @@ from compress.console import console
 from compress.documents import fitted, read_kept
 from compress.errors import UsageError
 from compress.records import Count, Machine, Number, Share
-from compress.runs import Run, write_json
+from compress.runs import BENCH, Run, write_json
 
-BENCH = "bench.json"
 SCHEMA_VERSION = 2  # 1: one measurement, eager, without noise, intervals and deviations
 MEND = "compress bench measures again"
 Quartiles = tuple[float, float, float]

@@ -39,11 +39,10 @@ from compress.hardware import describe, resolve_device
 from compress.networks import Network, Spec
 from compress.recipes import Recipe
 from compress.records import Number, Share
-from compress.runs import Run, load, write_json
+from compress.runs import PROBE, Run, load, write_json
 from compress.training import data_of
 from compress.training.evaluation import predict
 
-PROBE = "probe.json"
 SCHEMA_VERSION = 1
 BATCH = 125
 MEND = "delete it, compress probe measures again"

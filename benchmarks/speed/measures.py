@@ -36,7 +36,7 @@ from compress.networks import create
 from compress.recipes import Recipe, recipe_named
 from compress.runs import write_json
 from compress.training import Method
-from compress.training.loop import Training, fit
+from compress.training.loop import Options, Training, fit
 
 SIZE = 32  # pixels, as CIFAR's
 BP, MWBP = Method(name="bp"), Method(name="mwbp")
@@ -105,8 +105,9 @@ class Bench:
         network = create(arch, exits=exits).to(self.device)
         objective, recipe = method.objective(network.spec), self.recipe(epochs)
         used = precision or self.precision
+        options = Options(compile=self.compile)
         training = Training(
-            network, self.split, recipe, objective, augment=True, seed=0, precision=used, compile=self.compile
+            network, self.split, recipe, objective, augment=True, seed=0, precision=used, options=options
         )
         network.train()
         return training

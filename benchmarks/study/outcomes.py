@@ -17,8 +17,8 @@ from benchmarks.study.setting import Setting
 from benchmarks.study.tuning import untuned_rate
 from compress.errors import UsageError
 from compress.runs import Run, finished_runs
-from compress.training import is_reference
-from compress.training.planning import FROZEN, plan_of
+from compress.training import is_reference, plan_of
+from compress.training.methods import FROZEN
 
 
 @dataclass(kw_only=True)

@@ -11,6 +11,7 @@ from filelock import FileLock, Timeout
 
 from baselines import carry_out
 from benchmarks.measuring.latency import bench
+from benchmarks.report.comparison import Comparison
 from benchmarks.report.report import write_report
 from benchmarks.results.rows import distinct_runs, rows
 from benchmarks.study.dry_run import plan_study
@@ -46,9 +47,8 @@ def run_study(setting: Setting, *, out: Path) -> list[Run]:
         found = outcomes.reported
         with _alone(setting.place.runs / MEASURING):  # timings beside other work are wrong, and reports would mix
             runner.measure(found)
-            write_report(
-                found,
-                out,
+            comparison = Comparison(
+                runs=found,
                 title=setting.study.title,
                 about=setting.study.about,
                 reference=found[0].id,
@@ -56,6 +56,7 @@ def run_study(setting: Setting, *, out: Path) -> list[Run]:
                 trials=outcomes.trials,
                 failures=runner.failures,
             )
+            write_report(comparison, out)
     except KeyboardInterrupt as error:
         done, every = sum(map(bool, outcomes.runs.values())), len(outcomes.nodes)
         raise type(error)(f"{done} of {every} runs are done; the same command goes on with the rest") from error

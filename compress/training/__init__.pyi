@@ -6,15 +6,13 @@ from .plan import Plan
 from .planning import (
     Place,
     Start,
-    check_same_data,
-    command_line,
-    found_reference,
-    is_reference,
-    run_option,
+    plan_of,
     spec_to_train,
     train,
     train_reference,
 )
+from .recorded_command import command_line, run_option
+from .references import check_same_data, found_reference, is_reference
 from .run_data import data_of
 from .timing import image_seconds
 
@@ -35,6 +33,7 @@ __all__ = [
     "image_seconds",
     "is_reference",
     "objective_of",
+    "plan_of",
     "precision_of",
     "run_option",
     "spec_to_train",

@@ -33,7 +33,7 @@ from compress.runs import (
 from compress.training.distributed import current_world, naming_lost_processes
 from compress.training.evaluation import exit_rows, predictions
 from compress.training.hooks import NO_HOOK, Hook
-from compress.training.loop import DivergedError, Training, fit
+from compress.training.loop import DivergedError, Options, Training, fit
 from compress.training.objectives import Objective
 from compress.training.plan import Plan
 from compress.training.unfinished import nearest_unfinished
@@ -129,9 +129,11 @@ def _training(plan: Plan, parts: Split, prepared: Prepared) -> Training:
         augment=plan.dataset.augmentable,
         seed=plan.seed,
         precision=plan.precision,
-        teacher=load(plan.teacher).to(plan.device) if plan.teacher else None,
-        compile=plan.compile,
-        hook=prepared.hook,
+        options=Options(
+            teacher=load(plan.teacher).to(plan.device) if plan.teacher else None,
+            compile=plan.compile,
+            hook=prepared.hook,
+        ),
     )
 
 

@@ -10,8 +10,8 @@ import torch
 from baselines import Budget, Technique
 from baselines.budget import LATENCY_TRIALS, NEAREST, TOLERANCE, Quartiles, least, meet, meet_latency
 from baselines.choice import Choice, choice
+from baselines.criteria import IMPORTANCES
 from baselines.evidence import Evidence
-from baselines.importance import IMPORTANCES
 from baselines.steps import Move, Removed, Size, Steps
 from baselines.technique import Scope
 from compress.data import Labelled, measure

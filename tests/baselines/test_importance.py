@@ -14,8 +14,9 @@ from torch_pruning import importance as theirs
 from baselines import importance
 from baselines.channels import Channel, remove_channels
 from baselines.coupling import Coupling
+from baselines.criteria import IMPORTANCES
 from baselines.evidence import Evidence
-from baselines.importance import IMPORTANCES, prime, scores
+from baselines.importance import prime, scores
 from compress.data import Dataset, Labelled, Part, measure, normalise
 from compress.errors import UsageError
 from compress.network_cost import cost

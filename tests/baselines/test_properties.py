@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from baselines import Budget, Technique
 from baselines.budget import least, meet
 from baselines.choice import choice
+from baselines.criteria import IMPORTANCES
 from baselines.depth import removable_blocks
 from baselines.evidence import Evidence
-from baselines.importance import IMPORTANCES
 from baselines.steps import Size
 from compress.data import Dataset, split
 from compress.errors import UsageError

@@ -23,7 +23,7 @@ from compress.networks import Network, spec_of
 from compress.recipes import Recipe, recipe_named
 from compress.runs import Run, load
 from compress.training import Hook, Method, Objective, train
-from compress.training.loop import Training, fit
+from compress.training.loop import Options, Training, fit
 
 RECIPE = replace(recipe_named("quick"), epochs=3, batch_size=30)
 Trained = Callable[..., Network]
@@ -51,7 +51,9 @@ def training_of(tiny: Dataset, method: str | None, strength: float, *, exits: in
     parts = split(tiny, validation=RECIPE.validation, calibration=RECIPE.calibration, seed=RECIPE.split_seed)
     objective = Method(name="bp" if exits == 1 else "mwbp").objective(spec)
     hook = Hook(regularise=regulariser(network, SPARSITIES[method], strength)) if method else Hook()
-    return Training(network, parts, RECIPE, objective, augment=True, seed=0, precision="fp32", hook=hook)
+    return Training(
+        network, parts, RECIPE, objective, augment=True, seed=0, precision="fp32", options=Options(hook=hook)
+    )
 
 
 @pytest.fixture(scope="module")

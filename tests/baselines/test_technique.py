@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from baselines import METHODS, Technique
-from baselines.importance import IMPORTANCES
+from baselines.criteria import IMPORTANCES
 from baselines.technique import CONTROLS, DEPTH, SPARSE
 from compress.cli.options import TECHNIQUE, TechniqueOptions
 from compress.errors import UsageError

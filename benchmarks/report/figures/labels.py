@@ -1,4 +1,4 @@
-"""Labels beside points: each where it hides no point, line or other label, as far as there is room."""
+"""Labels beside points, placed where they hide no point, line or other label as far as there is room."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from benchmarks.report.figures.style import plain
 
 DISTANCES = (6, 12, 20, 30, 42, 56, 72, 92, 116, 144)  # pixels from the point, tried in turn
 DIRECTIONS = 16
-NEAR = 12  # further away than this a thin line leads to the point
-STEP = 5.0  # pixels between the places at which a line is looked at
-MARGIN = 2.0
+NEAR = 12  # pixels; from labels further away a thin line leads to the point
+STEP = 5.0  # pixels between the samples of a line
+MARGIN = 2.0  # pixels around a label
 
 
 def label_points(axes: Axes, labels: Sequence[tuple[float, float, str]]) -> None:
-    """Write `(x, y, text)` beside the points of `axes`, which must be drawn, limited and titled already.
+    """Write each `(x, y, text)` beside its point. The axes must be complete: drawn, limited and titled.
 
-    The layout of the figure is settled by this and stays as it is.
+    This fixes the layout of the figure.
     """
     figure = axes.get_figure(root=True)
     assert isinstance(figure, Figure)
@@ -56,7 +56,7 @@ def label_points(axes: Axes, labels: Sequence[tuple[float, float, str]]) -> None
 def _place(
     at: np.ndarray, width: float, height: float, frame: Bbox, drawn: np.ndarray, taken: Sequence[Bbox]
 ) -> tuple[float, Bbox]:
-    """How far away the label goes, and its box in pixels: the nearest free place, else the one that hides least."""
+    """The distance and the box, in pixels, of the nearest free place for a label, or of the one that hides least."""
     best: tuple[float, float, Bbox] | None = None
     for distance in DISTANCES:
         for step in range(DIRECTIONS):
@@ -74,7 +74,7 @@ def _place(
 
 
 def _hides(box: Bbox, frame: Bbox, drawn: np.ndarray, taken: Sequence[Bbox]) -> float:
-    """How bad a place is: 0 where it is free; out of the frame is worse than on a label, and that than on a point."""
+    """The cost of a place: 0 if it is free, 1 for each point hidden, 1,000 for each label, 1e6 outside the frame."""
     x, y = drawn[:, 0], drawn[:, 1]
     points = int(((x > box.x0) & (x < box.x1) & (y > box.y0) & (y < box.y1)).sum())
     outside = not (frame.x0 < box.x0 and box.x1 < frame.x1 and frame.y0 < box.y0 and box.y1 < frame.y1)
@@ -82,7 +82,7 @@ def _hides(box: Bbox, frame: Bbox, drawn: np.ndarray, taken: Sequence[Bbox]) -> 
 
 
 def _drawn(axes: Axes) -> np.ndarray:
-    """Places, in pixels, on all lines and intervals, and on the rims of points: `(places, 2)`."""
+    """Samples of all lines and intervals, and the centres and rims of points, in pixels: `(samples, 2)`."""
     found = [np.empty((0, 2))]
     for line in axes.lines:
         path = np.asarray(line.get_transform().transform(np.column_stack(line.get_data()).astype(float)))
@@ -99,6 +99,6 @@ def _drawn(axes: Axes) -> np.ndarray:
 
 
 def _between(start: np.ndarray, end: np.ndarray) -> np.ndarray:
-    """Places on the straight line between two."""
+    """Samples of the straight line between two places: `(samples, 2)`."""
     count = 2 + int(np.hypot(*(end - start)) / STEP)
     return np.linspace(start, end, count)

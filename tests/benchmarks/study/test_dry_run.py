@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks import plan_study, read_study
 from benchmarks.study.dry_run import StudyPlan
-from benchmarks.study.entry import Source
+from benchmarks.study.entry import Pruned, Source
 from benchmarks.study.estimate import Estimate, estimate
 from benchmarks.study.graph import graph
 from compress import Place, Start
@@ -146,4 +146,5 @@ def test_what_is_left_follows_the_pace_at_which_runs_come_out(settings: Settings
 def test_a_pruning_by_architecture_starts_from_the_entry_that_trains_it(settings: Settings, tmp_path: Path) -> None:
     setting = settings(STUDY, tmp_path)
     pruned = setting.study.entry("l1")
+    assert isinstance(pruned, Pruned)
     assert setting.source(pruned) == Source(name="deep")

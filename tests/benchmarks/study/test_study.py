@@ -16,8 +16,7 @@ from compress.errors import UsageError
 from compress.network_cost import exit_costs
 from compress.networks import initialised
 from compress.recipes import RECIPES
-from compress.training import spec_to_train
-from compress.training.planning import plan_of
+from compress.training import plan_of, spec_to_train
 from tests.benchmarks.study.conftest import HEAD, Settings
 
 STUDY = """
