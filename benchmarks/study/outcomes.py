@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 from baselines import Budget, Job, finished_run
 from benchmarks.measuring.latency import latency_ratio
@@ -85,7 +86,7 @@ class Outcomes:
         return next(self.runs[node] for node in own if node.factors == winner.factors) if winner else None
 
     def waits_for(self, node: Node) -> list[str]:
-        """What must have an outcome before the node can begin, in words; nothing: it can."""
+        """Names of what must have an outcome before the node can begin; empty if it can begin."""
         sources = [] if isinstance(node.entry, Trained) else [self.setting.source(node.entry)]
         sources += [node.target.source] if isinstance(node.target, Match) else []
         waits = [source.name for source in sources if source and self._open(source.name, node.seed)]
@@ -105,6 +106,24 @@ class Outcomes:
         if winner is None:
             raise UsageError("none of its trials finished")
         return winner.factors
+
+    def training(self, node: Node) -> dict[str, Any]:
+        """The arguments of `train` for a node that trains.
+
+        Raises:
+            UsageError: see `factors`.
+        """
+        entry, setting = node.entry, self.setting
+        assert isinstance(entry, Trained)
+        return {
+            "arch": entry.architecture,
+            "dataset": setting.dataset,
+            "method": entry.method,
+            "exits": entry.exits,
+            "recipe": self.factors(node).recipe(setting.recipe),
+            "seed": node.seed,
+            "place": setting.place,
+        }
 
     def job(self, node: Node) -> Job:
         """The job of a node that prunes and waits for nothing.
@@ -145,11 +164,10 @@ class Outcomes:
                 self.runs[node] = run
 
     def _found(self, node: Node, runs: Sequence[Run]) -> Run | None:
-        entry, setting = node.entry, self.setting
         try:
-            if isinstance(entry, Pruned):
+            if isinstance(node.entry, Pruned):
                 return finished_run(self.job(node), runs)
-            plan = plan_of(**setting.training(entry, node.seed, self.factors(node)))
+            plan = plan_of(**self.training(node))
         except UsageError:  # is said when the run is to be made
             return None
         plans = [plan]

@@ -135,8 +135,7 @@ class Runner:
     def _make(self, node: Node) -> Run:
         if isinstance(node.entry, Pruned):
             return carry_out(self.outcomes.job(node))
-        factors = self.outcomes.factors(node)
-        return train(**self.outcomes.setting.training(node.entry, node.seed, factors))
+        return train(**self.outcomes.training(node))
 
     def _wait(self, held: Mapping[Node, Path]) -> dict[Node, Path]:
         """Wait a while for the first run held by another process; returns the runs that are still held."""

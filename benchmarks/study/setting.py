@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.report.trials import Factors
 from benchmarks.study.entry import Entry, Pruned, Source, Trained
 from benchmarks.study.study import Study
 from compress.data import Dataset
@@ -54,15 +53,3 @@ class Setting:
             if isinstance(earlier, Trained) and earlier.method == BP and self.spec(earlier) == self.spec(entry):
                 return Source(name=earlier.name)
         return None
-
-    def training(self, entry: Trained, seed: int, factors: Factors) -> dict[str, Any]:
-        """The arguments of `train` for a run of an entry."""
-        return {
-            "arch": entry.architecture,
-            "dataset": self.dataset,
-            "method": entry.method,
-            "exits": entry.exits,
-            "recipe": factors.recipe(self.recipe),
-            "seed": seed,
-            "place": self.place,
-        }

@@ -8,9 +8,9 @@ import pytest
 
 from baselines import METHODS, Budget
 from benchmarks import read_study
-from benchmarks.report.trials import Factors
 from benchmarks.results.contrasts import CLASS
 from benchmarks.study.entry import Match, Pruned, Source, Trained
+from benchmarks.study.outcomes import Outcomes
 from benchmarks.study.study import BUNDLED
 from compress.errors import UsageError
 from compress.network_cost import exit_costs
@@ -225,10 +225,8 @@ def test_the_studies_by_the_papers_protocol_train_the_same_networks() -> None:
 def test_an_entry_says_all_that_a_command_can_say_of_a_training(
     keys: str, option: str, settings: Settings, tmp_path: Path
 ) -> None:
-    setting = settings(f"{HEAD}\nrun = [{{name = 'deep', {keys}}}]", tmp_path)
-    [entry] = setting.study.runs
-    assert isinstance(entry, Trained)
-    assert option in plan_of(**setting.training(entry, 0, Factors())).command
+    outcomes = Outcomes(setting=settings(f"{HEAD}\nrun = [{{name = 'deep', {keys}}}]", tmp_path))
+    assert option in plan_of(**outcomes.training(outcomes.nodes[0])).command
 
 
 def test_a_study_may_have_the_runs_of_another(tmp_path: Path) -> None:
