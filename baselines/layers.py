@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from baselines.numbered import FIXED
-from compress.networks.resizing import GROUPS
+from compress.networks.layer_resizing import GROUPS
 
 if TYPE_CHECKING:
     from baselines.tracking import Tracker

@@ -16,7 +16,7 @@ from baselines.tracking import Axis
 from compress.errors import UsageError
 from compress.networks import Network, Spec, in_the_net
 from compress.networks.blocks import SegmentSpec
-from compress.networks.resizing import resize, set_number
+from compress.networks.layer_resizing import resize, set_number
 
 # Along an axis of a weight, or of what `tracking` follows beside them, the entries that go.
 Gone = Mapping[Axis, list[int]]

@@ -40,9 +40,9 @@ def accuracy_cell(row: Mapping[Any, Any] | pd.Series, *, bold: bool = False) -> 
     return Number(f"**{text}**" if bold else text, mean.value)
 
 
-def millions(value: float) -> str:
+def millions(value: float | None) -> str:
     """A count in millions, as in ``96.1M``."""
-    return number(value, ".3g" if value < 1e8 else ".0f", "M", scale=1e-6)
+    return number(value, ".0f" if value is not None and value >= 1e8 else ".3g", "M", scale=1e-6)
 
 
 def trillions(value: float) -> str:
@@ -50,7 +50,7 @@ def trillions(value: float) -> str:
     return number(value, ".2f", "T", scale=1e-12)
 
 
-def megabytes(size: float) -> str:
+def megabytes(size: float | None) -> str:
     """A number of bytes in megabytes, as in ``3.42 MB``."""
     return number(size, ".3g", " MB", scale=1e-6)
 

@@ -16,8 +16,8 @@ from compress.network_cost import exit_costs
 from compress.networks import Spec, initialised
 from compress.runs import Run
 from compress.training import Objective, image_seconds, precision_of
-from compress.training.macs import macs_an_image
 from compress.training.objectives import bp
+from compress.training.training_macs import macs_an_image
 
 
 @dataclass(frozen=True, kw_only=True)

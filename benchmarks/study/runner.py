@@ -13,7 +13,9 @@ from baselines import carry_out
 from benchmarks.measuring.latency import bench
 from benchmarks.report.comparison import Comparison
 from benchmarks.report.report import write_report
-from benchmarks.results.rows import distinct_runs, rows
+from benchmarks.results.lag_warnings import warn_of_lag
+from benchmarks.results.rows import rows
+from benchmarks.results.series import distinct_runs
 from benchmarks.study.dry_run import plan_study
 from benchmarks.study.entry import Pruned
 from benchmarks.study.estimate import Estimate
@@ -113,7 +115,7 @@ class Runner:
         if sessions is not None and sessions.notna().all() and sessions.nunique() == 1:
             return
         try:
-            bench(runs, device=self.outcomes.setting.place.device, rounds=ROUNDS)
+            warn_of_lag(runs, bench(runs, device=self.outcomes.setting.place.device, rounds=ROUNDS))
         except Exception as error:  # of any kind: what took a night to train is worth a report without latency
             self._note("latency", error)
 

@@ -5,7 +5,6 @@ from benchmarks.report.figures.accuracy_against_cost import (
     accuracy_against_macs,
     accuracy_against_training,
     anytime,
-    dominated,
 )
 from benchmarks.report.figures.block_probes import block_probes
 from benchmarks.report.figures.files import save, svg
@@ -19,7 +18,6 @@ __all__ = [
     "accuracy_against_training",
     "anytime",
     "block_probes",
-    "dominated",
     "kept_channels",
     "pruning_curves",
     "save",

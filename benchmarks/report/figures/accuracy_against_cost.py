@@ -13,6 +13,8 @@ from benchmarks.report.figures.accuracy_panel import Line, draw_accuracies, line
 from benchmarks.report.figures.labels import label_points
 from benchmarks.report.figures.style import plain, separate, size_beside
 from benchmarks.results.cells import exit_name
+from benchmarks.results.escaping import one_line
+from benchmarks.statistics.fronts import on_front
 
 MACS, LATENCY, TRAINING = "macs", "latency_ratio_b1", "total_training_macs"
 ALIKE = ["bench_session", "latency_reference", "latency_conditions"]  # latencies compare only where these are equal
@@ -45,7 +47,7 @@ def accuracy_against_latency(summary: pd.DataFrame, title: str, reference: str |
         return None
     exits = {f"{row['run']} exit {row['exit']}": exit_name(row) for row in measured.to_dict("records")}
     _, compared_with, conditions = most
-    label = f"latency at batch size 1 (ratio to {exits.get(compared_with, compared_with)}; {conditions})"
+    label = f"latency at batch size 1 (ratio to {exits.get(compared_with) or one_line(compared_with)}; {conditions})"
     return _against_cost(points.assign(cost=points[LATENCY]), summary, label, title, reference)
 
 
@@ -76,18 +78,6 @@ def anytime(summary: pd.DataFrame, title: str, reference: str | None = None) -> 
     return _against_cost(points, summary, "budget of MACs per image (millions)", title, reference, steps=True)
 
 
-def dominated(costs: pd.Series, accuracies: pd.Series) -> pd.Series:
-    """Whether another point costs no more than each point, is no less accurate, and is not equal in both."""
-    pairs = list(zip(costs, accuracies, strict=True))
-    return pd.Series(
-        [
-            any(other != (cost, value) and other[0] <= cost and other[1] >= value for other in pairs)
-            for cost, value in pairs
-        ],
-        index=costs.index,
-    )
-
-
 def _against_cost(
     points: pd.DataFrame,
     summary: pd.DataFrame,
@@ -98,9 +88,9 @@ def _against_cost(
     joined: bool = True,
     steps: bool = False,
 ) -> Figure:
-    """The figure of results against their `cost`: pale where dominated, joined by straight lines, or by steps."""
-    pale = dominated(points["cost"], points["test_accuracy"]) & (not steps)
-    lines = lines_of(points.assign(pale=pale), summary)
+    """The figure of results against their `cost`. Those off the front are pale, but not along steps."""
+    [front] = on_front(points["cost"].to_numpy(), points["test_accuracy"].to_numpy()[None])
+    lines = lines_of(points.assign(pale=~front & (not steps)), summary)
     if not joined:
         lines = [replace(line, look={**line.look, "linestyle": "none"}) for line in lines]
     figure = Figure(figsize=size_beside([line.label for line in lines]), layout="constrained")

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from itertools import pairwise
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
 from benchmarks.report.figures.style import plain
@@ -19,11 +17,12 @@ from benchmarks.report.figures.style import plain
 DISTANCES = (6, 12, 20, 30, 42, 56, 72, 92, 116, 144)  # pixels from the point, tried in turn
 DIRECTIONS = 16
 NEAR = 12  # pixels; from labels further away a thin line leads to the point
-STEP = 5.0  # pixels between the samples of a line
+SAMPLES = 60  # of each straight piece of a line
 MARGIN = 2.0  # pixels around a label
+LEADER = {"arrowstyle": "-", "color": "grey", "linewidth": 0.6, "shrinkA": 0, "shrinkB": 4}
 
 
-def label_points(axes: Axes, labels: Sequence[tuple[float, float, str]]) -> None:
+def label_points(axes: Axes, labels: Iterable[tuple[float, float, str]]) -> None:
     """Write each `(x, y, text)` beside its point. The axes must be complete: drawn, limited and titled.
 
     This fixes the layout of the figure.
@@ -34,23 +33,19 @@ def label_points(axes: Axes, labels: Sequence[tuple[float, float, str]]) -> None
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
     frame, drawn = axes.get_window_extent(renderer), _drawn(axes)
-    taken = [text.get_window_extent(renderer) for text in axes.texts]
+    taken: list[Bbox] = []
     for x, y, text in sorted(labels, key=lambda label: (label[1], label[0])):
         at = axes.transData.transform((x, y))
         if not frame.padded(1).contains(*at):
             continue
-        note = axes.annotate(plain(text), (x, y), fontsize="small", ha="center", va="center", annotation_clip=True)
-        size = note.get_window_extent(renderer)
+        note = axes.annotate(plain(text), (x, y), (0, 0), textcoords="offset points", arrowprops=LEADER)
+        note.set(fontsize="small", ha="center", va="center")
+        size = Text.get_window_extent(note, renderer)  # without the leader
         distance, box = _place(at, size.width, size.height, frame, drawn, taken)
-        note.remove()
         taken.append(box)
-        offset = (np.array([box.x0 + box.x1, box.y0 + box.y1]) / 2 - at) * 72 / figure.dpi
-        leader: dict[str, Any] = {"arrowstyle": "-", "color": "grey", "linewidth": 0.6, "shrinkA": 0, "shrinkB": 4}
-        options: dict[str, Any] = {"arrowprops": leader} if distance > NEAR else {}
-        axes.annotate(
-            plain(text), (x, y), xytext=tuple(offset.tolist()), textcoords="offset points", fontsize="small",
-            ha="center", va="center", **options,
-        )  # fmt: skip
+        note.xyann = tuple((np.add(box.min, box.max) / 2 - at) * 72 / figure.dpi)
+        assert note.arrow_patch
+        note.arrow_patch.set_visible(distance > NEAR)
 
 
 def _place(
@@ -83,22 +78,14 @@ def _hides(box: Bbox, frame: Bbox, drawn: np.ndarray, taken: Sequence[Bbox]) -> 
 
 def _drawn(axes: Axes) -> np.ndarray:
     """Samples of all lines and intervals, and the centres and rims of points, in pixels: `(samples, 2)`."""
-    found = [np.empty((0, 2))]
+    paths, points = [], [np.empty((0, 2))]
     for line in axes.lines:
-        path = np.asarray(line.get_transform().transform(np.column_stack(line.get_data()).astype(float)))
+        path = line.get_path().transformed(line.get_transform())
         if line.get_linestyle() != "None":
-            found += [_between(a, b) for a, b in pairwise(path)]
+            paths.append(path)
         if line.get_marker() not in ("None", "none", None):
-            rim = line.get_markersize() / 2
-            found += [path + np.array(way) * rim for way in ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1))]
+            rim = line.get_markersize() / 2 * np.array([(0, 0), (1, 0), (-1, 0), (0, 1), (0, -1)])
+            points += [(np.asarray(path.vertices, float)[:, None] + rim).reshape(-1, 2)]
     for collection in axes.collections:
-        if isinstance(collection, LineCollection):
-            paths = [collection.get_transform().transform(segment) for segment in collection.get_segments()]
-            found += [_between(a, b) for path in paths for a, b in pairwise(np.asarray(path, float))]
-    return np.concatenate(found)
-
-
-def _between(start: np.ndarray, end: np.ndarray) -> np.ndarray:
-    """Samples of the straight line between two places: `(samples, 2)`."""
-    count = 2 + int(np.hypot(*(end - start)) / STEP)
-    return np.linspace(start, end, count)
+        paths += [path.transformed(collection.get_transform()) for path in collection.get_paths()]
+    return np.concatenate([*points, *(np.asarray(path.interpolated(SAMPLES).vertices, float) for path in paths)])

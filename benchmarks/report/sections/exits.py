@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from benchmarks.report.group import Group, Row
 from benchmarks.report.section import Section, Table, Text
@@ -14,7 +14,7 @@ from benchmarks.results.cells import Number, accuracy_cell, exit_name, mean_cell
 from benchmarks.results.contrasts import CLASS, Contrast, same_class
 from benchmarks.statistics.scores import ENOUGH_SEEDS
 
-MEMORY = {  # columns of an exit, if measured
+MEMORY: dict[str, tuple[str, Callable[[float | None], str]]] = {  # columns of an exit, if measured
     "on disk": ("bytes", megabytes),
     "activations": ("activations", millions),
     "peak memory, training step of 128 (of it alone)": ("peak_training_bytes", megabytes),

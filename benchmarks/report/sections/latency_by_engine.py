@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmarks.measuring.measurements import Measurement, read_measurements
-from benchmarks.measuring.timing import NOISY
+from benchmarks.measuring.bench_file import Measurement, Row, read_measurements
+from benchmarks.measuring.rounds import NOISY
 from benchmarks.report.group import Group
 from benchmarks.report.section import Block, Section, Table, Text
 from benchmarks.results.cells import MISSING, Number, number, percent
 from benchmarks.results.escaping import code, inline
-from benchmarks.results.lagging import lag_notes
-from benchmarks.results.rows import series
+from benchmarks.results.lag_warnings import lag_notes
+from benchmarks.results.series import series
 from compress.runs import Run
 
 QUARTILES = ("_q1", "", "_q3")
@@ -80,7 +80,7 @@ def latencies(runs: Iterable[Run]) -> pd.DataFrame:
     )
 
 
-def _row(run: Run, measurement: Measurement, row: dict[str, Any]) -> dict[str, Any]:
+def _row(run: Run, measurement: Measurement, row: Row) -> dict[str, Any]:
     low, high = row.get("ratio_interval") or (np.nan, np.nan)
     return {
         "run": run.id,
@@ -105,7 +105,7 @@ def _row(run: Run, measurement: Measurement, row: dict[str, Any]) -> dict[str, A
         "noisy": measurement.noisy,
         "drawn": measurement.drawn,
         "deviation": row.get("deviation"),
-        "joules": row.get("joules", [np.nan] * 3)[1],
+        "joules": row["joules"][1] if "joules" in row else np.nan,
         "calibration": _calibration(measurement),
         "test_accuracy": row.get("test_accuracy", np.nan),
     }
@@ -131,8 +131,9 @@ def _heading(timed: pd.DataFrame, last: pd.DataFrame) -> str:
 def _table(timed: pd.DataFrame, last: pd.DataFrame) -> Table:
     """A row for each network, engine and precision, with networks in the summary's order."""
     accuracies = bool(timed["test_accuracy"].notna().any())
-    rows = []
-    for (engine, precision, key), measured in timed.groupby(KEYS, sort=False):
+    rows, order = [], list(last.index)
+    for keys, measured in timed.groupby(KEYS, sort=False):
+        engine, precision, key = map(str, keys)
         row = {
             "network": str(last.loc[key, "network"]),
             "engine": inline(f"{engine} {precision}") + ("\\*" if measured["noisy"].any() else ""),
@@ -141,7 +142,7 @@ def _table(timed: pd.DataFrame, last: pd.DataFrame) -> Table:
             row |= _cells(measured[measured["batch"] == batch], int(batch))
         if accuracies:
             row["accuracy in int8, %"] = percent(measured["test_accuracy"].mean())
-        rows.append((last.index.get_loc(key), row))
+        rows.append((order.index(key), row))
     return Table.of(row for _, row in sorted(rows, key=lambda pair: pair[0]))
 
 

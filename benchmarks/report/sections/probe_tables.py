@@ -16,6 +16,7 @@ from benchmarks.report.group import Group
 from benchmarks.report.section import Section, Table, Text, figures
 from benchmarks.results.cells import Number, number
 from benchmarks.results.probed_blocks import read_probes
+from benchmarks.results.rows import names_by_series
 from benchmarks.statistics.difference import difference
 from benchmarks.statistics.scores import CONFIDENCE, ENOUGH_SEEDS, Scores
 
@@ -32,7 +33,7 @@ METHOD = (
 
 def probes_section(group: Group) -> Section | None:
     """What every block of the probed runs has learnt; None if none was probed."""
-    blocks, retrained = read_probes(group.runs)
+    blocks, retrained = read_probes(group.runs, names_by_series(group.summary))
     if blocks.empty:
         return None
     return Section(
@@ -135,8 +136,8 @@ def shallow_comparison(blocks: pd.DataFrame) -> Table:
 
 def _shares(own: pd.DataFrame) -> Scores:
     """For each seed and image, the share of a network's shallow blocks whose probe is right."""
-    seeds = {int(seed): np.mean(np.stack(list(rows["right"])), axis=0) for seed, rows in own.groupby("seed")}
-    return Scores.of(seeds)
+    seeds = [(int(rows["seed"].iloc[0]), np.stack(list(rows["right"]))) for _, rows in own.groupby("seed")]
+    return Scores.of({seed: right.mean(axis=0) for seed, right in seeds})
 
 
 def _compared(network: Scores, other: Scores) -> dict[str, str]:

@@ -46,8 +46,8 @@ COLUMNS: dict[str, tuple[str, Callable[[float], str]]] = {
 def resources_section(group: Group) -> Section:
     """The table of training costs, sizes and memory."""
     summary = group.summary
-    devices = summary["memory_device"].dropna().unique() if "memory_device" in summary else []
-    note = [Text(f"Memory was measured on: {', '.join(sorted(devices))}.")] if len(devices) else []
+    devices = sorted(summary["memory_device"].dropna().unique()) if "memory_device" in summary else []
+    note = [Text(f"Memory was measured on: {', '.join(devices)}.")] if devices else []
     return Section("Resources", [resources_table(summary), *note], method=METHOD)
 
 

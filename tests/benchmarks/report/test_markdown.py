@@ -5,7 +5,7 @@ from markdown_it import MarkdownIt
 from matplotlib.figure import Figure as Drawing
 
 from benchmarks.report.markdown import WIDTH, as_markdown
-from benchmarks.report.section import Bullets, Figure, Section, Table, Text
+from benchmarks.report.section import Block, Bullets, Figure, Section, Table, Text
 from benchmarks.results.cells import Number
 
 LONG = "word " * 40 + "word"
@@ -15,7 +15,7 @@ def test_every_block_has_its_form() -> None:
     table = Table.of(
         [{"verdict": "less", "network": "A", "MACs": Number("1M", 1e6)}, {"network": "B", "empty": "-"}], last="verdict"
     )
-    blocks = [Text("Words."), Bullets(["a", "b"]), table, Figure("name", "A caption", Drawing())]
+    blocks: list[Block] = [Text("Words."), Bullets(["a", "b"]), table, Figure("name", "A caption", Drawing())]
     assert as_markdown([Section("Title", blocks)]) == (
         "### Title\n\nWords.\n\n- a\n- b\n\n"
         "| network | MACs | verdict |\n| --- | ---: | --- |\n| A | 1M | less |\n| B | - | - |\n\n"

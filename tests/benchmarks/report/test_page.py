@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from matplotlib.figure import Figure as Drawing
 from selenium import webdriver
@@ -12,7 +13,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
 
 from benchmarks.report.page import as_page
-from benchmarks.report.section import Bullets, Figure, Section, Table, Text
+from benchmarks.report.section import Block, Bullets, Figure, Section, Table, Text
 from benchmarks.results.cells import MISSING, accuracy_cell, millions, ratio
 from benchmarks.results.escaping import code, inline
 
@@ -22,16 +23,16 @@ ROWS = [
     {"network": name, "test accuracy, %": accuracy_cell({**accuracy, "n": 3}), "MACs": macs, "verdict": verdict}
     for name, accuracy, macs, verdict in (
         ("b", {"test_accuracy": 0.8657, "test_accuracy_half_width": 0.0217}, millions(96.1e6), "less accurate"),
-        ("a", {"test_accuracy": 0.092, "test_accuracy_half_width": None}, MISSING, "*not* distinguishable"),
-        ("c", {"test_accuracy": 0.864, "test_accuracy_half_width": None}, millions(0.855e6), "more accurate"),
-        ("d", {"test_accuracy": 0.866, "test_accuracy_half_width": None}, millions(7.75e12), EVIL),
+        ("a", {"test_accuracy": 0.092, "test_accuracy_half_width": np.nan}, MISSING, "*not* distinguishable"),
+        ("c", {"test_accuracy": 0.864, "test_accuracy_half_width": np.nan}, millions(0.855e6), "more accurate"),
+        ("d", {"test_accuracy": 0.866, "test_accuracy_half_width": np.nan}, millions(7.75e12), EVIL),
     )
 ]
 
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    blocks = [Text(code(EVIL)), Bullets([EVIL]), Table.of(ROWS), Figure("drawn", EVIL, Drawing())]
+    blocks: list[Block] = [Text(code(EVIL)), Bullets([EVIL]), Table.of(ROWS), Figure("drawn", EVIL, Drawing())]
     sections = [Section(inline(f"Title {EVIL}"), level=1), Section("A section", blocks)]
     path = tmp_path_factory.mktemp("page") / "report.html"
     path.write_text(as_page(f"Title {EVIL}", sections, {"drawn": SVG.encode()}))

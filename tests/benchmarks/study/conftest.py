@@ -43,20 +43,20 @@ Settings = Callable[..., Setting]
 
 
 @pytest.fixture(scope="session")
-def small(tiny: Dataset) -> Dataset:
+def coarse(tiny: Dataset) -> Dataset:
     """Every second pixel of every second row: 7x7."""
     train, test = (
         Labelled(images=part.images[..., ::2, ::2].contiguous(), labels=part.labels) for part in (tiny.train, tiny.test)
     )
-    return replace(tiny, name="small", train=train, test=test)
+    return replace(tiny, name="coarse", train=train, test=test)
 
 
 @pytest.fixture(scope="session")
-def settings(small: Dataset, brief: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+def settings(coarse: Dataset, brief: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """The setting of a study that is given as text, and where its runs go."""
     folder = tmp_path_factory.mktemp("studies")
 
-    def make(text: str, runs: Path, *, dataset: Dataset = small, recipe: Recipe = brief) -> Setting:
+    def make(text: str, runs: Path, *, dataset: Dataset = coarse, recipe: Recipe = brief) -> Setting:
         (folder / "study.toml").write_text(text)
         study = read_study(str(folder / "study.toml"))
         place = Place(device="cpu", precision="fp32", runs=runs)

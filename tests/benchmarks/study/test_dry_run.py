@@ -79,14 +79,14 @@ def test_runs_of_another_configuration_are_not_taken_for_the_studys(
 
 
 def test_exits_on_another_trunk_are_not_taken_for_the_studys(
-    settings: Settings, made: list[Run], small: Dataset, brief: Recipe, tmp_path: Path
+    settings: Settings, made: list[Run], coarse: Dataset, brief: Recipe, tmp_path: Path
 ) -> None:
     setting = settings(FROZEN, tmp_path)
     trunks = sorted((run for run in made if run.record.method == "bp"), key=lambda run: -run.record.seed)
     for trunk, state in zip(trunks, ("to run", "finished"), strict=True):  # of seed 1, then of the study's
         shutil.copytree(trunk.path, tmp_path / trunk.id)
         start, place = Start(trunk=trunk.path), Place(device="cpu", precision="fp32", runs=tmp_path)
-        train("resnet8", small, method="frozen-trunk", exits=2, recipe=brief, start=start, place=place)
+        train("resnet8", coarse, method="frozen-trunk", exits=2, recipe=brief, start=start, place=place)
         assert _states(plan_study(setting))["frozen"] == state
 
 

@@ -126,13 +126,13 @@ def test_started_again_it_finds_all_and_measures_and_reports_the_same(
 
 
 def test_nothing_is_tuned_without_validation_images(
-    settings: Settings, small: Dataset, brief: Recipe, tmp_path: Path
+    settings: Settings, coarse: Dataset, brief: Recipe, tmp_path: Path
 ) -> None:
     for share in (0.0, 0.001):
         blind = replace(brief, validation=share)
         with pytest.raises(UsageError, match="recipe quick holds out none to tune on: take more"):
             settings(CURVES, tmp_path, recipe=blind)
-        settings(CURVES, tmp_path, recipe=blind, dataset=replace(small, validation=small.test))
+        settings(CURVES, tmp_path, recipe=blind, dataset=replace(coarse, validation=coarse.test))
 
 
 def test_without_its_reference_a_study_stops(settings: Settings, tmp_path: Path) -> None:
