@@ -1,12 +1,11 @@
-"""Baselines: what multi-way backpropagation is compared with."""
+"""Baselines. Enters: pruning methods and the controls that a comparison with multi-way backpropagation needs."""
 
 from baselines.budget import Budget
-from baselines.effort import Images, effort
-from baselines.finding import finished_run
-from baselines.forecast import Forecast, foresee, narrower
-from baselines.job import FineTuning, Job, macs_of, run_and_exit
+from baselines.effort import Images, effort, narrower
+from baselines.forecast import Forecast, foresee
+from baselines.job import FineTuning, Job, finished_run, macs_of, run_and_exit
 from baselines.pruning import carry_out, prune
-from baselines.steps import Size
+from baselines.removal_order import Size
 from baselines.technique import METHODS, Technique
 
 __all__ = [

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
+from baselines.budget import Budget, meet
+from baselines.channels import Channel, in_equal_shares, remove_channels
 from baselines.controls import scratch_epochs
 from baselines.coupling import Coupling
-from baselines.evidence import SEEN, SEEN_SHARE
-from baselines.importance import IMAGES as PRIMING_IMAGES
-from baselines.importance import IMPORTANCES
+from baselines.criteria import IMAGES as PRIMING_IMAGES
+from baselines.scoring_data import SEEN, SEEN_SHARE
 from baselines.sensitivity import IMAGES as SENSITIVITY_IMAGES
 from baselines.sensitivity import KEPT_SHARES
-from baselines.technique import CONTROLS, SHAPED, SPARSE, TAUGHT, Technique
+from baselines.technique import CONTROLS, CRITERIA, SHAPED, SPARSE, TAUGHT, Technique
 from compress.data import Dataset
 from compress.networks import Network
 from compress.recipes import Recipe
@@ -102,10 +104,22 @@ def _choosing(technique: Technique, images: Images, whole: Network) -> tuple[flo
     """What choosing takes every time, and once for all budgets."""
     if technique.method == "blocks":  # each left out in turn, and what comes before it not run again
         return LOOKED_AT * images.judging * (1 + len(whole.spec.blocks) / 2), {}
-    primed = technique.method in IMPORTANCES and IMPORTANCES[technique.method].primed
-    every = float(min(PRIMING_IMAGES, images.train)) if primed else 0.0
+    needs_gradients = technique.method in CRITERIA and CRITERIA[technique.method].needs_gradients
+    every = float(min(PRIMING_IMAGES, images.train)) if needs_gradients else 0.0
     if not technique.allocate:
         return every, {}
     groups = sum(units > 1 for units in Coupling(whole).within(technique.scope, technique.keep).units)
     each = min(SENSITIVITY_IMAGES, images.train) + images.judging
     return every, {f"sensitivity {technique.method} {technique.scope}": LOOKED_AT * groups * len(KEPT_SHARES) * each}
+
+
+def narrower(network: Network, budget: Budget) -> Network:
+    """A uniformly narrower network of a budget's size: about as fast as what any scores would leave.
+
+    Raises:
+        UsageError: the budget, which is not one of latency, cannot be met.
+    """
+    scoped = Coupling(network).within("all")
+    removed = meet(budget, in_equal_shares(scoped.units, scoped.size), within=math.inf)
+    gone = zip(scoped.numbers, removed, strict=True)
+    return remove_channels(network, [Channel(number, index) for number, count in gone for index in range(count)])

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from baselines.lag import lags, remedy
+from baselines.macs_vs_latency import lags, remedy
 from benchmarks.measuring.measurements import read_measurements
 from benchmarks.results.arms import technique
 from benchmarks.results.rows import network_name, series

@@ -10,11 +10,12 @@ import pytest
 from torch import Tensor, nn
 
 from baselines import Budget, FineTuning, Job, Technique, foresee
-from baselines.choice import choice
+from baselines.candidates import find_candidates
+from baselines.job import find_reference
+from baselines.selection import scoring_data_of
 from baselines.sensitivity import Sensitivity
-from baselines.stages import evidence_of
 from compress import Place
-from compress.data import Dataset, split
+from compress.data import Dataset
 from compress.errors import UsageError
 from compress.networks import initialised, spec_of
 from compress.networks.foreign import zoo
@@ -123,11 +124,11 @@ def test_a_sensitivity_of_other_groups_is_measured_anew(small: Dataset, brief: R
         recipe=brief,
         place=Place(runs=tmp_path),
     )
-    evidence = evidence_of(job, split(small, validation=0.05, calibration=0.05, seed=0))
+    scoring = scoring_data_of(job, find_reference(job), job.split())
     other = Sensitivity(sizes=(3,), kept=((2, 1),), losses=((1.0, 2.0),), whole=1.0)
     file = tmp_path / "sensitivity-l1-all-s0.json"
     write_json(file, {"macs": 0, "seconds": 0.0, "sensitivity": other.to_json()})
-    options = choice(technique, network, evidence, tmp_path)
+    options = find_candidates(technique, network, scoring, tmp_path)
     document = json.loads(file.read_text())
     assert document
-    assert tuple(document["sensitivity"]["sizes"]) == options.steps.units
+    assert tuple(document["sensitivity"]["sizes"]) == options.order.units

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from baselines import Budget, Job, Technique, carry_out, foresee, prune
 from baselines.channels import Channel, remove_channels
 from baselines.coupling import Coupling
-from baselines.steps import Size
+from baselines.removal_order import Size
 from compress import Place
 from compress.cost import cost
 from compress.data import Dataset
@@ -166,7 +166,7 @@ def test_a_step_refused_after_a_training_loses_nothing_and_says_how_to_go_on(
     small: Dataset, brief: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As where weights decide: here nothing is looked at beforehand."""
-    for module in ("check", "pruning"):
+    for module in ("feasibility", "pruning"):
         monkeypatch.setattr(f"baselines.{module}.check_prunable", lambda *_: None)
     with pytest.raises(UsageError, match=r"cannot be met to within 1%: .* what was trained so far is kept") as refused:
         carry_out(job("resnext", UNIFORM, small, brief, tmp_path))

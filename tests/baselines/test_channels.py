@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from baselines.channels import Channel, ascending, by_score, in_equal_shares, one_by_one, remove_channels, rounded
 from baselines.coupling import Coupling, Group
+from baselines.removal_order import RemovalOrder, Removed, Size
 from compress import Architecture
 from compress.cost import exit_costs
 from compress.networks import Network, Spec, create, cut
@@ -44,6 +45,15 @@ def channels_of(network: Network) -> int:
     return sum(Coupling(network).within("all").units)
 
 
+def unsized(removed: Removed) -> Size:
+    raise AssertionError("no order here needs a size")
+
+
+def at_ratio(order: RemovalOrder, ratio: float) -> Removed:
+    assert order.at_ratio is not None
+    return order.at_ratio(ratio)
+
+
 def group(units: int, ways: int = 1) -> Group:
     return Group(units=units, ways=ways, joined=False)
 
@@ -58,74 +68,66 @@ def numbers(moves: Sequence[tuple[tuple[int, int], ...]]) -> list[int]:
 
 
 def test_channels_are_ranked_over_all_groups_and_the_best_of_each_stays() -> None:
-    order = by_score(SCORES, GROUPS)
+    order = by_score(SCORES, GROUPS, unsized)
     assert numbers(order.moves) == [1, 0, 0, 2, 2]
     assert not order.lockstep
     assert ascending(SCORES, GROUPS) == [[0, 1, 2], [1, 0], [0, 1, 2]]
     # Of 8 units, as torch-pruning rounds: 8 - int(8 * (1 - ratio)).
-    assert [sum(order.at_ratio(ratio)) for ratio in (0.01, 0.125, 0.126, 0.5, 0.99)] == [1, 1, 2, 4, 5]
-    assert order.at_ratio(0.5) == (2, 1, 1)
+    assert [sum(at_ratio(order, ratio)) for ratio in (0.01, 0.125, 0.126, 0.5, 0.99)] == [1, 1, 2, 4, 5]
+    assert at_ratio(order, 0.5) == (2, 1, 1)
 
 
 def test_a_units_score_is_the_mean_of_its_channels() -> None:
     scores = [torch.tensor([1.0, 5.0, 9.0, 3.0, 6.0, 0.0]), torch.tensor([4.5, 2.5])]
     groups = [group(3, ways=2), group(2)]  # units of channels 0 and 3, 1 and 4, 2 and 5: 2, 5.5, 4.5
     assert ascending(scores, groups) == [[0, 2, 1], [1, 0]]
-    assert numbers(by_score(scores, groups).moves) == [0, 1, 0]
+    assert numbers(by_score(scores, groups, unsized).moves) == [0, 1, 0]
 
 
 def test_one_by_one_takes_the_groups_named_in_their_order() -> None:
-    order = one_by_one([1, 0, 1, 1], [3, 4])
+    order = one_by_one([1, 0, 1, 1], [3, 4], unsized)
     assert numbers(order.moves) == [1, 0, 1, 1]
-    assert [order.at_ratio(ratio) for ratio in (0.1, 0.4, 0.9)] == [(0, 1), (1, 2), (1, 3)]
+    assert [at_ratio(order, ratio) for ratio in (0.1, 0.4, 0.9)] == [(0, 1), (1, 2), (1, 3)]
 
 
 def test_equal_shares_go_together() -> None:
-    order = in_equal_shares([4, 2, 1])
+    order = in_equal_shares([4, 2, 1], unsized)
     assert order.moves == (((0, 1), (1, 1)), ((0, 1),), ((0, 1),))
     assert order.lockstep
-    assert [order.at_ratio(ratio) for ratio in (0.2, 0.3, 0.6, 0.99)] == [(1, 1, 0), (2, 1, 0), (3, 1, 0), (3, 1, 0)]
+    assert [at_ratio(order, ratio) for ratio in (0.2, 0.3, 0.6, 0.99)] == [(1, 1, 0), (2, 1, 0), (3, 1, 0), (3, 1, 0)]
 
 
 @given(units=st.lists(st.integers(1, 40), min_size=1, max_size=5))
 @settings(max_examples=50, deadline=None)
 def test_every_share_is_a_state_on_the_way_and_one_unit_of_each_stays(units: list[int]) -> None:
-    order = in_equal_shares(units)
-    states = [after_moves(order.moves[:count], len(units)) for count in range(len(order.moves) + 1)]
+    order = in_equal_shares(units, unsized)
+    states = [order.after(order.moves[:count]) for count in range(len(order.moves) + 1)]
     shares = sorted({Fraction(count, own) for own in units for count in range(own + 1)})
-    between = [order.at_ratio(float(low + high) / 2) for low, high in pairwise(shares)]
+    between = [at_ratio(order, float(low + high) / 2) for low, high in pairwise(shares)]
     assert list(dict.fromkeys([(0,) * len(units), *between])) == states
     assert states[-1] == tuple(own - 1 for own in units)
 
 
-def after_moves(moves: Sequence[tuple[tuple[int, int], ...]], groups: int) -> tuple[int, ...]:
-    gone = [0] * groups
-    for move in moves:
-        for number, count in move:
-            gone[number] += count
-    return tuple(gone)
-
-
 def test_widths_are_rounded_to_the_nearest_multiple_halves_down() -> None:
-    plain = in_equal_shares([16, 32, 64])
+    plain = in_equal_shares([16, 32, 64], unsized)
     order = rounded(plain, [group(16), group(32), group(64)], 8)
 
     def kept(ratio: float) -> list[int]:
-        return [own - gone for own, gone in zip((16, 32, 64), order.at_ratio(ratio), strict=True)]
+        return [own - gone for own, gone in zip((16, 32, 64), at_ratio(order, ratio), strict=True)]
 
     assert kept(0.3) == [8, 24, 40]  # of 11, 22 and 44
     assert kept(0.2) == [8, 24, 48]  # of 12, 25 and 51
     assert kept(0.6) == [8, 8, 24]  # of 6, 12 and 25
     assert kept(0.99) == [8, 8, 8]
     assert order.lockstep
-    assert after_moves(order.moves, 3) == (8, 24, 56)
+    assert order.after(order.moves) == (8, 24, 56)
 
 
 def test_widths_that_no_multiple_fits_stay_whole() -> None:
     groups = [group(6), group(20), group(4, ways=6)]
-    order = rounded(in_equal_shares([6, 20, 4]), groups, 8)
-    assert order.at_ratio(0.99) == (0, 12, 0)
-    assert order.at_ratio(0.05) == (0, 0, 0)
+    order = rounded(in_equal_shares([6, 20, 4], unsized), groups, 8)
+    assert at_ratio(order, 0.99) == (0, 12, 0)
+    assert at_ratio(order, 0.05) == (0, 0, 0)
 
 
 @given(
@@ -140,22 +142,22 @@ def test_rounded_widths_are_nearest_at_every_ratio_and_on_the_way(
 ) -> None:
     generator = torch.Generator().manual_seed(seed)
     groups = [group(own) for own in units]
-    plain = by_score([torch.rand(own, generator=generator) for own in units], groups)
+    plain = by_score([torch.rand(own, generator=generator) for own in units], groups, unsized)
     order = rounded(plain, groups, multiple)
-    for own, gone, exact in zip(units, order.at_ratio(ratio), plain.at_ratio(ratio), strict=True):
+    for own, gone, exact in zip(units, at_ratio(order, ratio), at_ratio(plain, ratio), strict=True):
         width = own - gone
         assert width == own or width % multiple == 0
         others = [own, *range(multiple, own, multiple)]
         assert abs(width - (own - exact)) == min(abs(other - (own - exact)) for other in others)
     for count in range(len(order.moves) + 1):
-        pairs = zip(units, after_moves(order.moves[:count], len(units)), strict=True)
+        pairs = zip(units, order.after(order.moves[:count]), strict=True)
         assert all((own - gone) % multiple == 0 or not gone for own, gone in pairs)
 
 
 def pruned_at(network: Network, ratio: float) -> Network:
     """Without so much of the whole, the units of most absolute weight kept in each group."""
     coupling = Coupling(network)
-    shares = in_equal_shares(coupling.within("all").units).at_ratio(ratio)
+    shares = at_ratio(in_equal_shares(coupling.within("all").units, unsized), ratio)
     return remove_channels(
         network, [Channel(group, index) for group, gone in enumerate(shares) for index in range(gone)]
     )

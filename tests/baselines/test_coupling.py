@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from baselines.channels import Channel, remove_channels
 from baselines.coupling import Coupling
-from baselines.steps import Size
+from baselines.removal_order import Size
 from compress import Architecture
 from compress.cost import cost, exit_costs
 from compress.errors import UsageError

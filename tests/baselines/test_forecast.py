@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from baselines import Budget, Job, Technique, carry_out, foresee
-from baselines.steps import Size
+from baselines.removal_order import Size
 from compress import Place
 from compress.cost import exit_costs
 from compress.data import Dataset

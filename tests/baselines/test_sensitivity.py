@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from baselines.channels import Channel, remove_channels
-from baselines.evidence import Evidence
-from baselines.importance import scores
+from baselines.criteria import channel_scores
+from baselines.removal_order import Move, Removed, Size
+from baselines.scoring_data import ScoringData
 from baselines.sensitivity import IMAGES, Sensitivity, allocate, measure
-from baselines.steps import Move, Removed, Size
 from compress.cost import cost
 from compress.data import Dataset, Labelled, normalise, split
 from compress.errors import UsageError
@@ -128,7 +128,7 @@ def test_another_networks_sensitivity_is_refused(units: Removed, message: str) -
 class Measured:
     network: Network
     orders: list[list[int]]
-    evidence: Evidence
+    scoring: ScoringData
     sensitivity: Sensitivity
     macs: list[int]  # of every network measured
 
@@ -140,8 +140,8 @@ def measured(tiny: Dataset) -> Measured:
     parts = split(replace(tiny, train=train, test=train), validation=0.3, calibration=0.05, seed=0)
     torch.manual_seed(0)
     network = create("resnet8", exits=2, input_shape=parts.train.shape)
-    evidence = Evidence.of(parts, mwbp(network.spec), label_smoothing=0.1, seed=0)
-    orders = [one.argsort().tolist() for one in scores(network, "l1", evidence)]
+    scoring = ScoringData.of(parts, mwbp(network.spec), label_smoothing=0.1, seed=0)
+    orders = [one.argsort().tolist() for one in channel_scores(network, "l1", scoring)]
     macs: list[int] = []
 
     def prune(network: Network, channels: list[Channel]) -> Network:
@@ -149,28 +149,28 @@ def measured(tiny: Dataset) -> Measured:
         macs.append(cost(pruned).macs)
         return pruned
 
-    return Measured(network, orders, evidence, measure(network, orders, evidence, prune), macs)
+    return Measured(network, orders, scoring, measure(network, orders, scoring, prune), macs)
 
 
 def test_what_measuring_takes_is_charged_exactly(measured: Measured) -> None:
-    evidence = measured.evidence
+    scoring = measured.scoring
     assert {(12, 8, 4, 1), (24, 16, 8, 1), (48, 32, 16, 1)} >= set(measured.sensitivity.kept)
     assert len(measured.macs) == 1 + 4 * len(measured.orders)
-    assert evidence.macs == sum(measured.macs) * (len(evidence.judging) + min(IMAGES, len(evidence.train)))
+    assert scoring.macs == sum(measured.macs) * (len(scoring.judging) + min(IMAGES, len(scoring.train)))
 
 
 def test_a_loss_is_that_of_the_group_pruned_alone_with_batch_norm_re_estimated(measured: Measured) -> None:
-    evidence = measured.evidence
+    scoring = measured.scoring
     for group, position in [(0, 1), (3, 3)]:
         width = measured.sensitivity.kept[group][position]
         channels = [Channel(group, index) for index in measured.orders[group][:-width]]
         pruned = remove_channels(measured.network, channels)
-        reestimate(pruned, evidence.train, evidence.normalisation, images=IMAGES)
+        reestimate(pruned, scoring.train, scoring.normalisation, images=IMAGES)
         with torch.no_grad():
-            logits = pruned(normalise(evidence.judging.images, evidence.normalisation))
-        losses = [functional.cross_entropy(exit, evidence.judging.labels) for exit in logits]
+            logits = pruned(normalise(scoring.judging.images, scoring.normalisation))
+        losses = [functional.cross_entropy(exit, scoring.judging.labels) for exit in logits]
         expected = sum(
-            float(loss) * weight for loss, weight in zip(losses, evidence.objective.loss_weights, strict=True)
+            float(loss) * weight for loss, weight in zip(losses, scoring.objective.loss_weights, strict=True)
         )
         assert measured.sensitivity.losses[group][position] == pytest.approx(expected, rel=1e-5)
 
@@ -210,12 +210,12 @@ def test_a_network_that_has_diverged_is_refused(measured: Measured) -> None:
     with torch.no_grad():
         next(broken.heads.parameters()).fill_(float("nan"))
     with pytest.raises(UsageError, match="loss of resnet8 is nan"):
-        measure(broken, measured.orders, replace(measured.evidence), remove_channels)
+        measure(broken, measured.orders, replace(measured.scoring), remove_channels)
 
 
 def test_it_says_how_long_it_will_take(measured: Measured, capsys: pytest.CaptureFixture[str]) -> None:
     orders = [measured.orders[0], *(order[-1:] for order in measured.orders[1:])]  # the first alone can be narrowed
-    measure(measured.network, orders, replace(measured.evidence), remove_channels)
+    measure(measured.network, orders, replace(measured.scoring), remove_channels)
     assert "measuring sensitivity: 4 networks, one group narrowed in each, about " in capsys.readouterr().err
 
 

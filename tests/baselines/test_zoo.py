@@ -9,11 +9,11 @@ import torch
 from torch import nn
 
 from baselines.budget import NEAREST, Budget, meet
-from baselines.channels import Channel, ascending, by_score, remove_channels, steps
+from baselines.channels import Channel, ascending, by_score, remove_channels
 from baselines.coupling import Coupling
-from baselines.evidence import Evidence
-from baselines.importance import scores
-from baselines.steps import Size
+from baselines.criteria import channel_scores
+from baselines.removal_order import Size
+from baselines.scoring_data import ScoringData
 from compress.networks import Network, Spec, create
 
 SIDE = 64
@@ -57,8 +57,8 @@ def _prune(arch: str) -> None:
         pytest.importorskip("timm")
     network = _network(arch)
     coupling = Coupling(network)
-    found = scores(network, "l1", cast(Evidence, SimpleNamespace(seed=0, macs=0)))
-    offered = steps(by_score(found, coupling.groups), coupling.within("all"))
+    found = channel_scores(network, "l1", cast(ScoringData, SimpleNamespace(seed=0, macs=0)))
+    offered = by_score(found, coupling.groups, coupling.size)
     budget = Budget(ratio=LESS[arch]) if arch in LESS else Budget(speedup=2.0)
     removed = meet(budget, offered, within=NEAREST)
     gone = [

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from baselines import Budget, Technique, prune
-from baselines.lag import lags, remedy
+from baselines.macs_vs_latency import lags, remedy
 from benchmarks import bench
 from benchmarks.results.lagging import lag_notes, lag_warnings, lagging
 from benchmarks.results.rows import distinct_names, series

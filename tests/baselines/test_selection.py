@@ -11,7 +11,7 @@ import torch
 from baselines import Budget, FineTuning, Job, Technique, carry_out, prune
 from baselines.controls import LONGEST
 from baselines.coupling import Coupling
-from baselines.steps import Removed, Size
+from baselines.removal_order import Removed, Size
 from compress import Place
 from compress.cost import cost
 from compress.data import Dataset, split
@@ -175,7 +175,7 @@ def test_a_latency_budget_wants_a_measuring_function_and_one_pruning(
 ) -> None:
     before, budget = sorted(shallow.path.parent.iterdir()), Budget(latency_ratio=0.5)
     for technique, message in (
-        (Technique(), "nothing was given to measure latency with; in Python give `Job`"),
+        (Technique(), "no function measures latency; in Python give `Job`"),
         (Technique(steps=2), "leave out --steps"),
         (Technique(steps=2, gradual=True), "leave out --gradual and --steps"),
     ):

@@ -14,7 +14,7 @@ import torch_pruning
 from torch import Tensor, nn
 
 from baselines.coupling import blank, classifiers
-from baselines.sparse import SPARSITIES, regulariser, sparse_trained
+from baselines.sparse_training import SPARSITIES, regulariser, sparse_trained
 from compress import Architecture, Place, Start
 from compress.cost import cost
 from compress.data import Dataset, split

@@ -9,8 +9,8 @@ import torch
 
 from baselines.channels import Channel, remove_channels
 from baselines.coupling import Coupling
-from baselines.masked import BOUND, StatisticsOfKept, check_wiring, kept_weights, number_weights, take
-from baselines.steps import Size
+from baselines.masked_equivalence import BOUND, StatisticsOfKept, check_equivalence, kept_weights, number_weights, take
+from baselines.removal_order import Size
 from compress.errors import UsageError
 from compress.networks import Network, create
 from compress.networks.foreign import zoo
@@ -99,10 +99,10 @@ def test_channels_that_change_places_are_found_and_the_module_is_named(exits: in
     number_weights(numbered)
     kept = kept_weights(numbered)
     assert all(torch.equal(value, network.state_dict()[name]) for name, value in take(network, kept).items())
-    assert check_wiring(network, network, kept) < 1e-13 < BOUND
+    assert check_equivalence(network, network, kept) < 1e-13 < BOUND
     kept["blocks.1.conv1.weight"] = kept["blocks.1.conv1.weight"].flip(1)
     with pytest.raises(UsageError, match=r"resnet8 cannot be pruned: module blocks\.1\.conv1 is given other channels"):
-        check_wiring(network, network, kept)
+        check_equivalence(network, network, kept)
 
 
 def test_weights_that_are_zero_or_not_finite_hide_nothing() -> None:
@@ -115,10 +115,10 @@ def test_weights_that_are_zero_or_not_finite_hide_nothing() -> None:
     with torch.no_grad():
         network.get_parameter("blocks.1.conv2.weight").zero_()
         network.get_parameter("stem.0.weight")[0] = torch.nan
-    assert check_wiring(network, network, kept) < 1e-13
+    assert check_equivalence(network, network, kept) < 1e-13
     kept["blocks.1.conv2.weight"] = kept["blocks.1.conv2.weight"].flip(1)
     with pytest.raises(UsageError, match=r"module blocks\.1\.conv2"):
-        check_wiring(network, network, kept)
+        check_equivalence(network, network, kept)
 
 
 def test_logits_that_are_no_numbers_are_not_taken_for_right() -> None:
@@ -127,4 +127,4 @@ def test_logits_that_are_no_numbers_are_not_taken_for_right() -> None:
     number_weights(numbered)
     network.heads["3"].register_forward_hook(lambda module, inputs, logits: logits * torch.nan)
     with pytest.raises(UsageError, match=r"resnet8 cannot be pruned: .*off by nan"):
-        check_wiring(network, network, kept_weights(numbered))
+        check_equivalence(network, network, kept_weights(numbered))

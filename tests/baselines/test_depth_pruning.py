@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from baselines.channels import Channel, remove_channels
 from baselines.coupling import Coupling
-from baselines.depth import block_steps, blocks_of, cut_anew, cut_steps, harm, removable_blocks, without_blocks
-from baselines.evidence import Evidence
-from baselines.steps import Size
+from baselines.depth_pruning import block_order, blocks_of, cut_anew, cut_order, harm, removable_blocks, without_blocks
+from baselines.removal_order import Size
+from baselines.scoring_data import ScoringData
 from benchmarks.probing.representations import Residual
 from compress.cost import exit_costs, part_costs
 from compress.data import Dataset, split
@@ -83,10 +83,10 @@ def check_ordinary(network: Network, images: Tensor) -> None:
 
 
 @pytest.fixture
-def evidence(tiny: Dataset) -> Evidence:
+def scoring(tiny: Dataset) -> ScoringData:
     """40 validation images, and the objective of MW-BP with three exits."""
     objective = Method(name="mwbp").objective(spec_of("resnet14", exits=3))
-    return Evidence.of(split(tiny, validation=0.2, calibration=0.0, seed=0), objective, 0.0, seed=0)
+    return ScoringData.of(split(tiny, validation=0.2, calibration=0.0, seed=0), objective, 0.0, seed=0)
 
 
 @pytest.mark.parametrize(
@@ -113,12 +113,12 @@ def test_any_moves_together_leave_an_ordinary_network_of_the_size_foretold(data:
     placed = sorted(data.draw(st.sets(st.integers(1, last), max_size=3)) | {last})
     network = network_of(arch, [*map(str, placed)])
     blocks = removable_blocks(network.spec)
-    steps = block_steps(network, {block: data.draw(st.floats(-1, 1)) for block in blocks})
+    steps = block_order(network, {block: data.draw(st.floats(-1, 1)) for block in blocks})
     removed = [0] * len(blocks)
     for move in steps.moves:
         if data.draw(st.booleans()):
-            for knob, units in move:
-                removed[knob] += units
+            for structure, units in move:
+                removed[structure] += units
     assert all(gone <= units for gone, units in zip(removed, steps.units, strict=True))
 
     gone = set(blocks_of(network.spec, tuple(removed)))
@@ -160,7 +160,7 @@ def test_neither_the_network_nor_the_random_state_nor_the_copy_is_moved() -> Non
         with torch.no_grad():
             for tensor in made.state_dict().values():
                 tensor.add_(1)
-    cut_steps(network).size((2,))
+    cut_order(network).size((2,))
     assert torch.equal(torch.rand(1), expected)
     assert list(network.state_dict()) == list(untouched)
     assert all(torch.equal(tensor, untouched[name]) for name, tensor in network.state_dict().items())
@@ -171,10 +171,10 @@ def test_blocks_go_from_a_narrowed_network_and_channels_from_a_shortened_one(arc
     network = network_of(arch, 3)
     narrowed = narrowed_by(network, 1 / 4)
     blocks = removable_blocks(narrowed.spec)
-    steps = block_steps(narrowed, dict.fromkeys(blocks, 0.0))
-    knob = steps.moves[0][0][0]
-    removed = tuple(int(number == knob) for number in range(len(blocks)))
-    both = without_blocks(narrowed, [blocks[knob]])
+    steps = block_order(narrowed, dict.fromkeys(blocks, 0.0))
+    structure = steps.moves[0][0][0]
+    removed = tuple(int(number == structure) for number in range(len(blocks)))
+    both = without_blocks(narrowed, [blocks[structure]])
     assert size_of(both) == steps.size(removed)
     again = narrowed_by(both, 1 / 4)
     assert size_of(again).macs < size_of(both).macs
@@ -187,8 +187,8 @@ def test_the_least_harmful_go_first_and_every_exit_keeps_its_worst_one() -> None
     network = network_of("resnet20", "4,6,end")  # 5 and 6 are all between two exits, and both could go
     blocks = removable_blocks(network.spec)
     assert blocks == (2, 3, 5, 6, 8, 9)
-    steps = block_steps(network, {2: 0.5, 3: -0.1, 5: 0.01, 6: 0.02, 8: 0.3, 9: 0.0})
-    assert [blocks[knob] for ((knob, _),) in steps.moves] == [3, 9, 5, 8, 2]
+    steps = block_order(network, {2: 0.5, 3: -0.1, 5: 0.01, 6: 0.02, 8: 0.3, 9: 0.0})
+    assert [blocks[structure] for ((structure, _),) in steps.moves] == [3, 9, 5, 8, 2]
     assert not steps.lockstep
     assert steps.units == (1,) * 6
 
@@ -208,16 +208,16 @@ def test_blocks_that_must_stay_are_refused(arch: str, exits: str, gone: list[int
 
 
 @pytest.mark.parametrize("arch", ["resnet14", "resnet14v1"])
-def test_harm_is_the_rise_of_the_weighted_validation_loss(evidence: Evidence, arch: str) -> None:
+def test_harm_is_the_rise_of_the_weighted_validation_loss(scoring: ScoringData, arch: str) -> None:
     network = network_of(arch, 3, size=14)
-    weights = torch.tensor(evidence.objective.loss_weights, dtype=torch.float64)
+    weights = torch.tensor(scoring.objective.loss_weights, dtype=torch.float64)
     assert len(set(weights.tolist())) > 1
 
     def loss(one: Network) -> float:
-        losses = cross_entropies(predict(one, evidence.judging, evidence.normalisation), evidence.judging.labels)
+        losses = cross_entropies(predict(one, scoring.judging, scoring.normalisation), scoring.judging.labels)
         return float(weights @ torch.tensor(losses, dtype=torch.float64) / weights.sum())
 
-    found = harm(network.train(), evidence)
+    found = harm(network.train(), scoring)
     assert all(module.training for module in network.modules())
     assert tuple(found) == (2, 4, 6)
     for block, rise in found.items():
@@ -227,7 +227,7 @@ def test_harm_is_the_rise_of_the_weighted_validation_loss(evidence: Evidence, ar
 
 
 @pytest.mark.parametrize("exits", [1, 3])
-def test_harm_charges_exactly_the_images_that_every_part_has_seen(evidence: Evidence, exits: int) -> None:
+def test_harm_charges_exactly_the_images_that_every_part_has_seen(scoring: ScoringData, exits: int) -> None:
     network = network_of("resnet14", exits, size=14)
     objective = Method(name="mwbp" if exits > 1 else "bp").objective(network.spec)
     seen: Counter[str] = Counter()
@@ -241,17 +241,17 @@ def test_harm_charges_exactly_the_images_that_every_part_has_seen(evidence: Evid
     costs = part_costs(network)
     for name in costs:
         count(name)
-    evidence = replace(evidence, objective=objective, macs=7)
-    harm(network, evidence)
-    assert evidence.macs == 7 + sum(images * costs[name].macs for name, images in seen.items())
-    assert seen["stem"] == seen["blocks.0"] == len(evidence.judging) == 40
+    scoring = replace(scoring, objective=objective, macs=7)
+    harm(network, scoring)
+    assert scoring.macs == 7 + sum(images * costs[name].macs for name, images in seen.items())
+    assert seen["stem"] == seen["blocks.0"] == len(scoring.judging) == 40
     assert seen["blocks.5"] == 40 * (1 + 2)  # the last one is removable itself
 
 
-def test_harm_wants_something_to_remove(evidence: Evidence) -> None:
+def test_harm_wants_something_to_remove(scoring: ScoringData) -> None:
     with pytest.raises(UsageError, match="resnet8 has none to leave out"):
-        harm(network_of("resnet8"), evidence)
-    assert evidence.macs == 0
+        harm(network_of("resnet8"), scoring)
+    assert scoring.macs == 0
 
 
 class Small(nn.Module):
@@ -275,9 +275,9 @@ def small(monkeypatch: pytest.MonkeyPatch) -> str:
     return "small"
 
 
-def test_of_somebody_elses_net_no_block_is_left_out(small: str, evidence: Evidence) -> None:
+def test_of_somebody_elses_net_no_block_is_left_out(small: str, scoring: ScoringData) -> None:
     network = network_of(small)
-    for attempt in (lambda: removable_blocks(network.spec), lambda: harm(network, evidence)):
+    for attempt in (lambda: removable_blocks(network.spec), lambda: harm(network, scoring)):
         with pytest.raises(UsageError, match=r"blocks: small is somebody else's net.*use --method depth-cut"):
             attempt()
 
@@ -288,7 +288,7 @@ def test_a_network_cut_anew_costs_what_was_foretold_wherever_it_ends(small: str,
     network = network_of(arch, 2)
     if pruned:
         network = narrowed_by(network, 1 / 3)
-    steps, blocks = cut_steps(network), len(network.spec.blocks)
+    steps, blocks = cut_order(network), len(network.spec.blocks)
     assert steps.lockstep
     assert (steps.units, steps.moves) == ((blocks,), (((0, 1),),) * (blocks - 1))
     assert steps.size((0,)) == size_of(network)

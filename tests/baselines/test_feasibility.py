@@ -29,7 +29,7 @@ RESTART = FineTuning(schedule="restart")
         (Technique(method="shallow"), Budget(speedup=1e4), {}, "at the least"),
         (Technique(), Budget(speedup=1.001), {}, "nothing would be pruned"),
         (Technique(steps=2), Budget(latency_ratio=0.5), {}, "leave out --steps"),
-        (Technique(method="scratch-e"), Budget(speedup=2), {"fine_tuning": RESTART}, "of fine-tuning"),
+        (Technique(method="scratch-e"), Budget(speedup=2), {"fine_tuning": RESTART}, "is for fine-tuning"),
     ],
     ids=lambda value: " ".join(value.options()) if isinstance(value, Technique) else None,
 )
@@ -50,7 +50,7 @@ def test_what_no_network_of_the_shape_can_meet_costs_no_reference(
 
 
 def test_a_cut_network_is_not_trained_sparsely(many_exits: Run, small: Dataset, runs: Path) -> None:
-    with pytest.raises(UsageError, match="name the run alone"):
+    with pytest.raises(UsageError, match="name the run without an exit"):
         prune(
             Path(f"{many_exits.path}:2"),
             small,
