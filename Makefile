@@ -1,16 +1,16 @@
 PYTHON ?= python3
-TORCH_INDEX ?=
 BIN := .venv/bin
 
-.PHONY: help quickstart test test-all test-oldest clean
+.PHONY: help quickstart test test-all test-oldest docs docs-generate clean
 .NOTPARALLEL:
 # Packages are installed uncompiled; the first import compiles what is used, unless this variable forbids keeping it.
 unexport PYTHONDONTWRITEBYTECODE
 
 help: ## list these targets
-	@sed -n 's/^\([a-z-]*\): .*## /\1\t/p' Makefile | expand -t 14
-	@echo 'PYTHON=python3.12 names the interpreter; without a GPU, a smaller and faster install:'
-	@echo 'TORCH_INDEX=https://download.pytorch.org/whl/cpu'
+	@sed -n 's/^\([a-z-]*\): .*## /\1\t/p' Makefile | expand -t 16
+	@echo 'PYTHON=python3.12     the interpreter that .venv is made from'
+	@echo 'TORCH_INDEX=URL       the index that PyTorch is installed from; TORCH_INDEX= means PyPI. Without it, Linux'
+	@echo '                      machines that have no NVIDIA driver get the CPU build: $(CPU_BUILD)'
 
 quickstart: .venv/quickstart ## install into .venv, then train, prune and compare small networks
 	$(BIN)/compress study quickstart
@@ -20,27 +20,36 @@ test: .venv/test ## install into .venv with the development tools, then check ev
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(build-site)
 	$(BIN)/pytest
 
 test-all: .venv/test ## run all tests, those too that take minutes each
 	$(BIN)/pytest -m ""
 
 # Old releases warn of newer ones that they need, so that warnings are no errors here. `make test` takes the newest.
-CORE := tests/test_cost.py tests/test_recipes.py tests/test_runs.py tests/networks tests/data tests/training tests/baselines
+CORE := tests/test_network_cost.py tests/test_recipes.py tests/test_runs.py tests/networks tests/data tests/training tests/baselines
 test-oldest: .venv-oldest/ready ## the core of the tests on the oldest releases that pyproject.toml allows
 	.venv-oldest/bin/pytest -o filterwarnings=default $(CORE)
 
+docs: .venv/test ## build the documentation as a site, build/site/index.html, and check its links
+	$(build-site)
+
+docs-generate: .venv/test ## write the generated parts of README.md and docs/ again, from the code and from reports/
+	$(BIN)/python -m docs.generate
+
 clean: ## remove environments, caches and builds; never runs
-	rm -rf .venv .venv-oldest build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
-	find compress baselines benchmarks tests -name __pycache__ -prune -exec rm -rf {} +
+	rm -rf .venv .venv-oldest build dist .cache .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find compress baselines benchmarks docs tests -name __pycache__ -prune -exec rm -rf {} +
+
+build-site = $(BIN)/zensical build --clean --strict
 
 # The files .venv/quickstart and .venv/test say when the environment was last made to fit pyproject.toml.
-.venv/quickstart: pyproject.toml | $(BIN)/python
-	$(call install,.)
+.venv/quickstart: pyproject.toml | .venv/torch
+	$(call fetch,--editable .)
 	touch $@
 
-.venv/test: pyproject.toml | $(BIN)/python
-	$(call install,'.[dev]')
+.venv/test: pyproject.toml | .venv/torch
+	$(call fetch,--editable '.[dev]')
 	touch $@ .venv/quickstart
 
 .venv-oldest/ready: pyproject.toml
@@ -50,10 +59,24 @@ clean: ## remove environments, caches and builds; never runs
 	touch $@
 
 $(BIN)/python:
-	@echo 'Installing into .venv: minutes, as torch with CUDA is 5 GB'
 	$(PYTHON) -m venv .venv
 	-$(BIN)/pip install --quiet uv
 
-install = $(if $(TORCH_INDEX),$(call fetch,--index-url $(TORCH_INDEX) torch torchvision) && )$(call fetch,--editable $(1))
+# PyTorch goes first, from an index of its own. PyPI's wheels for Linux bring CUDA, 5 GB, so that machines without an
+# NVIDIA driver take the CPU build, unless TORCH_INDEX is set or the CPU build's index does not answer.
+CPU_BUILD := https://download.pytorch.org/whl/cpu
+answers = $(PYTHON) -c 'import urllib.request; urllib.request.urlopen("$(CPU_BUILD)/torch/", timeout=5)' 2>/dev/null
+.venv/torch: | $(BIN)/python
+ifeq ($(origin TORCH_INDEX),undefined)
+	@if [ "$$(uname)" != Linux ]; then echo 'PyTorch comes from PyPI.'; \
+	elif command -v nvidia-smi >/dev/null; then echo 'NVIDIA driver found: PyTorch with CUDA comes from PyPI, 5 GB.'; \
+	elif ! $(answers); then echo '$(CPU_BUILD) does not answer: PyTorch comes from PyPI, with CUDA, 5 GB.'; \
+	else echo 'No NVIDIA driver: PyTorch is the CPU build, from $(CPU_BUILD) (TORCH_INDEX= takes PyPI'"'"'s).'; \
+	$(call fetch,--index-url $(CPU_BUILD) torch torchvision) || echo 'That failed: PyTorch comes from PyPI.'; fi
+else ifneq ($(TORCH_INDEX),)
+	$(call fetch,--index-url $(TORCH_INDEX) torch torchvision)
+endif
+	touch $@
+
 # uv downloads in parallel and needs half the time; pip stands in where uv cannot be had or does not reach an index.
 fetch = { $(BIN)/uv pip install --python .venv $(1) || $(BIN)/pip install --no-compile $(1); }

@@ -19,11 +19,11 @@ from baselines.removal_order import RemovalOrder, Removed
 from baselines.scoring_data import ScoringData
 from baselines.sensitivity import Sensitivity, allocate, measure
 from baselines.technique import Technique
+from compress.console import console
+from compress.documents import read_kept
 from compress.errors import UsageError
 from compress.networks import Network, Spec, initialised
 from compress.runs import InUseError, claimed, write_json
-from compress.training.kept import read_kept
-from compress.training.progress import console
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,10 +17,10 @@ from torch import nn
 from baselines.channel_tracking import Axis, Tracked, track
 from baselines.removal_order import Removed, Size
 from baselines.weight_slicing import blank, module_named, narrowed, why_not
+from compress.console import console
 from compress.errors import UsageError, nearest
 from compress.networks import Network, Spec, in_the_net
 from compress.networks.heads import OWN
-from compress.training.progress import console
 
 # torch_pruning.__version__ disagrees with the distribution's.
 TORCH_PRUNING = metadata.version("torch-pruning")

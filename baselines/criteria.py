@@ -14,9 +14,9 @@ from baselines.coupling import Coupling, Group
 from baselines.scoring_data import ScoringData
 from baselines.technique import CRITERIA
 from baselines.torch_pruning_groups import torch_pruning_group
-from compress.cost import cost
 from compress.data import normalise
 from compress.errors import UsageError
+from compress.network_cost import cost
 from compress.networks import Network
 
 # Greatest number of training images that gradients are taken on, and images in a batch.

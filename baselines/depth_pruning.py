@@ -13,9 +13,9 @@ from torch.nn import functional
 
 from baselines.removal_order import RemovalOrder, Removed, Size
 from baselines.scoring_data import ScoringData
-from compress.cost import exit_costs, part_costs
 from compress.data import in_order, normalise
 from compress.errors import UsageError
+from compress.network_cost import exit_costs, part_costs
 from compress.networks import Network, Spec, default_heads, evaluating, initialised
 from compress.networks.blocks import BLOCKS
 from compress.networks.spec import ExitSpec

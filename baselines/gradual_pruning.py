@@ -13,7 +13,7 @@ from baselines.scoring_data import ScoringData
 from compress.errors import UsageError
 from compress.networks import Network
 from compress.training import Hook
-from compress.training.loop import Training
+from compress.training.hooks import ReshapableTraining
 
 LAST = 0.5  # share of a training's steps at which the last pruning happens; the rest recovers accuracy
 
@@ -52,12 +52,12 @@ class GradualPruning:
         """The training steps before which the prunings happen; in short trainings several share a step."""
         return [min(round(share * total), total - 1) for share in self.shares]
 
-    def _before_step(self, training: Training, done: int) -> None:
+    def _before_step(self, training: ReshapableTraining, done: int) -> None:
         for index, step in enumerate(self.steps(training.recipe.epochs * training.steps)):
             if step == done:
                 self._prune(training, index, done)
 
-    def _prune(self, training: Training, index: int, done: int) -> None:
+    def _prune(self, training: ReshapableTraining, index: int, done: int) -> None:
         started, before = time.monotonic(), self.scoring.macs
         channels = list(self.choose(copy.deepcopy(training.network).eval(), index))
         training.spent.choosing_macs += self.scoring.macs - before

@@ -25,11 +25,10 @@ from compress.networks import (
     cut,
     display_name,
     initialised,
-    is_number,
     spec_of,
 )
 from compress.recipes import RECIPES, FineTuneSchedule, Recipe, recipe_named
-from compress.runs import Run, find_run, load
+from compress.runs import Run, load, run_and_exit
 from compress.training import (
     Objective,
     Plan,
@@ -300,29 +299,3 @@ def _starts_from(run: Run, job: Job, reference: Reference, by_id: dict[str, Run]
     for _ in range(generations):
         id = by_id[id].record.parent if id in by_id else None
     return id == base.id
-
-
-def run_and_exit(name: str | Path, runs: Path) -> tuple[Run, int | None]:
-    """The finished run that RUN or RUN:EXIT names, and the exit (1-based), if there is one.
-
-    Raises:
-        UsageError: there is no such run, it is not finished, or it has no such exit.
-    """
-    run_name, _, number = str(name).rpartition(":")
-    if not run_name or not is_number(number):
-        return find_run(name, runs), None
-    run = find_run(run_name, runs)
-    if not 1 <= int(number) <= len(run.exits):
-        raise UsageError(f"{name}: run {run.id} has exits 1 to {len(run.exits)}")
-    return run, int(number)
-
-
-def macs_of(name: str | Path, runs: Path) -> int:
-    """The MACs of the exit that RUN:EXIT names, or of RUN's last exit.
-
-    Raises:
-        UsageError: as `run_and_exit`.
-    """
-    run, exit = run_and_exit(name, runs)
-    macs: int = run.exits[(exit or 0) - 1]["macs"]
-    return macs

@@ -24,6 +24,7 @@ from baselines.job import (
 from baselines.removal_order import Size
 from baselines.selection import PruningStep, Unpruned, choose_removal, pruning_steps, scoring_data_of, select
 from baselines.technique import SHAPED, SPARSE, TAUGHT, Technique
+from compress.console import console
 from compress.data import Dataset, Split, open_dataset
 from compress.errors import UsageError, checked
 from compress.networks import Network, initialised
@@ -33,7 +34,6 @@ from compress.training import Method, Prepared, execute, run_option
 from compress.training.distributed import current_world
 from compress.training.evaluation import accuracies, predict
 from compress.training.planning import PLACE, Place
-from compress.training.progress import console
 
 BP = Method(name="bp")
 

@@ -24,7 +24,7 @@ class Size(NamedTuple):
     @classmethod
     def of(cls, network: Network) -> Size:
         """Count a network's size."""
-        from compress.cost import exit_costs  # here: budgets are checked without torch
+        from compress.network_cost import exit_costs  # here: budgets are checked without torch
 
         last = exit_costs(network)[-1]
         return cls(last.macs, last.params)

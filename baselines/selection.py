@@ -34,15 +34,15 @@ from baselines.masked_equivalence import BOUND
 from baselines.removal_order import Removed, Size
 from baselines.scoring_data import ScoringData
 from baselines.technique import Technique
+from compress.console import console
 from compress.data import Split
+from compress.documents import read_kept
 from compress.errors import UsageError
 from compress.hardware import describe
 from compress.networks import Network
 from compress.runs import write_json
 from compress.training.batchnorm import reestimate
 from compress.training.distributed import current_world
-from compress.training.kept import read_kept
-from compress.training.progress import console
 
 
 @dataclass(frozen=True, kw_only=True)

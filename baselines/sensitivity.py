@@ -17,13 +17,13 @@ from scipy.optimize import isotonic_regression
 from baselines.channels import Channel
 from baselines.removal_order import Move, Removed, Size
 from baselines.scoring_data import ScoringData
-from compress.cost import cost
+from compress.console import console, duration
 from compress.documents import fitted
 from compress.errors import UsageError
+from compress.network_cost import cost
 from compress.networks import Network
 from compress.training.batchnorm import reestimate
 from compress.training.evaluation import cross_entropies, predict
-from compress.training.progress import console, duration
 
 # Shares of a group's channels to measure with, the last of which leaves one channel. The loss rises gently at first and
 # steeply at the end, so straight lines between these are near enough, and four networks a group (ResNet-110 has 57

@@ -93,6 +93,7 @@ CONTROLS = {
 METHODS = {name: criterion.card for name, criterion in CRITERIA.items()} | DEPTH | CONTROLS
 SPARSE = tuple(name for name, criterion in CRITERIA.items() if criterion.sparse)
 SHAPED = ("scratch-e", "scratch-b")
+SHAPES = tuple(name for name in (*CRITERIA, *DEPTH) if name not in SPARSE)  # methods whose shape these can train
 TAUGHT = "distilled"
 MOST_STEPS = 1000
 
@@ -144,7 +145,7 @@ class Technique:
             ("scope", self.scope, get_args(Scope)),
             ("ranking", self.ranking, get_args(Ranking)),
             ("allocate", self.allocate or "sensitivity", get_args(Allocation)),
-            ("shape", self.shape, [name for name in (*CRITERIA, *DEPTH) if name not in SPARSE]),
+            ("shape", self.shape, SHAPES),
         ):
             if value not in known:
                 raise UsageError(f"--{name} {value}: {nearest(str(value), known)}")

@@ -21,7 +21,7 @@ def main() -> int:
     settle()
     try:
         with heeded():
-            from compress.cli.commands import main as command  # here, as it imports the packages just checked
+            from compress.cli.app import main as command  # here, as it imports the packages just checked
 
             return command()
     except KeyboardInterrupt as interruption:

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from compress.console import console
 from compress.errors import UsageError
 
 T = TypeVar("T")
@@ -52,6 +53,20 @@ def read_json(path: Path, kind: type[T]) -> tuple[dict[str, Any], T]:
     """
     document = parse_json(read_file(path))
     return document, fitted(document, kind)
+
+
+def read_kept(path: Path, kind: type[T], mend: str) -> tuple[dict[str, Any], T] | None:
+    """`read_json` of a file that holds measurements; None where there is no file, or none that fits.
+
+    A file that does not fit is reported on the console, with the field and `mend`, which says what mends it.
+    """
+    try:
+        return read_json(path, kind)
+    except FileNotFoundError:
+        return None
+    except UsageError as error:
+        console.print(f"skipped: {path} is corrupt ({error}); {mend}")
+        return None
 
 
 def parse_json(content: bytes) -> Any:

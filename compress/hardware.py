@@ -1,44 +1,26 @@
-"""What this machine offers: the device and precision to compute with, and a description for the records."""
+"""Hardware as torch uses it: the device and precision to compute with, and a description for the records."""
 
 import ctypes
 import os
 import platform
-import re
-import subprocess
 import sys
 from functools import partial
-from importlib import metadata
-from pathlib import Path
 from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
 
+from compress import machine
 from compress.errors import UsageError
 from compress.networks import Network, evaluating
 
 Precision = Literal["fp32", "bf16"]
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of <malloc.h>
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # constants of <malloc.h>
 _LARGEST_THRESHOLD = 32 << 20  # bytes; glibc takes no more
-PACKAGES = ("torch", "torchvision", "torch-pruning", "numpy")
-# oneDNN's names of the instruction sets it has kernels for, least first, and what torch says of a CPU that has each.
-ONEDNN_SETS = {
-    "SSE41": {"sse4_1"},
-    "AVX": {"avx"},
-    "AVX2": {"avx2"},
-    "AVX2_VNNI": {"avx_vnni"},
-    "AVX2_VNNI_2": {"avx_vnni_int8", "avx_ne_convert"},
-    "AVX512_CORE": {"avx512_f", "avx512_bw", "avx512_vl", "avx512_dq"},
-    "AVX512_CORE_VNNI": {"avx512_f", "avx512_vnni"},
-    "AVX512_CORE_BF16": {"avx512_f", "avx512_bf16"},
-    "AVX512_CORE_FP16": {"avx512_f", "avx512_fp16"},
-    "AVX512_CORE_AMX": {"amx_int8", "amx_bf16"},
-    "AVX512_CORE_AMX_FP16": {"amx_int8", "amx_bf16", "amx_fp16"},
-}
 
 
 def resolve_device(name: str = "auto") -> torch.device:
-    """The device of that name; ``auto`` is CUDA where there is one, else the CPU.
+    """Return the device of that name; ``auto`` is CUDA where there is one, else the CPU.
 
     Raises:
         UsageError: no such device here.
@@ -56,7 +38,7 @@ def resolve_device(name: str = "auto") -> torch.device:
 
 
 def resolve_precision(name: str, device: torch.device) -> Precision:
-    """The precision training computes in; ``auto`` is bf16 where the hardware has bf16 instructions, else fp32.
+    """Return the precision that training computes in; ``auto``: bf16 where there are instructions for it, else fp32.
 
     Without those instructions bf16 on a CPU is emulated, slower than fp32; it is used only when asked for.
 
@@ -71,7 +53,7 @@ def resolve_precision(name: str, device: torch.device) -> Precision:
 
 
 def has_bf16(device: torch.device) -> bool:
-    """Whether the device has instructions for bf16, so that it need not be emulated."""
+    """Return whether the device has bf16 instructions, so that bf16 need not be emulated."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     capabilities = torch.cpu.get_capabilities()
@@ -79,13 +61,13 @@ def has_bf16(device: torch.device) -> bool:
 
 
 def check_bf16(network: Network, device: torch.device) -> None:
-    """Refuse to train in bf16 on a CPU what its convolutions have no right gradient for.
+    """Refuse bf16 on a CPU for a network with a convolution whose gradient would be wrong.
 
-    Where a map is one pixel wide and the stride of a larger kernel is not, oneDNN 3.12's weight gradient in bf16 holds
-    whatever was in memory (`jit_bf16:avx512_core_bf16`); fp32 is right.
+    Where a feature map is one pixel wide, and a kernel larger than that takes strides along it, the weight gradient of
+    oneDNN 3.12 in bf16 is uninitialised memory (`jit_bf16:avx512_core_bf16`); in fp32 it is right.
 
     Raises:
-        UsageError: the network, called with images of its shape, has such a layer; it is named.
+        UsageError: the network has such a layer, which is named.
     """
     if device.type != "cpu":
         return
@@ -115,16 +97,11 @@ def check_bf16(network: Network, device: torch.device) -> None:
         )
 
 
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether Python, numpy or torch asked for more memory than there is, on the CPU or a GPU."""
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
-
-
 def keep_freed_memory() -> None:
-    """Let this process keep the memory it frees, for its own next use, where its C library is glibc.
+    """Let this process keep the memory that it frees, for its own next use, where its C library is glibc.
 
-    A training step frees and asks again for the same hundreds of megabytes; glibc hands blocks of that size back to the
-    system, which clears every page before it gives it out again.
+    A training step frees and allocates the same hundreds of megabytes again and again; glibc returns blocks of that
+    size to the system, which clears every page before it hands it out again.
     """
     if sys.platform == "linux" and platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
@@ -133,72 +110,19 @@ def keep_freed_memory() -> None:
 
 
 def describe(device: torch.device) -> dict[str, Any]:
-    """The machine and the versions a figure was measured with, JSON-ready; `commit` is None outside a git checkout."""
+    """Return the machine and the versions that a figure was measured with, JSON-ready.
+
+    `commit` is None outside a git checkout.
+    """
     return {
         "device": str(device),
-        "cpu": _cpu_name(),
-        "instructions": {"torch": torch.backends.cpu.get_cpu_capability(), "onednn": onednn_instructions()},
+        "cpu": machine.cpu_name(),
+        "instructions": {"torch": torch.backends.cpu.get_cpu_capability(), "onednn": machine.onednn_instructions()},
         "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "platform": platform.platform(),
         "python": platform.python_version(),
-        "versions": {package: metadata.version(package) for package in PACKAGES} | {"onednn": onednn_version()},
-        "commit": _commit(),
+        "versions": machine.versions(),
+        "commit": machine.commit(),
     }
-
-
-def summary() -> str:
-    """The CPU, what computes on it and how, in one line: what the report of a fault should say."""
-    found = describe(torch.device("cpu"))
-    versions, sets, threads = found["versions"], found["instructions"], found["threads"]
-    return (
-        f"{found['cpu']}; Python {found['python']}, torch {versions['torch']} ({sets['torch']} kernels), "
-        f"oneDNN {versions['onednn'] or 'none'} ({sets['onednn'] or 'unknown instructions'}); "
-        f"{threads} thread{'s' if threads > 1 else ''}"
-    )
-
-
-def onednn_version() -> str | None:
-    """The version of the oneDNN that torch was built with; None where it has none."""
-    found = re.search(r"(?:MKL-DNN|oneDNN)\D*(\d[\w.]*)", torch.__config__.show(), re.IGNORECASE)
-    return found[1] if found and torch.backends.mkldnn.is_available() else None
-
-
-def onednn_instructions() -> str | None:
-    """The instruction set that oneDNN's kernels use here, by its name in `ONEDNN_MAX_CPU_ISA`; None where unknown.
-
-    oneDNN takes the last that the CPU has, and none above the one that this variable names; it has no other way to ask
-    than the log of `ONEDNN_VERBOSE`.
-    """
-    if onednn_version() is None:
-        return None
-    names, has = list(ONEDNN_SETS), {name for name, value in torch.cpu.get_capabilities().items() if value is True}
-    limit = (os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or "").upper()
-    allowed = names[: names.index(limit) + 1] if limit in names else names
-    return next((name for name in reversed(allowed) if ONEDNN_SETS[name] <= has), None)
-
-
-def _cpu_name() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
-def _commit() -> str | None:
-    """The commit of the checkout this package is in, with ``+`` where its tracked files were changed."""
-    home = Path(__file__).resolve().parents[1]
-
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(home), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-
-    try:
-        if Path(git("rev-parse", "--show-toplevel")).resolve() != home:
-            return None  # installed somewhere inside a checkout of something else
-        return git("describe", "--always", "--abbrev=12", "--exclude=*", "--dirty=+")
-    except (OSError, subprocess.CalledProcessError):
-        return None

@@ -15,9 +15,9 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from compress import networks
 from compress.documents import LONGEST, fitted, parse_json
 from compress.errors import UsageError
-from compress.networks import Spec
 from compress.recipes import Recipe
 
 SCHEMA_VERSION = 2  # 1: objectives were names
@@ -133,7 +133,7 @@ class Configuration(Struct, frozen=True, kw_only=True):
     request: Request
 
     def __post_init__(self) -> None:
-        Spec.from_json(self.spec, "spec.")
+        networks.Spec.from_json(self.spec, "spec.")
 
 
 class Split(Struct, frozen=True, kw_only=True):
@@ -255,7 +255,7 @@ class Fields(Struct, frozen=True, kw_only=True):
     failure: str | None = None
 
     def __post_init__(self) -> None:
-        spec = Spec.from_json(self.spec, "spec.")
+        spec = networks.Spec.from_json(self.spec, "spec.")
         self._check_agreement(spec)
         if (self.status == "failed") != (self.failure is not None):
             raise UsageError(f"failure: {self.failure!r}, of a run that is {self.status}")
@@ -263,10 +263,10 @@ class Fields(Struct, frozen=True, kw_only=True):
             fitted(self.cost, Cost, "cost")
             self._check_results(spec, fitted(self.results, Results, "results"))
 
-    def _check_agreement(self, spec: Spec) -> None:
+    def _check_agreement(self, spec: networks.Spec) -> None:
         """Refuse what stands there twice and is not the same."""
         config, data, channels = self.config, self.data, spec.input_shape[0]
-        before = Spec.from_json(config.spec)
+        before = networks.Spec.from_json(config.spec)
         for name, one, other in (
             ("config.kind", config.kind, self.kind),
             ("config.method", config.method, self.method),
@@ -282,7 +282,7 @@ class Fields(Struct, frozen=True, kw_only=True):
             if one != other:
                 raise UsageError(f"{name}: {one!r}, and elsewhere in the record {other!r}"[:LONGEST])
 
-    def _check_results(self, spec: Spec, results: Results) -> None:
+    def _check_results(self, spec: networks.Spec, results: Results) -> None:
         exits = [(row.exit, row.block) for row in results.exits]
         wanted = [(number, exit.block) for number, exit in enumerate(spec.exits, start=1)]
         if exits != wanted:

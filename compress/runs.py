@@ -17,23 +17,26 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import safetensors
-import safetensors.torch
 from filelock import FileLock, Timeout
-from torch import Tensor
 
-from compress.data import Normalisation
+from compress import data, networks
 from compress.documents import read_file
 from compress.errors import UsageError, checked, nearest
-from compress.networks import Network, Spec
 from compress.records import Record, SchemaError, digest_of, parse_record
 
+# The files of a run directory. `compress.training.execution` writes the first four and the checkpoint.
 RECORD, METRICS, WEIGHTS, PREDICTIONS = "run.json", "metrics.jsonl", "model.safetensors", "predictions.npz"
 LOCK, CHECKPOINT = ".lock", "checkpoint"
+BENCH = "bench.json"  # latency and energy; written and read by `benchmarks.measuring.measurements`
+COSTS = "costs.json"  # bytes, activations, peak memory; written and read by `benchmarks.measuring.memory`
+PROBE = "probe.json"  # what blocks have learnt; written and read by `benchmarks.probing.probe`
+CORRECTNESS = "correctness.json"  # PREDICTIONS in short, in a report; see `benchmarks.results.correctness`
 LONGEST = 80  # characters of a name in an id: file systems take 255 bytes
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _TEMPORARY = re.compile(r"\..+\.(?P<process>\d+)")  # what `write_atomically` calls a file until it is whole
 
@@ -59,9 +62,9 @@ class Run:
         return self.path.name
 
     @property
-    def spec(self) -> Spec:
+    def spec(self) -> networks.Spec:
         """The spec of the run's network."""
-        return Spec.from_json(self.record.spec)
+        return networks.Spec.from_json(self.record.spec)
 
     @property
     def exits(self) -> list[dict[str, Any]]:
@@ -70,23 +73,27 @@ class Run:
         return rows
 
     @property
-    def normalisation(self) -> Normalisation:
+    def normalisation(self) -> data.Normalisation:
         """What the network's images are normalised by: see `compress.data.normalise`."""
         values = self.record.data["normalisation"]
-        return Normalisation(mean=tuple(values["mean"]), std=tuple(values["std"]))
+        return data.Normalisation(mean=tuple(values["mean"]), std=tuple(values["std"]))
 
     def write_record(self) -> None:
         """Replace `run.json`."""
         write_json(self.path / RECORD, dataclasses.asdict(self.record))
 
-    def write_weights(self, network: Network) -> None:
+    def write_weights(self, network: networks.Network) -> None:
         """Replace `model.safetensors`."""
+        import safetensors.torch  # here and below, as it imports torch, which looking for a run does not need
+
         state = network.state_dict()  # cloned, as safetensors refuses weights that layers share
         state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
         write_atomically(self.path / WEIGHTS, safetensors.torch.save(state))
 
     def write_predictions(self, arrays: dict[str, Tensor]) -> None:
         """Replace `predictions.npz`: `<part>_labels` (N,) and `<part>_logits` (exits, N, classes)."""
+        import numpy as np
+
         buffer = io.BytesIO()
         contents: dict[str, Any] = {name: tensor.cpu().numpy() for name, tensor in arrays.items()}
         np.savez_compressed(buffer, **contents)
@@ -156,6 +163,32 @@ def find_run(name: str | os.PathLike[str] | Run, runs: str | os.PathLike[str] = 
     return _finished(path)
 
 
+def run_and_exit(name: str | os.PathLike[str], runs: Path) -> tuple[Run, int | None]:
+    """The finished run that RUN or RUN:EXIT means, and the exit (1-based), if one is named.
+
+    Raises:
+        UsageError: there is no such run, it is not finished, or it has no such exit.
+    """
+    run_name, _, number = str(name).rpartition(":")
+    if not run_name or not networks.is_number(number):
+        return find_run(name, runs), None
+    run = find_run(run_name, runs)
+    if not 1 <= int(number) <= len(run.exits):
+        raise UsageError(f"{name}: run {run.id} has exits 1 to {len(run.exits)}")
+    return run, int(number)
+
+
+def macs_of(name: str | os.PathLike[str], runs: Path) -> int:
+    """The MACs of RUN's last exit, or of RUN:EXIT, as a budget.
+
+    Raises:
+        UsageError: as `run_and_exit`.
+    """
+    run, exit = run_and_exit(name, runs)
+    macs: int = run.exits[(exit or 0) - 1]["macs"]
+    return macs
+
+
 def _finished(path: Path) -> Run:
     """The run in a directory, which must be finished."""
     run = read_run(path)
@@ -201,7 +234,7 @@ def sweep(run: Run) -> None:
 
 
 @checked
-def load(run: str | os.PathLike[str] | Run, *, runs: str | os.PathLike[str] = "runs") -> Network:
+def load(run: str | os.PathLike[str] | Run, *, runs: str | os.PathLike[str] = "runs") -> networks.Network:
     """The network of a finished run, in eval mode, rebuilt strictly from its record's spec.
 
     It takes normalised images `(N, C, H, W)`: `normalise(images, find_run(run).normalisation)`.
@@ -209,13 +242,15 @@ def load(run: str | os.PathLike[str] | Run, *, runs: str | os.PathLike[str] = "r
     Raises:
         UsageError: no such run, not finished, or weights that are corrupt or do not fit the spec.
     """
+    import safetensors.torch
+
     run = find_run(run, runs)
     if not (run.path / WEIGHTS).is_file():
         raise UsageError(
             f"run {run.id}: {WEIGHTS} is missing in {run.path} (a report's records have no weights): name the run's "
             f"own directory, or run it again: {run.record.command}"
         )
-    network = Network(run.spec)
+    network = networks.Network(run.spec)
     try:
         network.load_state_dict(safetensors.torch.load_file(run.path / WEIGHTS), strict=True)
     except (OSError, safetensors.SafetensorError, RuntimeError) as error:

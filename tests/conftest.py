@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from compress.cli.commands import main
+from compress.cli.app import main
 from compress.data import Dataset, Labelled, Part, open_dataset
 from compress.recipes import Recipe, recipe_named
 

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from compress.cli.commands import main
+from compress.cli.app import main
 
 if __name__ == "__main__":
     operation, name, times = sys.argv[1], sys.argv[2], int(sys.argv[3])

@@ -125,7 +125,7 @@ def test_a_bad_argument_is_named(
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: create(Architecture("resnet8", width="2")), "create: width '2' is not int"),  # type: ignore[arg-type]
+        (lambda: create(Architecture("resnet8", width="2")), "Architecture: width '2' is not int"),  # type: ignore[arg-type]
         (lambda: create("resnet8", exits=[1, None]), r"create: exits \[1, None\] is not int | str"),  # type: ignore[list-item]
         (lambda: create("resnet8", input_shape=(3, 32)), r"input_shape \(3, 32\) is not tuple\[int, int, int\]"),  # type: ignore[arg-type]
         (

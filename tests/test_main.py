@@ -72,7 +72,7 @@ def test_folder_that_takes_a_missing_packages_place_is_named(
 
 def test_own_packages_lead_to_the_command(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "benchmarks").mkdir()  # no package without an __init__.py: ours, found later, is taken
-    monkeypatch.setattr("compress.cli.commands.main", lambda: 7)
+    monkeypatch.setattr("compress.cli.app.main", lambda: 7)
     assert main() == 7
 
 
@@ -126,6 +126,6 @@ def test_an_interruption_is_one_line(
     def interrupted() -> int:
         raise KeyboardInterrupt(*words)
 
-    monkeypatch.setattr("compress.cli.commands.main", interrupted)
+    monkeypatch.setattr("compress.cli.app.main", interrupted)
     assert main() == 130
     assert capsys.readouterr().err == said

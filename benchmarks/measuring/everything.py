@@ -21,10 +21,10 @@ from benchmarks.measuring.latency import Bench, Candidate, candidates, check_num
 from benchmarks.measuring.memory import record_costs
 from benchmarks.measuring.timing import SECONDS_A_TIMING, WARM_UP, conditions, timed
 from benchmarks.report.comparison import COMPARISON, RECORDS, read_fields
+from compress.console import console, duration
 from compress.errors import UsageError, checked, reason
 from compress.hardware import resolve_device
 from compress.runs import WEIGHTS, Run, finished_runs
-from compress.training.progress import console, duration
 
 CPU = torch.device("cpu")
 # Seconds of preparing a network, for every block of it: a guess, for the announcement alone.

@@ -26,12 +26,12 @@ from benchmarks.measuring.measurements import Measurement, write_measurement
 from benchmarks.measuring.memory import record_costs
 from benchmarks.measuring.timing import NOISY, conditions, interleaved, median_interval, quartiles, scatter
 from benchmarks.results.lagging import lag_warnings
-from compress.cost import Cost, exit_costs
+from compress.console import console
 from compress.errors import UsageError, checked, nearest
 from compress.hardware import describe, resolve_device
+from compress.network_cost import Cost, exit_costs
 from compress.networks import Network, Spec, cut, initialised
 from compress.runs import WEIGHTS, Run, load
-from compress.training.progress import console
 
 ROUNDS = 9  # of a ratio that pruning asks for
 MOST_IMAGES, MOST_ROUNDS = 1 << 14, 1 << 14  # a batch, a measurement: more than any use has

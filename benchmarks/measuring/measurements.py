@@ -10,14 +10,12 @@ from typing import Any
 from msgspec import Struct
 
 from benchmarks.measuring.engines import ENGINES, PRECISIONS
-from compress.documents import fitted
+from compress.console import console
+from compress.documents import fitted, read_kept
 from compress.errors import UsageError
 from compress.records import Count, Machine, Number, Share
-from compress.runs import Run, write_json
-from compress.training.kept import read_kept
-from compress.training.progress import console
+from compress.runs import BENCH, Run, write_json
 
-BENCH = "bench.json"
 SCHEMA_VERSION = 2  # 1: one measurement, eager, without noise, intervals and deviations
 MEND = "compress bench measures again"
 Quartiles = tuple[float, float, float]

@@ -16,18 +16,17 @@ from msgspec import Struct
 
 from benchmarks.measuring.peak_memory import peak_bytes
 from benchmarks.measuring.rounds import Action
-from compress.cost import cross_check, exit_costs
+from compress.console import console
+from compress.documents import read_kept
 from compress.errors import UsageError
+from compress.network_cost import cross_check, exit_costs
 from compress.networks import Network, Spec, cut, initialised
 from compress.recipes import recipe_named
 from compress.records import Count
-from compress.runs import Run, write_json
-from compress.training.kept import read_kept
+from compress.runs import COSTS, Run, write_json
 from compress.training.objectives import mwbp
-from compress.training.progress import console
 from compress.training.updates import update_of
 
-COSTS = "costs.json"
 MEND = "compress bench measures again"
 TRAINING_BATCH = 128
 INFERENCE_BATCHES = (1, 128)

@@ -15,7 +15,7 @@ from scipy import stats
 
 from benchmarks.measuring.energy import meter
 from benchmarks.statistics.scores import CONFIDENCE
-from compress.training.progress import console, duration
+from compress.console import console, duration
 
 QUARTILES = (25, 50, 75)
 WARM_UP = 1  # calls before every timing: the call before was another network's

@@ -31,19 +31,18 @@ from benchmarks.probing.representations import (
     skip_drops,
 )
 from benchmarks.probing.retraining import frozen_lengths, retrained_accuracy, retraining_recipe
+from compress.console import console, duration
 from compress.data import Dataset, Normalisation, Part, Split, in_order, normalise, split
+from compress.documents import read_kept
 from compress.errors import UsageError, checked
 from compress.hardware import describe, resolve_device
 from compress.networks import Network, Spec
 from compress.recipes import Recipe
 from compress.records import Number, Share
-from compress.runs import Run, load, write_json
+from compress.runs import PROBE, Run, load, write_json
 from compress.training import data_of
 from compress.training.evaluation import predict
-from compress.training.kept import read_kept
-from compress.training.progress import console, duration
 
-PROBE = "probe.json"
 SCHEMA_VERSION = 1
 BATCH = 125
 MEND = "delete it, compress probe measures again"

@@ -17,18 +17,25 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from benchmarks.measuring.measurements import BENCH
-from benchmarks.measuring.memory import COSTS
-from benchmarks.probing.probe import PROBE
-from benchmarks.report.figures import make_directory
 from benchmarks.report.trials import Trial
-from benchmarks.results.correctness import CORRECTNESS, write_right
-from compress.documents import read_file, read_json
+from benchmarks.results.correctness import write_right
+from compress.console import console
+from compress.documents import read_file, read_json, read_kept
 from compress.errors import UsageError, checked
 from compress.records import Record
-from compress.runs import METRICS, RECORD, Run, find_run, read_run, write_atomically, write_json
-from compress.training.kept import read_kept
-from compress.training.progress import console
+from compress.runs import (
+    BENCH,
+    CORRECTNESS,
+    COSTS,
+    METRICS,
+    PROBE,
+    RECORD,
+    Run,
+    find_run,
+    read_run,
+    write_atomically,
+    write_json,
+)
 
 COMPARISON = "comparison.json"
 RECORDS = "runs"
@@ -120,6 +127,18 @@ class Fields(Struct, frozen=True, kw_only=True):
                 raise UsageError(f"runs[{number}]: {id!r} is no name of a directory")
             if id in self.runs[:number]:
                 raise UsageError(f"runs[{number}]: {id!r} is there twice")
+
+
+def make_directory(out: Path) -> None:
+    """Create the directory of a report.
+
+    Raises:
+        UsageError: it cannot be created.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot write to {out}: {error.strerror}; choose another directory with --out") from error
 
 
 def read_fields(directory: Path) -> Fields | None:

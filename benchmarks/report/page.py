@@ -1,119 +1,73 @@
-"""The page: a report's Markdown as one self-contained HTML file, with tables to sort and plots to hover over.
+"""Sections as one self-contained HTML page, with tables to sort and figures to hover over.
 
-Tables are made sortable by DataTables, which the package itables brings along; plots are bokeh's. Both libraries are
-in the file: nothing is fetched when it is opened.
+Tables are made sortable by DataTables, which the package itables brings along. Everything is in the file: nothing is
+fetched when it is opened.
 """
 
 from __future__ import annotations
 
-import base64
-import re
 from collections.abc import Mapping, Sequence
 from html import escape
 from importlib.resources import files
-from itertools import pairwise
-from pathlib import Path
 from string import Template
-from typing import TYPE_CHECKING
+from typing import assert_never
 
 from markdown_it import MarkdownIt
-from markdown_it.token import Token
 
-from compress.runs import write_atomically
+from benchmarks.report.section import Block, Bullets, Figure, Section, Table, Text
+from benchmarks.results.cells import MISSING, Number
 
-if TYPE_CHECKING:
-    from bokeh.model import Model
-
-PAGE = "report.html"
-MISSING = ("", "-", "not measured")
-FACTORS = {None: 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
-FIGURE = re.compile(r"!\[.*\]\(([\w-]+)\.svg\)")
-NUMBER = re.compile(r"[<>~]?\s*([+-]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:e[+-]?\d+)?)(?:\s?([kMGT])(?![a-z]))?")
+MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table")  # HTML in texts and names is shown as text
 
 
-def write_page(markdown: str, plots: Mapping[str, Model], out: Path) -> Path:
-    """Write `report.html` into `out`; returns its path.
+def as_page(title: str, sections: Sequence[Section], svgs: Mapping[str, bytes]) -> str:
+    """The sections as an HTML document.
 
     Args:
-        markdown: the report's. HTML in it is shown as text.
-        plots: what replaces ``![...](STEM.svg)``, by stem; where there is none, the file itself is embedded.
-        out: directory of the report and its .svg files.
+        title: of the browser's window, as plain text.
+        sections: their figures are replaced by `svgs`, by the figure's name.
     """
-    parser = MarkdownIt("commonmark", {"html": False}).enable("table")
-    tokens = parser.parse(markdown)
-    titles = [inline.content for heading, inline in pairwise(tokens) if heading.tag == "h1"]
-    scripts = _place_figures(tokens, plots, out)
-    _make_sortable(tokens)
-    page = Template(files("benchmarks").joinpath("page.html").read_text(encoding="utf-8")).substitute(
-        title=escape(next(iter(titles), "Report")),
-        body=parser.renderer.render(tokens, parser.options, {}),
-        plots=scripts,
+    return Template(files("benchmarks").joinpath("page.html").read_text(encoding="utf-8")).substitute(
+        title=escape(title),
+        body="\n".join(_section(section, svgs) for section in sections),
         tables=files("itables").joinpath("html", "dt_bundle.js").read_text(encoding="utf-8"),
     )
-    write_atomically(out / PAGE, page.encode(errors="replace"))
-    return out / PAGE
 
 
-def sort_key(cell: str) -> float | None:
-    """The number that a cell begins with, of ``96.1M ± 2`` 96,100,000, of ``(8%)`` 8; None where it has none there."""
-    found = NUMBER.match(cell.lstrip("*( ").replace("\N{MINUS SIGN}", "-"))
-    return float(found[1].replace(",", "")) * FACTORS[found[2]] if found else None
+def _section(section: Section, svgs: Mapping[str, bytes]) -> str:
+    heading = f"<h{section.level}>{MARKDOWN.renderInline(section.title)}</h{section.level}>"
+    return "\n".join([heading, *(_block(block, svgs) for block in section.blocks)])
 
 
-def _place_figures(tokens: Sequence[Token], plots: Mapping[str, Model], out: Path) -> str:
-    """Replace paragraphs that are one figure by its plot, or its file; returns the scripts that plots need."""
-    places = [place for place in zip(tokens, tokens[1:], tokens[2:], strict=False) if _stem(place[1])]
-    shown = {stem: plots[stem] for _, inline, _ in places if (stem := _stem(inline)) in plots}
-    scripts, elements = _embedded(shown) if shown else ("", {})
-    for paragraph, inline, end in places:
-        stem, caption = _stem(inline), escape(inline.children[0].content if inline.children else "")
-        drawn = elements.get(stem) or _embedded_file(out / f"{stem}.svg", caption)
-        paragraph.tag = end.tag = "figure"
-        inline.type, inline.content = "html_block", f"{drawn}<figcaption>{caption}</figcaption>"
-    return scripts
+def _block(block: Block, svgs: Mapping[str, bytes]) -> str:
+    match block:
+        case Text(words):
+            return str(MARKDOWN.render(words))
+        case Bullets(items):
+            return f"<ul>{''.join(f'<li>{MARKDOWN.renderInline(item)}</li>' for item in items)}</ul>"
+        case Table():
+            return _table(block)
+        case Figure(name, caption):
+            drawing = svgs[name].decode().partition("<svg")  # without the XML declaration, which HTML has no place for
+            return f"<figure><svg{drawing[2]}<figcaption>{escape(caption)}</figcaption></figure>"
+        case _:
+            assert_never(block)
 
 
-def _stem(inline: Token) -> str:
-    """Of text that is one image, its file's name without `.svg`; empty of other text and images from elsewhere."""
-    if [child.type for child in inline.children or ()] != ["image"]:
-        return ""
-    return found[1] if (found := FIGURE.fullmatch(inline.content)) else ""
+def _table(table: Table) -> str:
+    """The table; in columns of numbers every cell bears the number that it is sorted by, and MISSING bears none."""
+    numeric = {heading: ' class="number"' if table.numeric(heading) else "" for heading in table.columns}
+    head = "".join(f"<th{mark}>{MARKDOWN.renderInline(heading)}</th>" for heading, mark in numeric.items())
+    rows = [
+        "".join(
+            f"<td{numeric[heading]}{_order(cell) if numeric[heading] else ''}>{MARKDOWN.renderInline(cell)}</td>"
+            for heading, cell in row.items()
+        )
+        for row in table.rows
+    ]
+    body = "\n".join(f"<tr>{row}</tr>" for row in rows)
+    return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>"
 
 
-def _embedded(plots: Mapping[str, Model]) -> tuple[str, dict[str, str]]:
-    """The scripts, and an element each for the plots."""
-    from bokeh.embed import components  # a second, which `compress --help` does not wait for
-    from bokeh.resources import Resources
-
-    scripts, elements = components(dict(plots))
-    return Resources(mode="inline", components=["bokeh"]).render() + scripts, elements
-
-
-def _embedded_file(path: Path, caption: str) -> str:
-    data = base64.b64encode(path.read_bytes()).decode()
-    return f'<img alt="{caption}" src="data:image/svg+xml;base64,{data}">'
-
-
-def _make_sortable(tokens: Sequence[Token]) -> None:
-    """Mark every table's columns of numbers, with what their cells are sorted by."""
-    for token, inline in pairwise(tokens):
-        if token.type == "table_open":
-            rows: list[list[tuple[Token, str]]] = []
-        elif token.type == "tr_open":
-            rows.append([])
-        elif token.type in ("th_open", "td_open"):
-            rows[-1].append((token, inline.content))
-        elif token.type == "table_close":
-            for head, *cells in zip(*rows, strict=True):
-                _mark_column(head[0], cells)
-
-
-def _mark_column(head: Token, cells: Sequence[tuple[Token, str]]) -> None:
-    """Of numbers, and what is missing: a class, and in every cell the number; without one, words, to the left."""
-    keys = [sort_key(text) for _, text in cells]
-    known = [key is not None for key, (_, text) in zip(keys, cells, strict=True) if text not in MISSING]
-    for token in (head, *(token for token, _ in cells)):
-        token.attrs = {"class": "number"} if known and all(known) else {}
-    if known and all(known):
-        for (token, _), key in zip(cells, keys, strict=True):
-            token.attrSet("data-order", "" if key is None else repr(key))
+def _order(cell: str) -> str:
+    return f' data-order="{cell.value!r}"' if isinstance(cell, Number) and cell != MISSING else ' data-order=""'

@@ -1,8 +1,8 @@
-"""Cells: figures of a table as text: accuracies with their intervals, MACs, sizes, ratios."""
+"""Cells: numbers as a table shows them, with what a sortable table sorts them by."""
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -10,57 +10,61 @@ import pandas as pd
 MISSING = "-"
 
 
+class Number(str):
+    """The text of a cell that shows a number; `value` is what the cell is sorted by."""
+
+    value: float
+
+    def __new__(cls, text: str, value: float) -> Number:
+        """A cell with this text."""
+        cell = super().__new__(cls, text)
+        cell.value = float(value)
+        return cell
+
+
 def exit_name(row: Mapping[Any, Any] | pd.Series) -> str:
-    """As in ``MwResNet-44-5 (exit 3)``; of a network with one exit its name."""
+    """A network's name and exit, as in ``MwResNet-44-5 (exit 3)``; the name alone if the network has one exit."""
     return str(row["network"]) + (f" (exit {int(row['exit'])})" if row["exits"] > 1 else "")
 
 
-def markdown(frame: pd.DataFrame) -> str:
-    """A table of text cells as Markdown, the first column left-aligned and the others right-aligned."""
-    cells = [list(frame.columns), ["---", *["---:"] * (len(frame.columns) - 1)], *frame.astype(str).to_numpy().tolist()]
-    return "\n".join(f"| {' | '.join(row)} |" for row in cells)
-
-
-def mean_cell(row: Mapping[Any, Any] | pd.Series) -> str:
-    """Test accuracy in per cent, with its interval if there is one."""
+def mean_cell(row: Mapping[Any, Any] | pd.Series) -> Number:
+    """Test accuracy in percent, with its interval if there is one."""
     mean, half_width = 100 * row["test_accuracy"], 100 * row["test_accuracy_half_width"]
-    return f"{mean:.2f}" if pd.isna(half_width) else f"{mean:.2f} ± {half_width:.2f}"
+    return Number(f"{mean:.2f}" if pd.isna(half_width) else f"{mean:.2f} ± {half_width:.2f}", mean)
 
 
-def accuracy_cell(row: pd.Series) -> str:
-    """The same with the number of seeds."""
-    return f"{mean_cell(row)} (n = {int(row['n'])})"
+def accuracy_cell(row: Mapping[Any, Any] | pd.Series, *, bold: bool = False) -> Number:
+    """Test accuracy in percent, with its interval if there is one and the number of seeds."""
+    mean = mean_cell(row)
+    text = f"{mean} (n = {int(row['n'])})"
+    return Number(f"**{text}**" if bold else text, mean.value)
 
 
-def accuracy_cells(frame: pd.DataFrame, bold: Container[str] = ()) -> pd.Series:
-    """The same of every row, bold for these series."""
-    return frame.apply(lambda row: _bold(accuracy_cell(row)) if row["series"] in bold else accuracy_cell(row), axis=1)
+def millions(value: float | None) -> str:
+    """A count in millions, as in ``96.1M``."""
+    return number(value, ".0f" if value is not None and value >= 1e8 else ".3g", "M", scale=1e-6)
 
 
-def _bold(text: str) -> str:
-    return f"**{text}**"
+def trillions(value: float) -> str:
+    """A count in trillions, as in ``7.75T``."""
+    return number(value, ".2f", "T", scale=1e-12)
 
 
-def millions(value: float) -> str:
-    """As in ``96.1M``."""
-    return number(value / 1e6, ".3g" if value < 1e8 else ".0f", "M")
-
-
-def megabytes(size: float) -> str:
-    """As in ``3.42 MB``."""
-    return number(size / 1e6, ".3g", " MB")
+def megabytes(size: float | None) -> str:
+    """A number of bytes in megabytes, as in ``3.42 MB``."""
+    return number(size, ".3g", " MB", scale=1e-6)
 
 
 def percent(fraction: float) -> str:
-    """As in ``87.33``."""
-    return number(100 * fraction, ".2f")
+    """A fraction in percent, as in ``87.33``."""
+    return number(fraction, ".2f", scale=100)
 
 
-def ratios(values: pd.Series) -> pd.Series:
-    """As in ``2.29x``."""
-    return values.map(lambda value: number(value, ".2f", "x"))
+def ratio(value: float) -> str:
+    """A ratio, as in ``2.29x``."""
+    return number(value, ".2f", "x")
 
 
-def number(value: float, form: str, unit: str = "") -> str:
-    """The number in a form, or the mark of what is missing."""
-    return MISSING if pd.isna(value) else f"{value:{form}}{unit}"
+def number(value: float | None, form: str, unit: str = "", scale: float = 1) -> str:
+    """The scaled value in a format and with its unit; `MISSING` for None and NaN."""
+    return MISSING if value is None or pd.isna(value) else Number(f"{scale * value:{form}}{unit}", value)

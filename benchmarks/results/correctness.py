@@ -20,9 +20,8 @@ from benchmarks.statistics.scores import Scores
 from compress.documents import read_json
 from compress.errors import UsageError
 from compress.records import Count
-from compress.runs import PREDICTIONS, Run, write_json
+from compress.runs import CORRECTNESS, PREDICTIONS, Run, write_json
 
-CORRECTNESS = "correctness.json"
 AGREEMENT = 0.005  # stored logits are rounded to float16, which turns an image or two: more, and it is another run's
 
 

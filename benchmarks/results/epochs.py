@@ -10,11 +10,11 @@ import pandas as pd
 from msgspec import Struct
 
 from benchmarks.results.rows import distinct_names, series
+from compress.console import console
 from compress.documents import fitted, parse_json, read_file
 from compress.errors import UsageError
 from compress.records import Amount, Number, Share
 from compress.runs import METRICS, Run
-from compress.training.progress import console
 
 PANELS = {
     "val_accuracy": "validation accuracy (%)",

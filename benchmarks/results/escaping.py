@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 NAME, SENTENCE = 120, 2000  # characters that are shown of one
-UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069]+")
+UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufffe\uffff]+")
 MARKUP = re.compile(r"([\\`*\[\]<>|&#~])")
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 

@@ -1,4 +1,4 @@
-"""Speed of training, as ratios: `python -m benchmarks.speed`; what was tried, and what it gave, is in `SPEED.md`."""
+"""Speed of training, as ratios: `python -m benchmarks.speed`; what was tried is in `docs/log.md`."""
 
 from benchmarks.speed.bare import Layer, bare_layers, floor
 from benchmarks.speed.measures import Sizes, measure, measure_growth

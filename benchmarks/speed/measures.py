@@ -28,6 +28,7 @@ from benchmarks.measuring.peak_memory import peak_bytes
 from benchmarks.measuring.rounds import Action, Ratio, interleaved, ratio, timed, timer
 from benchmarks.speed.bare import bare_layers, floor
 from benchmarks.speed.usual import UsualTrainer
+from compress.console import console
 from compress.data import Dataset, Labelled, Part, Split, normalise, open_dataset, split
 from compress.errors import UsageError
 from compress.hardware import Precision, describe, resolve_device, resolve_precision
@@ -35,8 +36,7 @@ from compress.networks import create
 from compress.recipes import Recipe, recipe_named
 from compress.runs import write_json
 from compress.training import Method
-from compress.training.loop import Training, fit
-from compress.training.progress import console
+from compress.training.loop import Options, Training, fit
 
 SIZE = 32  # pixels, as CIFAR's
 BP, MWBP = Method(name="bp"), Method(name="mwbp")
@@ -105,8 +105,9 @@ class Bench:
         network = create(arch, exits=exits).to(self.device)
         objective, recipe = method.objective(network.spec), self.recipe(epochs)
         used = precision or self.precision
+        options = Options(compile=self.compile)
         training = Training(
-            network, self.split, recipe, objective, augment=True, seed=0, precision=used, compile=self.compile
+            network, self.split, recipe, objective, augment=True, seed=0, precision=used, options=options
         )
         network.train()
         return training

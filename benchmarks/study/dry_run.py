@@ -13,8 +13,8 @@ from benchmarks.study.estimates import Estimates
 from benchmarks.study.graph import Node
 from benchmarks.study.progress import Ledger
 from benchmarks.study.setting import Setting
+from compress.console import console, duration
 from compress.runs import Run
-from compress.training.progress import console, duration
 
 GUESS = "a guess, from a few steps timed now and each network's shape"
 

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from baselines import Budget, Images, effort, narrower
+from baselines import Budget
+from baselines.effort import Images, effort, narrower
 from benchmarks.study.entry import StudyRun, Target, entry_and_exit
 from benchmarks.study.graph import Node
 from benchmarks.study.setting import Setting
-from compress.cost import Cost, exit_costs
 from compress.errors import UsageError
 from compress.hardware import resolve_device
+from compress.network_cost import Cost, exit_costs
 from compress.networks import Network, Spec, cut, initialised
 from compress.training import Objective, found_reference, image_seconds, precision_of
 from compress.training.objectives import bp

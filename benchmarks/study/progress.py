@@ -17,7 +17,7 @@ from benchmarks.study.setting import Setting
 from compress.errors import UsageError
 from compress.runs import Run, finished_runs
 from compress.training import Plan, is_reference
-from compress.training.planning import FROZEN
+from compress.training.methods import FROZEN
 
 
 @dataclass(kw_only=True)

@@ -11,6 +11,7 @@ from filelock import FileLock, Timeout
 
 from baselines import carry_out
 from benchmarks.measuring.latency import bench
+from benchmarks.report.comparison import Comparison
 from benchmarks.report.report import write_report
 from benchmarks.results.rows import distinct_runs, rows
 from benchmarks.study.clock import Clock
@@ -18,10 +19,10 @@ from benchmarks.study.dry_run import plan_study
 from benchmarks.study.graph import Node
 from benchmarks.study.progress import Ledger
 from benchmarks.study.setting import Setting
+from compress.console import console, duration
 from compress.errors import UsageError, reason
 from compress.runs import InUseError, Run, claimed, finished_runs
 from compress.training import train
-from compress.training.progress import console, duration
 
 ROUNDS = 7  # of latency; `compress bench` takes more, six are the least for an interval
 PATIENCE = 60.0  # seconds for which another process's run is waited for before all is looked at again
@@ -44,9 +45,8 @@ def run_study(setting: Setting, *, out: Path) -> list[Run]:
         found = session.ledger.reported
         with _alone(setting.runs / MEASURING):  # what is timed beside another is timed wrong, and reports would mix
             session.measure(found)
-            write_report(
-                found,
-                out,
+            comparison = Comparison(
+                runs=found,
                 title=setting.study.title,
                 about=setting.study.about,
                 reference=found[0].id,
@@ -54,6 +54,7 @@ def run_study(setting: Setting, *, out: Path) -> list[Run]:
                 trials=session.ledger.trials,
                 failures=session.failures,
             )
+            write_report(comparison, out)
     except KeyboardInterrupt as error:
         done, every = sum(map(bool, session.ledger.outcomes.values())), len(session.ledger.nodes)
         raise type(error)(f"{done} of {every} runs are done; the same command goes on with the rest") from error

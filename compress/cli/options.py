@@ -1,102 +1,194 @@
-"""Options that commands share, as groups; cyclopts reads their help from the docstrings."""
+"""Options that commands share, in groups; cyclopts reads their help from the docstrings.
+
+Importing this module imports no torch, and the ``check`` of a group refuses what is wrong without it.
+"""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
-from cyclopts import Parameter, Token
+from cyclopts import Group, Parameter, Token
+from cyclopts.validators import Number
 
-from baselines import METHODS, Budget, Technique, macs_of
-from compress.data import Dataset, open_dataset
-from compress.errors import UsageError
-from compress.networks import Architecture, is_foreign
-from compress.recipes import FineTuneSchedule, Recipe, recipe_named
-from compress.runs import Run
-from compress.training import Method, data_of
-from compress.training.progress import console
+from compress.data.catalogue import BUNDLED, FOLDER, check_request
+from compress.errors import UsageError, nearest
+from compress.networks.names import FORMS, parse
+from compress.recipes import RECIPES, Recipe, recipe_named
+from compress.runs import find_run
 
-DEFAULT_DATASET, DEFAULT_RECIPE = "fashion-mini", "quick"
+if TYPE_CHECKING:
+    from compress.data import Dataset
+    from compress.networks import Architecture
+    from compress.runs import Run
+    from compress.training import Method, Place, Start
+
+T = TypeVar("T")
+DEFAULT_RECIPE = "quick"
+SEEDS = 2**63  # seeds are below it
+# The panels of `--help`, in their order.
+PANELS = (
+    NETWORK := "Network",
+    BUDGETS := "Budget: give one of these; several values are separated by commas",
+    METHOD := "Method",
+    MULTI_EXITS := "Multi-exit training",
+    MEASURING := "Measuring",
+    PROTOCOL := "Recipe",
+    START := "Start and distillation",
+    DATA_SET := "Data",
+    RUNS := "Runs",
+    OUTPUTS := "Output",
+)
 
 
-def _whole(_: object, tokens: Sequence[Token]) -> int:
-    """The number that an option says; cyclopts would round 0.5 to one."""
+def whole_number(_: object, tokens: Sequence[Token]) -> int:
+    """Return the integer that an option says, where cyclopts would round 0.5."""
     text = tokens[0].value
     if not re.fullmatch(r"[+-]?[0-9]+", text):
         raise ValueError(f"{text!r}: a whole number")
     return int(text)
 
 
-WHOLE = Parameter(converter=_whole)
-METHODS_HELP = "".join(f"{name}: {card}\n" for name, card in METHODS.items())
+def choice(names: Iterable[str], *, optional: bool = False) -> Any:
+    """Return the type of an option that is one of these words; another word gets the nearest of them as an answer."""
+    known = tuple(names)
+
+    def convert(_: object, tokens: Sequence[Token]) -> str:
+        if tokens[0].value not in known:
+            raise ValueError(f"{tokens[0].value!r}: {nearest(tokens[0].value, known)}")
+        return tokens[0].value
+
+    word = Literal[known]  # type: ignore[valid-type]
+    return Annotated[word | None if optional else word, Parameter(converter=convert)]
 
 
-@Parameter(name="*")
+if TYPE_CHECKING:
+    Flag, Whole, MaybeWhole, Seed = bool, int, int | None, int
+    Form, Precision, RecipeName = str | None, str, str | None
+else:
+    Flag = Annotated[bool, Parameter(show_default=False)]
+    Whole = Annotated[int, Parameter(converter=whole_number)]
+    MaybeWhole = Annotated[int | None, Parameter(converter=whole_number)]
+    Seed = Annotated[int, Parameter(converter=whole_number, validator=Number(gte=0, lt=SEEDS))]
+    Form = choice(FORMS.values(), optional=True)
+    Precision = choice(("auto", "fp32", "bf16"))
+    RecipeName = choice(RECIPES, optional=True)
+
+
+def panel(title: str) -> Group:
+    """Return the panel of this title that ``--help`` shows options in, in the order of ``PANELS``."""
+    return Group(title, sort_key=PANELS.index(title))
+
+
+def options(title: str) -> Callable[[type[T]], type[T]]:
+    """Return a decorator that makes a dataclass a group of options with a panel of its own."""
+
+    def group(cls: type[T]) -> type[T]:
+        cls.__doc__ = re.sub(r"\n {12}", " ", cls.__doc__ or "")  # cyclopts would keep the lines of a description
+        return Parameter(name="*", group=panel(title))(cls)
+
+    return group
+
+
+@options(OUTPUTS)
 @dataclass(frozen=True, kw_only=True)
-class Common:
+class Output:
     """Options of every command.
 
     Attributes:
-        json: Print one JSON document on stdout, and nothing else there.
+        json: Print one JSON document on stdout, nothing else.
         debug: Show the traceback of an error.
     """
 
-    json: Annotated[bool, Parameter(negative="")] = False
-    debug: Annotated[bool, Parameter(negative="")] = False
+    json: Flag = False
+    debug: Flag = False
 
 
-@Parameter(name="*")
+@options(RUNS)
 @dataclass(frozen=True, kw_only=True)
 class PlaceOptions:
-    """Where a command computes and keeps its runs.
+    """Where runs are kept and computed.
 
     Attributes:
         runs: Directory of the run directories.
-        device: auto (CUDA where there is one), cpu, cuda, ...
+        device: auto (CUDA if there is one), cpu, cuda, ...
     """
 
     runs: Annotated[Path, Parameter(env_var="COMPRESS_RUNS")] = Path("runs")
     device: str = "auto"
 
 
-@Parameter(name="*")
+@options(RUNS)
 @dataclass(frozen=True, kw_only=True)
-class Protocol:
-    """Options of the commands that train.
+class TrainingPlaceOptions(PlaceOptions):
+    """Where and how runs are computed.
 
     Attributes:
-        dataset: fashion-mini (bundled), fashion-mnist, cifar10, cifar100, svhn, or folder:PATH (your own images).
-        data_dir: Where to look for the data first.
-        image_size: Resize the images of folder:PATH to this size, in pixels; or, with other data, enlarge images to it
-            for torchvision:NAME and the like (default 64 where they are smaller).
-        stream: Leave the images of folder:PATH on disk (default: where decoded they are larger than 2 GiB).
-        skip_unreadable: Leave out files of folder:PATH that are no whole images.
-        workers: Processes that read streamed images (default: one a core, at most 4; 0: none but this one).
-        recipe: Training protocol: quick (minutes), short (hours), paper (days on a CPU) or imagenet.
-        epochs: Instead of the recipe's (prune: of fine-tuning, or of a control's training; study: of training).
-        precision: auto (bf16 where the hardware has it), fp32 or bf16.
-        resume: Go on with a run that failed (one that was interrupted goes on by itself).
+        precision: Number format; auto: bf16 if the hardware has it.
+        resume: Continue a failed run (an interrupted one always does).
+    """
+
+    precision: Precision = "auto"
+    resume: Flag = False
+
+    def place(self) -> Place:
+        """Return what these options say as the library takes it."""
+        from compress.training import Place
+
+        return Place(**vars(self))
+
+
+@options(DATA_SET)
+@dataclass(frozen=True, kw_only=True)
+class DataOptions:
+    """The data set.
+
+    Attributes:
+        dataset: fashion-mini, fashion-mnist, cifar10, cifar100, svhn, or folder:PATH (your own images).
+        data_dir: Directory in which data are looked for first.
+        image_size: Pixels to resize images of folder:PATH to, or to enlarge others to for a foreign network (default:
+            64 where they are smaller).
+        stream: Keep images of folder:PATH on disk (default: above 2 GiB).
+        skip_unreadable: Leave out unreadable images of folder:PATH.
+        workers: Processes that read streamed images.
     """
 
     dataset: str | None = None
     data_dir: Path | None = None
-    image_size: Annotated[int | None, WHOLE] = None
-    stream: bool | None = None
-    skip_unreadable: Annotated[bool, Parameter(negative="")] = False
-    workers: Annotated[int | None, WHOLE] = None
-    recipe: str | None = None
-    epochs: Annotated[int | None, WHOLE] = None
-    precision: str = "auto"
-    resume: Annotated[bool, Parameter(negative="")] = False
+    image_size: MaybeWhole = None
+    stream: Annotated[bool | None, Parameter(negative="--no-stream")] = None
+    skip_unreadable: Flag = False
+    workers: MaybeWhole = None
 
-    def open_of(self, run: Run) -> Dataset:
-        """The data set asked for, else the one that a run was trained on."""
-        if self.dataset is not None or run.record.data["name"] == DEFAULT_DATASET:
-            return self.open()
+    def check(self, recipe: Recipe, default: str = BUNDLED, *, arch: str = "") -> None:
+        """Refuse a data set that is unknown or not here, and options that do not fit it."""
+        check_request(**self._request(recipe, default, arch))
+
+    def open(self, recipe: Recipe, default: str = BUNDLED, *, arch: str = "") -> Dataset:
+        """Return the data set asked for, or the default one, which is then named on stderr.
+
+        A foreign network (``arch``) enlarges images itself, unless they are class folders.
+        """
+        from compress.console import console
+        from compress.data import open_dataset
+
+        if self.dataset is None and default == BUNDLED:
+            console.print(
+                "data: fashion-mini, 8,000 bundled images of Fashion-MNIST (the paper used CIFAR-10, CIFAR-100 and "
+                "SVHN: --dataset cifar10; see compress data)"
+            )
+        return open_dataset(**self._request(recipe, default, arch))
+
+    def open_of(self, run: Run, recipe: Recipe) -> Dataset:
+        """Return the data set asked for, or else the one that a run was trained on."""
+        from compress.training import data_of
+
+        if self.dataset is not None or run.record.data["name"] == BUNDLED:
+            return self.open(recipe)
         if self.image_size is not None or self.stream is not None or self.skip_unreadable:
             raise UsageError(
                 f"--image-size, --stream and --skip-unreadable go with --dataset: run {run.id} says how its images "
@@ -104,244 +196,140 @@ class Protocol:
             )
         return data_of(run, self.data_dir, workers=self.workers)
 
-    def named_recipe(self, default: str = DEFAULT_RECIPE, **changes: Any) -> Recipe:
-        """The recipe asked for, else the default, with what `recipe_named` takes besides."""
-        return recipe_named(default if self.recipe is None else self.recipe, **changes)
-
-    def open(self, default: str = DEFAULT_DATASET, *, enlarged: bool = False) -> Dataset:
-        """The data set asked for, else the default, which is then named.
-
-        `enlarged`: the network makes its images the size, unless they are class folders.
-        """
-        if self.dataset is None and default == DEFAULT_DATASET:
-            console.print(
-                "data: fashion-mini, 8,000 bundled images of Fashion-MNIST (the paper used CIFAR-10, CIFAR-100 and "
-                "SVHN: --dataset cifar10; see compress data)"
-            )
-        name, size = default if self.dataset is None else self.dataset, self.image_size
-        if not name.startswith("folder:"):
-            size = None if enlarged else size
-        elif size is None:
-            size = self.named_recipe().image_size
-        return open_dataset(
-            name,
-            data_dir=self.data_dir,
-            image_size=size,
-            stream=self.stream,
-            skip_unreadable=self.skip_unreadable,
-            workers=self.workers,
-        )
+    def _request(self, recipe: Recipe, default: str, arch: str) -> dict[str, Any]:
+        """Return the arguments of `open_dataset`."""
+        given = vars(self) | {"name": default if self.dataset is None else self.dataset}
+        del given["dataset"]
+        if not given["name"].startswith(FOLDER):
+            given["image_size"] = None if is_foreign(arch) else self.image_size
+        elif self.image_size is None:
+            given["image_size"] = recipe.image_size
+        return given
 
 
-@Parameter(name="*")
+@options(PROTOCOL)
 @dataclass(frozen=True, kw_only=True)
 class RecipeOptions:
-    """What to change in the recipe.
+    """The recipe.
 
     Attributes:
-        learning_rate: The highest, instead of the recipe's.
-        batch_size: Images a step, instead of the recipe's, or of fewer where there are few images.
-        weight_decay: Instead of the recipe's.
+        recipe: Training protocol: minutes, hours or days on a CPU (default: quick).
+        epochs: Passes over the training images, instead of the recipe's.
+    """
+
+    recipe: RecipeName = None
+    epochs: MaybeWhole = None
+
+    def named(self, default: str = DEFAULT_RECIPE, **changes: Any) -> Recipe:
+        """Return the recipe asked for, or the default one, with what `recipe_named` changes in it."""
+        return recipe_named(default if self.recipe is None else self.recipe, **changes)
+
+
+@options(PROTOCOL)
+@dataclass(frozen=True, kw_only=True)
+class TrainingOptions(RecipeOptions):
+    """The recipe of a training, and what to change in it.
+
+    Attributes:
+        learning_rate: Highest learning rate, instead of the recipe's.
+        batch_size: Images per step, instead of the recipe's (which is smaller for few images).
+        weight_decay: Weight decay, instead of the recipe's.
+        stochastic_depth: Probability of skipping the last residual block for an image; lower for earlier blocks.
+        seed: Random seed for initial weights, data order and augmentation.
     """
 
     learning_rate: float | None = None
-    batch_size: int | None = None
+    batch_size: MaybeWhole = None
     weight_decay: float | None = None
+    stochastic_depth: float = 0.0
+    seed: Seed = 0
+
+    def changed(self) -> Recipe:
+        """Return the recipe with all changes."""
+        recipe = self.named(epochs=self.epochs, stochastic_depth=self.stochastic_depth)
+        return recipe.changed(
+            learning_rate=self.learning_rate, batch_size=self.batch_size, weight_decay=self.weight_decay
+        )
 
 
-@Parameter(name="*")
+@options(NETWORK)
 @dataclass(frozen=True, kw_only=True)
 class ArchitectureOptions:
     """What the name of an architecture leaves open.
 
     Attributes:
         width: Factor on the channels of all stages.
-        blocks: Blocks a stage, as in 3,3,3, instead of the architecture's.
-        widths: Channels a stage, as in 25,50,100, instead of the architecture's.
-        form: Of a ResNet's blocks: pre-activation, post-activation or norm-last, instead of what the name says.
+        blocks: Blocks per stage, such as 3,3,3, instead of the architecture's.
+        widths: Channels per stage, such as 25,50,100, instead of the architecture's.
+        form: Form of a ResNet's blocks, instead of the one that the name says.
     """
 
-    width: Annotated[int, WHOLE] = 1
+    width: Whole = 1
     blocks: str = ""
     widths: str = ""
-    form: str = ""
+    form: Form = None
 
-    def of(self, arch: str, protocol: Protocol) -> Architecture:
-        """The architecture of that name, with these options; anybody's net enlarges its images."""
-        return Architecture(arch, image_size=protocol.image_size if is_foreign(arch) else None, **vars(self))
+    def check(self, arch: str) -> None:
+        """Refuse the name of one of our own architectures that is unknown, and options that do not fit it."""
+        if not is_foreign(arch):
+            parse(arch, width=self.width, blocks=self.blocks, widths=self.widths, form=self.form or "")
+
+    def architecture(self, arch: str, image_size: int | None, head: str | None) -> Architecture:
+        """Return the architecture of that name; a foreign network enlarges images to ``image_size`` itself."""
+        from compress.networks import Architecture
+
+        given = vars(self) | {"form": self.form or "", "head": head}
+        return Architecture(arch, image_size=image_size if is_foreign(arch) else None, **given)
 
 
-@Parameter(name="*")
+@options(START)
 @dataclass(frozen=True, kw_only=True)
-class Extras:
-    """What the paper does not do; all off by default.
+class StartOptions:
+    """What the training starts from, and learns from besides the labels.
 
     Attributes:
-        weights: A file of initial weights: a state dict, safetensors or torch.save's (read with weights only).
-        pretrained: Start from the weights that torchvision or timm publishes (of torchvision:NAME, timm:NAME).
-        compile: Run the blocks compiled: faster after a minute, results differ in their last bits.
-        teacher: A run whose last exit's logits are distilled into every exit.
-        teacher_weight: Its share of each loss (default 0.5 with a teacher).
-        temperature: Of all distillation.
-        stochastic_depth: Share of images for which the last residual block is left out, earlier ones less.
+        weights: File of initial weights: a state dict as safetensors or torch.save write it.
+        pretrained: Start from the weights published for torchvision:NAME or timm:NAME.
+        teacher: Run whose last exit's logits are distilled into every exit.
+        teacher_weight: Share of each loss that the teacher gives, 0 to 1 (default with a teacher: 0.5).
+        temperature: Softmax temperature of all distillation.
     """
 
     weights: Path | None = None
-    pretrained: Annotated[bool, Parameter(negative="")] = False
-    compile: Annotated[bool, Parameter(negative="")] = False
+    pretrained: Flag = False
     teacher: str | None = None
     teacher_weight: float | None = None
     temperature: float = 4.0
-    stochastic_depth: float = 0.0
 
-    def method(self, **options: Any) -> Method:
-        """The training method with these options and its own."""
-        return Method(teacher=self.teacher_weight, temperature=self.temperature, **options)
+    def check(self, runs: Path, trunk: str | None) -> None:
+        """Refuse runs that are not there."""
+        for run in (self.teacher, trunk):
+            if run is not None:
+                find_run(run, runs)
 
+    def method(self, **fields: Any) -> Method:
+        """Return the training method with these fields and the options of distillation."""
+        from compress.training.methods import Method
 
-@Parameter(name="*")
-@dataclass(frozen=True, kw_only=True)
-class BudgetOptions:
-    """What a smaller network may cost: one of these, or several of a kind separated by commas.
+        return Method(teacher=self.teacher_weight, temperature=self.temperature, **fields)
 
-    Attributes:
-        ratio: Share of the prunable channels to remove, as in 0.5.
-        speedup: MACs before / after, as in 2.6; met to within 1%, as are the next three.
-        macs: MACs to leave, as in 97e6.
-        params: Parameters to leave, as in 600e3.
-        match: RUN or RUN:EXIT: the MACs of a run's last exit, or of that one.
-        latency_ratio: Latency after / before, as in 0.5, measured here at batch 1; met to within the quartiles.
-    """
+    def start(self, trunk: str | None) -> Start:
+        """Return what the training starts from as the library takes it."""
+        from compress.training import Start
 
-    ratio: str | None = None
-    speedup: str | None = None
-    macs: str | None = None
-    params: str | None = None
-    match: str | None = None
-    latency_ratio: str | None = None
-
-    def all(self, runs: Path) -> list[Budget]:
-        """A budget for every number, of the one option that was given."""
-        given = {name: text for name, text in vars(self).items() if text is not None}
-        if len(given) == 1 and self.match is not None:
-            return [Budget(macs=macs_of(name, runs)) for name in self.match.split(",")]
-        if len(given) != 1:
-            options = ", ".join(f"--{name.replace('_', '-')}" for name in vars(self))
-            named = " and ".join(f"--{name.replace('_', '-')}" for name in given)
-            raise UsageError(f"give one of {options}, not {named or 'none'}")
-        [(name, text)] = given.items()
-        return [Budget(**{name: number}) for number in numbers(name.replace("_", "-"), text)]
+        return Start(weights=self.weights, pretrained=self.pretrained, teacher=self.teacher, trunk=trunk)
 
 
-@Parameter(name="*")
-@dataclass(frozen=True, kw_only=True)
-class TechniqueOptions:
-    """How a network is made smaller.
-
-    Attributes:
-        scope: all, or inner: leave alone the channels that residual additions join over a stage.
-        uniform: The same share of every group of channels, instead of one order over all.
-        allocate: sensitivity: widths by what narrowing each group alone does to the loss.
-        round_to: Make widths multiples of it, the nearest.
-        steps: Prune so many times, at equal ratios, and fine-tune after each.
-        gradual: Prune in those steps within the first half of one fine-tuning.
-        shape: Of scratch-e and scratch-b: the method whose shape is trained.
-        keep: Modules, separated by commas, whose layers keep the channels that they write.
-        nearest: Where the budget cannot be met, take the nearest network that can be had.
-    """
-
-    method: Annotated[str, Parameter(help=METHODS_HELP)] = "l1"
-    scope: str = "all"
-    uniform: Annotated[bool, Parameter(negative="--global")] = False
-    allocate: str | None = None
-    round_to: Annotated[int, WHOLE] = 1
-    steps: Annotated[int, WHOLE] = 1
-    gradual: Annotated[bool, Parameter(negative="")] = False
-    shape: str = "l1"
-    keep: str = ""
-    nearest: Annotated[bool, Parameter(negative="")] = False
-
-    def technique(self) -> Technique:
-        """The technique that these describe."""
-        options: dict[str, Any] = {**vars(self), "ranking": "uniform" if self.uniform else "global"}
-        del options["uniform"]
-        options["keep"] = self.keep or ()
-        return Technique(**options)
-
-
-@Parameter(name="*")
-@dataclass(frozen=True, kw_only=True)
-class FineTuningOptions:
-    """How what is left is trained.
-
-    Attributes:
-        schedule: small-rate (the recipe's for fine-tuning), or restart: rates as in training.
-        learning_rate: The highest, instead of the schedule's; of a control: of its training.
-        weight_decay: Instead of the recipe's.
-    """
-
-    schedule: FineTuneSchedule = "small-rate"
-    learning_rate: float | None = None
-    weight_decay: float | None = None
-
-
-@Parameter(name="*")
-@dataclass(frozen=True, kw_only=True)
-class BenchOptions:
-    """How latency is measured.
-
-    Attributes:
-        engine: eager (default), compile, onnxruntime, openvino or, on CUDA, cudagraphs; or several of them.
-        precision: fp32 (default), bf16, fp16 or int8 (calibrated on held-out images); or several.
-        batch_size: One or several, separated by commas.
-        threads: Of the CPU.
-        rounds: How often everything is timed.
-        all: A directory of runs, or of a report: measure all its finished runs with every engine and precision that is
-            here; a report's, which have no weights, with weights just drawn, but for int8.
-        data_dir: Where to look first for the data that int8 needs.
-    """
-
-    engine: str | None = None
-    precision: str | None = None
-    batch_size: str = "1,128"
-    threads: Annotated[int, WHOLE] = 1
-    rounds: Annotated[int, WHOLE] = 9
-    all: Path | None = None
-    data_dir: Path | None = None
-
-    def settings(self) -> dict[str, Any]:
-        """What `bench` and `bench_all` both take."""
-        sizes = numbers("batch-size", self.batch_size)
-        if any(size != int(size) for size in sizes):
-            raise UsageError(f"--batch-size {self.batch_size}: a whole number, or several separated by commas")
-        batches = [int(size) for size in dict.fromkeys(sizes)]
-        return {"batch_sizes": batches, "threads": self.threads, "rounds": self.rounds, "data_dir": self.data_dir}
-
-    def engines(self) -> dict[str, Any]:
-        """What `bench` alone takes: engines and precisions."""
-        return {"engine": _names(self.engine or "eager"), "precision": _names(self.precision or "fp32")}
-
-    def check(self, run: tuple[str, ...]) -> None:
-        """Refuse to measure nothing, or both all runs and these."""
-        if self.all is None and not run:
-            raise UsageError(
-                "bench: name the runs to measure, the one to compare with first (compress report lists them), "
-                "or --all RUNS_DIR"
-            )
-        if self.all is not None and (run or self.engine or self.precision):
-            raise UsageError("--all measures all runs with every engine: leave out runs, --engine and --precision")
-
-
-def _names(text: str) -> list[str]:
-    """The names in an option's text, separated by commas, each once."""
-    return list(dict.fromkeys(part.strip() for part in text.split(",")))
+def is_foreign(arch: str) -> bool:
+    """Return whether a name is that of a foreign network; on the command line no network is registered by name."""
+    return ":" in arch
 
 
 def numbers(option: str, text: str) -> list[float]:
-    """The numbers in an option's text, separated by commas.
+    """Return the numbers in an option's text, separated by commas.
 
     Raises:
-        UsageError: there are others than finite numbers.
+        UsageError: there is something else than finite numbers.
     """
     try:
         found = [float(part) for part in text.split(",")]
@@ -352,7 +340,5 @@ def numbers(option: str, text: str) -> list[float]:
     return found
 
 
-ARCHITECTURE, COMMON, EXTRAS, PLACE, PROTOCOL = ArchitectureOptions(), Common(), Extras(), PlaceOptions(), Protocol()
-RECIPE = RecipeOptions()
-BUDGET, TECHNIQUE, FINE_TUNING = BudgetOptions(), TechniqueOptions(), FineTuningOptions()
-BENCH = BenchOptions()
+DATA, OUTPUT, PLACE = DataOptions(), Output(), PlaceOptions()
+RECIPE, TRAINING_PLACE = RecipeOptions(), TrainingPlaceOptions()

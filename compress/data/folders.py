@@ -12,16 +12,13 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from compress.data.catalogue import EXPECTED
 from compress.data.preprocessing import is_grey, opened
 from compress.errors import UsageError
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 PARTS = {"train": ("train", "training"), "test": ("test", "testing"), "val": ("val", "valid", "validation")}
 UNDIVIDED = "all"  # the one part of a flat folder, until it is divided
-EXPECTED = (
-    "expected train/CLASS/*, test/CLASS/* and, optionally, val/CLASS/*; or CLASS/* alone, of at least two classes, "
-    "which are then split"
-)
 REASONS = 6  # why files are not used, in one line
 
 T = TypeVar("T")

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from compress.data.catalogue import FOLDER, find_folder
 from compress.data.division import divided
 from compress.data.duplicates import Duplicates
 from compress.data.folders import list_class_folders
-from compress.data.own import FOLDER, find_folder
 from compress.data.survey import survey_files
 from compress.errors import UsageError
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import PIL
 from PIL import Image
 
-from compress.data.cache import cache_directory
+from compress.data.catalogue import cache_directory
 from compress.data.division import divided
 from compress.data.duplicates import Duplicates
 from compress.data.folders import ClassFolders

@@ -1,45 +1,5 @@
-"""Training: one loop, methods and their objectives, checkpoints, and a run from what is asked for to its record."""
+"""Training. Enters: the training loop, methods and their objectives, checkpoints, and how a run is planned."""
 
-from compress.training.execution import Prepared, execute, objective_of
-from compress.training.hooks import Hook
-from compress.training.methods import METHODS, Method
-from compress.training.objectives import Objective, precision_of
-from compress.training.plan import Plan
-from compress.training.planning import (
-    Place,
-    Start,
-    check_same_data,
-    command_line,
-    found_reference,
-    is_reference,
-    run_option,
-    spec_to_train,
-    train,
-    train_reference,
-)
-from compress.training.run_data import data_of
-from compress.training.timing import image_seconds
+from lazy_loader import attach_stub
 
-__all__ = [
-    "METHODS",
-    "Hook",
-    "Method",
-    "Objective",
-    "Place",
-    "Plan",
-    "Prepared",
-    "Start",
-    "check_same_data",
-    "command_line",
-    "data_of",
-    "execute",
-    "found_reference",
-    "image_seconds",
-    "is_reference",
-    "objective_of",
-    "precision_of",
-    "run_option",
-    "spec_to_train",
-    "train",
-    "train_reference",
-]
+__getattr__, __dir__, __all__ = attach_stub(__name__, __file__)

@@ -13,9 +13,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from compress.cost import cost
 from compress.data import Normalisation, Part, normalise
 from compress.errors import UsageError
+from compress.network_cost import cost
 from compress.networks import Network, evaluating
 
 

@@ -8,8 +8,8 @@ from typing import cast
 import torch
 from torch import nn
 
+from compress.console import console
 from compress.networks import Network
-from compress.training.progress import console
 
 
 def compiled(network: Network) -> Network:

@@ -23,9 +23,9 @@ from torch.distributed.distributed_c10d import Store
 from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
+from compress.console import console
 from compress.errors import UsageError
 from compress.training.batchnorm import synchronise
-from compress.training.progress import console
 
 PATIENCE = timedelta(hours=1)  # with a process that is alive and silent: rank 0 evaluates the test images alone
 LAST_WORDS = 2.0  # seconds

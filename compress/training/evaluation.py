@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from compress.cost import cross_check, exit_costs
 from compress.data import Normalisation, Part, in_order, normalise
+from compress.network_cost import cross_check, exit_costs
 from compress.networks import Network, evaluating
 
 BATCH = 250

@@ -11,10 +11,11 @@ from typing import Any
 
 import torch
 
-from compress.cost import cross_check
+from compress.console import console
 from compress.data import Split, split
 from compress.errors import UsageError
 from compress.hardware import check_bf16, describe
+from compress.network_cost import cross_check
 from compress.networks import Network, Spec
 from compress.recipes import LEAST_STEPS, Recipe
 from compress.records import Record
@@ -32,10 +33,9 @@ from compress.runs import (
 from compress.training.distributed import current_world, naming_lost_processes
 from compress.training.evaluation import exit_rows, predictions
 from compress.training.hooks import NO_HOOK, Hook
-from compress.training.loop import DivergedError, Training, fit
+from compress.training.loop import DivergedError, Options, Training, fit
 from compress.training.objectives import Objective
 from compress.training.plan import Plan
-from compress.training.progress import console
 from compress.training.unfinished import nearest_unfinished
 
 
@@ -129,9 +129,11 @@ def _training(plan: Plan, parts: Split, prepared: Prepared) -> Training:
         augment=plan.dataset.augmentable,
         seed=plan.seed,
         precision=plan.precision,
-        teacher=load(plan.teacher).to(plan.device) if plan.teacher else None,
-        compile=plan.compile,
-        hook=prepared.hook,
+        options=Options(
+            teacher=load(plan.teacher).to(plan.device) if plan.teacher else None,
+            compile=plan.compile,
+            hook=prepared.hook,
+        ),
     )
 
 

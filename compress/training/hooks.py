@@ -1,11 +1,11 @@
-"""Hooks: what a training does at a step besides descending, as sparse training and gradual pruning need it."""
+"""Hooks into the steps of a training, for sparse training and gradual pruning."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -13,32 +13,44 @@ from torch import Tensor
 from compress.errors import UsageError
 from compress.networks import Network
 from compress.recipes import Recipe
+from compress.training.macs import Spent
 from compress.training.objectives import Objective
-
-if TYPE_CHECKING:
-    from compress.training.loop import Training
+from compress.training.updates import Update
 
 Narrow = Callable[[Network], Network]
 
 
+class ReshapableTraining(Protocol):
+    """What a hook may use of a `Training`."""
+
+    network: Network
+    recipe: Recipe
+    steps: int
+    spent: Spent
+    update: Update
+
+    def reshape(self, narrow: Narrow, *, done: int) -> None:
+        """Replace the network after `done` steps by `narrow(network)`."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Hook:
-    """What else happens at every step; nothing where a field is None.
+    """Functions that are called at every step of a training; None for nothing.
 
     Attributes:
-        regularise: adds to the gradients of the network that is trained, after the backward pass.
-        before_step: is called with the training and the number of steps behind it, and may `reshape` its network.
+        regularise: called after the backward pass with the network, adds to its gradients.
+        before_step: called before a step with the training and the number of finished steps; may `reshape` the network.
     """
 
     regularise: Callable[[Network], None] | None = None
-    before_step: Callable[[Training, int], None] | None = None
+    before_step: Callable[[ReshapableTraining, int], None] | None = None
 
     def check(self, objective: Objective, recipe: Recipe, *, compile: bool, processes: int) -> None:
-        """Raise UsageError where a training cannot do so much besides."""
+        """Raise UsageError if the hook does not go with the objective, the recipe, compilation or several processes."""
         if (self.regularise or self.before_step) and objective.update == "sequential":
             raise UsageError(
-                "update sequential steps exit by exit, between which nothing else fits: sparse training and gradual "
-                "pruning need a network trained with --update simultaneous"
+                "update sequential moves the weights once for every exit: sparse training and gradual pruning need a "
+                "network trained with --update simultaneous"
             )
         if not self.before_step:
             return
@@ -58,13 +70,13 @@ NO_HOOK = Hook()
 
 
 def sliced(tensors: Mapping[str, Tensor], network: Network, narrow: Narrow) -> dict[str, Tensor]:
-    """Tensors shaped like a network's parameters, by their names, without what `narrow` takes off these.
+    """Slice tensors, keyed by parameter name and shaped like the parameters, as `narrow` slices the parameters.
 
-    They ride in a copy of the network, in the parameters' place: so nobody has to know which indices go.
+    They are put into a copy of the network in place of the parameters, so the removed indices need not be known.
     """
     carrier = copy.deepcopy(network)
     with torch.no_grad():
         for name, parameter in carrier.named_parameters():
             parameter.copy_(tensors[name] if name in tensors else torch.zeros_like(parameter))
-    narrowed = narrow(carrier).to(memory_format=torch.channels_last)  # as the parameters that they belong to
+    narrowed = narrow(carrier).to(memory_format=torch.channels_last)  # as the parameters themselves
     return {name: parameter.detach() for name, parameter in narrowed.named_parameters() if name in tensors}

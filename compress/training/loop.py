@@ -1,6 +1,6 @@
-"""The one training loop: any network, any objective, resumable after every epoch with the same weights, bit for bit.
+"""The training loop: any network, any objective; resuming after an epoch gives the same weights bit for bit.
 
-Order, crops and flips of an epoch follow from the seed and the epoch's number alone, so a checkpoint needs no random
+Data order, crops and flips of an epoch depend on the seed and the epoch's number alone, so a checkpoint holds no random
 state.
 """
 
@@ -10,6 +10,7 @@ import copy
 import math
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,33 +32,47 @@ from compress.training.evaluation import accuracies, cross_entropies, predict
 from compress.training.hooks import NO_HOOK, Hook, Narrow, sliced
 from compress.training.macs import Spent, macs_an_image
 from compress.training.objectives import Objective
-from compress.training.progress import TrainingProgress
+from compress.training.progress_bar import TrainingProgress
 from compress.training.randomness import own_randomness
 from compress.training.schedules import rate_factor
 from compress.training.updates import Simultaneous, update_of
 from compress.training.watchdog import PATIENCE
 
-_LAYERS = 4  # a stream of random numbers of its own, beside those of `compress.data.augmentation`
+_LAYERS = 4  # random stream of dropout and stochastic depth; `compress.data.augmentation` uses others
 
 
 class DivergedError(UsageError):
-    """The loss is no longer a finite number."""
+    """The loss is NaN or infinite."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What only some trainings need.
+
+    Attributes:
+        teacher: network whose last exit's logits the objective distils, on the training's device.
+        compile: compile the blocks (see `compiled`). The first minute is slower; the last bits of results differ.
+        hook: what else happens at every step.
+    """
+
+    teacher: Network | None = None
+    compile: bool = False
+    hook: Hook = NO_HOOK
+
+
+PLAIN = Options()
 
 
 class Training:
-    """The state of a training between epochs: the network (trained in place), its update, averaged weights.
+    """The state of a training between two epochs: the network (trained in place), its update, averaged weights.
 
     Args:
-        split: on the network's device.
-        augment: whether the recipe's crops and flips suit the data.
-        seed: of order, crops and flips, and of what layers draw in training (dropout, stochastic depth).
-        teacher: whose logits the objective distils, on the network's device; None where it distils none.
-        compile: run the blocks compiled (see `compiled`): it takes a minute first and changes the last bits of results.
-        hook: what else happens at a step.
+        split: images on the network's device.
+        augment: apply the recipe's crops and flips; false for data that they do not suit.
+        seed: random seed for data order, crops and flips, dropout and stochastic depth.
 
     Raises:
-        UsageError: compiled blocks do not go with the objective's update, or with several processes; the recipe does
-            not go with a frozen trunk or with this network; or the hook with any of them.
+        UsageError: the objective, recipe, network, options and number of processes do not fit one another.
     """
 
     def __init__(
@@ -70,21 +85,13 @@ class Training:
         augment: bool,
         seed: int,
         precision: Precision,
-        teacher: Network | None = None,
-        compile: bool = False,
-        hook: Hook = NO_HOOK,
+        options: Options = PLAIN,
     ) -> None:
         self.world = current_world()
-        if compile and objective.update == "sequential":
-            raise UsageError("compiled blocks allow one backward pass a step, update sequential needs one an exit")
-        if objective.frozen_trunk and (recipe.averaging != "none" or recipe.stochastic_depth):
-            raise UsageError("frozen-trunk: a frozen trunk is neither averaged nor trained with stochastic depth")
-        if compile and self.world.size > 1:
-            raise UsageError("compiled blocks and several processes were never tried together: leave out --compile")
-        hook.check(objective, recipe, compile=compile, processes=self.world.size)
         self.network = network
         self.split, self.recipe, self.objective, self.precision = split, recipe, objective, precision
-        self.seed, self.teacher, self.hook = seed, teacher, hook
+        self.seed, self.teacher, self.hook = seed, options.teacher, options.hook
+        self._check(compile=options.compile)
         if objective.frozen_trunk:
             self._freeze_trunk()
         self.device = split.train.labels.device
@@ -97,34 +104,43 @@ class Training:
             seed=seed,
         )
         self.batch_size = recipe.batch(len(split.train))
-        self.steps = len(split.train) // self.batch_size  # an epoch's last, smaller batch is left to other epochs
+        self.steps = len(split.train) // self.batch_size  # the smaller last batch of an epoch is dropped
         self._adopt(network)
         average = get_ema_multi_avg_fn(recipe.ema_decay) if recipe.averaging == "ema" else None
         self.averaged = None if recipe.averaging == "none" else AveragedModel(network, multi_avg_fn=average)
         self.best: dict[str, Tensor] | None = None
         self.history: list[dict[str, Any]] = []
         self.spent = Spent()
-        self.model: nn.Module = (
-            compiled(network) if compile else self.world.parallel(network, self.device)
-        )  # after the averaged copy, whose batch norms stay plain
+        # After the averaged copy was made, whose batch norm stays unsynchronised.
+        self.model: nn.Module = compiled(network) if options.compile else self.world.parallel(network, self.device)
+
+    def _check(self, *, compile: bool) -> None:
+        objective, recipe = self.objective, self.recipe
+        if compile and objective.update == "sequential":
+            raise UsageError("compiled blocks allow one backward pass a step, update sequential needs one an exit")
+        if objective.frozen_trunk and (recipe.averaging != "none" or recipe.stochastic_depth):
+            raise UsageError("frozen-trunk: a frozen trunk is neither averaged nor trained with stochastic depth")
+        if compile and self.world.size > 1:
+            raise UsageError("compiled blocks and several processes were never tried together: leave out --compile")
+        self.hook.check(objective, recipe, compile=compile, processes=self.world.size)
 
     @property
     def epochs_done(self) -> int:
-        """Epochs behind this training."""
+        """Number of finished epochs."""
         return len(self.history)
 
     @property
     def images_seen(self) -> int:
-        """Training images shown so far, repetitions counted."""
+        """Number of training images seen so far, repetitions included."""
         return self.epochs_done * self.steps * self.batch_size
 
     @property
     def training_macs(self) -> int:
-        """MACs of all steps so far, each of the network as it was then."""
+        """MACs of all steps so far, counted for the network that each step trained."""
         return self.spent.macs + self.spent.settling_macs + self._macs_until(self.epochs_done * self.steps)
 
     def state(self) -> dict[str, Any]:
-        """All that `restore` needs, tensors and plain values only."""
+        """Everything that `restore` needs, as tensors and plain values."""
         return {
             "network": self.network.state_dict(),
             "update": self.update.state_dict(),
@@ -136,7 +152,7 @@ class Training:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go back to a saved state of the same training."""
+        """Continue from a saved state of the same training."""
         if spec := state.get("spec"):
             self._adopt(self._unlike(Spec.from_json(spec)))
         self.spent = Spent(**state["spent"])
@@ -178,10 +194,10 @@ class Training:
         self._finish_epoch(losses / self.steps, correct / (self.steps * self.batch_size), seconds)
 
     def reshape(self, narrow: Narrow, *, done: int) -> None:
-        """Go on after `done` steps with `narrow(network)`, a smaller network on copied weights.
+        """Replace the network after `done` steps by `narrow(network)`, a smaller network with copied weights.
 
-        The momentum of what is kept goes on, bit for bit, as do schedule and costs; of earlier epochs none can be the
-        best any more.
+        Momentum of the remaining weights is kept bit for bit; schedule and costs continue. Earlier epochs can no longer
+        be selected as the best.
         """
         update = self.update
         assert isinstance(update, Simultaneous)
@@ -194,7 +210,7 @@ class Training:
         self._train_mode()
 
     def finish(self) -> None:
-        """Put the weights to report into the network: the last, the averaged, or the best on validation images."""
+        """Load the weights to report into the network: the last, the averaged, or the best on validation images."""
         if self.best is not None:
             self.network.load_state_dict(self.best)
         if self.averaged and self.averaged.n_averaged > 0:
@@ -204,7 +220,7 @@ class Training:
         self.network.eval()
 
     def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Augmented, normalised images `(N, C, H, W)` and labels `(N,)` of this epoch's batches."""
+        """Yield the augmented, normalised images `(N, C, H, W)` and labels `(N,)` of every batch of this epoch."""
         train, epoch = self.split.train, self.epochs_done
         order = self.augmentation.order(epoch, len(train)).to(self.device)
         shifts, flips = self.augmentation.epoch(epoch, len(train), self.device)
@@ -217,10 +233,10 @@ class Training:
             yield normalised.contiguous(memory_format=torch.channels_last), train.labels[indices]
 
     def step(self, images: Tensor, labels: Tensor, *, done: int) -> tuple[Tensor, list[Tensor]]:
-        """The update after `done` others; the losses `(exits,)`, detached, and the logits of every exit."""
+        """Take one step after `done` others; returns the detached losses `(exits,)` and the logits of every exit."""
         if self.hook.before_step:
             self.hook.before_step(self, done)
-        # A step has the rate of its own middle, so that no step of a one-cycle schedule has rate 0.
+        # The schedule is read at the middle of the step, so no step of a one-cycle schedule has rate 0.
         self.update.set_rate(rate_factor(self.recipe, (done + 0.5) / (self.recipe.epochs * self.steps)))
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
             logits = self.model(images)
@@ -230,20 +246,20 @@ class Training:
         return losses.detach(), logits
 
     def _adopt(self, network: Network) -> None:
-        """Train this network from now on."""
+        """Make this the network to train, with a new update."""
         self.network = network.to(memory_format=torch.channels_last)
         network.drop_blocks(self.recipe.stochastic_depth)
         self.update = update_of(self.objective, network, self.recipe, self.hook.regularise)
         self.model = network
 
     def _unlike(self, spec: Spec) -> Network:
-        """Another network, on the device and in the precision of this one."""
+        """A network with another spec, on the device and in the precision of the current one."""
         like = next(self.network.parameters())
-        with torch.random.fork_rng(devices=[]):  # every weight drawn here is replaced
+        with torch.random.fork_rng(devices=[]):  # its weights are replaced
             return Network(spec).to(like.device, like.dtype)
 
     def _macs_until(self, done: int) -> int:
-        """MACs of the steps from the last reshaping until `done` are behind."""
+        """MACs of the steps from the last change of the network's shape up to step `done`."""
         an_image = macs_an_image(self.network, self.objective, self.teacher)
         return (done - self.spent.steps) * self.batch_size * an_image
 
@@ -261,27 +277,27 @@ class Training:
             self.averaged.update_parameters(self.network)
 
     def _freeze_trunk(self) -> None:
-        """Leave nothing to train but the heads of auxiliary exits."""
+        """Freeze everything but the heads of auxiliary exits."""
         self.network.requires_grad_(False)
         for head in list(self.network.heads.values())[:-1]:
             head.requires_grad_(True)
 
     def _train_mode(self) -> None:
-        """Train mode, for what is trained: a frozen trunk's batch norm keeps its statistics."""
+        """Set train mode, but eval mode for a frozen trunk, whose batch norm statistics must not move."""
         self.network.train()
         if self.objective.frozen_trunk:
             for part in (self.network.stem, self.network.blocks, list(self.network.heads.values())[-1]):
                 part.eval()
 
     def _settle(self) -> None:
-        """Recompute batch norm's statistics, which training never reads, so that weights are measured as they are."""
+        """Recompute batch norm's running statistics from all training images; training itself never reads them."""
         started, parts = time.monotonic(), self.split
         macs = reestimate(self.network, parts.train, parts.normalisation, images=None, trained=True)
         self.spent.settling_macs += macs
         self.spent.settling_seconds += time.monotonic() - started
 
     def _check_finite(self, values: Tensor) -> None:
-        """Stop on losses, or after an epoch on weights or logits, that are NaN or infinite."""
+        """Raise DivergedError if a loss, or after an epoch a weight or logit, is NaN or infinite."""
         if not all(math.isfinite(value) for value in values.tolist()):
             kept = "; the last good checkpoint is kept" if self.epochs_done else ""
             raise DivergedError(
@@ -321,10 +337,15 @@ def fit(
     on_epoch: Callable[[Training], None] | None = None,
     patience: float = PATIENCE,
 ) -> None:
-    """Train to the recipe's last epoch, from the checkpoint in that directory if there is one, and `finish`.
+    """Train to the recipe's last epoch, then call `finish`; continues from a checkpoint if there is one.
 
-    After every epoch `on_epoch` is called, then the checkpoint is replaced, both on rank 0 alone; the first is written
-    before the first epoch.
+    After every epoch, rank 0 calls `on_epoch` and then replaces the checkpoint. The first checkpoint is written before
+    the first epoch.
+
+    Args:
+        title: name of the training in progress lines.
+        checkpoint: directory of the checkpoint; None to keep none.
+        patience: seconds without a step after which a warning is printed.
 
     Raises:
         DivergedError: the loss became NaN or infinite; the last good checkpoint is kept.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from compress.cost import cost, exit_costs, head_macs
+from compress.network_cost import cost, exit_costs, head_macs
 from compress.networks import Network
 from compress.training.objectives import Objective
 

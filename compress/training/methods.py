@@ -6,11 +6,13 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 from compress.errors import UsageError, checked, nearest
-from compress.networks import Spec, spec_of
-from compress.training.objectives import Objective, Order, bp, depth_squared, mwbp, weighted
+
+if TYPE_CHECKING:  # a method is plain data: what computes with it is imported where it is needed, as it imports torch
+    from compress.networks import Spec
+    from compress.training.objectives import Objective
 
 # A card each. The controls are what a comparison with MW-BP must show beside it: by the algebra of `objectives`, MW-BP
 # is deep supervision with certain weights plus more weight decay on shallow segments.
@@ -25,6 +27,8 @@ METHODS = {
 }
 CONTROLS = tuple(name for name, card in METHODS.items() if card.startswith("control"))
 SINGLE_EXIT = ("bp", "bp-extra-decay")
+FROZEN = "frozen-trunk"
+UPDATES = ("simultaneous", "sequential")
 GAMMAS = ("depth-squared", "uniform")
 WITH_GAMMAS = ("mwbp", "auxnet", "mwbp-uniform-decay", "bp-extra-decay")
 TEMPERATURE = 4.0
@@ -50,7 +54,7 @@ class Method:
     """
 
     name: str = "mwbp"
-    update: Order | None = None
+    update: Literal["simultaneous", "sequential"] | None = None
     gamma: str | tuple[float, ...] = "depth-squared"
     decay_exits: int | str | None = None
     self_distillation: float = 0.0
@@ -61,8 +65,8 @@ class Method:
     def __post_init__(self) -> None:
         if self.name not in METHODS:
             raise UsageError(f"method {self.name!r}: {nearest(self.name, METHODS)}")
-        if self.update not in (None, *get_args(Order)):
-            raise UsageError(f"update {self.update!r}: {nearest(str(self.update), get_args(Order))}")
+        if self.update not in (None, *UPDATES):
+            raise UsageError(f"update {self.update!r}: {nearest(str(self.update), UPDATES)}")
         if self.gamma not in GAMMAS:
             object.__setattr__(self, "gamma", _numbers(self.gamma))
         if self.gamma != "depth-squared" and self.name not in WITH_GAMMAS:
@@ -97,6 +101,8 @@ class Method:
         Raises:
             UsageError: the network has too many or too few exits, or not as many as there are gammas.
         """
+        from compress.training.objectives import bp, mwbp, weighted
+
         self._check_exits(spec)
         if self.name == "bp-extra-decay":
             assert self.decay_exits is not None
@@ -114,7 +120,7 @@ class Method:
             objective,
             update="sequential" if self.sequential else "simultaneous",
             loss_ratio_rate=self.name == "auxnet",
-            frozen_trunk=self.name == "frozen-trunk",
+            frozen_trunk=self.name == FROZEN,
             self_distillation=self.self_distillation,
             teacher=self.teacher or 0.0,
             temperature=self.temperature,
@@ -147,17 +153,20 @@ class Method:
 
     def _check_exits(self, spec: Spec) -> None:
         exits = len(spec.exits)
-        if self.gradient_equilibrium and self.name in (*SINGLE_EXIT, "frozen-trunk"):
+        if self.gradient_equilibrium and self.name in (*SINGLE_EXIT, FROZEN):
             raise UsageError(f"gradient-equilibrium: with {self.name} no trunk segment has gradients of several exits")
         if self.name in SINGLE_EXIT and exits > 1:
             raise UsageError(f"{spec.arch} has {exits} exits, plain BP trains one: use train-mwbp, or cut it first")
         if self.self_distillation and exits == 1:
             raise UsageError("self-distillation: there is one exit, and no other to teach it")
-        if self.name == "frozen-trunk" and exits == 1:
+        if self.name == FROZEN and exits == 1:
             raise UsageError("frozen-trunk trains auxiliary exits, and there are none: give --exits 2 or more")
 
     def _with_extra_decay(self, spec: Spec, exits: int | str) -> Objective:
         """Plain BP whose segments are decayed as MW-BP's would be, had the network these exits."""
+        from compress.networks import spec_of
+        from compress.training.objectives import bp, mwbp
+
         shape, classes = spec.input_shape, spec.classes
         whole = spec_of(spec.arch, exits=exits, input_shape=shape, classes=classes)
         borrowed = mwbp(whole, self._gammas(whole))
@@ -169,6 +178,8 @@ class Method:
         )
 
     def _gammas(self, spec: Spec) -> Sequence[float]:
+        from compress.training.objectives import depth_squared
+
         auxiliary = len(spec.exits) - 1
         if self.gamma == "depth-squared":
             return depth_squared(spec)

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from compress.data import Dataset, open_dataset
-from compress.data.own import FOLDER, folders_like
+from compress.data.catalogue import FOLDER
+from compress.data.own import folders_like
 from compress.errors import UsageError
 from compress.runs import Run
 

@@ -13,9 +13,9 @@ from baselines.candidates import Candidates, find_candidates
 from baselines.removal_order import Move, RemovalOrder, Removed, Size
 from baselines.scoring_data import ScoringData
 from baselines.technique import CRITERIA, Scope
-from compress.cost import cost
 from compress.data import Labelled, measure
 from compress.errors import UsageError
+from compress.network_cost import cost
 from compress.networks import Network, create
 from compress.training.objectives import mwbp
 

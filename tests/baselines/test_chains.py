@@ -12,9 +12,9 @@ from baselines.channels import Channel, remove_channels
 from baselines.coupling import Coupling
 from baselines.removal_order import Size
 from compress import Place
-from compress.cost import cost
 from compress.data import Dataset
 from compress.errors import UsageError
+from compress.network_cost import cost
 from compress.networks import initialised, spec_of
 from compress.networks.foreign import zoo
 from compress.recipes import Recipe

@@ -17,7 +17,7 @@ from baselines.channels import Channel, ascending, by_score, in_equal_shares, on
 from baselines.coupling import Coupling, Group
 from baselines.removal_order import RemovalOrder, Removed, Size
 from compress import Architecture
-from compress.cost import exit_costs
+from compress.network_cost import exit_costs
 from compress.networks import Network, Spec, create, cut
 from compress.networks.foreign import zoo
 

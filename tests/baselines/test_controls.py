@@ -14,9 +14,9 @@ from baselines.coupling import Coupling
 from baselines.depth_pruning import cut_anew, without_blocks
 from baselines.removal_order import Size
 from compress import Place, Start
-from compress.cost import exit_costs
 from compress.data import Dataset
 from compress.errors import UsageError
+from compress.network_cost import exit_costs
 from compress.networks import Network, Spec, create, spec_of
 from compress.networks.foreign import zoo
 from compress.recipes import Recipe, recipe_named

@@ -14,8 +14,8 @@ from baselines.channels import Channel, remove_channels
 from baselines.coupling import Coupling
 from baselines.removal_order import Size
 from compress import Architecture
-from compress.cost import cost, exit_costs
 from compress.errors import UsageError
+from compress.network_cost import cost, exit_costs
 from compress.networks import Network, create, cut
 from compress.networks.foreign import zoo
 from tests.baselines.awkward import Net

@@ -17,9 +17,9 @@ from baselines.coupling import Coupling
 from baselines.criteria import channel_scores, take_gradients
 from baselines.scoring_data import ScoringData
 from baselines.technique import CRITERIA
-from compress.cost import cost
 from compress.data import Dataset, Labelled, Part, measure, normalise
 from compress.errors import UsageError
+from compress.network_cost import cost
 from compress.networks import Network, create
 from compress.networks.foreign import zoo
 from compress.training.objectives import mwbp

@@ -18,9 +18,9 @@ from baselines.depth_pruning import block_order, blocks_of, cut_anew, cut_order,
 from baselines.removal_order import Size
 from baselines.scoring_data import ScoringData
 from benchmarks.probing.representations import Residual
-from compress.cost import exit_costs, part_costs
 from compress.data import Dataset, split
 from compress.errors import UsageError
+from compress.network_cost import exit_costs, part_costs
 from compress.networks import Network, Spec, create, cut, spec_of
 from compress.networks.foreign import zoo
 from compress.training import Method

@@ -8,9 +8,9 @@ import pytest
 from baselines import Budget, Job, Technique, carry_out, foresee
 from baselines.removal_order import Size
 from compress import Place
-from compress.cost import exit_costs
 from compress.data import Dataset
 from compress.errors import UsageError
+from compress.network_cost import exit_costs
 from compress.recipes import Recipe
 from compress.runs import Run, load
 

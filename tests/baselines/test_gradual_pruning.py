@@ -13,14 +13,15 @@ from baselines.channels import Channel, remove_channels
 from baselines.gradual_pruning import GradualPruning, even_shares
 from baselines.scoring_data import ScoringData
 from compress import Architecture, Place
-from compress.cost import cost
 from compress.data import Dataset, Split, split
 from compress.errors import UsageError
+from compress.network_cost import cost
 from compress.networks import Network, spec_of
 from compress.recipes import Recipe, recipe_named
 from compress.runs import load
 from compress.training import Hook, Method, Plan, Prepared, execute, train
-from compress.training.loop import Training, fit
+from compress.training.hooks import ReshapableTraining
+from compress.training.loop import Options, Training, fit
 from compress.training.updates import Simultaneous
 
 EPOCHS, BATCH = 4, 60  # of 180 images: 3 steps an epoch
@@ -55,7 +56,9 @@ def training_of(
     parts = split(tiny, validation=recipe.validation, calibration=recipe.calibration, seed=recipe.split_seed)
     objective = Method(name=method).objective(spec)
     given = hook(ScoringData.of(parts, objective, 0.0, 0))
-    return Training(network, parts, recipe, objective, augment=True, seed=0, precision="fp32", hook=given)
+    return Training(
+        network, parts, recipe, objective, augment=True, seed=0, precision="fp32", options=Options(hook=given)
+    )
 
 
 def gradual(scoring: ScoringData, *, shares: tuple[float, ...] = even_shares(3)) -> Hook:
@@ -99,7 +102,7 @@ def test_what_is_kept_keeps_its_weights_and_its_momentum_bit_for_bit(method: str
     """Weights, all different, say which of the old network's places a new one's come from."""
     compared = []
 
-    def compare(training: Training, done: int) -> None:
+    def compare(training: ReshapableTraining, done: int) -> None:
         if done != 2:
             return
         assert isinstance(training.update, Simultaneous)
@@ -125,7 +128,7 @@ def test_what_is_kept_keeps_its_weights_and_its_momentum_bit_for_bit(method: str
 def test_before_the_first_step_there_is_no_momentum_and_pruning_makes_none(tiny: Dataset) -> None:
     left = []
 
-    def at_once(training: Training, done: int) -> None:
+    def at_once(training: ReshapableTraining, done: int) -> None:
         if done == 0:
             training.reshape(lambda network: remove_channels(network, CHOSEN[0]), done=done)
             assert isinstance(training.update, Simultaneous)
@@ -207,7 +210,7 @@ def test_every_step_is_counted_by_the_network_that_took_it(tiny: Dataset) -> Non
         prune = gradual(scoring, shares=(0.17, 0.42, 0.75)).before_step
         assert prune is not None
 
-        def count(training: Training, done: int) -> None:
+        def count(training: ReshapableTraining, done: int) -> None:
             prune(training, done)
             sizes.append(cost(training.network).macs)
 

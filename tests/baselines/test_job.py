@@ -9,15 +9,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from baselines import Budget, FineTuning, Job, Technique, carry_out, macs_of, prune
+from baselines import Budget, FineTuning, Job, Technique, carry_out, prune
 from compress import Architecture, Place
-from compress.cost import cost, exit_costs
 from compress.data import Dataset, Part, normalise, open_dataset
 from compress.errors import UsageError
+from compress.network_cost import cost, exit_costs
 from compress.networks import cut
 from compress.networks.foreign import zoo
 from compress.recipes import recipe_named
-from compress.runs import Run, load
+from compress.runs import Run, load, macs_of
 from compress.training import train
 from compress.training.objectives import Objective, bp, mwbp
 

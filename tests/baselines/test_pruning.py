@@ -12,8 +12,8 @@ from baselines import METHODS, Budget, Technique, prune
 from baselines.masked_equivalence import BOUND
 from baselines.technique import SHAPED, SPARSE
 from compress import Place
-from compress.cost import cost
 from compress.data import Dataset
+from compress.network_cost import cost
 from compress.recipes import Recipe
 from compress.runs import WEIGHTS, Run, find_run, load
 from compress.training.evaluation import predict

@@ -13,9 +13,9 @@ from baselines.controls import LONGEST
 from baselines.coupling import Coupling
 from baselines.removal_order import Removed, Size
 from compress import Place
-from compress.cost import cost
 from compress.data import Dataset, split
 from compress.errors import UsageError
+from compress.network_cost import cost
 from compress.networks import Network, initialised
 from compress.recipes import Recipe
 from compress.runs import Run, find_run, load

@@ -17,9 +17,9 @@ from baselines.criteria import channel_scores
 from baselines.removal_order import Move, Removed, Size
 from baselines.scoring_data import ScoringData
 from baselines.sensitivity import IMAGES, Sensitivity, allocate, measure
-from compress.cost import cost
 from compress.data import Dataset, Labelled, normalise, split
 from compress.errors import UsageError
+from compress.network_cost import cost
 from compress.networks import Network, create
 from compress.training.batchnorm import reestimate
 from compress.training.objectives import mwbp

@@ -16,14 +16,14 @@ from torch import Tensor, nn
 from baselines.coupling import blank, classifiers
 from baselines.sparse_training import SPARSITIES, regulariser, sparse_trained
 from compress import Architecture, Place, Start
-from compress.cost import cost
 from compress.data import Dataset, split
 from compress.errors import UsageError
+from compress.network_cost import cost
 from compress.networks import Network, spec_of
 from compress.recipes import Recipe, recipe_named
 from compress.runs import Run, load
 from compress.training import Hook, Method, Objective, train
-from compress.training.loop import Training, fit
+from compress.training.loop import Options, Training, fit
 
 RECIPE = replace(recipe_named("quick"), epochs=3, batch_size=30)
 Trained = Callable[..., Network]
@@ -51,7 +51,9 @@ def training_of(tiny: Dataset, method: str | None, strength: float, *, exits: in
     parts = split(tiny, validation=RECIPE.validation, calibration=RECIPE.calibration, seed=RECIPE.split_seed)
     objective = Method(name="bp" if exits == 1 else "mwbp").objective(spec)
     hook = Hook(regularise=regulariser(network, SPARSITIES[method], strength)) if method else Hook()
-    return Training(network, parts, RECIPE, objective, augment=True, seed=0, precision="fp32", hook=hook)
+    return Training(
+        network, parts, RECIPE, objective, augment=True, seed=0, precision="fp32", options=Options(hook=hook)
+    )
 
 
 @pytest.fixture(scope="module")

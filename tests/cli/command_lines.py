@@ -21,7 +21,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import NamedTuple
 
-from compress.cli.commands import app, main
+from compress.cli.app import app, main
 
 FILE = Path(__file__)
 DATA, RUN, MULTI = "{data}", "{run}", "{multi}"  # stand for what a prepared directory has

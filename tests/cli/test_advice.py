@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from compress.cli.commands import app
+from compress.cli.app import app
 from compress.recipes import recipe_named
 
 HOME = Path(__file__).parents[2]

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from baselines import METHODS
-from compress.cli.commands import main
+from compress.cli.app import main
 from compress.runs import claimed, read_run
 from compress.training.checkpoints import load_checkpoint
 

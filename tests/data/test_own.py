@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 
 from compress.data import Dataset, open_dataset
-from compress.data.own import find_folder, folders_like
+from compress.data.catalogue import find_folder
+from compress.data.own import folders_like
 from compress.errors import UsageError
 
 

@@ -13,7 +13,7 @@ import scipy.io
 from PIL import Image
 from torchvision import datasets
 
-from compress.data import available, open_dataset, sets
+from compress.data import available, catalogue, open_dataset, sets
 from compress.data.make_fashion_mini import fashion_mini
 from compress.data.sets import CIFAR10_CLASSES
 from compress.errors import UsageError
@@ -28,7 +28,8 @@ def empty_computer(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest
     cache = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
     monkeypatch.delenv("COMPRESS_DATA", raising=False)
-    monkeypatch.setattr(sets, "_DEBIAN", cache / "nowhere")
+    for module in (catalogue, sets):
+        monkeypatch.setattr(module, "DEBIAN", cache / "nowhere")
 
     def unreachable(*_: object, **__: object) -> None:
         raise OSError("no network")
@@ -136,7 +137,8 @@ def test_the_bundled_set_is_made_from_the_official_files() -> None:
 
 @needs_debian
 def test_debians_fashion_mnist_is_the_official_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sets, "_DEBIAN", DEBIAN)
+    for module in (catalogue, sets):
+        monkeypatch.setattr(module, "DEBIAN", DEBIAN)
     data = open_dataset("fashion-mnist")  # its digest is compared
     assert data.copy == "Debian dataset-fashion-mnist"
     assert (len(data.train), len(data.test)) == (60_000, 10_000)

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compress import Architecture
-from compress.cost import cost
 from compress.errors import UsageError
+from compress.network_cost import cost
 from compress.networks import create, display_name, exits_in_name, spec_of
 from compress.networks.names import parse
 
@@ -106,7 +106,7 @@ def test_the_canonical_name_rebuilds_the_network(family: str, exits: int, data: 
 )
 def test_options_that_do_not_fit_are_refused(arch: str, options: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        spec_of(arch, **options)
+        spec_of(Architecture(arch, **options))
 
 
 def test_mobilenet_has_a_name_with_exits_too() -> None:

@@ -1,5 +1,7 @@
 """Names and what they build: any depth 6n+2, both forms, any width, channels, classes and image size."""
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -116,8 +118,8 @@ def test_an_empty_batch_gives_empty_logits() -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"width": 0},
-        {"width": -1},
+        {"arch": Architecture("resnet20", width=0)},
+        {"arch": Architecture("resnet20", width=-1)},
         {"classes": 0},
         {"input_shape": (0, 8, 8)},
         {"input_shape": (3, 8, 0)},
@@ -125,9 +127,9 @@ def test_an_empty_batch_gives_empty_logits() -> None:
         {"exits": "paper of 2020"},
     ],
 )
-def test_impossible_sizes_are_refused_in_one_line(wrong: dict[str, object]) -> None:
+def test_impossible_sizes_are_refused_in_one_line(wrong: dict[str, Any]) -> None:
     with pytest.raises(UsageError) as refused:
-        create("resnet20", **wrong)  # type: ignore[arg-type]
+        create(**{"arch": "resnet20", **wrong})
     assert "\n" not in str(refused.value)
 
 

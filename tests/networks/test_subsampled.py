@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from compress.cost import cost, cross_check
+from compress.network_cost import cost, cross_check
 from compress.networks import Network, Spec, create
 from compress.networks.blocks import BLOCKS, BlockSpec
 from compress.networks.foreign.segments import Divisible

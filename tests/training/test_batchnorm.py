@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from baselines.channels import Channel, remove_channels
 from baselines.coupling import Coupling
 from compress import Place
-from compress.cost import cost
 from compress.data import Dataset, Labelled, Normalisation, ResizedCrop, measure, normalise, split
+from compress.network_cost import cost
 from compress.networks import Network, create
 from compress.networks.foreign import zoo
 from compress.recipes import Recipe

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from compress.cli.commands import main
+from compress.cli.app import main
 from compress.errors import UsageError
 from compress.networks import Network, spec_of
 from compress.runs import read_run
@@ -134,7 +134,7 @@ def test_a_named_gpu_is_refused_in_several_processes() -> None:
 def test_a_command_that_does_not_train_is_refused_in_several_processes(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("compress.cli.commands.joined", lambda: contextlib.nullcontext(World(size=2)))
+    monkeypatch.setattr("compress.cli.app.joined", lambda: contextlib.nullcontext(World(size=2)))
     assert main(["bench", "some-run"]) == 2
     assert capsys.readouterr().err == "compress: bench runs in one process; under torchrun: train, train-mwbp, prune\n"
 

@@ -51,10 +51,17 @@ def registered(monkeypatch: pytest.MonkeyPatch) -> None:
     register("small", Small)
 
 
-def trained(tiny: Dataset, brief: Recipe, runs: Path, method: Method | str = "mwbp", **options: Any) -> Run:
-    return train(
-        "small", tiny, method=method, recipe=brief, **options, place=Place(runs=runs, device="cpu", precision="fp32")
-    )
+def trained(
+    tiny: Dataset,
+    brief: Recipe,
+    runs: Path,
+    method: Method | str = "mwbp",
+    exits: str | None = None,
+    *,
+    resume: bool = False,
+) -> Run:
+    place = Place(runs=runs, device="cpu", precision="fp32", resume=resume)
+    return train("small", tiny, method=method, exits=exits, recipe=brief, place=place)
 
 
 def test_a_registered_net_is_trained_and_loaded_where_it_is_registered(

@@ -10,14 +10,15 @@ import pytest
 import torch
 
 from compress import Place
-from compress.cost import cost
 from compress.data import Dataset, split
 from compress.errors import UsageError
+from compress.network_cost import cost
 from compress.networks import Network, spec_of
 from compress.recipes import Recipe, recipe_named
 from compress.runs import Run
 from compress.training import Hook, Method, Objective, Plan, Prepared, execute, train
-from compress.training.loop import Training, fit
+from compress.training.hooks import ReshapableTraining
+from compress.training.loop import Options, Training, fit
 from compress.training.updates import update_of
 
 RATE, MOMENTUM = 0.01, 0.9
@@ -77,8 +78,7 @@ def test_what_a_hook_does_not_go_with_is_refused_in_one_line(case: str, tiny: Da
             augment=True,
             seed=0,
             precision="fp32",
-            compile=options.get("compile", False),
-            hook=hook,
+            options=Options(compile=options.get("compile", False), hook=hook),
         )
     assert "\n" not in str(refused.value)
 
@@ -101,7 +101,9 @@ def test_a_hook_is_called_before_every_step_in_order_and_a_resumed_training_goes
     def training() -> Training:
         hook = Hook(before_step=lambda _, done: seen.append(done))
         objective = Method(name="bp").objective(spec)
-        return Training(Network(spec), parts, recipe, objective, augment=True, seed=0, precision="fp32", hook=hook)
+        return Training(
+            Network(spec), parts, recipe, objective, augment=True, seed=0, precision="fp32", options=Options(hook=hook)
+        )
 
     class KilledError(Exception):
         pass
@@ -145,7 +147,7 @@ def test_the_cost_of_choosing_is_recorded_and_charged(tiny: Dataset, brief: Reci
             choosing_seconds=0.5,
         )
 
-    def charge(training: Training, _: int) -> None:
+    def charge(training: ReshapableTraining, _: int) -> None:
         training.spent.choosing_macs += 1
         training.spent.choosing_seconds += 0.25
 

@@ -18,15 +18,15 @@ import pytest
 import torch
 
 from compress import Architecture, Place
-from compress.cost import cost
 from compress.data import Dataset, normalise, split
 from compress.errors import UsageError
+from compress.network_cost import cost
 from compress.networks import Network, cut, spec_of
 from compress.recipes import Recipe, recipe_named
 from compress.runs import find_run, load, read_run
 from compress.training import Method, train
 from compress.training.loop import DivergedError, Training, fit
-from compress.training.progress import TrainingProgress
+from compress.training.progress_bar import TrainingProgress
 from tests.conftest import Command
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -309,20 +309,19 @@ def test_bf16_trains_where_it_is_asked_for(tiny: Dataset, brief: Recipe, tmp_pat
     assert load(run).get_parameter("stem.0.weight").dtype == torch.float32
 
 
-ARCHITECTURES = {
-    "resnet8v1": {},
-    "resnet8nl": {},
-    "wrn-10-2": {},
-    "mobilenetv2": {"widths": "8,8,8,8,16,16,16"},
-    **{f"torchvision:{name}": {} for name in ("resnet18", "regnet_y_400mf", "efficientnet_b0")},
-}
+ARCHITECTURES = [
+    *map(Architecture, ("resnet8v1", "resnet8nl", "wrn-10-2")),
+    Architecture("mobilenetv2", widths="8,8,8,8,16,16,16"),
+    *(Architecture(f"torchvision:{name}", image_size=32) for name in ("resnet18", "regnet_y_400mf", "efficientnet_b0")),
+]
 
 
-@pytest.mark.parametrize("arch", ARCHITECTURES)
-def test_every_architecture_goes_on_by_mwbp_as_if_never_interrupted_and_is_cut(arch: str, tiny: Dataset) -> None:
-    options = {"image_size": 32} if ":" in arch else ARCHITECTURES[arch]
+@pytest.mark.parametrize("arch", ARCHITECTURES, ids=lambda arch: arch.name)
+def test_every_architecture_goes_on_by_mwbp_as_if_never_interrupted_and_is_cut(
+    arch: Architecture, tiny: Dataset
+) -> None:
     few = replace(tiny, train=tiny.train.subset(torch.arange(0, 200, 20)))
-    spec = spec_of(arch, exits=3, input_shape=tiny.input_shape, **options)
+    spec = spec_of(arch, exits=3, input_shape=tiny.input_shape)
     recipe = replace(recipe_named("quick"), epochs=2, batch_size=5, validation=0.0, calibration=0.0)
 
     def training() -> Training:
@@ -332,7 +331,7 @@ def test_every_architecture_goes_on_by_mwbp_as_if_never_interrupted_and_is_cut(a
         return Training(Network(spec), parts, recipe, objective, augment=True, seed=0, precision="fp32")
 
     whole = training()
-    with TrainingProgress(arch, epochs=2, steps=whole.steps) as progress:
+    with TrainingProgress(arch.name, epochs=2, steps=whole.steps) as progress:
         whole.epoch(progress)
         kept = copy.deepcopy(whole.state())
         whole.epoch(progress)

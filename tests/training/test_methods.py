@@ -10,9 +10,9 @@ import torch
 from torch.nn import functional
 
 from compress import Architecture, Place, Start
-from compress.cost import cost, exit_costs, head_macs
 from compress.data import Dataset
 from compress.errors import UsageError
+from compress.network_cost import cost, exit_costs, head_macs
 from compress.networks import Network, create, spec_of
 from compress.recipes import Recipe, recipe_named
 from compress.runs import load

@@ -21,7 +21,7 @@ from compress.networks.blocks import PreActivationBlock
 from compress.recipes import Recipe, recipe_named
 from compress.training import Method
 from compress.training.compiled import compiled
-from compress.training.loop import Training
+from compress.training.loop import Options, Training
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 STEPS = 4
@@ -80,7 +80,9 @@ def training_of(network: Network, tiny: Dataset, method: Method, *, compile: boo
     recipe = replace(recipe_named("paper"), epochs=100, batch_size=32)  # no drop of the rate in these steps
     parts = split(tiny, validation=0.0, calibration=0.0, seed=0)
     objective = method.objective(network.spec)
-    return Training(network, parts, recipe, objective, augment=True, seed=0, precision="fp32", compile=compile)
+    return Training(
+        network, parts, recipe, objective, augment=True, seed=0, precision="fp32", options=Options(compile=compile)
+    )
 
 
 def test_batches_are_those_made_image_by_image(tiny: Dataset) -> None:

@@ -60,7 +60,8 @@ def test_the_nearest_unfinished_run_is_named_and_what_differs(
 def test_runs_of_other_methods_finished_ones_and_those_in_use_are_not_meant(
     unfinished: Run, tiny: Dataset, brief: Recipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    options: dict[str, Any] = {"recipe": brief, "precision": "fp32", "runs": tmp_path, "resume": True}
+    place = Place(precision="fp32", runs=tmp_path, resume=True)
+    options: dict[str, Any] = {"recipe": brief, "place": place}
     train("resnet8", tiny, method="mwbp", **options)
     with claimed(unfinished.path):
         train("resnet8", tiny, seed=1, **options)

@@ -10,7 +10,8 @@ from compress.data import Dataset, split
 from compress.networks import Network, spec_of
 from compress.recipes import Recipe
 from compress.training import Hook, Method
-from compress.training.loop import Training, fit
+from compress.training.hooks import ReshapableTraining
+from compress.training.loop import Options, Training, fit
 from compress.training.watchdog import Watchdog
 
 PATIENCE = 0.1  # seconds, as long as nothing else is known
@@ -19,7 +20,7 @@ PATIENCE = 0.1  # seconds, as long as nothing else is known
 def test_a_step_that_does_not_finish_is_said_once_and_the_training_goes_on(
     tiny: Dataset, brief: Recipe, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    def stand_still(training: Training, done: int) -> None:
+    def stand_still(training: ReshapableTraining, done: int) -> None:
         if done == 0:
             time.sleep(5 * PATIENCE)
 
@@ -27,7 +28,9 @@ def test_a_step_that_does_not_finish_is_said_once_and_the_training_goes_on(
     parts = split(tiny, validation=0.0, calibration=0.0, seed=0)
     spec = spec_of("resnet8", input_shape=tiny.input_shape)
     objective, hook = Method(name="bp").objective(spec), Hook(before_step=stand_still)
-    training = Training(Network(spec), parts, recipe, objective, augment=False, seed=0, precision="fp32", hook=hook)
+    training = Training(
+        Network(spec), parts, recipe, objective, augment=False, seed=0, precision="fp32", options=Options(hook=hook)
+    )
     fit(training, title="slow", patience=PATIENCE)
     err = capfd.readouterr().err
     assert training.epochs_done == 1

@@ -1,29 +1,26 @@
-"""Figures that one would put in a paper: as SVG (the same bytes for the same numbers) and PNG, readable in grey."""
+"""Figures: frames of results drawn by matplotlib, as SVG and PNG. Enters: drawing, with every number given."""
 
-from benchmarks.report.figures.accuracy_and_cost import (
+from benchmarks.report.figures.accuracy_against_cost import (
     accuracy_against_latency,
     accuracy_against_macs,
     accuracy_against_training,
     anytime,
-    dominated,
 )
-from benchmarks.report.figures.block_probes import blocks_overlaid
-from benchmarks.report.figures.files import make_directory, save
-from benchmarks.report.figures.kept_channels import channels_kept, pruning_curves
+from benchmarks.report.figures.block_probes import block_probes
+from benchmarks.report.figures.files import save, svg
+from benchmarks.report.figures.kept_channels import kept_channels
+from benchmarks.report.figures.pruning_curves import pruning_curves
 from benchmarks.report.figures.training_curves import training_curves
-from benchmarks.results.epochs import read_epochs
 
 __all__ = [
     "accuracy_against_latency",
     "accuracy_against_macs",
     "accuracy_against_training",
     "anytime",
-    "blocks_overlaid",
-    "channels_kept",
-    "dominated",
-    "make_directory",
+    "block_probes",
+    "kept_channels",
     "pruning_curves",
-    "read_epochs",
     "save",
+    "svg",
     "training_curves",
 ]

@@ -1,32 +1,31 @@
-"""Labels beside points: each where it hides no point, line or other label, as far as there is room."""
+"""Labels beside points, placed where they hide no point, line or other label as far as there is room."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from itertools import pairwise
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
 from benchmarks.report.figures.style import plain
 
 DISTANCES = (6, 12, 20, 30, 42, 56, 72, 92, 116, 144)  # pixels from the point, tried in turn
 DIRECTIONS = 16
-NEAR = 12  # further away than this a thin line leads to the point
-STEP = 5.0  # pixels between the places at which a line is looked at
-MARGIN = 2.0
+NEAR = 12  # pixels; from labels further away a thin line leads to the point
+SAMPLES = 60  # of each straight piece of a line
+MARGIN = 2.0  # pixels around a label
+LEADER = {"arrowstyle": "-", "color": "grey", "linewidth": 0.6, "shrinkA": 0, "shrinkB": 4}
 
 
-def label_points(axes: Axes, labels: Sequence[tuple[float, float, str]]) -> None:
-    """Write `(x, y, text)` beside the points of `axes`, which must be drawn, limited and titled already.
+def label_points(axes: Axes, labels: Iterable[tuple[float, float, str]]) -> None:
+    """Write each `(x, y, text)` beside its point. The axes must be complete: drawn, limited and titled.
 
-    The layout of the figure is settled by this and stays as it is.
+    This fixes the layout of the figure.
     """
     figure = axes.get_figure(root=True)
     assert isinstance(figure, Figure)
@@ -34,29 +33,25 @@ def label_points(axes: Axes, labels: Sequence[tuple[float, float, str]]) -> None
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
     frame, drawn = axes.get_window_extent(renderer), _drawn(axes)
-    taken = [text.get_window_extent(renderer) for text in axes.texts]
+    taken: list[Bbox] = []
     for x, y, text in sorted(labels, key=lambda label: (label[1], label[0])):
         at = axes.transData.transform((x, y))
         if not frame.padded(1).contains(*at):
             continue
-        note = axes.annotate(plain(text), (x, y), fontsize="small", ha="center", va="center", annotation_clip=True)
-        size = note.get_window_extent(renderer)
+        note = axes.annotate(plain(text), (x, y), (0, 0), textcoords="offset points", arrowprops=LEADER)
+        note.set(fontsize="small", ha="center", va="center")
+        size = Text.get_window_extent(note, renderer)  # without the leader
         distance, box = _place(at, size.width, size.height, frame, drawn, taken)
-        note.remove()
         taken.append(box)
-        offset = (np.array([box.x0 + box.x1, box.y0 + box.y1]) / 2 - at) * 72 / figure.dpi
-        leader: dict[str, Any] = {"arrowstyle": "-", "color": "grey", "linewidth": 0.6, "shrinkA": 0, "shrinkB": 4}
-        options: dict[str, Any] = {"arrowprops": leader} if distance > NEAR else {}
-        axes.annotate(
-            plain(text), (x, y), xytext=tuple(offset.tolist()), textcoords="offset points", fontsize="small",
-            ha="center", va="center", **options,
-        )  # fmt: skip
+        note.xyann = tuple((np.add(box.min, box.max) / 2 - at) * 72 / figure.dpi)
+        assert note.arrow_patch
+        note.arrow_patch.set_visible(distance > NEAR)
 
 
 def _place(
     at: np.ndarray, width: float, height: float, frame: Bbox, drawn: np.ndarray, taken: Sequence[Bbox]
 ) -> tuple[float, Bbox]:
-    """How far away the label goes, and its box in pixels: the nearest free place, else the one that hides least."""
+    """The distance and the box, in pixels, of the nearest free place for a label, or of the one that hides least."""
     best: tuple[float, float, Bbox] | None = None
     for distance in DISTANCES:
         for step in range(DIRECTIONS):
@@ -74,7 +69,7 @@ def _place(
 
 
 def _hides(box: Bbox, frame: Bbox, drawn: np.ndarray, taken: Sequence[Bbox]) -> float:
-    """How bad a place is: 0 where it is free; out of the frame is worse than on a label, and that than on a point."""
+    """The cost of a place: 0 if it is free, 1 for each point hidden, 1,000 for each label, 1e6 outside the frame."""
     x, y = drawn[:, 0], drawn[:, 1]
     points = int(((x > box.x0) & (x < box.x1) & (y > box.y0) & (y < box.y1)).sum())
     outside = not (frame.x0 < box.x0 and box.x1 < frame.x1 and frame.y0 < box.y0 and box.y1 < frame.y1)
@@ -82,23 +77,15 @@ def _hides(box: Bbox, frame: Bbox, drawn: np.ndarray, taken: Sequence[Bbox]) -> 
 
 
 def _drawn(axes: Axes) -> np.ndarray:
-    """Places, in pixels, on all lines and intervals, and on the rims of points: `(places, 2)`."""
-    found = [np.empty((0, 2))]
+    """Samples of all lines and intervals, and the centres and rims of points, in pixels: `(samples, 2)`."""
+    paths, points = [], [np.empty((0, 2))]
     for line in axes.lines:
-        path = np.asarray(line.get_transform().transform(np.column_stack(line.get_data()).astype(float)))
+        path = line.get_path().transformed(line.get_transform())
         if line.get_linestyle() != "None":
-            found += [_between(a, b) for a, b in pairwise(path)]
+            paths.append(path)
         if line.get_marker() not in ("None", "none", None):
-            rim = line.get_markersize() / 2
-            found += [path + np.array(way) * rim for way in ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1))]
+            rim = line.get_markersize() / 2 * np.array([(0, 0), (1, 0), (-1, 0), (0, 1), (0, -1)])
+            points += [(np.asarray(path.vertices, float)[:, None] + rim).reshape(-1, 2)]
     for collection in axes.collections:
-        if isinstance(collection, LineCollection):
-            paths = [collection.get_transform().transform(segment) for segment in collection.get_segments()]
-            found += [_between(a, b) for path in paths for a, b in pairwise(np.asarray(path, float))]
-    return np.concatenate(found)
-
-
-def _between(start: np.ndarray, end: np.ndarray) -> np.ndarray:
-    """Places on the straight line between two."""
-    count = 2 + int(np.hypot(*(end - start)) / STEP)
-    return np.linspace(start, end, count)
+        paths += [path.transformed(collection.get_transform()) for path in collection.get_paths()]
+    return np.concatenate([*points, *(np.asarray(path.interpolated(SAMPLES).vertices, float) for path in paths)])

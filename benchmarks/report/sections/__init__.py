@@ -1,1 +1,1 @@
-"""Sections: a file for each section of the report. Enters: values (title, text, tables, figures), not Markdown."""
+"""Sections: one file for each section of the report. Enters: functions from a `Group` to a `Section`, or None."""

@@ -1,26 +1,23 @@
-"""Confounds: the controls that a comparison with MW-BP or with pruning has to show, and those that it lacks."""
+"""Controls and confounds: what else could explain a difference, and which controls are missing."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import pandas as pd
-
 from baselines import Technique
 from baselines.technique import SHAPED
-from benchmarks.report.sections.pruned_networks import asked_for
+from benchmarks.report.group import Group, Row
+from benchmarks.report.section import Block, Bullets, Section, Table
+from benchmarks.report.sections.pruned_networks import requested
 from benchmarks.report.sections.verdicts import contrast_cells
 from benchmarks.results.arms import plainly_trained, protocol, technique
-from benchmarks.results.cells import MISSING, exit_name, markdown, mean_cell
-from benchmarks.results.contrasts import CLASS, Contrast, compare, same_class
-from benchmarks.results.rows import configuration
-from benchmarks.statistics.scores import Scores
+from benchmarks.results.cells import exit_name, mean_cell
+from benchmarks.results.contrasts import CLASS, same_class
 
-OF_TRAINING = {  # what each shows, held against MW-BP
+OF_TRAINING = {  # controls of MW-BP, and what each shows
     "bp": "the same trunk by plain BP: all that MW-BP changes",
     "bp-extra-decay": "MW-BP's weight decay without its losses",
     "deep-supervision": "auxiliary losses of weight one with plain decay",
@@ -28,129 +25,95 @@ OF_TRAINING = {  # what each shows, held against MW-BP
     "sequential": "the authors' order of updates",
     "frozen-trunk": "the same exits on a frozen trunk that plain BP trained",
 }
-OF_PRUNING = {  # held against the pruned network
+OF_PRUNING = {  # controls of a pruned network, and what each shows
     "random": "whether the criterion matters",
     "scratch-e": "its shape from scratch, the reference's epochs: whether the kept weights matter",
     "scratch-b": "the same for the reference's computation, to four times its epochs",
     "shallow": "the plain network of fewer blocks: whether pruning was needed",
     "distilled": "that network taught by the reference",
 }
-ABOUT = (
-    "What else could explain a difference, each held against the network that it controls for: differences are that "
-    "network's accuracy less the control's. Exploratory, p adjusted by Holm for {family} comparison{s} of this "
-    "section; what Verdicts has, too, is as it is there. "
-    f"No verdict where MACs differ by more than {CLASS:.0%}."
+METHOD = (
+    "Each control is compared with the network that it controls for; differences are the network's accuracy minus the "
+    "control's. Comparisons that Verdicts has, too, are shown as they are there; p-values of the others are adjusted "
+    f"for all of them by Holm's method. There is no verdict if MACs differ by more than {CLASS:.0%}."
 )
-Row = dict[Any, Any]
 Pair = tuple[Row, Row, str]  # a network, its control, and the control's name
 
 
-def confounds_section(
-    summary: pd.DataFrame, scores: Mapping[tuple[str, int], Scores], judged: Sequence[Contrast] = ()
-) -> list[str]:
-    """The controls of MW-BP and of pruning, and which are missing; nothing where neither is there.
-
-    Contrasts that were judged before, with the verdicts, are not judged once more.
-    """
-    rows = summary[summary["step"].isna()].to_dict("records")
-    configs = {row["series"]: configuration(row["series"]) for row in rows}
-    trained, lacking = _of_training(rows, configs)
-    pruned, lacking_pruned = _of_pruning(rows, configs)
-    missing = [*lacking, *lacking_pruned]
-    pairs = [*trained, *pruned]
-    if not pairs and not missing:
-        return []
-    return [
-        "### Controls and confounds",
-        *(_table(pairs, scores, judged) if pairs else []),
-        "\n".join(f"- **missing** for {line}" for line in missing),
-    ]
+def confounds_section(group: Group) -> Section | None:
+    """The controls of MW-BP and of pruning, and those that are missing; None if there is neither."""
+    rows = group.summary[group.summary["step"].isna()].to_dict("records")
+    trained, lacking = _of_training(rows)
+    pruned, lacking_pruned = _of_pruning(rows)
+    blocks: list[Block] = _table(group, [*trained, *pruned])
+    if missing := [f"**missing** for {line}" for line in (*lacking, *lacking_pruned)]:
+        blocks.append(Bullets(missing))
+    return Section("Controls and confounds", blocks, method=METHOD) if blocks else None
 
 
-def _table(pairs: Sequence[Pair], scores: Mapping[tuple[str, int], Scores], judged: Sequence[Contrast]) -> list[str]:
-    keyed = {exit_name(row): scores.get((row["series"], row["exit"])) for pair in pairs for row in pair[:2]}
-    known = {name: one for name, one in keyed.items() if one is not None}
-    before = [_judged(row, other, judged) for row, other, _ in pairs]
-    fair = [
-        (exit_name(row), exit_name(other))
-        for (row, other, _), known_already in zip(pairs, before, strict=True)
-        if same_class(row, other) and not known_already
-    ]
-    found = {one.pair: one for one in compare([pair for pair in fair if set(pair) <= known.keys()], known)}
-    lines = []
-    for (row, other, name), known_already in zip(pairs, before, strict=True):
-        line = {
-            "network": exit_name(row),
-            "control": exit_name(other),
-            "what it shows": (OF_TRAINING | OF_PRUNING)[name] + _precision(row, other),
-            "test accuracies, %": f"{mean_cell(row)}; {mean_cell(other)}",
+def _table(group: Group, pairs: Sequence[Pair]) -> list[Block]:
+    found = group.compare((network, control) for network, control, _ in pairs if same_class(network, control))
+    rows = []
+    for network, control, name in pairs:
+        row = {
+            "network": exit_name(network),
+            "control": exit_name(control),
+            "what it shows": (OF_TRAINING | OF_PRUNING)[name] + _precision(network, control),
+            "test accuracies, %": f"{mean_cell(network)}; {mean_cell(control)}",
         }
-        one = known_already or found.get((exit_name(row), exit_name(other)))
-        lines.append(line | (_cells(one) if one else {"verdict": _why_not(row, other)}))
-    table = pd.DataFrame(lines).fillna(MISSING)
-    table = table[[*(column for column in table if column != "verdict"), "verdict"]]
-    return [ABOUT.format(family=len(found), s="" if len(found) == 1 else "s"), markdown(table)]
+        contrast = found.get((exit_name(network), exit_name(control)))
+        rows.append(row | (contrast_cells(contrast) if contrast else {"verdict": _why_not(network, control)}))
+    return [Table.of(rows, last="verdict")] if rows else []
 
 
-def _judged(row: Row, control: Row, judged: Sequence[Contrast]) -> Contrast | None:
-    """What the verdicts say of a pair of last exits of one class, if they do, seen from the first."""
-    pair = row["series"], control["series"]
-    if not (row["last"] and control["last"] and same_class(row, control)):
-        return None
-    found = next((one for one in judged if {*one.pair} == {*pair}), None)
-    return found if found is None or found.pair == pair else found.reversed
-
-
-def _cells(contrast: Contrast) -> dict[str, str]:
-    return {"verdict": "the primary contrast: see Verdicts"} if contrast.primary else contrast_cells(contrast)
-
-
-def _why_not(row: Row, control: Row) -> str:
+def _why_not(network: Row, control: Row) -> str:
     """Why there is no verdict on a pair."""
-    share = control["macs"] / row["macs"]
-    return "none: no predictions" if same_class(row, control) else f"none: control has {share:.0%} of MACs"
+    share = control["macs"] / network["macs"]
+    return "none: no predictions" if same_class(network, control) else f"none: control has {share:.0%} of MACs"
 
 
-def _precision(row: Row, control: Row) -> str:
-    """That a control was trained in another precision, where it was."""
-    own, its = (configuration(one["series"]).get("precision") for one in (row, control))
+def _precision(network: Row, control: Row) -> str:
+    """The precision that a control was trained in, if it is another than the network's."""
+    own, its = (row["config"].get("precision") for row in (network, control))
     return "" if own == its else f" (trained in {its}, not {own})"
 
 
-def _of_training(rows: Sequence[Row], configs: Mapping[str, dict[str, Any]]) -> tuple[list[Pair], list[str]]:
-    """Networks by MW-BP with their controls, last exits with last ones; and a line on what each lacks."""
+def _of_training(rows: Sequence[Row]) -> tuple[list[Pair], list[str]]:
+    """Networks by MW-BP with their controls, last exits with last exits; and a line on what each lacks."""
     trained = [row for row in rows if row["family"] == "train"]
     subjects = [row for row in trained if row["last"] and row["exits"] > 1 and row["method"] == "mwbp"]
     pairs, missing = [], []
-    for row in subjects:
-        config = configs[row["series"]]
-        if config["objective"]["update"] == "sequential" and _simultaneous(config, configs.values()):
+    for network in subjects:
+        config = network["config"]
+        sequential = config["objective"]["update"] == "sequential"
+        if sequential and _simultaneous(config, (row["config"] for row in trained)):
             continue  # a control itself
         found = [
             (name, other)
             for other in trained
-            if (name := _controls(config, configs[other["series"]])) and (other["last"] or name == "frozen-trunk")
+            if (name := _controls(config, other["config"])) and (other["last"] or name == "frozen-trunk")
         ]
         pairs += [
-            (own, other, name) for name, other in _in_order(found, OF_TRAINING) for own in _partner(row, other, trained)
+            (own, control, name)
+            for name, control in _in_order(found, OF_TRAINING)
+            for own in _partners(network, control, trained)
         ]
-        lacking = [name for name in OF_TRAINING if name not in {name for name, _ in found}]
-        if config["objective"]["update"] == "sequential":
-            lacking.remove("sequential")
-        missing += [f"{row['network']}: {', '.join(lacking)}"] if lacking else []
+        present = {name for name, _ in found} | ({"sequential"} if sequential else set())
+        if absent := [name for name in OF_TRAINING if name not in present]:
+            missing.append(f"{network['network']}: {', '.join(absent)}")
     return pairs, missing
 
 
-def _partner(row: Row, control: Row, rows: Sequence[Row]) -> list[Row]:
-    """What a control's exit is held against: the last exit, of a frozen trunk the auxiliary ones, which are its own."""
+def _partners(network: Row, control: Row, rows: Sequence[Row]) -> list[Row]:
+    """What a control's exit is compared with: the last exit or, for a frozen trunk, its own auxiliary exits."""
     if control["method"] != "frozen-trunk":
-        return [row]
-    alike = [one for one in rows if one["series"] == row["series"] and one["exit"] == control["exit"]]
-    return [one for one in alike if not one["last"]]
+        return [network]
+    alike = [row for row in rows if row["series"] == network["series"] and row["exit"] == control["exit"]]
+    return [row for row in alike if not row["last"]]
 
 
 def _controls(config: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
-    """As what the other network is a control of one by MW-BP, if it is."""
+    """The name of the control that the other network is for one by MW-BP; None if it is none."""
     if _trunk(config) != _trunk(other) or protocol(config) != protocol(other):
         return None
     if plainly_trained(other):
@@ -165,9 +128,9 @@ def _controls(config: Mapping[str, Any], other: Mapping[str, Any]) -> str | None
     return other["method"] if other["method"] in OF_TRAINING else None
 
 
-def _trunk(config: Mapping[str, Any]) -> str:
-    """All of a network's spec but its exits and its name."""
-    return json.dumps({key: value for key, value in config["spec"].items() if key not in ("arch", "exits")})
+def _trunk(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A network's spec without its exits and its name."""
+    return {key: value for key, value in config["spec"].items() if key not in ("arch", "exits")}
 
 
 def _simultaneous(config: Mapping[str, Any], others: Iterable[Mapping[str, Any]]) -> bool:
@@ -185,58 +148,60 @@ def _in_order(found: Sequence[tuple[str, Row]], order: Mapping[str, str]) -> lis
     return sorted(found, key=lambda item: list(order).index(item[0]))
 
 
-def _of_pruning(rows: Sequence[Row], configs: Mapping[str, dict[str, Any]]) -> tuple[list[Pair], list[str]]:
-    """Controls of pruning at every operating point, with what they are held against; and a line on what each lacks."""
+def _of_pruning(rows: Sequence[Row]) -> tuple[list[Pair], list[str]]:
+    """Controls of pruning at every budget, with what they are compared with; and a line on what each lacks."""
     last = [row for row in rows if row["last"] and row["family"] != "train"]
     points: dict[tuple[int, str], list[Row]] = {}
     for row in last:
-        points.setdefault((_origin(row), asked_for(row)), []).append(row)
+        points.setdefault((_origin(row), requested(row)), []).append(row)
     pairs: list[Pair] = []
     lacking: dict[tuple[str, ...], list[str]] = {}
-    for (_, requested), own in points.items():
+    for (_, budget), own in points.items():
         pruned = [row for row in own if row["family"] != "control" and row["method"] != "random"]
         controls = [(row["method"], row) for row in own if row["method"] in OF_PRUNING]
         if not pruned:
             continue
         pairs += [
-            (row, other, name)
-            for name, other in _in_order(controls, OF_PRUNING)
-            for row in _controlled(technique(configs[other["series"]]), configs[other["series"]], pruned, configs)
+            (row, control, name)
+            for name, control in _in_order(controls, OF_PRUNING)
+            for row in _controlled(control["config"], pruned)
         ]
         absent = tuple(name for name in OF_PRUNING if name not in {name for name, _ in controls})
         if absent:
-            lacking.setdefault(absent, []).append(requested)
+            lacking.setdefault(absent, []).append(budget)
     missing = [f"what was pruned to {' and '.join(asked)}: {', '.join(absent)}" for absent, asked in lacking.items()]
-    shapes = _without_scratch(last, configs)
+    shapes = _without_scratch(last)
     return pairs, missing + ([f"the shapes of {', '.join(shapes)}: from-scratch controls"] if shapes else [])
 
 
-def _controlled(
-    asked: Technique, config: Mapping[str, Any], pruned: Sequence[Row], configs: Mapping[str, dict[str, Any]]
-) -> list[Row]:
-    """The pruned networks that a control is held against: by its shape's method, l1 if it has none, and its options.
+def _controlled(config: Mapping[str, Any], pruned: Sequence[Row]) -> list[Row]:
+    """The pruned networks that a control is compared with: of the control's shape and options, l1 if it has none.
 
-    Where that is not there, a control of a shape has nothing to be held against, and another has every pruned network.
+    If there is no such network, a control of a shape has no partner; any other control has every pruned network.
     """
-    wanted = dataclasses.replace(asked, method=asked.shape, shape="l1", nearest=False)
-    schedule = config.get("request", {}).get("schedule")
-    found = [
-        row
-        for row in pruned
-        if dataclasses.replace(technique(configs[row["series"]]), nearest=False) == wanted
-        and configs[row["series"]].get("request", {}).get("schedule") == schedule
-    ]
+    asked = technique(config)
+    wanted = dataclasses.replace(asked, method=asked.shape, shape="l1", nearest=False), _schedule(config)
+    found = [row for row in pruned if _options(row["config"]) == wanted]
     return found or ([] if asked.method in SHAPED else list(pruned))
 
 
-def _without_scratch(rows: Sequence[Row], configs: Mapping[str, dict[str, Any]]) -> list[str]:
-    """The methods whose shapes were not trained from scratch, where other shapes were."""
-    shapes = {technique(configs[row["series"]]).shape for row in rows if row["method"] in SHAPED}
+def _options(config: Mapping[str, Any]) -> tuple[Technique, str | None]:
+    return dataclasses.replace(technique(config), nearest=False), _schedule(config)
+
+
+def _schedule(config: Mapping[str, Any]) -> str | None:
+    schedule: str | None = config.get("request", {}).get("schedule")
+    return schedule
+
+
+def _without_scratch(rows: Sequence[Row]) -> list[str]:
+    """The methods whose shapes were not trained from scratch, if other shapes were."""
+    shapes = {technique(row["config"]).shape for row in rows if row["method"] in SHAPED}
     pruned = [row["method"] for row in rows if row["family"] != "control" and row["method"] != "random"]
     return [method for method in dict.fromkeys(pruned) if method not in shapes] if shapes else []
 
 
 def _origin(row: Row) -> int:
-    """The MACs of what was pruned, or gave a control its size."""
+    """The MACs, in thousands, of the network that was pruned or gave a control its size."""
     speedup = row.get("achieved_speedup", math.nan)
     return round(speedup * row["macs"] / 1000) if speedup == speedup else 0

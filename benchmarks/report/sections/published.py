@@ -1,4 +1,4 @@
-"""Published figures: what others report on a data set, apart from all that is measured here."""
+"""Published figures: what others report on a data set, kept apart from all that is measured here."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmarks.results.cells import MISSING, markdown
+from benchmarks.report.group import Group
+from benchmarks.report.section import Block, Section, Table, Text
+from benchmarks.results.cells import MISSING, Number
 
-FILE = Path(__file__).parent / "published.csv"  # figures as printed, an error where an error was
+FILE = Path(__file__).parent / "published.csv"  # figures as printed, an error where an error was printed
 APART = (
     "**Published, not measured here**: other trainings, other counters of MACs, and some are the best epoch on the "
-    "test images. They say where the field stands, and nothing about the networks above."
+    "test images. They show where the field stands, and say nothing about the networks above."
 )
 RECODED = (
-    "Nor are the images above those of the publications for certain: they were read from class folders, whose files "
-    "may have been compressed anew."
+    " Nor are the images here those of the publications for certain: they were read from class folders, whose files "
+    "may have been compressed again."
 )
 NAMES = {
     "network": "network",
@@ -29,22 +31,27 @@ NAMES = {
 }
 
 
-def published_section(dataset: str, copy: str = "") -> list[str]:
-    """The published figures on a data set, a table a kind of networks; nothing on one without any.
-
-    That `copy` is of image files, which may have been compressed anew, is said.
-    """
+def published_section(group: Group) -> Section | None:
+    """The published figures on the data set, a table for each kind of networks; None if there are none."""
     known = pd.read_csv(FILE, dtype=str, keep_default_na=False)
-    found = known[known["dataset"] == dataset]
+    found = known[known["dataset"] == group.data["name"]]
     if found.empty:
-        return []
-    parts = ["### Published figures", f"{APART} {RECODED}" if copy.startswith("class folders") else APART]
-    for group, own in found.groupby("group", sort=False):
-        quoted = own[own["quoted"] == "yes"].replace("", MISSING)
-        table = quoted[[column for column in NAMES if (quoted[column] != MISSING).any()]].rename(columns=NAMES)
-        parts += [f"{group}:", markdown(table)]
-        parts += [
-            f"Not quoted, since not verified: {row['network']} ({row['source']})."
+        return None
+    recoded = RECODED if group.data["copy"].startswith("class folders") else ""
+    blocks: list[Block] = [Text(APART + recoded)]
+    for kind, own in found.groupby("group", sort=False):
+        quoted = own[own["quoted"] == "yes"].to_dict("records")
+        rows = ({heading: _cell(row[name]) for name, heading in NAMES.items()} for row in quoted)
+        blocks += [Text(f"{kind}:"), Table.of(rows)]
+        blocks += [
+            Text(f"Not quoted, since not verified: {row['network']} ({row['source']}).")
             for row in own[own["quoted"] == "no"].to_dict("records")
         ]
-    return parts
+    return Section("Published figures", blocks)
+
+
+def _cell(text: str) -> str:
+    try:
+        return Number(text, float(text))
+    except ValueError:
+        return text or MISSING

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
+from benchmarks.report.group import Group
+from benchmarks.report.section import Block, Bullets, Section, Text
 from benchmarks.results.escaping import SENTENCE, code, inline
 from compress.runs import Run
 
-HEADING = "### How to reproduce each row"
 DIGESTS = (
-    "The end of each run's id is a digest of its whole resolved configuration: the command, at that commit and with "
-    "those versions, makes a run of the same id."
+    "Each run's id ends in a digest of its whole resolved configuration: the command, at that commit and with those "
+    "versions, makes a run with the same id."
 )
 
 
-def reproduction_section(runs: Sequence[Run]) -> list[str]:
+def reproduction_section(group: Group) -> Section:
     """Every run's command, under the environment and commit that it was made with."""
     made: dict[str, list[Run]] = {}
-    for run in runs:
+    for run in group.runs:
         made.setdefault(_environment(run), []).append(run)
-    parts = [HEADING, DIGESTS]
+    blocks: list[Block] = [Text(DIGESTS)]
     for environment, own in made.items():
-        rows = "\n".join(f"- {code(run.id)}: {code(run.record.command)}" for run in own)
-        parts += [f"Trained on {inline(environment, SENTENCE)}:", rows]
-    return parts
+        commands = [f"{code(run.id)}: {code(run.record.command)}" for run in own]
+        blocks += [Text(f"Trained on {inline(environment, SENTENCE)}:"), Bullets(commands, wrapped=False)]
+    return Section("How to reproduce each row", blocks)
 
 
 def _environment(run: Run) -> str:

@@ -12,9 +12,9 @@ import torch
 from benchmarks.measuring.engines import engine_named
 from benchmarks.measuring.everything import bench_all
 from benchmarks.measuring.measurements import read_measurements
-from benchmarks.measuring.memory import COSTS, read_costs
+from benchmarks.measuring.memory import read_costs
 from benchmarks.report.comparison import COMPARISON, RECORDS
-from compress.runs import Run, read_run
+from compress.runs import COSTS, Run, read_run
 
 Command = Callable[..., tuple[int, str, str]]
 

@@ -11,8 +11,8 @@ from benchmarks import bench
 from benchmarks.measuring.energy import Counter, Meter
 from benchmarks.measuring.measurements import read_measurements
 from benchmarks.measuring.timing import median_interval, scatter
-from compress.cost import cost
 from compress.errors import UsageError
+from compress.network_cost import cost
 from compress.networks import cut
 from compress.runs import Run, load
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pandas as pd
 import pytest
-
-from benchmarks import write_report
-from benchmarks.measuring.measurements import Measurement, primary_conditions, read_measurements, write_measurement
 from benchmarks.report.sections.latency_tables import NO_GPU, NOISE, latency_section
+
+from benchmarks import Comparison, write_report
+from benchmarks.measuring.measurements import Measurement, primary_conditions, read_measurements, write_measurement
 from benchmarks.results.rows import rows, summarise
 from compress.runs import Run
 
@@ -130,13 +130,13 @@ def test_a_report_says_where_noisily_and_in_how_many_sessions_latency_was_measur
         run.path.mkdir()
         write_measurement(run, replace(noisy, session=session))
         write_measurement(run, replace(noisy, session=session, device="cuda"))
-    text = write_report(seeds, tmp_path / "apart").read_text()
+    text = write_report(Comparison(runs=seeds), tmp_path / "apart").read_text()
     assert "Seeds of different sessions have no mean and are left out." in text
     assert "ratio, batch 1" not in text[: text.index("### Latency by engine")]
     assert "- Latency was measured on a CPU (cpu) and a CPU (cuda) alone, with eager fp32: " in text
     assert "on a GPU" not in text
     write_measurement(seeds[1], noisy)
-    text = write_report(seeds, tmp_path / "together").read_text()
+    text = write_report(Comparison(runs=seeds), tmp_path / "together").read_text()
     assert f"**These latencies are noisy**: {NOISE}." in text
     assert "- Noisy latencies, of which small differences mean nothing: eager, fp32, cpu, 1 thread(s); " in text
 

@@ -9,14 +9,14 @@ import pytest
 import torch
 
 from benchmarks.measuring import memory
-from benchmarks.measuring.memory import COSTS, inference_peak, measured_costs, read_costs, record_costs, training_peak
+from benchmarks.measuring.memory import inference_peak, measured_costs, read_costs, record_costs, training_peak
 from benchmarks.measuring.peak_memory import peak_bytes
 from benchmarks.measuring.rounds import Action
-from compress.cost import cost, exit_costs
 from compress.errors import UsageError
+from compress.network_cost import cost, exit_costs
 from compress.networks import create, cut
 from compress.recipes import recipe_named
-from compress.runs import Run, load
+from compress.runs import COSTS, Run, load
 from compress.training.objectives import bp
 from compress.training.updates import update_of
 

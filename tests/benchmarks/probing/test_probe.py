@@ -14,8 +14,8 @@ import torch
 from PIL import Image
 from torch import nn
 
-from benchmarks import probe, probe_tables, read_probes, write_probe_figure, write_report
-from benchmarks.probing.probe import PROBE, Sample, pack, unpack
+from benchmarks import Comparison, probe, probe_tables, read_probes, write_probe_figure, write_report
+from benchmarks.probing.probe import Sample, pack, unpack
 from benchmarks.probing.retraining import frozen_lengths, half_frozen, retraining_recipe
 from benchmarks.report.sections.probe_tables import shallow_comparison
 from compress import Place
@@ -23,7 +23,7 @@ from compress.data import Dataset, open_dataset
 from compress.errors import UsageError
 from compress.networks.foreign import zoo
 from compress.recipes import Recipe
-from compress.runs import Run, load, read_run
+from compress.runs import PROBE, Run, load, read_run
 from compress.training import train
 
 Command = Callable[..., tuple[int, str, str]]
@@ -148,7 +148,7 @@ def test_without_validation_images_some_that_training_saw_are_kept_from_the_prob
         "fit": 180,
         "skip": 20,
     }
-    text = write_report([run], tmp_path / "report").read_text()
+    text = write_report(Comparison(runs=[run]), tmp_path / "report").read_text()
     assert "On 20 training images, which the networks have seen and the probes have not." in text
 
 
@@ -265,13 +265,13 @@ def test_retrainings_of_other_lengths_do_not_compare(own: Run, trained: list[Run
 def test_the_report_shows_probes_where_there_are_any(
     trained: list[Run], documents: list[dict[str, Any]], runs: list[Run], tmp_path: Path
 ) -> None:
-    text = write_report(trained, tmp_path / "one").read_text()
+    text = write_report(Comparison(runs=trained), tmp_path / "one").read_text()
     section = text[text.index("### What every block has learnt") : text.index("### How to reproduce")]
     assert "On 40 validation images." in section
     assert "| MwResNet-8-3 | ResNet-14 |" in section
     assert "(probe.svg)" in section
     assert (tmp_path / "one" / "probe.svg").exists()
-    assert "every block has learnt" not in write_report(runs[:1], tmp_path / "other").read_text()
+    assert "every block has learnt" not in write_report(Comparison(runs=runs[:1]), tmp_path / "other").read_text()
 
 
 def test_probes_of_another_sample_do_not_compare(own: Run, trained: list[Run]) -> None:
@@ -284,7 +284,7 @@ def test_a_corrupt_probe_is_left_out_of_the_report(
     own: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (own.path / PROBE).write_text('{"schema_version": 1, "blocks": [{}]}')
-    assert "every block has learnt" not in write_report([own], tmp_path / "report").read_text()
+    assert "every block has learnt" not in write_report(Comparison(runs=[own]), tmp_path / "report").read_text()
     assert "probe.json is corrupt" in capsys.readouterr().err
 
 
@@ -295,7 +295,7 @@ def test_the_command(own: Run, compress: Command, tmp_path: Path) -> None:
     assert "probe after 1/2 of the blocks, %" in out
     status, out, _ = compress(*arguments, "--json")
     document = json.loads(out)
-    assert (status, document["figure"]) == (0, str(tmp_path / "out" / "probe.png"))
+    assert (status, document["figure"]) == (0, str(tmp_path / "out" / "probe.svg"))
     assert document["runs"][0]["run"] == own.id
     assert Path(document["figure"]).exists()
 

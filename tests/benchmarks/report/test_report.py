@@ -5,32 +5,31 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from benchmarks import bench, distinct_runs, main_table, write_report
-from compress import Place
-from compress.data import Dataset
+from benchmarks import Comparison, bench, distinct_runs, main_table, write_report
 from compress.errors import UsageError
-from compress.recipes import Recipe
 from compress.runs import Run
-from compress.training import train
 
+COMPARISON = partial(Comparison, title="A title", about="What it is about.")
 SMALL = Path(__file__).parents[1] / "comparison"
 
 
 @pytest.fixture(scope="module")
 def report(runs: list[Run], tmp_path_factory: pytest.TempPathFactory) -> Path:
     bench(runs, batch_sizes=(1,), rounds=3)
-    return write_report(runs, tmp_path_factory.mktemp("report"), title="A title", about="What it is about.")
+    return write_report(COMPARISON(runs=runs), tmp_path_factory.mktemp("report"))
 
 
 def test_the_markdown_holds_both_tables_the_figure_and_every_command(report: Path, runs: list[Run]) -> None:
     text = report.read_text()
-    assert text.startswith("# A title\n\nWhat it is about.\n\n## tiny (bundled)")
-    table = text[text.index("### Networks") : text.index("### Pareto")]
+    assert text.startswith("# A title\n\n## The best network at each budget: tiny (bundled)")
+    assert "## What was asked\n\nWhat it is about.\n\n## tiny (bundled)" in text
+    table = text[text.index("### Networks") : text.index("### Verdicts")]
     assert [line.split(" | ")[0].strip("| ") for line in table.splitlines() if line.startswith("| ")][2:] == [
         "ResNet-14", "MwResNet-8-2", f"ResNet-14, l1 {runs[3].record.results['achieved']['speedup']:.2f}x",
     ]  # fmt: skip
@@ -52,15 +51,10 @@ def test_what_pruning_was_asked_for_and_achieved_is_said(report: Path, runs: lis
     assert f"| speedup 2.00 | {achieved['ratio']:.3f} | {achieved['speedup']:.2f}x |" in section
 
 
-def test_names_with_dollars_are_no_mathematics(tiny: Dataset, brief: Recipe, tmp_path: Path) -> None:
-    run = train("resnet8", replace(tiny, name="folder:/a$b_{$c"), recipe=brief, place=Place(runs=tmp_path / "runs"))
-    assert "$" not in run.id
-    assert "a$b_{$c" in write_report([run], tmp_path / "report").read_text()
-
-
-def test_few_seeds_are_called_preliminary(report: Path, runs: list[Run], tmp_path: Path) -> None:
-    assert "**Preliminary: one seed of some networks.**" in report.read_text()
-    assert "**Preliminary: one seed.**" in write_report(runs[:1], tmp_path).read_text()
+def test_names_with_dollars_are_no_mathematics(runs: list[Run], tmp_path: Path) -> None:
+    data = runs[0].record.data | {"name": "folder:/a$b_{$c"}
+    run = Run(tmp_path / "run", replace(runs[0].record, data=data))
+    assert "a$b_{$c" in write_report(Comparison(runs=[run]), tmp_path / "report").read_text()
 
 
 def test_the_csv_has_a_row_an_exit_of_every_run(report: Path, runs: list[Run]) -> None:
@@ -69,42 +63,38 @@ def test_the_csv_has_a_row_an_exit_of_every_run(report: Path, runs: list[Run]) -
     assert found == [(run.id, str(row["exit"]), row["test_accuracy"]) for run in runs for row in run.exits]
 
 
-def test_the_figure_is_there_in_both_forms_and_the_same_bytes_again(
+def test_files_are_the_same_bytes_again_and_png_is_for_the_asking(
     report: Path, runs: list[Run], tmp_path: Path
 ) -> None:
-    with Image.open(report.parent / "accuracy-macs.png") as image:
-        assert image.width > 800
-    write_report(runs, tmp_path, title="A title", about="What it is about.")
-    for name in ("accuracy-macs.svg", "report.md", "exits.csv"):
+    write_report(COMPARISON(runs=runs), tmp_path, png=True)
+    for name in ("accuracy-macs.svg", "report.md", "report.html", "exits.csv"):
         assert (tmp_path / name).read_bytes() == (report.parent / name).read_bytes()
+    assert not list(report.parent.glob("*.png"))
+    with Image.open(tmp_path / "accuracy-macs.png") as image:
+        assert image.width > 800
 
 
-def test_runs_on_other_data_get_a_section_and_a_figure_of_their_own(
-    runs: list[Run], tiny: Dataset, brief: Recipe, tmp_path: Path
-) -> None:
-    other = train(
-        "resnet8", replace(tiny, name="other", test=tiny.train), recipe=brief, place=Place(runs=tmp_path / "runs")
-    )
-    split = runs[0].record.data["split"] | {"seed": 1}
-    apart = Run(tmp_path / "apart", replace(runs[0].record, data=runs[0].record.data | {"split": split}))
-    text = write_report([*runs, other, apart], tmp_path / "report").read_text()
-    assert text.count("### Networks") == 3
+def test_runs_on_other_data_get_a_section_and_a_figure_of_their_own(runs: list[Run], tmp_path: Path) -> None:
+    data = runs[0].record.data
+    other = Run(tmp_path / "other", replace(runs[0].record, data=data | {"name": "other", "digest": "another"}))
+    split = Run(tmp_path / "split", replace(runs[0].record, data=data | {"split": data["split"] | {"seed": 1}}))
+    text = write_report(Comparison(runs=[runs[0], other, split]), tmp_path / "report").read_text()
+    assert text.count("| network | test accuracy, % |") == 3
     assert "## other (bundled)" in text
     assert (tmp_path / "report" / "accuracy-macs-2.svg").exists()
 
 
-def test_what_was_not_measured_is_not_there(tiny: Dataset, brief: Recipe, tmp_path: Path) -> None:
-    run = train("resnet8", tiny, recipe=brief, place=Place(runs=tmp_path / "runs"))
-    text = write_report([run], tmp_path / "report").read_text()
+def test_what_was_not_measured_is_not_there(runs: list[Run], tmp_path: Path) -> None:
+    text = write_report(Comparison(runs=[Run(tmp_path / "run", runs[0].record)]), tmp_path / "report").read_text()
     assert "Latency was not measured" in text
     assert "latency, batch" not in text
 
 
-def test_the_page_has_the_title_the_tables_and_a_plot(report: Path) -> None:
-    page = (report.parent / "report.html").read_text()
+def test_the_page_has_all_that_the_markdown_has(report: Path) -> None:
+    page, text = (report.parent / "report.html").read_text(), report.read_text()
     assert "<title>A title</title>" in page
-    assert page.count("<table>") == report.read_text().count("| --- |")
-    assert page.count("data-root-id") == 5  # against MACs, latency and training MACs, anytime, channels
+    assert page.count("<table>") == text.count("\n| ---")
+    assert page.count("<figure><svg") == text.count(".svg)") == 5  # latency, MACs, training MACs, anytime, channels
 
 
 def test_the_reference_can_be_named(runs: list[Run]) -> None:
@@ -115,14 +105,14 @@ def test_the_reference_can_be_named(runs: list[Run]) -> None:
 
 def test_without_runs_there_is_no_report(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no finished runs"):
-        write_report([], tmp_path / "report")
+        write_report(Comparison(runs=[]), tmp_path / "report")
     assert not (tmp_path / "report").exists()
 
 
 def test_where_nothing_can_be_written_is_refused(runs: list[Run], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match=r"cannot write to .*--out"):
-        write_report(runs, tmp_path / "file" / "report")
+        write_report(Comparison(runs=runs), tmp_path / "file" / "report")
 
 
 def test_copies_are_no_seeds(compress: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.report.report import write_report
+from benchmarks import Comparison, write_report
 from benchmarks.results.arms import arm_key, arm_name, base_network, family
 from benchmarks.results.rows import network_name, rows, summarise
 from compress import Architecture
@@ -59,7 +59,7 @@ def test_a_control_of_training_is_a_trained_network(runs: list[Run], tmp_path: P
     control = changed(runs[0], kind="control", method="bp-extra-decay", request={})
     assert network_name(control) == "ResNet-14, bp-extra-decay"
     renamed = Path(shutil.copytree(runs[0].path, tmp_path / "control"))  # its id is another configuration's
-    text = write_report([runs[1], Run(renamed, control.record)], tmp_path / "out").read_text()
+    text = write_report(Comparison(runs=[runs[1], Run(renamed, control.record)]), tmp_path / "out").read_text()
     assert "| ResNet-14, bp-extra-decay |" in text
 
 

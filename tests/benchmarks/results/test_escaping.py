@@ -23,7 +23,7 @@ HOSTILE = {
     "formula": "=cmd|' /C calc'!A0",
     "path": "../../../etc/passwd",
     "long": "x" * 5000,
-    "unseen": "a\x00\x1b[31m\u202eb\udcff",
+    "unseen": "a\x00\x1b[31m\u202eb\uffff\udcff",
 }
 
 

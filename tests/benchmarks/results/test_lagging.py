@@ -13,7 +13,7 @@ from benchmarks import bench
 from benchmarks.results.lagging import lag_notes, lag_warnings, lagging
 from benchmarks.results.rows import distinct_names, series
 from compress import Place
-from compress.cli.commands import app
+from compress.cli.app import app
 from compress.cli.options import TechniqueOptions
 from compress.data import Dataset
 from compress.networks import spec_of

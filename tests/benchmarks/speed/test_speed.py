@@ -11,7 +11,7 @@ from benchmarks.measuring.peak_memory import peak_bytes
 from benchmarks.measuring.rounds import Action
 from benchmarks.speed import Sizes, bare_layers, floor, measure, measure_growth
 from benchmarks.speed.measures import Bench, open_bench
-from compress.cost import cost
+from compress.network_cost import cost
 from compress.networks import create
 from compress.networks.subsampled import SubsampledConv2d
 

@@ -20,8 +20,8 @@ from benchmarks.study.estimates import Estimates
 from benchmarks.study.graph import Node, graph
 from benchmarks.study.runner import Session
 from compress import Place, Start
-from compress.cost import exit_costs
 from compress.data import Dataset, Labelled
+from compress.network_cost import exit_costs
 from compress.networks import Spec, create, initialised
 from compress.recipes import Recipe
 from compress.records import Record

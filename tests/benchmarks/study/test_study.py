@@ -10,9 +10,9 @@ from baselines import METHODS
 from benchmarks import Setting, read_study, run_study
 from benchmarks.results.contrasts import CLASS
 from benchmarks.study.study import BUNDLED
-from compress.cost import exit_costs
 from compress.data import Dataset
 from compress.errors import UsageError
+from compress.network_cost import exit_costs
 from compress.networks import initialised
 from compress.recipes import RECIPES, Recipe
 from compress.training import spec_to_train

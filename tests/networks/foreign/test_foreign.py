@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from compress import Architecture
-from compress.cost import exit_costs
 from compress.errors import UsageError
+from compress.network_cost import exit_costs
 from compress.networks import Network, Spec, create, cut, display_name, exits_in_name, register, spec_of
 from compress.networks.foreign import zoo
 from compress.training.objectives import mwbp
@@ -245,12 +245,12 @@ def test_a_net_of_a_users_module_is_found_by_its_name(module: str) -> None:
         ({"exits": 9}, "this network has 8 blocks"),
         ({"exits": "paper"}, "none are published"),
         ({"exits": "layer4,end"}, "write 'end'"),
-        ({"width": 2}, "are for our own networks"),
-        ({"head": "bn-relu-gap"}, "did you mean 'bn-relu-gap-fc'"),
-        ({"image_size": 16}, "are only enlarged; give 28 or more"),
+        ({"arch": Architecture("torchvision:resnet18", width=2)}, "are for our own networks"),
+        ({"arch": Architecture("torchvision:resnet18", head="bn-relu-gap")}, "did you mean 'bn-relu-gap-fc'"),
+        ({"arch": Architecture("torchvision:resnet18", image_size=16)}, "are only enlarged; give 28 or more"),
         ({"input_shape": (4, 28, 28)}, "takes images of 1 or 3 channels, not of 4"),
-        ({"arch": "torchvision:inception_v3", "image_size": 32}, "does not take images of 3x32x32"),
-        ({"arch": "resnet20", "image_size": 64}, "takes images as they are"),
+        ({"arch": Architecture("torchvision:inception_v3", image_size=32)}, "does not take images of 3x32x32"),
+        ({"arch": Architecture("resnet20", image_size=64)}, "takes images as they are"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(arguments: dict[str, Any], says: str, module: str) -> None:

@@ -7,7 +7,7 @@ from torch.nn import functional
 from torchvision.models import MobileNetV2
 
 from compress import Architecture
-from compress.cost import cost
+from compress.network_cost import cost
 from compress.networks import create
 from compress.networks.heads import HEADS
 

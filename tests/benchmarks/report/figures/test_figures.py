@@ -1,4 +1,4 @@
-"""Figures: they show what the frames say, labels hide neither one another nor points, nothing is made of nothing."""
+"""Figures show what the frames say; labels hide neither one another nor points; tooltips say what a point is."""
 
 import json
 import re
@@ -6,6 +6,7 @@ from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
@@ -15,18 +16,22 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
 
+from benchmarks import read_comparison
 from benchmarks.report.figures import (
     accuracy_against_latency,
     accuracy_against_macs,
     accuracy_against_training,
     anytime,
-    channels_kept,
-    dominated,
+    block_probes,
+    kept_channels,
     save,
+    svg,
     training_curves,
 )
+from benchmarks.report.figures.files import SVG
 from benchmarks.report.figures.style import FADED
 from benchmarks.results.epochs import read_epochs
+from benchmarks.results.probed_blocks import read_probes
 from benchmarks.results.rows import rows, summarise
 from compress.runs import METRICS, Run
 
@@ -34,12 +39,12 @@ TITLE = "A title"
 
 
 def network(name: str, macs: list[float], accuracies: list[float], **other: Any) -> list[dict[str, Any]]:
-    """Its rows, as `summarise` makes them, an exit each."""
+    """The rows of a network as `summarise` makes them, one for each exit."""
     shared = {
         **{"network": name, "series": name, "arm_key": name, "arm": "bp", "base": name, "run": f"{name}_s0"},
-        **{"family": "train", "method": "bp", "exits": len(macs), "test_accuracy_half_width": 0.002},
-        **{"total_training_macs": 1e12 * macs[-1], "latency_reference": "A_s0 exit 1", "latency_conditions": "eager"},
-        **{"bench_session": "s"},
+        **{"family": "train", "method": "bp", "exits": len(macs), "test_accuracy_half_width": 0.002, "n": 2},
+        **{"total_training_macs": 1e12 * macs[-1], "params": 1e5, "latency_reference": "A_s0 exit 1"},
+        **{"latency_conditions": "eager", "bench_session": "s"},
     }
     return [
         shared
@@ -52,12 +57,12 @@ def network(name: str, macs: list[float], accuracies: list[float], **other: Any)
 
 @pytest.fixture(scope="module")
 def summary() -> pd.DataFrame:
-    """A reference, others trained separately, closely packed, and two networks with exits, one unmeasured."""
+    """A reference, close networks trained separately, and two networks with exits, one without latencies."""
     close = [network(f"ResNet-{number}", [40 + number], [0.90 + number / 2000]) for number in range(14)]
     return pd.DataFrame(
         [
             *network("A", [100], [0.92]),
-            *(row for one in close for row in one),
+            *(row for rows in close for row in rows),
             *network("Exits", [20, 40, 60], [0.85, 0.91, 0.905], method="mwbp"),
             *network("Unmeasured", [30, 90], [0.86, 0.93], latency_ratio_b1=np.nan),
         ]
@@ -65,7 +70,7 @@ def summary() -> pd.DataFrame:
 
 
 def points(figure: Figure) -> dict[tuple[float, float], float | None]:
-    """What is drawn, as (cost, accuracy in per cent), and how opaque."""
+    """The opacity of each point drawn, by its cost and its accuracy in percent."""
     return {
         (float(x), round(float(y), 6)): container[0].get_alpha()
         for container in figure.axes[0].containers
@@ -74,8 +79,13 @@ def points(figure: Figure) -> dict[tuple[float, float], float | None]:
 
 
 def accuracies(line: Line2D) -> list[float]:
-    """What a line joins, in per cent."""
+    """The accuracies that a line joins, in percent."""
     return [round(float(value), 6) for value in np.asarray(line.get_ydata(), float)]
+
+
+def titles(figure: Figure) -> list[str]:
+    """The tooltips of a figure's SVG."""
+    return [title.text or "" for title in ElementTree.fromstring(svg(figure)).iter(f"{{{SVG}}}title")]
 
 
 def test_labels_hide_neither_one_another_nor_points(summary: pd.DataFrame) -> None:
@@ -85,21 +95,19 @@ def test_labels_hide_neither_one_another_nor_points(summary: pd.DataFrame) -> No
     assert sorted(text.get_text() for text in axes.texts) == sorted(["A", *(f"ResNet-{n}" for n in range(14))])
     figure.draw_without_rendering()  # places them
     boxes = [Text.get_window_extent(text, renderer) for text in axes.texts]  # without their leaders
-    assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
+    assert not any(box.overlaps(other) for box, other in combinations(boxes, 2))
     frame, places = axes.get_window_extent(), axes.transData.transform(list(points(figure)))
     assert all(frame.contains(box.x0, box.y0) and frame.contains(box.x1, box.y1) for box in boxes)
     assert not any(box.contains(*place) for box in boxes for place in places)
 
 
-def test_what_another_network_dominates_is_pale_and_the_reference_a_line(summary: pd.DataFrame) -> None:
+def test_points_off_the_front_are_pale_and_the_reference_is_a_line(summary: pd.DataFrame) -> None:
     figure = accuracy_against_macs(summary, TITLE, "A")
     drawn = points(figure)
     assert len(drawn) == len(summary)
     assert (drawn[40, 91], drawn[60, 90.5], drawn[100, 92], drawn[90, 93]) == (1, FADED, FADED, 1)
     assert [accuracies(line) for line in figure.axes[0].lines if line.get_label() == "A, the reference"] == [[92, 92]]
     assert [85, 91, 90.5] in [accuracies(line) for line in figure.axes[0].lines]
-    same = pd.Series([1.0, 1.0, 1.0, 2.0])
-    assert list(dominated(same, pd.Series([0.9, 0.9, 0.8, 0.9]))) == [False, False, True, True]
 
 
 def test_each_cost_has_its_own_points(summary: pd.DataFrame) -> None:
@@ -107,7 +115,7 @@ def test_each_cost_has_its_own_points(summary: pd.DataFrame) -> None:
     assert latency
     assert training
     assert len(points(latency)) == len(summary) - 2
-    assert latency.axes[0].get_xlabel() == "latency, batch 1 (ratio to A, exit 1; eager)"
+    assert latency.axes[0].get_xlabel() == "latency at batch size 1 (ratio to A; eager)"
     assert set(points(training)) >= {(60, 90.5), (90, 93), (100, 92)}
     assert len(points(training)) == summary["last"].sum()
     elsewhere = summary.assign(bench_session=["s", *(len(summary) - 1) * ["t"]])
@@ -132,17 +140,20 @@ def test_a_far_worse_network_is_marked_at_the_edge_with_its_accuracy(summary: pd
     axes = accuracy_against_macs(pd.concat([summary, pd.DataFrame(worse)], ignore_index=True), TITLE).axes[0]
     assert axes.get_ylim()[0] > 70
     assert "\N{DOWNWARDS ARROW}20.0" in [text.get_text() for text in axes.texts]
+    assert (axes.lines[-1].get_gid() or "").startswith("W\nexit: 1 of 1\ntest accuracy, %: 20.00")
 
 
-def test_channels_kept_are_those_of_the_specs(runs: list[Run]) -> None:
-    figure = channels_kept(runs, summarise(rows(runs)), TITLE)
+def test_kept_channels_are_those_of_the_specs(runs: list[Run]) -> None:
+    figure = kept_channels(runs, summarise(rows(runs)), TITLE)
     assert figure
     [axes] = figure.axes
     now, once = runs[3].record.spec["blocks"], runs[0].record.spec["blocks"]
-    for line, what in zip(axes.lines, ("width", "out"), strict=True):
+    for line, what in zip(axes.lines[:2], ("width", "out"), strict=True):
         shares = [a[what] / b[what] for a, b in zip(now, once, strict=True)]
         assert list(np.asarray(line.get_ydata(), float)) == pytest.approx(shares)
-    assert channels_kept(runs[:3], summarise(rows(runs[:3])), TITLE) is None
+    first = f"block: 1\nkept within it: {now[0]['width'] / once[0]['width']:.2f}\nhanded on: "
+    assert titles(figure)[0].startswith(f"ResNet-14, l1 {runs[3].record.results['achieved']['speedup']:.2f}x\n{first}")
+    assert kept_channels(runs[:3], summarise(rows(runs[:3])), TITLE) is None
 
 
 def test_training_curves_are_means_over_seeds(runs: list[Run], tmp_path: Path) -> None:
@@ -164,38 +175,75 @@ def test_training_curves_are_means_over_seeds(runs: list[Run], tmp_path: Path) -
     assert list(np.asarray(accuracy.lines[0].get_ydata(), float)) == pytest.approx([60, 75])
     assert list(np.asarray(loss.lines[0].get_ydata(), float)) == pytest.approx([0.4, 0.25])
     assert validation.get_ylabel() == "validation loss (nats)"
+    assert "epoch: 2\nvalidation accuracy (%): 75.00\n" in titles(figure)[-1]
+    assert titles(figure)[-1].endswith("\ntraining loss (nats): 0.250\nseeds: 2")
     (seeds[0].path / METRICS).write_text("{")
     assert set(read_epochs(seeds)["run"]) == {"1"}
     assert training_curves(read_epochs([]), TITLE) is None
+
+
+def test_block_probes_have_a_panel_for_each_measure() -> None:
+    runs = read_comparison(Path(__file__).parents[2] / "comparison").runs
+    blocks, retrained = read_probes(runs)
+    figure = block_probes(blocks, retrained, TITLE)
+    row = blocks.iloc[0]
+    text = f"{row['network']}\nseed: {row['seed']}\nblock: {row['block']}\n{{}}: {100 * row['probe_accuracy']:.2f}"
+    label = "accuracy of a linear probe (%)"
+    assert [axes.get_ylabel() for axes in figure.axes].count(label) == 2  # over the share of blocks, and over layers
+    assert titles(figure).count(text.format(label)) == 2
+    measures = ["probe_accuracy", "probe_accuracy", "gradient_share", "cka_to_next", "skip_drop"]
+    assert len(titles(figure)) == sum(blocks[measure].notna().sum() for measure in measures)
+
+
+EVIL = "</title><script>alert('$x')</script> & \"quoted\""
+
+
+def test_every_point_has_a_tooltip_and_names_are_data(summary: pd.DataFrame) -> None:
+    named = summary.assign(network=summary["network"].replace("Exits", EVIL))
+    figure = accuracy_against_macs(named, TITLE, "A")
+    found = titles(figure)
+    assert len(found) == len(summary)
+    assert svg(figure).count(b'pointer-events="all"') == len(summary)  # hollow markers are hit inside, too
+    assert (
+        f"{EVIL}\nexit: 2 of 3\ntest accuracy, %: 91.00 ± 0.20 (n = 2)\nMACs: 40M\nparameters: 0.1M\n"
+        "training MACs: 60.00T\nlatency ratio, batch 1: 0.40x"
+    ) in found
 
 
 def test_the_same_numbers_give_the_same_bytes_with_text_as_text(summary: pd.DataFrame, tmp_path: Path) -> None:
     for name in ("one", "two"):
         figure = anytime(summary.iloc[[0, -2, -1]], TITLE)
         assert figure
-        save(figure, tmp_path / name)
+        save(figure, tmp_path / name, png=name == "two")
     text = (tmp_path / "one.svg").read_text()
     assert text == (tmp_path / "two.svg").read_text()
     assert ">Unmeasured</text>" in text
-    assert "dc:date" not in text
+    assert "date" not in text
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one.svg", "two.png", "two.svg"]
 
 
-def drawn(left: float, path: Path) -> str:
-    """The SVG of a figure with clipped lines, markers, a filled band and text, from this left edge on."""
+def drawn(left: float) -> str:
+    """The SVG of a figure with clipped lines, markers, a filled band and text; its axes begin at `left`."""
     figure = Figure()
     axes = figure.add_axes((left, 0.1, 0.7, 0.8))
     axes.plot([1, 2, 3], [1, 4, 9], marker="o")
     axes.fill_between([1, 2, 3], [0, 1, 2], [1, 2, 3], hatch="/")
     axes.scatter([1, 2], [2, 1])
-    save(figure, path)
-    return path.with_suffix(".svg").read_text()
+    return svg(figure).decode()
 
 
-def test_an_svg_is_the_same_whatever_the_last_digits_of_its_layout(tmp_path: Path) -> None:
-    first = drawn(0.1, tmp_path / "a")
-    assert first == drawn(float(np.nextafter(0.1, 1)), tmp_path / "b")
-    assert first != drawn(0.11, tmp_path / "c")
-    given, used = set(re.findall(r' id="(\w+)"', first)), set(re.findall(r"#([A-Za-z]\w*?\d+)[\")]", first))
+def test_an_svg_is_the_same_whatever_the_last_digits_of_its_layout() -> None:
+    first, other = drawn(0.1), drawn(0.11)
+    assert first == drawn(float(np.nextafter(0.1, 1)))
+    given, used = set(re.findall(r' id="(.+?)"', first)), set(re.findall(r'(?:url\(|href=")#([\w-]+)', first))
     assert used
-    assert used <= given
-    assert not re.search(r"[0-9a-f]{10}[\")]", first)
+    assert used == given
+    assert not given & set(re.findall(r' id="(.+?)"', other))  # both can be in one page
+
+
+@pytest.mark.parametrize(("costs", "scale"), [([1, 10], "linear"), ([1, 11], "log")])
+def test_an_axis_is_logarithmic_where_costs_differ_more_than_tenfold(
+    summary: pd.DataFrame, costs: list[float], scale: str
+) -> None:
+    figure = accuracy_against_macs(pd.DataFrame(network("A", costs, [0.8, 0.9])), TITLE)
+    assert figure.axes[0].get_xscale() == scale

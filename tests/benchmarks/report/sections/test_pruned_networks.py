@@ -1,5 +1,6 @@
 """Pruning curves: what tables and figures say of arms is what their records say, older records included."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,10 +9,12 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from PIL import Image
 
-from benchmarks import write_report
+from benchmarks import Comparison, write_report
 from benchmarks.report.figures import accuracy_against_macs, pruning_curves
+from benchmarks.report.group import Group
+from benchmarks.report.section import Figure as Drawn
+from benchmarks.report.section import Table, Text
 from benchmarks.report.sections.pruned_networks import curves_section, curves_table, pruning_section
 from benchmarks.results.rows import rows, series, summarise
 from compress.runs import Run
@@ -61,21 +64,24 @@ def curves(runs: list[Run]) -> list[Run]:
     return [runs[0], *arms]
 
 
-def test_every_arm_is_a_row_and_every_budget_a_column(curves: list[Run], tmp_path: Path) -> None:
-    summary = summarise(rows(curves))
-    parts = curves_section(summary, series(curves[0]), tmp_path / "curves", "A title")
-    assert parts[1].endswith(f"Reference: ResNet-14, {100 * curves[0].exits[-1]['test_accuracy']:.2f}.")
-    lines = [line.strip("| ").split(" | ") for line in parts[2].splitlines()]
-    assert lines[0] == ["arm", "speedup 1.50", "speedup 2.50", "speedup 4.00"]
-    assert [line[0] for line in lines[2:]] == [
+def test_every_arm_is_a_row_and_every_budget_a_column(curves: list[Run], grouped: Callable[..., Group]) -> None:
+    section = curves_section(grouped(curves))
+    assert section
+    text, table, figure = section.blocks
+    assert isinstance(text, Text)
+    accuracy = f"{100 * curves[0].exits[-1]['test_accuracy']:.2f}"
+    assert text.words.endswith(f"The reference, ResNet-14, reaches {accuracy}.")
+    assert isinstance(table, Table)
+    assert list(table.columns) == ["arm", "speedup 1.50", "speedup 2.50", "speedup 4.00"]
+    assert table.columns["arm"] == [
         *("random", "l1", "l2", "fpgm", "lamp", "bn-scale", "taylor", "group-norm"),
         *("l1 inner uniform", "l1 uniform", "l1 by sensitivity", "l1 in 3 steps", "l1 gradual in 3 steps"),
         *("random restart", "l1 restart", "blocks", "depth-cut"),
         *("scratch-e of l1", "scratch-b of l1", "shallow", "distilled"),
     ]
-    assert lines[3] == ["l1", "86.00", "84.00", "81.00"]
-    with Image.open(tmp_path / "curves.png") as image:
-        assert image.width > 1500  # two panels, the legend beside them
+    assert list(table.rows[1].values()) == ["l1", "86.00", "84.00", "81.00"]
+    assert isinstance(figure, Drawn)
+    assert len(figure.drawing.axes) == 2
 
 
 def test_a_missed_budget_shows_the_speedup_and_one_not_asked_for_a_dash(runs: list[Run]) -> None:
@@ -85,7 +91,7 @@ def test_a_missed_budget_shows_the_speedup_and_one_not_asked_for_a_dash(runs: li
         pruned(runs[3], "blocks", ("speedup", 2.0), 1.8, 0.6),
         pruned(runs[3], "blocks", ("macs", 1000.0), 3.0, 0.5),
     ]
-    assert curves_table(summarise(rows(made))).to_dict("records") == [
+    assert curves_table(summarise(rows(made))).rows == [
         {"arm": "l1", "speedup 2.00": "80.00", "speedup 4.00": "70.00 [4.10x]", "macs 1,000": "-"},
         {"arm": "blocks", "speedup 2.00": "60.00 [1.80x]", "speedup 4.00": "-", "macs 1,000": "50.00 [3.00x]"},
     ]
@@ -94,14 +100,15 @@ def test_a_missed_budget_shows_the_speedup_and_one_not_asked_for_a_dash(runs: li
 def test_seeds_are_summed_up_with_their_interval(runs: list[Run]) -> None:
     made = [pruned(runs[3], "l1", ("speedup", 2.0), 2.0, accuracy) for accuracy in (0.7, 0.8)]
     seeds = [Run(run.path / str(seed), replace(run.record, seed=seed)) for seed, run in enumerate(made)]
-    [row] = curves_table(summarise(rows(seeds))).to_dict("records")
+    [row] = curves_table(summarise(rows(seeds))).rows
     assert row == {"arm": "l1", "speedup 2.00": "75.00 ± 63.53"}  # t with one degree of freedom: 12.706 x 5
 
 
 def test_an_arm_looks_alike_in_both_figures(curves: list[Run]) -> None:
     summary = summarise(rows(curves)).assign(requested_macs=float("nan"))
     by_macs = accuracy_against_macs(summary, "A title")
-    by_speedup = pruning_curves(summary, series(curves[0]), "A title")
+    by_speedup = pruning_curves(summary, "A title", series(curves[0]))
+    assert by_speedup
     assert len(by_speedup.axes) == 2
 
     def looks(figure: Figure) -> dict[str, tuple[Any, ...]]:
@@ -118,38 +125,37 @@ def test_an_arm_looks_alike_in_both_figures(curves: list[Run]) -> None:
     del looked["the reference"]
     assert looked == {label: look for label, look in looks(by_macs).items() if label != "trained separately"}
     assert len(set(looked.values())) == len(ARMS)
-    points = [len(container[0].get_xdata()) for container in by_speedup.axes[0].containers]
-    assert points == len(ARMS) * [len(BUDGETS)]
+    assert len(by_speedup.axes[0].containers) == len(ARMS) * len(BUDGETS)
     families = {(line, face == "none") for _, line, _, face in looked.values()}
     assert families == {("-", False), ("-.", False), (":", True)}  # width, depth, controls: apart in grey too
     # Controls were never anything but trained: they have no accuracy right after pruning.
-    drawn = [line for line in by_speedup.axes[1].lines if not np.isnan(np.asarray(line.get_ydata(), float)).all()]
+    drawn = [line for line in by_speedup.axes[1].lines if len(np.asarray(line.get_ydata())) == len(BUDGETS)]
     steps = [options for _, options in ARMS if "steps" in options]  # where it would be the last step's alone
     assert len(drawn) == len(ARMS) - len(CONTROLS) - len(steps)
 
 
-def test_without_a_curve_there_is_no_section(runs: list[Run], tmp_path: Path) -> None:
-    summary = summarise(rows(runs))
-    assert curves_section(summary, None, tmp_path / "curves", "A title") == []
-    assert not list(tmp_path.iterdir())
-    assert pruning_section(summarise(rows(runs[:1]))) == []
+def test_without_a_curve_there_is_no_section(runs: list[Run], grouped: Callable[..., Group]) -> None:
+    assert curves_section(grouped(runs)) is None
+    assert pruning_section(grouped(runs[:1])) is None
 
 
-def test_what_choosing_cost_is_shown_where_a_record_says_it(runs: list[Run]) -> None:
-    without = Run(runs[3].path, replace(runs[3].record, cost=_without(runs[3].record.cost, "choosing")))
-    assert "choosing" not in pruning_section(summarise(rows([without])))[1]
-    cost = runs[3].record.cost | {"choosing_macs": 2_000_000_000, "choosing_seconds": 1.25}
-    charged = Run(runs[3].path, replace(runs[3].record, cost=cost))
-    header, _, line = pruning_section(summarise(rows([charged])))[1].splitlines()
-    cells = dict(zip(header.split(" | "), line.split(" | "), strict=True))
-    assert (cells["choosing, MACs"], cells["choosing, s"]) == ("0.002T", "1.2")
-    assert cells["all training MACs"] == f"{cost['total_training_macs'] / 1e12:.2f}T"
+def test_what_choosing_cost_is_shown_where_a_record_says_it(runs: list[Run], grouped: Callable[..., Group]) -> None:
+    def row(cost: dict[str, Any]) -> dict[str, str]:
+        section = pruning_section(grouped([replace(runs[3], record=replace(runs[3].record, cost=cost))]))
+        assert section
+        [table] = section.blocks
+        assert isinstance(table, Table)
+        return table.rows[0]
+
+    assert "choosing, MACs" not in row(_without(runs[3].record.cost, "choosing"))
+    charged = row(runs[3].record.cost | {"choosing_macs": 2_000_000_000, "choosing_seconds": 1.25})
+    assert (charged["choosing, MACs"], charged["choosing, s"]) == ("0.002T", "1.2")
 
 
 def test_a_control_without_figures_of_pruning_is_reported_too(runs: list[Run], tmp_path: Path) -> None:
     control = pruned(runs[3], "shallow", ("speedup", 2.0), 2.0, 0.8)
     bare = Run(control.path, replace(control.record, results=_without(control.record.results, "achieved")))
-    text = write_report([runs[0], bare], tmp_path).read_text()
+    text = write_report(Comparison(runs=[runs[0], bare]), tmp_path).read_text()
     assert "| ResNet-14, shallow | 80.00 (n = 1) |" in text
 
 

@@ -1,26 +1,26 @@
 """The sections beside the tables: what is compared with what, what is missing, and nothing that is not known."""
 
-import json
-from collections.abc import Mapping
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from benchmarks import write_report
+from benchmarks import Comparison, write_report
+from benchmarks.report.group import Group
+from benchmarks.report.markdown import as_markdown
+from benchmarks.report.section import Bullets, Section, Table, Text
 from benchmarks.report.sections.confounds import confounds_section
-from benchmarks.report.sections.exits import apart_section
+from benchmarks.report.sections.exits import separate_section
 from benchmarks.report.sections.published import published_section
-from benchmarks.report.sections.resources import costs_table
+from benchmarks.report.sections.resources import resources_table
 from benchmarks.report.sections.verdicts import contrast_cells
 from benchmarks.results.cells import MISSING
-from benchmarks.results.contrasts import judge
-from benchmarks.results.correctness import of_last_exits
-from benchmarks.statistics.scores import Scores
 from compress.runs import Run
 
-IMAGES = 1000
 Rows = list[dict[str, Any]]
+SummedUp = Callable[..., Group]
 
 
 def network(name: str, macs: list[float], accuracies: list[float], seeds: int = 3, **config: Any) -> Rows:
@@ -35,7 +35,7 @@ def network(name: str, macs: list[float], accuracies: list[float], seeds: int = 
     exits = len(macs)
     request = settings["request"]
     return [
-        {"series": json.dumps(settings | {"name": name}), "network": name, "arm": name, "arm_key": name,
+        {"series": name, "config": settings, "network": name, "arm": name, "arm_key": name,
          "family": family, "method": settings["method"], "kind": settings["kind"], "recipe": "quick", "epochs": 5,
          "exit": exit, "exits": exits, "last": exit == exits, "macs": size, "n": seeds, "test_accuracy": accuracy,
          "test_accuracy_half_width": 0.01, "step": np.nan, "requested_speedup": request.get("speedup", np.nan),
@@ -44,24 +44,22 @@ def network(name: str, macs: list[float], accuracies: list[float], seeds: int = 
     ]  # fmt: skip
 
 
-def scores_of(rows: Rows) -> Mapping[tuple[str, int], Scores]:
-    return {
-        (row["series"], row["exit"]): Scores(
-            seeds=tuple(range(row["n"])),
-            right=np.tile(np.arange(IMAGES) < row["test_accuracy"] * IMAGES, (row["n"], 1)),
-        )
-        for row in rows
-    }
+def table_of(section: Section | None) -> list[dict[str, str]]:
+    """The rows of a section's first table."""
+    assert section
+    return next(block.rows for block in section.blocks if isinstance(block, Table))
 
 
-def lines_of(section: list[str]) -> list[list[str]]:
-    """Cells of the table's rows."""
-    return [line.strip("| ").split(" | ") for text in section for line in text.splitlines() if line.startswith("| ")][
-        2:
-    ]
+def words_of(section: Section | None) -> str:
+    """A section's texts and items."""
+    assert section
+    parts = [block.words for block in section.blocks if isinstance(block, Text)]
+    return "\n".join(
+        [*parts, *(item for block in section.blocks if isinstance(block, Bullets) for item in block.items)]
+    )
 
 
-def test_an_exit_is_judged_within_its_class_alone_and_shown_beside_the_nearest() -> None:
+def test_an_exit_is_judged_within_its_class_alone_and_shown_beside_the_nearest(summed_up: SummedUp) -> None:
     rows = [
         *network("M", [10, 50, 80, 100], [0.5, 0.8, 0.85, 0.9], method="mwbp"),
         *network("A", [50.5], [0.9], recipe={"name": "quick", "learning_rate": 0.3}),
@@ -70,27 +68,31 @@ def test_an_exit_is_judged_within_its_class_alone_and_shown_beside_the_nearest()
         *network("other recipe", [80], [0.95], recipe={"name": "quick", "momentum": 0.5}),
         *network("frozen", [50, 100], [0.7, 0.89], method="frozen-trunk"),
     ]
-    section = apart_section(pd.DataFrame(rows), scores_of(rows))
-    assert section[1] == (
-        "Of 3 auxiliary exits 1 has a separately trained net of the same budget class here. Of these comparisons: "
-        "1 less accurate."
+    section = separate_section(summed_up(rows))
+    assert words_of(section) == (
+        "Of 3 auxiliary exits 1 has a separately trained network of the same budget class here. Of 1 comparison, the "
+        "exit is less accurate in 1 and more accurate in 0; the others are not distinguishable."
     )
-    far, judged, near = lines_of(section)
-    assert (far[2], far[4], far[5], far[-1]) == ("A", "505%", MISSING, "none: other budget")
-    assert (judged[0], judged[2], judged[5], judged[-1]) == ("M (exit 2)", "A", "-10.00", "less accurate")
-    assert (near[2], near[4], near[5], near[-2:]) == ("B", "112%", "-5.00", [MISSING, "none: other budget"])
-    assert apart_section(pd.DataFrame(rows[4:]), scores_of(rows)) == []
+    assert [
+        (row["exit"], row["separately trained"], row["its MACs"], row["difference, points"], row["verdict"])
+        for row in table_of(section)
+    ] == [
+        ("M (exit 1)", "A", "505%", MISSING, "none: other budget"),
+        ("M (exit 2)", "A", "101%", "-10.00", "less accurate"),
+        ("M (exit 3)", "B", "112%", MISSING, "none: other budget"),
+    ]
+    assert separate_section(summed_up(rows[4:])) is None
 
 
-def test_one_seed_is_preliminary_and_nothing_alike_is_said() -> None:
+def test_one_seed_is_preliminary_and_nothing_alike_is_said(summed_up: SummedUp) -> None:
     rows = [*network("M", [50, 100], [0.8, 0.9], 1, method="mwbp"), *network("A", [50], [0.9], 1)]
-    assert apart_section(pd.DataFrame(rows), scores_of(rows))[1].endswith("1 less accurate (preliminary).")
-    alone = apart_section(pd.DataFrame(rows[:2]), scores_of(rows))
-    assert "is not answered" in alone[1]
-    assert lines_of(alone)[0][-1] == "nothing was trained alike"
+    assert "(preliminary)" in words_of(separate_section(summed_up(rows)))
+    alone = separate_section(summed_up(rows[:2]))
+    assert "is not answered" in words_of(alone)
+    assert table_of(alone)[0]["verdict"] == "no network was trained alike"
 
 
-def test_the_controls_of_mwbp_are_found_and_the_missing_named() -> None:
+def test_the_controls_of_mwbp_are_found_and_the_missing_named(summed_up: SummedUp) -> None:
     decay = {"update": "simultaneous", "decay_factors": [2.0, 1.0], "teacher": 0.0}
     other = decay | {"decay_factors": [3.0, 1.0]}
     rows = [
@@ -101,34 +103,29 @@ def test_the_controls_of_mwbp_are_found_and_the_missing_named() -> None:
         *network("frozen", [50, 100], [0.7, 0.89], method="frozen-trunk"),
         *network("in turn", [50, 100], [0.8, 0.9], method="mwbp", objective=decay | {"update": "sequential"}),
     ]
-    section = confounds_section(pd.DataFrame(rows), scores_of(rows))
-    assert [(cells[0], cells[1]) for cells in lines_of(section)] == [
+    section = confounds_section(summed_up(rows))
+    assert [(row["network"], row["control"]) for row in table_of(section)] == [
         ("M (exit 2)", "plain"), ("M (exit 2)", "decay"), ("M (exit 2)", "in turn (exit 2)"),
         ("M (exit 1)", "frozen (exit 1)"),
     ]  # fmt: skip
-    assert section[-1] == "- **missing** for M: deep-supervision, mwbp-uniform-decay"
-    assert lines_of(section)[0][2].endswith("(trained in bf16, not fp32)")
-    primary = judge(pd.DataFrame(rows), of_last_exits(scores_of(rows)), None, (rows[2]["series"], rows[1]["series"]))
-    declared = lines_of(confounds_section(pd.DataFrame(rows), scores_of(rows), primary.contrasts[:1]))
-    assert [cells[-1] for cells in declared[:2]] == ["the primary contrast: see Verdicts", "more accurate"]
+    assert words_of(section) == "**missing** for M: deep-supervision, mwbp-uniform-decay"
+    assert table_of(section)[0]["what it shows"].endswith("(trained in bf16, not fp32)")
 
 
-def test_a_control_that_was_judged_before_is_not_judged_once_more() -> None:
+def test_a_control_is_judged_as_the_verdicts_do(summed_up: SummedUp) -> None:
     decay = {"update": "simultaneous", "decay_factors": [2.0, 1.0], "teacher": 0.0}
     rows = [*network("M", [50, 100], [0.8, 0.9], method="mwbp", objective=decay), *network("plain", [100], [0.89])]
     rows += network("other", [100], [0.7], method="bp-extra-decay", objective=decay, kind="train")
-    table, scores = pd.DataFrame(rows), scores_of(rows)
-    verdicts = judge(table, of_last_exits(scores), rows[2]["series"])
-    [judged] = [one for one in verdicts.contrasts if {*one.pair} == {rows[1]["series"], rows[2]["series"]}]
-    for contrast in (judged, judged.reversed):
-        section = confounds_section(table, scores, [contrast])
-        assert "p adjusted by Holm for 1 comparison of this section; what Verdicts has" in section[1]
-        by_control = {cells[1]: cells for cells in lines_of(section)}
-        assert by_control["plain"][4] == "+1.00"
-        assert by_control["plain"][7] == contrast_cells(judged)["p, adjusted"]
+    group = summed_up(rows, "plain")
+    [judged] = [contrast for contrast in group.verdicts.contrasts if {*contrast.pair} == {"M", "plain"}]
+    shown = {row["control"]: row for row in table_of(confounds_section(group))}
+    assert shown["plain"]["difference, points"] == "+1.00"
+    assert shown["plain"]["p, adjusted"] == contrast_cells(judged)["p, adjusted"]
+    declared = table_of(confounds_section(summed_up(rows, None, ("M", "plain"))))
+    assert [row["p"] for row in declared] == [contrast_cells(judged)["p, adjusted"], MISSING]
 
 
-def test_the_controls_of_pruning_stand_beside_what_they_control() -> None:
+def test_the_controls_of_pruning_stand_beside_what_they_control(summed_up: SummedUp) -> None:
     def pruned(name: str, accuracy: float, macs: float = 80, **request: Any) -> Rows:
         asked = {"speedup": 2.5, "schedule": "small-rate", "shape": "l1"} | request
         kind = "control" if name.startswith(("scratch", "shallow")) else "prune"
@@ -136,26 +133,31 @@ def test_the_controls_of_pruning_stand_beside_what_they_control() -> None:
 
     rows = [*pruned("l1", 0.9), *pruned("taylor", 0.95), *pruned("random", 0.8), *pruned("scratch-e", 0.9),
             *pruned("shallow", 0.99, macs=84)]  # fmt: skip
-    section = confounds_section(pd.DataFrame(rows), scores_of(rows))
-    found = {cells[1]: cells for cells in lines_of(section)}
-    assert {cells[0] for cells in found.values()} == {"l1"}
-    assert [found[name][4] for name in ("random", "scratch-e", "shallow")] == ["+10.00", "+0.00", MISSING]
-    assert found["random"][-1] == "more accurate"
-    assert found["shallow"][-1] == "none: control has 105% of MACs"
-    assert section[-1].splitlines() == [
-        "- **missing** for what was pruned to speedup 2.50: scratch-b, distilled",
-        "- **missing** for the shapes of taylor: from-scratch controls",
+    section = confounds_section(summed_up(rows))
+    found = {row["control"]: row for row in table_of(section)}
+    assert {row["network"] for row in found.values()} == {"l1"}
+    assert [found[name]["difference, points"] for name in ("random", "scratch-e", "shallow")] == [
+        *("+10.00", "+0.00", MISSING)
+    ]
+    assert found["random"]["verdict"] == "more accurate"
+    assert found["shallow"]["verdict"] == "none: control has 105% of MACs"
+    assert words_of(section).splitlines() == [
+        "**missing** for what was pruned to speedup 2.50: scratch-b, distilled",
+        "**missing** for the shapes of taylor: from-scratch controls",
     ]
 
 
 def test_the_report_has_its_sections_in_order_and_no_published_figure_of_other_data(
     runs: list[Run], tmp_path: Any
 ) -> None:
-    text = write_report(runs, tmp_path).read_text()
-    order = ["Verdicts", "Networks", "Pareto fronts", "Every exit", "Exits against separately trained nets",
-             "Pruning, ", "Controls and confounds", "Cost", "Limits", "How to reproduce each row"]  # fmt: skip
-    places = [text.index(f"### {heading}") for heading in order]
-    assert places == sorted(places)
+    text = write_report(Comparison(runs=runs, about="What it is about."), tmp_path).read_text()
+    order = ["# Comparison", "## The best network at each budget", "![Accuracy", "## What was asked", "### Networks",
+             "### Verdicts", "### Pareto fronts", "### Every exit", "### Exits against separately trained networks",
+             "### Pruning, ", "### Controls and confounds", "### Resources", "### Limits",
+             "### How to reproduce each row", "## How this was measured", "### Verdicts"]  # fmt: skip
+    place = 0
+    for heading in order:
+        place = text.index(heading, place) + 1
     assert "Published" not in text
     assert "- **missing** for MwResNet-8-2: bp, bp-extra-decay, deep-supervision" in text
     assert "| MwResNet-8-2, its exits | 2 |" in text
@@ -163,29 +165,33 @@ def test_the_report_has_its_sections_in_order_and_no_published_figure_of_other_d
     assert "No tuning trials" in text
 
 
-def test_costs_of_an_arm_are_one_row_and_what_was_not_measured_is_left_out() -> None:
+def test_resources_of_an_arm_are_one_row_and_what_was_not_measured_is_left_out() -> None:
     made = {"last": True, "arm": "l1", "epochs": 1.0, "training_seconds": 3.0, "choosing_macs": 0.0, "step": np.nan}
     rows = [
         made | {"network": f"N{macs}", "arm_key": "k", "macs": macs, "params": macs * 1e4, "training_macs": macs * 1e10,
                 "total_training_macs": macs * 1e10 + 1e12}
         for macs in (100, 200)
     ]  # fmt: skip
-    table = costs_table(pd.DataFrame(rows))
-    assert table.to_dict("records") == [
+    assert resources_table(pd.DataFrame(rows)).rows == [
         {"network": "l1 (2)", "training MACs: own": "1T to 2T", "before": "1T", "all": "2T to 3T", "epochs": "1",
          "seconds": "3", "parameters": "1M to 2M"}
     ]  # fmt: skip
 
 
-def test_published_figures_have_a_source_and_are_marked() -> None:
+def test_published_figures_have_a_source_and_are_marked(runs: list[Run], grouped: Callable[..., Group]) -> None:
+    def published(dataset: str, copy: str = "") -> str:
+        data = runs[0].record.data | {"name": dataset, "copy": copy}
+        section = published_section(grouped([replace(runs[0], record=replace(runs[0].record, data=data))]))
+        for table in [block for block in section.blocks if isinstance(block, Table)] if section else []:
+            assert all(row["source"] != MISSING for row in table.rows)
+        return as_markdown([section]) if section else ""
+
     for dataset in ("cifar10", "cifar100", "svhn"):
-        text = "\n".join(published_section(dataset))
-        assert "**Published, not measured here**" in text
-        assert all(cells[-1] != MISSING for cells in lines_of([text]))
-    text = "\n".join(published_section("cifar10"))
+        assert "**Published, not measured here**" in published(dataset)
+    text = published("cifar10")
     assert "| AuxNet-56-2 | 5.77 |" in text
     assert "| BranchyNet on ResNet-110 | 80.70 | 79.17 | 1.9x (time on a CPU) |" in text
     assert "Not quoted, since not verified: L1-A and L1-B, fine-tuned and Scratch-E" in text
     assert "class folders" not in text
-    assert "compressed anew" in "\n".join(published_section("cifar10", "class folders"))
-    assert published_section("fashion-mini") == []
+    assert "compressed again" in published("cifar10", "class folders").replace("\n", " ")
+    assert published("fashion-mini") == ""

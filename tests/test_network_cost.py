@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from compress import Architecture
-from compress.cost import Cost, cost, cross_check, exit_costs
 from compress.errors import UsageError
+from compress.network_cost import Cost, cost, cross_check, exit_costs
 from compress.networks import Network, create, cut, register
 
 
@@ -259,7 +259,7 @@ def test_nothing_is_warned_printed_or_logged(
 
 
 def test_importing_warns_of_nothing() -> None:
-    program = "import torch, warnings; warnings.simplefilter('error'); import compress.cost"
+    program = "import torch, warnings; warnings.simplefilter('error'); import compress.network_cost"
     finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=120)
     assert (finished.returncode, finished.stdout, finished.stderr) == (0, "", "")
 

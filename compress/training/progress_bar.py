@@ -1,29 +1,17 @@
-"""What a training shows while it runs: a bar on a terminal, plain lines elsewhere, the expected time in both."""
+"""Progress of a training: a bar on a terminal, plain lines elsewhere, the expected time in both."""
 
 import time
 from types import TracebackType
 from typing import Any
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from compress.console import console, duration
 from compress.training.watchdog import PATIENCE, Watchdog
 
 SECONDS_BETWEEN_UPDATES = 0.5
 WORTH_ANNOUNCING = 10.0
 STEPS_TO_TIME = 3
-
-# Everything but results goes to stderr: stdout carries tables or one JSON document.
-console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
-
-
-def duration(seconds: float) -> str:
-    """A duration in words, as in ``1 h 05 min``, ``3 min 20 s`` or ``12 s``."""
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes:02d} min"
-    return f"{minutes} min {seconds:02d} s" if minutes else f"{seconds} s"
 
 
 class TrainingProgress:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
-from typing import Any
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
+from compress.console import duration
 
-from baselines import Forecast, Size
-from compress.data import Inventory
-from compress.runs import Run
-from compress.training.progress import duration
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from baselines import Forecast
+    from compress.data import Inventory
+    from compress.runs import Run
 
 
 def show_runs(runs: Sequence[Run], *, as_json: bool) -> None:
@@ -20,7 +23,7 @@ def show_runs(runs: Sequence[Run], *, as_json: bool) -> None:
     if as_json:
         return print_json({"runs": [run_as_json(run) for run in runs]})
     for run in runs:
-        print_table(pd.DataFrame(run.exits).round(4))
+        print_table(_table(run.exits).round(4))
         print(f"run: {run.path}")
 
 
@@ -29,7 +32,7 @@ def show_inventory(inventory: Inventory, *, as_json: bool) -> None:
     if as_json:
         return print_json(inventory.to_json())
     print(f"{inventory.root}: {len(inventory.images['train'])} classes")
-    print_table(pd.DataFrame(inventory.rows()))
+    print_table(_table(inventory.rows()))
     for line in inventory.lines():
         print(line)
 
@@ -58,7 +61,7 @@ def show_latencies(rows: Sequence[dict[str, Any]], skipped: Sequence[str] | None
         return print_json({"rows": rows} | ({} if skipped is None else {"skipped": skipped}))
     if not rows:
         return
-    table = pd.DataFrame(rows)[["run", "exit", "macs", "params", "engine", "precision", "batch_size"]]
+    table = _table(rows)[["run", "exit", "macs", "params", "engine", "precision", "batch_size"]]
     if any("bytes" in row for row in rows):
         table.insert(4, "bytes", [str(row.get("bytes", "")) for row in rows])
     table["median ms"] = [f"{1e3 * row['seconds'][1]:.2f}" for row in rows]
@@ -68,12 +71,21 @@ def show_latencies(rows: Sequence[dict[str, Any]], skipped: Sequence[str] | None
     print_table(table)
 
 
+def show_methods(methods: Mapping[str, str], *, as_json: bool) -> None:
+    """Print the methods of pruning with a description of each, or that as JSON."""
+    if as_json:
+        return print_json({"methods": dict(methods)})
+    width = max(map(len, methods)) + 2
+    for name, card in methods.items():
+        print(textwrap.fill(card, 80, initial_indent=f"{name:{width}}", subsequent_indent=" " * width))
+
+
 def _with_interval(value: float, interval: Sequence[float] | None) -> str:
     return f"{value:.2f}" if interval is None else f"{value:.2f} [{interval[0]:.2f}, {interval[1]:.2f}]"
 
 
 def _forecast_as_json(forecast: Forecast) -> dict[str, Any]:
-    return {name: value._asdict() if isinstance(value, Size) else value for name, value in vars(forecast).items()}
+    return {name: value._asdict() if hasattr(value, "_asdict") else value for name, value in vars(forecast).items()}
 
 
 def run_as_json(run: Run) -> dict[str, Any]:
@@ -86,3 +98,9 @@ def print_table(frame: pd.DataFrame) -> None:
 
 def print_json(document: dict[str, Any]) -> None:
     print(json.dumps(document))
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    import pandas as pd  # here, as most errors and all help come without a table
+
+    return pd.DataFrame(rows)

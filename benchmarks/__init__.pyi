@@ -1,0 +1,35 @@
+from .measuring.everything import bench_all
+from .measuring.latency import bench, latency_ratio
+from .probing.probe import probe
+from .report.comparison import COMPARISON, Comparison, read_comparison
+from .report.report import REPORT, write_report
+from .report.sections.networks import main_table
+from .report.sections.probe_tables import probe_tables, write_probe_figure
+from .results.probed_blocks import read_probes
+from .results.rows import distinct_runs
+from .study.dry_run import plan_study
+from .study.runner import run_study
+from .study.setting import Setting
+from .study.study import Study, read_study
+
+__all__ = [
+    "COMPARISON",
+    "REPORT",
+    "Comparison",
+    "Setting",
+    "Study",
+    "bench",
+    "bench_all",
+    "distinct_runs",
+    "latency_ratio",
+    "main_table",
+    "plan_study",
+    "probe",
+    "probe_tables",
+    "read_comparison",
+    "read_probes",
+    "read_study",
+    "run_study",
+    "write_probe_figure",
+    "write_report",
+]

@@ -1,0 +1,150 @@
+"""A group: the runs of a report on the same images and split, with all that its sections are made from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import pandas as pd
+
+from benchmarks.report.comparison import Comparison
+from benchmarks.report.figures import accuracy_against_latency, accuracy_against_macs, accuracy_against_training
+from benchmarks.report.section import Block, figures
+from benchmarks.report.trials import Trial
+from benchmarks.results.cells import exit_name
+from benchmarks.results.contrasts import Contrast, Verdicts, compare, judge
+from benchmarks.results.correctness import of_last_exits, read_scores
+from benchmarks.results.escaping import one_line
+from benchmarks.results.rows import reference_of, rows, series, summarise
+from benchmarks.statistics.scores import Scores
+from compress.records import without_seed
+from compress.runs import Run
+
+Row = dict[Any, Any]  # of a group's summary
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Runs that compare, read and summed up once.
+
+    Attributes:
+        suffix: ends the names of the group's figures; empty for the first group.
+        frame: a row for each exit of each run.
+        summary: a row for each exit of each series (runs that differ by their seed alone).
+        reference: the series that others are compared with; None if there is none.
+        scores: which test images each exit got right, by series and exit.
+        left_out: a line on each run that has no scores.
+        latencies: a row for each measurement of latency.
+        trials: of the report's tuning.
+    """
+
+    runs: Sequence[Run]
+    suffix: str = ""
+    frame: pd.DataFrame
+    summary: pd.DataFrame
+    reference: str | None
+    scores: Mapping[tuple[str, int], Scores]
+    left_out: Sequence[str] = ()
+    verdicts: Verdicts
+    latencies: pd.DataFrame
+    trials: Sequence[Trial] = ()
+
+    @classmethod
+    def of(cls, runs: Sequence[Run], comparison: Comparison, latencies: pd.DataFrame, suffix: str = "") -> Group:
+        """The group of these runs, judged as the comparison says; `latencies` may hold other runs' too."""
+        frame = rows(runs)
+        summary = summarise(frame)
+        configs = {series(run): without_seed(run.record.config) for run in runs}
+        summary["config"] = summary["series"].map(configs.__getitem__)
+        of_run = {run.id: series(run) for run in runs}
+        reference = of_run.get(comparison.reference or "", reference_of(summary))
+        scores, left_out = read_scores(runs)
+        declared = [of_run[id] for id in comparison.primary or () if id in of_run]
+        notes = list(left_out)
+        if len(declared) == 1:
+            notes.append("the primary contrast, as one of its networks is not among those on these images")
+        primary = (declared[0], declared[1]) if len(declared) == 2 else None
+        return cls(
+            runs=runs,
+            suffix=suffix,
+            frame=frame,
+            summary=summary,
+            reference=reference,
+            scores=scores,
+            left_out=left_out,
+            verdicts=judge(summary, of_last_exits(scores), reference, primary, notes),
+            latencies=latencies[latencies["run"].isin(of_run)] if len(latencies) else latencies,
+            trials=comparison.trials,
+        )
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """What the records say of the data set."""
+        return self.runs[0].record.data
+
+    @property
+    def test_images(self) -> int:
+        """The number of test images."""
+        return int(self.data["split"]["test"])
+
+    @property
+    def name(self) -> str:
+        """The data set, as in ``cifar10 (class folders)``, as plain text."""
+        return f"{one_line(self.data['name'])} ({one_line(self.data['copy'])})"
+
+    @property
+    def title(self) -> str:
+        """The title of figures of accuracy, as plain text."""
+        return f"{self.name}: {self.test_images:,} test images"
+
+    @property
+    def last(self) -> pd.DataFrame:
+        """The summary's rows of last exits."""
+        return self.summary[self.summary["last"]]
+
+    @property
+    def reference_row(self) -> pd.Series | None:
+        """The reference's last exit."""
+        return None if self.reference is None else self.last[self.last["series"] == self.reference].iloc[0]
+
+    def compare(self, pairs: Iterable[tuple[Row, Row]]) -> dict[tuple[str, str], Contrast]:
+        """The contrasts of pairs of exits (rows of the summary) that have scores, by both names.
+
+        Pairs that the verdicts have, too, are judged as there; p-values of the others are adjusted for all of them.
+        """
+        known = {seen.pair: seen for contrast in self.verdicts.contrasts for seen in (contrast, contrast.reversed)}
+        found: dict[tuple[str, str], Contrast] = {}
+        scores: dict[str, Scores] = {}
+        left = []
+        for pair in pairs:
+            names = exit_name(pair[0]), exit_name(pair[1])
+            keys = [(row["series"], row["exit"]) for row in pair]
+            if all(row["last"] for row in pair) and (judged := known.get((keys[0][0], keys[1][0]))):
+                found[names] = judged
+            elif {*keys} <= self.scores.keys():
+                scores |= {name: self.scores[key] for name, key in zip(names, keys, strict=True)}
+                left.append(names)
+        return found | {contrast.pair: contrast for contrast in compare(left, scores)}
+
+    @cached_property
+    def accuracy_figures(self) -> list[Block]:
+        """Accuracy against each cost, against latency first where it was measured; the answer shows the first."""
+        drawn = self.summary, self.title, self.reference
+        return [
+            *figures(f"accuracy-latency{self.suffix}", "Accuracy against latency", accuracy_against_latency(*drawn)),
+            *figures(f"accuracy-macs{self.suffix}", "Accuracy against MACs", accuracy_against_macs(*drawn)),
+            *figures(
+                f"accuracy-training{self.suffix}", "Accuracy against training MACs", accuracy_against_training(*drawn)
+            ),
+        ]
+
+
+def comparable(runs: Sequence[Run]) -> list[list[Run]]:
+    """The runs, grouped by images and split."""
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(json.dumps([run.record.data["digest"], run.record.data["split"]]), []).append(run)
+    return list(groups.values())

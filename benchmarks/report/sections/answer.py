@@ -1,0 +1,113 @@
+"""The answer: the most accurate network at each of a few budgets, and the figure that shows all networks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from scipy import stats
+
+from benchmarks.report.group import Group, Row
+from benchmarks.report.section import Section, Table, Text
+from benchmarks.report.sections.networks import batches
+from benchmarks.results.cells import Number, accuracy_cell, exit_name, millions, ratio
+from benchmarks.results.contrasts import CLASS, Contrast, budget_classes
+from benchmarks.results.escaping import inline
+from benchmarks.statistics.scores import CONFIDENCE, ENOUGH_SEEDS
+
+BUDGETS = 3  # shown beside the reference's, if several networks share each of them
+LINES = 3  # budgets shown in any case, as far as there are any
+SMALL = 0.25  # of the reference's MACs: of budgets with equally many networks, the nearest to this goes first
+CHOSEN = (
+    "Best: the highest mean test accuracy at that budget, picked on these test images, and so somewhat optimistic. A "
+    f"budget: networks, or exits cut out, whose MACs are within {CLASS:.0%} of one another. Shown: {{own}}the budgets "
+    "with most networks."
+)
+BARS = (
+    "Bars are 95% intervals over seeds, cut where they are longer than the scatter of all means. Pale: on average "
+    "another network is at least as accurate at no more cost, which the intervals may not tell apart."
+)
+
+
+def answer_section(group: Group) -> Section:
+    """The best network at each budget, with what limits that answer."""
+    budgets = _budgets(group)
+    judged = group.compare((best, other) for best, *others in budgets for other in others)
+    reference = group.reference_row
+    own = "" if reference is None else f"the budget of {reference['network']}, the reference, and "
+    return Section(
+        f"The best network at each budget: {inline(group.data['name'])} ({inline(group.data['copy'])})",
+        [
+            Text(_caution(group)),
+            Table.of(_line(group, rows, judged) for rows in budgets),
+            Text(CHOSEN.format(own=own)),
+            *group.accuracy_figures[:1],
+            Text(BARS),
+        ],
+        level=2,
+    )
+
+
+def _caution(group: Group) -> str:
+    """How far seeds and test images let one tell networks apart."""
+    accuracies, seeds = group.summary["test_accuracy"], group.summary["n"]
+    best, images = float(accuracies.max()), group.test_images
+    interval = stats.binomtest(round(best * images), images).proportion_ci(CONFIDENCE, method="wilson")
+    noise = (
+        f"The choice of {images:,} test images alone makes an accuracy near {best:.0%} uncertain by about "
+        f"±{50 * (interval.high - interval.low):.1f} points ({CONFIDENCE:.0%})."
+    )
+    fewest = int(seeds.min())
+    if fewest >= ENOUGH_SEEDS:
+        return f"Accuracies are means with {CONFIDENCE:.0%} intervals (Student's t) over seeds. {noise}"
+    counted = ("one seed" if fewest == 1 else f"{fewest} seeds") + (" of some networks" if seeds.max() > fewest else "")
+    return f"**Preliminary: {counted}.** Differences between networks may be chance. {noise}"
+
+
+def _budgets(group: Group) -> list[list[Row]]:
+    """The networks and exits at each budget that is shown, the most accurate first; the costliest budget first."""
+    whole = group.summary[group.summary["step"].isna()]
+    classes = budget_classes(whole["macs"])
+    budgets = [
+        own.sort_values("test_accuracy", ascending=False, kind="stable").to_dict("records")
+        for _, own in whole.groupby(classes)
+    ]
+    reference = group.reference_row
+    full = float(whole["macs"].max() if reference is None else reference["macs"])
+    first = [rows for rows in budgets if any(row["series"] == group.reference and row["last"] for row in rows)]
+    others = sorted(
+        (rows for rows in budgets if rows not in first),
+        key=lambda rows: (-len(rows), abs(math.log(rows[0]["macs"] / (SMALL * full)))),
+    )
+    shared = sum(len(rows) > 1 for rows in others)
+    chosen = [*first, *others[: max(LINES - len(first), min(BUDGETS, shared))]]
+    return sorted(chosen, key=lambda rows: -rows[0]["macs"])
+
+
+def _line(group: Group, rows: Sequence[Row], judged: Mapping[tuple[str, str], Contrast]) -> dict[str, str]:
+    best, *others = rows
+    reference, budget = group.reference_row, {"budget, MACs": millions(best["macs"])}
+    if reference is not None:
+        text = f"{millions(best['macs'])} ({best['macs'] / reference['macs']:.0%})"
+        budget = {"budget, MACs (of the reference's)": Number(text, best["macs"])}
+    line = budget | {"best network": exit_name(best), "test accuracy, %": accuracy_cell(best)}
+    if reference is not None:
+        line["training cost"] = ratio(best["total_training_macs"] / reference["total_training_macs"])
+    for batch in batches(group.summary)[:1]:
+        noisy = ", noisy" if (group.summary["latency_noisy"] > 0).any() else ""
+        line[f"latency ratio, batch {batch}{noisy}"] = ratio(best[f"latency_ratio_b{batch}"])
+    found = [judged.get((exit_name(best), exit_name(other))) for other in others]
+    return line | {"against the others": _standing(best, found)}
+
+
+def _standing(best: Row, found: Sequence[Contrast | None]) -> str:
+    """How many of the others at its budget the best network can be told from."""
+    if not found:
+        return "no other network at this budget"
+    alike = sum(contrast is None or not contrast.distinguishable for contrast in found)
+    if alike:
+        words = f"not shown to differ from {alike} of {len(found)} other{'s' if len(found) > 1 else ''}"
+    else:
+        words = "more accurate than " + ("the other one" if len(found) == 1 else f"all {len(found)} others")
+    seeds = [best["n"], *(min(contrast.found.seeds) for contrast in found if contrast)]
+    return words + (" (preliminary)" if min(seeds) < ENOUGH_SEEDS else "")

@@ -1,0 +1,89 @@
+"""`compress bench`: what every exit of finished runs costs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from compress.cli.options import MEASURING, OUTPUT, PLACE, Output, PlaceOptions, Whole, numbers, options
+from compress.errors import UsageError
+from compress.runs import find_run
+
+
+@options(MEASURING)
+@dataclass(frozen=True, kw_only=True)
+class BenchOptions:
+    """How latency is measured.
+
+    Attributes:
+        engine: eager (default), compile, onnxruntime, openvino or, on CUDA, cudagraphs; several separated by commas.
+        precision: fp32 (default), bf16, fp16 or int8 (calibrated on held-out images); several separated by commas.
+        batch_size: Images per batch; several separated by commas.
+        threads: Threads of the CPU.
+        rounds: How many times each network is timed.
+        all: Directory of runs or of a report: measure all its finished runs with every engine and precision that is
+            here. A report has no weights: its networks are timed with random ones, without int8.
+        data_dir: Directory in which the data that int8 needs are looked for first.
+    """
+
+    engine: str | None = None
+    precision: str | None = None
+    batch_size: str = "1,128"
+    threads: Whole = 1
+    rounds: Whole = 9
+    all: Path | None = None
+    data_dir: Path | None = None
+
+    def settings(self) -> dict[str, Any]:
+        """Return the arguments that `bench` and `bench_all` share."""
+        sizes = numbers("batch-size", self.batch_size)
+        if any(size != int(size) for size in sizes):
+            raise UsageError(f"--batch-size {self.batch_size}: a whole number, or several separated by commas")
+        batches = [int(size) for size in dict.fromkeys(sizes)]
+        return {"batch_sizes": batches, "threads": self.threads, "rounds": self.rounds, "data_dir": self.data_dir}
+
+    def check(self, run: Sequence[str]) -> None:
+        """Refuse to measure nothing, or both all runs and some."""
+        if self.all is None and not run:
+            raise UsageError(
+                "bench: name the runs to measure, the one to compare with first (compress report lists them), "
+                "or --all RUNS_DIR"
+            )
+        if self.all is not None and (run or self.engine or self.precision):
+            raise UsageError("--all measures all runs with every engine: leave out runs, --engine and --precision")
+
+
+BENCH = BenchOptions()
+
+
+def bench(*run: str, measuring: BenchOptions = BENCH, place: PlaceOptions = PLACE, output: Output = OUTPUT) -> None:
+    """Measure size, latency, memory and, where possible, energy of every exit of finished runs.
+
+    Args:
+        run: Run directories, or ids (or their beginnings) under --runs; the one to compare with first.
+    """
+    measuring.check(run)
+    settings = measuring.settings()
+    found = [find_run(name, place.runs) for name in run]
+
+    from benchmarks import bench, bench_all
+    from compress.cli.printing import show_latencies
+
+    if measuring.all is not None:
+        done = bench_all(measuring.all, device=place.device, **settings)
+        return show_latencies(done.rows, done.skipped, as_json=output.json)
+    measured = bench(
+        found,
+        device=place.device,
+        engine=_names(measuring.engine or "eager"),
+        precision=_names(measuring.precision or "fp32"),
+        **settings,
+    )
+    show_latencies(measured, as_json=output.json)
+
+
+def _names(text: str) -> list[str]:
+    """Return the names in an option's text, separated by commas, each once."""
+    return list(dict.fromkeys(part.strip() for part in text.split(",")))

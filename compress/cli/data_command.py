@@ -1,0 +1,30 @@
+"""`compress data`: the data sets that are here, and what the machine computes with."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from compress.cli.options import OUTPUT, Output
+from compress.cli.printing import print_json, show_inventory
+from compress.data.catalogue import available
+from compress.machine import summary
+
+
+def data(name: str | None = None, *, data_dir: Path | None = None, output: Output = OUTPUT) -> None:
+    """Show which data sets are here and how to get the others, and what this machine computes with.
+
+    Args:
+        name: folder:PATH, to show what lies there: images by part and class, and what is unused, twice or uneven.
+        data_dir: Directory in which the data are looked for first.
+    """
+    if name is not None:
+        from compress.data import take_inventory
+
+        return show_inventory(take_inventory(name, data_dir), as_json=output.json)
+    rows = available(data_dir)
+    if output.json:
+        return print_json({"datasets": [dataclasses.asdict(row) for row in rows], "machine": summary()})
+    for row in rows:
+        print(f"{row.name:14}{row.what}\n{'':14}{row.where}" + (f": {row.how}" if row.how else ""))
+    print(f"this machine: {summary()}")

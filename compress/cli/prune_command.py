@@ -1,0 +1,225 @@
+"""`compress prune`: a trained network made smaller, or a control of that size."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, get_args
+
+from cyclopts import Parameter
+
+from baselines.budget import Budget
+from baselines.technique import METHODS, SHAPES, Allocation, Scope, Technique
+from compress.cli.options import (
+    BUDGETS,
+    DATA,
+    METHOD,
+    NETWORK,
+    OUTPUTS,
+    PROTOCOL,
+    TRAINING_PLACE,
+    ArchitectureOptions,
+    DataOptions,
+    Flag,
+    Output,
+    RecipeOptions,
+    Seed,
+    TrainingPlaceOptions,
+    Whole,
+    choice,
+    numbers,
+    options,
+)
+from compress.errors import UsageError
+from compress.recipes import FineTuneSchedule
+from compress.runs import macs_of, run_and_exit
+
+if TYPE_CHECKING:
+    from baselines import FineTuning, Job
+
+    MethodName = ShapeName = str
+else:
+    MethodName, ShapeName = choice(METHODS), choice(SHAPES)
+    Scope, Allocation = choice(get_args(Scope)), choice(get_args(Allocation), optional=True)
+    FineTuneSchedule = choice(get_args(FineTuneSchedule))
+
+
+@options(NETWORK)
+@dataclass(frozen=True, kw_only=True)
+class ReferenceOptions:
+    """The network to prune.
+
+    Attributes:
+        arch: Reference, found among finished runs or trained first (default: resnet110).
+        from_: Run to start from, or RUN:EXIT to cut it there first.
+        seed: Random seed of the reference and of fine-tuning.
+    """
+
+    arch: str | None = None
+    from_: Annotated[str | None, Parameter(name="--from")] = None
+    seed: Seed = 0
+
+
+@options(BUDGETS)
+@dataclass(frozen=True, kw_only=True)
+class BudgetOptions:
+    """What the smaller network may cost.
+
+    Attributes:
+        ratio: Share of the prunable channels to remove, such as 0.5.
+        speedup: MACs before / after, such as 2.6; met to within 1%.
+        macs: MACs to keep, such as 97e6; met to within 1%.
+        params: Parameters to keep, such as 600e3; met to within 1%.
+        match: RUN or RUN:EXIT, whose MACs are to be met.
+        latency_ratio: Latency after / before at batch size 1, such as 0.5.
+    """
+
+    ratio: str | None = None
+    speedup: str | None = None
+    macs: str | None = None
+    params: str | None = None
+    match: str | None = None
+    latency_ratio: str | None = None
+
+    def budgets(self, runs: Path) -> list[Budget]:
+        """Return a budget for every value of the one option that was given."""
+        given = {name: text for name, text in vars(self).items() if text is not None}
+        if len(given) != 1:
+            every = ", ".join(f"--{name.replace('_', '-')}" for name in vars(self))
+            named = " and ".join(f"--{name.replace('_', '-')}" for name in given)
+            raise UsageError(f"give one of {every}, not {named or 'none'}")
+        [(name, text)] = given.items()
+        if name == "match":
+            return [Budget(macs=macs_of(run, runs)) for run in text.split(",")]
+        return [Budget(**{name: number}) for number in numbers(name.replace("_", "-"), text)]
+
+
+@options(METHOD)
+@dataclass(frozen=True, kw_only=True)
+class TechniqueOptions:
+    """How the network is made smaller.
+
+    Attributes:
+        method: Method or control; see --list-methods.
+        scope: inner: keep the channels that residual additions join.
+        uniform: Remove the same share of every group of channels.
+        allocate: Width of each group by how narrowing it raises the loss.
+        round_to: Round widths to multiples of this.
+        steps: Number of prunings, each with fine-tuning.
+        gradual: Take these steps within one fine-tuning.
+        shape: scratch-e and scratch-b: method whose shape is trained.
+        keep: Modules, separated by commas, whose layers keep their output channels.
+        nearest: Take the nearest network where the budget cannot be met.
+    """
+
+    method: MethodName = "l1"
+    scope: Scope = "all"
+    uniform: Annotated[bool, Parameter(negative="--global", show_default=False)] = False
+    allocate: Allocation | None = None
+    round_to: Whole = 1
+    steps: Whole = 1
+    gradual: Flag = False
+    shape: ShapeName = "l1"
+    keep: str | None = None
+    nearest: Flag = False
+
+    def technique(self) -> Technique:
+        """Return what these options say as the library takes it."""
+        given = vars(self) | {"keep": self.keep or (), "ranking": "uniform" if self.uniform else "global"}
+        del given["uniform"]
+        return Technique(**given)
+
+
+@options(PROTOCOL)
+@dataclass(frozen=True, kw_only=True)
+class FineTuningOptions(RecipeOptions):
+    """How the smaller network is trained.
+
+    Attributes:
+        epochs: Epochs of fine-tuning (or of a control), instead of the recipe's.
+        schedule: Learning rates of fine-tuning; restart: those of training.
+        learning_rate: Highest rate, instead of the schedule's.
+        weight_decay: Weight decay, instead of the recipe's.
+    """
+
+    schedule: FineTuneSchedule = "small-rate"
+    learning_rate: float | None = None
+    weight_decay: float | None = None
+
+    def fine_tuning(self) -> FineTuning:
+        """Return what these options say as the library takes it."""
+        from baselines import FineTuning
+
+        given = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        del given["recipe"]
+        return FineTuning(**given)
+
+
+@options(OUTPUTS)
+@dataclass(frozen=True, kw_only=True)
+class PruneOutput(Output):
+    """What is shown instead of a result.
+
+    Attributes:
+        dry_run: Only show what can be reached and how long it would take.
+        list_methods: Only list the methods, each with a description.
+    """
+
+    dry_run: Flag = False
+    list_methods: Flag = False
+
+
+REFERENCE, BUDGET, TECHNIQUE = ReferenceOptions(), BudgetOptions(), TechniqueOptions()
+FINE_TUNING, PRUNE_OUTPUT = FineTuningOptions(), PruneOutput()
+
+
+def prune(
+    *,
+    reference: ReferenceOptions = REFERENCE,
+    budget: BudgetOptions = BUDGET,
+    technique: TechniqueOptions = TECHNIQUE,
+    fine_tuning: FineTuningOptions = FINE_TUNING,
+    data: DataOptions = DATA,
+    place: TrainingPlaceOptions = TRAINING_PLACE,
+    output: PruneOutput = PRUNE_OUTPUT,
+) -> None:
+    """Prune a trained network to a budget and fine-tune it, or train a control of that budget."""
+    if output.list_methods:
+        from compress.cli.printing import show_methods
+
+        return show_methods(METHODS, as_json=output.json)
+    recipe, chosen = fine_tuning.named(), technique.technique()
+    recipe.fine_tuning(fine_tuning.schedule).changed(
+        epochs=fine_tuning.epochs, learning_rate=fine_tuning.learning_rate, weight_decay=fine_tuning.weight_decay
+    )
+    budgets = budget.budgets(place.runs)
+    start = run_and_exit(reference.from_, place.runs)[0] if reference.from_ is not None else None
+    if reference.arch is not None:
+        ArchitectureOptions().check(reference.arch)
+    data.check(recipe)
+
+    from baselines import Job, carry_out, foresee
+    from benchmarks import latency_ratio
+    from compress.cli.printing import show_forecasts, show_runs
+
+    dataset = data.open_of(start, recipe) if start else data.open(recipe)
+
+    def job(budget: Budget) -> Job:
+        return Job(
+            arch=reference.arch,
+            dataset=dataset,
+            budget=budget,
+            technique=chosen,
+            recipe=recipe,
+            reference=reference.from_,
+            fine_tuning=fine_tuning.fine_tuning(),
+            seed=reference.seed,
+            place=place.place(),
+            timed=latency_ratio,
+        )
+
+    jobs = [job(budget) for budget in budgets]
+    if output.dry_run:
+        return show_forecasts([foresee(job) for job in jobs], as_json=output.json)
+    show_runs([carry_out(job) for job in jobs], as_json=output.json)

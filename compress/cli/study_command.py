@@ -1,0 +1,64 @@
+"""`compress study`: a whole comparison, trained, measured and reported."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from compress.cli.options import (
+    DATA,
+    OUTPUT,
+    RECIPE,
+    TRAINING_PLACE,
+    DataOptions,
+    Flag,
+    Output,
+    RecipeOptions,
+    TrainingPlaceOptions,
+)
+
+
+def study(
+    name: str,
+    *,
+    out: Path | None = None,
+    dry_run: Flag = False,
+    recipe: RecipeOptions = RECIPE,
+    data: DataOptions = DATA,
+    place: TrainingPlaceOptions = TRAINING_PLACE,
+    output: Output = OUTPUT,
+) -> None:
+    """Run a whole comparison: train what is missing, measure all of it and write the report.
+
+    Args:
+        name: quickstart, pruning, fashion-mnist, cifar10, or another bundled study; or a TOML file of your own.
+        out: Directory of the report (default: report/NAME).
+        dry_run: Train nothing; show every run, what it waits for, and how long the remaining ones take.
+    """
+    from benchmarks import REPORT, Setting, main_table, plan_study, read_study, run_study
+    from compress.cli.printing import print_json, print_table, run_as_json
+    from compress.console import console
+
+    study = read_study(name)
+    console.print(f"{study.title}: {study.takes}")
+    named = recipe.named(study.recipe, epochs=recipe.epochs)
+    setting = Setting(
+        study=study,
+        dataset=data.open(named, study.dataset),
+        recipe=named,
+        device=place.device,
+        precision=place.precision,
+        runs=place.runs,
+        resume=place.resume,
+    )
+    if dry_run:
+        plan = plan_study(setting)
+        if output.json:
+            return print_json(plan.to_json())
+        print_table(plan.table())
+        return print(plan.summary())
+    out = out or Path("report") / Path(name).stem
+    runs = run_study(setting, out=out)
+    if output.json:
+        return print_json({"runs": [run_as_json(run) for run in runs], "report": str(out / REPORT)})
+    print_table(main_table(runs, runs[0].id))
+    console.print(f"report: {out / REPORT}")

@@ -1,0 +1,145 @@
+"""`compress train` and `compress train-mwbp`: a network with one exit, or with several."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from compress.cli.options import (
+    DATA,
+    MULTI_EXITS,
+    NETWORK,
+    OUTPUT,
+    RUNS,
+    ArchitectureOptions,
+    DataOptions,
+    Flag,
+    Output,
+    StartOptions,
+    TrainingOptions,
+    TrainingPlaceOptions,
+    choice,
+    options,
+    panel,
+)
+from compress.training.methods import METHODS, SINGLE_EXIT, UPDATES, Method
+
+ARCHITECTURES = (
+    "resnetN (pre-activation), resnetNv1 (original form) or resnetNnl (norm-last), N = 6n+2; wrn-28-10; mobilenetv2; "
+    "with exits MwResNet-56-5; or a foreign network: torchvision:NAME, timm:NAME, python:MODULE:FACTORY."
+)
+if TYPE_CHECKING:
+    ArchName, MethodName, Update = str, str, str | None
+else:
+    ArchName = Annotated[str, Parameter(group=panel(NETWORK), help=ARCHITECTURES)]
+    MethodName = choice(name for name in METHODS if name not in SINGLE_EXIT)
+    Update = choice(UPDATES, optional=True)
+
+
+@options(RUNS)
+@dataclass(frozen=True, kw_only=True)
+class CompiledPlaceOptions(TrainingPlaceOptions):
+    """Where and how runs are computed.
+
+    Attributes:
+        compile: Compile the blocks: faster after a minute; results differ in the last bits.
+    """
+
+    compile: Flag = False
+
+
+@options(MULTI_EXITS)
+@dataclass(frozen=True, kw_only=True)
+class MultiExitOptions:
+    """Exits, and how they are trained.
+
+    Attributes:
+        exits: Number of exits with the last one (default 5), equally spaced; block numbers, such as 5,9,13,17,end;
+            names of modules, such as layer1,layer2,end; or paper, the published exits.
+        head: Head of auxiliary exits: bn-relu-gap-fc, gap-fc, ln-mean-fc, relu-gap-fc, bn-relu-flatten-fc or
+            bn-relu-conv-gap-fc (default: what suits the blocks).
+        method: Training method: mwbp, its first form auxnet, or a control.
+        update: simultaneous: one backward pass; sequential: the authors' order, one pass per exit, fp32
+            (default: the method's).
+        gamma: Weights of auxiliary losses: depth-squared, uniform, or numbers, such as 0.1,0.3,0.6,1.
+        trunk: Method frozen-trunk: the run whose trunk gets exits (default: found, or trained first).
+        self_distillation: Share of auxiliary losses in which the last exit is the teacher, 0 to 1.
+        gradient_equilibrium: Train every segment with the mean of its exits' gradients, not the sum.
+    """
+
+    exits: str | None = None
+    head: str | None = None
+    method: MethodName = "mwbp"
+    update: Update = None
+    gamma: str = "depth-squared"
+    trunk: str | None = None
+    self_distillation: float = 0.0
+    gradient_equilibrium: Flag = False
+
+
+ARCHITECTURE, TRAINING, START = ArchitectureOptions(), TrainingOptions(), StartOptions()
+PLACE, MULTI_EXIT = CompiledPlaceOptions(), MultiExitOptions()
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions:
+    """The options that both commands have."""
+
+    architecture: ArchitectureOptions = ARCHITECTURE
+    training: TrainingOptions = TRAINING
+    start: StartOptions = START
+    data: DataOptions = DATA
+    place: CompiledPlaceOptions = PLACE
+    output: Output = OUTPUT
+
+    def train(self, arch: str, method: Method, multi_exit: MultiExitOptions) -> None:
+        """Train a network and print its exits; what is wrong is refused before torch is imported."""
+        recipe = self.training.changed()
+        self.architecture.check(arch)
+        self.data.check(recipe, arch=arch)
+        self.start.check(self.place.runs, multi_exit.trunk)
+
+        from compress.cli.printing import show_runs
+        from compress.training import train
+
+        run = train(
+            self.architecture.architecture(arch, self.data.image_size, multi_exit.head),
+            self.data.open(recipe, arch=arch),
+            method=method,
+            exits=multi_exit.exits,
+            recipe=recipe,
+            seed=self.training.seed,
+            start=self.start.start(multi_exit.trunk),
+            place=self.place.place(),
+        )
+        show_runs([run], as_json=self.output.json)
+
+
+SHARED = TrainOptions()
+
+
+def train(*, arch: ArchName = "resnet110", extra_decay: str | None = None, shared: TrainOptions = SHARED) -> None:
+    """Train a network with one exit and print it.
+
+    Args:
+        extra_decay: Control: use the weight decay that MW-BP with these exits (a number, or blocks) would bring.
+    """
+    name = "bp" if extra_decay is None else "bp-extra-decay"
+    shared.train(arch, shared.start.method(name=name, decay_exits=extra_decay), MULTI_EXIT)
+
+
+def train_mwbp(
+    *, arch: ArchName = "resnet44", multi_exit: MultiExitOptions = MULTI_EXIT, shared: TrainOptions = SHARED
+) -> None:
+    """Train a network with several exits and print them."""
+    method = shared.start.method(
+        name=multi_exit.method,
+        update=multi_exit.update,
+        gamma=multi_exit.gamma,
+        self_distillation=multi_exit.self_distillation,
+        gradient_equilibrium=multi_exit.gradient_equilibrium,
+    )
+    shared.train(arch, method, multi_exit)

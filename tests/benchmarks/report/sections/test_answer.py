@@ -1,0 +1,70 @@
+"""The answer: the best network at each budget, and no more than the comparisons carry."""
+
+from collections.abc import Callable
+from typing import Any
+
+from benchmarks.report.group import Group
+from benchmarks.report.sections.answer import _budgets, _caution, _line, answer_section
+from compress.runs import Run
+
+
+def network(name: str, macs: float, accuracy: float, seeds: int = 3, exit: int = 1, exits: int = 1) -> dict[str, Any]:
+    return {
+        **{"series": name, "network": name, "exit": exit, "exits": exits, "last": exit == exits, "macs": macs},
+        **{
+            "n": seeds,
+            "test_accuracy": accuracy,
+            "test_accuracy_half_width": 0.01,
+            "step": float("nan"),
+            "total_training_macs": macs,
+        },
+    }
+
+
+def lines(group: Group) -> list[dict[str, str]]:
+    budgets = _budgets(group)
+    judged = group.compare((best, other) for best, *others in budgets for other in others)
+    return [_line(group, rows, judged) for rows in budgets]
+
+
+def test_the_best_of_each_budget_stands_with_how_many_it_can_be_told_from(summed_up: Callable[..., Group]) -> None:
+    rows = [
+        network("reference", 4e6, 0.95),
+        *(network(name, 2e6, accuracy) for name, accuracy in (("worse", 0.8), ("best", 0.9), ("alike", 0.8995))),
+        *(network(name, 1e6, accuracy) for name, accuracy in (("first", 0.9), ("second", 0.7))),
+        network("alone", 3e6, 0.99),
+    ]
+    assert [tuple(line.values()) for line in lines(summed_up(rows, "reference"))] == [
+        ("4M (100%)", "reference", "95.00 ± 1.00 (n = 3)", "1.00x", "no other network at this budget"),
+        ("2M (50%)", "best", "90.00 ± 1.00 (n = 3)", "0.50x", "not shown to differ from 1 of 2 others"),
+        ("1M (25%)", "first", "90.00 ± 1.00 (n = 3)", "0.25x", "more accurate than the other one"),
+    ]
+
+
+def test_few_seeds_are_preliminary_and_an_exit_can_be_the_best(summed_up: Callable[..., Group]) -> None:
+    rows = [network("A", 1e6, 0.9, 1, exit=1, exits=2), network("A", 2e6, 0.95, 1, exit=2, exits=2)]
+    found = lines(summed_up([*rows, network("B", 1e6, 0.7, 3)]))
+    assert [(line["best network"], line["against the others"]) for line in found] == [
+        ("A (exit 2)", "no other network at this budget"),
+        ("A (exit 1)", "more accurate than the other one (preliminary)"),
+    ]
+
+
+def test_what_the_verdicts_do_not_tell_apart_the_answer_does_not_either(summed_up: Callable[..., Group]) -> None:
+    """A difference that is clear as the only one of its budget is none as one of the many of the verdicts."""
+    rows = [network("reference", 9e6, 0.9), network("A", 1e6, 0.905, 1), network("B", 1e6, 0.897, 1)]
+    alone, many = (
+        summed_up(rows + more, "reference") for more in ([], [network(f"N{i}", 2e6 + i * 1e5, 0.9) for i in range(9)])
+    )
+    assert lines(alone)[-1]["against the others"].startswith("more accurate")
+    assert next(line for line in lines(many) if line["best network"] == "A")["against the others"].startswith(
+        "not shown"
+    )
+
+
+def test_the_section_says_how_sure_it_is_and_shows_a_figure(runs: list[Run], grouped: Callable[..., Group]) -> None:
+    group = grouped(runs)
+    assert "**Preliminary: one seed of some networks.**" in _caution(group)
+    assert "**Preliminary: one seed.**" in _caution(grouped(runs[:1]))
+    names = [getattr(block, "name", "") for block in answer_section(group).blocks]
+    assert names[3] in ("accuracy-macs", "accuracy-latency")

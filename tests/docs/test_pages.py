@@ -1,0 +1,107 @@
+"""Pages name every field, key, method and section that the code has, and no others."""
+
+import re
+import shlex
+import typing
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from baselines import METHODS
+from benchmarks import Study, read_study
+from benchmarks.study.entry import StudyRun
+from benchmarks.study.tuning import Tuning
+from compress.cli.commands import app
+from compress.records import Cost, Fields, Record, Results
+from compress.training import METHODS as TRAININGS
+
+DOCS = Path(__file__).parents[2] / "docs"
+PAGES = sorted(DOCS.glob("*.md"))
+UNCHECKED = {"config.batch_size", "results.batch_norm", "results.equals_masked_whole_to", "schema_version"}
+
+
+def page(name: str) -> str:
+    return (DOCS / name).read_text()
+
+
+def first_cells(text: str) -> list[str]:
+    """The names in backticks in the first cells of all rows of a text's tables."""
+    return [
+        name for cell in re.findall(r"^\| (.+?) \|", text, flags=re.MULTILINE) for name in re.findall("`(.+?)`", cell)
+    ]
+
+
+def fields(kind: typing.Any, prefix: str = "") -> set[str]:
+    """The dotted names of all fields of a struct or dataclass, those of structs within it included."""
+    found: set[str] = set()
+    for name, hint in typing.get_type_hints(kind).items():
+        parts = [part for part in (hint, *typing.get_args(hint)) for part in (part, *typing.get_args(part))]
+        inner = next((part for part in parts if isinstance(part, type) and _has_fields(part)), None)
+        listed = "[]" if typing.get_origin(hint) is tuple or "tuple" in str(hint) else ""
+        if inner is None or inner is kind:
+            found.add(f"{prefix}{name}")
+        else:
+            found |= fields(inner, f"{prefix}{name}{listed}.")
+    return found
+
+
+def _has_fields(kind: type) -> bool:
+    return issubclass(kind, msgspec.Struct) or kind.__name__ == "Recipe"
+
+
+def test_every_field_of_a_record_is_explained() -> None:
+    known = fields(Fields) - {"cost", "results"} | fields(Cost, "cost.") | fields(Results, "results.")
+    known -= {"config.recipe.least_steps"}  # not recorded
+    known |= set(typing.get_type_hints(Record)) & {"schema_version"}
+    named = set(first_cells(page("run-directory.md").partition("## `run.json`")[2]))
+    assert named - UNCHECKED - {"results.exits"} == known - UNCHECKED
+
+
+def test_every_key_of_a_study_is_explained() -> None:
+    text = page("studies.md").partition("### Keys of the file")[2]
+    of_file, _, rest = text.partition("### Keys of `[[run]]`")
+    of_run, _, of_tuning = rest.partition("### Keys of `[tuning]`")
+    for part, kind in ((of_file, Study), (of_run, StudyRun), (of_tuning, Tuning)):
+        keys = [name.rstrip("_") for name in typing.get_type_hints(kind)]
+        named = first_cells(part)
+        assert sorted(named) == sorted("run" if key == "runs" else key for key in keys)
+
+
+def test_the_study_that_is_shown_is_one(tmp_path: Path) -> None:
+    [text] = re.findall(r"```toml\n(.*?)```", page("studies.md"), flags=re.DOTALL)
+    (tmp_path / "small.toml").write_text(text)
+    assert [run.name for run in read_study(str(tmp_path / "small.toml")).runs] == ["plain", "multi", "pruned"]
+
+
+def test_every_bundled_study_is_named() -> None:
+    bundled = {file.stem for file in (DOCS.parent / "benchmarks/study/bundled").glob("*.toml")}
+    assert bundled <= set(first_cells(page("studies.md")))
+
+
+def test_every_method_has_its_row() -> None:
+    methods = first_cells(page("pruning.md").partition("## Methods")[2].partition("## Budgets")[0])
+    assert sorted(name for name in methods if not name.startswith("--")) == sorted(METHODS)
+    for name in TRAININGS:
+        assert (
+            f"`{name}`" in page("report.md") or f"--method {name}`" in page("method.md") or name in ("mwbp", "auxnet")
+        )
+
+
+@pytest.mark.parametrize("report", ["quickstart", "pruning", "cifar10"])
+def test_every_section_of_a_report_is_explained(report: str) -> None:
+    text = (DOCS.parent / "reports" / report / "report.md").read_text()
+    headings = re.findall(r"^#{2,3} (.+)$", text, flags=re.MULTILINE)
+    explained = re.findall(r"^### (.+)$", page("report.md"), flags=re.MULTILINE)
+    of_data = [heading for heading in headings if re.fullmatch(r"\S+ \(.+\)", heading)]
+    assert set(headings) - set(of_data) <= set(explained)
+
+
+@pytest.mark.parametrize("document", [*PAGES, DOCS.parent / "README.md"], ids=lambda path: path.name)
+def test_commands_that_are_shown_parse(document: Path) -> None:
+    for language, block in re.findall(r"```(\w*)\n(.*?)```", document.read_text(), flags=re.DOTALL):
+        for line in [] if language else block.replace("\\\n", "").splitlines():
+            words = shlex.split(line, comments=True)
+            if words[:1] == ["compress"] or {"-m", "compress"} <= set(words):
+                arguments = words[words.index("compress") + 1 :]
+                app.parse_args(arguments, exit_on_error=False, print_error=False)
