@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help quickstart test test-all test-oldest docs docs-generate clean
+.PHONY: help quickstart test test-all test-oldest docs docs-generate docs-record clean
 .NOTPARALLEL:
 # Packages are installed uncompiled; the first import compiles what is used, unless this variable forbids keeping it.
 unexport PYTHONDONTWRITEBYTECODE
@@ -36,6 +36,10 @@ docs: .venv/test ## build the documentation as a site, build/site/index.html, an
 
 docs-generate: .venv/test ## write the generated parts of README.md and docs/ again, from the code and from reports/
 	$(BIN)/python -m docs.generate
+
+docs-record: .venv/test ## run the quickstart again into docs/quickstart-output.txt, from nothing, for its page
+	rm -rf build/quickstart && mkdir -p build/quickstart
+	cd build/quickstart && ../../$(BIN)/compress study quickstart 2>&1 | tee ../../docs/quickstart-output.txt
 
 clean: ## remove environments, caches and builds; never runs
 	rm -rf .venv .venv-oldest build dist .cache .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

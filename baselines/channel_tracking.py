@@ -23,7 +23,7 @@ from baselines.layer_rules import RULES
 from baselines.operator_rules import Operators
 from compress.networks import Network
 from compress.networks.blocks import SegmentSpec
-from compress.networks.resizing import WIDTHS
+from compress.networks.layer_resizing import WIDTHS
 
 # An axis of a weight: its name in the state dict, and the dimension.
 Axis = tuple[str, int]

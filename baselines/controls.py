@@ -18,7 +18,7 @@ from baselines.removal_order import RemovalOrder, Removed, Size
 from baselines.technique import SHAPED
 from compress.errors import UsageError, nearest
 from compress.networks import Architecture, Network, Spec, initialised, spec_of
-from compress.networks.names import parse
+from compress.networks.architecture_names import parse
 from compress.recipes import Recipe
 from compress.training import Method
 from compress.training.methods import TEMPERATURE

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from baselines.channel_sets import FIXED
-from compress.networks.resizing import GROUPS
+from compress.networks.layer_resizing import GROUPS
 
 if TYPE_CHECKING:
     from baselines.channel_tracking import Tracker

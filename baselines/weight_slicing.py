@@ -16,7 +16,7 @@ from baselines.masked_equivalence import Kept, check_equivalence, take
 from compress.errors import UsageError
 from compress.networks import Network, Spec, in_the_net
 from compress.networks.blocks import SegmentSpec
-from compress.networks.resizing import resize, set_number
+from compress.networks.layer_resizing import resize, set_number
 
 # The entries to remove along every axis of a weight, or of what `channel_tracking` follows besides weights.
 Gone = Mapping[Axis, list[int]]

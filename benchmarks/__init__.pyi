@@ -1,4 +1,4 @@
-from .measuring.everything import bench_all
+from .measuring.bench_all import bench_all
 from .measuring.latency import bench, latency_ratio
 from .probing.probe import probe
 from .report.comparison import COMPARISON, Comparison, read_comparison
@@ -6,7 +6,7 @@ from .report.report import REPORT, write_report
 from .report.sections.networks import main_table
 from .report.sections.probe_tables import probe_tables, write_probe_figure
 from .results.probed_blocks import read_probes
-from .results.rows import distinct_runs
+from .results.series import distinct_runs
 from .study.dry_run import plan_study
 from .study.runner import run_study
 from .study.setting import Setting

@@ -3,6 +3,7 @@
 import difflib
 import functools
 import inspect
+import os
 import re
 import reprlib
 import types
@@ -92,4 +93,6 @@ def _fits_plainly(value: object, hint: Any) -> bool:
         return any(_fits_plainly(value, part) for part in parts)
     if origin in (tuple, Sequence) and isinstance(value, tuple):
         return value == () if parts[-1] is not ... else all(_fits_plainly(item, parts[0]) for item in value)
+    if origin is os.PathLike:
+        return isinstance(value, Path)
     return hint in _PLAIN and isinstance(value, int | float if hint is float else hint)

@@ -1,7 +1,7 @@
-"""The record of a run, `run.json`: what was done, with what, and what came out; checked whole where it is read.
+"""The record of a run, `run.json`: configuration, data, environment, costs and results; checked when it is read.
 
-`Record` holds plain data, fields that this version does not know included, so that a record is written again as it was
-read. The structs behind it say what every field must be: who reads a record can rely on it.
+`Record` holds plain data, including nested fields that this version does not know, so that a record is written back as
+it was read. The structs below define the type of every field; code that reads a record can rely on them.
 """
 
 from __future__ import annotations
@@ -24,28 +24,27 @@ SCHEMA_VERSION = 2  # 1: objectives were names
 Count = Annotated[int, Meta(ge=0)]
 Number = Annotated[int, Meta(ge=1)]
 Share = Annotated[float, Meta(ge=0, le=1)]
-Shares = Annotated[tuple[Share, ...], Meta(min_length=1)]  # one an exit
+Shares = Annotated[tuple[Share, ...], Meta(min_length=1)]  # one per exit
 Amount = Annotated[float, Meta(ge=0)]
 Above = Annotated[float, Meta(gt=0)]
-# Quartiles, where it was measured. Bounds on either would crash msgspec 0.22, which confuses them with the length.
+# A number, or the quartiles of a measurement. Bounds on these crash msgspec 0.22, which confuses them with the length.
 Quantity = float | tuple[float, float, float]
 OWN_ID = re.compile(r".*_s\d+_([0-9a-f]{8})")
 
 
 @dataclass(kw_only=True)
 class Record:
-    """`run.json`; plain data throughout.
+    """The content of `run.json` as plain data.
 
     Attributes:
-        status: running, finished or failed (then `failure` says why).
-        kind: train, prune or control; method: as on the command line.
-        spec: of the network in `model.safetensors`.
-        config: all that decides the result; its digest is the end of the run's id.
-        parent: for a pruned run, the id of the run it started from.
-        cost: epochs, wall seconds, training MACs, and seconds and MACs of choosing what to prune, 0 where nothing was
-            (chosen while training, the seconds are among the former); `total_epochs` and `total_training_macs` (which
-            has what choosing took) include the parent's and the teacher's.
-        results: of every exit, and of pruning: see the README's "The run directory".
+        status: running, finished or failed (then `failure` gives the reason).
+        kind: train, prune or control.
+        method: as on the command line.
+        spec: spec of the network in `model.safetensors`.
+        config: everything that determines the result but the hardware; the run's id ends in its digest.
+        parent: for a pruned network or one with a frozen trunk, the id of the run it started from.
+        cost: see `Cost`.
+        results: see `Results`.
     """
 
     status: str
@@ -66,7 +65,7 @@ class Record:
 
 
 class Normalised(Struct, frozen=True):
-    """What images are normalised by, a channel each."""
+    """Mean and standard deviation of every channel, by which images are normalised."""
 
     mean: tuple[Share, ...]
     std: tuple[Above, ...]
@@ -89,7 +88,7 @@ class Objective(Struct, frozen=True, kw_only=True):
 
 
 class Request(Struct, frozen=True, kw_only=True):
-    """What `compress prune` was asked for; empty where nothing was pruned."""
+    """The options of `compress prune`; empty if nothing was pruned."""
 
     method: str = ""
     scope: str = ""
@@ -111,7 +110,10 @@ class Request(Struct, frozen=True, kw_only=True):
 
 
 class Configuration(Struct, frozen=True, kw_only=True):
-    """All that decides a result; a reference's is without its seed."""
+    """Everything that determines a result but the hardware; that of a reference has no seed.
+
+    The run's id is a digest of it, so fields that came later have defaults and are not added to older runs.
+    """
 
     kind: Literal["train", "prune", "control"]
     method: str
@@ -137,7 +139,7 @@ class Configuration(Struct, frozen=True, kw_only=True):
 
 
 class Split(Struct, frozen=True, kw_only=True):
-    """Numbers of images, and what they were drawn by."""
+    """Number of images in every part, and the random seed of the split."""
 
     train: Number
     validation: Count
@@ -147,7 +149,7 @@ class Split(Struct, frozen=True, kw_only=True):
 
 
 class Data(Struct, frozen=True, kw_only=True):
-    """The images."""
+    """The data set."""
 
     name: str
     copy: str
@@ -159,7 +161,7 @@ class Data(Struct, frozen=True, kw_only=True):
 
 
 class Machine(Struct, frozen=True, kw_only=True):
-    """Where something was measured: of `compress.hardware.describe` what is read again."""
+    """The fields of `compress.hardware.describe` that are read again."""
 
     cpu: str
     gpu: str | None
@@ -167,7 +169,7 @@ class Machine(Struct, frozen=True, kw_only=True):
 
 
 class Environment(Machine, frozen=True, kw_only=True):
-    """Where, with what and how a network was trained."""
+    """Hardware, software and processes that trained a network."""
 
     device: str
     cores: Number | None
@@ -178,37 +180,45 @@ class Environment(Machine, frozen=True, kw_only=True):
     versions: dict[str, str]
     commit: str | None
     world_size: Number
-    compiled: bool | UnsetType = UNSET
+    compiled: bool
 
 
 class Cost(Struct, frozen=True, kw_only=True):
-    """What making a network took."""
+    """What it took to make a network.
+
+    Attributes:
+        total_epochs: epochs, including those of the parent and the teacher.
+        seconds: wall time of training.
+        choosing_macs, choosing_seconds: what it took to choose what to prune; 0 if nothing was pruned, None if it was
+            not timed. Seconds of choices made during training are part of `seconds`, too.
+        total_training_macs: MACs of training and choosing, including those of the parent and the teacher.
+    """
 
     epochs: Number
+    total_epochs: Count
     seconds: Amount
     training_macs: Number
+    choosing_macs: Count
+    choosing_seconds: Amount | None
     total_training_macs: Number
-    total_epochs: Count | UnsetType = UNSET
-    choosing_macs: Count | UnsetType = UNSET
-    choosing_seconds: Amount | UnsetType = UNSET
 
 
 class Exit(Struct, frozen=True, kw_only=True):
-    """One row of `results.exits`."""
+    """A row of `results.exits`."""
 
     exit: Number
     block: Number
     depth: Number
     macs: Number
     params: Number
-    activations: Number | UnsetType = UNSET
+    activations: Number
     val_accuracy: Share | None
     test_accuracy: Share
     test_loss: Amount
 
 
 class Size(Struct, frozen=True, kw_only=True):
-    """What was asked of pruning, or what came out; whatever of these was asked or is known."""
+    """The size that pruning was asked for, or the size that it achieved; unset where it is not known."""
 
     ratio: Share | UnsetType = UNSET
     speedup: Annotated[float, Meta(gt=0, le=1e9)] | UnsetType = UNSET
@@ -218,14 +228,14 @@ class Size(Struct, frozen=True, kw_only=True):
 
 
 class Choosing(Struct, frozen=True, kw_only=True):
-    """What choosing took, of earlier versions' records."""
+    """What it took to choose what to prune, summed over the steps of a pruning in steps."""
 
     macs: Count
     seconds: Amount
 
 
 class Results(Struct, frozen=True, kw_only=True):
-    """What came out."""
+    """The results of a finished run; a row per exit, and what pruning did."""
 
     exits: Annotated[tuple[Exit, ...], Meta(min_length=1)]
     weights: str
@@ -237,7 +247,7 @@ class Results(Struct, frozen=True, kw_only=True):
 
 
 class Fields(Struct, frozen=True, kw_only=True):
-    """What `run.json` must be; `cost` and `results` are checked where a run is finished."""
+    """The types of `run.json`; `cost` and `results` are checked if the run is finished."""
 
     status: Literal["running", "finished", "failed"]
     kind: Literal["train", "prune", "control"]
@@ -264,10 +274,10 @@ class Fields(Struct, frozen=True, kw_only=True):
             self._check_results(spec, fitted(self.results, Results, "results"))
 
     def _check_agreement(self, spec: networks.Spec) -> None:
-        """Refuse what stands there twice and is not the same."""
+        """Raise UsageError if two fields that must agree do not."""
         config, data, channels = self.config, self.data, spec.input_shape[0]
         before = networks.Spec.from_json(config.spec)
-        for name, one, other in (
+        for name, value, other in (
             ("config.kind", config.kind, self.kind),
             ("config.method", config.method, self.method),
             ("config.seed", config.seed, self.seed),
@@ -279,8 +289,8 @@ class Fields(Struct, frozen=True, kw_only=True):
             ("number of data.normalisation.mean", len(data.normalisation.mean), channels),
             ("number of data.normalisation.std", len(data.normalisation.std), channels),
         ):
-            if one != other:
-                raise UsageError(f"{name}: {one!r}, and elsewhere in the record {other!r}"[:LONGEST])
+            if value != other:
+                raise UsageError(f"{name}: {value!r}, and elsewhere in the record {other!r}"[:LONGEST])
 
     def _check_results(self, spec: networks.Spec, results: Results) -> None:
         exits = [(row.exit, row.block) for row in results.exits]
@@ -302,17 +312,17 @@ class Fields(Struct, frozen=True, kw_only=True):
 
 
 class Version(Struct, frozen=True):
-    """Which schema a record has, which is read before all else."""
+    """The schema version of a record, which is read first."""
 
     schema_version: int
 
 
 def parse_record(content: bytes, directory: str) -> Record:
-    """The record that a `run.json` holds, in a directory of that name.
+    """Parse and check the content of a `run.json` in a directory of that name.
 
     Raises:
-        UsageError: it is corrupt: the field is named.
-        SchemaError: another version wrote it in a form of its own.
+        UsageError: the record is corrupt; the message names the field.
+        SchemaError: the record has another schema version.
     """
     document = parse_json(content)
     version = fitted(document, Version).schema_version
@@ -328,7 +338,7 @@ def parse_record(content: bytes, directory: str) -> Record:
 
 
 class SchemaError(UsageError):
-    """The record has schema `version`, which this version does not read."""
+    """The record has a schema version that this version cannot read."""
 
     def __init__(self, version: int) -> None:
         mend = "upgrade" if version > SCHEMA_VERSION else "run it again"
@@ -336,11 +346,11 @@ class SchemaError(UsageError):
 
 
 def digest_of(config: dict[str, Any]) -> str:
-    """Eight characters that are another configuration's with a chance of one in four thousand million."""
+    """The first 8 hexadecimal digits of the SHA-256 of a configuration."""
     canonical = json.dumps(config, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:8]
 
 
 def without_seed(config: dict[str, Any]) -> dict[str, Any]:
-    """What runs share that differ by their seed, and their parents' and teachers' seed, alone."""
+    """The part of a configuration that is equal for runs that differ in their seeds alone."""
     return {key: value for key, value in config.items() if key not in ("seed", "parent", "teacher")}

@@ -29,10 +29,11 @@ from compress.records import Record, SchemaError, digest_of, parse_record
 # The files of a run directory. `compress.training.execution` writes the first four and the checkpoint.
 RECORD, METRICS, WEIGHTS, PREDICTIONS = "run.json", "metrics.jsonl", "model.safetensors", "predictions.npz"
 LOCK, CHECKPOINT = ".lock", "checkpoint"
-BENCH = "bench.json"  # latency and energy; written and read by `benchmarks.measuring.measurements`
-COSTS = "costs.json"  # bytes, activations, peak memory; written and read by `benchmarks.measuring.memory`
-PROBE = "probe.json"  # what blocks have learnt; written and read by `benchmarks.probing.probe`
-CORRECTNESS = "correctness.json"  # PREDICTIONS in short, in a report; see `benchmarks.results.correctness`
+BENCH = "bench.json"  # latency and energy; written and read by `benchmarks.measuring.bench_file`
+COSTS = "costs.json"  # bytes, activations, peak memory; written and read by `benchmarks.measuring.costs_file`
+PROBE = "probe.json"  # what blocks have learnt; written and read by `benchmarks.probing.probe_file`
+CORRECTNESS = "correctness.json"  # PREDICTIONS in short, in a report; see `benchmarks.results.predictions`
+COMPARISON, RECORDS = "comparison.json", "runs"  # in a report's directory: what it is on, and the records of its runs
 LONGEST = 80  # characters of a name in an id: file systems take 255 bytes
 
 if TYPE_CHECKING:

@@ -5,47 +5,53 @@ A generated part stands between `<!-- generated: NAME -->` and `<!-- end of NAME
 
 from __future__ import annotations
 
+import inspect
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+import tomllib
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import pandas as pd
 from cyclopts.docs.markdown import generate_markdown_docs
 
-from benchmarks import main_table, read_comparison, read_study
-from benchmarks.results.cells import accuracy_cell, exit_name, markdown, millions, ratios
+import compress
+from benchmarks import main_table, read_comparison
+from benchmarks.results.cells import accuracy_cell, exit_name, millions, ratio
 from benchmarks.results.rows import rows, summarise
 from benchmarks.statistics.scores import ENOUGH_SEEDS
-from compress.cli.commands import app
+from compress.cli.app import app
 from compress.recipes import RECIPES, Recipe
 from compress.runs import Run
 
 ROOT = Path(__file__).parents[1]
 QUICKSTART = ROOT / "reports" / "quickstart"
+STUDIES = ROOT / "benchmarks" / "study" / "bundled"
 FIGURE = QUICKSTART / "accuracy-macs.svg"
 COPIED = ROOT / "docs" / "figures" / "quickstart.svg"  # a site holds no files from outside docs/
-OUTPUT = ROOT / "docs" / "quickstart-output.txt"  # what `make quickstart` printed once, on stderr and stdout
+OUTPUT = ROOT / "docs" / "quickstart-output.txt"  # what `make quickstart` printed, recorded by `make docs-record`
 ROWS = 5
 
 
-def results_table() -> str:
-    """The five rows of README.md: every network of reports/quickstart, then the deepest of its auxiliary exits."""
+def results() -> str:
+    """The five rows of README.md: every network of reports/quickstart, and the deepest of its auxiliary exits."""
     runs = read_comparison(QUICKSTART).runs
     summary = summarise(rows(runs))
     auxiliary = summary[~summary["last"]].sort_values("macs", ascending=False)
     shown = pd.concat([summary[summary["last"]], auxiliary]).head(ROWS).sort_values("macs", ascending=False)
-    table = pd.DataFrame(
-        {
-            "network": shown.apply(exit_name, axis=1),
-            "MACs": shown["macs"].map(millions),
-            "latency": ratios(shown["latency_ratio_b1"]),
-            "test accuracy, %": shown.apply(accuracy_cell, axis=1),
-            "": shown["n"].map(lambda seeds: "preliminary" if seeds < ENOUGH_SEEDS else ""),
-        }
-    )
-    return f"{markdown(table)}\n\n{_conditions(runs)}"
+    lines = [
+        (
+            exit_name(row),
+            millions(row["macs"]),
+            ratio(row["latency_ratio_b1"]),
+            accuracy_cell(row),
+            "preliminary" if row["n"] < ENOUGH_SEEDS else "",
+        )
+        for row in shown.to_dict("records")
+    ]
+    return f"{_table(('network', 'MACs', 'latency', 'test accuracy, %', ''), lines)}\n\n{_conditions(runs)}"
 
 
 def _conditions(runs: Sequence[Run]) -> str:
@@ -64,38 +70,50 @@ def _conditions(runs: Sequence[Run]) -> str:
 def final_table() -> str:
     """The table that ends `compress study quickstart`, from the committed records."""
     comparison = read_comparison(QUICKSTART)
-    assert comparison.reference is not None
-    table = main_table(list(comparison.runs), comparison.reference)
+    table = main_table(comparison.runs, comparison.reference)
     return f"```text\n{table.to_string(index=False)}\n```"
 
 
-def study_summary() -> str:
+def _study(name: str) -> dict[str, Any]:
+    """A bundled study as its file has it."""
+    return tomllib.loads((STUDIES / f"{name}.toml").read_text())
+
+
+def quickstart() -> str:
     """What the quickstart trains, and how long that takes."""
-    study = read_study("quickstart")
-    entries = pd.DataFrame({"run": [f"`{entry.name}`" for entry in study.runs]})
-    entries["command"] = [f"`compress {entry.command}`" for entry in study.runs]
-    return f"> {study.about.strip()}\n>\n> Takes {study.takes}.\n\n{_left_aligned(entries)}"
+    study = _study("quickstart")
+    lines = [(f"`{entry['name']}`", f"`compress {entry['command']}`", _options(entry)) for entry in study["run"]]
+    table = _table(("run", "command", "options"), lines)
+    return f"> {study['about'].strip()}\n>\n> Takes {study['takes']}.\n\n{table}"
+
+
+def _options(entry: dict[str, Any]) -> str:
+    given = [(key, value) for key, value in entry.items() if key not in ("name", "command")]
+    return ", ".join(f"{key.replace('_', '-')} {value}" for key, value in given)
 
 
 def takes() -> str:
     """How long the quickstart takes."""
-    return f"After installation it takes {read_study('quickstart').takes}."
+    return f"After installation it takes {_study('quickstart')['takes']}."
 
 
 def output() -> str:
     """What the quickstart printed when it was last recorded, if it was."""
-    if not OUTPUT.exists():
-        return ""
-    return f"```text\n{OUTPUT.read_text().strip()}\n```"
+    return f"```text\n{OUTPUT.read_text().strip()}\n```" if OUTPUT.exists() else ""
 
 
-def recipes_table() -> str:
+def studies() -> str:
+    """The bundled studies: their titles, and how long they take."""
+    read = {file.stem: _study(file.stem) for file in sorted(STUDIES.glob("*.toml"))}
+    lines = [(f"`{name}`", study["title"], study["takes"]) for name, study in read.items()]
+    return _table(("name", "title", "takes"), lines)
+
+
+def recipes() -> str:
     """The named recipes, a column each."""
-    recipes = [make() for make in RECIPES.values()]
-    table = pd.DataFrame({"": list(_recipe_cells(recipes[0]))})
-    for recipe in recipes:
-        table[f"`{recipe.name}`"] = list(_recipe_cells(recipe).values())
-    return _left_aligned(table)
+    columns = {f"`{name}`": _recipe_cells(make()) for name, make in RECIPES.items()}
+    quantities = next(iter(columns.values()))
+    return _table(("", *columns), [(name, *(cells[name] for cells in columns.values())) for name in quantities])
 
 
 def _recipe_cells(recipe: Recipe) -> dict[str, str]:
@@ -111,8 +129,15 @@ def _recipe_cells(recipe: Recipe) -> dict[str, str]:
         "weight decay": f"{recipe.weight_decay:g}",
         "augmentation": f"crop ({crop}), mirroring ({recipe.flip})" if augmented else "none",
         "held out: validation, calibration": f"{recipe.validation:.0%}, {recipe.calibration:.0%}",
-        "fine-tuning": f"{recipe.fine_tune_epochs} epochs at {recipe.fine_tune_learning_rate:g}",
+        "fine-tuning: epochs, learning rate": f"{recipe.fine_tune_epochs}, {recipe.fine_tune_learning_rate:g}",
     }
+
+
+def python_names() -> str:
+    """The public names of `compress`, each with the first line of its docstring."""
+    lines = {name: inspect.getdoc(getattr(compress, name)) or "" for name in compress.__all__}
+    lines["RECIPES"] = "The functions that return the named recipes, by name."
+    return _table(("name", ""), [(f"`{name}`", text.partition("\n")[0]) for name, text in lines.items()])
 
 
 def commands() -> str:
@@ -121,15 +146,15 @@ def commands() -> str:
         return generate_markdown_docs(app, heading_level=2, generate_toc=False, no_root_title=True).strip()
 
 
-def _left_aligned(table: pd.DataFrame) -> str:
-    lines = [list(table.columns), ["---"] * len(table.columns), *table.astype(str).to_numpy().tolist()]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+def _table(headings: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    return "\n".join(f"| {' | '.join(line)} |" for line in (headings, ["---"] * len(headings), *lines))
 
 
 PARTS: dict[str, dict[str, Callable[[], str]]] = {
-    "README.md": {"results": results_table, "takes": takes},
-    "docs/quickstart.md": {"study": study_summary, "output": output, "table": final_table},
-    "docs/using.md": {"recipes": recipes_table},
+    "README.md": {"results": results, "takes": takes},
+    "docs/quickstart.md": {"quickstart": quickstart, "output": output, "final table": final_table},
+    "docs/studies.md": {"studies": studies},
+    "docs/using.md": {"recipes": recipes, "public names": python_names},
     "docs/cli.md": {"commands": commands},
 }
 

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from benchmarks import Comparison
-from benchmarks.measuring.measurements import read_measurements
-from benchmarks.measuring.memory import read_costs
-from benchmarks.probing.probe import read_probe
+from benchmarks.measuring.bench_file import read_measurements
+from benchmarks.measuring.costs_file import read_costs
+from benchmarks.probing.probe_file import read_probe
 from benchmarks.report.comparison import write_records
 from benchmarks.results.epochs import read_epochs
 from compress import Place
@@ -224,7 +224,7 @@ FILES: list[tuple[str, str | bytes, str]] = [
     ("metrics.jsonl", lines('{"train_loss": []}'), "line 1: not of the run's 1 exit(s)"),
     ("metrics.jsonl", "[" * 100_000, "nested deeper"),
     ("bench.json", "[]", "bench.json is corrupt"),
-    ("bench.json", '{"schema": 3, "measurements": []}', "schema 3"),
+    ("bench.json", '{"schema": 3, "measurements": []}', "schema: invalid"),
     ("bench.json", '{"schema": 2, "measurements": [{}]}', "measurements[0]: object missing required field"),
     ("costs.json", '{"devices": {"cpu": [{"bytes": "many"}]}}', "expected `int`"),
     ("costs.json", '{"devices": {"cpu": []}}', "is not of the run's 1 exit(s)"),

@@ -8,22 +8,17 @@ import sys
 import pytest
 import torch
 
+from compress import machine
+from compress.cli.app import is_out_of_memory
 from compress.errors import UsageError
-from compress.hardware import (
-    ONEDNN_SETS,
-    check_bf16,
-    describe,
-    is_out_of_memory,
-    onednn_instructions,
-    onednn_version,
-    summary,
-)
+from compress.hardware import check_bf16, describe
+from compress.machine import ONEDNN_SETS, onednn_instructions, onednn_version, summary, torch_instructions
 from compress.networks import create
 
 # A convolution makes oneDNN write its log's first lines, in which the instruction set has another name.
 ASKED = """
 import torch
-from compress.hardware import onednn_instructions
+from compress.machine import onednn_instructions
 with torch.no_grad():
     torch.nn.Conv2d(8, 8, 3)(torch.randn(4, 8, 19, 19).to(memory_format=torch.channels_last))
 print("ours", onednn_instructions())
@@ -52,22 +47,22 @@ def test_the_instructions_are_those_in_onednns_own_log(limit: str) -> None:
 
 
 def test_a_limit_is_heeded_and_an_unknown_one_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: dict.fromkeys({"sse4_1", "avx", "avx2"}, True))
+    monkeypatch.setattr(machine, "_cpuinfo", lambda _: "sse4_1 avx avx2")
     monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
     found = []
     for limit in ("", "AVX", "sse41", "nothing", "AVX512_CORE"):
         monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)
         found.append(onednn_instructions())
     assert found == ["AVX2", "AVX", "SSE41", "AVX2", "AVX2"]
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"architecture": "aarch64", "bf16": True})
+    monkeypatch.setattr(machine, "_cpuinfo", lambda _: "fp asimd bf16")  # as on aarch64
     assert onednn_instructions() is None
 
 
 def test_a_record_names_what_computed_it() -> None:
     found = describe(torch.device("cpu"))
-    assert found["instructions"]["torch"] == torch.backends.cpu.get_cpu_capability()
+    assert found["instructions"]["torch"] == torch.backends.cpu.get_cpu_capability() == torch_instructions()
     assert found["versions"]["onednn"] == onednn_version()
-    for part in (found["cpu"], torch.__version__.partition("+")[0], f"{torch.get_num_threads()} thread"):
+    for part in (found["cpu"], torch.__version__.partition("+")[0], f"{os.cpu_count()} core"):
         assert part in summary()
 
 

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import zipfile
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,7 @@ def test_wheel_holds_the_three_packages_alone(wheel: zipfile.Path) -> None:
         "compress/data/fashion_mini.npz",
         "compress/data/FASHION-MNIST-LICENSE",
         "compress/py.typed",
+        "compress/__init__.pyi",
         "benchmarks/page.html",
         "benchmarks/study/bundled/quickstart.toml",
         f"{INFO}/licenses/LICENSE",
@@ -45,3 +47,9 @@ def test_wheel_holds_data_and_licences_unchanged(wheel: zipfile.Path, file: str)
 
 def test_wheel_installs_the_command(wheel: zipfile.Path) -> None:
     assert "compress = compress.__main__:main" in (wheel / INFO / "entry_points.txt").read_text()
+
+
+def test_no_two_library_files_share_a_name() -> None:
+    files = [file for package in ("compress", "baselines", "benchmarks") for file in (ROOT / package).rglob("*.py")]
+    names = Counter(file.name for file in files)
+    assert sorted(name for name, count in names.items() if count > 1) == ["__init__.py", "__main__.py"]

@@ -1,1 +1,1 @@
-"""Bench: what a network costs to run, measured. Enters: clocks, counters, engines, and files of what they gave."""
+"""Measuring: what a network costs to run. Enters: clocks, counters, engines, and the files of what they measured."""

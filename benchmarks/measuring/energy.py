@@ -1,8 +1,8 @@
-"""Energy: joules by the machine's own counters, where it has any that can be read; nothing is ever estimated.
+"""Energy: joules from the machine's own counters, where it has readable ones; nothing is estimated.
 
-A CPU's are those of Intel's RAPL (AMD has them too), as Linux shows them under /sys/class/powercap: whole packages,
-whatever runs on them, without the memory modules. A GPU's is NVML's of the whole board (`pip install nvidia-ml-py`).
-So a figure is of the machine while something ran, not of that alone.
+A CPU's counters are those of RAPL (Intel and AMD), which Linux shows under /sys/class/powercap: whole packages, without
+the memory modules. A GPU's counter is NVML's for the whole board (`pip install nvidia-ml-py`). So joules are the
+machine's while a network ran, not the network's alone.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,10 @@ class Counter:
     """One of the machine's counters.
 
     Attributes:
-        name: as reports write it.
-        read: what it shows now.
-        joules: of one of its units.
-        span: after so many units it starts again at 0.
+        name: its name in reports.
+        read: returns its present value, in units.
+        joules: joules a unit.
+        span: number of units after which it starts again at 0.
     """
 
     name: str
@@ -37,9 +38,9 @@ class Counter:
 
 
 class Meter:
-    """Adds up what counters show from the moment it is made.
+    """Sum of counters since the meter was made.
 
-    It must be read before any counter has gone round once: RAPL's do in minutes to an hour.
+    Read it at least once in every span of a counter, which is minutes to an hour for RAPL.
     """
 
     def __init__(self, counters: Sequence[Counter]) -> None:
@@ -49,36 +50,36 @@ class Meter:
 
     @property
     def sources(self) -> list[str]:
-        """What is measured, for the record."""
+        """Names of the counters."""
         return [counter.name for counter in self.counters]
 
     def joules(self) -> float:
-        """Joules since the meter was made; never less than the last time."""
+        """Joules since the meter was made."""
         for number, counter in enumerate(self.counters):
             now = counter.read()
             moved = now - self._last[number]
             self._units[number] += moved if moved >= 0 else moved + counter.span
             self._last[number] = now
-        return sum(units * one.joules for units, one in zip(self._units, self.counters, strict=True))
+        return sum(units * counter.joules for units, counter in zip(self._units, self.counters, strict=True))
 
 
 def meter(device: torch.device, powercap: Path = POWERCAP) -> Meter | None:
-    """The meter of a device; None where the machine has none, or does not let this user read it."""
+    """The meter of a device; None where the machine has no counter, or none that this user may read."""
     counters = _nvml(device) if device.type == "cuda" else _rapl(powercap) if device.type == "cpu" else []
     return Meter(counters) if counters else None
 
 
 def _rapl(powercap: Path) -> list[Counter]:
-    """A counter a CPU package; none where one of them cannot be read, since the rest would pass for the whole."""
+    """A counter for every CPU package; no counters where one is unreadable, since the rest would pass for the whole."""
     try:
-        # A zone within a zone (intel-rapl:0:0) is part of it, `psys` holds all, and intel-rapl-mmio repeats one.
+        # A nested zone (intel-rapl:0:0) is part of another, `psys` includes all, and intel-rapl-mmio repeats a zone.
         zones = [zone for zone in sorted(powercap.glob("intel-rapl:*")) if zone.name.count(":") == 1]
         found = []
         for zone in zones:
             name = (zone / "name").read_text().strip()
             if name.startswith("package"):
-                span = int((zone / "max_energy_range_uj").read_text())
-                found.append(Counter(name=f"RAPL {name}", read=_reader(zone), joules=MICRO, span=span))
+                read, span = partial(_read_number, zone / "energy_uj"), _read_number(zone / "max_energy_range_uj")
+                found.append(Counter(name=f"RAPL {name}", read=read, joules=MICRO, span=span))
         for counter in found:
             counter.read()
     except (OSError, ValueError):
@@ -86,17 +87,17 @@ def _rapl(powercap: Path) -> list[Counter]:
     return found
 
 
-def _reader(zone: Path) -> Callable[[], int]:
-    return lambda: int((zone / "energy_uj").read_text())
+def _read_number(path: Path) -> int:
+    return int(path.read_text())
 
 
 def _nvml(device: torch.device) -> list[Counter]:
-    """The board's counter; none without NVIDIA's Python package (nvidia-ml-py) or before the Volta generation."""
+    """The board's counter; no counter without the package nvidia-ml-py or before the Volta generation."""
     try:
         nvml: Any = importlib.import_module("pynvml")
     except ImportError:
         return []
-    properties: Any = torch.cuda.get_device_properties(device)  # NVML numbers boards in its own way: go by the UUID
+    properties: Any = torch.cuda.get_device_properties(device)  # NVML numbers boards differently: find it by its UUID
     try:
         nvml.nvmlInit()
         board = nvml.nvmlDeviceGetHandleByUUID(f"GPU-{properties.uuid}")

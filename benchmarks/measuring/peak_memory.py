@@ -1,51 +1,116 @@
-"""Memory: the most that tensors take at any moment of a training's first steps, by PyTorch's own account.
+"""Peak memory: the most bytes that a training step and a forward pass hold at once, in fp32, as PyTorch counts them.
 
-On a CPU the profiler reports every allocation and release of PyTorch's allocator, all that a step holds at once:
-parameters, gradients, momentum, activations; the highest running sum is exact and repeatable, as the peak of
-a process's resident memory (which adds the interpreter, the libraries and what malloc keeps back) is not.
+Counted are weights, buffers, images, activations and, in training, gradients and momentum. Not counted are the scratch
+memory that libraries (oneDNN, MKL) allocate themselves, the interpreter, and CUDA's context. On a CPU the profiler
+reports every allocation and release of PyTorch's allocator; the highest running sum is exact and repeatable, unlike
+the peak of the process's resident memory, which adds the interpreter, libraries and what malloc keeps back.
 """
 
 from __future__ import annotations
 
+import copy
 import gc
 import json
 import os
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from itertools import accumulate
 from pathlib import Path
 
 import torch
+from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.measuring.rounds import Action
+from benchmarks.measuring.rounds import Call
+from compress.errors import UsageError
+from compress.networks import Network
+from compress.recipes import recipe_named
+from compress.training.objectives import mwbp
+from compress.training.updates import update_of
 
-STEPS = 2  # the first makes the optimiser's buffers; the second has them beside all activations
+FEWEST = 2  # images of a training step, since batch norm cannot train on one
+STEPS = 2  # the first step allocates the optimiser's buffers; the second has them beside all activations
 
-os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else the profiler greets on stderr
+os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # otherwise the profiler writes a greeting to stderr
 
 
-def peak_bytes(prepare: Callable[[], Action], device: torch.device, steps: int = STEPS) -> int:
-    """The peak of `prepare()` (which makes network, optimiser and batch) and of so many calls of what it returns.
+def training_peak(network: Network, batch_size: int, device: torch.device) -> int:
+    """Peak bytes of a training step on so many images: by BP, or by MW-BP where the network has several exits.
 
-    Garbage is not collected meanwhile: what others have left behind would count as released by what is measured.
+    Raises:
+        UsageError: fewer than two images.
+    """
+    if batch_size < FEWEST:
+        raise UsageError(f"batch size {batch_size}: a training step takes {FEWEST} images or more")
+    network = _laid_out(network, device)
+
+    def prepare() -> Call:
+        trained = copy.deepcopy(network).train()
+        objective = mwbp(trained.spec)
+        update = update_of(objective, trained, recipe_named("paper"))
+
+        def step(size: int) -> None:
+            labels = torch.zeros(size, dtype=torch.long, device=device)
+            update.step(objective.losses(trained(_blank_images(network, size, device)), labels))
+
+        step(FEWEST)  # allocates momentum, which later steps have
+        return partial(step, batch_size)
+
+    with torch.random.fork_rng():  # dropout draws random numbers
+        return peak_bytes(prepare, device, steps=1)
+
+
+def inference_peak(network: Network, batch_size: int, device: torch.device) -> int:
+    """Peak bytes of a forward pass on so many images, in eval mode.
+
+    Raises:
+        UsageError: no images.
+    """
+    if batch_size < 1:
+        raise UsageError(f"batch size {batch_size}: it must be 1 or more")
+    network = _laid_out(network, device)
+
+    @torch.inference_mode()
+    def infer(evaluated: Network) -> None:
+        evaluated(_blank_images(network, batch_size, device))
+
+    return peak_bytes(lambda: partial(infer, copy.deepcopy(network).eval()), device, steps=1)
+
+
+def _laid_out(network: Network, device: torch.device) -> Network:
+    """A copy on the device in the memory format of training, made before anything is measured."""
+    return copy.deepcopy(network).to(device).to(memory_format=torch.channels_last)
+
+
+def _blank_images(network: Network, count: int, device: torch.device) -> Tensor:
+    shape = (count, *network.spec.input_shape)
+    return torch.zeros(shape, device=device).contiguous(memory_format=torch.channels_last)
+
+
+def peak_bytes(prepare: Callable[[], Call], device: torch.device, steps: int = STEPS) -> int:
+    """Peak bytes of `prepare()`, which makes network, optimiser and batch, and of `steps` calls of what it returns.
+
+    Garbage collection is off meanwhile: memory that earlier code left behind would count as released here.
     """
     collecting = gc.isenabled()
     gc.disable()
     try:
-        return _peak_bytes(prepare, device, steps)
+        return (_peak_on_cuda if device.type == "cuda" else _peak_on_cpu)(prepare, device, steps)
     finally:
         if collecting:
             gc.enable()
 
 
-def _peak_bytes(prepare: Callable[[], Action], device: torch.device, steps: int) -> int:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-        before = torch.cuda.memory_allocated(device)
-        torch.cuda.reset_peak_memory_stats(device)
-        _run(prepare, steps)
-        return torch.cuda.max_memory_allocated(device) - before
+def _peak_on_cuda(prepare: Callable[[], Call], device: torch.device, steps: int) -> int:
+    torch.cuda.synchronize(device)
+    before = torch.cuda.memory_allocated(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    _run(prepare, steps)
+    return torch.cuda.max_memory_allocated(device) - before
+
+
+def _peak_on_cpu(prepare: Callable[[], Call], device: torch.device, steps: int) -> int:
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
         _run(prepare, steps)
     with tempfile.TemporaryDirectory() as directory:
@@ -57,7 +122,7 @@ def _peak_bytes(prepare: Callable[[], Action], device: torch.device, steps: int)
     return int(max(accumulate(event["args"]["Bytes"] for event in changes)))
 
 
-def _run(prepare: Callable[[], Action], steps: int) -> None:
+def _run(prepare: Callable[[], Call], steps: int) -> None:
     step = prepare()
     for _ in range(steps):
         step()

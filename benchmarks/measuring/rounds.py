@@ -1,40 +1,119 @@
-"""Rounds: actions timed in turn, so that what slows the machine slows them all, and ratios taken round by round."""
+"""Rounds: calls timed in turn, so that whatever slows the machine slows all of them, and statistics over the rounds."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+import math
+import time
+import timeit
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import torch
+from scipy import stats
 
-# Importing torch's timer warns wherever CUDA's compiler is installed without a GPU.
-logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
-from torch.utils.benchmark import timer as timer  # noqa: E402 -- seconds; waits for CUDA where there is one
+from benchmarks.measuring.energy import meter
+from benchmarks.statistics.scores import CONFIDENCE
+from compress.console import console, duration
 
-Action = Callable[[], Any]
-Ratio = dict[str, float]
+WARM_UP = 1  # untimed calls before every timing, since the call before it ran another network
+SHORTEST = 0.02  # seconds; shorter calls are repeated until one timing takes this long
+NOISY = 0.05  # interquartile range of the reference's ratio to itself above which a measurement is called noisy
+Call = Callable[[], object]
 
 
-def interleaved(actions: Mapping[str, Action], rounds: int) -> dict[str, list[float]]:
-    """Seconds of every action in every round, after one untimed call each; every other round goes backwards."""
-    for action in actions.values():
-        action()
-    seconds: dict[str, list[float]] = {name: [] for name in actions}
+@contextlib.contextmanager
+def conditions(device: torch.device, threads: int) -> Iterator[None]:
+    """Set torch's number of threads and, on CUDA, compute fp32 without TF32; restore both afterwards."""
+    before = torch.get_num_threads()
+    tf32 = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    torch.set_num_threads(threads)
+    if device.type == "cuda":
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+        if device.type == "cuda":
+            torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = tf32
+
+
+def interleaved(
+    calls: Sequence[Call],
+    *,
+    rounds: int,
+    device: torch.device,
+    warm_up: int = WARM_UP,
+    shortest: float = SHORTEST,
+    what: str = "",
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Seconds a call and, where the machine has a counter, joules a call, `(rounds, calls)` each.
+
+    Every call is timed once in every round; every other round runs backwards, so that a steady drift cancels out.
+
+    Args:
+        warm_up: untimed calls before every timing.
+        shortest: seconds that a timing takes at least, by repeating the call.
+        what: is printed with the expected duration; nothing is printed where it is empty.
+    """
+    once = [timed(call, device=device, warm_up=1) for call in calls]
+    repeats = [max(1, round(shortest / seconds)) for seconds in once]
+    if what:
+        expected = rounds * sum(seconds * (warm_up + repeat) for seconds, repeat in zip(once, repeats, strict=True))
+        console.print(f"{what}: {rounds} rounds, about {duration(expected)}")
+    counters = meter(device)
+    seconds, joules = np.empty((2, rounds, len(calls)))
     for number in range(rounds):
-        for name in list(actions)[:: -1 if number % 2 else 1]:
-            seconds[name].append(timed(actions[name]))
-    return seconds
+        for position in list(range(len(calls)))[:: -1 if number % 2 else 1]:
+            before = counters.joules() if counters else math.nan
+            repeat = repeats[position]
+            seconds[number, position] = timed(calls[position], device=device, repeats=repeat, warm_up=warm_up)
+            used = counters.joules() - before if counters else math.nan
+            joules[number, position] = used / (warm_up + repeat)
+    return seconds, joules if counters else None
 
 
-def timed(action: Action) -> float:
-    """Seconds that one call takes."""
-    started = timer()
-    action()
-    return float(timer() - started)
+def timed(call: Call, *, device: torch.device, repeats: int = 1, warm_up: int = 0) -> float:
+    """Seconds a call, averaged over the repeats; on CUDA between two events, with nothing else under way."""
+    for _ in range(warm_up):
+        call()
+    if device.type != "cuda":
+        return timeit.Timer(call).timeit(repeats) / repeats
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    torch.cuda.synchronize(device)
+    start.record()
+    for _ in range(repeats):
+        call()
+    end.record()
+    torch.cuda.synchronize(device)
+    return float(start.elapsed_time(end)) / 1e3 / repeats
 
 
-def ratio(over: Sequence[float], under: Sequence[float]) -> Ratio:
-    """The median of the ratios of two actions' seconds, round by round, and their quartiles as `low` and `high`."""
-    low, median, high = np.percentile(np.array(over) / np.array(under), (25, 50, 75))
-    return {"ratio": float(median), "low": float(low), "high": float(high)}
+def clock(device: torch.device) -> float:
+    """Seconds since some moment in the past, read when the device has finished its work."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+def quartiles(values: np.ndarray) -> tuple[float, float, float]:
+    """Lower quartile, median and upper quartile."""
+    low, middle, high = (float(value) for value in np.percentile(values, (25, 50, 75)))
+    return low, middle, high
+
+
+def median_interval(values: np.ndarray) -> tuple[float, float] | None:
+    """The 95% interval of the median, from order statistics; None for fewer than 6 values, which have no such interval.
+
+    It covers the scatter between the rounds of one session, not what another day or machine would give.
+    """
+    test: Any = stats.quantile_test(values, q=float(np.median(values)), p=0.5)
+    low, high = test.confidence_interval(CONFIDENCE)
+    return (float(low), float(high)) if np.isfinite([low, high]).all() else None
+
+
+def interquartile_range(values: np.ndarray) -> float:
+    """The distance between the lower and the upper quartile."""
+    low, _, high = quartiles(values)
+    return high - low

@@ -1,1 +1,1 @@
-"""Probes: what every block of a finished network has learnt. Enters: measurements of representations."""
+"""Probing: what every block of a network has learnt. Enters: measures of blocks, and the file of their values."""

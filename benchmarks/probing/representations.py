@@ -1,8 +1,7 @@
-"""Representations: what every block of a network has learnt, in four measures, each a function of a network and images.
+"""Representations: four measures of what every block has learnt, each a function of a network and images.
 
-The network is in eval mode, images are normalised `(N, C, H, W)`, batches are pairs of them and their labels `(N,)`.
-"The final exit" is the last one: heads of earlier exits are never used, so that networks trained with and without them
-are measured alike.
+The network is in eval mode, images are normalised `(N, C, H, W)`, batches are pairs of images and labels `(N,)`. Only
+the head of the final exit is used, so that networks trained with and without earlier exits are measured alike.
 """
 
 from __future__ import annotations
@@ -21,16 +20,16 @@ from compress.networks import Network, cut
 
 FEWEST = 4  # images that an unbiased CKA needs
 EPSILON = 1e-5  # as batch norm's
-STRENGTHS = tuple(10.0**power for power in range(-6, 2))  # of the ridge, on features of variance 1
-CHOOSING = 5  # one in so many of the probe's images chooses among them
+STRENGTHS = tuple(10.0**power for power in range(-6, 2))  # candidate ridge strengths, for features of variance 1
+CHOOSING = 5  # every fifth of the probe's images chooses among the strengths
 
 
 @runtime_checkable
 class Residual(Protocol):
-    """A block that is a shortcut plus a branch, so that the branch can be left out."""
+    """A block with a shortcut and a branch, of which the branch can be left out."""
 
     def skip(self, x: Tensor) -> Tensor | None:
-        """What the block hands on without its branch: its shortcut alone; None where this one has no shortcut."""
+        """The output of the shortcut alone; None where the block has no shortcut."""
 
 
 Batches = Iterable[tuple[Tensor, Tensor]]
@@ -38,7 +37,7 @@ Moments = list[tuple[Tensor, Tensor]]
 
 
 def block_outputs(network: Network, images: Tensor) -> Iterator[Tensor]:
-    """The output of every block, to be used before the next is asked for: a block may overwrite its input."""
+    """The output of every block; use each before asking for the next, since a block may overwrite its input."""
     features = network.stem(images)
     for block in network.blocks:
         features = block(features)
@@ -46,25 +45,25 @@ def block_outputs(network: Network, images: Tensor) -> Iterator[Tensor]:
 
 
 def _by_channel(network: Network, images: Tensor) -> Iterator[Tensor]:
-    """Every block's output as `(N, channels, positions)`, wherever the channels of its maps or tokens are."""
+    """The output of every block as `(N, channels, positions)`, wherever its maps or tokens have their channels."""
     for features, shape in zip(block_outputs(network, images), network.spec.shapes, strict=True):
         yield features.flatten(1, -2).transpose(1, 2) if len(shape) == 2 else features.flatten(2)
 
 
 @torch.inference_mode()
 def channel_moments(network: Network, images: Tensor) -> Moments:
-    """Mean and standard deviation `(channels,)` of every block's output, over images and positions, of one batch."""
+    """Mean and standard deviation `(channels,)` of every block's output over the images and positions of a batch."""
     outputs = _by_channel(network, images)
     return [(x.mean(dim=(0, 2)), (x.var(dim=(0, 2), correction=0) + EPSILON).sqrt()) for x in outputs]
 
 
 @torch.inference_mode()
 def pooled_features(network: Network, batches: Batches, moments: Moments) -> list[Tensor]:
-    """Every block's features `(N, channels)`, as an exit's batch norm, ReLU and average pooling would hand them on.
+    """Every block's features `(N, channels)`, as an exit's batch norm, ReLU and average pooling would make them.
 
-    The outputs of pre-activation blocks are sums that no batch norm or ReLU has seen, those of post-activation blocks
-    are not negative. To treat all alike, every channel is standardised by `moments` (batch norm without a trained
-    scale and shift), rectified, and averaged over positions (of a map) or tokens.
+    Outputs of pre-activation blocks are sums before any batch norm and ReLU, those of post-activation blocks are not
+    negative. To treat both alike, every channel is standardised by `moments` (batch norm without trained scale and
+    shift), rectified, and averaged over the positions of a map or the tokens.
     """
     parts = []
     for images, _ in batches:
@@ -76,8 +75,8 @@ def pooled_features(network: Network, batches: Batches, moments: Moments) -> lis
 def probe_predictions(features: Tensor, labels: Tensor, held_out: Tensor, classes: int) -> tuple[Tensor, float]:
     """The classes `(M,)` that a linear probe gives held-out features `(M, C)`, and its ridge strength.
 
-    Ridge regression on one-hot targets, in closed form and float64, fitted on `features` `(N, C)`, each of mean 0 and
-    variance 1 there. One in `CHOOSING` of these N, never the held-out ones, chooses the strength; then all N fit.
+    Ridge regression on one-hot targets, in closed form and float64, fitted on `features` `(N, C)`, standardised to mean
+    0 and variance 1. One in `CHOOSING` of the N images, never a held-out one, chooses the strength; then all N fit.
     """
     choosing = torch.arange(len(labels), device=labels.device) % CHOOSING == 0
     scores = _ridge_scores(features[~choosing], labels[~choosing], features[choosing], classes, STRENGTHS)
@@ -88,7 +87,7 @@ def probe_predictions(features: Tensor, labels: Tensor, held_out: Tensor, classe
 
 
 def _ridge_scores(features: Tensor, labels: Tensor, others: Tensor, classes: int, strengths: Sequence[float]) -> Tensor:
-    """Scores `(strengths, M, classes)` of the others `(M, C)`: weights (Z'Z/N + strength I)^-1 Z'Y/N, both centred."""
+    """Scores `(strengths, M, classes)` of `others` `(M, C)`, by weights (Z'Z/N + strength I)^-1 Z'Y/N, Z, Y centred."""
     features, others = features.double(), others.double()
     std, mean = torch.std_mean(features, dim=0, correction=0)
     std = torch.where(std > 0, std, 1.0)  # a dead channel
@@ -102,15 +101,14 @@ def _ridge_scores(features: Tensor, labels: Tensor, others: Tensor, classes: int
 
 
 def gradient_shares(network: Network, batches: Batches) -> list[float | None]:
-    """The share of the final loss's gradient that reaches every block; they add up to 1.
+    """The share of the final loss's gradient that reaches every block, adding up to 1; None for one without weights.
 
-    For one batch a block's gradient is the root of the sum over its convolutions (linear layers,
-    attention) of (|g| |w|)^2, with Frobenius norms: the norm of the gradient with respect to the weights when each is
-    scaled to unit length. Batch norm makes the loss blind to the length of w, and g inversely proportional to it; the
-    product is blind to it too, where |g| alone is not. This holds for the statistics of the batch, so batch norm is in
-    train mode, as in training, and everything else in eval mode. The norms are averaged over the batches, then
-    divided by their sum. The loss is the cross-entropy of the final exit alone, whatever the network was trained by.
-    None for a block without weights.
+    In one batch a block's gradient is the root of the sum over its convolutions (linear layers, attention) of
+    (|g| |w|)^2, with Frobenius norms: the norm of the gradient with respect to weights scaled to unit length. With
+    batch norm the loss does not depend on the length of w, and g is inversely proportional to it; so the product does
+    not depend on it either, but |g| alone does. This holds for the statistics of the batch, so batch norm is in train
+    mode, and everything else in eval mode. The norms are averaged over the batches, then divided by their sum. The loss
+    is the cross-entropy of the final exit alone, whatever the network was trained by.
     """
     only = cut(network, len(network.spec.exits)).eval()  # a copy: its running statistics may move
     for module in only.modules():
@@ -120,14 +118,14 @@ def gradient_shares(network: Network, batches: Batches) -> list[float | None]:
     total = [0.0] * len(weights)
     for images, labels in batches:
         if len(images) == 1:
-            continue  # the statistics of one image are none
+            continue  # batch norm has no statistics of one image
         only.zero_grad()
         functional.cross_entropy(only(images)[-1], labels).backward()
-        for number, own in enumerate(weights):
-            norms = [float(w.grad.norm() * w.detach().norm()) for w in own if w.grad is not None]
+        for number, of_block in enumerate(weights):
+            norms = [float(w.grad.norm() * w.detach().norm()) for w in of_block if w.grad is not None]
             total[number] += math.hypot(*norms)
     whole = sum(total) or 1.0  # 0 where no gradient is left at all
-    return [norm / whole if own else None for norm, own in zip(total, weights, strict=True)]
+    return [norm / whole if of_block else None for norm, of_block in zip(total, weights, strict=True)]
 
 
 def _weights(block: nn.Module) -> list[nn.Parameter]:
@@ -137,10 +135,10 @@ def _weights(block: nn.Module) -> list[nn.Parameter]:
 
 @torch.inference_mode()
 def similarities_to_next(network: Network, images: Tensor) -> list[float | None]:
-    """Linear CKA of every block's output with the next one's; None for the last block, and with fewer than four images.
+    """Linear CKA of every block's output with the next block's; None for the last block, or fewer than four images.
 
     Centred kernel alignment (Kornblith et al. 2019, arXiv 1905.00414) of the whole outputs, flattened, with the
-    unbiased estimate of HSIC (Song et al. 2012): the plain one nears 1 by itself where features outnumber images.
+    unbiased estimate of HSIC (Song et al. 2012), since the biased one approaches 1 where features outnumber images.
     """
     if len(images) < FEWEST:
         return [None] * len(network.blocks)
@@ -152,7 +150,7 @@ def similarities_to_next(network: Network, images: Tensor) -> list[float | None]
 
 
 def linear_cka(first: Tensor, second: Tensor) -> float:
-    """The CKA of two representations of the same N >= 4 images, from their Gram matrices `(N, N)`: 1 for the same."""
+    """The CKA of two representations of N >= 4 images, from their Gram matrices `(N, N)`; 1 for equal ones."""
     normaliser = math.sqrt(max(_hsic(first, first) * _hsic(second, second), 0.0))
     return _hsic(first, second) / normaliser if normaliser else 0.0
 
@@ -166,10 +164,10 @@ def _hsic(first: Tensor, second: Tensor) -> float:
 
 @torch.inference_mode()
 def skip_drops(network: Network, batches: Batches) -> list[float | None]:
-    """How far the final exit's accuracy (a fraction) drops when one block is replaced by its shortcut.
+    """The drop of the final exit's accuracy (a fraction) when one block is replaced by its shortcut, for every block.
 
-    The others stay as they are, batch norm included (Veit et al. 2016, arXiv 1605.06431). A block that changes the
-    shape leaves its projection; None for a block that has no residual form.
+    All other blocks stay unchanged, batch norm included (Veit et al. 2016, arXiv 1605.06431). Of a block that changes
+    the shape the projection is left; None for a block without a shortcut.
     """
     head = [*network.heads.values()][-1]
     lost: list[int | None] = [0] * len(network.blocks)

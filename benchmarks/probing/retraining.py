@@ -1,7 +1,7 @@
-"""Retraining behind frozen blocks: how good a network the first blocks of a trained one still allow.
+"""Retraining: the accuracy of a network whose first blocks are frozen and whose other blocks are trained anew.
 
-A linear probe on pooled features measures what an exit's head does, which is what MW-BP trains its blocks for. What
-the blocks are worth to the *rest* of a network is another question, and this is its answer.
+A linear probe on pooled features measures what an exit's head can do, which MW-BP trains its blocks for. Retraining
+measures what the first blocks are worth to the rest of the network.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ QUARTERS = {"1/4": 0.25, "1/2": 0.5, "3/4": 0.75}
 
 
 class Frozen(nn.Module):
-    """A part of a network that training leaves as it is: no gradients, and always in eval mode, batch norm included."""
+    """A part of a network that training does not change: without gradients, always in eval mode."""
 
     def __init__(self, part: nn.Module) -> None:
         super().__init__()
@@ -39,15 +39,15 @@ class Frozen(nn.Module):
 
 
 def frozen_lengths(blocks: int) -> list[int]:
-    """A quarter, half and three quarters of the blocks: what is frozen, stem included, in three retrainings."""
+    """The numbers of blocks that are frozen, together with the stem: a quarter, half and three quarters of all."""
     lengths = {round(share * blocks) for share in QUARTERS.values()}
     return sorted(length for length in lengths if 0 < length < blocks)
 
 
 def retraining_recipe(run: Run, epochs: int | None = None) -> Recipe:
-    """The run's own recipe (a pruned run's reference's), for other epochs if given, reporting its last weights.
+    """The run's own recipe, or its reference's for a pruned run, with other epochs if given.
 
-    Neither a best epoch is selected, since validation images are what is reported, nor are weights averaged.
+    It keeps the last weights: no best epoch, since validation accuracy is what is reported, and no averaging.
     """
     config = run.record.config["reference"] or run.record.config
     recipe = Recipe.from_json(config["recipe"])
@@ -56,7 +56,7 @@ def retraining_recipe(run: Run, epochs: int | None = None) -> Recipe:
 
 
 def half_frozen(network: Network, blocks: int, seed: int) -> Network:
-    """A network of one exit: stem and first `blocks` blocks of the given one, frozen, and a fresh rest, from `seed`."""
+    """A network of one exit with the stem and the first `blocks` blocks frozen, and fresh weights elsewhere."""
     trained = cut(network, len(network.spec.exits))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -68,13 +68,13 @@ def half_frozen(network: Network, blocks: int, seed: int) -> Network:
 
 
 def retrained_accuracy(run: Run, blocks: int, parts: Split, recipe: Recipe, *, augment: bool, title: str) -> float:
-    """Validation accuracy of the run's network with all but its first `blocks` blocks trained anew, by plain BP.
+    """Validation accuracy of the run's network after all but its first `blocks` blocks are trained anew, by plain BP.
 
     Args:
-        parts: on the device to train on; its validation images are not empty.
+        parts: on the device to train on, with validation images.
         recipe: see `retraining_recipe`.
-        augment: whether the recipe's crops and flips suit the data.
-        title: what progress lines call it.
+        augment: whether to apply the recipe's crops and flips.
+        title: name in progress lines.
 
     Raises:
         DivergedError: the loss became NaN or infinite.

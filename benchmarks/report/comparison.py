@@ -18,7 +18,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from benchmarks.report.trials import Trial
-from benchmarks.results.correctness import write_right
+from benchmarks.results.predictions import write_right
 from compress.console import console
 from compress.documents import read_file, read_json, read_kept
 from compress.errors import UsageError, checked
@@ -30,19 +30,19 @@ from compress.runs import (
     METRICS,
     PROBE,
     RECORD,
+    RECORDS,
     Run,
     find_run,
     read_run,
     write_atomically,
     write_json,
 )
+from compress.runs import COMPARISON as COMPARISON
 
-COMPARISON = "comparison.json"
-RECORDS = "runs"
 MEASURED = (METRICS, BENCH, COSTS, PROBE)  # copied as they are
 KEPT = {RECORD, CORRECTNESS, *MEASURED}
 SCHEMA_VERSION = 1
-DECIDING = ("matplotlib", "numpy", "pandas", "scipy", "statsmodels")  # another version may write other bytes
+DECIDING = ("matplotlib", "numpy", "pandas", "scipy")  # another version may write other bytes
 
 
 @dataclass(frozen=True, kw_only=True)

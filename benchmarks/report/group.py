@@ -16,9 +16,10 @@ from benchmarks.report.section import Block, figures
 from benchmarks.report.trials import Trial
 from benchmarks.results.cells import exit_name
 from benchmarks.results.contrasts import Contrast, Verdicts, compare, judge
-from benchmarks.results.correctness import of_last_exits, read_scores
 from benchmarks.results.escaping import one_line
-from benchmarks.results.rows import reference_of, rows, series, summarise
+from benchmarks.results.predictions import of_last_exits, read_scores
+from benchmarks.results.rows import reference_of, rows, summarise
+from benchmarks.results.series import series
 from benchmarks.statistics.scores import Scores
 from compress.records import without_seed
 from compress.runs import Run

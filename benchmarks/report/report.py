@@ -30,7 +30,7 @@ from benchmarks.report.sections.training_history import training_section
 from benchmarks.report.sections.tuning_trials import tuning_section
 from benchmarks.report.sections.verdicts import verdicts_section
 from benchmarks.results.escaping import SENTENCE, cell, code, inline, one_line
-from benchmarks.results.rows import distinct_runs
+from benchmarks.results.series import distinct_runs
 from compress.console import console
 from compress.errors import UsageError, checked
 from compress.runs import write_atomically

@@ -1,4 +1,4 @@
-"""Contrasts: which networks are compared, with the difference in accuracy, its interval and its p of each."""
+"""Contrasts: the pairs of networks that are compared, each with its difference in accuracy, interval and p-value."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from benchmarks.results.cells import millions
 from benchmarks.statistics.difference import ALPHA, MARGIN, Difference, difference, holm, p_value
 from benchmarks.statistics.scores import ENOUGH_SEEDS, Scores
 
-CLASS = 0.02  # networks whose MACs differ by no more are of one budget class
+CLASS = 0.02  # largest relative difference of MACs within a budget class
 
 
 @dataclass(frozen=True, kw_only=True)
 class Contrast:
-    """A network, and another that it is compared with, by their series.
+    """A network and another that it is compared with, by their series.
 
     Attributes:
-        p: of no difference; Holm-adjusted for all exploratory contrasts of the report's section.
-        family: how many these are; 1 for the primary contrast.
+        p: p-value, adjusted by Holm's method for all exploratory contrasts of the report's section.
+        family: their number; 1 for the primary contrast.
     """
 
     network: str
@@ -40,19 +40,19 @@ class Contrast:
 
     @property
     def reversed(self) -> Contrast:
-        """The same, seen from the other side."""
+        """The contrast of the second network with the first."""
         found = Difference(estimate=-self.found.estimate, draws=-self.found.draws, seeds=self.found.seeds[::-1])
         return replace(self, network=self.against, against=self.network, found=found)
 
     @property
     def distinguishable(self) -> bool:
-        """Whether the interval leaves out zero, and the adjusted p-value does not take that back."""
+        """Whether the interval excludes zero and the adjusted p-value is significant as well."""
         low, high = self.found.interval()
         return not low <= 0 <= high and self.p < ALPHA
 
     @property
     def verdict(self) -> str:
-        """As in ``not distinguishable``, and whatever limits it. Equivalence is tested for the primary contrast."""
+        """As in ``more accurate (preliminary)``. Equivalence is tested for the primary contrast alone."""
         low, high = self.found.interval()
         words = "not distinguishable"
         if self.distinguishable:
@@ -71,12 +71,12 @@ class Contrast:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdicts:
-    """What can be said of the networks of a section.
+    """All contrasts of a section's networks.
 
     Attributes:
-        last: a row a network, its last exit, by series; `class` numbers its budget class.
-        contrasts: the primary one first.
-        notes: a line on what could not be compared.
+        last: a row a network, for its last exit, indexed by series; `class` numbers its budget class.
+        contrasts: the primary contrast first.
+        notes: a line on everything that could not be compared.
     """
 
     last: pd.DataFrame
@@ -87,25 +87,29 @@ class Verdicts:
     @property
     def primary(self) -> Contrast | None:
         """The contrast that was declared before the runs, if it could be made."""
-        return next((one for one in self.contrasts if one.primary), None)
+        return next((contrast for contrast in self.contrasts if contrast.primary), None)
 
     @property
     def bold(self) -> frozenset[str]:
-        """The series, of three seeds or more, that cannot be distinguished from the best of their class of several."""
-        enough = {
-            best: [one for one in contrasts if min(one.found.seeds) >= ENOUGH_SEEDS]
-            for best, contrasts in self.within_classes.items()
-        }
-        equals = [key for own in enough.values() for one in own if not one.distinguishable for key in one.pair]
-        return frozenset([*equals, *(best for best, own in enough.items() if own)])
+        """The series with enough seeds that are the best of their budget class, or not distinguishable from it."""
+        bold = set()
+        for best, contrasts in self.within_classes.items():
+            enough = [contrast for contrast in contrasts if min(contrast.found.seeds) >= ENOUGH_SEEDS]
+            bold |= {best} if enough else set()
+            bold |= {key for contrast in enough if not contrast.distinguishable for key in contrast.pair}
+        return frozenset(bold)
 
     @property
     def within_classes(self) -> dict[str, list[Contrast]]:
-        """The contrasts of every class of several networks with the best of it, by the best's series."""
-        number = self.last["class"]
+        """The contrasts with the best network of each budget class, by the best network's series."""
+        classes = self.last["class"]
         return {
-            best: [one for one in self.contrasts if best in one.pair and {number[key] for key in one.pair} == {own}]
-            for own, best in _best(self.last).items()
+            best: [
+                contrast
+                for contrast in self.contrasts
+                if best in contrast.pair and all(classes[key] == number for key in contrast.pair)
+            ]
+            for number, best in _best(self.last).items()
         }
 
 
@@ -116,13 +120,13 @@ def judge(
     primary: tuple[str, str] | None = None,
     notes: Sequence[str] = (),
 ) -> Verdicts:
-    """All contrasts that may be made: the primary one, with the reference, and within budget classes with the best.
+    """All admissible contrasts: the primary one, all with the reference, and those with the best of a budget class.
 
     Args:
-        summary: of `tables.summarise`, of networks on the same test images.
-        scores: by series; networks without are not compared, and where the best of a class has none, nor is the class.
-        primary: two series, declared before the runs; of different classes only if one is the reference.
-        notes: are kept, with one more where the primary contrast is none that may be made.
+        summary: by `rows.summarise`, of networks on the same test images.
+        scores: by series; networks without scores are not compared.
+        primary: two series, declared before the runs; of different budget classes only if one is the reference.
+        notes: lines to keep; a line is added where the primary contrast is not admissible.
     """
     last = summary[summary["last"]].set_index("series")
     last = last.assign(**{"class": budget_classes(last["macs"])})
@@ -134,22 +138,22 @@ def judge(
 
 
 def compare(pairs: Sequence[tuple[str, str]], scores: Mapping[str, Scores]) -> list[Contrast]:
-    """The exploratory contrasts of these pairs, their p-values adjusted by Holm's method for all of them."""
+    """Exploratory contrasts of the pairs, with p-values adjusted by Holm's method for all of them."""
     found = [_contrast(pair, scores) for pair in pairs]
     adjusted = holm([contrast.p for contrast in found])
-    return [replace(one, p=p, family=len(pairs)) for one, p in zip(found, adjusted, strict=True)]
+    return [replace(contrast, p=p, family=len(pairs)) for contrast, p in zip(found, adjusted, strict=True)]
 
 
 def _contrast(pair: tuple[str, str], scores: Mapping[str, Scores], *, primary: bool = False) -> Contrast:
-    one, two = (scores[key] for key in pair)
-    found = difference(one, two)
-    return Contrast(network=pair[0], against=pair[1], found=found, p=p_value(one, two, found), primary=primary)
+    first, second = (scores[key] for key in pair)
+    found = difference(first, second)
+    return Contrast(network=pair[0], against=pair[1], found=found, p=p_value(first, second, found), primary=primary)
 
 
 def _inadmissible(
     primary: tuple[str, str], last: pd.DataFrame, scores: Mapping[str, Scores], reference: str | None
 ) -> str | None:
-    """Why the primary contrast is none that may be made, if so."""
+    """Why the primary contrast is not admissible; None where it is."""
     if primary[0] == primary[1]:
         return "both of its networks are the same"
     if not set(primary) <= scores.keys():
@@ -161,7 +165,7 @@ def _inadmissible(
 
 
 def budget_classes(macs: pd.Series) -> pd.Series:
-    """A number for each network's budget class, cheapest first: all of one are within 2% of one another's MACs."""
+    """The number of each network's budget class, cheapest first; MACs within a class differ by at most 2%."""
     if len(macs) < 2:
         return pd.Series(1, index=macs.index)
     points = macs.astype(float).map(math.log).to_numpy()[:, None]
@@ -169,32 +173,28 @@ def budget_classes(macs: pd.Series) -> pd.Series:
     return macs.groupby(found).transform("min").rank(method="dense").astype(int)
 
 
-def same_class(one: Mapping[Any, Any], two: Mapping[Any, Any]) -> bool:
-    """Whether the MACs of two rows are within 2% of one another."""
-    return abs(math.log(one["macs"] / two["macs"])) <= math.log1p(CLASS)
+def same_class(first: Mapping[Any, Any], second: Mapping[Any, Any]) -> bool:
+    """Whether the MACs of two rows differ by at most 2%."""
+    return abs(math.log(first["macs"] / second["macs"])) <= math.log1p(CLASS)
 
 
 def _best(last: pd.DataFrame) -> dict[int, str]:
-    """The most accurate network, by its mean, of every class with several."""
+    """The series with the highest mean accuracy in every budget class of several networks, by the class's number."""
     classes = last["class"]
     several = sorted(classes[classes.duplicated()].unique())
     return {int(number): str(last["test_accuracy"][classes == number].idxmax()) for number in several}
 
 
 def _pairs(last: pd.DataFrame, reference: str | None) -> list[tuple[str, str]]:
-    """Every network with the reference, then within its class with the best, no two twice."""
+    """Each network with the reference and with the best of its budget class, every pair once."""
     pairs = [(str(key), reference) for key in last.index if reference is not None]
     best = _best(last)
     pairs += [(str(key), best[number]) for key, number in last["class"].items() if number in best]
     return list({frozenset(pair): pair for pair in pairs if pair[0] != pair[1]}.values())
 
 
-def beaten(last: pd.DataFrame) -> set[str]:
-    best = _best(last)
-    return {str(key) for key, number in last["class"].items() if best.get(number, key) != key}
-
-
 def row_of(last: pd.DataFrame, key: str) -> pd.Series:
+    """The row of a series."""
     row = last.loc[key]
-    assert isinstance(row, pd.Series)  # series are there once
+    assert isinstance(row, pd.Series)  # every series has one row
     return row

@@ -1,15 +1,15 @@
-"""Epochs: accuracy and loss of finished runs after every epoch, as a frame."""
+"""Epochs: a frame of accuracy and loss of finished runs after every epoch."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 from msgspec import Struct
 
-from benchmarks.results.rows import distinct_names, series
+from benchmarks.results.series import network_name, series
 from compress.console import console
 from compress.documents import fitted, parse_json, read_file
 from compress.errors import UsageError
@@ -23,17 +23,8 @@ PANELS = {
 }
 
 
-def read_epochs(runs: Sequence[Run]) -> pd.DataFrame:
-    """A row an epoch of every run, of its last exit: `series`, `network`, `run`, `epoch` and the columns of `PANELS`.
-
-    Accuracies are in per cent; what was not held out is missing. Runs without a readable `metrics.jsonl` are left out.
-    """
-    names = distinct_names(runs)
-    return pd.DataFrame([row for run in runs for row in _epochs(run, names[run.id])])
-
-
 class Epoch(Struct, frozen=True, kw_only=True):
-    """A line of `metrics.jsonl`; what is of every exit is empty where nothing was held out."""
+    """A line of `metrics.jsonl`; each tuple has a value for every exit, or none where no images were held out."""
 
     epoch: Number
     learning_rate: Amount
@@ -45,8 +36,20 @@ class Epoch(Struct, frozen=True, kw_only=True):
     val_accuracy: tuple[Share, ...]
 
 
-def _epochs(run: Run, network: str) -> list[dict[str, Any]]:
-    shared = {"series": series(run), "network": network, "run": run.id}
+def read_epochs(runs: Sequence[Run], names: Mapping[str, str] | None = None) -> pd.DataFrame:
+    """A row an epoch of every run, for its last exit: `series`, `network`, `run`, `epoch` and the columns of `PANELS`.
+
+    Accuracies are in per cent; gaps where no images were held out. Runs without a readable `metrics.jsonl` are left
+    out.
+
+    Args:
+        names: network names by series, see `names_by_series`; by default every run's `network_name`.
+    """
+    named = [(run, names[series(run)] if names else network_name(run)) for run in runs]
+    return pd.DataFrame([row for run, network in named for row in _rows(run, network)])
+
+
+def _rows(run: Run, network: str) -> list[dict[str, Any]]:
     try:
         lines = _read_lines(run)
     except FileNotFoundError:
@@ -54,6 +57,7 @@ def _epochs(run: Run, network: str) -> list[dict[str, Any]]:
     except UsageError as error:
         console.print(f"skipped: {run.path / METRICS} is corrupt ({error})")
         return []
+    shared = {"series": series(run), "network": network, "run": run.id}
     return [
         shared
         | {"epoch": line.epoch}

@@ -1,31 +1,37 @@
-"""Probed blocks: what probes of finished runs measured, as a frame with a row a block."""
+"""Probed blocks: a frame with a row a block of every probed run, and one with a row a retraining."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
-from benchmarks.probing.probe import read_probe, unpack
-from benchmarks.results.rows import distinct_names, series
+from benchmarks.probing.probe_file import read_probe
+from benchmarks.results.rows import names_by_series, rows, summarise
+from benchmarks.results.series import series
+from benchmarks.statistics.scores import unpack
 from compress.runs import Run
 
 GAPPY = ("gradient_share", "cka_to_next", "skip_drop")  # measures that do not apply to every block
 
 
-def read_probes(runs: Sequence[Run]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """One row a block, and one a retraining, of every run that was probed, with gaps where a measure does not apply.
+def read_probes(runs: Sequence[Run], names: Mapping[str, str] | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """A row a block, and a row a retraining, of every run that was probed, with gaps where a measure does not apply.
 
-    Both have, besides what `probe.json` says of the block: `run`, `network`, `series`, `seed`, `method`, `kind`,
-    `accuracy` (of the final exit), `blocks` (how many there are), `position` (the share of them up to here) and
-    `images` (held out). `right` is a bool array `(images,)`: which of these the block's probe got right. Retrainings
-    are those for the largest number of epochs for which all retrained runs have some, since others do not compare; nor
-    do probes of other samples than the first run's, which are left out.
+    Besides the block's entry in `probe.json` both have: `run`, `network`, `series`, `seed`, `method`, `kind`,
+    `accuracy` (of the final exit), `blocks` (their number), `position` (the share of them up to this one) and `images`
+    (held out). `right` is a bool array `(images,)`: which of these the block's probe classified correctly. Left out, as
+    they do not compare, are probes of other samples than the first run's, and retrainings for fewer epochs than the
+    most that all retrained runs have.
+
+    Args:
+        names: network names by series, see `names_by_series`; by default those of the runs' own summary.
     """
-    documents = [(run, document) for run in runs if (document := read_probe(run))]
-    documents = [one for one in documents if one[1]["sample"] == documents[0][1]["sample"]]
-    names = distinct_names(runs)
+    if names is None:
+        names = names_by_series(summarise(rows(runs))) if runs else {}
+    found = [(run, document) for run in runs if (document := read_probe(run))]
+    documents = [(run, document) for run, document in found if document["sample"] == found[0][1]["sample"]]
     blocks, retrained = _rows(documents, "blocks", names), _rows(documents, "retrained", names)
     if not blocks.empty:
         blocks = blocks.astype(dict.fromkeys(GAPPY, float))
@@ -36,12 +42,12 @@ def read_probes(runs: Sequence[Run]) -> tuple[pd.DataFrame, pd.DataFrame]:
     return blocks, retrained
 
 
-def _rows(documents: Sequence[tuple[Run, dict[str, Any]]], key: str, names: dict[str, str]) -> pd.DataFrame:
+def _rows(documents: Sequence[tuple[Run, dict[str, Any]]], key: str, names: Mapping[str, str]) -> pd.DataFrame:
     return pd.DataFrame(
         [
             {
                 "run": run.id,
-                "network": names[run.id],
+                "network": names[series(run)],
                 "series": series(run),
                 "seed": run.record.seed,
                 "kind": run.record.kind,

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from benchmarks.speed.measures import Sizes, measure, measure_growth, open_bench
+from benchmarks.speed.ratios import Setup, Sizes, measure, measure_growth
 from compress.errors import UsageError
 
 app = App(name="python -m benchmarks.speed", help_format="plaintext", version_flags=[])
@@ -24,25 +24,25 @@ def main(
     compile: Annotated[bool, Parameter(negative="")] = False,
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
-    """Measure what training costs, as ratios of times and memories taken in turn on this machine.
+    """Measure what training costs, as ratios of times and memory measured in turn on this machine.
 
     Args:
-        growth: How the ratios grow with the number of exits and with depth, instead of the six themselves.
-        rounds: How often everything is timed; the medians over the rounds and their quartiles are given.
+        growth: Measure how the ratios grow with the number of exits and with depth, instead of the six themselves.
+        rounds: Number of timings; the median and the quartiles over them are given.
         device: auto (CUDA where there is one), cpu, cuda, ...
         precision: auto (bf16 where the hardware has it), fp32 or bf16.
-        compile: Measure our steps compiled.
+        compile: Compile our training steps.
         json: Print one JSON document on stdout.
     """
-    bench = open_bench(Sizes(rounds=rounds), device=device, precision=precision, compile=compile)
-    results = measure_growth(bench) if growth else measure(bench)
+    setup = Setup.of(Sizes(rounds=rounds), device=device, precision=precision, compile=compile)
+    results = measure_growth(setup) if growth else measure(setup)
     for name, value in results.pop("environment").items():
         print(f"{name}: {value}", file=sys.stderr)
     print(json_.dumps(results, indent=2) if json else "\n".join(_lines(results)))
 
 
 def _lines(results: dict[str, object], *above: str) -> list[str]:
-    """A line a ratio."""
+    """A line for every ratio, with its keys."""
     lines = []
     for key, value in results.items():
         if not isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""Fronts: which points nothing dominates, and the hypervolume that points dominate."""
+"""Fronts: which points no other point dominates, and the hypervolume that points dominate."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import numpy as np
 
 
 def on_front(costs: np.ndarray, accuracies: np.ndarray) -> np.ndarray:
-    """Which points are on the front, `(draws, points)`, of costs `(points,)` and accuracies `(draws, points)`.
+    """Which points are on the front, `(draws, points)`, for costs `(points,)` and accuracies `(draws, points)`.
 
-    Points alike in both do not dominate one another.
+    Points equal in both do not dominate one another.
     """
     order = np.argsort(costs, kind="stable")
     _, first, group = np.unique(costs[order], return_index=True, return_inverse=True)
@@ -22,11 +22,12 @@ def on_front(costs: np.ndarray, accuracies: np.ndarray) -> np.ndarray:
 
 
 def hypervolume(costs: np.ndarray, accuracies: np.ndarray, *, limit: float, floor: float) -> np.ndarray:
-    """The share of the box from the floor to 1 and from no cost to the limit that points dominate, `(draws,)`.
+    """The share `(draws,)` that points dominate of the box from `floor` to accuracy 1 and from cost 0 to `limit`.
 
     Args:
-        costs: `(points,)`; accuracies: `(draws, points)`; those drawn above 1, as Student's t does, count as 1.
-        limit, floor: the reference point; what is costlier or less accurate adds nothing.
+        costs: `(points,)`.
+        accuracies: `(draws, points)`; draws above 1, which Student's t allows, count as 1.
+        limit, floor: the reference point; points that cost more, or are less accurate, add nothing.
     """
     order = np.argsort(costs, kind="stable")
     above = np.maximum.accumulate(np.clip(accuracies[:, order] - floor, 0, 1 - floor), axis=1)

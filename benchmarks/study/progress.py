@@ -10,7 +10,7 @@ from typing import Any
 
 from baselines import Budget, Job, finished_run
 from benchmarks.report.trials import Factors, Trial, best
-from benchmarks.results.rows import distinct_runs
+from benchmarks.results.series import distinct_runs
 from benchmarks.study.entry import StudyRun, Target, entry_and_exit
 from benchmarks.study.graph import Node, graph
 from benchmarks.study.setting import Setting

@@ -13,7 +13,9 @@ from baselines import carry_out
 from benchmarks.measuring.latency import bench
 from benchmarks.report.comparison import Comparison
 from benchmarks.report.report import write_report
-from benchmarks.results.rows import distinct_runs, rows
+from benchmarks.results.lag_warnings import warn_of_lag
+from benchmarks.results.rows import rows
+from benchmarks.results.series import distinct_runs
 from benchmarks.study.clock import Clock
 from benchmarks.study.dry_run import plan_study
 from benchmarks.study.graph import Node
@@ -123,7 +125,7 @@ class Session:
         """Measure all together, unless that was done; where it fails they are reported all the same."""
         if not _measured_together(runs):
             try:
-                bench(runs, device=self.ledger.setting.device, rounds=ROUNDS)
+                warn_of_lag(runs, bench(runs, device=self.ledger.setting.device, rounds=ROUNDS))
             except Exception as error:  # whatever it is: what took a night to train is worth a report without it
                 self._failed("latency", error)
 

@@ -1,7 +1,5 @@
 """`compress bench`: what every exit of finished runs costs."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from compress.cli.options import OUTPUT, Output
 from compress.cli.printing import print_json, show_inventory
-from compress.data.catalogue import available
+from compress.data.catalogue import available, check_own
 from compress.machine import summary
 
 
@@ -19,6 +19,8 @@ def data(name: str | None = None, *, data_dir: Path | None = None, output: Outpu
         data_dir: Directory in which the data are looked for first.
     """
     if name is not None:
+        check_own(name, data_dir)
+
         from compress.data import take_inventory
 
         return show_inventory(take_inventory(name, data_dir), as_json=output.json)

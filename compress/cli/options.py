@@ -3,21 +3,19 @@
 Importing this module imports no torch, and the ``check`` of a group refuses what is wrong without it.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, TypeVar, get_args
 
 from cyclopts import Group, Parameter, Token
 from cyclopts.validators import Number
 
 from compress.data.catalogue import BUNDLED, FOLDER, check_request
 from compress.errors import UsageError, nearest
-from compress.networks.names import FORMS, parse
+from compress.networks.architecture_names import FORMS, parse
 from compress.recipes import RECIPES, Recipe, recipe_named
 from compress.runs import find_run
 
@@ -53,27 +51,29 @@ def whole_number(_: object, tokens: Sequence[Token]) -> int:
     return int(text)
 
 
+def one_of(words: Any, tokens: Sequence[Token]) -> str:
+    """Return the word that an option says, which must be one of a literal type's; the nearest of them is named."""
+    text = tokens[0].value
+    if text not in get_args(words):
+        raise ValueError(f"{text!r}: {nearest(text, get_args(words))}")
+    return text
+
+
 def choice(names: Iterable[str], *, optional: bool = False) -> Any:
-    """Return the type of an option that is one of these words; another word gets the nearest of them as an answer."""
-    known = tuple(names)
-
-    def convert(_: object, tokens: Sequence[Token]) -> str:
-        if tokens[0].value not in known:
-            raise ValueError(f"{tokens[0].value!r}: {nearest(tokens[0].value, known)}")
-        return tokens[0].value
-
-    word = Literal[known]  # type: ignore[valid-type]
-    return Annotated[word | None if optional else word, Parameter(converter=convert)]
+    """Return the type of an option that is one of these words."""
+    word = Literal[tuple(names)]  # type: ignore[valid-type]
+    return Annotated[word | None if optional else word, Parameter(converter=one_of)]
 
 
+Flag = Annotated[bool, Parameter(show_default=False)]
+Whole = Annotated[int, Parameter(converter=whole_number)]
+MaybeWhole = Annotated[int | None, Parameter(converter=whole_number)]
+Seed = Annotated[int, Parameter(converter=whole_number, validator=Number(gte=0, lt=SEEDS))]
 if TYPE_CHECKING:
-    Flag, Whole, MaybeWhole, Seed = bool, int, int | None, int
-    Form, Precision, RecipeName = str | None, str, str | None
+    Form: TypeAlias = str | None
+    Precision: TypeAlias = str
+    RecipeName: TypeAlias = str | None
 else:
-    Flag = Annotated[bool, Parameter(show_default=False)]
-    Whole = Annotated[int, Parameter(converter=whole_number)]
-    MaybeWhole = Annotated[int | None, Parameter(converter=whole_number)]
-    Seed = Annotated[int, Parameter(converter=whole_number, validator=Number(gte=0, lt=SEEDS))]
     Form = choice(FORMS.values(), optional=True)
     Precision = choice(("auto", "fp32", "bf16"))
     RecipeName = choice(RECIPES, optional=True)
@@ -135,7 +135,7 @@ class TrainingPlaceOptions(PlaceOptions):
     precision: Precision = "auto"
     resume: Flag = False
 
-    def place(self) -> Place:
+    def place(self) -> "Place":
         """Return what these options say as the library takes it."""
         from compress.training import Place
 
@@ -168,7 +168,7 @@ class DataOptions:
         """Refuse a data set that is unknown or not here, and options that do not fit it."""
         check_request(**self._request(recipe, default, arch))
 
-    def open(self, recipe: Recipe, default: str = BUNDLED, *, arch: str = "") -> Dataset:
+    def open(self, recipe: Recipe, default: str = BUNDLED, *, arch: str = "") -> "Dataset":
         """Return the data set asked for, or the default one, which is then named on stderr.
 
         A foreign network (``arch``) enlarges images itself, unless they are class folders.
@@ -183,7 +183,7 @@ class DataOptions:
             )
         return open_dataset(**self._request(recipe, default, arch))
 
-    def open_of(self, run: Run, recipe: Recipe) -> Dataset:
+    def open_of(self, run: "Run", recipe: Recipe) -> "Dataset":
         """Return the data set asked for, or else the one that a run was trained on."""
         from compress.training import data_of
 
@@ -274,7 +274,7 @@ class ArchitectureOptions:
         if not is_foreign(arch):
             parse(arch, width=self.width, blocks=self.blocks, widths=self.widths, form=self.form or "")
 
-    def architecture(self, arch: str, image_size: int | None, head: str | None) -> Architecture:
+    def architecture(self, arch: str, image_size: int | None, head: str | None) -> "Architecture":
         """Return the architecture of that name; a foreign network enlarges images to ``image_size`` itself."""
         from compress.networks import Architecture
 
@@ -307,13 +307,13 @@ class StartOptions:
             if run is not None:
                 find_run(run, runs)
 
-    def method(self, **fields: Any) -> Method:
+    def method(self, **fields: Any) -> "Method":
         """Return the training method with these fields and the options of distillation."""
         from compress.training.methods import Method
 
         return Method(teacher=self.teacher_weight, temperature=self.temperature, **fields)
 
-    def start(self, trunk: str | None) -> Start:
+    def start(self, trunk: str | None) -> "Start":
         """Return what the training starts from as the library takes it."""
         from compress.training import Start
 

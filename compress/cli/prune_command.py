@@ -1,11 +1,9 @@
 """`compress prune`: a trained network made smaller, or a control of that size."""
 
-from __future__ import annotations
-
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, get_args
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 from cyclopts import Parameter
 
@@ -29,6 +27,7 @@ from compress.cli.options import (
     Whole,
     choice,
     numbers,
+    one_of,
     options,
 )
 from compress.errors import UsageError
@@ -38,11 +37,11 @@ from compress.runs import macs_of, run_and_exit
 if TYPE_CHECKING:
     from baselines import FineTuning, Job
 
-    MethodName = ShapeName = str
+    MethodName: TypeAlias = str
+    ShapeName: TypeAlias = str
 else:
     MethodName, ShapeName = choice(METHODS), choice(SHAPES)
-    Scope, Allocation = choice(get_args(Scope)), choice(get_args(Allocation), optional=True)
-    FineTuneSchedule = choice(get_args(FineTuneSchedule))
+ONE_OF = Parameter(converter=one_of)
 
 
 @options(NETWORK)
@@ -114,9 +113,9 @@ class TechniqueOptions:
     """
 
     method: MethodName = "l1"
-    scope: Scope = "all"
+    scope: Annotated[Scope, ONE_OF] = "all"
     uniform: Annotated[bool, Parameter(negative="--global", show_default=False)] = False
-    allocate: Allocation | None = None
+    allocate: Annotated[Allocation | None, ONE_OF] = None
     round_to: Whole = 1
     steps: Whole = 1
     gradual: Flag = False
@@ -143,11 +142,11 @@ class FineTuningOptions(RecipeOptions):
         weight_decay: Weight decay, instead of the recipe's.
     """
 
-    schedule: FineTuneSchedule = "small-rate"
+    schedule: Annotated[FineTuneSchedule, ONE_OF] = "small-rate"
     learning_rate: float | None = None
     weight_decay: float | None = None
 
-    def fine_tuning(self) -> FineTuning:
+    def fine_tuning(self) -> "FineTuning":
         """Return what these options say as the library takes it."""
         from baselines import FineTuning
 
@@ -205,7 +204,7 @@ def prune(
 
     dataset = data.open_of(start, recipe) if start else data.open(recipe)
 
-    def job(budget: Budget) -> Job:
+    def job(budget: Budget) -> "Job":
         return Job(
             arch=reference.arch,
             dataset=dataset,

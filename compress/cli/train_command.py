@@ -1,9 +1,7 @@
 """`compress train` and `compress train-mwbp`: a network with one exit, or with several."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 from cyclopts import Parameter
 
@@ -30,10 +28,11 @@ ARCHITECTURES = (
     "resnetN (pre-activation), resnetNv1 (original form) or resnetNnl (norm-last), N = 6n+2; wrn-28-10; mobilenetv2; "
     "with exits MwResNet-56-5; or a foreign network: torchvision:NAME, timm:NAME, python:MODULE:FACTORY."
 )
+ArchName = Annotated[str, Parameter(group=panel(NETWORK), help=ARCHITECTURES)]
 if TYPE_CHECKING:
-    ArchName, MethodName, Update = str, str, str | None
+    MethodName: TypeAlias = str
+    Update: TypeAlias = Literal["simultaneous", "sequential"] | None
 else:
-    ArchName = Annotated[str, Parameter(group=panel(NETWORK), help=ARCHITECTURES)]
     MethodName = choice(name for name in METHODS if name not in SINGLE_EXIT)
     Update = choice(UPDATES, optional=True)
 

@@ -4,12 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from compress.data.catalogue import FOLDER, find_folder
+from compress.data.catalogue import check_own, find_folder
 from compress.data.division import divided
 from compress.data.duplicates import Duplicates
 from compress.data.folders import list_class_folders
 from compress.data.survey import survey_files
-from compress.errors import UsageError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,8 +71,7 @@ def take_inventory(name: str, data_dir: Path | None = None) -> Inventory:
 
     Raises ``UsageError`` for folders that cannot be trained on.
     """
-    if not name.startswith(FOLDER):
-        raise UsageError(f"{name}: only class folders have an inventory: folder:PATH; compress data lists the others")
+    check_own(name, data_dir)
     folders = list_class_folders(find_folder(name, data_dir))
     survey = survey_files(folders, decode=True)
     used = folders.without(survey.problems)

@@ -1,7 +1,4 @@
-from .foreign.zoo import is_foreign, register
-from .network import Network, code_digest, cut, evaluating, in_the_net, initialised
-from .placement import is_number, place_exits
-from .registry import (
+from .architecture import (
     Architecture,
     canonical,
     create,
@@ -10,8 +7,11 @@ from .registry import (
     exits_in_name,
     spec_of,
 )
+from .exit_placement import is_number, place_exits
+from .foreign.zoo import is_foreign, register
+from .initial_weights import load_pretrained, load_weights
+from .network import Network, code_digest, cut, evaluating, in_the_net, initialised
 from .spec import Spec
-from .weights import load_pretrained, load_weights
 
 __all__ = [
     "Architecture",

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from compress.errors import UsageError
-from compress.networks.subsampled import SubsampledConv2d
+from compress.networks.strided_pointwise import SubsampledConv2d
 
 SEGMENT = "segment"
 

@@ -1,7 +1,7 @@
 """Trunks of our own architectures: a stem and blocks for every name."""
 
+from compress.networks.architecture_names import FORMS, Name
 from compress.networks.blocks import BlockSpec
-from compress.networks.names import FORMS, Name
 from compress.networks.spec import StemSpec
 
 RESNET_WIDTHS = (16, 32, 64)

@@ -14,7 +14,7 @@ from .planning import (
 from .recorded_command import command_line, run_option
 from .references import check_same_data, found_reference, is_reference
 from .run_data import data_of
-from .timing import image_seconds
+from .training_time import image_seconds
 
 __all__ = [
     "METHODS",

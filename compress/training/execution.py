@@ -36,7 +36,7 @@ from compress.training.hooks import NO_HOOK, Hook
 from compress.training.loop import DivergedError, Options, Training, fit
 from compress.training.objectives import Objective
 from compress.training.plan import Plan
-from compress.training.unfinished import nearest_unfinished
+from compress.training.unfinished_runs import nearest_unfinished
 
 
 def objective_of(run: Run) -> Objective:
@@ -168,16 +168,16 @@ def _evaluate(plan: Plan, run: Run, training: Training, prepared: Prepared) -> R
         | {f"{name}_labels": labels for name, (_, labels) in predicted.items()}
     )
     macs, choosing = training.training_macs, prepared.choosing_macs + training.spent.choosing_macs
-    before = sum(run.record.cost["total_training_macs"] for run in (plan.parent, plan.teacher) if run)
+    before = [run for run in (plan.parent, plan.teacher) if run]
     run.record.spec = network.spec.to_json()
     run.record.cost = {
         "epochs": training.epochs_done,
-        "total_epochs": training.epochs_done + sum(_total_epochs(run) for run in (plan.parent, plan.teacher) if run),
+        "total_epochs": training.epochs_done + sum(run.record.cost["total_epochs"] for run in before),
         "seconds": sum(line["seconds"] for line in training.history) + training.spent.settling_seconds,
         "training_macs": macs,
         "choosing_macs": choosing,
         "choosing_seconds": prepared.choosing_seconds + training.spent.choosing_seconds,
-        "total_training_macs": macs + choosing + before,
+        "total_training_macs": macs + choosing + sum(run.record.cost["total_training_macs"] for run in before),
     }
     settled = _settled(training)
     if settled:
@@ -193,12 +193,6 @@ def _evaluate(plan: Plan, run: Run, training: Training, prepared: Prepared) -> R
     run.write_record()
     shutil.rmtree(run.path / CHECKPOINT)
     return run
-
-
-def _total_epochs(run: Run) -> int:
-    """A run's epochs and those of what it started from; older records have its own alone."""
-    cost = run.record.cost
-    return int(cost.get("total_epochs", cost["epochs"]))
 
 
 def _finished(plan: Plan, *, resume: bool) -> Run | None:

@@ -13,8 +13,8 @@ from torch import Tensor
 from compress.errors import UsageError
 from compress.networks import Network
 from compress.recipes import Recipe
-from compress.training.macs import Spent
 from compress.training.objectives import Objective
+from compress.training.training_macs import Spent
 from compress.training.updates import Update
 
 Narrow = Callable[[Network], Network]

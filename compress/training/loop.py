@@ -30,11 +30,11 @@ from compress.training.compiled import compiled
 from compress.training.distributed import current_world
 from compress.training.evaluation import accuracies, cross_entropies, predict
 from compress.training.hooks import NO_HOOK, Hook, Narrow, sliced
-from compress.training.macs import Spent, macs_an_image
+from compress.training.learning_rates import rate_factor
 from compress.training.objectives import Objective
 from compress.training.progress_bar import TrainingProgress
 from compress.training.randomness import own_randomness
-from compress.training.schedules import rate_factor
+from compress.training.training_macs import Spent, macs_an_image
 from compress.training.updates import Simultaneous, update_of
 from compress.training.watchdog import PATIENCE
 

@@ -23,7 +23,7 @@ from compress.networks import (
     load_weights,
     spec_of,
 )
-from compress.networks.registry import Exits
+from compress.networks.architecture import Exits
 from compress.recipes import Recipe, recipe_named
 from compress.runs import Run, find_run, load
 from compress.training.execution import Prepared, execute

@@ -15,11 +15,11 @@ from baselines.coupling import Coupling
 from baselines.scoring_data import ScoringData
 from baselines.technique import Scope, Technique
 from compress.data import Dataset, Labelled, measure, normalise
-from compress.networks import Network, create
+from compress.networks import Network
 from compress.networks.blocks import Block
 from compress.training.objectives import mwbp
+from tests.baselines.networks import network_of
 
-SIDE = 7
 DIRECT: dict[str, Callable[[], theirs.Criterion]] = {
     "l1": lambda: theirs.GroupMagnitudeImportance(p=1),
     "l2": lambda: theirs.GroupMagnitudeImportance(p=2),
@@ -31,22 +31,10 @@ DIRECT: dict[str, Callable[[], theirs.Criterion]] = {
 }
 
 
-def network_of(arch: str = "resnet8", exits: int = 1) -> Network:
-    """A network whose batch norm has all kinds of statistics, as after training."""
-    torch.manual_seed(1)
-    network = create(arch, exits=exits, input_shape=(1, SIDE, SIDE))
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-            module.get_buffer("running_mean").normal_(std=0.1)
-            module.get_buffer("running_var").uniform_(0.5, 1.5)
-    return network.eval()
-
-
 @pytest.fixture(scope="module")
 def images(tiny: Dataset) -> Labelled:
-    """Real images, at half of their size."""
-    return Labelled(images=tiny.train.images[:, :, ::2, ::2], labels=tiny.train.labels)
+    """Real images, cropped to 8x8."""
+    return Labelled(images=tiny.train.images[..., :8, :8], labels=tiny.train.labels)
 
 
 def scoring_data_of(network: Network, images: Labelled) -> ScoringData:

@@ -85,14 +85,13 @@ def test_what_was_pruned_can_be_pruned_again_until_nothing_is_left_to_prune(arch
     assert not any(removed)
 
 
-@pytest.mark.parametrize("gradual", [False, True], ids=["in steps", "gradual"])
 @pytest.mark.parametrize(
-    ("arch", "budget", "options"),
+    ("arch", "budget", "options", "gradual"),
     [
-        ("normed", Budget(speedup=3), {"nearest": True}),
-        ("resnext", Budget(speedup=4), {"ranking": "uniform", "nearest": True}),
-        ("resnext", Budget(ratio=0.6), {}),
-        ("uneven", Budget(params=900), {"nearest": True}),
+        ("normed", Budget(speedup=3), {"nearest": True}, False),
+        ("resnext", Budget(speedup=4), {"ranking": "uniform", "nearest": True}, True),
+        ("resnext", Budget(ratio=0.6), {}, False),
+        ("uneven", Budget(params=900), {"nearest": True}, True),
     ],
 )
 def test_every_step_of_a_foreign_net_works(

@@ -21,10 +21,11 @@ from benchmarks.probing.representations import Residual
 from compress.data import Dataset, split
 from compress.errors import UsageError
 from compress.network_cost import exit_costs, part_costs
-from compress.networks import Network, Spec, create, cut, spec_of
+from compress.networks import Network, Spec, cut, spec_of
 from compress.networks.foreign import zoo
 from compress.training import Method
 from compress.training.evaluation import cross_entropies, predict
+from tests.baselines.networks import network_of
 
 TRUNKS = ["resnet14", "resnet20", "resnet20v1", "resnet20nl", "resnet14b2-3-1w4-6-8", "mobilenetv2w2-4-4-8-8-12-16"]
 
@@ -35,19 +36,6 @@ def narrowed_by(network: Network, share: float) -> Network:
     return remove_channels(
         network, [Channel(group, index) for group, count in enumerate(counts) for index in range(count)]
     )
-
-
-def network_of(arch: str, exits: int | str | list[int | str] = 1, size: int = 8) -> Network:
-    """A network in eval mode whose batch norm has all kinds of statistics, as after training."""
-    torch.manual_seed(1)
-    network = create(arch, exits=exits, input_shape=(1, size, size))
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-            nn.init.normal_(module.bias, std=0.3)
-            module.get_buffer("running_mean").normal_(std=0.1)
-            module.get_buffer("running_var").uniform_(0.5, 1.5)
-    return network.eval()
 
 
 def skipping(network: Network, gone: set[int], images: Tensor) -> list[Tensor]:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from torch import Tensor, nn
+from torch import Tensor
 
 from baselines import Budget, Technique
 from baselines.budget import meet
@@ -20,11 +20,12 @@ from baselines.scoring_data import ScoringData
 from baselines.technique import CRITERIA
 from compress.data import Dataset, split
 from compress.errors import UsageError
-from compress.networks import Network, Spec, create
+from compress.networks import Network, Spec
 from compress.runs import WEIGHTS, Run, load
 from compress.training import Method
+from tests.baselines.networks import network_of
 
-ARCHS = ("resnet8", "resnet14", "resnet14v1", "resnet14nl", "wrn-10-1", "mobilenetv2")
+ARCHS = ("resnet8", "resnet14", "resnet14v1", "resnet14nl", "wrn-10-1", "mobilenetv2b1-2-1-1-1-1-1w8-8-8-16-16-24-24")
 
 
 @st.composite
@@ -46,14 +47,7 @@ def techniques(draw: st.DrawFn) -> Technique:
 def networks(draw: st.DrawFn) -> Network:
     """Any network of ours, with batch norm as after training."""
     arch = draw(st.sampled_from(ARCHS))
-    torch.manual_seed(draw(st.integers(0, 99)))
-    network = create(arch, exits=draw(st.integers(1, 3)), input_shape=(1, 8, 8), classes=10)
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-            module.get_buffer("running_mean").normal_(std=0.1)
-            module.get_buffer("running_var").uniform_(0.5, 1.5)
-    return network.eval()
+    return network_of(arch, draw(st.integers(1, 3)), seed=draw(st.integers(0, 99)))
 
 
 def evidence_for(network: Network, dataset: Dataset) -> ScoringData:
@@ -72,7 +66,7 @@ def reloaded(network: Network, directory: Path) -> Network:
 
 
 @given(network=networks(), technique=techniques(), share=st.floats(0, 1))
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_network_by_any_method_to_any_reachable_budget_is_an_ordinary_network(
     small: Dataset, network: Network, technique: Technique, share: float
 ) -> None:

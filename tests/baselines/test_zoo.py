@@ -2,11 +2,10 @@
 
 import json
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import cast
 
 import pytest
 import torch
-from torch import nn
 
 from baselines.budget import NEAREST, Budget, meet
 from baselines.channels import Channel, ascending, by_score, remove_channels
@@ -15,10 +14,10 @@ from baselines.criteria import channel_scores
 from baselines.removal_order import Size
 from baselines.scoring_data import ScoringData
 from compress.networks import Network, Spec, create
+from tests.baselines.networks import trained_like
 
 SIDE = 64
-# Nets that take seconds: hidden fully connected layers, channels concatenated and cut off, heads of attention.
-QUICK = ("torchvision:alexnet", "timm:ghostnet_050", "timm:mobilevit_xxs")
+QUICK = "timm:mobilevit_xxs"  # the quickest net with attention heads, depthwise convolutions and an addition
 # fmt: off
 TORCHVISION = (
     "resnet18", "resnet50", "resnext50_32x4d", "wide_resnet50_2", "mobilenet_v2", "mobilenet_v3_small",
@@ -40,19 +39,9 @@ LARGER = {"torchvision:inception_v3": 96}  # than 64 pixels
 LESS = {"timm:nf_regnet_b0": 0.3, "timm:rexnet_100": 0.3, "timm:mixnet_s": 0.2}
 
 
-@pytest.mark.parametrize("arch", QUICK)
-def test_a_net_is_pruned_to_half_of_its_macs(arch: str) -> None:
-    _prune(arch)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("arch", ALL)
+@pytest.mark.parametrize("arch", [pytest.param(arch, marks=[pytest.mark.slow] * (arch != QUICK)) for arch in ALL])
 def test_every_net_is_pruned_to_half_of_its_macs(arch: str) -> None:
-    _prune(arch)
-
-
-def _prune(arch: str) -> None:
-    """Prune it by l1, which holds the result against the masked whole, in float64."""
+    """By l1; every pruned network is compared with the masked whole one, in float64."""
     if arch.startswith("timm:"):
         pytest.importorskip("timm")
     network = _network(arch)
@@ -79,16 +68,6 @@ def _prune(arch: str) -> None:
 
 
 def _network(arch: str) -> Network:
-    """The net with all kinds of scales and statistics, as after training."""
     torch.manual_seed(0)
     side = LARGER.get(arch, SIDE)
-    network = create(arch, input_shape=(3, side, side), classes=5).eval()
-    for module in network.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.affine:
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-            nn.init.normal_(module.bias, std=0.2)
-            statistics: dict[str, Any] = dict(module.named_buffers())
-            if "running_var" in statistics:
-                statistics["running_mean"].normal_(std=0.1)
-                statistics["running_var"].uniform_(0.5, 1.5)
-    return network
+    return trained_like(create(arch, input_shape=(3, side, side), classes=5))

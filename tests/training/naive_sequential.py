@@ -19,7 +19,7 @@ from torch.optim import SGD
 
 from compress.networks import Network
 from compress.networks.blocks import PreActivationBlock
-from compress.networks.subsampled import SubsampledConv2d
+from compress.networks.strided_pointwise import SubsampledConv2d
 from tests.training.naive_mwbp import gammas, lambdas
 
 LOSS_RATIO = 2.0  # AuxNet: an exit whose loss is more than so many times the final one's has a rate of its own

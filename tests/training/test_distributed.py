@@ -134,7 +134,8 @@ def test_a_named_gpu_is_refused_in_several_processes() -> None:
 def test_a_command_that_does_not_train_is_refused_in_several_processes(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("compress.cli.app.joined", lambda: contextlib.nullcontext(World(size=2)))
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    monkeypatch.setattr("compress.training.distributed.joined", lambda: contextlib.nullcontext(World(size=2)))
     assert main(["bench", "some-run"]) == 2
     assert capsys.readouterr().err == "compress: bench runs in one process; under torchrun: train, train-mwbp, prune\n"
 

@@ -1,11 +1,11 @@
-"""Engines: the ways to run a network that are timed and compared."""
+"""Engines: the ways to run a network that are timed and compared. Enters: how a network is prepared and called."""
 
 import torch
 
 from benchmarks.measuring.engines.engine import PRECISIONS, Engine, Infer
+from benchmarks.measuring.engines.onnx_files import Source, reduced_range
 from benchmarks.measuring.engines.pytorch import Compile, CudaGraphs, Eager
 from benchmarks.measuring.engines.runtimes import OnnxRuntime, OpenVino
-from benchmarks.measuring.engines.source import Source, reduced_range
 from compress.errors import UsageError, nearest
 
 ENGINES: dict[str, Engine] = {
@@ -14,10 +14,10 @@ ENGINES: dict[str, Engine] = {
 
 
 def engine_named(name: str) -> Engine:
-    """The engine of that name.
+    """The engine with this name.
 
     Raises:
-        UsageError: there is none.
+        UsageError: the name is unknown.
     """
     if name not in ENGINES:
         raise UsageError(f"engine {name!r}: {nearest(name, ENGINES)}")
@@ -25,7 +25,7 @@ def engine_named(name: str) -> Engine:
 
 
 def engines_here(device: torch.device) -> list[tuple[Engine, str]]:
-    """Every engine that is installed and runs on the device, with every precision that it has there."""
+    """Every installed engine that runs on the device, with each of its precisions there."""
     installed = [engine for engine in ENGINES.values() if device.type in engine.devices and not engine.missing]
     return [(engine, precision) for engine in installed for precision in engine.precisions(device)]
 

@@ -1,4 +1,4 @@
-"""What an engine is: it prepares networks to run on a device, in a precision that is always set explicitly."""
+"""Engine: prepares networks to run on a device in an explicit precision; the base class of all engines."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from benchmarks.measuring.engines.source import Source
+from benchmarks.measuring.engines.onnx_files import Source
 from compress.errors import UsageError
 
 PRECISIONS = ("fp32", "bf16", "fp16", "int8")
@@ -22,10 +22,10 @@ class Engine(ABC):
     """One way to run a network.
 
     Attributes:
-        name: as on the command line.
+        name: its name on the command line.
         devices: types of device that it runs on.
-        packages: that it needs, by the name they are imported and distributed under.
-        layout: of the images that it takes.
+        packages: packages that it needs, by the name they are imported and distributed under.
+        layout: memory format of the images that it takes.
     """
 
     name: ClassVar[str]
@@ -35,20 +35,20 @@ class Engine(ABC):
 
     @abstractmethod
     def precisions(self, device: torch.device) -> tuple[str, ...]:
-        """Those that the engine and this hardware have; none is emulated."""
+        """The precisions that both the engine and this hardware have; none is emulated."""
 
     @abstractmethod
     def prepare(self, sources: Sequence[Source], images: Tensor, precision: str, threads: int) -> list[Infer]:
-        """A function of images to logits for every network, for images like these, which were placed.
+        """A function from images to logits for every network, for placed images of the shape of `images`.
 
-        What was prepared before may stop working.
+        Functions that were prepared before may stop working.
 
         Raises:
-            UsageError: a network cannot be had in this form, or what the engine needs is not here.
+            UsageError: the engine cannot run a network, or lacks something that it needs.
         """
 
     def place(self, images: Tensor, device: torch.device) -> Tensor:
-        """The images as the engine takes them, so that no conversion is timed."""
+        """The images on the device in the engine's layout, so that no conversion is timed."""
         return images.to(device).clone(memory_format=self.layout)
 
     @property
@@ -58,14 +58,14 @@ class Engine(ABC):
 
     @property
     def versions(self) -> dict[str, str]:
-        """Of the packages, those installed."""
+        """The versions of the installed packages."""
         return {package: metadata.version(package) for package in self.packages if package not in self.missing}
 
     def check(self, precision: str, device: torch.device) -> None:
-        """Refuse what the engine, its installation or this hardware does not have.
+        """Check that the engine is installed, runs on the device and has the precision there.
 
         Raises:
-            UsageError: one of them does not.
+            UsageError: it does not.
         """
         if missing := self.missing:
             raise UsageError(

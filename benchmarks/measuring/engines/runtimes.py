@@ -1,4 +1,4 @@
-"""Runtimes that read ONNX: ONNX Runtime and OpenVINO, on the CPU. Their packages are imported when they are used."""
+"""Runtimes that read ONNX files: ONNX Runtime and OpenVINO, on the CPU; their packages are imported at first use."""
 
 from __future__ import annotations
 
@@ -11,9 +11,14 @@ import torch
 from torch import Tensor
 
 from benchmarks.measuring.engines.engine import Engine, Infer
-from benchmarks.measuring.engines.source import BATCH, IMAGES, LOGITS, Source, refusing
+from benchmarks.measuring.engines.onnx_files import BATCH, IMAGES, LOGITS, Source, refusing
 
-OPENVINO_TYPES = {"fp32": "f32", "bf16": "bf16", "fp16": "f16", "int8": "f32"}  # int8: of what is not quantised
+OPENVINO_TYPES = {
+    "fp32": "f32",
+    "bf16": "bf16",
+    "fp16": "f16",
+    "int8": "f32",
+}  # int8: for the other operators
 
 
 class OnnxRuntime(Engine):
@@ -24,11 +29,11 @@ class OnnxRuntime(Engine):
     packages = ("onnx", "onnxscript", "onnxruntime")
 
     def precisions(self, device: torch.device) -> tuple[str, ...]:
-        """Its CPU kernels of bf16 and fp16 are few: most would run in fp32 between casts."""
+        """fp32 and int8: few of its CPU kernels have bf16 or fp16, most would run in fp32 between casts."""
         return ("fp32", "int8")
 
     def prepare(self, sources: Sequence[Source], images: Tensor, precision: str, threads: int) -> list[Infer]:
-        """As `Engine.prepare`, with a session of its own for every network."""
+        """As `Engine.prepare`; every network has its own session."""
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
@@ -53,13 +58,13 @@ class OpenVino(Engine):
     packages = ("onnx", "onnxscript", "onnxruntime", "openvino")  # it is ONNX Runtime that quantises
 
     def precisions(self, device: torch.device) -> tuple[str, ...]:
-        """What the plugin says that this CPU has."""
+        """The precisions that the plugin reports for this CPU."""
         has = _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         names = {"fp32": "FP32", "bf16": "BF16", "fp16": "FP16", "int8": "INT8"}
         return tuple(precision for precision, name in names.items() if name in has)
 
     def prepare(self, sources: Sequence[Source], images: Tensor, precision: str, threads: int) -> list[Infer]:
-        """As `Engine.prepare`; the precision is set explicitly, else the plugin takes bf16 where the CPU has it."""
+        """As `Engine.prepare`; the precision is explicit, as the plugin would use bf16 where the CPU has it."""
         settings = {
             "INFERENCE_PRECISION_HINT": OPENVINO_TYPES[precision],
             "INFERENCE_NUM_THREADS": threads,
@@ -80,7 +85,7 @@ class OpenVino(Engine):
 
 @functools.cache
 def _core() -> Any:
-    # The package reports to its makers when it is imported, unless this one is not there.
+    # On import the package sends usage data to its makers, unless this module is missing.
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     import openvino
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from benchmarks.report.figures.style import plain
 from benchmarks.report.figures.tooltips import draw_point, tooltip
 from benchmarks.results.cells import number
-from benchmarks.results.rows import series
+from benchmarks.results.series import series
 from compress.networks import Spec
 from compress.runs import Run
 

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmarks.measuring.measurements import Measurement, read_measurements
-from benchmarks.measuring.timing import NOISY
+from benchmarks.measuring.bench_file import Measurement, Row, read_measurements
+from benchmarks.measuring.rounds import NOISY
 from benchmarks.report.group import Group
 from benchmarks.report.section import Block, Section, Table, Text
 from benchmarks.results.cells import MISSING, Number, number, percent
 from benchmarks.results.escaping import code, inline
-from benchmarks.results.lagging import lag_notes
-from benchmarks.results.rows import series
+from benchmarks.results.lag_warnings import lag_notes
+from benchmarks.results.series import series
 from compress.runs import Run
 
 QUARTILES = ("_q1", "", "_q3")
@@ -80,7 +80,7 @@ def latencies(runs: Iterable[Run]) -> pd.DataFrame:
     )
 
 
-def _row(run: Run, measurement: Measurement, row: dict[str, Any]) -> dict[str, Any]:
+def _row(run: Run, measurement: Measurement, row: Row) -> dict[str, Any]:
     low, high = row.get("ratio_interval") or (np.nan, np.nan)
     return {
         "run": run.id,
@@ -105,7 +105,7 @@ def _row(run: Run, measurement: Measurement, row: dict[str, Any]) -> dict[str, A
         "noisy": measurement.noisy,
         "drawn": measurement.drawn,
         "deviation": row.get("deviation"),
-        "joules": row.get("joules", [np.nan] * 3)[1],
+        "joules": row["joules"][1] if "joules" in row else np.nan,
         "calibration": _calibration(measurement),
         "test_accuracy": row.get("test_accuracy", np.nan),
     }

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
-from benchmarks.measuring.measurements import read_measurements
+from benchmarks.measuring.bench_file import read_measurements
 from benchmarks.report.group import Group
 from benchmarks.report.section import Bullets, Section
 from benchmarks.report.trials import Trial

@@ -16,6 +16,7 @@ from benchmarks.report.group import Group
 from benchmarks.report.section import Section, Table, Text, figures
 from benchmarks.results.cells import Number, number
 from benchmarks.results.probed_blocks import read_probes
+from benchmarks.results.rows import names_by_series
 from benchmarks.statistics.difference import difference
 from benchmarks.statistics.scores import CONFIDENCE, ENOUGH_SEEDS, Scores
 
@@ -32,7 +33,7 @@ METHOD = (
 
 def probes_section(group: Group) -> Section | None:
     """What every block of the probed runs has learnt; None if none was probed."""
-    blocks, retrained = read_probes(group.runs)
+    blocks, retrained = read_probes(group.runs, names_by_series(group.summary))
     if blocks.empty:
         return None
     return Section(

@@ -12,11 +12,11 @@ from torch.nn import functional
 
 from compress.errors import UsageError, nearest
 from compress.networks.blocks import SegmentSpec
+from compress.networks.exit_placement import is_number, place_exits
 from compress.networks.foreign.segments import Divisible
 from compress.networks.foreign.zoo import build, is_zoo
 from compress.networks.heads import HEADS, OWN, WIDENING, suitable_head
-from compress.networks.placement import is_number, place_exits
-from compress.networks.resizing import numbers_of, resize, set_number
+from compress.networks.layer_resizing import numbers_of, resize, set_number
 from compress.networks.spec import END, ENLARGE, ExitSpec, Spec, StemSpec
 
 IMAGE_SIZE = 64  # the least for nets made for photographs, which divide height and width by 32

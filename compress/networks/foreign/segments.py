@@ -13,7 +13,7 @@ from torch import fx, nn
 from compress.errors import UsageError, nearest
 from compress.networks.foreign.tracing import Step, Trace, trace
 from compress.networks.spec import END
-from compress.networks.subsampled import CONVOLUTIONS, subsample_call, subsample_modules
+from compress.networks.strided_pointwise import CONVOLUTIONS, subsample_call, subsample_modules
 
 IN_PLACE = ("iadd", "imul", "isub", "itruediv", "setitem")
 

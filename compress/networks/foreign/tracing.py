@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from compress.errors import UsageError
-from compress.networks.foreign.layout import channel_dims
+from compress.networks.foreign.channel_layout import channel_dims
 
 LAYERS = (nn.modules.conv._ConvNd, nn.Linear, nn.MultiheadAttention)  # attention: its own projection, and a linear one
 LAYER_FUNCTIONS = ("conv1d", "conv2d", "conv3d", "linear")

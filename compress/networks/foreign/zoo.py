@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from compress.errors import UsageError, checked, nearest
-from compress.networks.names import parse
+from compress.networks.architecture_names import parse
 
 Factory = Callable[[int], nn.Module]
 

@@ -1,6 +1,7 @@
 """Engines, with their real packages: the same logits as eager, in every precision that they have."""
 
 import dataclasses
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -12,92 +13,87 @@ import torch
 from onnx import numpy_helper
 
 from baselines import Budget, prune
-from benchmarks.measuring.agreement import check
-from benchmarks.measuring.calibration import HeldOut, held_out_images
+from benchmarks.measuring.agreement import check_logits
+from benchmarks.measuring.bench_file import read_measurements
+from benchmarks.measuring.candidates import candidates
 from benchmarks.measuring.engines import Source, engine_named, engines_here
-from benchmarks.measuring.latency import Bench, candidates
-from benchmarks.measuring.measurements import read_measurements
+from benchmarks.measuring.held_out import HeldOut, open_held_out
+from benchmarks.measuring.latency import Session
 from compress import Place
-from compress.data import Dataset, normalise, open_dataset
+from compress.data import Dataset, normalise
 from compress.errors import UsageError
 from compress.networks import create, cut
 from compress.recipes import Recipe
-from compress.runs import Run
-from compress.training import train
+from compress.runs import Run, read_run
 
 CPU = torch.device("cpu")
 RUNTIMES = [(name, precision) for name in ("onnxruntime", "openvino") for precision in ("fp32", "int8")]
 
 
 @pytest.fixture(scope="module")
-def small(tiny_folder: Path) -> Dataset:
-    return open_dataset(f"folder:{tiny_folder}", image_size=8)
-
-
-@pytest.fixture(scope="module")
-def trained(small: Dataset, brief: Recipe, tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
+def trained(reopened: list[Run], small: Dataset, brief: Recipe, tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
     """A network with two exits, and a pruned one."""
-    runs, recipe = tmp_path_factory.mktemp("runs"), replace(brief, validation=0.1, calibration=0.2)
-    return [
-        train("resnet8", small, method="mwbp", exits=2, recipe=recipe, place=Place(runs=runs)),
-        prune("resnet8", small, budget=Budget(speedup=1.5), recipe=recipe, place=Place(runs=runs)),
-    ]
+    recipe, place = replace(brief, validation=0.2, calibration=0.2), Place(runs=tmp_path_factory.mktemp("runs"))
+    pruned = prune(reopened[1], small, budget=Budget(speedup=1.5), recipe=recipe, place=place)
+    return [read_run(Path(shutil.copytree(reopened[2].path, place.runs / reopened[2].id))), pruned]
 
 
 @pytest.fixture(scope="module")
 def held_out(trained: list[Run]) -> HeldOut:
-    return held_out_images(trained)
+    return open_held_out(trained)
 
 
 @pytest.fixture(scope="module")
-def bench(trained: list[Run], held_out: HeldOut, tmp_path_factory: pytest.TempPathFactory) -> Bench:
+def session(trained: list[Run], held_out: HeldOut, tmp_path_factory: pytest.TempPathFactory) -> Session:
     found = candidates(trained, tmp_path_factory.mktemp("onnx"), held_out)
-    settings = {"batch_sizes": (1, 3), "device": CPU, "threads": 1, "rounds": 2}
-    return Bench(candidates=found, reference=1, held_out=held_out, **settings)  # type: ignore[arg-type]
+    settings = {"batch_sizes": (3,), "device": CPU, "threads": 1, "rounds": 2}
+    return Session(candidates=found, held_out=held_out, **settings)  # type: ignore[arg-type]
 
 
-def test_runtimes_agree_with_eager_and_are_recorded_beside_one_another(bench: Bench, trained: list[Run]) -> None:
-    rows = [row for name, precision in RUNTIMES for row in bench.measure(engine_named(name), precision)]
-    assert len(rows) == len(RUNTIMES) * 2 * 3  # batch sizes, networks
+def test_runtimes_agree_with_eager_and_are_recorded_beside_one_another(session: Session, trained: list[Run]) -> None:
+    rows = [row for name, precision in RUNTIMES for row in session.measure(engine_named(name), precision)]
+    assert len(rows) == len(RUNTIMES) * 3  # networks
     assert all(row["deviation"] < 1e-5 for row in rows if row["precision"] == "fp32")
     assert all(1e-4 < row["deviation"] < 0.5 for row in rows if row["precision"] == "int8")
     assert all(("test_accuracy" in row) == (row["precision"] == "int8") for row in rows)
     for run in trained:
         recorded = read_measurements(run)
-        assert [(one.engine, one.precision) for one in recorded] == RUNTIMES
-        assert [len(one.rows) for one in recorded] == [2 * len(run.exits)] * len(RUNTIMES)
-        assert all(one.environment["versions"][one.engine] for one in recorded)
+        assert [(each.engine, each.precision) for each in recorded] == RUNTIMES
+        assert [len(each.rows) for each in recorded] == [len(run.exits)] * len(RUNTIMES)
+        assert all(each.environment["versions"][each.engine] for each in recorded)
         assert (recorded[1].calibration or {})["images"] == 40
     assert sys.modules.get("openvino_telemetry") is None  # it would report to its makers
 
     # The accuracy of int8 is that of the same file, evaluated here image by image.
-    one, dataset = bench.candidates[1], bench.held_out
-    assert dataset is not None
-    session = onnxruntime.InferenceSession(one.source.int8, providers=["CPUExecutionProvider"])
-    [images] = dataset.test.batches([torch.arange(len(dataset.test))])
+    candidate, held_out = session.candidates[1], session.held_out
+    assert held_out is not None
+    runtime = onnxruntime.InferenceSession(candidate.source.int8, providers=["CPUExecutionProvider"])
+    [images] = held_out.test.batches([torch.arange(len(held_out.test))])
     logits = [
-        torch.from_numpy(session.run(None, {"images": image[None].numpy()})[0])
-        for image in normalise(images, one.run.normalisation)
+        torch.from_numpy(runtime.run(None, {"images": image[None].numpy()})[0])
+        for image in normalise(images, candidate.run.normalisation)
     ]
-    right = torch.cat(logits).argmax(dim=1) == dataset.test.labels
+    right = torch.cat(logits).argmax(dim=1) == held_out.test.labels
     measured = [row for row in rows if (row["engine"], row["precision"]) == ("onnxruntime", "int8")]
-    found = {row["test_accuracy"] for row in measured if (row["run"], row["exit"]) == (one.run.id, one.exit)}
+    found = {
+        row["test_accuracy"] for row in measured if (row["run"], row["exit"]) == (candidate.run.id, candidate.exit)
+    }
     assert found == {float(right.double().mean())}
-    kinds = {node.op_type for node in onnx.load(one.source.int8).graph.node}
+    kinds = {node.op_type for node in onnx.load(candidate.source.int8).graph.node}
     assert {"QuantizeLinear", "DequantizeLinear", "Conv"} <= kinds
 
 
 @pytest.mark.parametrize("name", ["onnxruntime", "openvino"])
-def test_a_graph_with_other_weights_is_not_timed(name: str, bench: Bench, tmp_path: Path) -> None:
-    one = bench.candidates[0]
-    model = onnx.load(one.source.fp32)
+def test_a_graph_with_other_weights_is_not_timed(name: str, session: Session, tmp_path: Path) -> None:
+    candidate = session.candidates[0]
+    model = onnx.load(candidate.source.fp32)
     kernel = next(tensor for tensor in model.graph.initializer if len(tensor.dims) == 4)
     kernel.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(kernel) * 1.1, kernel.name))
     onnx.save(model, tmp_path / "other.onnx")
-    source = Source(one.source.network, tmp_path)
+    source = Source(candidate.source.network, tmp_path)
     source.__dict__["fp32"] = tmp_path / "other.onnx"
-    wrong = dataclasses.replace(bench, candidates=[dataclasses.replace(one, source=source)], reference=0)
-    with pytest.raises(UsageError, match=rf"{one.run.id} exit 1, {name} fp32: logits deviate by .* than 0\.001"):
+    wrong = dataclasses.replace(session, candidates=[dataclasses.replace(candidate, source=source)])
+    with pytest.raises(UsageError, match=rf"{candidate.run.id} exit 1, {name} fp32: logits deviate by .* than 0\.001"):
         wrong.measure(engine_named(name), "fp32")
 
 
@@ -111,7 +107,8 @@ def test_torch_engines_agree_with_eager(name: str, precision: str) -> None:
     for network, infer in zip(networks, prepared, strict=True):
         with torch.inference_mode():
             expected = network(images)[-1]
-        check(lambda batch, infer=infer: infer(engine.place(batch, CPU)), 2, images, expected, precision, name)  # type: ignore[misc]
+        placed_infer = lambda batch, infer=infer: infer(engine.place(batch, CPU))  # noqa: E731
+        check_logits(placed_infer, 2, images, expected, precision=precision, what=name)
 
 
 def test_int8_needs_images_that_were_held_out(trained: list[Run], held_out: HeldOut) -> None:
@@ -121,10 +118,10 @@ def test_int8_needs_images_that_were_held_out(trained: list[Run], held_out: Held
         recipe = record.config["recipe"] | {"calibration": 0.0, "validation": kept}
         run = Run(trained[0].path, replace(record, config=record.config | {"recipe": recipe}))
         if part:
-            assert held_out_images([run]).name == part
+            assert open_held_out([run]).name == part
         else:
             with pytest.raises(UsageError, match="leave none at recipe quick's shares"):
-                held_out_images([run])
+                open_held_out([run])
 
 
 def test_what_is_here_is_what_the_cpu_has() -> None:

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from benchmarks import bench
+from benchmarks.measuring.bench_file import read_measurements
 from benchmarks.measuring.energy import Counter, Meter
-from benchmarks.measuring.measurements import read_measurements
-from benchmarks.measuring.timing import median_interval, scatter
+from benchmarks.measuring.rounds import interquartile_range, median_interval
 from compress.errors import UsageError
 from compress.network_cost import cost
 from compress.networks import cut
@@ -65,7 +65,7 @@ def test_a_noisy_session_says_so(
     assert recorded.noise == pytest.approx(0.2)
     assert recorded.energy == ["a counter"]
     assert recorded.noisy
-    assert recorded.rows[0]["joules"] == [0.125, 0.125, 0.125]
+    assert recorded.rows[0]["joules"] == (0.125, 0.125, 0.125)
     assert "noisy: the reference's times in one round differ by 20%" in capsys.readouterr().err
 
 
@@ -74,7 +74,7 @@ def test_the_interval_of_a_median_is_that_of_order_statistics() -> None:
     values = np.array([9.0, 1, 8, 2, 7, 3, 6, 4, 5])
     assert median_interval(values) == (2, 8)
     assert median_interval(values[:5]) is None
-    assert scatter(values) == 4
+    assert interquartile_range(values) == 4
 
 
 @pytest.mark.parametrize("options", [{"batch_sizes": (0,)}, {"threads": 0}, {"rounds": 0}])

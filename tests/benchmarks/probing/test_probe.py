@@ -1,4 +1,4 @@
-"""Probing runs: what is written, kept and refused; retraining behind frozen blocks; what tables and report say."""
+"""Probing runs: what is written, kept and refused; retraining behind frozen blocks."""
 
 import json
 import shutil
@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from PIL import Image
 from torch import nn
 
-from benchmarks import Comparison, probe, probe_tables, read_probes, write_probe_figure, write_report
-from benchmarks.probing.probe import Sample, pack, unpack
+from benchmarks import probe, read_probes
+from benchmarks.probing.probe import Sample
+from benchmarks.probing.probe_file import read_probe
 from benchmarks.probing.retraining import frozen_lengths, half_frozen, retraining_recipe
-from benchmarks.report.sections.probe_tables import shallow_comparison
+from benchmarks.statistics.scores import pack, unpack
 from compress import Place
 from compress.data import Dataset, open_dataset
 from compress.errors import UsageError
@@ -30,35 +30,19 @@ Command = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(scope="module")
-def folder(tiny_folder: Path) -> Dataset:
-    return open_dataset(f"folder:{tiny_folder}")
-
-
-@pytest.fixture(scope="module")
-def trained(folder: Dataset, brief: Recipe, tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
-    """BP deep, BP shallow, and MW-BP on the shallow trunk, with a fifth of the images held out."""
-    directory, recipe = tmp_path_factory.mktemp("runs"), replace(brief, validation=0.2)
-    return [
-        train("resnet14", folder, recipe=recipe, place=Place(runs=directory)),
-        train("resnet8", folder, recipe=recipe, place=Place(runs=directory)),
-        train("resnet8", folder, method="mwbp", exits=3, recipe=recipe, place=Place(runs=directory)),
-    ]
-
-
-@pytest.fixture(scope="module")
-def documents(trained: list[Run]) -> list[dict[str, Any]]:
-    return probe(trained)
+def documents(reopened: list[Run]) -> list[dict[str, Any]]:
+    return probe(reopened)
 
 
 @pytest.fixture
-def own(trained: list[Run], documents: list[dict[str, Any]], tmp_path: Path) -> Run:
+def own(reopened: list[Run], documents: list[dict[str, Any]], tmp_path: Path) -> Run:
     """A probed run that a test may change."""
-    path = shutil.copytree(trained[1].path, tmp_path / "runs" / trained[1].id)
+    path = shutil.copytree(reopened[1].path, tmp_path / "runs" / reopened[1].id)
     return read_run(path)
 
 
-def test_every_block_is_measured_and_recorded(trained: list[Run], documents: list[dict[str, Any]]) -> None:
-    for run, document in zip(trained, documents, strict=True):
+def test_every_block_is_measured_and_recorded(reopened: list[Run], documents: list[dict[str, Any]]) -> None:
+    for run, document in zip(reopened, documents, strict=True):
         assert json.loads((run.path / PROBE).read_text()) == document
         blocks = document["blocks"]
         assert [row["block"] for row in blocks] == list(range(1, len(run.spec.blocks) + 1))
@@ -79,16 +63,16 @@ def test_every_block_is_measured_and_recorded(trained: list[Run], documents: lis
 
 
 def test_the_same_again_measures_nothing(
-    trained: list[Run], documents: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
+    reopened: list[Run], documents: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    written = [(run.path / PROBE).stat().st_mtime_ns for run in trained]
-    assert probe(trained) == documents
-    assert [(run.path / PROBE).stat().st_mtime_ns for run in trained] == written
+    written = [(run.path / PROBE).stat().st_mtime_ns for run in reopened]
+    assert probe(reopened) == documents
+    assert [(run.path / PROBE).stat().st_mtime_ns for run in reopened] == written
     assert capsys.readouterr().err.count("probed before") == 3
 
 
 def test_what_a_probe_got_right_is_packed_without_loss() -> None:
-    right = torch.tensor([True, False, False, True, True, False, True, True, False, True])
+    right = np.array([True, False, False, True, True, False, True, True, False, True])
     assert unpack(pack(right), 10).tolist() == right.tolist()
 
 
@@ -104,8 +88,8 @@ def test_finished_retrainings_are_kept_and_the_others_made(own: Run) -> None:
     assert json.loads((own.path / PROBE).read_text()) == resumed
 
 
-def test_frozen_blocks_stay_bit_by_bit_and_the_rest_is_trained_from_fresh_weights(trained: list[Run]) -> None:
-    run = trained[2]
+def test_frozen_blocks_stay_bit_by_bit_and_the_rest_is_trained_from_fresh_weights(reopened: list[Run]) -> None:
+    run = reopened[2]
     whole, images = load(run), torch.randn(16, *run.spec.input_shape)
     network = half_frozen(load(run), 2, seed=0)
     assert len(network.spec.exits) == 1
@@ -128,18 +112,17 @@ def test_where_blocks_are_frozen(blocks: int, expected: list[int]) -> None:
 
 
 def test_a_pruned_run_is_retrained_by_its_references_recipe(runs: list[Run]) -> None:
-    pruned = runs[3]
-    recipe = retraining_recipe(pruned)
+    recipe = retraining_recipe(runs[3])
     assert recipe.learning_rate == runs[0].record.config["recipe"]["learning_rate"]
-    assert recipe.learning_rate != pruned.record.config["recipe"]["learning_rate"]
+    assert recipe.learning_rate != runs[3].record.config["recipe"]["learning_rate"]
     assert retraining_recipe(runs[1], epochs=7).epochs == 7
 
 
 def test_without_validation_images_some_that_training_saw_are_kept_from_the_probes(
-    folder: Dataset, brief: Recipe, tmp_path: Path
+    small: Dataset, brief: Recipe, tmp_path: Path
 ) -> None:
     recipe = replace(brief, validation=0.0, calibration=0.0)
-    run = train("resnet8", folder, recipe=recipe, place=Place(runs=tmp_path / "runs"))
+    run = train("resnet8", small, recipe=recipe, place=Place(runs=tmp_path / "runs"))
     [document] = probe([run])
     assert document["images"] == {
         "part": "training",
@@ -148,8 +131,6 @@ def test_without_validation_images_some_that_training_saw_are_kept_from_the_prob
         "fit": 180,
         "skip": 20,
     }
-    text = write_report(Comparison(runs=[run]), tmp_path / "report").read_text()
-    assert "On 20 training images, which the networks have seen and the probes have not." in text
 
 
 def test_other_images_under_the_same_name_are_refused(tiny_folder: Path, brief: Recipe, tmp_path: Path) -> None:
@@ -162,130 +143,38 @@ def test_other_images_under_the_same_name_are_refused(tiny_folder: Path, brief: 
     assert not (run.path / PROBE).exists()
 
 
-def test_runs_that_do_not_compare_or_are_not_finished_are_refused(trained: list[Run]) -> None:
-    other = replace(trained[1], record=replace(trained[1].record, data=trained[1].record.data | {"digest": "0"}))
+def test_runs_that_do_not_compare_or_are_not_finished_are_refused(reopened: list[Run]) -> None:
+    other = replace(reopened[1], record=replace(reopened[1].record, data=reopened[1].record.data | {"digest": "0"}))
     with pytest.raises(UsageError, match="different data or splits"):
-        probe([trained[0], other])
-    running = replace(trained[1], record=replace(trained[1].record, status="running"))
+        probe([reopened[0], other])
+    running = replace(reopened[1], record=replace(reopened[1].record, status="running"))
     with pytest.raises(UsageError, match="is running, not finished: compress train"):
-        probe([trained[0], running])
+        probe([reopened[0], running])
     with pytest.raises(UsageError, match="name the runs"):
         probe([])
 
 
 @pytest.mark.parametrize("options", [{"epochs": 2}, {"epochs": 0, "retrain": True}])
-def test_epochs_are_of_retraining(options: dict[str, Any], trained: list[Run]) -> None:
+def test_epochs_are_of_retraining(options: dict[str, Any], reopened: list[Run]) -> None:
     with pytest.raises(UsageError, match="only together with --retrain"):
-        probe(trained, **options)
+        probe(reopened, **options)
 
 
-def test_the_tables_say_what_was_measured(trained: list[Run], documents: list[dict[str, Any]]) -> None:
-    blocks, retrained = read_probes(trained)
-    networks, shallow = probe_tables(blocks, retrained)
-    assert list(networks.columns) == ["measure", "ResNet-14", "ResNet-8", "MwResNet-8-3"]
-    half = networks.set_index("measure").loc["probe after 1/2 of the blocks, %"]
-    assert half["ResNet-14"] == f"{100 * documents[0]['blocks'][2]['probe_accuracy']:.1f}"
-    assert list(zip(shallow["network"], shallow["compared with"], strict=True)) == [
-        ("ResNet-8", "ResNet-14"),
-        ("MwResNet-8-3", "ResNet-14"),
-        ("MwResNet-8-3", "ResNet-8"),
-    ]
-
-
-@pytest.mark.parametrize(
-    ("right", "verdict"),
-    [([1, 1, 1, 1, 1, 0], "stronger"), ([0, 0, 0, 1, 0, 0], "weaker"), ([1, 0, 1, 0, 1, 0], "no difference shown")],
-)
-def test_shallow_blocks_are_compared_image_by_image(right: list[int], verdict: str) -> None:
-    """Only the first third counts; the plain network is right about one image in two."""
-    plain = [1, 0, 0, 1, 1, 0]
-    rows = [
-        {
-            "series": name,
-            "run": f"{name} {seed}",
-            "seed": seed,
-            "network": name,
-            "method": name,
-            "kind": "train",
-            "blocks": 3,
-            "position": block / 3,
-            "right": np.array((answers if block == 1 else plain) * 20, dtype=bool),
-        }
-        for name, answers in (("bp", plain), ("mwbp", right))
-        for seed in range(3)
-        for block in (1, 2, 3)
-    ]
-    table = shallow_comparison(pd.DataFrame(rows))
-    assert table["shallow blocks"].tolist() == [verdict]
-    assert table["difference, points"].tolist() == [f"{100 * (np.mean(right) - 0.5):+.1f}"]
-    one_seed = pd.DataFrame([row for row in rows if str(row["run"]).endswith("0")])
-    assert shallow_comparison(one_seed)["shallow blocks"].tolist() == [f"{verdict} (preliminary)"]
-
-
-def test_trainings_that_disagree_widen_the_interval() -> None:
-    """A verdict from one training alone would not have survived another one."""
-
-    def rows(shares: list[float]) -> list[dict[str, Any]]:
-        answers = [("bp", seed, 0.5) for seed in range(3)] + [
-            ("mwbp", seed, share) for seed, share in enumerate(shares)
-        ]
-        return [
-            {
-                "series": name,
-                "run": f"{name} {seed}",
-                "seed": seed,
-                "network": name,
-                "method": name,
-                "kind": "train",
-                "blocks": 3,
-                "position": 1 / 3,
-                "right": np.arange(600) < share * 600,
-            }
-            for name, seed, share in answers
-        ]
-
-    agree, disagree = (shallow_comparison(pd.DataFrame(rows(shares))) for shares in ([0.6, 0.6, 0.6], [0.8, 0.6, 0.4]))
-    assert agree["shallow blocks"].tolist() == ["stronger"]
-    assert disagree["shallow blocks"].tolist() == ["no difference shown"]
-    assert agree["difference, points"].tolist() == disagree["difference, points"].tolist() == ["+10.0"]
-
-
-def test_retrainings_of_other_lengths_do_not_compare(own: Run, trained: list[Run], tmp_path: Path) -> None:
-    runs = [own, read_run(shutil.copytree(trained[0].path, tmp_path / "runs" / trained[0].id))]
+def test_retrainings_of_other_lengths_do_not_compare(own: Run, reopened: list[Run], tmp_path: Path) -> None:
+    runs = [own, read_run(shutil.copytree(reopened[0].path, tmp_path / "runs" / reopened[0].id))]
     for run, lengths in zip(runs, ([1, 2], [1, 2, 3]), strict=True):
         document = json.loads((run.path / PROBE).read_text())
         document["retrained"] = [{"block": 1, "epochs": length, "retrained_accuracy": 0.5} for length in lengths]
         (run.path / PROBE).write_text(json.dumps(document))
     blocks, retrained = read_probes(runs)
     assert retrained["epochs"].tolist() == [2, 2]
-    with Image.open(write_probe_figure(blocks, retrained, tmp_path / "figure" / "probe")) as image:
-        assert image.width > 1000
+    assert set(blocks["run"]) == {run.id for run in runs}
 
 
-def test_the_report_shows_probes_where_there_are_any(
-    trained: list[Run], documents: list[dict[str, Any]], runs: list[Run], tmp_path: Path
-) -> None:
-    text = write_report(Comparison(runs=trained), tmp_path / "one").read_text()
-    section = text[text.index("### What every block has learnt") : text.index("### How to reproduce")]
-    assert "On 40 validation images." in section
-    assert "| MwResNet-8-3 | ResNet-14 |" in section
-    assert "(probe.svg)" in section
-    assert (tmp_path / "one" / "probe.svg").exists()
-    assert "every block has learnt" not in write_report(Comparison(runs=runs[:1]), tmp_path / "other").read_text()
-
-
-def test_probes_of_another_sample_do_not_compare(own: Run, trained: list[Run]) -> None:
+def test_probes_of_another_sample_do_not_compare(own: Run, reopened: list[Run]) -> None:
     probe([own], sample=Sample(held_out=30))
-    blocks, _ = read_probes([*trained[::2], own])
-    assert set(blocks["run"]) == {trained[0].id, trained[2].id}
-
-
-def test_a_corrupt_probe_is_left_out_of_the_report(
-    own: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (own.path / PROBE).write_text('{"schema_version": 1, "blocks": [{}]}')
-    assert "every block has learnt" not in write_report(Comparison(runs=[own]), tmp_path / "report").read_text()
-    assert "probe.json is corrupt" in capsys.readouterr().err
+    blocks, _ = read_probes([*reopened[::2], own])
+    assert set(blocks["run"]) == {reopened[0].id, reopened[2].id}
 
 
 def test_the_command(own: Run, compress: Command, tmp_path: Path) -> None:
@@ -308,14 +197,16 @@ def test_the_command_refuses_what_is_not_finished(own: Run, refused: Callable[..
 
 
 def test_somebody_elses_net_is_probed_at_its_own_blocks(
-    folder: Dataset, brief: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small: Dataset, brief: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def chain(classes: int) -> nn.Module:
-        convolutions = nn.Conv2d(folder.input_shape[0], 4, 3, stride=4), nn.ReLU(), nn.Conv2d(4, 6, 3)
+        convolutions = nn.Conv2d(small.input_shape[0], 4, 3, stride=4), nn.ReLU(), nn.Conv2d(4, 6, 3)
         return nn.Sequential(*convolutions, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, classes))
 
     monkeypatch.setattr(zoo, "_registered", {"chain": chain})
-    run = train("chain", folder, recipe=replace(brief, validation=0.2), place=Place(runs=tmp_path))
+    run = train("chain", small, recipe=replace(brief, validation=0.2), place=Place(runs=tmp_path))
     [document] = probe([run])
     assert [block["depth"] for block in document["blocks"]] == [1, 3]
     assert all(0 <= block["probe_accuracy"] <= 1 for block in document["blocks"])
+    assert [block["skip_drop"] for block in document["blocks"]] == [None, None]  # there is no shortcut
+    assert read_probe(run) == document

@@ -11,7 +11,7 @@ from benchmarks.report.comparison import Comparison
 from benchmarks.report.group import Group
 from benchmarks.report.sections.latency_by_engine import latencies
 from benchmarks.results.contrasts import judge
-from benchmarks.results.correctness import of_last_exits
+from benchmarks.results.predictions import of_last_exits
 from benchmarks.statistics.scores import Scores
 from compress.runs import Run
 

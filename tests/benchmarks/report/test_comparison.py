@@ -17,7 +17,7 @@ import pytest
 from benchmarks import Comparison, read_comparison
 from benchmarks.report.comparison import write_records
 from benchmarks.report.trials import Factors, Trial
-from benchmarks.results.correctness import read_right, read_scores
+from benchmarks.results.predictions import read_right, read_scores
 from compress.cli.app import main
 from compress.errors import UsageError
 from compress.runs import Run

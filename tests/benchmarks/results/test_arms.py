@@ -10,7 +10,8 @@ import pytest
 
 from benchmarks import Comparison, write_report
 from benchmarks.results.arms import arm_key, arm_name, base_network, family
-from benchmarks.results.rows import network_name, rows, summarise
+from benchmarks.results.rows import rows, summarise
+from benchmarks.results.series import network_name
 from compress import Architecture
 from compress.networks import spec_of
 from compress.runs import Run

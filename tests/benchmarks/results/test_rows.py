@@ -6,8 +6,8 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from benchmarks.results.cells import markdown
-from benchmarks.results.rows import network_name, reference_of, rows, series, summarise
+from benchmarks.results.rows import reference_of, rows, summarise
+from benchmarks.results.series import network_name, series
 from compress.runs import Run
 
 ARM = {"arm": "bp", "arm_key": "a", "requested": "", "base": "A", "learning_rate": 0.1, "weight_decay": 1e-4}
@@ -109,8 +109,3 @@ def test_latencies_of_different_sessions_are_not_averaged() -> None:
         ]
     )  # fmt: skip
     assert summarise(frame)[["latency_ratio_b1", "bench_session"]].isna().all(axis=None)
-
-
-def test_markdown() -> None:
-    frame = pd.DataFrame({"network": ["A", "B"], "MACs": ["1M", "2M"]})
-    assert markdown(frame) == "| network | MACs |\n| --- | ---: |\n| A | 1M |\n| B | 2M |"

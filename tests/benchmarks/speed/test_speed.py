@@ -1,19 +1,18 @@
 """Speed: the harness measures all that it promises, at a tiny size; what the figures are is nobody's business here."""
 
 import json
-from pathlib import Path
 
 import pytest
 import torch
 from torch.nn import functional
 
 from benchmarks.measuring.peak_memory import peak_bytes
-from benchmarks.measuring.rounds import Action
+from benchmarks.measuring.rounds import Call
 from benchmarks.speed import Sizes, bare_layers, floor, measure, measure_growth
-from benchmarks.speed.measures import Bench, open_bench
+from benchmarks.speed.ratios import Setup
 from compress.network_cost import cost
 from compress.networks import create
-from compress.networks.subsampled import SubsampledConv2d
+from compress.networks.strided_pointwise import SubsampledConv2d
 
 TINY = Sizes(
     deep="resnet8", exits=2, plain="resnet8", batch_size=8, rounds=2, steps=2, workers=0, growth_exits=(1, 3),
@@ -21,12 +20,9 @@ TINY = Sizes(
 )  # fmt: skip
 
 
-@pytest.fixture
-def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
-    """On the bundled images, wherever the tests run."""
-    monkeypatch.delenv("COMPRESS_DATA", raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    return open_bench(TINY)
+@pytest.fixture(scope="module")
+def setup() -> Setup:
+    return Setup.of(TINY)
 
 
 def check(ratio: dict[str, float]) -> None:
@@ -34,8 +30,8 @@ def check(ratio: dict[str, float]) -> None:
     assert 0 < ratio["low"] <= ratio["ratio"] <= ratio["high"]
 
 
-def test_the_six_ratios_and_their_conditions_are_json(bench: Bench) -> None:
-    results = json.loads(json.dumps(measure(bench)))
+def test_the_six_ratios_and_their_conditions_are_json(setup: Setup) -> None:
+    results = json.loads(json.dumps(measure(setup)))
     environment = results.pop("environment")
     assert set(results) == {
         "mwbp_over_bp",
@@ -47,16 +43,15 @@ def test_the_six_ratios_and_their_conditions_are_json(bench: Bench) -> None:
     }
     for ratio in results.values():
         check(ratio)
-    assert {"precision", "threads", "cpu", "images", "batch_size", "rounds"} <= set(environment)
-    assert environment["images"].startswith("fashion-mini")
+    assert {"precision", "threads", "cpu", "batch_size", "rounds"} <= set(environment)
     assert environment["compiled"] is False
     memory = results["memory_mwbp_over_bp"]
     assert 1 < memory["ratio"] < 1.5
     assert memory["low"] == memory["high"]
 
 
-def test_growth_is_measured_by_exits_and_by_depth(bench: Bench) -> None:
-    growth = measure_growth(bench)
+def test_growth_is_measured_by_exits_and_by_depth(setup: Setup) -> None:
+    growth = measure_growth(setup)
     assert set(growth) == {"exits", "depth", "environment"}
     assert (set(growth["exits"]), set(growth["depth"])) == ({"1", "3"}, {"8", "14"})
     for axis in ("exits", "depth"):
@@ -97,7 +92,7 @@ def test_the_floor_computes_what_the_network_does() -> None:
 
 
 def test_peak_memory_is_counted_to_the_byte() -> None:
-    def prepare() -> Action:
+    def prepare() -> Call:
         kept = torch.zeros(1000, dtype=torch.float64)
 
         def step() -> None:

@@ -16,7 +16,8 @@ from benchmarks.report.group import Group
 from benchmarks.report.section import Figure as Drawn
 from benchmarks.report.section import Table, Text
 from benchmarks.report.sections.pruned_networks import curves_section, curves_table, pruning_section
-from benchmarks.results.rows import rows, series, summarise
+from benchmarks.results.rows import rows, summarise
+from benchmarks.results.series import series
 from compress.runs import Run
 
 BUDGETS = (1.5, 2.5, 4.0)

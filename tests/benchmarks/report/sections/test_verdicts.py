@@ -15,8 +15,8 @@ from benchmarks.report.group import Group
 from benchmarks.report.section import Block, Bullets, Table, Text
 from benchmarks.report.sections.verdicts import NOTE, _line, sentence, verdicts_section
 from benchmarks.results.contrasts import Verdicts, budget_classes, judge
-from benchmarks.results.correctness import of_last_exits, read_right, read_scores
-from benchmarks.results.rows import series
+from benchmarks.results.predictions import of_last_exits, read_right, read_scores
+from benchmarks.results.series import series
 from benchmarks.statistics.scores import Scores
 from compress.errors import UsageError
 from compress.runs import Run

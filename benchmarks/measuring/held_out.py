@@ -1,4 +1,4 @@
-"""Held-out images for engines: those that int8 is calibrated on, and the test images its accuracy is measured on."""
+"""Held-out images for int8: those that it is calibrated on, and the test images that its accuracy is measured on."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ TEST_BATCH = 250
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class HeldOut:
-    """Images of the runs' data.
+    """Images that no training has seen.
 
     Attributes:
-        name: of the part that the calibration images are from.
-        calibration: drawn at random, the same for all runs.
+        name: the part that the calibration images are drawn from.
+        calibration: drawn at random, equal for all runs.
         test: all test images.
     """
 
@@ -35,29 +35,29 @@ class HeldOut:
     test: Part
 
     def calibration_images(self, normalisation: Normalisation) -> Tensor:
-        """The calibration images as a network takes them: `(N, C, H, W)`."""
+        """The calibration images, normalised, `(N, C, H, W)`."""
         [images] = self.calibration.batches([torch.arange(len(self.calibration))])
         return normalise(images, normalisation)
 
     def test_accuracy(self, infer: Callable[[Tensor], Tensor], normalisation: Normalisation) -> float:
-        """The share of test images that a network prepared for `test_batch` images gets right.
+        """The share of test images that a network, prepared for `test_batch` images, classifies correctly.
 
         This is a measurement after all choices: nothing is selected on it.
         """
-        indices, right = in_order(len(self.test), self.test_batch), 0
+        indices, correct = in_order(len(self.test), self.test_batch), 0
         for chosen, images in zip(indices, self.test.batches(indices), strict=True):
             logits = infer(padded(normalise(images, normalisation), self.test_batch))[: len(chosen)]
-            right += int((logits.argmax(dim=1) == self.test.labels[chosen]).sum())
-        return right / len(self.test)
+            correct += int((logits.argmax(dim=1) == self.test.labels[chosen]).sum())
+        return correct / len(self.test)
 
     @property
     def test_batch(self) -> int:
-        """Images a pass over the test set."""
+        """Batch size of the pass over the test set."""
         return min(TEST_BATCH, len(self.test))
 
 
-def held_out_images(runs: Sequence[Run], data_dir: Path | None = None) -> HeldOut:
-    """The calibration images of the runs, else their validation images, and the test images.
+def open_held_out(runs: Sequence[Run], data_dir: Path | None = None) -> HeldOut:
+    """The runs' calibration images, or their validation images where there are none, and the test images.
 
     Raises:
         UsageError: the data are not here, the runs' data or splits differ, or nothing was held out.
@@ -67,28 +67,19 @@ def held_out_images(runs: Sequence[Run], data_dir: Path | None = None) -> HeldOu
         if any(run.record.data[key] != first.record.data[key] for key in ("digest", "split")):
             raise UsageError(f"runs {first.id} and {run.id} have different data or splits: bench their int8 apart")
     recipe, dataset = Recipe.from_json(first.record.config["recipe"]), data_of(first, data_dir)
-    parts = split(
-        dataset,
-        validation=recipe.validation,
-        calibration=recipe.calibration,
-        seed=recipe.split_seed,
-    )
+    parts = split(dataset, validation=recipe.validation, calibration=recipe.calibration, seed=recipe.split_seed)
     for name, part in (("calibration", parts.calibration), ("validation", parts.validation)):
         if len(part):
             order = torch.from_numpy(np.random.default_rng(0).permutation(len(part)))
             return HeldOut(name=name, calibration=part.subset(order[:CALIBRATION_IMAGES]), test=parts.test)
+    holding_out = " or ".join(name for name, make in RECIPES.items() if make().calibration)
+    remedy = "on more images" if recipe.calibration or recipe.validation else f"with --recipe {holding_out}"
     raise UsageError(
         f"int8 is calibrated on held-out images, and the {len(dataset.train)} training images of {first.id} leave none "
-        f"at recipe {recipe.name}'s shares: use --precision fp32, or train anew {_with_images_held_out(recipe)}"
+        f"at recipe {recipe.name}'s shares: use --precision fp32, or train anew {remedy}"
     )
 
 
-def _with_images_held_out(recipe: Recipe) -> str:
-    """How a training holds out images, where one by this recipe did not."""
-    holds_out = [name for name, make in RECIPES.items() if make().calibration]
-    return "on more images" if recipe.calibration or recipe.validation else f"with --recipe {' or '.join(holds_out)}"
-
-
 def padded(images: Tensor, count: int) -> Tensor:
-    """So many images: these, repeated from the first."""
+    """`count` images: the given ones, repeated from the first."""
     return images[torch.arange(count) % len(images)]

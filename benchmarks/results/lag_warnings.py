@@ -1,4 +1,4 @@
-"""Lag: pruned networks whose MACs fell where their latency did not, as measured in one session."""
+"""Lag warnings: pruned networks whose MACs fell but whose latency hardly did, by `baselines.macs_vs_latency`."""
 
 from __future__ import annotations
 
@@ -8,19 +8,25 @@ from dataclasses import dataclass
 from typing import Any
 
 from baselines.macs_vs_latency import lags, remedy
-from benchmarks.measuring.measurements import read_measurements
+from benchmarks.measuring.bench_file import read_measurements
 from benchmarks.results.arms import technique
-from benchmarks.results.rows import network_name, series
+from benchmarks.results.series import network_name, series
+from compress.console import console
 from compress.records import without_seed
 from compress.runs import Run
 
-SHARED = ("session", "device", "threads", "engine", "precision", "batch_size")  # by what is measured together
+SHARED = ("session", "device", "threads", "engine", "precision", "batch_size")  # of rows that compare
 Rows = Iterable[Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
 class Lag:
-    """A pruned network at one engine, precision and batch size: how many times fewer MACs, how many times faster."""
+    """A pruned network that lags at one engine, precision and batch size.
+
+    Attributes:
+        speedup: MACs before, divided by MACs after.
+        faster: latency before, divided by latency after.
+    """
 
     run: Run
     conditions: str
@@ -37,8 +43,14 @@ class Lag:
         return f"{self.faster:.2f} times as fast ({self.conditions})"
 
 
+def warn_of_lag(runs: Sequence[Run], rows: Rows) -> None:
+    """Print the lag warnings of what `bench` has just measured."""
+    for line in lag_warnings(runs, rows):
+        console.print(line)
+
+
 def lag_warnings(runs: Sequence[Run], rows: Rows) -> list[str]:
-    """A line on every pruned network that lags behind what it was pruned from, and on what may help."""
+    """A line on every pruned network that lags behind the network it was pruned from, and what may help."""
     found: dict[str, list[Lag]] = defaultdict(list)
     for lag in lagging(runs, rows):
         found[lag.run.id].append(lag)
@@ -50,56 +62,56 @@ def lag_warnings(runs: Sequence[Run], rows: Rows) -> list[str]:
 
 
 def lag_notes(runs: Sequence[Run], names: Mapping[str, str]) -> list[str]:
-    """The same as a paragraph of a report: of every engine, precision and batch size how many lag, and which most.
+    """A paragraph of a report: how many networks lag by engine, precision and batch size, and which lags most.
 
     Args:
         names: of networks, by their series.
     """
     rows = [
-        {"run": run.id, **{key: getattr(one, key) for key in SHARED if hasattr(one, key)}, **row}
+        {"run": run.id, **{key: getattr(measurement, key) for key in SHARED[:-1]}, **row}
         for run in runs
-        for one in read_measurements(run)
-        for row in one.rows
+        for measurement in read_measurements(run)
+        for row in measurement.rows
     ]
     found = sorted(lagging(runs, rows), key=lambda lag: lag.faster**2 / lag.speedup)
+    if not found:
+        return []
     groups: dict[str, dict[str, Lag]] = defaultdict(dict)
     for lag in found:
         groups[lag.conditions].setdefault(names[series(lag.run)], lag)
-    if not found:
-        return []
-    parts = [f"{conditions}: {_most(own)}" for conditions, own in sorted(groups.items())]
+    parts = [f"{conditions}: {_most(lags_by_name)}" for conditions, lags_by_name in sorted(groups.items())]
     about = "**MACs fell where latency hardly did**: faster by less than the root of the fall in MACs."
     return [f"{about} {'; '.join(parts)}. To try: {found[0].remedy}."]
 
 
 def lagging(runs: Sequence[Run], rows: Rows) -> Iterator[Lag]:
-    """Where a pruned network's latency fell by less than the root of its MACs, both against what it was pruned from.
+    """Where a pruned network's latency fell by less than the root of its MACs, relative to the network before pruning.
 
     Args:
-        rows: of `bench`, with what they share where they are of several sessions.
+        rows: as `bench` returns them; rows of several sessions say which with the keys in `SHARED`.
     """
     at = {(*(row.get(key) for key in SHARED), row["run"], row["exit"]): row for row in rows}
     for run in runs:
-        wholes = _wholes(run, runs)
+        origins = _origins(run, runs)
         for (*shared, id, exit), row in at.items():
             if (id, exit) != (run.id, len(run.exits)):
                 continue
-            for whole in (at[*shared, *one] for one in wholes if (*shared, *one) in at):
-                speedup, (fastest, middle, _) = whole["macs"] / row["macs"], row["ratio"]
-                if lags(speedup, fastest / whole["ratio"][1]):
+            for before in (at[*shared, *origin] for origin in origins if (*shared, *origin) in at):
+                speedup, (fastest, middle, _) = before["macs"] / row["macs"], row["ratio"]
+                if lags(speedup, fastest / before["ratio"][1]):
                     conditions = f"{row['engine']} {row['precision']}, batch {row['batch_size']}"
-                    yield Lag(run, conditions, speedup, whole["ratio"][1] / middle)
+                    yield Lag(run, conditions, speedup, before["ratio"][1] / middle)
 
 
-def _most(own: Mapping[str, Lag]) -> str:
-    """How many there are, and the first, as in ``2 networks, most of all A (2.60 times fewer, 1.20 times as fast)``."""
-    name, lag = next(iter(own.items()))
-    count = "" if len(own) == 1 else f"{len(own)} networks, most of all "
+def _most(lags_by_name: Mapping[str, Lag]) -> str:
+    """Their number and the first, as in ``2 networks, most of all A (2.60 times fewer, 1.20 times as fast)``."""
+    name, lag = next(iter(lags_by_name.items()))
+    count = "" if len(lags_by_name) == 1 else f"{len(lags_by_name)} networks, most of all "
     return f"{count}{name} ({lag.speedup:.2f} times fewer, {lag.faster:.2f} times as fast)"
 
 
-def _wholes(run: Run, runs: Sequence[Run]) -> list[tuple[str, int]]:
-    """What a run was pruned from: which run's which exit, of the same seed."""
+def _origins(run: Run, runs: Sequence[Run]) -> list[tuple[str, int]]:
+    """Runs and exits of the same seed that the run was pruned from."""
     achieved, config, before = run.record.results.get("achieved", {}), run.record.config, []
     if not {"speedup", "macs"} <= achieved.keys():
         return []

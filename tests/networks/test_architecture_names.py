@@ -10,7 +10,7 @@ from compress import Architecture
 from compress.errors import UsageError
 from compress.network_cost import cost
 from compress.networks import create, display_name, exits_in_name, spec_of
-from compress.networks.names import parse
+from compress.networks.architecture_names import parse
 
 
 def placed(arch: str, **options: Any) -> list[int]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from torch import Tensor, nn
 
 from compress.errors import UsageError
-from compress.networks.attention import narrow
+from compress.networks.narrow_attention import narrow
 
 # Numbers of modules that code reads and no weight tells: widths of norms without weights, of attention its heads
 # and their width, of convolutions their groups.

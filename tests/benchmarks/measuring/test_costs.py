@@ -8,10 +8,10 @@ from unittest.mock import patch
 import pytest
 import torch
 
-from benchmarks.measuring import memory
-from benchmarks.measuring.memory import inference_peak, measured_costs, read_costs, record_costs, training_peak
-from benchmarks.measuring.peak_memory import peak_bytes
-from benchmarks.measuring.rounds import Action
+from benchmarks.measuring import costs_file
+from benchmarks.measuring.costs_file import measured_costs, read_costs, record_costs
+from benchmarks.measuring.peak_memory import inference_peak, peak_bytes, training_peak
+from benchmarks.measuring.rounds import Call
 from compress.errors import UsageError
 from compress.network_cost import cost, exit_costs
 from compress.networks import create, cut
@@ -26,7 +26,7 @@ CPU = torch.device("cpu")
 def test_a_step_after_a_small_one_peaks_as_the_second_of_two_does() -> None:
     network = create("resnet8", input_shape=(1, 8, 8)).to(memory_format=torch.channels_last)
 
-    def prepare() -> Action:
+    def prepare() -> Call:
         trained = copy.deepcopy(network).train()
         objective = bp(trained.spec)
         update = update_of(objective, trained, recipe_named("paper"))
@@ -52,8 +52,8 @@ def test_a_step_after_a_small_one_peaks_as_the_second_of_two_does() -> None:
 def test_every_exit_of_a_run_is_measured_alone_and_the_whole_beside_it(
     runs: list[Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(memory, "TRAINING_BATCH", 8)
-    monkeypatch.setattr(memory, "INFERENCE_BATCHES", (1, 8))
+    monkeypatch.setattr(costs_file, "TRAINING_BATCH", 8)
+    monkeypatch.setattr(costs_file, "INFERENCE_BATCHES", (1, 8))
     run = runs[1]
     network = load(run)
     measured_costs.cache_clear()
@@ -77,9 +77,9 @@ def test_every_exit_of_a_run_is_measured_alone_and_the_whole_beside_it(
 def test_a_device_keeps_what_was_measured_on_another(runs: list[Run], tmp_path: Path) -> None:
     run = Run(tmp_path, runs[0].record)
     on_gpu, here = {"peak_training_bytes": 7}, {"peak_training_bytes": 5}
-    (tmp_path / COSTS).write_text(json.dumps({"device": "cuda", "exits": [on_gpu]}))  # an older file, of one device
+    (tmp_path / COSTS).write_text(json.dumps({"devices": {"cuda": [on_gpu]}}))
     assert read_costs(run) == [on_gpu | {"memory_device": "cuda"}]
-    with patch("benchmarks.measuring.memory.measured_costs", return_value=[here]) as measured:
+    with patch("benchmarks.measuring.costs_file.measured_costs", return_value=[here]) as measured:
         record_costs(run, CPU)
         record_costs(run, torch.device("cuda"))
     measured.assert_called_once_with(run.spec, CPU)

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 
 from compress.errors import UsageError, checked, nearest
+from compress.networks.architecture_names import PUBLISHED, Name, parse, published_exits
+from compress.networks.exit_placement import place_exits
 from compress.networks.foreign.parts import foreign_spec
 from compress.networks.foreign.zoo import is_foreign
 from compress.networks.heads import HEADS, WIDENING, suitable_head
-from compress.networks.names import PUBLISHED, Name, parse, published_exits
 from compress.networks.network import Network
-from compress.networks.placement import place_exits
 from compress.networks.spec import ExitSpec, Spec
 from compress.networks.trunks import auxiliary_head, final_head, trunk
 

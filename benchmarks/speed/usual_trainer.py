@@ -1,4 +1,4 @@
-"""The usual trainer, as tutorials have it: PIL images one by one, a DataLoader with workers, fp32, NCHW."""
+"""Usual trainer: training as in tutorials, with PIL images one by one, a DataLoader with workers, fp32, NCHW."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from compress.recipes import Recipe
 
 
 class PILImages(Dataset[tuple[Tensor, int]]):
-    """A data set in torchvision's manner: an image becomes a PIL image, is transformed, and comes with its label."""
+    """A data set as torchvision's: an image becomes a PIL image, is transformed, and is returned with its label."""
 
     def __init__(self, split: Split, recipe: Recipe) -> None:
-        from torchvision import transforms  # here, as importing it takes seconds
+        from torchvision import transforms  # here, since importing it takes seconds
 
         self.images = split.train.images.permute(0, 2, 3, 1).contiguous().cpu().numpy()  # (N, H, W, C), as CIFAR10's
         self.labels = split.train.labels.tolist()
@@ -42,8 +42,8 @@ class PILImages(Dataset[tuple[Tensor, int]]):
 class UsualTrainer:
     """Trains a network of one exit, step by step, on the batches of a loader whose workers never stop.
 
-    The loader is started once, before anything is timed: a real epoch is long enough to hide its start. Its workers
-    stay a few batches ahead and wait while others are timed, so a timing of n steps holds the work on n batches.
+    The loader starts once, before anything is timed, since a real epoch is long enough to hide its start. Its workers
+    stay a few batches ahead and wait while others are timed, so timing n steps includes the work on n batches.
     """
 
     def __init__(self, network: Network, split: Split, recipe: Recipe, *, workers: int, steps: int) -> None:
@@ -64,7 +64,7 @@ class UsualTrainer:
         )
 
     def train(self, steps: int) -> float:
-        """Take as many steps; returns the mean loss."""
+        """Train for some steps; returns the mean loss."""
         total = 0.0
         for _ in range(steps):
             images, labels = next(self.batches)

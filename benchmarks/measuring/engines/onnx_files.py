@@ -1,4 +1,4 @@
-"""A network as engines get it: the module itself, and ONNX files made from it when they are first asked for."""
+"""ONNX files of a network, exported and quantised when they are first needed, and the network that they are made of."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from torch import Tensor, nn
 from compress.errors import UsageError
 from compress.networks import Network
 
-BATCH = "batch"  # the name of the one dimension that the files leave open; engines fix it
+BATCH = "batch"  # the name of the only dimension that the files leave open; engines fix it
 IMAGES, LOGITS = "images", "logits"
 CALIBRATION_BATCH = 32
 
 
 class LastExit(nn.Module):
-    """A network as one that returns its last exit's logits alone, `(N, classes)` in fp32."""
+    """A network that returns the logits of its last exit alone, `(N, classes)` in fp32."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -47,23 +47,23 @@ class Source:
         self._folder = folder
 
     def onnx(self, precision: str) -> Path:
-        """The file that a runtime computes this precision from: bf16 and fp16 it makes of fp32 by itself."""
+        """The file that a runtime computes a precision from; it converts fp32 to bf16 and fp16 itself."""
         return self.int8 if precision == "int8" else self.fp32
 
     @cached_property
     def fp32(self) -> Path:
-        """The exported network, with its batch size left open.
+        """The exported network, with an open batch size.
 
         Raises:
             UsageError: torch.onnx cannot export it.
         """
-        # Of channels-last weights the exporter makes a graph with transpositions in it.
+        # From channels-last weights the exporter makes a graph with transpositions.
         network = copy.deepcopy(self.network).to(memory_format=torch.contiguous_format)
-        images = torch.zeros(2, *network.spec.input_shape)  # of one image the exporter would fix the number
+        images = torch.zeros(2, *network.spec.input_shape)  # with a single image the exporter would fix the batch size
         self._folder.mkdir(parents=True, exist_ok=True)
         path = self._folder / "fp32.onnx"
         try:
-            with _quiet():
+            with _quiet_exporter():
                 program = torch.onnx.export(
                     LastExit(network).eval(),
                     (images,),
@@ -76,14 +76,15 @@ class Source:
                 assert program is not None
                 program.save(path)
         except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:
-            raise UsageError(f"{network.spec.arch}: torch.onnx cannot export this network ({_gist(error)})") from error
+            reason = _first_line(error)
+            raise UsageError(f"{network.spec.arch}: torch.onnx cannot export this network ({reason})") from error
         return path
 
     @cached_property
     def int8(self) -> Path:
-        """The network quantised after training: static QDQ, u8 activations, s8 weights a channel, by min and max.
+        """The network after static quantisation (QDQ): u8 activations, s8 weights by channel, ranges by min and max.
 
-        One file for all engines. On CPUs without VNNI weights have 7 bits, since products of 8 overflow there.
+        All engines use the same file. On CPUs without VNNI weights have 7 bits, since products of 8 bits overflow.
 
         Raises:
             UsageError: there are no images to calibrate on, or the network cannot be exported or quantised.
@@ -94,7 +95,7 @@ class Source:
         if self.calibration is None:
             raise UsageError("int8 needs images to calibrate on")
 
-        class Reader(CalibrationDataReader):  # type: ignore[misc]  # of a package without types
+        class Reader(CalibrationDataReader):  # type: ignore[misc]  # the package has no types
             def __init__(self, batches: Iterator[Tensor]) -> None:
                 self.batches = batches
 
@@ -104,7 +105,7 @@ class Source:
 
         prepared, path = self._folder / "prepared.onnx", self._folder / "int8.onnx"
         onnx = self.fp32
-        with _quiet(), refusing(f"{self.network.spec.arch}: ONNX Runtime cannot quantise this network"):
+        with _quiet_exporter(), refusing(f"{self.network.spec.arch}: ONNX Runtime cannot quantise this network"):
             quant_pre_process(onnx, prepared, skip_symbolic_shape=True)
             quantize_static(
                 prepared,
@@ -120,32 +121,31 @@ class Source:
 
 
 def reduced_range() -> bool:
-    """Whether weights are quantised to 7 bits, as x86 without VNNI needs it: its 16-bit sums of products saturate."""
+    """Whether weights get 7 bits, as on x86 without VNNI, whose 16-bit sums of products saturate."""
     has = torch.cpu.get_capabilities()
     return has.get("architecture") == "x86_64" and not (has.get("avx512_vnni") or has.get("avx_vnni"))
 
 
 @contextlib.contextmanager
 def refusing(what: str) -> Iterator[None]:
-    """Whatever error a package raises, as the user's, with a line on what it could not do.
+    """Turn any error of a package into one line for the user that begins with `what`.
 
     Raises:
         UsageError: there was one.
     """
     try:
         yield
-    except Exception as error:  # the packages' errors have none in common
-        raise UsageError(f"{what}: {_gist(error)}") from error
+    except Exception as error:  # the packages' errors have no common class
+        raise UsageError(f"{what}: {_first_line(error)}") from error
 
 
-def _gist(error: Exception) -> str:
-    """The first line of what an error says."""
+def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the exporter's notices, which tell its developers what it is made of."""
+def _quiet_exporter() -> Iterator[None]:
+    """Suppress the exporter's notices to its developers."""
     log = logging.getLogger("torch.onnx")
     level = log.level
     log.setLevel(logging.ERROR)

@@ -20,7 +20,7 @@ from compress.networks.foreign.segments import Divisible
 from compress.networks.heads import FOR_POSITIONS, HEADS, WIDENING
 from compress.networks.network import initialised
 from compress.networks.spec import ExitSpec, StemSpec
-from compress.networks.subsampled import SubsampledConv2d, subsample_modules, subsampled_conv2d
+from compress.networks.strided_pointwise import SubsampledConv2d, subsample_modules, subsampled_conv2d
 
 AVX2 = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
 IMAGES = (3, 12, 10)

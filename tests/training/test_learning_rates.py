@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from compress.errors import UsageError
 from compress.recipes import RECIPES, Recipe, recipe_named
-from compress.training.schedules import rate_factor
+from compress.training.learning_rates import rate_factor
 
 
 def recipe(**changes: Any) -> Recipe:

@@ -9,12 +9,11 @@ from typing import Any
 import pytest
 import torch
 
+from benchmarks.measuring.bench_all import bench_all
+from benchmarks.measuring.bench_file import read_measurements
+from benchmarks.measuring.costs_file import read_costs
 from benchmarks.measuring.engines import engine_named
-from benchmarks.measuring.everything import bench_all
-from benchmarks.measuring.measurements import read_measurements
-from benchmarks.measuring.memory import read_costs
-from benchmarks.report.comparison import COMPARISON, RECORDS
-from compress.runs import COSTS, Run, read_run
+from compress.runs import COMPARISON, COSTS, RECORDS, Run, read_run
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -35,12 +34,12 @@ def test_all_runs_with_weights_are_measured_and_the_rest_is_listed(
 ) -> None:
     # An engine that cannot run here stands for one that fails half-way; its error is torch's, no user's.
     here = [(engine_named("eager"), "fp32"), (engine_named("cudagraphs"), "fp32"), (engine_named("eager"), "int8")]
-    monkeypatch.setattr("benchmarks.measuring.everything.engines_here", lambda device: here)
+    monkeypatch.setattr("benchmarks.measuring.bench_all.engines_here", lambda device: here)
     monkeypatch.setattr(
         "benchmarks.measuring.engines.CudaGraphs.prepare", lambda *given: torch.zeros(1) @ torch.zeros(2)
     )
     monkeypatch.setattr(
-        "benchmarks.measuring.memory.measured_costs", lambda spec, device: [{"activations": 1}] * len(spec.exits)
+        "benchmarks.measuring.costs_file.measured_costs", lambda spec, device: [{"activations": 1}] * len(spec.exits)
     )
     options = ["--all", report, "--device", "cpu", "--batch-size", "2", "--rounds", "2", "--json"]
     status, out, err = compress("bench", *options)
@@ -54,7 +53,7 @@ def test_all_runs_with_weights_are_measured_and_the_rest_is_listed(
     assert "foreign: no run.json there" in skipped
     assert "int8: " in skipped  # the data set of these tests has no name
     assert "cudagraphs fp32 on cpu: RuntimeError: inconsistent tensor size" in skipped
-    assert "2 measurements of 3 networks: very roughly" in err
+    assert "[1/2] eager fp32 on cpu, 3 networks" in err
     for run in (read_run(report / "runs" / run.id) for run in measured):
         [one] = read_measurements(run)
         assert one.reference == {"run": runs[0].id, "exit": 1}  # the costliest by plain BP, whatever its place
@@ -66,8 +65,8 @@ def test_a_reports_records_are_timed_without_their_weights(
     report: Path, runs: list[Run], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     here = [(engine_named("eager"), "fp32"), (engine_named("eager"), "bf16"), (engine_named("onnxruntime"), "int8")]
-    monkeypatch.setattr("benchmarks.measuring.everything.engines_here", lambda device: here)
-    monkeypatch.setattr("benchmarks.measuring.memory.measured_costs", lambda spec, device: [{}] * len(spec.exits))
+    monkeypatch.setattr("benchmarks.measuring.bench_all.engines_here", lambda device: here)
+    monkeypatch.setattr("benchmarks.measuring.costs_file.measured_costs", lambda spec, device: [{}] * len(spec.exits))
     for weights in report.glob("runs/*/model.safetensors"):
         weights.unlink()
     nothing: dict[str, Any] = {"runs": [], "title": "", "about": "", "primary": None, "trials": [], "failures": []}

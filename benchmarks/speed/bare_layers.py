@@ -1,7 +1,7 @@
-"""The floor under a training step: a network's convolutions and linear layers alone, forward and backward.
+"""Bare layers: a network's convolutions and linear layers alone, forward and backward, the floor of a training step.
 
-Every layer computes on tensors of its own, of the shape, precision and memory format that it meets in the network, so
-that caches are as cold as they are there. Nothing else is in it: no batch norm, activation, addition, loss or update.
+Every layer computes on its own tensors, with the shape, precision and memory format that it meets in the network, so
+that caches are as cold as there. Batch norm, activations, additions, loss and update are left out.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch.nn import functional
 from compress.hardware import Precision
 from compress.networks import Network
 from compress.networks.network import evaluating
-from compress.networks.subsampled import SubsampledConv2d
+from compress.networks.strided_pointwise import SubsampledConv2d
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -31,7 +31,7 @@ class Layer:
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates of its forward pass for one image."""
+        """Multiply-accumulates of the forward pass for one image."""
         return self.gradient[0].numel() * math.prod(self.weight.shape[1:])
 
     def forward(self) -> Tensor:
@@ -42,7 +42,7 @@ class Layer:
         return output
 
     def backward(self, *, of_input: bool) -> tuple[Tensor | None, Tensor]:
-        """The gradients of the input, if asked for, and of the weight."""
+        """The gradients of the input, if `of_input`, and of the weight."""
         if isinstance(self.module, nn.Linear):
             return self.gradient @ self.weight if of_input else None, self.gradient.t() @ self.inputs
         wanted = [of_input, True, False]
@@ -60,7 +60,7 @@ class Layer:
 
 
 def bare_layers(network: Network, images: Tensor, precision: Precision) -> list[Layer]:
-    """Every convolution and linear layer that the images `(N, C, H, W)` go through, in order."""
+    """Every convolution and linear layer that the images `(N, C, H, W)` pass through, in order."""
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     found = []
 
@@ -87,7 +87,7 @@ def bare_layers(network: Network, images: Tensor, precision: Precision) -> list[
 
 @torch.no_grad()
 def floor(layers: list[Layer]) -> None:
-    """One pass: all layers forward, then all backward; the first needs no gradient of its input, the images."""
+    """Compute all layers forward, then backward; the first without the gradient of its input, the images."""
     for layer in layers:
         layer.forward()
     for layer in reversed(layers):

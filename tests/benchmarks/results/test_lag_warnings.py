@@ -1,6 +1,7 @@
 """MACs that fall where latency does not are said wherever a pruned network is measured, with what else to try."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,11 @@ import pytest
 
 from baselines import Budget, Technique, prune
 from baselines.macs_vs_latency import lags, remedy
-from benchmarks import bench
-from benchmarks.results.lagging import lag_notes, lag_warnings, lagging
-from benchmarks.results.rows import distinct_names, series
+from benchmarks.results.lag_warnings import lag_notes, lag_warnings, lagging
+from benchmarks.results.rows import names_by_series, rows, summarise
 from compress import Place
 from compress.cli.app import app
-from compress.cli.options import TechniqueOptions
+from compress.cli.prune_command import TechniqueOptions
 from compress.data import Dataset
 from compress.networks import spec_of
 from compress.recipes import Recipe
@@ -69,15 +69,16 @@ def test_a_pruned_network_lags_behind_what_it_was_pruned_from_by_any_number_of_s
 
 
 def test_whoever_measures_or_reports_a_pruned_network_is_told(
-    runs: list[Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    runs: list[Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compress: Callable[..., tuple[int, str, str]]
 ) -> None:
     """Rounds in which both take the same time."""
     here = [read_run(Path(shutil.copytree(run.path, tmp_path / run.id))) for run in (runs[0], runs[3])]
     seconds = np.ones((6, 3))
     monkeypatch.setattr("benchmarks.measuring.latency.interleaved", lambda *calls, **options: (seconds, None))
-    bench(here, batch_sizes=(1,), rounds=6)
-    assert "1.00 times as fast (eager fp32, batch 1): narrow layers" in " ".join(capsys.readouterr().err.split())
-    [note] = lag_notes(here, {series(run): name for run, name in zip(here, distinct_names(here).values(), strict=True)})
+    monkeypatch.setattr("benchmarks.measuring.costs_file.measured_costs", lambda spec, device: [{}] * len(spec.exits))
+    _, _, err = compress("bench", *(run.path for run in here), "--batch-size", "1", "--rounds", "6")
+    assert "1.00 times as fast (eager fp32, batch 1): narrow layers" in " ".join(err.split())
+    [note] = lag_notes(here, names_by_series(summarise(rows(here))))
     assert "eager fp32, batch 1: ResNet-14, l1" in note
     assert "1.00 times as fast" in note
 

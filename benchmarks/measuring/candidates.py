@@ -1,0 +1,87 @@
+"""Candidates: the networks that are timed, one for every exit of every run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.measuring.engines import Source
+from benchmarks.measuring.held_out import HeldOut
+from compress.network_cost import Cost, exit_costs
+from compress.networks import Network, Spec, cut, initialised
+from compress.runs import WEIGHTS, Run, load
+
+CHECKED_IMAGES = 32  # images on which the logits of engines are compared
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """One exit of one run, as a network of its own.
+
+    Attributes:
+        drawn: whether its weights are random, since the run's own are missing.
+    """
+
+    run: Run
+    exit: int
+    cost: Cost
+    source: Source
+    drawn: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.run.id} exit {self.exit}"
+
+    @property
+    def last(self) -> bool:
+        """Whether it is the run's last exit."""
+        return self.exit == len(self.run.exits)
+
+    def checked_images(self) -> tuple[Tensor, Tensor]:
+        """Images, held-out ones where there are any, and their logits by eager in fp32."""
+        images = random_images(CHECKED_IMAGES, self.run.spec.input_shape)
+        if self.source.calibration is not None:
+            images = self.source.calibration[:CHECKED_IMAGES]
+        with torch.inference_mode():
+            return images, self.source.network(images)[-1]
+
+
+def candidates(
+    runs: Iterable[Run], folder: Path, held_out: HeldOut | None = None, *, draw: bool = False
+) -> list[Candidate]:
+    """A candidate for every exit of every run; ONNX files made from them go into `folder`.
+
+    Args:
+        draw: whether a run without weights gets random ones.
+
+    Raises:
+        UsageError: weights are missing, corrupt, or do not fit the spec.
+    """
+    found = []
+    for run in runs:
+        drawn = draw and not (run.path / WEIGHTS).exists()
+        network = _with_random_weights(run.spec) if drawn else load(run)
+        images = held_out.calibration_images(run.normalisation) if held_out and not drawn else None
+        for exit, cost in enumerate(exit_costs(network), start=1):
+            source = Source(cut(network, exit), folder / run.id / str(exit), images)
+            found.append(Candidate(run=run, exit=exit, cost=cost, source=source, drawn=drawn))
+    return found
+
+
+def _with_random_weights(spec: Spec) -> Network:
+    """A network with random weights, as fast as a trained one, in eval mode."""
+    network = initialised(spec, 0).train()
+    for module in network.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.momentum = 1.0  # otherwise activations of deep networks grow until half precisions overflow
+    with torch.random.fork_rng(devices=[]), torch.no_grad():  # dropout draws random numbers
+        network(random_images(CHECKED_IMAGES, spec.input_shape))
+    return network.eval()
+
+
+def random_images(count: int, shape: tuple[int, ...]) -> Tensor:
+    """Images `(count, *shape)` of normal noise, equal in every call."""
+    return torch.randn(count, *shape, generator=torch.Generator().manual_seed(0))
