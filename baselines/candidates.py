@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -142,7 +143,7 @@ def _sensitivity(
         def keep(measured: Sensitivity) -> None:
             if file:
                 spent = {"macs": scoring.macs - before, "seconds": time.monotonic() - started}
-                write_json(file, spent | {"sensitivity": measured.to_json()})
+                write_json(file, spent | {"sensitivity": dataclasses.asdict(measured)})
 
         return measure(network, least_first, scoring, prune, begun=begun.sensitivity, keep=keep)
 

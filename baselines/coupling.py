@@ -16,7 +16,7 @@ from torch import nn
 
 from baselines.channel_tracking import Axis, Tracked, track
 from baselines.removal_order import Removed, Size
-from baselines.weight_slicing import blank, module_named, narrowed, why_not
+from baselines.weight_slicing import blank, first_line, module_named, narrowed, why_not
 from compress.console import console
 from compress.errors import UsageError, nearest
 from compress.networks import Network, Spec, in_the_net
@@ -187,8 +187,9 @@ def prunable(spec: Spec) -> Iterator[None]:
     except Exception as error:
         if not spec.foreign or isinstance(error, UsageError):
             raise
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UsageError(f"{spec.arch} cannot be pruned: its channels cannot be followed ({reason})") from error
+        raise UsageError(
+            f"{spec.arch} cannot be pruned: its channels cannot be followed ({first_line(error)})"
+        ) from error
 
 
 def classifiers(network: Network) -> list[nn.Module]:
@@ -267,7 +268,7 @@ def _refusal(network: Network, groups: list[Group], numbers: Sequence[int]) -> s
     try:
         narrowed(network, gone(groups, {number: _some(groups, number) for number in numbers}))
     except Exception as error:
-        return (str(error).splitlines() or [type(error).__name__])[0]
+        return first_line(error)
     return None
 
 

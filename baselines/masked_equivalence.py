@@ -29,17 +29,6 @@ TINY = torch.finfo(torch.float64).tiny
 Kept = Mapping[str, Tensor]
 
 
-def number_weights(network: Network) -> None:
-    """Set every weight to its index in the flattened tensor, so that pruning shows which entries it keeps."""
-    for tensor in _weights(network).values():
-        tensor.data = torch.arange(tensor.numel(), dtype=torch.float64, device=tensor.device).view(tensor.shape)
-
-
-def kept_weights(numbered: Network) -> dict[str, Tensor]:
-    """The entries that pruning has kept of a network whose weights were numbered."""
-    return {name: tensor.detach().long() for name, tensor in _weights(numbered).items()}
-
-
 def take(network: Network, kept: Kept) -> dict[str, Tensor]:
     """The kept weights of a network, in the shapes of the pruned one."""
     return {name: tensor.detach().flatten()[kept[name]] for name, tensor in _weights(network).items()}

@@ -8,7 +8,6 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +17,6 @@ from baselines.channels import Channel
 from baselines.removal_order import Move, Removed, Size
 from baselines.scoring_data import ScoringData
 from compress.console import console, duration
-from compress.documents import fitted
 from compress.errors import UsageError
 from compress.network_cost import cost
 from compress.networks import Network
@@ -65,15 +63,6 @@ class Sensitivity:
         narrower = all(0 < width < size for size, kept in zip(self.sizes, self.kept, strict=False) for width in kept)
         if len(widths) != len(self.sizes) or not narrower or [*map(len, self.losses)] != widths[: len(self.losses)]:
             raise UsageError("kept and losses are not those of the sizes")
-
-    def to_json(self) -> dict[str, Any]:
-        """The fields as JSON values."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> Sensitivity:
-        """Read what `to_json` returned."""
-        return fitted(data, cls, "sensitivity")
 
     def rises(self, group: int) -> list[float]:
         """The expected rise of the loss (nats) without 0, 1, ... channels of a group, up to all but one.

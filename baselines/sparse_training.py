@@ -113,16 +113,12 @@ def sparse_trained(
     if not 0 <= strength < math.inf:
         raise UsageError(f"regularisation {strength:g}: a strength from 0 on, as in {sparsity.regularisation:g}")
     check_same_data(parent, dataset, recipe)
-    objective, fine_tuning, device = (
-        objective_of(parent).fine_tuning(),
-        recipe.fine_tuning(),
-        resolve_device(place.device),
-    )
-    precision = precision_of(place.precision, objective, device)
+    objective, fine_tuning = objective_of(parent).fine_tuning(), recipe.fine_tuning()
+    precision = precision_of(place.precision, objective, resolve_device(place.device))
     seed = parent.record.seed if seed is None else seed
-    command = ["prune", "--arch", parent.record.arch, "--ratio", "0.5", "--method", method]
-    command += ["--from", run_option(parent, place.runs)]
-    line = command_line(command, dataset, recipe, seed, precision, epochs=fine_tuning.epochs)
+    words = f"prune --arch {parent.record.arch} --ratio 0.5 --method {method} --from".split()
+    words.append(run_option(parent, place.runs))
+    line = command_line(words, dataset, recipe, seed, precision, epochs=fine_tuning.epochs)
     plan = Plan(
         name=f"{display_name(parent.spec)} sparse {method}",
         kind="train",
@@ -133,7 +129,7 @@ def sparse_trained(
         dataset=dataset,
         seed=seed,
         precision=precision,
-        device=device,
+        device=resolve_device(place.device),
         runs=place.runs,
         command=f"{line}  # or any other budget: sparse training, at {strength:g}, is what comes first",
         parent=parent,

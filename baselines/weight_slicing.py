@@ -95,8 +95,13 @@ def why_not(network: Network, gone: Gone) -> str | None:
             trial(blank(trial))
         check_equivalence(network, trial, kept)
     except Exception as error:
-        return (str(error).splitlines() or [type(error).__name__])[0]
+        return first_line(error)
     return None
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's text, or its kind where it has none."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 @contextlib.contextmanager

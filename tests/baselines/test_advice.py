@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +128,7 @@ def test_a_sensitivity_of_other_groups_is_measured_anew(small: Dataset, brief: R
     scoring = scoring_data_of(job, find_reference(job), job.split())
     other = Sensitivity(sizes=(3,), kept=((2, 1),), losses=((1.0, 2.0),), whole=1.0)
     file = tmp_path / "sensitivity-l1-all-s0.json"
-    write_json(file, {"macs": 0, "seconds": 0.0, "sensitivity": other.to_json()})
+    write_json(file, {"macs": 0, "seconds": 0.0, "sensitivity": asdict(other)})
     options = find_candidates(technique, network, scoring, tmp_path)
     document = json.loads(file.read_text())
     assert document

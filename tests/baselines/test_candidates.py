@@ -20,7 +20,7 @@ from compress.networks.blocks import Block
 from compress.training.objectives import mwbp
 from tests.baselines.networks import network_of
 
-DIRECT: dict[str, Callable[[], theirs.Criterion]] = {
+DIRECT: dict[str, Callable[[], theirs.Importance]] = {
     "l1": lambda: theirs.GroupMagnitudeImportance(p=1),
     "l2": lambda: theirs.GroupMagnitudeImportance(p=2),
     "fpgm": theirs.FPGMImportance,

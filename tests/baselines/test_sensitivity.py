@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import accumulate, pairwise
 from typing import Any
 
@@ -18,6 +18,7 @@ from baselines.removal_order import Move, Removed, Size
 from baselines.scoring_data import ScoringData
 from baselines.sensitivity import IMAGES, Sensitivity, allocate, measure
 from compress.data import Dataset, Labelled, normalise, split
+from compress.documents import fitted
 from compress.errors import UsageError
 from compress.network_cost import cost
 from compress.networks import Network, create
@@ -175,10 +176,6 @@ def test_a_loss_is_that_of_the_group_pruned_alone_with_batch_norm_re_estimated(m
         assert measured.sensitivity.losses[group][position] == pytest.approx(expected, rel=1e-5)
 
 
-def test_it_is_kept_as_json(measured: Measured) -> None:
-    assert Sensitivity.from_json(json.loads(json.dumps(measured.sensitivity.to_json()))) == measured.sensitivity
-
-
 def test_one_measurement_serves_two_budgets_with_widths_that_differ(measured: Measured) -> None:
     units = measured.sensitivity.sizes
 
@@ -230,7 +227,7 @@ def test_it_says_how_long_it_will_take(measured: Measured, capsys: pytest.Captur
     ],
 )
 def test_what_is_no_sensitivity_is_refused(change: dict[str, Any]) -> None:
-    whole = Sensitivity(sizes=(4,), kept=((3, 2, 1),), losses=((0.1, 0.2, 0.3),), whole=0.05).to_json()
-    assert Sensitivity.from_json(whole).rises(0)
+    whole = asdict(Sensitivity(sizes=(4,), kept=((3, 2, 1),), losses=((0.1, 0.2, 0.3),), whole=0.05))
+    assert fitted(json.loads(json.dumps(whole)), Sensitivity, "sensitivity").rises(0)
     with pytest.raises(UsageError, match="sensitivity"):
-        Sensitivity.from_json(whole | change)
+        fitted(whole | change, Sensitivity, "sensitivity")
