@@ -16,9 +16,9 @@ from torch import nn
 
 from baselines.channel_tracking import Axis, Tracked, track
 from baselines.removal_order import Removed, Size
-from baselines.weight_slicing import blank, first_line, module_named, narrowed, why_not
+from baselines.weight_slicing import blank, module_named, narrowed, why_not
 from compress.console import console
-from compress.errors import UsageError, nearest
+from compress.errors import UsageError, first_line, nearest
 from compress.networks import Network, Spec, in_the_net
 from compress.networks.heads import OWN
 

@@ -15,7 +15,7 @@ from baselines.scoring_data import ScoringData
 from baselines.technique import CRITERIA
 from baselines.torch_pruning_groups import torch_pruning_group
 from compress.data import normalise
-from compress.errors import UsageError
+from compress.errors import UsageError, first_line
 from compress.network_cost import cost
 from compress.networks import Network
 
@@ -76,8 +76,7 @@ def _group_scores(importance: Callable[[Any], Tensor | None], network: Network, 
     try:
         scores = importance(their_group)
     except (RuntimeError, IndexError) as error:  # as fpgm on grouped convolutions
-        reason = str(error).splitlines()[0]
-        raise UsageError(f"{where}: torch-pruning fails ({reason}){_instead(their_group)}") from error
+        raise UsageError(f"{where}: torch-pruning fails ({first_line(error)}){_instead(their_group)}") from error
     if scores is None:
         raise UsageError(f"{where}: it has no layer that {method} looks at{_instead(their_group)}")
     if scores.shape != (channels,):

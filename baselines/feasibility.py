@@ -15,6 +15,7 @@ from baselines.technique import CONTROLS, SHAPED, SPARSE
 from compress.errors import UsageError
 from compress.networks import Network, initialised
 from compress.training.distributed import current_world
+from compress.training.plan import split_by
 
 FEW = 16  # images that scores are taken on where they only have to exist
 NOISE = 0.01  # added to initial weights: zeros, which training would change, have no scores
@@ -106,6 +107,6 @@ def _pruned(
 
 
 def _few_images(job: Job, reference: Reference) -> ScoringData:
-    parts = job.split()
+    parts = split_by(job.recipe, job.dataset)
     few = parts.train.subset(torch.arange(min(FEW, len(parts.train)))).to(job.device)
     return dataclasses.replace(scoring_data_of(job, reference, parts), train=few, judging=few)

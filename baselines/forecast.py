@@ -14,6 +14,7 @@ from baselines.technique import CONTROLS, SHAPED, SPARSE, TAUGHT
 from compress.errors import UsageError
 from compress.networks import Network
 from compress.training import image_seconds, precision_of
+from compress.training.plan import split_by
 
 FORWARD = 1 / 3  # cost of an image that is only looked at, relative to one that is trained on
 
@@ -57,7 +58,7 @@ def foresee(job: Job) -> Forecast:
     if plain:
         candidates = shallow_candidates(reference.spec, job.seed)
     else:
-        scoring = scoring_data_of(job, reference, job.split().to(job.device))
+        scoring = scoring_data_of(job, reference, split_by(job.recipe, job.dataset).to(job.device))
         candidates = find_candidates(technique.choosing, network, scoring, kept)
     order, achieved, refused, seconds = candidates.order, None, None, None
     try:
@@ -101,7 +102,7 @@ def _seconds(job: Job, reference: Reference, network: Network, smaller: Network)
     seconds = after * _image_seconds(job, reference, smaller)
     if before:
         seconds += before * _image_seconds(job, reference, network)
-    parts = job.split()
+    parts = split_by(job.recipe, job.dataset)
     return seconds * (len(parts.train) + FORWARD * len(parts.validation))
 
 

@@ -14,7 +14,7 @@ from baselines.budget import Budget, Quartiles
 from baselines.controls import shallower
 from baselines.coupling import TORCH_PRUNING
 from baselines.technique import CONTROLS, SHAPED, SPARSE, TAUGHT, Technique
-from compress.data import Dataset, Split, split
+from compress.data import Dataset
 from compress.errors import UsageError, checked
 from compress.hardware import Precision, resolve_device
 from compress.networks import (
@@ -124,11 +124,6 @@ class Job:
     def device(self) -> torch.device:
         """The device that the runs are computed on."""
         return resolve_device(self.place.device)
-
-    def split(self) -> Split:
-        """The data set as the recipe splits it."""
-        recipe = self.recipe
-        return split(self.dataset, validation=recipe.validation, calibration=recipe.calibration, seed=recipe.split_seed)
 
 
 @dataclass(frozen=True, kw_only=True)

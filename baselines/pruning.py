@@ -33,6 +33,7 @@ from compress.runs import Run
 from compress.training import Method, Prepared, execute, run_option
 from compress.training.distributed import current_world
 from compress.training.evaluation import accuracies, predict
+from compress.training.plan import split_by
 from compress.training.planning import PLACE, Place
 
 BP = Method(name="bp")
@@ -196,7 +197,7 @@ def _from_scratch(job: Job, reference: Reference) -> Run:
     network, base = reference.load(job.device), reference.trained
     unpruned = Unpruned.of(network, job.technique)
     [step] = pruning_steps(job, unpruned)
-    scoring = scoring_data_of(job, reference, job.split().to(job.device))
+    scoring = scoring_data_of(job, reference, split_by(job.recipe, job.dataset).to(job.device))
     selection = select(job, step, network, unpruned, scoring, None if reference.exit else base.path)
     recipe = training_recipe(job, reference)
     epochs = scratch_epochs(job.technique.method, recipe, unpruned.size.macs, selection.achieved["macs"])

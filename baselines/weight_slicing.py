@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from baselines.channel_tracking import Axis
 from baselines.masked_equivalence import Kept, check_equivalence, take
-from compress.errors import UsageError
+from compress.errors import UsageError, first_line
 from compress.networks import Network, Spec, in_the_net
 from compress.networks.blocks import SegmentSpec
 from compress.networks.layer_resizing import resize, set_number
@@ -97,11 +97,6 @@ def why_not(network: Network, gone: Gone) -> str | None:
     except Exception as error:
         return first_line(error)
     return None
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an error's text, or its kind where it has none."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 @contextlib.contextmanager

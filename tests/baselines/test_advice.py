@@ -22,6 +22,7 @@ from compress.networks import initialised, spec_of
 from compress.networks.foreign import zoo
 from compress.recipes import Recipe
 from compress.runs import write_json
+from compress.training.plan import split_by
 
 
 class Net(nn.Module):
@@ -125,7 +126,7 @@ def test_a_sensitivity_of_other_groups_is_measured_anew(small: Dataset, brief: R
         recipe=brief,
         place=Place(runs=tmp_path),
     )
-    scoring = scoring_data_of(job, find_reference(job), job.split())
+    scoring = scoring_data_of(job, find_reference(job), split_by(job.recipe, job.dataset))
     other = Sensitivity(sizes=(3,), kept=((2, 1),), losses=((1.0, 2.0),), whole=1.0)
     file = tmp_path / "sensitivity-l1-all-s0.json"
     write_json(file, {"macs": 0, "seconds": 0.0, "sensitivity": asdict(other)})
