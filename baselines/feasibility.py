@@ -7,8 +7,8 @@ import dataclasses
 
 import torch
 
-from baselines.candidates import find_candidates, shallow_candidates
 from baselines.job import Job, Reference
+from baselines.pruning_candidates import find_candidates, shallow_candidates
 from baselines.scoring_data import ScoringData
 from baselines.selection import PruningStep, Unpruned, choose_removal, pruning_steps, scoring_data_of
 from baselines.technique import CONTROLS, SHAPED, SPARSE

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from baselines.candidates import find_candidates, shallow_candidates
 from baselines.controls import scratch_epochs
 from baselines.feasibility import check_sparsity, drawn, rehearsed
 from baselines.job import Job, Reference, find_reference, training_recipe
+from baselines.pruning_candidates import find_candidates, shallow_candidates
 from baselines.removal_order import Size
 from baselines.selection import Unpruned, choose_removal, pruning_steps, scoring_data_of
 from baselines.technique import CONTROLS, SHAPED, SPARSE, TAUGHT

@@ -6,7 +6,6 @@ import dataclasses
 from pathlib import Path
 
 from baselines.budget import Budget, check_held
-from baselines.candidates import find_candidates, shallow_candidates
 from baselines.channels import Channel
 from baselines.controls import DISTILLED, scratch, scratch_epochs
 from baselines.feasibility import check, check_prunable
@@ -21,6 +20,7 @@ from baselines.job import (
     train_missing,
     training_recipe,
 )
+from baselines.pruning_candidates import find_candidates, shallow_candidates
 from baselines.removal_order import Size
 from baselines.selection import PruningStep, Unpruned, choose_removal, pruning_steps, scoring_data_of, select
 from baselines.technique import SHAPED, SPARSE, TAUGHT, Technique

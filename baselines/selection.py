@@ -25,12 +25,12 @@ from baselines.budget import (
     meet,
     meet_latency,
 )
-from baselines.candidates import Candidates, find_candidates
 from baselines.channel_tracking import Axis
 from baselines.coupling import Coupling
 from baselines.job import Job, Reference
 from baselines.macs_vs_latency import lags, remedy
 from baselines.masked_equivalence import BOUND
+from baselines.pruning_candidates import Candidates, find_candidates
 from baselines.removal_order import Removed, Size
 from baselines.scoring_data import ScoringData
 from baselines.technique import Technique

@@ -11,8 +11,8 @@ import pytest
 from torch import Tensor, nn
 
 from baselines import Budget, FineTuning, Job, Technique, foresee
-from baselines.candidates import find_candidates
 from baselines.job import find_reference
+from baselines.pruning_candidates import find_candidates
 from baselines.selection import scoring_data_of
 from baselines.sensitivity import Sensitivity
 from compress import Place

@@ -9,7 +9,7 @@ import torch
 
 from baselines import Budget, Technique
 from baselines.budget import LATENCY_TRIALS, NEAREST, TOLERANCE, Quartiles, meet, meet_latency
-from baselines.candidates import Candidates, find_candidates
+from baselines.pruning_candidates import Candidates, find_candidates
 from baselines.removal_order import Move, RemovalOrder, Removed, Size
 from baselines.scoring_data import ScoringData
 from baselines.technique import CRITERIA, Scope

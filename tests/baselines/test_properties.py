@@ -13,8 +13,8 @@ from torch import Tensor
 
 from baselines import Budget, Technique
 from baselines.budget import meet
-from baselines.candidates import find_candidates
 from baselines.depth_pruning import removable_blocks
+from baselines.pruning_candidates import find_candidates
 from baselines.removal_order import Size
 from baselines.scoring_data import ScoringData
 from baselines.technique import CRITERIA

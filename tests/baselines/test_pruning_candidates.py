@@ -10,8 +10,8 @@ from torch import nn
 from torch.nn import functional
 from torch_pruning import importance as theirs
 
-from baselines.candidates import Candidates, find_candidates
 from baselines.coupling import Coupling
+from baselines.pruning_candidates import Candidates, find_candidates
 from baselines.scoring_data import ScoringData
 from baselines.technique import Scope, Technique
 from compress.data import Dataset, Labelled, measure, normalise
