@@ -17,6 +17,13 @@ def trained_like(network: Network) -> Network:
     return network.eval()
 
 
+def differing(one: Network, other: Network) -> list[str]:
+    """The names of the tensors that differ between two networks; they have the same names."""
+    ours, others = one.state_dict(), other.state_dict()
+    assert ours.keys() == others.keys()
+    return [name for name, tensor in ours.items() if not torch.equal(tensor, others[name])]
+
+
 def network_of(arch: str = "resnet8", exits: int | str | list[int | str] = 1, size: int = 8, seed: int = 1) -> Network:
     """A network for grey images of this size, as training might leave it."""
     torch.manual_seed(seed)

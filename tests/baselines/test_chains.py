@@ -19,6 +19,7 @@ from compress.networks import initialised, spec_of
 from compress.networks.foreign import zoo
 from compress.recipes import Recipe
 from compress.runs import load
+from tests.baselines.jobs import job_of
 
 
 class Small(nn.Module):
@@ -111,14 +112,7 @@ UNIFORM = Technique(ranking="uniform", steps=3)
 
 
 def job(arch: str, technique: Technique, small: Dataset, brief: Recipe, runs: Path) -> Job:
-    return Job(
-        arch=arch,
-        dataset=small,
-        budget=Budget(speedup=5),
-        technique=technique,
-        recipe=brief,
-        place=Place(runs=runs, device="cpu"),
-    )
+    return job_of(arch, small, brief, runs, budget=Budget(speedup=5), technique=technique)
 
 
 @pytest.mark.parametrize(
@@ -180,14 +174,7 @@ def test_a_step_in_between_that_takes_more_than_all_of_them_may_is_refused(
 ) -> None:
     """ResNet-14 has blocks of a seventh of its MACs, of which a step to 1.01 takes one."""
     technique = Technique(method="blocks", steps=2)
-    asked = Job(
-        arch="resnet14",
-        dataset=small,
-        budget=Budget(speedup=1.05),
-        technique=technique,
-        recipe=brief,
-        place=Place(runs=tmp_path),
-    )
+    asked = job_of("resnet14", small, brief, tmp_path, budget=Budget(speedup=1.05), technique=technique)
     with pytest.raises(
         UsageError, match=r"a step in between would leave .* less than the .* asked for: take fewer --st"
     ):

@@ -19,12 +19,7 @@ from baselines.removal_order import RemovalOrder, Removed, Size
 from compress import Architecture
 from compress.networks import Network, Spec, create, cut
 from compress.networks.foreign import zoo
-from tests.baselines.networks import network_of
-
-
-def same_weights(one: Network, other: Network) -> bool:
-    ours, expected = one.state_dict(), other.state_dict()
-    return ours.keys() == expected.keys() and all(torch.equal(ours[name], expected[name]) for name in expected)
+from tests.baselines.networks import differing, network_of
 
 
 def channels_of(network: Network) -> int:
@@ -204,7 +199,7 @@ def test_without_channels_to_remove_it_is_a_copy() -> None:
     network = network_of(exits=2)
     copied = remove_channels(network, [])
     assert copied.spec == network.spec
-    assert same_weights(copied, network)
+    assert not differing(copied, network)
     assert not any(map(torch.Tensor.is_set_to, copied.parameters(), network.parameters()))
 
 

@@ -11,6 +11,7 @@ from compress.data import Dataset
 from compress.recipes import Recipe
 from compress.runs import finished_runs
 from compress.training import train
+from tests.baselines.jobs import job_of
 
 ASKED = (  # and for which speed-ups
     (Technique(), (2, 1.4)),
@@ -27,14 +28,7 @@ def jobs(small: Dataset, brief: Recipe, tmp_path_factory: pytest.TempPathFactory
     """Of every kind of technique."""
     runs = tmp_path_factory.mktemp("finding")
     return [
-        Job(
-            arch="resnet14",
-            dataset=small,
-            budget=Budget(speedup=speedup),
-            technique=technique,
-            recipe=brief,
-            place=Place(runs=runs),
-        )
+        job_of("resnet14", small, brief, runs, budget=Budget(speedup=speedup), technique=technique)
         for technique, speedups in ASKED
         for speedup in speedups
     ]
@@ -57,14 +51,7 @@ def test_a_shallower_net_is_of_its_own_reference_not_of_one_with_the_same_macs(
     for arch in ("resnet18b2-2-4", "resnet18b2-4-2"):
         train(arch, small, recipe=brief, place=Place(runs=tmp_path))
     one, other = (
-        Job(
-            arch=arch,
-            dataset=small,
-            budget=Budget(speedup=2),
-            technique=Technique(method="shallow", nearest=True),
-            recipe=brief,
-            place=Place(runs=tmp_path),
-        )
+        job_of(arch, small, brief, tmp_path, technique=Technique(method="shallow", nearest=True))
         for arch in ("resnet18b2-2-4", "resnet18b2-4-2")
     )
     assert len({find_reference(job).trained.exits[-1]["macs"] for job in (one, other)}) == 1

@@ -23,6 +23,7 @@ from compress.training import Hook, Method, Plan, Prepared, execute, train
 from compress.training.hooks import ReshapableTraining
 from compress.training.loop import Options, Training, fit
 from compress.training.updates import Simultaneous
+from tests.baselines.networks import differing
 
 EPOCHS, BATCH = 4, 60  # of 180 images: 3 steps an epoch
 RECIPE = replace(recipe_named("quick"), epochs=EPOCHS, batch_size=BATCH, learning_rate=0.05)
@@ -149,13 +150,7 @@ def test_before_the_first_step_there_is_no_momentum_and_pruning_makes_none(tiny:
     training = training_of(tiny, recipe, lambda _: Hook(before_step=at_once))
     fit(training, title="pruned at once")
     assert left == [{}]
-    assert differing(training, pruned_first) == []
-
-
-def differing(one: Training, other: Training) -> list[str]:
-    weights, others = one.network.state_dict(), other.network.state_dict()
-    assert weights.keys() == others.keys()
-    return [name for name, tensor in weights.items() if not torch.equal(tensor, others[name])]
+    assert differing(training.network, pruned_first.network) == []
 
 
 class KilledError(Exception):
@@ -193,7 +188,7 @@ def test_a_killed_gradual_pruning_goes_on_bit_for_bit(variant: str, epochs: int,
     resumed = training()
     fit(resumed, title="resumed", checkpoint=tmp_path)
 
-    assert differing(whole, resumed) == []
+    assert differing(whole.network, resumed.network) == []
     assert resumed.network.spec == whole.network.spec
     assert [line["train_loss"] for line in whole.history] == [line["train_loss"] for line in resumed.history]
     assert (whole.training_macs, whole.spent.choosing_macs) == (resumed.training_macs, resumed.spent.choosing_macs)
@@ -253,7 +248,7 @@ def test_a_stage_that_chooses_nothing_leaves_the_training_as_it_is(tiny: Dataset
     plain, hooked = training_of(tiny, RECIPE, lambda _: Hook()), training_of(tiny, RECIPE, idle)
     fit(plain, title="plain")
     fit(hooked, title="hooked")
-    assert differing(plain, hooked) == []
+    assert differing(plain.network, hooked.network) == []
 
 
 def test_a_run_pruned_on_its_way_is_loaded_in_its_last_shape_and_its_cost_is_true(

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from baselines import Budget, FineTuning, Job, Technique, carry_out, prune
+from baselines import Budget, FineTuning, Technique, carry_out, prune
 from compress import Architecture, Place
 from compress.data import Dataset, Part, normalise, open_dataset
 from compress.errors import UsageError
@@ -20,6 +20,7 @@ from compress.recipes import recipe_named
 from compress.runs import Run, load, macs_of
 from compress.training import train
 from compress.training.objectives import Objective, bp, mwbp
+from tests.baselines.jobs import job_of
 
 Make = Callable[..., Run]
 
@@ -226,15 +227,7 @@ def test_a_reference_of_other_images_or_classes_is_refused(
 
 
 def test_a_reference_of_another_architecture_is_refused(small: Dataset, reference: Run, runs: Path) -> None:
-    job = Job(
-        arch="resnet20",
-        dataset=small,
-        budget=HALF,
-        technique=Technique(),
-        recipe=recipe_named("quick"),
-        reference=reference.path,
-        place=Place(runs=runs),
-    )
+    job = job_of("resnet20", small, recipe_named("quick"), runs, reference=reference.path)
     with pytest.raises(UsageError, match="is a resnet14, not a resnet20"):
         carry_out(job)
 

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
-from baselines import Budget, FineTuning, Job, Technique, carry_out, prune
+from baselines import Budget, FineTuning, Technique, carry_out, prune
 from baselines.controls import LONGEST
 from baselines.coupling import Coupling
 from baselines.removal_order import Removed, Size
@@ -22,6 +21,8 @@ from compress.runs import Run, find_run, load
 from compress.training import train
 from compress.training.loop import Training, fit
 from compress.training.objectives import bp
+from tests.baselines.jobs import job_of
+from tests.baselines.networks import differing
 
 
 @pytest.fixture(scope="module")
@@ -34,11 +35,6 @@ def lineage(run: Run) -> list[Run]:
     """The run, its parent, the parent's parent ..."""
     parent = run.record.parent
     return [run, *(lineage(find_run(parent, run.path.parent)) if parent else [])]
-
-
-def same(one: Network, other: Network) -> bool:
-    pairs = zip(one.state_dict().values(), other.state_dict().values(), strict=True)
-    return one.spec == other.spec and all(torch.equal(a, b) for a, b in pairs)
 
 
 @pytest.mark.parametrize("budget", [Budget(speedup=3), Budget(ratio=0.5)], ids=str)
@@ -103,7 +99,7 @@ def test_gradual_pruning_is_one_run_that_goes_on_bit_for_bit_after_an_interrupti
     assert resumed.record.results["achieved"] == whole.record.results["achieved"]
     assert resumed.record.results["achieved"]["speedup"] == pytest.approx(2.5, rel=0.0102)
     assert resumed.record.cost["training_macs"] == whole.record.cost["training_macs"]
-    assert same(load(resumed), load(whole))
+    assert not differing(load(resumed), load(whole))
 
 
 def test_sensitivity_is_measured_once_for_all_budgets_and_charged_to_each(
@@ -144,8 +140,8 @@ def test_a_control_from_scratch_is_a_plain_training_of_the_pruned_shape(
         initialised(run.spec, 0), parts, recipe, bp(run.spec), augment=small.augmentable, seed=0, precision=precision
     )
     fit(training, title="plain")
-    assert same(training.network, load(run))
-    assert not same(load(pruned), load(run))
+    assert not differing(training.network, load(run))
+    assert differing(load(pruned), load(run))
 
 
 def test_the_shallow_control_needs_no_reference_and_the_taught_one_bears_its_teachers_cost(
@@ -161,7 +157,7 @@ def test_the_shallow_control_needs_no_reference_and_the_taught_one_bears_its_tea
     assert [path.name for path in tmp_path.iterdir()] == [plain.id]
     assert plain.record.parent is None
     alike = train("resnet8", small, recipe=brief, place=Place(runs=tmp_path / "alike"))
-    assert same(load(plain), load(alike))
+    assert not differing(load(plain), load(alike))
     taught = control("distilled")
     teacher = find_run(taught.record.config["teacher"], tmp_path)
     assert (teacher.record.arch, teacher.record.method) == ("resnet14", "bp")
@@ -202,16 +198,8 @@ def test_a_latency_is_measured_against_the_whole_network_and_recorded(
         ratio = cost(network).macs / cost(reference).macs
         return 0.99 * ratio, ratio, 1.01 * ratio
 
-    job = Job(
-        arch="resnet8",
-        dataset=small,
-        budget=Budget(latency_ratio=0.6),
-        technique=Technique(),
-        recipe=brief,
-        place=Place(runs=shallow.path.parent),
-        timed=timed,
-    )
-    run = carry_out(job)
+    budget = Budget(latency_ratio=0.6)
+    run = carry_out(job_of("resnet8", small, brief, shallow.path.parent, budget=budget, timed=timed))
     achieved = run.record.results["achieved"]
     low, middle, high = achieved["latency_ratio"]
     assert low <= 0.6 <= high

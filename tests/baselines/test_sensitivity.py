@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from itertools import accumulate, pairwise
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -174,32 +174,6 @@ def test_a_loss_is_that_of_the_group_pruned_alone_with_batch_norm_re_estimated(m
             float(loss) * weight for loss, weight in zip(losses, scoring.objective.loss_weights, strict=True)
         )
         assert measured.sensitivity.losses[group][position] == pytest.approx(expected, rel=1e-5)
-
-
-def test_one_measurement_serves_two_budgets_with_widths_that_differ(measured: Measured) -> None:
-    units = measured.sensitivity.sizes
-
-    def size(removed: Removed) -> Size:
-        orders = zip(removed, measured.orders, strict=True)
-        gone = [Channel(group, index) for group, (count, order) in enumerate(orders) for index in order[:count]]
-        return Size(macs=cost(remove_channels(measured.network, gone)).macs, params=0)
-
-    whole = (0,) * len(units)
-    ones = [tuple(int(one == group) for one in range(len(units))) for group in range(len(units))]
-    each = [size(whole).macs - size(one).macs for one in ones]  # of the whole network: all true ones would take long
-    moves = allocate(measured.sensitivity, units, linear(*each))
-    assert len(moves) == sum(units) - len(units)
-
-    def removed(count: int) -> Removed:
-        taken = groups(moves[:count])
-        return tuple(taken.count(group) for group in range(len(units)))
-
-    mild, strong = removed(len(moves) // 4), removed(len(moves) // 2)
-    assert all(less <= more for less, more in zip(mild, strong, strict=True))
-    assert size(strong).macs < size(mild).macs < size(whole).macs
-    assert len({round(gone / channels, 1) for gone, channels in zip(strong, units, strict=True)}) > 2
-    rises = [measured.sensitivity.rises(group) for group in range(len(units))]
-    assert all(list(accumulate(rise, max)) == rise for rise in rises)
 
 
 def test_a_network_that_has_diverged_is_refused(measured: Measured) -> None:
