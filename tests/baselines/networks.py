@@ -1,9 +1,12 @@
-"""Networks as training leaves them, for tests that train none."""
+"""Networks as training leaves them, for tests that train none, and what holds for every network."""
+
+import copy
+import json
 
 import torch
 from torch import nn
 
-from compress.networks import Network, create
+from compress.networks import Network, Spec, create
 
 
 def trained_like(network: Network) -> Network:
@@ -28,3 +31,21 @@ def network_of(arch: str = "resnet8", exits: int | str | list[int | str] = 1, si
     """A network for grey images of this size, as training might leave it."""
     torch.manual_seed(seed)
     return trained_like(create(arch, exits=exits, input_shape=(1, size, size)))
+
+
+def rebuilt(network: Network) -> Network:
+    """The network as a run's record and its weights give it back."""
+    again = Network(Spec.from_json(json.loads(json.dumps(network.spec.to_json()))))
+    again.load_state_dict(network.state_dict(), strict=True)
+    return again.train(network.training)
+
+
+def check_ordinary(network: Network) -> None:
+    """It runs forward and backward, every parameter gets a gradient, and it is rebuilt bit-equal from its spec."""
+    images = torch.randn(2, *network.spec.input_shape, generator=torch.Generator().manual_seed(0))
+    logits = network(images)
+    assert [tuple(exit.shape) for exit in logits] == [(2, network.spec.classes)] * len(network.spec.exits)
+    assert all(map(torch.equal, rebuilt(network)(images), logits))
+    trial = copy.deepcopy(network).train()
+    torch.stack(trial(images)).square().sum().backward()
+    assert all(parameter.grad is not None for parameter in trial.parameters())

@@ -1,7 +1,6 @@
 """Channels go in the order that scores give, and what is left is an ordinary network."""
 
 import io
-import json
 from collections.abc import Sequence
 from fractions import Fraction
 from itertools import pairwise
@@ -17,9 +16,9 @@ from baselines.channels import Channel, ascending, by_score, in_equal_shares, on
 from baselines.coupling import Coupling, Group
 from baselines.removal_order import RemovalOrder, Removed, Size
 from compress import Architecture
-from compress.networks import Network, Spec, create, cut
+from compress.networks import Network, create, cut
 from compress.networks.foreign import zoo
-from tests.baselines.networks import differing, network_of
+from tests.baselines.networks import check_ordinary, differing, network_of
 
 
 def channels_of(network: Network) -> int:
@@ -152,18 +151,7 @@ def pruned_at(network: Network, ratio: float) -> Network:
 @settings(max_examples=10, deadline=None)
 def test_any_ratio_gives_a_network_that_runs_and_is_rebuilt_from_its_spec(arch: str, exits: int, ratio: float) -> None:
     network = network_of(arch, exits)
-    check_ordinary(pruned_at(network, ratio), exits)
-
-
-def check_ordinary(pruned: Network, exits: int) -> None:
-    images = torch.randn(2, *pruned.spec.input_shape, generator=torch.Generator().manual_seed(0))
-    expected = pruned(images)
-    assert [tuple(exit.shape) for exit in expected] == [(2, 10)] * exits
-    rebuilt = Network(Spec.from_json(json.loads(json.dumps(pruned.spec.to_json())))).eval()
-    rebuilt.load_state_dict(pruned.state_dict(), strict=True)
-    assert all(map(torch.equal, rebuilt(images), expected))
-    torch.stack(rebuilt.train()(images)).square().sum().backward()
-    assert all(parameter.grad is not None for parameter in rebuilt.parameters())
+    check_ordinary(pruned_at(network, ratio))
 
 
 @pytest.mark.parametrize(
@@ -179,7 +167,7 @@ def check_ordinary(pruned: Network, exits: int) -> None:
 def test_every_block_and_head_is_pruned_and_rebuilt_from_its_spec(arch: str, head: str | None) -> None:
     torch.manual_seed(0)
     pruned = pruned_at(create(Architecture(arch, head=head), exits=3, input_shape=(1, 8, 8)).eval(), 0.5)
-    check_ordinary(pruned, 3)
+    check_ordinary(pruned)
 
 
 def test_the_original_is_untouched_and_no_random_number_is_drawn() -> None:
@@ -215,7 +203,7 @@ def test_a_pruned_network_can_be_cut_and_pruned_again() -> None:
     assert torch.equal(cut(pruned, 2)(images)[-1], pruned(images)[1])
     again = pruned_at(pruned, 0.4)
     assert channels_of(again) < channels_of(pruned) < channels_of(network_of())
-    check_ordinary(again, 3)
+    check_ordinary(again)
 
 
 class Padded(nn.Module):
@@ -266,4 +254,4 @@ def test_a_width_that_the_code_names_stays(
     coupling = Coupling(network)
     assert [group.units for group in coupling.groups] == ([] if net is WidthInItsCode else [8])
     assert list(coupling.left) == left
-    check_ordinary(pruned_at(network, 0.3), 1)
+    check_ordinary(pruned_at(network, 0.3))

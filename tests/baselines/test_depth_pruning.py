@@ -1,7 +1,6 @@
 """Blocks left out and networks cut anew are ordinary networks, and cost exactly what was promised."""
 
 import copy
-import json
 from collections import Counter
 from dataclasses import replace
 from typing import cast
@@ -20,12 +19,12 @@ from baselines.scoring_data import ScoringData
 from benchmarks.probing.representations import Residual
 from compress.data import Dataset, split
 from compress.errors import UsageError
-from compress.network_cost import exit_costs, part_costs
-from compress.networks import Network, Spec, cut, spec_of
+from compress.network_cost import part_costs
+from compress.networks import Network, cut, spec_of
 from compress.networks.foreign import zoo
 from compress.training import Method
 from compress.training.evaluation import cross_entropies, predict
-from tests.baselines.networks import network_of
+from tests.baselines.networks import check_ordinary, differing, network_of
 
 TRUNKS = ["resnet14", "resnet20", "resnet20v1", "resnet20nl", "resnet14b2-3-1w4-6-8", "mobilenetv2w2-4-4-8-8-12-16"]
 
@@ -46,28 +45,6 @@ def skipping(network: Network, gone: set[int], images: Tensor) -> list[Tensor]:
         if str(number) in network.heads:
             logits.append(network.heads[str(number)](features))
     return logits
-
-
-def rebuilt(network: Network) -> Network:
-    """The network as a run's record and its weights give it back."""
-    again = Network(Spec.from_json(json.loads(json.dumps(network.spec.to_json()))))
-    again.load_state_dict(network.state_dict(), strict=True)
-    return again.train(network.training)
-
-
-def size_of(network: Network) -> Size:
-    last = exit_costs(network)[-1]
-    return Size(last.macs, last.params)
-
-
-def check_ordinary(network: Network, images: Tensor) -> None:
-    """It runs forward and backward, every parameter gets a gradient, and it is rebuilt bit-equal from its spec."""
-    logits = network(images)
-    assert [tuple(exit.shape) for exit in logits] == [(len(images), network.spec.classes)] * len(network.spec.exits)
-    assert all(map(torch.equal, rebuilt(network)(images), logits))
-    trial = copy.deepcopy(network).train()
-    torch.stack(trial(images)).square().sum().backward()
-    assert all(parameter.grad is not None for parameter in trial.parameters())
 
 
 @pytest.fixture
@@ -113,10 +90,10 @@ def test_any_moves_together_leave_an_ordinary_network_of_the_size_foretold(data:
     left = without_blocks(network, gone)
     images = torch.randn(2, 1, 8, 8)
     assert all(map(torch.equal, left(images), skipping(network, gone, images)))
-    assert size_of(left) == steps.size(tuple(removed))
+    assert Size.of(left) == steps.size(tuple(removed))
     assert len(left.blocks) == last - len(gone)
     assert left.spec.arch == network.spec.arch
-    check_ordinary(left, images)
+    check_ordinary(left)
     for number in range(1, len(placed) + 1):
         assert torch.equal(cut(left, number)(images)[-1], left(images)[number - 1])
 
@@ -140,7 +117,7 @@ def test_exits_move_to_the_last_block_left_and_heads_keep_their_weights() -> Non
 
 def test_neither_the_network_nor_the_random_state_nor_the_copy_is_moved() -> None:
     network = network_of("resnet20", 3)
-    untouched = copy.deepcopy(network.state_dict())
+    untouched = copy.deepcopy(network)
     torch.manual_seed(5)
     expected = torch.rand(1)
     torch.manual_seed(5)
@@ -150,8 +127,7 @@ def test_neither_the_network_nor_the_random_state_nor_the_copy_is_moved() -> Non
                 tensor.add_(1)
     cut_order(network).size((2,))
     assert torch.equal(torch.rand(1), expected)
-    assert list(network.state_dict()) == list(untouched)
-    assert all(torch.equal(tensor, untouched[name]) for name, tensor in network.state_dict().items())
+    assert not differing(network, untouched)
 
 
 @pytest.mark.parametrize("arch", ["resnet20", "mobilenetv2"])
@@ -163,12 +139,12 @@ def test_blocks_go_from_a_narrowed_network_and_channels_from_a_shortened_one(arc
     structure = steps.moves[0][0][0]
     removed = tuple(int(number == structure) for number in range(len(blocks)))
     both = without_blocks(narrowed, [blocks[structure]])
-    assert size_of(both) == steps.size(removed)
+    assert Size.of(both) == steps.size(removed)
     again = narrowed_by(both, 1 / 4)
-    assert size_of(again).macs < size_of(both).macs
-    check_ordinary(again, torch.randn(2, 1, 8, 8))
+    assert Size.of(again).macs < Size.of(both).macs
+    check_ordinary(again)
     once_more = without_blocks(again, removable_blocks(again.spec)[:1])
-    check_ordinary(once_more, torch.randn(2, 1, 8, 8))
+    check_ordinary(once_more)
 
 
 def test_the_least_harmful_go_first_and_every_exit_keeps_its_worst_one() -> None:
@@ -279,12 +255,11 @@ def test_a_network_cut_anew_costs_what_was_foretold_wherever_it_ends(small: str,
     steps, blocks = cut_order(network), len(network.spec.blocks)
     assert steps.lockstep
     assert (steps.units, steps.moves) == ((blocks,), (((0, 1),),) * (blocks - 1))
-    assert steps.size((0,)) == size_of(network)
-    images = torch.randn(2, 1, 8, 8)
+    assert steps.size((0,)) == Size.of(network)
     for gone in (1, blocks // 2, blocks - 1):
         part = cut_anew(network, blocks - gone, seed=0)
-        assert size_of(part) == steps.size((gone,))
-    check_ordinary(cut_anew(network, blocks // 2, seed=0), images)
+        assert Size.of(part) == steps.size((gone,))
+    check_ordinary(cut_anew(network, blocks // 2, seed=0))
 
 
 @pytest.mark.parametrize(

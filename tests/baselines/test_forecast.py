@@ -13,10 +13,6 @@ from compress.runs import Run, load
 from tests.baselines.jobs import job_of
 
 
-def size_of(run: Run) -> Size:
-    return Size.of(load(run))
-
-
 @pytest.mark.parametrize(
     "technique",
     [
@@ -35,7 +31,7 @@ def test_what_is_foretold_is_what_pruning_does(
     forecast = foresee(asked)
     assert sorted(runs.iterdir()) == before
     assert forecast.trained
-    assert forecast.whole == size_of(reference)
+    assert forecast.whole == Size.of(load(reference))
     assert forecast.achieved is not None
     assert forecast.smallest.macs <= forecast.achieved.macs < forecast.whole.macs
     assert forecast.achieved.macs <= forecast.largest.macs < forecast.whole.macs
@@ -43,7 +39,7 @@ def test_what_is_foretold_is_what_pruning_does(
     assert forecast.refused is None
     assert forecast.seconds is not None
     assert forecast.seconds > 0
-    assert forecast.achieved == size_of(carry_out(asked))
+    assert forecast.achieved == Size.of(load(carry_out(asked)))
 
 
 def test_the_ends_are_those_that_pruning_reaches_and_names(
@@ -57,7 +53,7 @@ def test_the_ends_are_those_that_pruning_reaches_and_names(
     assert forecast.refused == str(refused.value)
     assert f"{forecast.smallest.macs:,} MACs" in str(refused.value)
     smallest = carry_out(job_of("resnet14", small, quick, runs, budget=Budget(macs=forecast.smallest.macs)))
-    assert size_of(smallest) == forecast.smallest
+    assert Size.of(load(smallest)) == forecast.smallest
 
 
 def test_without_a_reference_sizes_are_right_and_its_training_is_counted(
