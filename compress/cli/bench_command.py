@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from compress.cli.options import MEASURING, OUTPUT, PLACE, Output, PlaceOptions, Whole, numbers, options
+from compress.cli.options import OUTPUT, PLACE, Output, PlaceOptions, Whole, numbers, options
 from compress.errors import UsageError
 from compress.runs import find_run
 
 
-@options(MEASURING)
+@options("Measuring")
 @dataclass(frozen=True, kw_only=True)
 class BenchOptions:
     """How latency is measured.
