@@ -16,8 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from compress.hardware import Precision
-from compress.networks import Network
-from compress.networks.network import evaluating
+from compress.networks import Network, evaluating
 from compress.networks.strided_pointwise import SubsampledConv2d
 
 

@@ -36,7 +36,7 @@ from compress.networks import create
 from compress.recipes import Recipe, recipe_named
 from compress.runs import write_json
 from compress.training import Method
-from compress.training.loop import Training, fit
+from compress.training.loop import Options, Training, fit
 
 PLAIN = Normalisation(mean=(0.5,) * 3, std=(0.25,) * 3)
 BP, MWBP = Method(name="bp"), Method(name="mwbp")
@@ -121,7 +121,7 @@ class Setup:
             augment=True,
             seed=0,
             precision=self.precision,
-            compile=self.compile,
+            options=Options(compile=self.compile),
         )
         network.train()
         return training

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from compress.cli.options import OUTPUT, PLACE, Output
+from compress.cli.options import OUTPUT, PLACE, Flag, Output
 from compress.errors import UsageError
 from compress.runs import finished_runs
 
@@ -17,7 +17,7 @@ def report(
     runs_dir: Annotated[Path, Parameter(env_var="COMPRESS_RUNS")] = PLACE.runs,
     *,
     out: Path = Path("report"),
-    png: bool = False,
+    png: Flag = False,
     output: Output = OUTPUT,
 ) -> None:
     """Write the report that compares all finished runs: Markdown, an HTML page, CSV, figures, and the runs' records.
