@@ -13,7 +13,7 @@ COMPANIONS = ("baselines", "benchmarks")
 
 
 def main() -> int:
-    """The command's exit status; 2, and a line on stderr, where a package it needs is missing or somebody else's."""
+    """Run the command; return its exit status: 2 where a package that it needs is missing or is another one's."""
     for package in COMPANIONS:
         if problem := _problem(package):
             print(f"compress: {problem}", file=sys.stderr)
@@ -33,7 +33,7 @@ def main() -> int:
 
 
 def _problem(package: str) -> str | None:
-    """What is wrong with the package of that name, and what to do; None where it is the one installed with this."""
+    """Return what is wrong with a package and what to do; None where it is the one installed with `compress`."""
     spec = find_spec(package)
     if spec is None:
         return f"the package {package!r} is missing from {HOME}: install multiway-compress again"

@@ -1,4 +1,4 @@
-"""The one error a user can cause: a single line that helps, shown without a traceback, exit status 2."""
+"""Errors that a user can cause, and the checks that raise them: one line, no traceback, exit status 2."""
 
 import difflib
 import functools
@@ -17,11 +17,11 @@ _PLAIN = (bool, int, float, str, Path, types.NoneType)
 
 
 class UsageError(ValueError):
-    """What the user gave cannot be used; the message names it, what is allowed and the nearest right thing."""
+    """An argument cannot be used; the message names it, what is allowed and the nearest right value."""
 
 
 def reason(error: Exception) -> str:
-    """What went wrong, in one line; of an error that no user caused, with its kind."""
+    """Return what went wrong in one line, with the type of an error that no user caused."""
     text = str(error) if isinstance(error, UsageError) else f"{type(error).__name__}: {error}"
     return one_line(text)
 
@@ -32,13 +32,13 @@ def first_line(error: Exception) -> str:
 
 
 def one_line(text: str) -> str:
-    """A text in one line, for a terminal: what cannot be printed, as names of files may have it, is escaped."""
+    """Return a text in one line; unprintable characters, such as in names of files, are escaped."""
     characters = " ".join(text.split())
-    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in characters)
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in characters)
 
 
 def nearest(word: str, allowed: Iterable[str]) -> str:
-    """The end of an error message about an unknown word, as in ``did you mean 'quick'? (known: quick, paper)``."""
+    """Return the end of an error about an unknown word, such as ``did you mean 'quick'? (known: quick, paper)``."""
     allowed = list(allowed)
     close = difflib.get_close_matches(word.lower(), allowed, n=1, cutoff=0.5)
     known = f"known: {', '.join(allowed)}"
@@ -46,9 +46,9 @@ def nearest(word: str, allowed: Iterable[str]) -> str:
 
 
 def checked(public: Public) -> Public:
-    """The function or class, which refuses arguments that are not of their declared types, by `UsageError`.
+    """Return the function or class, made to raise `UsageError` for arguments that are not of their declared types.
 
-    What goes through is of its type, and what it may be besides (a range, a shape) is for the function to say.
+    Ranges and shapes are for the function itself to check.
     """
     if isinstance(public, type):
         made: Any = public
@@ -65,7 +65,7 @@ def _checked(function: Public, name: str) -> Public:
     def call(*args: Any, **kwargs: Any) -> Any:
         try:
             given = signature.bind(*args, **kwargs).arguments
-        except TypeError as error:  # as Python has it, with the name of the function
+        except TypeError as error:  # an unknown or missing argument: Python's message, with the name of the function
             raise TypeError(f"{name}: {error}") from None
         for argument, value in given.items():
             if argument in hints() and signature.parameters[argument].kind is not inspect.Parameter.VAR_KEYWORD:
@@ -92,7 +92,7 @@ def _check(what: str, value: object, hint: Any) -> None:
 
 
 def _fits_plainly(value: object, hint: Any) -> bool:
-    """Whether a value certainly has a type; False where only typeguard can tell."""
+    """Return whether a value certainly has a type; False where only typeguard can tell."""
     origin, parts = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         return any(_fits_plainly(value, part) for part in parts)

@@ -1,4 +1,4 @@
-"""The user's home, which not every user has: a number without an account in a container has none."""
+"""The home directory: a substitute where the user has none, as a user without an account in a container."""
 
 import getpass
 import os
@@ -7,9 +7,9 @@ from pathlib import Path
 
 
 def settle() -> None:
-    """Give the libraries of this process a name and a place where the user has none.
+    """Set $USER, $HOME and $MPLCONFIGDIR where the user has no name or no home.
 
-    torch and matplotlib keep files at home, and fail, or complain on stderr, where there is none that can be written.
+    torch and matplotlib keep files in the home directory; they fail, or warn on stderr, where they cannot write there.
     """
     try:
         getpass.getuser()
@@ -22,12 +22,12 @@ def settle() -> None:
 
 
 def homeless() -> bool:
-    """Whether neither $HOME nor an account says where home is."""
+    """Return whether neither $HOME nor an account says where home is."""
     return os.path.expanduser("~") == "~"
 
 
 def own_place() -> Path:
-    """A directory for temporary files that is this user's, the same every time unless somebody else took its name."""
+    """Return a temporary directory of this user's: the same every time, unless another user owns one of its name."""
     place = Path(tempfile.gettempdir()) / f"multiway-compress-{os.getuid()}"
     place.mkdir(mode=0o700, exist_ok=True)
     return place if place.stat().st_uid == os.getuid() else Path(tempfile.mkdtemp(prefix=f"{place.name}-"))

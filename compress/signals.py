@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, as a scheduler sends it: either ends a command by an exception, so that all is left in order."""
+"""Signals: SIGINT (Ctrl-C) and SIGTERM (a scheduler) end a command by an exception, so that it can clean up."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from types import FrameType
 
 
 class TerminatedError(KeyboardInterrupt):
-    """SIGTERM: whatever heeds Ctrl-C heeds it alike."""
+    """Raised by SIGTERM; what catches `KeyboardInterrupt` catches it, too."""
 
 
 _RAISED: dict[int, type[KeyboardInterrupt]] = {signal.SIGINT: KeyboardInterrupt, signal.SIGTERM: TerminatedError}
@@ -21,9 +21,9 @@ _holding = False
 
 @contextlib.contextmanager
 def heeded() -> Iterator[None]:
-    """Within, SIGINT raises `KeyboardInterrupt` and SIGTERM `TerminatedError`, unless another handler is there."""
-    ours = threading.current_thread() is threading.main_thread()  # no other may set handlers
-    before = {number: signal.getsignal(number) for number in _RAISED if ours}
+    """Let SIGINT raise `KeyboardInterrupt` and SIGTERM `TerminatedError`, unless another handler is installed."""
+    main = threading.current_thread() is threading.main_thread()  # no other thread may set handlers
+    before = {number: signal.getsignal(number) for number in _RAISED if main}
     before = {number: handler for number, handler in before.items() if handler in _USUAL}
     for number in before:
         signal.signal(number, _receive)
@@ -37,7 +37,7 @@ def heeded() -> Iterator[None]:
 
 @contextlib.contextmanager
 def held() -> Iterator[None]:
-    """Within, a signal waits: what must not be left half done is done, and then it is raised."""
+    """Delay signals until the block has ended, for what must not be left half done."""
     global _holding
     _holding = True
     try:
@@ -48,7 +48,7 @@ def held() -> Iterator[None]:
 
 
 def check() -> None:
-    """Raise what a signal raised before, if anything: in a destructor, say, Python prints exceptions and goes on."""
+    """Raise again what a signal has raised, if any: in a destructor, Python prints an exception and continues."""
     if _received:
         raise _RAISED[_received[0]]
 

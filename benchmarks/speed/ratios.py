@@ -163,7 +163,7 @@ def measure_growth(setup: Setup) -> dict[str, Any]:
 
     The ratios of an epoch and of the usual trainer are left out, since they depend on neither.
     """
-    axes = {
+    axes: dict[str, dict[int, dict[str, Any]]] = {
         "exits": {exits: {"exits": exits} for exits in setup.sizes.growth_exits},
         "depth": {depth: dict.fromkeys(("deep", "plain"), f"resnet{depth}") for depth in setup.sizes.growth_depths},
     }
@@ -172,7 +172,7 @@ def measure_growth(setup: Setup) -> dict[str, Any]:
         growth[axis] = {}
         for value, changes in variants.items():
             console.print(f"{axis} {value}")
-            sizes = dataclasses.replace(setup.sizes, **changes)  # type: ignore[arg-type]
+            sizes = dataclasses.replace(setup.sizes, **changes)
             varied = dataclasses.replace(setup, sizes=sizes)
             floor_ratio = _floor(varied) if axis == "depth" else {}
             growth[axis][str(value)] = _updates(varied) | floor_ratio | _memory(varied)

@@ -28,18 +28,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 DEFAULT_RECIPE = "quick"
 SEEDS = 2**63  # seeds are below it
-# The panels of `--help`, in their order.
-PANELS = (
-    NETWORK := "Network",
-    BUDGETS := "Budget: give one of these; several values are separated by commas",
-    METHOD := "Method",
-    MULTI_EXITS := "Multi-exit training",
-    MEASURING := "Measuring",
-    PROTOCOL := "Recipe",
-    START := "Start and distillation",
-    DATA_SET := "Data",
-    RUNS := "Runs",
-    OUTPUTS := "Output",
+PANELS = (  # of `--help`, in their order
+    *("Network", "Budget: give one of these; several values are separated by commas", "Method", "Multi-exit training"),
+    *("Measuring", "Recipe", "Start and distillation", "Data", "Runs", "Output"),
 )
 
 
@@ -94,7 +85,7 @@ def options(title: str) -> Callable[[type[T]], type[T]]:
     return group
 
 
-@options(OUTPUTS)
+@options("Output")
 @dataclass(frozen=True, kw_only=True)
 class Output:
     """Options of every command.
@@ -108,7 +99,7 @@ class Output:
     debug: Flag = False
 
 
-@options(RUNS)
+@options("Runs")
 @dataclass(frozen=True, kw_only=True)
 class PlaceOptions:
     """Where runs are kept and computed.
@@ -122,7 +113,7 @@ class PlaceOptions:
     device: str = "auto"
 
 
-@options(RUNS)
+@options("Runs")
 @dataclass(frozen=True, kw_only=True)
 class TrainingPlaceOptions(PlaceOptions):
     """Where and how runs are computed.
@@ -142,7 +133,7 @@ class TrainingPlaceOptions(PlaceOptions):
         return Place(**vars(self))
 
 
-@options(DATA_SET)
+@options("Data")
 @dataclass(frozen=True, kw_only=True)
 class DataOptions:
     """The data set.
@@ -154,7 +145,7 @@ class DataOptions:
             64 where they are smaller).
         stream: Keep images of folder:PATH on disk (default: above 2 GiB).
         skip_unreadable: Leave out unreadable images of folder:PATH.
-        workers: Processes that read streamed images.
+        workers: Processes that read streamed images (default: one per core, at most 4; 0: none but this one).
     """
 
     dataset: str | None = None
@@ -207,7 +198,7 @@ class DataOptions:
         return given
 
 
-@options(PROTOCOL)
+@options("Recipe")
 @dataclass(frozen=True, kw_only=True)
 class RecipeOptions:
     """The recipe.
@@ -225,7 +216,7 @@ class RecipeOptions:
         return recipe_named(default if self.recipe is None else self.recipe, **changes)
 
 
-@options(PROTOCOL)
+@options("Recipe")
 @dataclass(frozen=True, kw_only=True)
 class TrainingOptions(RecipeOptions):
     """The recipe of a training, and what to change in it.
@@ -252,7 +243,7 @@ class TrainingOptions(RecipeOptions):
         )
 
 
-@options(NETWORK)
+@options("Network")
 @dataclass(frozen=True, kw_only=True)
 class ArchitectureOptions:
     """What the name of an architecture leaves open.
@@ -282,7 +273,7 @@ class ArchitectureOptions:
         return Architecture(arch, image_size=image_size if is_foreign(arch) else None, **given)
 
 
-@options(START)
+@options("Start and distillation")
 @dataclass(frozen=True, kw_only=True)
 class StartOptions:
     """What the training starts from, and learns from besides the labels.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def show_runs(runs: Sequence[Run], *, as_json: bool) -> None:
-    """Print the exits of every run, and where it is; or all their records as JSON."""
+    """Print the exits of every run and its directory; or the records as JSON."""
     if as_json:
         return print_json({"runs": [run_as_json(run) for run in runs]})
     for run in runs:
@@ -28,7 +28,7 @@ def show_runs(runs: Sequence[Run], *, as_json: bool) -> None:
 
 
 def show_inventory(inventory: Inventory, *, as_json: bool) -> None:
-    """Print what lies in class folders: a table of images by class and part, and a line on everything else."""
+    """Print a table of the images in class folders by class and part, and lines on everything else; or JSON."""
     if as_json:
         return print_json(inventory.to_json())
     print(f"{inventory.root}: {len(inventory.images['train'])} classes")
@@ -38,25 +38,25 @@ def show_inventory(inventory: Inventory, *, as_json: bool) -> None:
 
 
 def show_forecasts(forecasts: Sequence[Forecast], *, as_json: bool) -> None:
-    """Print what each budget would give and take, or that as JSON."""
+    """Print what each budget would reach and how long that would take; or JSON."""
     if as_json:
         return print_json({"forecasts": [_forecast_as_json(forecast) for forecast in forecasts]})
-    for one in forecasts:
-        before = one.whole.macs
-        if not one.trained:
-            print("there is no reference yet: scores are those of weights just drawn, sizes are right")
-        for what, size in (("it has", one.whole), ("at most", one.largest), ("at least", one.smallest)):
+    for forecast in forecasts:
+        before = forecast.whole.macs
+        if not forecast.trained:
+            print("there is no reference yet: scores are those of random weights, sizes are right")
+        for what, size in (("it has", forecast.whole), ("at most", forecast.largest), ("at least", forecast.smallest)):
             print(f"{what:14}{size.macs:>14,} MACs ({before / size.macs:.3f}x){size.params:>14,} parameters")
-        if one.achieved and one.seconds is not None:
-            size = one.achieved
-            print(f"{one.requested}: {size.macs:,} MACs ({before / size.macs:.3f}x), {size.params:,} parameters")
-            print(f"training would take about {duration(one.seconds)}")
+        if forecast.achieved and forecast.seconds is not None:
+            size = forecast.achieved
+            print(f"{forecast.requested}: {size.macs:,} MACs ({before / size.macs:.3f}x), {size.params:,} parameters")
+            print(f"training would take about {duration(forecast.seconds)}")
         else:
-            print(f"{one.requested}: {one.refused}")
+            print(f"{forecast.requested}: {forecast.refused}")
 
 
 def show_latencies(rows: Sequence[dict[str, Any]], skipped: Sequence[str] | None = None, *, as_json: bool) -> None:
-    """Print what was measured of every exit, or that and what was skipped as JSON."""
+    """Print a table of what was measured of every exit; or that, with what was skipped, as JSON."""
     if as_json:
         return print_json({"rows": rows} | ({} if skipped is None else {"skipped": skipped}))
     if not rows:
@@ -72,7 +72,7 @@ def show_latencies(rows: Sequence[dict[str, Any]], skipped: Sequence[str] | None
 
 
 def show_methods(methods: Mapping[str, str], *, as_json: bool) -> None:
-    """Print the methods of pruning with a description of each, or that as JSON."""
+    """Print the pruning methods, each with a description; or JSON."""
     if as_json:
         return print_json({"methods": dict(methods)})
     width = max(map(len, methods)) + 2

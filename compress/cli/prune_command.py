@@ -10,12 +10,7 @@ from cyclopts import Parameter
 from baselines.budget import Budget
 from baselines.technique import METHODS, SHAPES, Allocation, Scope, Technique
 from compress.cli.options import (
-    BUDGETS,
     DATA,
-    METHOD,
-    NETWORK,
-    OUTPUTS,
-    PROTOCOL,
     TRAINING_PLACE,
     ArchitectureOptions,
     DataOptions,
@@ -44,7 +39,7 @@ else:
 ONE_OF = Parameter(converter=one_of)
 
 
-@options(NETWORK)
+@options("Network")
 @dataclass(frozen=True, kw_only=True)
 class ReferenceOptions:
     """The network to prune.
@@ -60,7 +55,7 @@ class ReferenceOptions:
     seed: Seed = 0
 
 
-@options(BUDGETS)
+@options("Budget: give one of these; several values are separated by commas")
 @dataclass(frozen=True, kw_only=True)
 class BudgetOptions:
     """What the smaller network may cost.
@@ -94,7 +89,7 @@ class BudgetOptions:
         return [Budget(**{name: number}) for number in numbers(name.replace("_", "-"), text)]
 
 
-@options(METHOD)
+@options("Method")
 @dataclass(frozen=True, kw_only=True)
 class TechniqueOptions:
     """How the network is made smaller.
@@ -130,7 +125,7 @@ class TechniqueOptions:
         return Technique(**given)
 
 
-@options(PROTOCOL)
+@options("Recipe")
 @dataclass(frozen=True, kw_only=True)
 class FineTuningOptions(RecipeOptions):
     """How the smaller network is trained.
@@ -155,7 +150,7 @@ class FineTuningOptions(RecipeOptions):
         return FineTuning(**given)
 
 
-@options(OUTPUTS)
+@options("Output")
 @dataclass(frozen=True, kw_only=True)
 class PruneOutput(Output):
     """What is shown instead of a result.

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from compress.cli.options import OUTPUT, PLACE, Output
+from compress.cli.options import OUTPUT, PLACE, Flag, Output
 from compress.errors import UsageError
 from compress.runs import finished_runs
 
@@ -17,6 +17,7 @@ def report(
     runs_dir: Annotated[Path, Parameter(env_var="COMPRESS_RUNS")] = PLACE.runs,
     *,
     out: Path = Path("report"),
+    png: Flag = False,
     output: Output = OUTPUT,
 ) -> None:
     """Write the report that compares all finished runs: Markdown, an HTML page, CSV, figures, and the runs' records.
@@ -24,6 +25,7 @@ def report(
     Args:
         runs_dir: Directory of the run directories, or of a report, which is then written again from its records.
         out: Directory to write into.
+        png: Write each figure as PNG, too.
     """
     if not runs_dir.is_dir():
         raise UsageError(f"{runs_dir} is not a directory of runs; train some first: compress study quickstart")
@@ -42,7 +44,7 @@ def report(
     comparison, skipped = dataclasses.replace(comparison, runs=runs), [*skipped, *repeated]
     for reason in skipped:
         console.print(f"skipped: {reason}")
-    path = write_report(comparison, out)
+    path = write_report(comparison, out, png=png)
     if output.json:
         return print_json({"report": str(path), "runs": [run.id for run in comparison.runs], "skipped": skipped})
     console.print(f"{len(comparison.runs)} runs reported")

@@ -7,10 +7,7 @@ from cyclopts import Parameter
 
 from compress.cli.options import (
     DATA,
-    MULTI_EXITS,
-    NETWORK,
     OUTPUT,
-    RUNS,
     ArchitectureOptions,
     DataOptions,
     Flag,
@@ -28,7 +25,7 @@ ARCHITECTURES = (
     "resnetN (pre-activation), resnetNv1 (original form) or resnetNnl (norm-last), N = 6n+2; wrn-28-10; mobilenetv2; "
     "with exits MwResNet-56-5; or a foreign network: torchvision:NAME, timm:NAME, python:MODULE:FACTORY."
 )
-ArchName = Annotated[str, Parameter(group=panel(NETWORK), help=ARCHITECTURES)]
+ArchName = Annotated[str, Parameter(group=panel("Network"), help=ARCHITECTURES)]
 if TYPE_CHECKING:
     MethodName: TypeAlias = str
     Update: TypeAlias = Literal["simultaneous", "sequential"] | None
@@ -37,7 +34,7 @@ else:
     Update = choice(UPDATES, optional=True)
 
 
-@options(RUNS)
+@options("Runs")
 @dataclass(frozen=True, kw_only=True)
 class CompiledPlaceOptions(TrainingPlaceOptions):
     """Where and how runs are computed.
@@ -49,7 +46,7 @@ class CompiledPlaceOptions(TrainingPlaceOptions):
     compile: Flag = False
 
 
-@options(MULTI_EXITS)
+@options("Multi-exit training")
 @dataclass(frozen=True, kw_only=True)
 class MultiExitOptions:
     """Exits, and how they are trained.

@@ -1,4 +1,4 @@
-"""Augmentation: pad, crop and mirror (CIFAR's protocols) a whole batch at once, or crop and resize (ImageNet's)."""
+"""Augmentation of a whole batch: padding, cropping and mirroring (CIFAR), or cropping and resizing (ImageNet)."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -13,7 +13,7 @@ from compress.errors import UsageError, nearest
 Flip = Literal["random", "alternating", "none"]
 Crop = Literal["pad", "resized"]
 
-# One stream of random numbers a purpose, so that changing one leaves the others as they were.
+# Each purpose has its own stream of random numbers, so that changing one leaves the others as they are.
 _SHIFTS, _FLIPS, _ORDER, _CROPS = 1, 2, 3, 4
 
 
@@ -36,14 +36,14 @@ def pad_crop_flip(images: Tensor, *, shifts: Tensor, flips: Tensor, padding: int
 class ResizedCrop:
     """torchvision's RandomResizedCrop in one epoch: 8% to all of an image's area, 3:4 to 4:3, resized.
 
-    What is cut out of an image depends on seed, epoch and the image's number alone, whichever process cuts.
+    The crop of an image depends on seed, epoch and the number of the image alone, in every process.
     """
 
     seed: int
     epoch: int
 
     def __call__(self, image: Tensor, number: int, size: tuple[int, int]) -> Tensor:
-        """Return a crop of uint8 ``image (C, H, W)``, resized to ``size``; ``number`` is the image's in its part."""
+        """Return a crop of uint8 ``image (C, H, W)``, resized to ``size``; ``number`` is its index in its part."""
         from torchvision.transforms import v2  # here, as importing it takes seconds
 
         [seed] = np.random.SeedSequence((_CROPS, self.epoch, self.seed, number)).generate_state(1, np.uint64)
@@ -55,17 +55,17 @@ class ResizedCrop:
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
-    """What happens to every training image in every epoch.
+    """How training images are changed at random in every epoch.
 
-    All draws depend on ``seed`` and the epoch alone and are made on the CPU: a resumed training sees exactly the images
-    that an uninterrupted one does, on any device. ``flip`` is
+    All draws depend on ``seed`` and the epoch alone and are made on the CPU, so that a resumed training sees exactly
+    the images that an uninterrupted one does, on any device. ``flip`` is
 
-    - "random": a fair coin for every image and epoch;
-    - "alternating": a fair coin for every image in epoch 0, every epoch after it the other way round (Keller Jordan,
-      cifar10-airbench, https://arxiv.org/abs/2404.00498);
+    - "random": every image is mirrored with probability 1/2 in every epoch;
+    - "alternating": with probability 1/2 in epoch 0, and then in every other epoch (Keller Jordan, cifar10-airbench,
+      https://arxiv.org/abs/2404.00498);
     - "none".
 
-    ``crop`` is "pad" (by ``padding``) or "resized" (ImageNet's, from the image as it is on disk, else in memory).
+    ``crop`` is "pad" (by ``padding`` pixels) or "resized" (as for ImageNet, from the image as it is on disk).
     """
 
     padding: int
@@ -91,7 +91,7 @@ class Augmentation:
         return torch.from_numpy(shifts).to(device), torch.from_numpy(coins).to(device)
 
     def resized_crop(self, epoch: int) -> ResizedCrop | None:
-        """Return what to crop the images of this epoch by, before ``pad_crop_flip``; None where that is all."""
+        """Return the crop of this epoch's images that comes before ``pad_crop_flip``; None where there is none."""
         return ResizedCrop(seed=self.seed, epoch=epoch) if self.crop == "resized" else None
 
     def order(self, epoch: int, n: int, device: torch.device | str = "cpu") -> Tensor:

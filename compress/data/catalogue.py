@@ -36,21 +36,13 @@ class Availability:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Layout:
-    """A layout of files that a data set is published in; ``sign`` is the path, in its folder, that identifies it."""
-
-    description: str
-    sign: str
-
-
-@dataclass(frozen=True, kw_only=True)
 class Published:
     """A published data set.
 
     Attributes:
         what: number, size and kind of its images.
         folders: where its files may lie, relative to a place such as the data directory.
-        layouts: the layouts it comes in, in the order in which they are looked for.
+        layouts: the path, in its folder, that identifies each layout of its files, and what that is called.
         torchvision: the class of torchvision.datasets that downloads it.
         by_hand: how to get it without a download.
         augmentable: whether padding, cropping and mirroring keep the labels.
@@ -59,7 +51,7 @@ class Published:
 
     what: str
     folders: tuple[str, ...]
-    layouts: tuple[Layout, ...]
+    layouts: dict[str, str]
     torchvision: str
     by_hand: str
     augmentable: bool = True
@@ -73,7 +65,7 @@ PUBLISHED = {
     "fashion-mnist": Published(
         what="60,000 + 10,000 images, 28x28 grey, 10 classes",
         folders=("fashion-mnist", "FashionMNIST/raw", "fashion-mnist/FashionMNIST/raw", "."),
-        layouts=tuple(Layout(description=IDX_FILES, sign=f"train-images-idx3-ubyte{suffix}") for suffix in ("", ".gz")),
+        layouts={"train-images-idx3-ubyte": IDX_FILES, "train-images-idx3-ubyte.gz": IDX_FILES},
         torchvision="FashionMNIST",
         by_hand="apt-get install dataset-fashion-mnist, or put the four files of "
         f"https://github.com/zalandoresearch/fashion-mnist into DIR/fashion-mnist {_THEN}",
@@ -81,10 +73,7 @@ PUBLISHED = {
     "cifar10": Published(
         what="50,000 + 10,000 images, 32x32 colour, 10 classes",
         folders=(".", "cifar10", "cifar10-images"),
-        layouts=(
-            Layout(description=TORCHVISION_FILES, sign="cifar-10-batches-py"),
-            Layout(description=CLASS_FOLDERS, sign="train/airplane"),
-        ),
+        layouts={"cifar-10-batches-py": TORCHVISION_FILES, "train/airplane": CLASS_FOLDERS},
         torchvision="CIFAR10",
         by_hand="unpack https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz in DIR (or put class folders "
         f"train/airplane/*, ... into DIR/cifar10) {_THEN}",
@@ -94,7 +83,7 @@ PUBLISHED = {
     "cifar100": Published(
         what="50,000 + 10,000 images, 32x32 colour, 100 classes",
         folders=(".", "cifar100"),
-        layouts=(Layout(description=TORCHVISION_FILES, sign="cifar-100-python"),),
+        layouts={"cifar-100-python": TORCHVISION_FILES},
         torchvision="CIFAR100",
         by_hand=f"unpack https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz in DIR {_THEN}",
         mean=(0.5071, 0.4867, 0.4408),
@@ -103,7 +92,7 @@ PUBLISHED = {
     "svhn": Published(
         what="73,257 + 26,032 images (without `extra`), 32x32 colour, 10 digits",
         folders=(".", "svhn"),
-        layouts=(Layout(description=TORCHVISION_FILES, sign="train_32x32.mat"),),
+        layouts={"train_32x32.mat": TORCHVISION_FILES},
         torchvision="SVHN",
         by_hand=f"put train_32x32.mat and test_32x32.mat of http://ufldl.stanford.edu/housenumbers into DIR {_THEN}",
         augmentable=False,
@@ -193,13 +182,13 @@ def search_places(data_dir: Path | None) -> list[Path]:
     return [*places, cache_directory()]
 
 
-def find_copy(published: Published, places: Sequence[Path]) -> tuple[Path, Layout] | None:
+def find_copy(published: Published, places: Sequence[Path]) -> tuple[Path, str] | None:
     """Return the folder and the layout of the first copy that is there: by place, then by layout; None without any."""
     debian = [DEBIAN] if published.torchvision == "FashionMNIST" else []
     for place in [*places, *debian]:
-        for layout in published.layouts:
+        for sign, layout in published.layouts.items():
             for folder in published.folders:
-                if (place / folder / layout.sign).exists():
+                if (place / folder / sign).exists():
                     return place / folder, layout
     return None
 

@@ -1,4 +1,4 @@
-"""A data set: labelled images in parts, in memory or on disk, and all that a record must say about them."""
+"""The data set: labelled images in parts, in memory or on disk, with what a record says about them."""
 
 import hashlib
 from collections.abc import Iterable, Iterator
@@ -15,7 +15,7 @@ from compress.errors import UsageError, checked
 
 
 class Part(Protocol):
-    """Labelled images of one size, wherever they are: what training and evaluation ask of them; N may be 0."""
+    """Labelled images of one size, in memory or on disk: the interface of training and evaluation; N may be 0."""
 
     @property
     def labels(self) -> Tensor:
@@ -23,7 +23,7 @@ class Part(Protocol):
 
     @property
     def images(self) -> Tensor:
-        """All images in memory, uint8 ``(N, C, H, W)``: of a part on disk, take a small ``subset`` first."""
+        """All images, uint8 ``(N, C, H, W)``: they are read into memory, so take a small ``subset`` of a large part."""
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -45,10 +45,10 @@ class Part(Protocol):
         """
 
     def sample(self) -> Iterator[Tensor]:
-        """Yield uint8 ``(M, C, H, W)``: all images, or evenly spaced ones where reading all would take too long."""
+        """Yield uint8 ``(M, C, H, W)``: all images, or evenly spaced ones of a part on disk."""
 
     def content(self) -> Iterator[bytes | memoryview]:
-        """Yield what a digest is made of."""
+        """Yield the bytes that ``Dataset.digest`` is computed from."""
 
 
 def in_order(n: int, size: int) -> list[Tensor]:
@@ -115,12 +115,18 @@ class Labelled:
 class Dataset:
     """A named data set, checked when it is made.
 
-    ``copy`` says which copy was read ("bundled", "torchvision files", "class folders", ...), ``options`` which options
-    of the command read it so, and ``skipped`` how many unreadable images were left out. ``validation`` is there
-    only where the set brings one. ``augmentable``: padding, cropping and mirroring keep the labels and belong to the
-    set's published protocol. ``normalisation`` holds published constants; None means: measure the training images.
-    ``preprocessing`` says how image files became images, and ``division`` how flat class folders were divided.
-    Raises ``UsageError`` where the parts are empty, differ in image shape, or have labels that no class answers to.
+    Attributes:
+        copy: which copy was read: "bundled", "torchvision files", "class folders", ...
+        validation: the data set's own validation images, if it has any.
+        augmentable: whether padding, cropping and mirroring keep the labels and belong to the published protocol.
+        normalisation: published constants; None: they are measured on the training images.
+        options: the command-line options by which it is read in this way.
+        skipped: number of unreadable images that were left out.
+        preprocessing: how image files became images.
+        division: how flat class folders were divided.
+
+    Raises:
+        UsageError: a part is empty, parts differ in image shape, or there are labels without a class.
     """
 
     name: str

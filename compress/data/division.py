@@ -1,4 +1,4 @@
-"""The division of flat class folders into parts: by what each file holds, so the same files always divide alike."""
+"""Division of flat class folders into train, test and val by content: the same files are always divided alike."""
 
 import hashlib
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from compress.errors import UsageError
 
 SEED = 0
 SHARES = {"train": 0.7, "test": 0.15, "val": 0.15}
-LEAST = len(SHARES)  # different images a class
+LEAST = len(SHARES)  # different images per class
 
 
 def division() -> dict[str, Any]:
@@ -19,11 +19,14 @@ def division() -> dict[str, Any]:
 
 
 def divided(folders: ClassFolders, digests: Mapping[str, str]) -> ClassFolders:
-    """Return flat folders in parts, every class in proportion, given the digest of what each file holds.
+    """Return flat folders divided into parts, every class in proportion, given the digest of each file's content.
 
-    The images of a class are put in the order of a digest of the seed and their content, and the first are tested on,
-    the next validated on. Files of one content are never in two parts; an image that two classes claim is trained on,
-    since no answer to it would be right. Raises ``UsageError`` for a class of fewer than three different images.
+    The images of a class are ordered by a digest of the seed and their content; the first go to test, the next to val,
+    the others to train. Files of the same content are never in two parts. An image that is in two classes goes to
+    train, since no prediction of it would be right.
+
+    Raises:
+        UsageError: a class has fewer than three different images.
     """
     classes_of: dict[str, set[str]] = {}
     for label, names in folders.files[UNDIVIDED].items():
@@ -43,7 +46,7 @@ def divided(folders: ClassFolders, digests: Mapping[str, str]) -> ClassFolders:
 
 
 def _parts(contents: set[str]) -> dict[str, str]:
-    """The part of each content of a class."""
+    """Return the part of each content of a class."""
     ordered = sorted(contents, key=lambda content: hashlib.sha256(f"{SEED}:{content}".encode()).digest())
     counts = {part: max(1, round(SHARES[part] * len(ordered))) for part in ("test", "val")}
     parts = [part for part, count in counts.items() for _ in range(count)]

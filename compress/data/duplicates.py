@@ -1,4 +1,4 @@
-"""Duplicates: images whose files hold the same bytes, and where that spoils what is measured."""
+"""Duplicates: files that hold the same bytes, in two parts or in two classes, which makes accuracies wrong."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -10,9 +10,9 @@ from compress.data.folders import ClassFolders
 
 @dataclass(frozen=True, kw_only=True)
 class Duplicates:
-    """Images that are there more than once: one pair of files each, that lie in two parts, or in two classes.
+    """Pairs of files of the same content: one pair for each content in two ``parts``, and in two ``classes``.
 
-    ``copies`` counts the files that hold what another one does, wherever they lie.
+    ``copies`` counts all files whose content another file has.
     """
 
     parts: list[tuple[str, str]]

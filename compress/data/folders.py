@@ -1,4 +1,4 @@
-"""Class folders: which image files lie in them, by part and class, and what else lies there, unused."""
+"""Class folders: the image files in them, by part and class, and the files that are not used."""
 
 import os
 from collections import defaultdict
@@ -18,8 +18,8 @@ from compress.errors import UsageError
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 PARTS = {"train": ("train", "training"), "test": ("test", "testing"), "val": ("val", "valid", "validation")}
-UNDIVIDED = "all"  # the one part of a flat folder, until it is divided
-REASONS = 6  # why files are not used, in one line
+UNDIVIDED = "all"  # the only part of flat folders, until they are divided
+REASONS = 6  # most reasons for unused files that one line names
 
 T = TypeVar("T")
 
@@ -28,7 +28,7 @@ T = TypeVar("T")
 class ClassFolders:
     """The image files under ``root``, relative to it, by part (train, test, perhaps val) and class, sorted by name.
 
-    ``places`` says which folder a part is; ``unused`` names the other files, by why they are not used.
+    ``places`` holds the folder of each part, ``unused`` the other files, by the reason why they are not used.
     """
 
     root: Path
@@ -38,7 +38,7 @@ class ClassFolders:
 
     @property
     def flat(self) -> bool:
-        """Whether there are no parts yet."""
+        """Whether the folders are not divided into parts yet."""
         return UNDIVIDED in self.files
 
     @property
@@ -61,7 +61,7 @@ class ClassFolders:
         }
 
     def without(self, names: Collection[str]) -> "ClassFolders":
-        """Return the folders without those files. Raises ``UsageError`` where a class has no other."""
+        """Return the folders without these files; ``UsageError`` where a class would be empty."""
         kept = {
             part: {label: [name for name in files if name not in names] for label, files in by_class.items()}
             for part, by_class in self.files.items()
@@ -73,10 +73,10 @@ class ClassFolders:
         return replace(self, files=kept)
 
     def decoded_bytes(self, image_size: int | None) -> int:
-        """Return about how much memory all images take, from a look at the first of each class to train on."""
+        """Return an estimate of the bytes that all images take, from the first training image of each class."""
         grey, pixels = True, 0
         for names in next(iter(self.files.values())).values():
-            with suppress(UsageError), opened(self.root / names[0]) as image:  # who reads it all will name it
+            with suppress(UsageError), opened(self.root / names[0]) as image:  # a problem is named when it is read
                 grey &= is_grey(image.mode)
                 pixels = max(pixels, image.width * image.height)
         return len(self.names) * (1 if grey else 3) * (pixels if image_size is None else image_size**2)
@@ -89,13 +89,13 @@ class ClassFolders:
 
         folders = [names for by_class in self.files.values() for names in by_class.values()]
         pool = ThreadPoolExecutor(os.cpu_count())
-        try:  # a folder a task: to hand over one small image takes longer than to decode it
+        try:  # one task per folder: passing a small image to a thread takes longer than decoding it
             return [value for values in pool.map(of_folder, folders) for value in values]
         finally:
             pool.shutdown(cancel_futures=True)
 
     def what_is_unused(self) -> str:
-        """Return a line on the files that are not used and why, empty where all are."""
+        """Return a line on the files that are not used, with reasons; empty where all are used."""
         if not self.unused:
             return ""
         reasons = sorted(self.unused.items(), key=lambda item: -len(item[1]))
@@ -107,10 +107,12 @@ class ClassFolders:
 
 
 def list_class_folders(root: Path) -> ClassFolders:
-    """Return what is under ``root``: parts that hold class folders, or class folders alone, not divided yet.
+    """Return the class folders under ``root``, in parts, or flat: not divided yet.
 
-    Images in subfolders of a class belong to it. Hidden files and other suffixes are passed over, and counted. Raises
-    ``UsageError`` for parts without the same classes and a class without images.
+    Images in subfolders of a class belong to it. Hidden files and files with other suffixes are counted as unused.
+
+    Raises:
+        UsageError: parts differ in their classes, or a class has no images.
     """
     try:
         return _listed(root)
@@ -139,9 +141,9 @@ def _listed(root: Path) -> ClassFolders:
 
 
 def _places(root: Path, entries: list[str]) -> dict[str, str]:
-    """The folder of each part, in any case and usual spelling; empty where the folders are classes themselves.
+    """Return the folder of each part, in any case and usual spelling; empty where the folders are classes.
 
-    One folder of such a name is a class (a train may be one) if it has no folders in it.
+    A single folder of such a name is a class (such as train, the vehicle) if there are no folders in it.
     """
     places = {}
     for part, spellings in PARTS.items():
@@ -150,8 +152,8 @@ def _places(root: Path, entries: list[str]) -> dict[str, str]:
             raise UsageError(f"{root}: both {found[0]}/ and {found[1]}/ would be {part} images; leave one of them")
         if found:
             places[part] = found[0]
-    one = len(places) == 1 and not any(entry.is_dir() for entry in (root / next(iter(places.values()))).iterdir())
-    if not places or (one and len(entries) > 1):
+    is_class = len(places) == 1 and not any(entry.is_dir() for entry in (root / next(iter(places.values()))).iterdir())
+    if not places or (is_class and len(entries) > 1):
         return {}
     for part in ("train", "test"):
         if part not in places:
@@ -160,7 +162,7 @@ def _places(root: Path, entries: list[str]) -> dict[str, str]:
 
 
 def _flat(root: Path, entries: list[str], unused: dict[str, list[str]]) -> ClassFolders:
-    """Class folders alone; a folder without images is none."""
+    """Return flat class folders; a folder without images is not a class."""
     files = {name: _images(root, name, unused) for name in entries}
     by_class = {name: images for name, images in files.items() if images}
     if len(by_class) < 2:
@@ -172,7 +174,7 @@ def _flat(root: Path, entries: list[str], unused: dict[str, list[str]]) -> Class
 
 
 def _class_files(root: Path, place: str, unused: dict[str, list[str]]) -> dict[str, list[str]]:
-    """The image files of one part by class, both sorted by name."""
+    """Return the image files of a part by class, both sorted by name."""
     folder = root / place
     classes = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     if not classes:
@@ -188,7 +190,7 @@ def _class_files(root: Path, place: str, unused: dict[str, list[str]]) -> dict[s
 
 
 def _images(root: Path, folder: str, unused: dict[str, list[str]]) -> list[str]:
-    """The image files in a folder and below, relative to ``root``; the others are added to the unused."""
+    """Return the image files in a folder and below, relative to ``root``; add the others to ``unused``."""
     images = []
     for name in sorted(_below(root, folder)):
         file = os.path.basename(name)
@@ -203,7 +205,7 @@ def _images(root: Path, folder: str, unused: dict[str, list[str]]) -> list[str]:
 
 
 def _outside(root: Path, folder: str, unused: dict[str, list[str]]) -> None:
-    """Add the files that lie beside class folders, and what is hidden there, to the unused."""
+    """Add the files beside class folders, and what is hidden there, to ``unused``."""
     prefix = "" if folder == "." else f"{folder}/"
     for entry in sorted((root / folder).iterdir()):
         if entry.name.startswith("."):
@@ -213,9 +215,9 @@ def _outside(root: Path, folder: str, unused: dict[str, list[str]]) -> None:
 
 
 def _below(root: Path, folder: str) -> Iterator[str]:
-    """The files in a folder and below, relative to ``root``, a hidden folder as if it were a file.
+    """Yield the files in a folder and below, relative to ``root``; a hidden folder counts as a file.
 
-    Links are followed, but never to a folder that they lie in.
+    Links are followed, except to a folder that contains them.
     """
     for top, folders, files in os.walk(root / folder, followlinks=True, onerror=_complain):
         inner = os.path.relpath(top, root / folder)
@@ -226,11 +228,11 @@ def _below(root: Path, folder: str) -> Iterator[str]:
 
 
 def _leads_back(top: str, name: str) -> bool:
-    """Whether a folder is a link to one that it lies in."""
+    """Return whether a folder is a link to a folder that contains it."""
     path, here = Path(top, name), Path(top).resolve()
     return path.is_symlink() and path.resolve() in (here, *here.parents)
 
 
 def _complain(error: OSError) -> None:
-    """Images in a folder that cannot be listed are not to be missed in silence."""
+    """Raise the error of a folder that cannot be listed, whose images would be missing otherwise."""
     raise error

@@ -35,7 +35,7 @@ class Inventory:
         return max(counts) / min(counts)
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return a row a class, then their sum: images in each part."""
+        """Return the number of images in each part: a row per class, then their sum."""
         rows = [
             {"class": label} | {part: by_class[label] for part, by_class in self.images.items()}
             for label in self.images["train"]
@@ -43,7 +43,7 @@ class Inventory:
         return [*rows, {"class": "(all)"} | {part: sum(by_class.values()) for part, by_class in self.images.items()}]
 
     def lines(self) -> list[str]:
-        """Return what the rows do not say, a line each."""
+        """Return everything that is not in ``rows``, as lines."""
         unused = [f"unused: {len(names)} {why}, such as {names[0]}" for why, names in self.unused.items()]
         unreadable = [f"unreadable: {problem}" for problem in self.unreadable.values()]
         sizes = f"sizes: {len(self.sizes)}, " + _counted(self.sizes)
@@ -58,7 +58,7 @@ class Inventory:
         ]
 
     def to_json(self) -> dict[str, Any]:
-        """Return all of it as plain data."""
+        """Return the inventory as JSON-ready data."""
         return vars(self) | {
             "root": str(self.root),
             "duplicates": vars(self.duplicates),
@@ -89,6 +89,6 @@ def take_inventory(name: str, data_dir: Path | None = None) -> Inventory:
 
 
 def _counted(counts: dict[str, int], most: int = 4) -> str:
-    """As in "12 of 500x375, 3 of 96x96, ...": the most frequent ones."""
+    """Return the most frequent keys with their counts, such as "12 of 500x375, 3 of 96x96, ..."."""
     ordered = sorted(counts.items(), key=lambda item: -item[1])
     return ", ".join([f"{count} of {what}" for what, count in ordered[:most]] + ["..."] * (len(ordered) > most))

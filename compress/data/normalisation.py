@@ -1,4 +1,4 @@
-"""Per-channel mean and standard deviation: what turns uint8 pixels into the numbers that a network sees."""
+"""Normalisation: mean and standard deviation of each channel, which turn uint8 pixels into a network's input."""
 
 import math
 from collections.abc import Iterable
@@ -21,7 +21,7 @@ class Normalisation:
     def __post_init__(self) -> None:
         finite = all(map(math.isfinite, (*self.mean, *self.std)))
         if not finite or len(self.mean) != len(self.std) or not all(std > 0 for std in self.std):
-            raise UsageError(f"a normalisation needs one mean and one positive std a channel, not {self}")
+            raise UsageError(f"a normalisation needs one mean and one positive std per channel, not {self}")
 
 
 @checked
@@ -56,5 +56,5 @@ def measure(batches: Iterable[Tensor]) -> Normalisation:
 
 
 def _pixel_counts(images: Tensor) -> Tensor:
-    """How often each pixel value occurs: int64 ``(C, 256)``."""
+    """Return how often each pixel value occurs: int64 ``(C, 256)``."""
     return torch.stack([torch.bincount(channel.flatten(), minlength=256) for channel in images.unbind(dim=1)]).cpu()

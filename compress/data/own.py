@@ -54,12 +54,6 @@ def open_folder(
     return Dataset(
         name=f"{FOLDER}{root}",
         copy="class folders, streamed" if streamed else "class folders",
-        classes=contents.classes,
-        train=contents.train,
-        validation=contents.validation,
-        test=contents.test,
         options=tuple(word for option, given in options.items() if given for word in option.split()),
-        skipped=contents.skipped,
-        preprocessing=contents.preprocessing,
-        division=contents.division,
+        **vars(contents),
     )

@@ -1,4 +1,4 @@
-"""Preprocessing: from an image file to uint8 pixels, the same for images in memory, on disk, and new ones."""
+"""Preprocessing: from an image file to uint8 pixels, alike for images in memory and for streamed ones."""
 
 import contextlib
 import io
@@ -17,10 +17,10 @@ SIXTEEN_BITS = frozenset({"I;16", "I;16B", "I;16L", "I;16N"})
 GREY_MODES = frozenset({"1", "L", "LA"}) | SIXTEEN_BITS
 COLOUR_MODES = frozenset({"RGB", "RGBA", "RGBX", "P", "PA", "CMYK", "YCbCr"})
 
-EVALUATION_RATIO = 256 / 224  # of the resized shorter side to the centre cut out of it, the usual one for ImageNet
+EVALUATION_RATIO = 256 / 224  # resized shorter side / centre crop, as usual for ImageNet
 BACKGROUND = "white"  # as viewers show what is transparent
 
-# What is done to every file, whatever the size: part of the digest of images that stay on disk.
+# What is done to every file; part of the digest of streamed images.
 RULES = {
     "frame": "first",
     "orientation": "EXIF",
@@ -43,9 +43,9 @@ _ON_ITS_SIDE = frozenset({5, 6, 7, 8})
 
 
 def preprocessing(shape: tuple[int, int, int], *, resized: bool) -> dict[str, Any]:
-    """Return, for a record, how files became images of ``shape`` (C, H, W), in words and parameters (pixels).
+    """Return how files became images of ``shape`` (C, H, W), for a record; sizes in pixels.
 
-    Images that have the size already are taken as they are; ``resized`` says whether others are, too.
+    ``resized``: images of another size were resized, not only refused.
     """
     channels, height, width = shape
     fitted: dict[str, Any] = {name: RULES[name] if resized else None for name in ("resize", "crop")}
@@ -56,15 +56,15 @@ def preprocessing(shape: tuple[int, int, int], *, resized: bool) -> dict[str, An
 
 @contextmanager
 def opened(path: Path) -> Iterator[Image.Image]:
-    """Give the image in a file, not yet decoded; what goes wrong with it is a ``UsageError`` that names the file.
+    """Open the image in a file without decoding it; a problem with it is raised as ``UsageError`` with its path.
 
-    It is read whole: mapped into memory instead, Pillow forgets to turn a TIFF.
+    The file is read whole: Pillow would not rotate a TIFF that it maps into memory.
     """
     try:
         with Image.open(io.BytesIO(path.read_bytes())) as image:
             if not (image.mode in GREY_MODES | COLOUR_MODES or _is_deep(image)):
                 raise UsageError(
-                    f"{path} has pixels of PIL mode {image.mode}, whose range nobody knows: convert it to 8 bits a "
+                    f"{path} has pixels of PIL mode {image.mode}, whose range is unknown: convert it to 8 bits per "
                     "channel"
                 )
             yield image
@@ -82,15 +82,15 @@ def is_grey(mode: str) -> bool:
 
 
 def upright_size(image: Image.Image) -> tuple[int, int]:
-    """Return width and height of an opened image as its EXIF tag turns it."""
+    """Return width and height of an opened image, rotated as its EXIF tag says."""
     turned = image.format != "TIFF" and _orientation(image) in _ON_ITS_SIDE  # Pillow has turned the size of a TIFF
     return image.size[::-1] if turned else image.size
 
 
 def decode(image: Image.Image, *, grey: bool) -> Image.Image:
-    """Return an opened image as it is seen, of mode L or RGB: upright, on a white background, 8 bits a channel.
+    """Return an opened image in mode L or RGB: upright, on a white background, 8 bits per channel.
 
-    Raises what Pillow does where the file is damaged.
+    Raises Pillow's errors where the file is damaged.
     """
     image.load()
     if (method := _UPRIGHT.get(_orientation(image))) is not None:
@@ -104,10 +104,10 @@ def decode(image: Image.Image, *, grey: bool) -> Image.Image:
 
 
 def centre(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """Return what evaluation sees of an image: as it is where it has the ``size`` (H, W), else its centre.
+    """Return an image for evaluation: unchanged where it has ``size`` (H, W), else resized and cropped at its centre.
 
-    The shorter side is resized to 256/224 of the size (pixels), and the size cut out of the middle: to the last bit
-    what torchvision's Resize and CenterCrop give, whose import would take seconds.
+    The shorter side is resized to 256/224 of the size. The result equals that of torchvision's Resize and CenterCrop to
+    the last bit, without their import, which takes seconds.
     """
     (height, width), (wide, high) = size, image.size
     if (high, wide) == size:
@@ -128,14 +128,14 @@ def _shorter_side(size: tuple[int, int]) -> int:
 
 
 def _orientation(image: Image.Image) -> int:
-    """The EXIF tag, from 1 (upright); damaged EXIF data say nothing, to viewers neither."""
+    """Return the EXIF orientation, 1 (upright) to 8; damaged EXIF data count as 1."""
     with contextlib.suppress(SyntaxError, ValueError, TypeError, LookupError, struct.error):
         return int(image.getexif().get(ExifTags.Base.Orientation, 1))
     return 1
 
 
 def _is_deep(image: Image.Image) -> bool:
-    """Whether grey pixels have 16 bits; Pillow calls those of a PGM file "I", as it does 32 bits elsewhere."""
+    """Return whether grey pixels have 16 bits; Pillow calls those of a PGM file "I", elsewhere the mode of 32 bits."""
     return image.mode in SIXTEEN_BITS or (image.mode == "I" and image.format in (None, "PPM"))
 
 

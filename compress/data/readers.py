@@ -1,4 +1,4 @@
-"""Readers: from files on disk to labelled images. A damaged file is an error that names it."""
+"""Readers of files on disk: labelled images from the published layouts and from class folders."""
 
 import gzip
 import math
@@ -21,9 +21,9 @@ from compress.errors import UsageError
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Contents:
-    """What was read: the class names, in the order of the labels, the parts, and how many files were left out.
+    """What a reader returns: class names in the order of the labels, parts, and the number of files left out.
 
-    ``preprocessing`` and ``division`` are for the record: how files became images, and how flat folders were divided.
+    ``preprocessing`` (how files became images) and ``division`` (how flat folders were divided) are for the record.
     """
 
     classes: tuple[str, ...]
@@ -38,7 +38,7 @@ class Contents:
     def of_folders(
         cls, given: ClassFolders, survey: Survey, parts: dict[str, Part], image_size: int | None
     ) -> "Contents":
-        """Return the contents of class folders that were ``given``, surveyed and read."""
+        """Return the contents of the ``given`` class folders, which were surveyed and read."""
         return cls(
             classes=given.classes,
             train=parts["train"],
@@ -70,7 +70,7 @@ def read_idx(path: Path, *, dimensions: int) -> Tensor:
 
 
 def read_mnist_layout(folder: Path, *, classes: tuple[str, ...]) -> Contents:
-    """Return what the four idx files of MNIST's layout hold, each plain or ``.gz``; images are ``(N, 1, H, W)``."""
+    """Return the content of four idx files in MNIST's layout, plain or ``.gz``; images are ``(N, 1, H, W)``."""
 
     def labelled(part: str) -> Labelled:
         images = read_idx(_plain_or_gz(folder / f"{part}-images-idx3-ubyte"), dimensions=3)
@@ -86,7 +86,7 @@ def _plain_or_gz(path: Path) -> Path:
 
 def read_cifar(folder: Path, *, classes: int) -> Contents:
     """Return CIFAR-10 or CIFAR-100 (by the number of classes) from the original batch files, checked by torchvision."""
-    from torchvision import datasets  # here, as importing it takes seconds
+    from torchvision import datasets  # here, as its import takes seconds
 
     reader = {10: datasets.CIFAR10, 100: datasets.CIFAR100}[classes]
     try:
@@ -126,10 +126,10 @@ def _damaged(folder: Path) -> UsageError:
 def read_class_folders(
     folders: ClassFolders, *, image_size: int | None = None, skip_unreadable: bool = False
 ) -> Contents:
-    """Return all images in memory: ``(N, 1, H, W)`` when all are grey, else ``(N, 3, H, W)``.
+    """Return class folders read into memory: images ``(N, 1, H, W)`` if all are grey, else ``(N, 3, H, W)``.
 
-    With ``image_size`` S they become S x S: see ``centre``. Raises ``UsageError`` for an unreadable image (unless these
-    are skipped), and images of several sizes without ``image_size``.
+    ``image_size`` is the height and width that images are resized to by ``centre``. Raises ``UsageError`` for an
+    unreadable image (unless these are skipped), and for images of several sizes without ``image_size``.
     """
 
     def decoded(path: Path) -> tuple[Look, np.ndarray]:
@@ -154,7 +154,7 @@ def read_class_folders(
 
 
 def _decode(path: Path, image_size: int | None) -> tuple[Look, np.ndarray]:
-    """What an image is, and its pixels as uint8, ``(1, H, W)`` if grey and ``(3, H, W)`` if not."""
+    """Return the look of an image, and its pixels as uint8 ``(1, H, W)`` if grey, else ``(3, H, W)``."""
     with opened(path) as file:
         look = Look.at(file, path)
         image = decode(file, grey=is_grey(file.mode))

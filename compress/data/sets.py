@@ -5,6 +5,7 @@ import logging
 import tarfile
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -93,26 +94,20 @@ def open_dataset(
     if found is None:
         raise UsageError(f"{name} is not in {', '.join(map(str, places))}; to get it: {published.by_hand}")
     folder, layout = found
-    description = "Debian dataset-fashion-mnist" if folder == DEBIAN else layout.description
+    description = "Debian dataset-fashion-mnist" if folder == DEBIAN else layout
     try:
-        return _dataset(name, description, _read(name, folder, layout.description), published)
+        return _dataset(name, description, _read(name, folder, layout), published)
     except UsageError as error:
         raise UsageError(f"{error}; to get them again: {published.by_hand}") from error
 
 
 def _dataset(name: str, copy: str, contents: Contents, published: Published | None = None) -> Dataset:
-    known = published is not None and published.mean
-    dataset = Dataset(
-        name=name,
-        copy=copy,
-        classes=contents.classes,
-        train=contents.train,
-        validation=contents.validation,
-        test=contents.test,
-        augmentable=published is None or published.augmentable,
-        normalisation=Normalisation(mean=published.mean, std=published.std) if published and known else None,
-        preprocessing=contents.preprocessing,
-    )
+    """Return a data set of published content, which is checked."""
+    protocol: dict[str, Any] = {}
+    if published is not None:
+        known = Normalisation(mean=published.mean, std=published.std) if published.mean else None
+        protocol = {"augmentable": published.augmentable, "normalisation": known}
+    dataset = Dataset(name=name, copy=copy, **vars(contents), **protocol)
     if dataset.digest != _DIGESTS.get(name, dataset.digest):
         raise UsageError(f"{name} ({copy}) is not what was published: its pixels or labels differ")
     return dataset

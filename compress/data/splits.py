@@ -1,4 +1,4 @@
-"""The split that an experiment works on: train, validation, calibration, test."""
+"""The split of a data set: train, validation, calibration, test."""
 
 from dataclasses import dataclass
 
@@ -12,9 +12,9 @@ from compress.errors import UsageError
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Split:
-    """Disjoint sets of images, each with one purpose, and the normalisation of them all.
+    """Disjoint parts with one purpose each, and the normalisation of them all.
 
-    ``train`` fits weights, ``validation`` tunes and selects, ``calibration`` sets exit thresholds alone, ``test`` is
+    ``train`` fits weights, ``validation`` tunes and selects, ``calibration`` sets exit thresholds only, ``test`` is
     read once, at the end. Validation and calibration may be empty.
     """
 
@@ -25,7 +25,7 @@ class Split:
     normalisation: Normalisation
 
     def to(self, device: torch.device | str) -> "Split":
-        """The same on a device."""
+        """Return the split with all parts on a device."""
         return Split(
             train=self.train.to(device),
             validation=self.validation.to(device),
@@ -88,7 +88,7 @@ def training_images(dataset: Dataset, *, validation: float, calibration: float) 
 
 
 def _shares(counts: np.ndarray, fraction: float) -> np.ndarray:
-    """How many images of every class to hold out.
+    """Return how many images of each class to hold out.
 
     Rounding the running total, not every class, keeps the whole at ``fraction`` (and each class within one image of
     it) even where classes are so small that each alone would round to nothing.

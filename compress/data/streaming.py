@@ -1,4 +1,4 @@
-"""Images that stay on disk: a part whose batches are read, decoded and cropped by worker processes."""
+"""Streaming: a part whose images stay on disk, and are read, decoded and cropped by worker processes."""
 
 import contextlib
 import functools
@@ -46,7 +46,7 @@ _log = logging.getLogger("compress")
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Files(TorchDataset[Tensor | UsageError]):
-    """Image files under ``root``, each read as uint8 of ``shape (C, H, W)``; picklable, as workers need it."""
+    """Image files under ``root``, each read as uint8 of ``shape (C, H, W)``; pickled for the workers."""
 
     root: Path
     names: np.ndarray  # of bytes: a million Python strings would be copied into every worker, touch by touch
@@ -56,7 +56,7 @@ class Files(TorchDataset[Tensor | UsageError]):
         return len(self.names)
 
     def __getitem__(self, wanted: _Wanted) -> Tensor | UsageError:
-        """Return an image, or what is wrong with it (raised in a worker, it would come with the loader's traceback)."""
+        """Return an image, or its error (which, raised in a worker, would come with the loader's traceback)."""
         number, crop = wanted
         try:
             with opened(self.root / os.fsdecode(self.names[number])) as file:
@@ -71,11 +71,11 @@ class Files(TorchDataset[Tensor | UsageError]):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Streamed:
-    """A part on disk, with the face of ``Labelled``.
+    """A part on disk, with the interface of ``Labelled``.
 
-    ``files`` are its own, ``digest`` is that of all the folders' files, and ``workers`` (0: none, this process reads)
-    read a batch each, two batches ahead. Who reads an image changes nothing about it. Batches come through shared
-    memory, or through pipes where that is small, as Docker's 64 MB.
+    ``files`` are its image files, ``digest`` is that of all files of the folders. ``workers`` processes (0: this one)
+    read a batch each, two batches ahead; how many there are does not change any image. Batches come through shared
+    memory, or through pipes where it is small, such as Docker's 64 MB.
     """
 
     files: Files
@@ -110,8 +110,8 @@ class Streamed:
     def batches(self, indices: Iterable[Tensor], crop: ResizedCrop | None = None) -> Iterator[Tensor]:
         """Yield uint8 ``(M, C, H, W)`` for each int64 ``(M,)`` of ``indices``: cropped, or as evaluation sees them.
 
-        Workers go on to the next pass over the part, unless this one is abandoned: then they end. Raises ``UsageError``
-        for an unreadable image, and where a worker died.
+        Workers stay for the next pass over the part; if this one is abandoned, they end. Raises ``UsageError`` for an
+        unreadable image, and where a worker has died.
         """
         reader = self._idle.pop() if self._idle else self._reader()
         reader.plan[:] = [[(number, crop) for number in chosen.tolist()] for chosen in indices]
@@ -167,7 +167,7 @@ class Streamed:
 
 @dataclass(kw_only=True)
 class _Reader:
-    """A loader, the list of batches that it reads in each pass, and its processes."""
+    """A loader, the batches that it reads in each pass, and its processes."""
 
     loader: DataLoader[Any]
     plan: list[list[_Wanted]]
@@ -203,10 +203,10 @@ class _Reader:
 
 
 def _together(images: list[Tensor | UsageError]) -> _Read:
-    """A batch of images ``(M, C, H, W)``, or the first problem.
+    """Return a batch of images ``(M, C, H, W)``, or the first error.
 
-    A worker hands a tensor over in shared memory, whose pages are taken when they are written: where there are too few,
-    that kills it. So there must be room for a batch of every worker, twice, since others may write there too.
+    A worker passes a tensor on in shared memory. Its pages are allocated when they are written; where there are too
+    few, the worker is killed. So there must be room for two batches per worker, since others may write there, too.
     """
     problems = [image for image in images if isinstance(image, UsageError)]
     if problems:
@@ -220,7 +220,7 @@ def _together(images: list[Tensor | UsageError]) -> _Read:
 
 
 def free_shared_memory() -> float:
-    """Return the bytes that are free in shared memory; infinitely many where the system has no such place."""
+    """Return the free bytes in shared memory; infinity where the system has no such place."""
     try:
         return shutil.disk_usage(SHARED_MEMORY).free
     except OSError:
@@ -243,7 +243,7 @@ def _ignore_interrupts(_: int) -> None:
 
 
 def default_workers() -> int:
-    """As many as this process may use cores, but no more than four."""
+    """Return the number of cores that this process may use, at most four."""
     return min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
@@ -252,9 +252,8 @@ def stream_class_folders(
 ) -> Contents:
     """Return parts that stay on disk; images as in ``read_class_folders``, but see ``centre`` for those resized.
 
-    ``workers`` None is ``default_workers()``. Raises ``UsageError`` for an image that is none (with
-    ``skip_unreadable`` it is left out, for which all must be decoded once), and images of several sizes without
-    ``image_size``.
+    ``workers`` None is ``default_workers()``. Raises ``UsageError`` for an unreadable image (with ``skip_unreadable``
+    all images are decoded once, and such an image is left out), and for images of several sizes without ``image_size``.
     """
     survey = survey_files(folders, decode=skip_unreadable)
     used = survey.usable(folders, skip_unreadable=skip_unreadable)

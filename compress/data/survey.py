@@ -1,4 +1,4 @@
-"""The survey of class folders: what all their images are like, before any of them is used."""
+"""The survey of class folders: size, mode, content and problem of every image file, before any is used."""
 
 import contextlib
 import dataclasses
@@ -28,7 +28,7 @@ _log = logging.getLogger("compress")
 
 
 class Look(NamedTuple):
-    """What one file is: an image of this PIL mode and upright size; or the problem that it has instead."""
+    """What a file holds: an image of this PIL mode and upright size, or a problem."""
 
     mode: str = ""
     width: int = 0
@@ -44,10 +44,13 @@ class Look(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Survey:
-    """What the images of a folder are like.
+    """What the files of class folders hold.
 
-    ``sizes`` says how many images have a size, such as "500x375" (width, height), and which is the first; ``modes`` how
-    many have a PIL mode; ``problems`` what is wrong with a file; ``digests`` what all the others hold.
+    Attributes:
+        sizes: number of images of each size, such as "500x375" (width x height), and the first of them.
+        modes: number of images of each PIL mode.
+        problems: what is wrong with a file, by name.
+        digests: SHA-256 of each other file's content, by name.
     """
 
     sizes: dict[str, tuple[int, str]]
@@ -57,7 +60,7 @@ class Survey:
 
     @classmethod
     def of(cls, names: Iterable[str], looks: Iterable[Look]) -> "Survey":
-        """Return the survey that looks at all files, in their order, make up."""
+        """Return the survey of files, given a look at each in the same order."""
         sizes: dict[str, tuple[int, str]] = {}
         modes, problems, digests = Counter[str](), {}, {}
         for name, look in zip(names, looks, strict=True):
@@ -73,16 +76,16 @@ class Survey:
 
     @property
     def digest(self) -> str:
-        """Of names and content of all files without problems."""
+        """SHA-256 (hex) of names and content of all files without problems."""
         sha = hashlib.sha256()
         for name, digest in self.digests.items():
             sha.update(f"{name}\0{digest}\n".encode("utf-8", "surrogateescape"))
         return sha.hexdigest()
 
     def usable(self, folders: ClassFolders, *, skip_unreadable: bool) -> ClassFolders:
-        """Return the folders as they are used, and say what is there unused, or twice.
+        """Return the folders without files that have problems, divided if flat; log what is unused or twice there.
 
-        Files that have problems must be skipped on request, and are named; flat folders are divided into parts.
+        Raises ``UsageError`` for a file with a problem, unless ``skip_unreadable``; then those left out are logged.
         """
         if self.problems:
             if not skip_unreadable:
@@ -104,7 +107,7 @@ class Survey:
         return folders
 
     def shape(self, root: Path, image_size: int | None) -> tuple[int, int, int]:
-        """Return ``(C, H, W)`` that all images are read in, having said how many must be converted to it.
+        """Return ``(C, H, W)`` that all images are read in; log how many must be converted to it.
 
         Raises ``UsageError`` for images of several sizes without ``image_size``.
         """
@@ -135,9 +138,9 @@ class Survey:
 
 
 def survey_files(folders: ClassFolders, *, decode: bool) -> Survey:
-    """Return the survey of files that stay on disk; ``decode`` finds those that are cut short, too.
+    """Return the survey of files that stay on disk; ``decode`` finds truncated images, too.
 
-    All files are read, once: the survey is remembered until a name, size or modification time changes.
+    All files are read once: the survey is cached until a name, size or modification time changes.
     """
     names = folders.names
     stamp, size = _stamp(folders.root, names, decode=decode)
@@ -146,7 +149,7 @@ def survey_files(folders: ClassFolders, *, decode: bool) -> Survey:
         return Survey(**json.loads(remembered.read_text()))
     if size > WORTH_ANNOUNCING:
         what = f"{len(names)} files ({size / (1 << 30):.1f} GiB)"
-        _log.warning("%s: reading all %s once, to know them again", folders.root, what)
+        _log.warning("%s: reading all %s once, to recognise them later", folders.root, what)
 
     def look(path: Path) -> Look:
         try:
@@ -158,7 +161,7 @@ def survey_files(folders: ClassFolders, *, decode: bool) -> Survey:
             return Look(problem=str(error))
 
     survey = Survey.of(names, folders.map(look))
-    with contextlib.suppress(OSError):  # it is only a memory
+    with contextlib.suppress(OSError):  # it is only a cache
         remembered.parent.mkdir(parents=True, exist_ok=True)
         unfinished = remembered.with_suffix(f".{os.getpid()}")
         unfinished.write_text(json.dumps(dataclasses.asdict(survey)))
@@ -167,7 +170,7 @@ def survey_files(folders: ClassFolders, *, decode: bool) -> Survey:
 
 
 def _stamp(root: Path, names: list[str], *, decode: bool) -> tuple[str, int]:
-    """What changes when a file does, and the bytes that all files have."""
+    """Return a digest of names, sizes and modification times, and the total size in bytes."""
     sha, total = (
         hashlib.sha256(f"{root.resolve()}\0{decode}\0{PIL.__version__}\0{RULES}\n".encode("utf-8", "surrogateescape")),
         0,

@@ -64,10 +64,6 @@ def test_alternating_flips_start_with_a_fair_coin_and_turn_round_every_epoch() -
         assert torch.equal(after, ~before)
 
 
-def test_no_flips() -> None:
-    assert not Augmentation(padding=4, flip="none", seed=0).epoch(1, 100)[1].any()
-
-
 @pytest.mark.parametrize("flip", ["random", "alternating", "none"])
 def test_draws_depend_on_seed_and_epoch_alone(flip: Flip) -> None:
     def draw(seed: int, epoch: int) -> list[list[int]]:

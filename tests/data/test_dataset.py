@@ -129,5 +129,5 @@ def test_a_constant_channel_is_measured_and_normalised_without_nan() -> None:
 
 @pytest.mark.parametrize(("mean", "std"), [((0.5,), (0.0,)), ((0.5,), (-1.0,)), ((0.5, 0.5), (1.0,))])
 def test_normalisation_checks_its_numbers(mean: tuple[float, ...], std: tuple[float, ...]) -> None:
-    with pytest.raises(UsageError, match="one mean and one positive std a channel"):
+    with pytest.raises(UsageError, match="one mean and one positive std per channel"):
         Normalisation(mean=mean, std=std)

@@ -23,11 +23,3 @@ def test_the_same_bytes_in_two_parts_or_classes_are_counted_and_one_pair_is_name
         "no test of it",
         "data: 1 image is in more than one class, such as train/a/3 and test/b/1: no network can be right about both",
     ]
-
-
-def test_images_that_differ_are_no_duplicates() -> None:
-    files = {"train": {"a": ["train/a/1"]}, "test": {"a": ["test/a/1"]}}
-    folders = ClassFolders(root=Path("data"), files=files, places={"train": "train", "test": "test"})
-    found = Duplicates.of(folders, {"train/a/1": "x", "test/a/1": "y"})
-    assert found == Duplicates(parts=[], classes=[], copies=0)
-    assert found.warnings(folders.root) == []

@@ -189,13 +189,6 @@ def test_cifar10_from_class_folders(tmp_path: Path, folder: str, caplog: pytest.
     assert "only a part of CIFAR-10: 10 training and 10 test images" in caplog.text
 
 
-def test_folder_reads_images_of_ones_own(tmp_path: Path) -> None:
-    write_class_folders(tmp_path, classes=("yes", "no"), size=20)
-    data = open_dataset(f"folder:{tmp_path}", image_size=8)
-    assert (data.name, data.copy) == (f"folder:{tmp_path}", "class folders")
-    assert (data.classes, data.input_shape) == (("no", "yes"), (3, 8, 8))
-
-
 # ---- where they are looked for ----
 
 

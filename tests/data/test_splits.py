@@ -77,17 +77,6 @@ def test_the_bundled_set_is_split_in_exact_proportion() -> None:
     assert result.test is data.test
 
 
-def test_nothing_is_held_out_at_fraction_zero() -> None:
-    result = split(numbered(torch.arange(10) % 2, classes=2), validation=0, calibration=0, seed=0)
-    assert (len(result.train), len(result.validation), len(result.calibration)) == (10, 0, 0)
-    assert numbers(result.train) == list(range(10))
-
-
-def test_small_classes_still_give_the_fraction_asked_for() -> None:
-    labels = torch.arange(10).repeat(5)  # 5 images a class: 5% of each rounds to none
-    assert len(split(numbered(labels, classes=10), validation=0.1, calibration=0, seed=0).validation) == 5
-
-
 def test_the_sets_own_validation_images_are_used() -> None:
     own = Labelled(images=torch.full((2, 1, 2, 2), 9, dtype=torch.uint8), labels=torch.tensor([0, 1]))
     data = dataclasses.replace(numbered(torch.arange(40) % 2, classes=2), validation=own)
