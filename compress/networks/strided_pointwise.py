@@ -59,8 +59,8 @@ def subsample_call(node: fx.Node, kernel: tuple[int, ...]) -> None:
 
 
 def _subsample(x: Tensor, stride: int | tuple[int, ...]) -> Tensor:
-    # A mean over one pixel. Slicing would take 1.6 times as long, as the convolution copies, and torch-pruning would have
-    # to follow the slices.
+    # A mean over one pixel. Slicing would take 1.6 times as long, as the convolution copies, and
+    # torch-pruning would have to follow the slices.
     return functional.avg_pool2d(x, 1, stride)
 
 
