@@ -107,10 +107,7 @@ class Request(Struct, frozen=True, kw_only=True):
 
 
 class Configuration(Struct, frozen=True, kw_only=True):
-    """Everything that determines a result but the hardware; that of a reference has no seed.
-
-    Its digest is part of the run's id, so fields that came later have defaults and older runs stay without them.
-    """
+    """Everything that determines a result but the hardware; later fields have defaults, since ids are digests of it."""
 
     kind: Literal["train", "prune", "control"]
     method: str
