@@ -64,7 +64,7 @@ def good(tiny: Dataset) -> dict[str, Any]:
         **{"classes": tiny.classes, "train": tiny.train, "test": tiny.test, "epochs": 1, "fine_tune_epochs": 1},
         **{"input_shape": spec.input_shape, "stem": spec.stem, "blocks": spec.blocks, "exits": spec.exits},
         **{"macs": 1, "params": 1, "bytes": 1, "activations": 1, "out": Path("report"), "directory": Path("runs")},
-        **{"budget": baselines.Budget(speedup=2), "data_dir": None},
+        **{"budget": baselines.Budget(speedup=2), "data_dir": None, "comparison": benchmarks.Comparison(runs=[])},
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.resources import files
 from pathlib import Path
 
 from compress.cli.options import (
@@ -15,6 +16,7 @@ from compress.cli.options import (
     RecipeOptions,
     TrainingPlaceOptions,
 )
+from compress.errors import UsageError, nearest
 
 
 def study(
@@ -34,6 +36,10 @@ def study(
         out: Directory of the report (default: report/NAME).
         dry_run: Train nothing; show every run, what it waits for, and how long the remaining ones take.
     """
+    bundled = sorted(file.name.removesuffix(".toml") for file in (files("benchmarks") / "study" / "bundled").iterdir())
+    if name not in bundled and not Path(name).exists():
+        raise UsageError(f"study {name!r} is neither a bundled study nor a file; {nearest(name, bundled)}")
+
     from benchmarks import REPORT, Setting, main_table, plan_study, read_study, run_study
     from compress.cli.printing import print_json, print_table, run_as_json
     from compress.console import console
