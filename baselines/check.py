@@ -13,10 +13,10 @@ from baselines.evidence import Evidence
 from baselines.job import Job
 from baselines.stages import Stage, Whole, evidence_of, met, stages
 from baselines.technique import CONTROLS, SHAPED, SPARSE
-from compress.data import split
 from compress.errors import UsageError
 from compress.networks import Network, initialised
 from compress.training.distributed import current_world
+from compress.training.plan import split_by
 
 FEW = 16  # images, enough for scores that only have to exist
 NOISE = 0.01  # on weights just drawn: what starts as zeros is not when it is trained, and would have no scores
@@ -131,6 +131,6 @@ def _in_one(job: Job, last: Stage, network: Network, whole: Whole, evidence: Evi
 
 def _evidence(job: Job) -> Evidence:
     recipe = job.recipe
-    parts = split(job.dataset, validation=recipe.validation, calibration=recipe.calibration, seed=recipe.split_seed)
+    parts = split_by(recipe, job.dataset)
     few = parts.train.subset(torch.arange(min(FEW, len(parts.train)))).to(job.where)
     return dataclasses.replace(evidence_of(job, parts), train=few, judging=few)

@@ -18,7 +18,7 @@ from baselines.narrowing import blank, module_named, narrowed, why_not
 from baselines.steps import Removed, Size
 from baselines.tracking import Axis, Tracked, track
 from compress.console import console
-from compress.errors import UsageError, nearest
+from compress.errors import UsageError, first_line, nearest
 from compress.networks import Network, Spec, in_the_net
 from compress.networks.heads import OWN
 
@@ -187,7 +187,7 @@ def prunable(spec: Spec) -> Iterator[None]:
     except Exception as error:
         if not spec.foreign or isinstance(error, UsageError):
             raise
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise UsageError(f"{spec.arch} cannot be pruned: its channels cannot be followed ({reason})") from error
 
 
@@ -267,7 +267,7 @@ def _refusal(network: Network, groups: list[Group], numbers: Sequence[int]) -> s
     try:
         narrowed(network, gone(groups, {number: _some(groups, number) for number in numbers}))
     except Exception as error:
-        return (str(error).splitlines() or [type(error).__name__])[0]
+        return first_line(error)
     return None
 
 

@@ -16,10 +16,10 @@ from baselines.job import Job
 from baselines.stages import Whole, evidence_of, met, stages
 from baselines.steps import Size
 from baselines.technique import CONTROLS, SHAPED
-from compress.data import split
 from compress.errors import UsageError
 from compress.networks import Network
 from compress.training import image_seconds, precision_of
+from compress.training.plan import split_by
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +60,7 @@ def foresee(job: Job) -> Forecast:
     if plain:
         options = shallow_choice(job.spec, job.seed)
     else:
-        parts = split(job.dataset, validation=recipe.validation, calibration=recipe.calibration, seed=recipe.split_seed)
+        parts = split_by(recipe, job.dataset)
         options = choice(technique.choosing, network, evidence_of(job, parts.to(job.where)), kept)
     steps, achieved, refused, seconds = options.steps, None, None, None
     try:

@@ -20,7 +20,7 @@ from baselines.criteria import IMPORTANCES
 from baselines.evidence import Evidence
 from baselines.scored import scored_group
 from compress.data import normalise
-from compress.errors import UsageError
+from compress.errors import UsageError, first_line
 from compress.network_cost import cost
 from compress.networks import Network
 
@@ -83,7 +83,7 @@ def _scored(criterion: Callable[[Any], Tensor | None], network: Network, group: 
     try:
         scores = criterion(scored)
     except (RuntimeError, IndexError) as error:  # as fpgm on grouped convolutions
-        raise UsageError(f"{where}: torch-pruning fails ({str(error).splitlines()[0]}){_instead(scored)}") from error
+        raise UsageError(f"{where}: torch-pruning fails ({first_line(error)}){_instead(scored)}") from error
     if scores is None:
         raise UsageError(f"{where}: it has no layer that {method} looks at{_instead(scored)}")
     if scores.shape != (channels,):

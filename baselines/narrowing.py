@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from baselines.masked import Kept, check_wiring, take
 from baselines.tracking import Axis
-from compress.errors import UsageError
+from compress.errors import UsageError, first_line
 from compress.networks import Network, Spec, in_the_net
 from compress.networks.blocks import SegmentSpec
 from compress.networks.layer_resizing import resize, set_number
@@ -95,7 +95,7 @@ def why_not(network: Network, gone: Gone) -> str | None:
             trial(blank(trial))
         check_wiring(network, trial, kept)
     except Exception as error:
-        return (str(error).splitlines() or [type(error).__name__])[0]
+        return first_line(error)
     return None
 
 

@@ -16,7 +16,7 @@ from baselines.stages import Stage, Whole, decide, evidence_of, met, stages
 from baselines.steps import Size
 from baselines.technique import CONTROLS, SHAPED, SPARSE, TAUGHT, Technique
 from compress.console import console
-from compress.data import Dataset, Split, open_dataset, split
+from compress.data import Dataset, Split, open_dataset
 from compress.errors import UsageError, checked
 from compress.networks import Network, initialised
 from compress.recipes import Recipe, recipe_named
@@ -24,6 +24,7 @@ from compress.runs import Run
 from compress.training import Method, Prepared, execute, run_option
 from compress.training.distributed import current_world
 from compress.training.evaluation import accuracies, predict
+from compress.training.plan import split_by
 from compress.training.planning import PLACE, Place
 
 BP = Method(name="bp")
@@ -173,7 +174,7 @@ def _gradually(job: Job) -> Run:
 def _from_scratch(job: Job) -> Run:
     """A control: the shape that pruning would give, trained from new weights."""
     [stage], recipe = stages(job, job.network), job.recipe
-    parts = split(job.dataset, validation=recipe.validation, calibration=recipe.calibration, seed=recipe.split_seed)
+    parts = split_by(recipe, job.dataset)
     whole = _whole(job)
     decision = decide(job, stage, job.network, whole, parts.to(job.where), kept=None if job.exit else job.base.path)
     epochs = scratch_epochs(job.technique.method, job.from_scratch, whole.size.macs, decision.achieved["macs"])

@@ -26,6 +26,11 @@ def reason(error: Exception) -> str:
     return one_line(text)
 
 
+def first_line(error: Exception) -> str:
+    """The first line of an error's message; its kind if it has no message."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
 def one_line(text: str) -> str:
     """Return a text in one line; unprintable characters, such as in names of files, are escaped."""
     characters = " ".join(text.split())

@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 
 from compress import data, networks
 from compress.documents import read_file
-from compress.errors import UsageError, checked, nearest
+from compress.errors import UsageError, checked, first_line, nearest
 from compress.records import Record, SchemaError, digest_of, parse_record
 
 # The files of a run directory. `compress.training.execution` writes the first four and the checkpoint.
@@ -255,8 +255,9 @@ def load(run: str | os.PathLike[str] | Run, *, runs: str | os.PathLike[str] = "r
     try:
         network.load_state_dict(safetensors.torch.load_file(run.path / WEIGHTS), strict=True)
     except (OSError, safetensors.SafetensorError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise UsageError(f"run {run.id}: {WEIGHTS} is corrupt or does not fit its spec ({reason})") from error
+        raise UsageError(
+            f"run {run.id}: {WEIGHTS} is corrupt or does not fit its spec ({first_line(error)})"
+        ) from error
     return network.eval()
 
 

@@ -5,6 +5,7 @@ A generated part stands between `<!-- generated: NAME -->` and `<!-- end of NAME
 
 from __future__ import annotations
 
+import ast
 import inspect
 import shutil
 import sys
@@ -140,6 +141,23 @@ def python_names() -> str:
     return _table(("name", ""), [(f"`{name}`", text.partition("\n")[0]) for name, text in lines.items()])
 
 
+def layers() -> str:
+    """The layers that import-linter checks, top down, each module with the first line of its docstring."""
+    [contract] = [
+        contract
+        for contract in tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+        if contract["type"] == "layers"
+    ]
+    modules = [layer.split(" | ") for layer in contract["layers"]]
+    return _table(("layer", ""), [(f"`{name}`", _first_line(name)) for layer in modules for name in layer])
+
+
+def _first_line(module: str) -> str:
+    path = ROOT / module.replace(".", "/")
+    source = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    return (ast.get_docstring(ast.parse(source.read_text())) or "").partition("\n")[0]
+
+
 def commands() -> str:
     """The reference of the command line, from the options' own help."""
     with patch.object(sys, "argv", ["compress"]):  # from which cyclopts takes what a usage line begins with
@@ -156,6 +174,7 @@ PARTS: dict[str, dict[str, Callable[[], str]]] = {
     "docs/studies.md": {"studies": studies},
     "docs/using.md": {"recipes": recipes, "public names": python_names},
     "docs/cli.md": {"commands": commands},
+    "docs/architecture.md": {"layers": layers},
 }
 
 

@@ -36,16 +36,22 @@ WRONG: tuple[object, ...] = (None, "text", 2.5, True, [], {}, [[]], math.nan, ma
 OPTIONAL = {
     *(("spec", *keys) for keys in (("resized",), ("stem", "size"), ("exits", 0, "width"))),
     *(("spec", "blocks", 0, key) for key in ("stride", "projection", "opens_stage")),
-    *(("cost", key) for key in ("total_epochs", "choosing_macs", "choosing_seconds")),
     *(("results", key) for key in ("val_accuracy_before", "val_accuracy_pruned")),
     *(("results", "achieved", key) for key in ("ratio", "macs", "params")),
     *(("environment", "versions", key) for key in DOCUMENT["environment"]["versions"]),
-    ("results", "exits", 0, "activations"),
-    ("environment", "compiled"),
     ("parent",),
     ("failure",),
 }
-NULLABLE = {"failure", "gpu", "commit", "cores", "val_accuracy_before", "val_accuracy_pruned", "parent"}
+NULLABLE = {
+    "failure",
+    "gpu",
+    "commit",
+    "cores",
+    "val_accuracy_before",
+    "val_accuracy_pruned",
+    "parent",
+    "choosing_seconds",
+}
 
 
 def places(value: Any, keys: Keys = ()) -> Iterator[Keys]:

@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from compress.data import Normalisation, Part, in_order, normalise, split
+from compress.data import Normalisation, Part, in_order, normalise
 from compress.errors import UsageError
 from compress.recipes import RECIPES, Recipe
 from compress.runs import Run
 from compress.training import data_of
+from compress.training.plan import split_by
 
 CALIBRATION_IMAGES = 256  # at most
 TEST_BATCH = 250
@@ -67,7 +68,7 @@ def open_held_out(runs: Sequence[Run], data_dir: Path | None = None) -> HeldOut:
         if any(run.record.data[key] != first.record.data[key] for key in ("digest", "split")):
             raise UsageError(f"runs {first.id} and {run.id} have different data or splits: bench their int8 apart")
     recipe, dataset = Recipe.from_json(first.record.config["recipe"]), data_of(first, data_dir)
-    parts = split(dataset, validation=recipe.validation, calibration=recipe.calibration, seed=recipe.split_seed)
+    parts = split_by(recipe, dataset)
     for name, part in (("calibration", parts.calibration), ("validation", parts.validation)):
         if len(part):
             order = torch.from_numpy(np.random.default_rng(0).permutation(len(part)))

@@ -276,9 +276,9 @@ def _pairs(engines: Iterable[str], precisions: Sequence[str], device: torch.devi
         except UsageError as error:
             refused.append((engine, precision, error))
     paired = {part for pair in found for part in pair}
-    for engine, precision, error in refused:
+    for engine, precision, refusal in refused:
         if not {engine, precision} <= paired:
-            raise error
-    for _, _, error in refused:
-        console.print(f"left out: {error}")
+            raise refusal
+    for _, _, refusal in refused:
+        console.print(f"left out: {refusal}")
     return found

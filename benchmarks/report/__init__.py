@@ -1,1 +1,1 @@
-"""The report: finished runs as Markdown, HTML, CSV and figures. Enters: what is read, not what is computed."""
+"""The report: finished runs as Markdown, HTML, CSV and figures. Enters: what shows results, not what computes them."""

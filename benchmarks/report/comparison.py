@@ -1,7 +1,7 @@
-"""Records: what a report is made from, kept beside it, so that it can be made again where the runs no longer are.
+"""The comparison that a report is made from, kept beside it so that the report can be made again without the runs.
 
-`comparison.json` says what the report is on, `runs/<id>/` holds of every run its record, what was measured and which
-test images it got right: no weights, and no place on the machine that it was trained on.
+`comparison.json` names the runs and says what the report is about. `runs/<id>/` holds each run's record, its
+measurements and which test images it got right, but no weights and no paths on the machine that trained it.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from compress.runs import (
 )
 from compress.runs import COMPARISON as COMPARISON
 
-MEASURED = (METRICS, BENCH, COSTS, PROBE)  # copied as they are
+MEASURED = (METRICS, BENCH, COSTS, PROBE)  # files that are copied unchanged
 KEPT = {RECORD, CORRECTNESS, *MEASURED}
 SCHEMA_VERSION = 1
 DECIDING = ("matplotlib", "numpy", "pandas", "scipy")  # another version may write other bytes
@@ -47,7 +47,16 @@ DECIDING = ("matplotlib", "numpy", "pandas", "scipy")  # another version may wri
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """What a report is on: all that `write_report` takes, which says what each is, but where to write it."""
+    """What a report compares.
+
+    Attributes:
+        runs: finished runs.
+        about: a paragraph on what was asked, as Markdown.
+        reference: id of the run that others are compared with; by default the costliest network by plain BP.
+        primary: ids of two runs, the difference of whose networks was declared as the question before the runs.
+        trials: all trials of tuning.
+        failures: a line on each run that was asked for and could not be made.
+    """
 
     runs: Sequence[Run]
     title: str = "Comparison"
@@ -59,12 +68,12 @@ class Comparison:
 
 
 def write_records(comparison: Comparison, out: Path) -> Comparison:
-    """Write `comparison.json` and `runs/` into a report's directory; returns the comparison of what was written there.
+    """Write `comparison.json` and `runs/` into a report's directory; returns the comparison of the written records.
 
-    Records of runs that are no longer in the report are removed. Runs that lie there themselves stay as they are.
+    Records of runs that are no longer compared are removed. Runs that lie there themselves stay unchanged.
 
     Raises:
-        UsageError: it cannot be written, or would replace something that is no record.
+        UsageError: the directory cannot be written, or something that is not a record would be overwritten.
     """
     before = read_fields(out)
     kept = dataclasses.replace(
@@ -85,10 +94,10 @@ def write_records(comparison: Comparison, out: Path) -> Comparison:
 
 @checked
 def read_comparison(directory: Path) -> Comparison:
-    """The comparison that a report's directory holds.
+    """Read the comparison from a report's directory.
 
     Raises:
-        UsageError: `comparison.json` is corrupt, or a run that it names is not there.
+        UsageError: `comparison.json` is corrupt, or a run that it names is missing.
     """
     try:
         _, document = read_json(directory / COMPARISON, Fields)
@@ -108,7 +117,7 @@ def read_comparison(directory: Path) -> Comparison:
 
 
 class Fields(Struct, frozen=True, kw_only=True):
-    """What `comparison.json` must be: a `Comparison`, but that `runs` are ids."""
+    """The fields of `comparison.json`: those of a `Comparison`, with the ids of its runs."""
 
     schema_version: int
     runs: list[str]
@@ -124,9 +133,9 @@ class Fields(Struct, frozen=True, kw_only=True):
             raise UsageError(f"schema {self.schema_version}, this version reads {SCHEMA_VERSION}")
         for number, id in enumerate(self.runs):
             if Path(id).name != id:
-                raise UsageError(f"runs[{number}]: {id!r} is no name of a directory")
+                raise UsageError(f"runs[{number}]: {id!r} is not the name of a directory")
             if id in self.runs[:number]:
-                raise UsageError(f"runs[{number}]: {id!r} is there twice")
+                raise UsageError(f"runs[{number}]: {id!r} is listed twice")
 
 
 def make_directory(out: Path) -> None:
@@ -142,18 +151,18 @@ def make_directory(out: Path) -> None:
 
 
 def read_fields(directory: Path) -> Fields | None:
-    """What the `comparison.json` in a directory says; None where there is none, or, which is said, none that fits."""
+    """The fields of a directory's `comparison.json`; None if there is none, or if it is corrupt, which is printed."""
     kept = read_kept(directory / COMPARISON, Fields, "it counts for nothing")
     return kept[1] if kept else None
 
 
 def _write_record(run: Run, path: Path) -> Run:
-    """The record of a run, written to a directory; the run itself where that is the run's own."""
+    """Write the record of a run to a directory and return it; a run that lies there itself is returned unchanged."""
     if path.resolve() == run.path.resolve():
         return run
     make_directory(path)
     if any(path.iterdir()) and not _is_record(path):
-        raise UsageError(f"{path} is no record of a run and would be written over: choose another directory with --out")
+        raise UsageError(f"{path} is not a run's record and would be overwritten: choose another directory with --out")
     write_right(run, path)  # first, since it tells a record from a run
     Run(path, _portable(run.record)).write_record()
     for name in MEASURED:
@@ -168,7 +177,7 @@ def _write_record(run: Run, path: Path) -> Run:
 
 
 def _is_record(path: Path) -> bool:
-    """Whether a directory holds what records do and, but for what an interruption left, nothing else."""
+    """Whether a directory holds the files of a record and, except what an interruption left, no others."""
     if path.is_symlink() or not path.is_dir():
         return False
     names = {entry.name for entry in path.iterdir()}
@@ -176,7 +185,7 @@ def _is_record(path: Path) -> bool:
 
 
 def _portable(record: Record) -> Record:
-    """The record with no more than the last part of the paths on the machine that wrote it."""
+    """The record with paths shortened to their last part."""
     command = record.command
     for word in shlex.split(command, comments=True):
         command = command.replace(shlex.quote(word), shlex.quote(_without_place(word)))
@@ -185,5 +194,5 @@ def _portable(record: Record) -> Record:
 
 
 def _without_place(word: str) -> str:
-    """As in ``folder:flowers`` for ``folder:/home/me/flowers``."""
+    """A word without its directories, as in ``folder:flowers`` for ``folder:/home/me/flowers``."""
     return re.sub(r"(^|:)/(.*/)?(?=.)", r"\1", word)

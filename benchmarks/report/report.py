@@ -17,7 +17,7 @@ from benchmarks.report.section import Bullets, Figure, Section, Text
 from benchmarks.report.sections.answer import answer_section
 from benchmarks.report.sections.confounds import confounds_section
 from benchmarks.report.sections.exits import exits_section, separate_section
-from benchmarks.report.sections.latency_by_engine import latencies, latency_section
+from benchmarks.report.sections.latency_by_engine import latency_section
 from benchmarks.report.sections.limits import limits_section
 from benchmarks.report.sections.networks import networks_section
 from benchmarks.report.sections.pareto import pareto_section
@@ -30,6 +30,7 @@ from benchmarks.report.sections.training_history import training_section
 from benchmarks.report.sections.tuning_trials import tuning_section
 from benchmarks.report.sections.verdicts import verdicts_section
 from benchmarks.results.escaping import SENTENCE, cell, code, inline, one_line
+from benchmarks.results.latencies import latencies
 from benchmarks.results.series import distinct_runs
 from compress.console import console
 from compress.errors import UsageError, checked

@@ -1,4 +1,4 @@
-"""Trials: what tuning tried for an arm, and which trial is the best."""
+"""Trials: the learning rates and weight decays that tuning tried for an arm, and which trial was the best."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from compress.runs import Run
 
 @dataclass(frozen=True, kw_only=True)
 class Factors:
-    """What the recipe's rate and weight decay are multiplied by."""
+    """Factors of a recipe's learning rate and weight decay."""
 
-    rate: float | int = 1.0  # as the study writes it, so that records stay as they are
+    rate: float | int = 1.0  # an integer stays one in records, as the study wrote it
     decay: float | int = 1.0
 
     def __str__(self) -> str:
-        """As in ``rate x0.3``, with the decay where it is another."""
+        """As in ``rate x0.3``, or ``rate x0.3, decay x2`` if the decay changes."""
         return f"rate x{self.rate:g}" + (f", decay x{self.decay:g}" if self.decay != 1 else "")
 
     def recipe(self, recipe: Recipe) -> Recipe:
-        """The recipe with both multiplied; of fine-tuning nothing changes."""
+        """The recipe with both multiplied; its fine-tuning stays unchanged."""
         rate, decay = recipe.learning_rate * self.rate, recipe.weight_decay * self.decay
         return dataclasses.replace(recipe, learning_rate=rate, weight_decay=decay)
 
     def options(self, rate: float, decay: float) -> dict[str, Any]:
-        """`prune`'s rate and decay, from untuned ones; None where these stay: that run is the untuned one."""
+        """Options of fine-tuning from the untuned rate and decay; None if a factor is 1, as in the untuned run."""
         return {
             "learning_rate": None if self.rate == 1 else rate * self.rate,
             "weight_decay": None if self.decay == 1 else decay * self.decay,
@@ -37,13 +37,14 @@ class Factors:
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """One of an arm's trials, as figures; None are those of one that failed.
+    """A trial of an arm; its accuracy, rate and decay are None if it failed.
 
     Attributes:
-        arm: the entry's name.
-        target: the budget, in words, of one that is pruned.
-        accuracy: the last exit's on validation images.
-        learning_rate, weight_decay: that its run had, the highest and the recipe's.
+        arm: name of the study's entry.
+        target: the budget in words, if the arm is pruned.
+        accuracy: of the last exit on validation images.
+        learning_rate: the highest of its run.
+        weight_decay: of its run's recipe.
     """
 
     arm: str
@@ -55,7 +56,7 @@ class Trial:
 
     @classmethod
     def of(cls, arm: str, target: str | None, factors: Factors, run: Run | None) -> Trial:
-        """The trial of an arm that made this run, or failed."""
+        """The trial of an arm that made this run; None: the trial failed."""
         failed = cls(arm=arm, target=target, factors=factors)
         if run is None:
             return failed
@@ -66,9 +67,9 @@ class Trial:
 
 
 def best(trials: Sequence[Trial]) -> Trial | None:
-    """The trial of the highest validation accuracy, of equal ones that of the lowest rate, then decay.
+    """The trial with the highest validation accuracy, the first of equal ones; None if all failed.
 
-    None where all failed. `trials` are in the order of `Tuning.factors`.
+    `trials` are in the order of `Tuning.factors`: by rate, then by decay.
     """
     made = [(trial.accuracy, trial) for trial in trials if trial.accuracy is not None]
-    return max(made, key=lambda one: one[0])[1] if made else None  # the first of equals
+    return max(made, key=lambda pair: pair[0])[1] if made else None

@@ -55,12 +55,12 @@ def megabytes(size: float | None) -> str:
     return number(size, ".3g", " MB", scale=1e-6)
 
 
-def percent(fraction: float) -> str:
+def percent(fraction: float | None) -> str:
     """A fraction in percent, as in ``87.33``."""
     return number(fraction, ".2f", scale=100)
 
 
-def ratio(value: float) -> str:
+def ratio(value: float | None) -> str:
     """A ratio, as in ``2.29x``."""
     return number(value, ".2f", "x")
 

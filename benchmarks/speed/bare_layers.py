@@ -7,26 +7,27 @@ that caches are as cold as there. Batch norm, activations, additions, loss and u
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from compress.hardware import Precision
-from compress.networks import Network
-from compress.networks.network import evaluating
+from compress.networks import Network, evaluating
 from compress.networks.strided_pointwise import SubsampledConv2d
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Layer:
-    """One convolution or linear layer: its weight, its input, and the gradient of its output."""
+    """One convolution or linear layer: a function of its input and weight, and the gradient of its output."""
 
     module: nn.Conv2d | nn.Linear
-    weight: Tensor
+    function: Callable[[Tensor, Tensor], Tensor]
     inputs: Tensor
+    weight: Tensor
     gradient: Tensor
 
     @property
@@ -34,44 +35,27 @@ class Layer:
         """Multiply-accumulates of the forward pass for one image."""
         return self.gradient[0].numel() * math.prod(self.weight.shape[1:])
 
-    def forward(self) -> Tensor:
-        """The output."""
-        if isinstance(self.module, nn.Linear):
-            return functional.linear(self.inputs, self.weight)
-        output: Tensor = torch.ops.aten.convolution(self.inputs, self.weight, None, *self._geometry)
-        return output
-
-    def backward(self, *, of_input: bool) -> tuple[Tensor | None, Tensor]:
-        """The gradients of the input, if `of_input`, and of the weight."""
-        if isinstance(self.module, nn.Linear):
-            return self.gradient @ self.weight if of_input else None, self.gradient.t() @ self.inputs
-        wanted = [of_input, True, False]
-        gradients: tuple[Tensor | None, Tensor, None] = torch.ops.aten.convolution_backward(
-            self.gradient, self.inputs, self.weight, None, *self._geometry, wanted
-        )
-        return gradients[:2]
-
-    @property
-    def _geometry(self) -> tuple[Any, ...]:
-        conv = self.module
-        assert isinstance(conv, nn.Conv2d)
-        stride = (1, 1) if isinstance(conv, SubsampledConv2d) else conv.stride
-        return stride, conv.padding, conv.dilation, False, (0, 0), conv.groups
-
 
 def bare_layers(network: Network, images: Tensor, precision: Precision) -> list[Layer]:
     """Every convolution and linear layer that the images `(N, C, H, W)` pass through, in order."""
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    found = []
+    found: list[Layer] = []
 
     def note(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
         assert isinstance(module, nn.Conv2d | nn.Linear)
-        taken = module.subsample(inputs[0]) if isinstance(module, SubsampledConv2d) else inputs[0]
+        taken, function = inputs[0], functional.linear
+        if isinstance(module, nn.Conv2d):
+            stride = module.stride
+            if isinstance(module, SubsampledConv2d):
+                taken, stride = module.subsample(taken), (1, 1)
+            geometry = {"padding": module.padding, "dilation": module.dilation, "groups": module.groups}
+            function = partial(functional.conv2d, stride=stride, **geometry)
         found.append(
             Layer(
                 module=module,
-                weight=module.weight.detach().to(dtype),
-                inputs=torch.randn_like(taken, dtype=dtype),
+                function=function,
+                inputs=torch.randn_like(taken, dtype=dtype).requires_grad_(bool(found)),  # images need no gradient
+                weight=module.weight.detach().to(dtype).requires_grad_(),
                 gradient=torch.randn_like(output, dtype=dtype),
             )
         )
@@ -85,10 +69,10 @@ def bare_layers(network: Network, images: Tensor, precision: Precision) -> list[
     return found
 
 
-@torch.no_grad()
-def floor(layers: list[Layer]) -> None:
-    """Compute all layers forward, then backward; the first without the gradient of its input, the images."""
-    for layer in layers:
-        layer.forward()
-    for layer in reversed(layers):
-        layer.backward(of_input=layer is not layers[0])
+def floor(layers: list[Layer]) -> list[tuple[Tensor, ...]]:
+    """Compute all layers forward, then backward; returns the gradients of each layer's weight and, if any, input."""
+    outputs = [layer.function(layer.inputs, layer.weight) for layer in layers]
+    return [
+        torch.autograd.grad(output, [t for t in (layer.weight, layer.inputs) if t.requires_grad], layer.gradient)
+        for layer, output in reversed(list(zip(layers, outputs, strict=True)))
+    ]

@@ -36,7 +36,7 @@ from compress.networks import create
 from compress.recipes import Recipe, recipe_named
 from compress.runs import write_json
 from compress.training import Method
-from compress.training.loop import Training, fit
+from compress.training.loop import Options, Training, fit
 
 PLAIN = Normalisation(mean=(0.5,) * 3, std=(0.25,) * 3)
 BP, MWBP = Method(name="bp"), Method(name="mwbp")
@@ -121,7 +121,7 @@ class Setup:
             augment=True,
             seed=0,
             precision=self.precision,
-            compile=self.compile,
+            options=Options(compile=self.compile),
         )
         network.train()
         return training
@@ -162,7 +162,7 @@ def measure_growth(setup: Setup) -> dict[str, Any]:
 
     The ratios of an epoch and of the usual trainer are left out, since they depend on neither.
     """
-    axes = {
+    axes: dict[str, dict[int, dict[str, Any]]] = {
         "exits": {exits: {"exits": exits} for exits in setup.sizes.growth_exits},
         "depth": {depth: dict.fromkeys(("deep", "plain"), f"resnet{depth}") for depth in setup.sizes.growth_depths},
     }
@@ -171,7 +171,7 @@ def measure_growth(setup: Setup) -> dict[str, Any]:
         growth[axis] = {}
         for value, changes in variants.items():
             console.print(f"{axis} {value}")
-            sizes = dataclasses.replace(setup.sizes, **changes)  # type: ignore[arg-type]
+            sizes = dataclasses.replace(setup.sizes, **changes)
             varied = dataclasses.replace(setup, sizes=sizes)
             floor_ratio = _floor(varied) if axis == "depth" else {}
             growth[axis][str(value)] = _updates(varied) | floor_ratio | _memory(varied)

@@ -1,194 +1,220 @@
-"""Entries of a study: what a table of its TOML file asks for, checked before anything runs."""
+"""Entries of a study: the networks to train and to prune that its file lists, checked before anything runs."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, get_args
+from typing import Any, ClassVar, get_args
 
-from baselines import Budget, Technique
+from baselines import Budget, FineTuning, Technique
 from benchmarks.results.arms import BUDGETS
+from compress.documents import fitted
 from compress.errors import UsageError, nearest
 from compress.networks import Architecture, is_number, spec_of
 from compress.recipes import FineTuneSchedule
 from compress.training import Method, spec_to_train
 from compress.training.methods import SINGLE_EXIT
 
-TRAINING = {"train": "bp", "train-mwbp": "mwbp"}  # commands, and the method that each trains by unless told otherwise
+TRAINING = {"train": "bp", "train-mwbp": "mwbp"}  # the method of each command, where an entry names none
 COMMANDS = (*TRAINING, "prune")
-ARCHITECTURE = ("width", "blocks", "widths", "form", "head", "image_size")
-FOR_TRAINING = ("exits", *ARCHITECTURE, "update", "gamma", "extra_decay")
-TECHNIQUE = tuple(field.name for field in dataclasses.fields(Technique))
-FOR_PRUNE = (*BUDGETS, *(name for name in TECHNIQUE if name != "method"), "schedule", "from_")
-Numbers = float | tuple[float, ...] | None
 
-
-class Target(NamedTuple):
-    """A budget as the study writes it: the option and its value, a number or for `match` the name of an entry."""
-
-    option: str
-    value: float | str
-
-    def __str__(self) -> str:
-        """As in ``speedup 2.5``."""
-        value = self.value if isinstance(self.value, str) else f"{self.value:,.12g}"
-        return f"{self.option.replace('_', '-')} {value}"
+# The keys of an entry with the types of their values; defaults are those of the classes that the entry holds.
+ARCHITECTURE: dict[str, Any] = {
+    **dict.fromkeys(("width", "image_size"), int),
+    **dict.fromkeys(("blocks", "widths"), tuple[int, ...]),
+    **dict.fromkeys(("form", "head"), str),
+}
+TECHNIQUE: dict[str, Any] = {
+    **dict.fromkeys(("method", "scope", "ranking", "allocate", "shape"), str),
+    **dict.fromkeys(("round_to", "steps"), int),
+    **dict.fromkeys(("gradual", "nearest"), bool),
+    "keep": str | tuple[str, ...],
+}
+TRAINED_KEYS: dict[str, Any] = {
+    **dict.fromkeys(("arch", "method", "update"), str),
+    **dict.fromkeys(("exits", "extra_decay"), int | str),
+    "gamma": str | tuple[float, ...],
+    **ARCHITECTURE,
+}
+PRUNED_KEYS: dict[str, Any] = {
+    **dict.fromkeys(("arch", "from", "schedule"), str),
+    **TECHNIQUE,
+    **dict.fromkeys(BUDGETS, float | tuple[float, ...]),
+    "match": str | tuple[str, ...],
+}
+KEYS = {"name": str, "command": str, **TRAINED_KEYS, **PRUNED_KEYS}
 
 
 @dataclass(frozen=True, kw_only=True)
-class StudyRun:
-    """One entry of a study, run once a seed and budget; the fields are the command's options.
+class Source:
+    """An earlier entry of the study, or the part of its network up to an exit (1-based); ``NAME:EXIT`` in the file."""
+
+    name: str
+    exit: int | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Source:
+        """The source that a file names.
+
+        Raises:
+            UsageError: what follows the colon is no number from 1 on.
+        """
+        name, colon, exit = text.partition(":")
+        if colon and (not is_number(exit) or int(exit) < 1):
+            raise UsageError(f"{text!r}: behind the colon stands the number of an exit, as in {name}:2")
+        return cls(name=name, exit=int(exit) if colon else None)
+
+    def __str__(self) -> str:
+        return self.name if self.exit is None else f"{self.name}:{self.exit}"
+
+
+@dataclass(frozen=True)
+class Match:
+    """A budget: the MACs of an earlier entry's network, or of its part up to an exit."""
+
+    source: Source
+
+    def __str__(self) -> str:
+        return f"match {self.source}"
+
+
+Target = Budget | Match
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """An entry that trains a network, once a seed."""
+
+    name: str
+    architecture: Architecture
+    method: Method
+    exits: int | str | None = None
+    targets: ClassVar[tuple[None]] = (None,)  # one run a seed, without a budget
+    sources: ClassVar[tuple[tuple[str, Source], ...]] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pruned:
+    """An entry that makes a trained network smaller, or trains a control of its size, once a seed and target.
 
     Attributes:
-        method: of pruning, default l1, or of training, default what the command says.
-        blocks, widths: one a stage.
-        from_: `from` in the file: an earlier entry, or its exit as NAME:EXIT, that is pruned; default: the plain
-            network of `arch`.
-        ratio, speedup, macs, params, latency_ratio, match: the budget, or a list of several, a run each, that are one
-            curve. `match` names an earlier entry, or its exit as NAME:EXIT, whose MACs are the budget.
+        source: what is pruned; None: the plain network of `arch`.
+        targets: one or more budgets, in the order of the file.
     """
 
     name: str
-    command: str
+    technique: Technique
+    targets: tuple[Target, ...]
     arch: str | None = None
-    exits: int | str | None = None
-    width: int = 1
-    blocks: tuple[int, ...] = ()
-    widths: tuple[int, ...] = ()
-    form: str = ""
-    head: str | None = None
-    image_size: int | None = None
-    update: str | None = None
-    gamma: str | tuple[float, ...] = "depth-squared"
-    extra_decay: int | str | None = None
-    from_: str | None = None
-    method: str | None = None
-    scope: str = "all"
-    ranking: str = "global"
-    allocate: str | None = None
-    round_to: int = 1
-    steps: int = 1
-    gradual: bool = False
-    shape: str = "l1"
-    keep: str | tuple[str, ...] = ()
-    nearest: bool = False
-    schedule: FineTuneSchedule = "small-rate"
-    ratio: Numbers = None
-    speedup: Numbers = None
-    macs: Numbers = None
-    params: Numbers = None
-    latency_ratio: Numbers = None
-    match: str | tuple[str, ...] | None = None
-
-    def __post_init__(self) -> None:
-        try:
-            if self.command not in COMMANDS:
-                raise UsageError(f"command {self.command!r}: {nearest(self.command, COMMANDS)}")
-            if self.arch is None and self.from_ is None:
-                raise UsageError("arch is missing, as in arch = 'resnet56'")
-            if self.command == "prune":
-                self._check_pruning()
-            else:
-                self._check_training()
-        except UsageError as error:
-            raise UsageError(f"run {self.name}: {error}") from error
+    source: Source | None = None
+    fine_tuning: FineTuning
 
     @property
-    def technique(self) -> Technique:
-        """How it is pruned."""
-        return Technique(**{name: getattr(self, name) for name in TECHNIQUE} | {"method": self.method or "l1"})
-
-    @property
-    def training(self) -> Method:
-        """How it is trained."""
-        usual = TRAINING[self.command] if self.extra_decay is None else "bp-extra-decay"
-        options: dict[str, Any] = {"update": self.update, "gamma": self.gamma, "decay_exits": self.extra_decay}
-        return Method(name=self.method or usual, **options)
-
-    @property
-    def architecture(self) -> Architecture:
-        """The architecture, as `train` takes it."""
-        return Architecture(str(self.arch), **{name: getattr(self, name) for name in ARCHITECTURE})
-
-    @property
-    def targets(self) -> tuple[Target | None, ...]:
-        """A budget a run, in the file's order; the one None of an entry that is trained."""
-        given = [(option, getattr(self, option)) for option in BUDGETS if getattr(self, option) is not None]
-        targets = [
-            Target(option, value) for option, values in given for value in (values if _many(values) else (values,))
-        ]
-        return tuple(targets) or (None,)
-
-    def check_earlier(self, earlier: Sequence[StudyRun], names: Sequence[str]) -> None:
-        """Refuse a `from` or `match` that is no earlier entry, or has several budgets; `names` are all entries'."""
-        matched = [str(target.value) for target in self.targets if target and target.option == "match"]
-        named = [("from", self.from_)] if self.from_ is not None else []
-        for option, reference in [*named, *(("match", name) for name in matched)]:
-            name, _ = entry_and_exit(reference)
-            known = [run.name for run in earlier]
-            if name not in known and name in names:
-                raise UsageError(
-                    f"run {self.name}: {option} {reference!r} is no earlier run: put it above; what waits for each "
-                    "other in a circle can never run"
-                )
-            if name not in known:
-                raise UsageError(f"run {self.name}: {option} {reference!r} is no earlier run; {nearest(name, known)}")
-            if len(earlier[known.index(name)].targets) > 1:
-                raise UsageError(
-                    f"run {self.name}: {option} {reference!r} has several budgets; name a run that has one"
-                )
-
-    def _check_training(self) -> None:
-        self._refuse(FOR_PRUNE, "for prune alone")
-        method = self.training
-        if (method.name in SINGLE_EXIT) != (self.command == "train"):
-            right = "train" if method.name in SINGLE_EXIT else "train-mwbp"
-            raise UsageError(f"method {method.name} goes with command {right}")
-        if self.command == "train":
-            self._refuse(("exits", "head", "update", "gamma"), "for train-mwbp alone")
-        method.objective(spec_to_train(self.architecture, method, self.exits))
-
-    def _refuse(self, options: Sequence[str], why: str) -> None:
-        defaults = {field.name: field.default for field in dataclasses.fields(self)}
-        for name in options:
-            if getattr(self, name) != defaults[name]:
-                raise UsageError(f"{name.rstrip('_')} is {why}")
-
-    def _check_pruning(self) -> None:
-        self._refuse(FOR_TRAINING, "not for prune: name what is pruned in arch, or an earlier run by from")
-        if self.arch is not None:
-            spec_of(self.arch)
-        if self.schedule not in get_args(FineTuneSchedule):
-            raise UsageError(f"schedule {self.schedule!r}: {nearest(self.schedule, get_args(FineTuneSchedule))}")
-        _ = self.technique  # whose options are checked where they are known
-        given = [option for option in BUDGETS if getattr(self, option) is not None]
-        if len(given) != 1:
-            raise UsageError(f"give one of {', '.join(BUDGETS)}, not {' and '.join(given) or 'none'}")
-        for target in self.targets:
-            if target is None:
-                raise UsageError(f"{given[0]} is an empty list")
-            if self.targets.count(target) > 1:
-                raise UsageError(f"{target} is there twice")
-            if isinstance(target.value, str):
-                entry_and_exit(target.value)
-            else:
-                Budget(**{target.option: target.value})
+    def sources(self) -> tuple[tuple[str, Source], ...]:
+        """The earlier entries that it names, each with the key that names it: ``from`` or ``match``."""
+        matched = tuple(("match", target.source) for target in self.targets if isinstance(target, Match))
+        return matched if self.source is None else (("from", self.source), *matched)
 
 
-def entry_and_exit(reference: str) -> tuple[str, int | None]:
-    """The entry's name and the number of an exit, as in ``multi:2``; None where the last is meant.
+Entry = Trained | Pruned
+
+
+def read_entry(table: object) -> Entry:
+    """The entry that a ``[[run]]`` table of a study's file describes.
 
     Raises:
-        UsageError: what follows the colon is no number from 1 on.
+        UsageError: a key is missing, unknown, not for this command, or its value does not fit.
     """
-    name, colon, exit = reference.partition(":")
-    if not colon:
-        return name, None
-    if not is_number(exit) or int(exit) < 1:
-        raise UsageError(f"{reference!r}: behind the colon stands the number of an exit, as in {name}:2")
-    return name, int(exit)
+    values = read_table(table, KEYS, required=("name", "command"))
+    name, command = values.pop("name"), values.pop("command")
+    try:
+        if command not in COMMANDS:
+            raise UsageError(f"command {command!r}: {nearest(command, COMMANDS)}")
+        if "arch" not in values and "from" not in values:
+            raise UsageError("arch is missing, as in arch = 'resnet56'")
+        return _pruned(name, values) if command == "prune" else _trained(name, command, values)
+    except UsageError as error:
+        raise UsageError(f"run {name}: {error}") from error
 
 
-def _many(value: object) -> bool:
-    return isinstance(value, tuple)
+def read_table(table: object, keys: Mapping[str, Any], *, required: Collection[str] = ()) -> dict[str, Any]:
+    """The values of a TOML table, converted to the types that `keys` names.
+
+    Raises:
+        UsageError: it is no table, a key is unknown or missing, or a value is of another type.
+    """
+    if not isinstance(table, Mapping):
+        raise UsageError(f"{table!r} is not a table: write [[run]] above each run, [tuning] above what is tried")
+    for key in table:
+        if key not in keys:
+            raise UsageError(f"unknown key {key!r}; {nearest(key, keys)}")
+    for key in required:
+        if key not in table:
+            raise UsageError(f"{key} is missing")
+    return {key: fitted(value, keys[key], key) for key, value in table.items()}
+
+
+def _trained(name: str, command: str, values: dict[str, Any]) -> Trained:
+    _refuse(values, PRUNED_KEYS.keys() - TRAINED_KEYS.keys(), "for prune alone")
+    usual = "bp-extra-decay" if "extra_decay" in values else TRAINING[command]
+    method = Method(
+        name=values.get("method", usual),
+        decay_exits=values.get("extra_decay"),
+        **_picked(values, ("update", "gamma")),
+    )
+    right = "train" if method.name in SINGLE_EXIT else "train-mwbp"
+    if command != right:
+        raise UsageError(f"method {method.name} goes with command {right}")
+    if command == "train":
+        _refuse(values, ("exits", "head", "update", "gamma"), "for train-mwbp alone")
+    architecture = Architecture(values["arch"], **_picked(values, ARCHITECTURE))
+    entry = Trained(name=name, architecture=architecture, method=method, exits=values.get("exits"))
+    method.objective(spec_to_train(architecture, method, entry.exits))  # refuses what does not go together
+    return entry
+
+
+def _pruned(name: str, values: dict[str, Any]) -> Pruned:
+    _refuse(
+        values,
+        TRAINED_KEYS.keys() - PRUNED_KEYS.keys(),
+        "not for prune: name what is pruned in arch, or an earlier run by from",
+    )
+    if "arch" in values:
+        spec_of(values["arch"])
+    schedule = values.get("schedule", "small-rate")
+    if schedule not in get_args(FineTuneSchedule):
+        raise UsageError(f"schedule {schedule!r}: {nearest(schedule, get_args(FineTuneSchedule))}")
+    return Pruned(
+        name=name,
+        technique=Technique(**_picked(values, TECHNIQUE)),
+        targets=_targets(values),
+        arch=values.get("arch"),
+        source=Source.parse(values["from"]) if "from" in values else None,
+        fine_tuning=FineTuning(schedule=schedule),
+    )
+
+
+def _targets(values: dict[str, Any]) -> tuple[Target, ...]:
+    given = [option for option in BUDGETS if option in values]
+    if len(given) != 1:
+        raise UsageError(f"give one of {', '.join(BUDGETS)}, not {' and '.join(given) or 'none'}")
+    [option], value = given, values[given[0]]
+    targets: list[Target] = []
+    for amount in value if isinstance(value, tuple) else (value,):
+        target = Match(Source.parse(amount)) if option == "match" else Budget(**{option: amount})
+        if target in targets:
+            raise UsageError(f"{target} is there twice")
+        targets.append(target)
+    if not targets:
+        raise UsageError(f"{option} is an empty list")
+    return tuple(targets)
+
+
+def _picked(values: Mapping[str, Any], keys: Collection[str]) -> dict[str, Any]:
+    return {key: values[key] for key in keys if key in values}
+
+
+def _refuse(values: Mapping[str, Any], keys: Collection[str], why: str) -> None:
+    for key in values:
+        if key in keys:
+            raise UsageError(f"{key} is {why}")

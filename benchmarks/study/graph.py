@@ -1,13 +1,12 @@
-"""The graph of a study: a node a run, every one after those that it waits for."""
+"""The graph of a study: a node for every run, behind those that it waits for."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from benchmarks.report.trials import Factors
-from benchmarks.study.entry import StudyRun, Target, entry_and_exit
+from benchmarks.study.entry import Entry, Target
 from benchmarks.study.study import Study
-from benchmarks.study.tuning import Tuning
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,11 +14,12 @@ class Node:
     """One run of a study.
 
     Attributes:
-        factors: on the recipe's rate and decay; None: those of the best of its entry's trials.
-        trial: whether it is one of these; the best one stands for its entry's run of that budget and seed.
+        target: the budget of an entry that prunes.
+        factors: on the recipe's learning rate and weight decay; None: those of its entry's best trial.
+        trial: whether it is one of its entry's trials; the best one stands for the entry's run of that target and seed.
     """
 
-    entry: StudyRun
+    entry: Entry
     target: Target | None
     seed: int
     factors: Factors | None
@@ -31,31 +31,19 @@ class Node:
         tried = [] if self.factors in (None, Factors()) else [str(self.factors)]
         return ", ".join([name, f"seed {self.seed}", *tried])
 
-    @property
-    def parents(self) -> list[str]:
-        """Names of the entries that it starts from or is matched with."""
-        matched = self.target.value if self.target and self.target.option == "match" else None
-        return [entry_and_exit(str(name))[0] for name in (self.entry.from_, matched) if name is not None]
-
 
 def graph(study: Study) -> tuple[Node, ...]:
-    """All runs of a study, seed by seed, in the order of its entries, trials first."""
+    """All runs of a study: seed by seed, entries in the order of the file, an entry's trials before its other runs."""
     nodes: list[Node] = []
     for seed in study.seeds:
         for entry in study.runs:
             tuning = study.tuning if study.tuning and study.tuning.includes(entry) else None
-            trials = _trials(entry, seed, tuning) if tuning and seed == study.seeds[0] else []
-            tried = [trial.target for trial in trials]
-            factors = None if tuning else Factors()
-            nodes += trials
+            tried = [tuning.target(entry)] if tuning and seed == study.seeds[0] else []
+            for factors in tuning.factors if tuning else ():
+                nodes += [Node(entry=entry, target=target, seed=seed, factors=factors, trial=True) for target in tried]
             nodes += [
-                Node(entry=entry, target=target, seed=seed, factors=factors)
+                Node(entry=entry, target=target, seed=seed, factors=None if tuning else Factors())
                 for target in entry.targets
                 if target not in tried
             ]
     return tuple(nodes)
-
-
-def _trials(entry: StudyRun, seed: int, tuning: Tuning) -> list[Node]:
-    target = tuning.target(entry)
-    return [Node(entry=entry, target=target, seed=seed, factors=factors, trial=True) for factors in tuning.factors]

@@ -1,4 +1,4 @@
-"""A session: the runs of a study made or found finished, its arms tuned, all measured together and reported."""
+"""Running a study: every missing run is made, then all runs are measured together and reported."""
 
 from __future__ import annotations
 
@@ -16,130 +16,131 @@ from benchmarks.report.report import write_report
 from benchmarks.results.lag_warnings import warn_of_lag
 from benchmarks.results.rows import rows
 from benchmarks.results.series import distinct_runs
-from benchmarks.study.clock import Clock
 from benchmarks.study.dry_run import plan_study
+from benchmarks.study.entry import Pruned
+from benchmarks.study.estimate import Estimate
 from benchmarks.study.graph import Node
-from benchmarks.study.progress import Ledger
+from benchmarks.study.outcomes import Outcomes
 from benchmarks.study.setting import Setting
 from compress.console import console, duration
 from compress.errors import UsageError, reason
 from compress.runs import InUseError, Run, claimed, finished_runs
 from compress.training import train
 
-ROUNDS = 7  # of latency; `compress bench` takes more, six are the least for an interval
-PATIENCE = 60.0  # seconds for which another process's run is waited for before all is looked at again
+ROUNDS = 7  # of latency; `compress bench` takes more, and an interval needs six
+PATIENCE = 60.0  # seconds for which a run that another process makes is waited for before finished runs are looked for
 MEASURING = ".measuring.lock"
 
 
 def run_study(setting: Setting, *, out: Path) -> list[Run]:
     """All runs of the study that could be made, the reference first, measured and reported into `out`.
 
-    What was finished before is not run again, and what another process is making is left to it. A run that cannot be
-    made is named, in the report too, and the others go on; losing trials are in the report's section on tuning alone.
+    Finished runs are not made again, and runs that another process is making are left to it. A run that cannot be made
+    is named, in the report too, and the others go on. Trials that lost are in the report's section on tuning alone.
 
     Raises:
         UsageError: the reference could not be made.
-        KeyboardInterrupt: with what to do to go on.
+        KeyboardInterrupt: interrupted; the message says how to go on.
     """
-    session = Session.of(setting)
+    runner = Runner.of(setting)
+    outcomes = runner.outcomes
     try:
-        session.conduct()
-        found = session.ledger.reported
-        with _alone(setting.runs / MEASURING):  # what is timed beside another is timed wrong, and reports would mix
-            session.measure(found)
+        runner.make_all()
+        found = outcomes.reported
+        with _alone(setting.place.runs / MEASURING):  # timings beside other work are wrong, and reports would mix
+            runner.measure(found)
             comparison = Comparison(
                 runs=found,
                 title=setting.study.title,
                 about=setting.study.about,
                 reference=found[0].id,
-                primary=session.ledger.primary,
-                trials=session.ledger.trials,
-                failures=session.failures,
+                primary=outcomes.primary,
+                trials=outcomes.trials,
+                failures=runner.failures,
             )
             write_report(comparison, out)
     except KeyboardInterrupt as error:
-        done, every = sum(map(bool, session.ledger.outcomes.values())), len(session.ledger.nodes)
+        done, every = sum(map(bool, outcomes.runs.values())), len(outcomes.nodes)
         raise type(error)(f"{done} of {every} runs are done; the same command goes on with the rest") from error
     return found
 
 
 @dataclass(kw_only=True)
-class Session:
+class Runner:
     """A study under way.
 
     Attributes:
-        failures: a line on each run that could not be made, and on latency where it could not be measured.
+        failures: a line for every run that could not be made, and for latency where it could not be measured.
     """
 
-    ledger: Ledger
-    clock: Clock
+    outcomes: Outcomes
+    estimate: Estimate
     failures: list[str] = field(default_factory=list)
 
     @classmethod
-    def of(cls, setting: Setting) -> Session:
-        """At its beginning; how much there is to do is said."""
+    def of(cls, setting: Setting) -> Runner:
+        """The runner of a study with its finished runs; says what the study shows and how much there is to do."""
+        console.print(setting.study.about.strip())
         plan = plan_study(setting)
         console.print(plan.summary())
-        for line in distinct_runs(finished_runs(setting.runs)[0])[1]:
+        for line in distinct_runs(finished_runs(setting.place.runs)[0])[1]:
             console.print(f"not counted: {line}")
-        return cls(
-            ledger=Ledger(setting=setting, outcomes={one.node: one.run for one in plan.runs if one.run}),
-            clock=Clock(foreseen={one.node: one.seconds or 0.0 for one in plan.left}),
-        )
+        return cls(outcomes=plan.outcomes, estimate=plan.estimate)
 
-    def conduct(self) -> None:
-        """Make all runs that are missing, each when what it waits for is there.
+    def make_all(self) -> None:
+        """Make all missing runs, each when what it waits for is there.
 
-        Those that another process holds are passed over, and waited for when there is nothing else to do.
+        Runs that another process holds are passed over, and waited for when there is nothing else to do.
+
+        Raises:
+            UsageError: the study's reference could not be made.
         """
         held: dict[Node, Path] = {}
-        while self.ledger.left:
-            free = [node for node in self.ledger.ready if node not in held]
+        while self.outcomes.left:
+            free = [node for node in self.outcomes.ready if node not in held]
             if not free:
                 held = self._wait(held)
             elif path := self._attempt(free[0]):
                 held[free[0]] = path
-            self.ledger.find()  # what other processes made meanwhile
-            if self.ledger.lost:
+            self.outcomes.find()  # what other processes made meanwhile
+            if self.outcomes.lost:
                 raise UsageError(f"the study's reference did not run: {self.failures[-1]}")
-        declared = self.ledger.setting.study.primary
-        if declared and self.ledger.primary is None:
+        declared = self.outcomes.setting.study.primary
+        if declared and self.outcomes.primary is None:
             self.failures.append(f"the primary contrast, {' against '.join(declared)}: one of them has no run")
 
-    def _attempt(self, node: Node) -> Path | None:
-        """Make a run, or note that it could not be made; the directory in which another process does, if so."""
-        outcomes, every = self.ledger.outcomes, len(self.ledger.nodes)
-        left = duration(self.clock.left(outcomes)) + ("" if self.clock.pace(outcomes) else ", a guess,")
-        console.print(f"[{len(outcomes) + 1}/{every}] {node}; about {left} left for all")
+    def measure(self, runs: list[Run]) -> None:
+        """Measure the latency of all runs together, unless that was done; a failure is noted."""
+        sessions = rows(runs).get("bench_session")
+        if sessions is not None and sessions.notna().all() and sessions.nunique() == 1:
+            return
         try:
-            outcomes[node] = self._run(node)
+            warn_of_lag(runs, bench(runs, device=self.outcomes.setting.place.device, rounds=ROUNDS))
+        except Exception as error:  # of any kind: what took a night to train is worth a report without latency
+            self._note("latency", error)
+
+    def _attempt(self, node: Node) -> Path | None:
+        """Make a run, or note that it could not be made; the run's directory where another process holds it."""
+        runs, every = self.outcomes.runs, len(self.outcomes.nodes)
+        left = duration(self.estimate.left(runs)) + ("" if self.estimate.pace(runs) else ", a guess,")
+        console.print(f"[{len(runs) + 1}/{every}] {node}; about {left} left for all")
+        try:
+            runs[node] = self._make(node)
         except InUseError as error:
             console.print(f"{node}: left to the process that holds {error.path}")
             return error.path
-        except Exception as error:  # whatever it is: one run that fails must not cost a night's others
-            outcomes[node] = None
-            self._failed(node, error)
+        except Exception as error:  # of any kind: one run that fails must not cost a night's others
+            runs[node] = None
+            self._note(node, error)
         return None
 
-    def measure(self, runs: list[Run]) -> None:
-        """Measure all together, unless that was done; where it fails they are reported all the same."""
-        if not _measured_together(runs):
-            try:
-                warn_of_lag(runs, bench(runs, device=self.ledger.setting.device, rounds=ROUNDS))
-            except Exception as error:  # whatever it is: what took a night to train is worth a report without it
-                self._failed("latency", error)
-
-    def _failed(self, what: object, error: Exception) -> None:
-        self.failures.append(f"{what}: {reason(error)}")
-        console.print(f"did not run: {self.failures[-1]}")
-
-    def _run(self, node: Node) -> Run:
-        if node.target:
-            return carry_out(self.ledger.job(node))
-        return train(**self.ledger.setting.training(node, self.ledger.factors(node)))
+    def _make(self, node: Node) -> Run:
+        if isinstance(node.entry, Pruned):
+            return carry_out(self.outcomes.job(node))
+        return train(**self.outcomes.training(node))
 
     def _wait(self, held: Mapping[Node, Path]) -> dict[Node, Path]:
-        """Wait for the first for a while; which are still held: to attempt them would be to choose anew for nothing."""
+        """Wait a while for the first run held by another process; returns the runs that are still held."""
         still = {}
         for node, path in held.items():
             first = path == next(iter(held.values()))
@@ -152,10 +153,14 @@ class Session:
                 still[node] = path
         return still
 
+    def _note(self, what: object, error: Exception) -> None:
+        self.failures.append(f"{what}: {reason(error)}")
+        console.print(f"did not run: {self.failures[-1]}")
+
 
 @contextlib.contextmanager
 def _alone(path: Path) -> Iterator[None]:
-    """Hold a lock; another process that does is waited for, which is said."""
+    """Hold a lock; says so where another process holds it, and waits for that."""
     lock = FileLock(path)
     try:
         lock.acquire(timeout=0)
@@ -166,11 +171,3 @@ def _alone(path: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def _measured_together(runs: list[Run]) -> bool:
-    """Whether one session of `bench` has measured them all."""
-    frame = rows(runs)
-    if "bench_session" not in frame:
-        return False
-    return bool(frame["bench_session"].notna().all()) and frame["bench_session"].nunique() == 1

@@ -1,4 +1,4 @@
-"""Tuning: the same few rates and decays tried for every arm of a study, the best kept, on validation images alone."""
+"""Tuning: the same few learning rates and weight decays, tried for every arm of a study on validation images alone."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from itertools import product
 
 from benchmarks.report.trials import Factors
-from benchmarks.study.entry import StudyRun, Target
+from benchmarks.study.entry import Entry, Pruned, Target
 from compress.errors import UsageError
 from compress.recipes import Recipe
 
 
-def own_rate(entry: StudyRun, recipe: Recipe) -> float:
-    """The highest rate that the recipe gives a pruned or control run: of fine-tuning, or of a control's training."""
+def untuned_rate(entry: Pruned, recipe: Recipe) -> float:
+    """The highest learning rate that the recipe gives an entry: of fine-tuning, or of a control's training."""
     if entry.technique.kind == "control":
         return recipe.learning_rate
-    return recipe.fine_tuning(entry.schedule).learning_rate
+    return recipe.fine_tuning(entry.fine_tuning.schedule).learning_rate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,9 +24,9 @@ class Tuning:
     """What is tried: every rate with every decay, for the first seed and one budget of every arm.
 
     Attributes:
-        rates, decays: factors on the recipe's (fine-tuning or training) rate and weight decay.
-        at: which of an arm's budgets, counted from 1; None: the middle one.
-        all: whether plainly trained runs are tuned too, and not those alone that are pruned or controls.
+        rates, decays: factors on the recipe's learning rate (of fine-tuning or training) and weight decay.
+        at: which of an arm's budgets is tuned, counted from 1; None: the middle one.
+        all: whether plainly trained runs are tuned too, besides those that are pruned and their controls.
     """
 
     rates: tuple[float, ...] = (1.0,)
@@ -43,25 +43,29 @@ class Tuning:
 
     @property
     def factors(self) -> tuple[Factors, ...]:
-        """What is tried, lower rates first, the same for every arm."""
-        return tuple(
-            Factors(rate=rate, decay=decay) for rate, decay in product(sorted(self.rates), sorted(self.decays))
-        )
+        """The factors of every trial, lower rates first."""
+        pairs = product(sorted(self.rates), sorted(self.decays))
+        return tuple(Factors(rate=rate, decay=decay) for rate, decay in pairs)
 
-    def includes(self, entry: StudyRun) -> bool:
+    def includes(self, entry: Entry) -> bool:
         """Whether the entry is tuned."""
-        return self.all or entry.command == "prune"
+        return self.all or isinstance(entry, Pruned)
 
-    def target(self, entry: StudyRun) -> Target | None:
-        """The budget at which the entry is tuned; None for one that is trained."""
-        targets = entry.targets
-        return (
-            targets[0] if targets == (None,) else targets[(len(targets) - 1) // 2 if self.at is None else self.at - 1]
-        )
+    def target(self, entry: Entry) -> Target | None:
+        """The budget at which the entry is tuned; None for one that trains."""
+        if not isinstance(entry, Pruned):
+            return None
+        return entry.targets[(len(entry.targets) - 1) // 2 if self.at is None else self.at - 1]
 
-    def check(self, entry: StudyRun) -> None:
-        """Refuse an entry that cannot be tuned alike."""
-        if entry.command == "prune" and self.at is not None and self.at > len(entry.targets):
+    def check(self, entry: Entry) -> None:
+        """Refuse an entry that cannot be tuned like the others.
+
+        Raises:
+            UsageError: it has no budget number `at`; or all are tuned, and it names no tuned run to start from.
+        """
+        if not isinstance(entry, Pruned):
+            return
+        if self.at is not None and self.at > len(entry.targets):
             raise UsageError(f"tuning: at {self.at}: run {entry.name} has {len(entry.targets)} budget(s)")
-        if self.all and entry.command == "prune" and entry.from_ is None:
+        if self.all and entry.source is None:
             raise UsageError(f"tuning all: run {entry.name} must name the tuned run that it prunes by from")

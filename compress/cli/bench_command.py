@@ -67,10 +67,12 @@ def bench(*run: str, measuring: BenchOptions = BENCH, place: PlaceOptions = PLAC
     found = [find_run(name, place.runs) for name in run]
 
     from benchmarks import bench, bench_all
+    from benchmarks.results.lag_warnings import warn_of_lag
     from compress.cli.printing import show_latencies
 
     if measuring.all is not None:
         done = bench_all(measuring.all, device=place.device, **settings)
+        warn_of_lag(done.runs, done.rows)
         return show_latencies(done.rows, done.skipped, as_json=output.json)
     measured = bench(
         found,
@@ -79,6 +81,7 @@ def bench(*run: str, measuring: BenchOptions = BENCH, place: PlaceOptions = PLAC
         precision=_names(measuring.precision or "fp32"),
         **settings,
     )
+    warn_of_lag(found, measured)
     show_latencies(measured, as_json=output.json)
 
 

@@ -191,7 +191,8 @@ def prune(
     start = run_and_exit(reference.from_, place.runs)[0] if reference.from_ is not None else None
     if reference.arch is not None:
         ArchitectureOptions().check(reference.arch)
-    data.check(recipe)
+    if start is None or data.dataset is not None:
+        data.check(recipe)
 
     from baselines import Job, carry_out, foresee
     from benchmarks import latency_ratio

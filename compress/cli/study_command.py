@@ -47,15 +47,7 @@ def study(
     study = read_study(name)
     console.print(f"{study.title}: {study.takes}")
     named = recipe.named(study.recipe, epochs=recipe.epochs)
-    setting = Setting(
-        study=study,
-        dataset=data.open(named, study.dataset),
-        recipe=named,
-        device=place.device,
-        precision=place.precision,
-        runs=place.runs,
-        resume=place.resume,
-    )
+    setting = Setting(study=study, dataset=data.open(named, study.dataset), recipe=named, place=place.place())
     if dry_run:
         plan = plan_study(setting)
         if output.json:

@@ -10,7 +10,8 @@ from .architecture import (
 from .exit_placement import is_number, place_exits
 from .foreign.zoo import is_foreign, register
 from .initial_weights import load_pretrained, load_weights
-from .network import Network, code_digest, cut, evaluating, in_the_net, initialised
+from .modes import evaluating
+from .network import Network, code_digest, cut, in_the_net, initialised
 from .spec import Spec
 
 __all__ = [

@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from compress.errors import UsageError, checked
+from compress.errors import UsageError, checked, first_line
 from compress.networks.foreign.zoo import source_of, timm_or_error
 from compress.networks.heads import OWN
 from compress.networks.network import Network
@@ -52,8 +52,9 @@ def load_pretrained(network: Network) -> str:
     try:
         state = _torchvision_weights(name) if source == "torchvision" else _timm_weights(network, name)
     except OSError as error:  # urllib's and the hub's are
-        reason = (str(error).splitlines() or [""])[0]
-        raise UsageError(f"pretrained {arch}: needs a network, or the file in torch's cache ({reason})") from error
+        raise UsageError(
+            f"pretrained {arch}: needs a network, or the file in torch's cache ({first_line(error)})"
+        ) from error
     _load(network, state, f"pretrained {arch}", published=True)
     return _digest(state)
 
@@ -77,7 +78,7 @@ def _timm_weights(network: Network, name: str) -> State:
         try:
             model = timm.create_model(name, pretrained=True, num_classes=network.spec.classes, **sized)
         except RuntimeError as error:
-            raise UsageError(f"pretrained timm:{name}: {str(error).splitlines()[0]}") from error
+            raise UsageError(f"pretrained timm:{name}: {first_line(error)}") from error
     # A classifier that timm has made anew is not one of the published weights.
     replaced = settings is not None and settings.num_classes != network.spec.classes
     classifier = model.get_classifier() if replaced else None

@@ -1,7 +1,7 @@
-"""Attention whose heads together are narrower than the channels they read, as pruning leaves them.
+"""Attention whose heads together are narrower than the channels that they read, as pruning leaves them.
 
-torch's and torchvision's own take the width of a head for the channels over the number of heads. These have the same
-weights under the same names, and compute the same where nothing was pruned.
+The modules of torch and torchvision take channels / heads for the width of a head. The modules here have the same
+weights under the same names, and compute the same if nothing was pruned.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 MASKED = -100.0  # added before the softmax, as torchvision does
+Linear = tuple[Tensor, Tensor | None]  # weight and bias
 
 
 def narrow(attention: nn.Module) -> None:
-    """Let an attention module, torch's or a Swin transformer's, take any number of heads; others stay as they are."""
+    """Let an attention module of torch or of a Swin transformer have any number of heads; leave others alone."""
     if type(attention) is nn.MultiheadAttention:
         attention.__class__ = NarrowAttention
     elif type(attention).__name__ == "ShiftedWindowAttention":
@@ -24,10 +25,10 @@ def narrow(attention: nn.Module) -> None:
 
 
 class NarrowAttention(nn.MultiheadAttention):
-    """Of a sequence to itself; batch first or second."""
+    """Self-attention of a sequence, with the batch in the first or the second dimension."""
 
     def forward(self, query: Tensor, *_: Tensor, **__: bool) -> tuple[Tensor, None]:  # type: ignore[override]
-        """The mixed sequence, and no weights."""
+        """Return the output sequence, and None in place of attention weights."""
         sequence = query if self.batch_first else query.transpose(0, 1)
         projected = functional.linear(sequence, self.in_proj_weight, self.in_proj_bias)
         parts = projected.unflatten(-1, (3, self.num_heads, -1)).movedim((-3, -2), (0, -3))
@@ -38,22 +39,18 @@ class NarrowAttention(nn.MultiheadAttention):
 
 
 def _window_attention(theirs: type[nn.Module]) -> type[nn.Module]:
-    """The class of torchvision's attention in shifted windows, `(N, H, W, C)` -> `(N, H, W, C)` (Liu et al. 2021)."""
+    """A subclass of torchvision's attention in shifted windows, `(N, H, W, C)` -> `(N, H, W, C)` (Liu et al. 2021)."""
 
     class NarrowWindowAttention(theirs):  # type: ignore[misc, valid-type]
         def forward(self, x: Tensor) -> Tensor:
             return window_attention(
                 x,
-                self.qkv.weight,
-                self.qkv.bias,
-                self.proj.weight,
-                self.proj.bias,
+                (self.qkv.weight, self.qkv.bias),
+                (self.proj.weight, self.proj.bias),
                 self.get_relative_position_bias(),
                 self.num_heads,
-                self.window_size,
-                self.shift_size,
-                self.attention_dropout,
-                self.dropout,
+                (self.window_size, self.shift_size),
+                (self.attention_dropout, self.dropout),
                 self.training,
             )
 
@@ -62,19 +59,24 @@ def _window_attention(theirs: type[nn.Module]) -> type[nn.Module]:
 
 def window_attention(
     x: Tensor,
-    qkv_weight: Tensor,
-    qkv_bias: Tensor | None,
-    proj_weight: Tensor,
-    proj_bias: Tensor | None,
+    qkv: Linear,
+    projection: Linear,
     position_bias: Tensor,
     heads: int,
-    window: list[int],
-    shift: list[int],
-    attention_dropout: float,
-    dropout: float,
+    windows: tuple[list[int], list[int]],
+    dropouts: tuple[float, float],
     training: bool,
 ) -> Tensor:
-    """Attention of `(N, H, W, C)` within windows, which are shifted where there are several."""
+    """Attention of `(N, H, W, C)` within windows, which are shifted if there are several.
+
+    A function of its own, since torch.fx must not trace through it: its shapes depend on the image's size.
+
+    Args:
+        qkv, projection: weight and bias of the linear layers before and after attention.
+        windows: height and width of a window, and by how much windows are shifted.
+        dropouts: probabilities for attention weights and for the output.
+    """
+    window, shift = windows
     batch, height, width, channels = x.shape
     rows, columns = (math.ceil(size / side) for size, side in zip((height, width), window, strict=True))
     x = functional.pad(x, (0, 0, 0, columns * window[1] - width, 0, rows * window[0] - height))
@@ -85,15 +87,15 @@ def window_attention(
         .transpose(2, 3)
         .reshape(-1, math.prod(window), channels)
     )
-    query, key, value = functional.linear(x, qkv_weight, qkv_bias).unflatten(-1, (3, heads, -1)).permute(2, 0, 3, 1, 4)
+    query, key, value = functional.linear(x, *qkv).unflatten(-1, (3, heads, -1)).permute(2, 0, 3, 1, 4)
     weights = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1) + position_bias
     if down or right:
         mask = _mask(x, rows, columns, window, (down, right))
         weights = (weights.unflatten(0, (batch, -1)) + mask[:, None]).flatten(0, 1)
-    weights = functional.dropout(weights.softmax(-1), attention_dropout, training)
-    x = functional.linear((weights @ value).transpose(1, 2).flatten(2), proj_weight, proj_bias)
-    x = functional.dropout(x, dropout, training)
-    x = x.view(batch, rows, columns, *window, len(proj_weight)).transpose(2, 3).flatten(3, 4).flatten(1, 2)
+    weights = functional.dropout(weights.softmax(-1), dropouts[0], training)
+    x = functional.linear((weights @ value).transpose(1, 2).flatten(2), *projection)
+    x = functional.dropout(x, dropouts[1], training)
+    x = x.view(batch, rows, columns, *window, len(projection[0])).transpose(2, 3).flatten(3, 4).flatten(1, 2)
     x = torch.roll(x, (down, right), (1, 2))
     return x[:, :height, :width].contiguous()
 
@@ -102,7 +104,7 @@ torch.fx.wrap("window_attention")
 
 
 def _mask(x: Tensor, rows: int, columns: int, window: list[int], shift: tuple[int, int]) -> Tensor:
-    """`(windows, tokens, tokens)`: what to add, so that what has been shifted past an edge is not looked at."""
+    """The attention mask `(windows, tokens, tokens)` that separates tokens which were shifted past an edge."""
     parts = [
         torch.arange(count * side, device=x.device).sub(count * side - side).ge(0).long()
         + torch.arange(count * side, device=x.device).sub(count * side - by).ge(0).long()

@@ -1,11 +1,10 @@
 """The one network class: a stem, a list of blocks, and one or more exits; cutting it at an exit gives another."""
 
-import contextlib
 import copy
 import dataclasses
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
@@ -131,18 +130,6 @@ def code_digest(spec: Spec) -> str | None:
     own_head = list(network.heads.values())[-1]
     parts = [f"{part!r}\n{getattr(part, 'code', '')}" for part in (*network.blocks, own_head)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
-
-
-@contextlib.contextmanager
-def evaluating(network: Network) -> Iterator[Network]:
-    """The network in eval mode, for as long as it takes; every layer gets its own mode back."""
-    modes = [(module, module.training) for module in network.modules()]
-    network.eval()
-    try:
-        yield network
-    finally:
-        for module, training in modes:
-            module.training = training
 
 
 def _initialise(module: nn.Module) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from compress.errors import UsageError
+from compress.errors import UsageError, first_line
 from compress.runs import write_atomically
 
 FILE = "last.pt"
@@ -53,7 +53,7 @@ def reading(directory: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        why = f"{type(error).__name__}: {error}".splitlines()[0]
         raise UsageError(
-            f"checkpoint {directory / FILE} is corrupt ({why}); delete {directory} to start this run anew"
+            f"checkpoint {directory / FILE} is corrupt ({type(error).__name__}: {first_line(error)}); "
+            f"delete {directory} to start this run anew"
         ) from error

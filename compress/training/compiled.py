@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from compress.console import console
+from compress.errors import first_line
 from compress.networks import Network
 
 
@@ -22,8 +23,7 @@ def compiled(network: Network) -> Network:
     try:
         torch.compile(_probe)(torch.ones(2, device=next(network.parameters()).device))
     except Exception as error:  # without a C++ compiler, Python's headers or Triton; they have no error in common
-        lines = str(error).splitlines() or [type(error).__name__]
-        console.print(f"torch.compile does not work here ({lines[0]}): training goes on without it")
+        console.print(f"torch.compile does not work here ({first_line(error)}): training goes on without it")
         return network
     dynamo = torch._dynamo.config
     dynamo.recompile_limit = max(dynamo.recompile_limit, len(network.blocks))  # a pruned net's blocks all differ

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from compress.console import console
-from compress.data import Split, split
+from compress.data import Split
 from compress.errors import UsageError
 from compress.hardware import check_bf16, describe
 from compress.network_cost import cross_check
@@ -35,7 +35,7 @@ from compress.training.evaluation import exit_rows, predictions
 from compress.training.hooks import NO_HOOK, Hook
 from compress.training.loop import DivergedError, Options, Training, fit
 from compress.training.objectives import Objective
-from compress.training.plan import Plan
+from compress.training.plan import Plan, split_by
 from compress.training.unfinished_runs import nearest_unfinished
 
 
@@ -87,7 +87,7 @@ def execute(plan: Plan, prepare: Prepare, *, resume: bool = False) -> Run:
     with contextlib.ExitStack() as claim:
         if finished := world.on_leader(lambda: _claim(plan, claim, resume=resume)):
             return finished
-        parts = _split(plan).to(plan.device)
+        parts = split_by(plan.recipe, plan.dataset).to(plan.device)
         world.check_batch(plan.recipe.batch(len(parts.train)))
         prepared = prepare(parts)
         cross_check(prepared.network)  # now rather than when it has been trained
@@ -243,11 +243,6 @@ def _new_record(plan: Plan, training: Training) -> Record:
         | {"precision": plan.precision, "world_size": training.world.size, "compiled": compiled},
         command=plan.command,
     )
-
-
-def _split(plan: Plan) -> Split:
-    recipe = plan.recipe
-    return split(plan.dataset, validation=recipe.validation, calibration=recipe.calibration, seed=recipe.split_seed)
 
 
 def _write_metrics(run: Run, training: Training) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from compress.data import Dataset, training_images
+from compress.data import Dataset, Split, split, training_images
 from compress.errors import UsageError
 from compress.hardware import Precision
 from compress.networks import Spec
@@ -106,6 +106,11 @@ def batch_for_few(recipe: Recipe, dataset: Dataset) -> int | None:
     images = training_images(dataset, validation=recipe.validation, calibration=recipe.calibration)
     batch = recipe.batch(images)
     return batch if batch < min(recipe.batch_size, images) else None
+
+
+def split_by(recipe: Recipe, dataset: Dataset) -> Split:
+    """The training, validation, calibration and test images of a data set, as a recipe divides them."""
+    return split(dataset, validation=recipe.validation, calibration=recipe.calibration, seed=recipe.split_seed)
 
 
 def published_normalisation(dataset: Dataset) -> dict[str, list[float]] | None:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from compress.errors import UsageError
+from compress.errors import UsageError, first_line
 from compress.networks import Network
 
 BATCH = "batch"  # the name of the only dimension that the files leave open; engines fix it
@@ -140,7 +140,7 @@ def refusing(what: str) -> Iterator[None]:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    return first_line(error)
 
 
 @contextlib.contextmanager

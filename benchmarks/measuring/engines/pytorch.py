@@ -36,7 +36,7 @@ class Eager(Engine):
     def _prepare(self, source: Source, images: Tensor, dtype: torch.dtype) -> Infer:
         """A function from images to logits of a copy of the network, on the images' device, channels last."""
         placed = copy.deepcopy(source.network).to(images.device, dtype).to(memory_format=torch.channels_last)
-        network = self._module(LastExit(placed))
+        network = self._called(LastExit(placed))
 
         @torch.inference_mode()
         def infer(images: Tensor) -> Tensor:
@@ -45,8 +45,8 @@ class Eager(Engine):
 
         return infer
 
-    def _module(self, network: LastExit) -> torch.nn.Module:
-        """The module that is called."""
+    def _called(self, network: LastExit) -> Infer:
+        """The function that is called."""
         return network
 
 
@@ -61,17 +61,13 @@ class Compile(Eager):
         enough = COMPILATIONS + len(sources)  # compilations are counted by code, which all networks share
         with torch._dynamo.config.patch(recompile_limit=enough, accumulated_recompile_limit=enough):
             prepared = super().prepare(sources, images, precision, threads)
-            for infer in prepared:
-                self._compile_now(infer, images)
+            with refusing("engine compile does not work here"):  # without a C++ compiler, Python's headers or Triton
+                for infer in prepared:
+                    infer(images)  # compiles
         return prepared
 
-    def _module(self, network: LastExit) -> torch.nn.Module:
-        module: torch.nn.Module = torch.compile(network, dynamic=False, fullgraph=True)
-        return module
-
-    def _compile_now(self, infer: Infer, images: Tensor) -> None:
-        with refusing("engine compile does not work here"):  # without a C++ compiler, Python's headers or Triton
-            infer(images)
+    def _called(self, network: LastExit) -> Infer:
+        return torch.compile(network, dynamic=False, fullgraph=True)
 
 
 class CudaGraphs(Eager):

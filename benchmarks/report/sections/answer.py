@@ -15,13 +15,12 @@ from benchmarks.results.contrasts import CLASS, Contrast, budget_classes
 from benchmarks.results.escaping import inline
 from benchmarks.statistics.scores import CONFIDENCE, ENOUGH_SEEDS
 
-BUDGETS = 3  # shown beside the reference's, if several networks share each of them
-LINES = 3  # budgets shown in any case, as far as there are any
+BUDGETS = 3  # shown at most beside the reference's; a third only if several networks share each of them
 SMALL = 0.25  # of the reference's MACs: of budgets with equally many networks, the nearest to this goes first
 CHOSEN = (
-    "Best: the highest mean test accuracy at that budget, picked on these test images, and so somewhat optimistic. A "
-    f"budget: networks, or exits cut out, whose MACs are within {CLASS:.0%} of one another. Shown: {{own}}the budgets "
-    "with most networks."
+    "Best: the highest mean test accuracy at that budget; as it was picked on these test images, it is somewhat "
+    f"optimistic. A budget holds networks, and exits cut out, whose MACs are within {CLASS:.0%} of one another. Shown "
+    "are {own}those with most networks."
 )
 BARS = (
     "Bars are 95% intervals over seeds, cut where they are longer than the scatter of all means. Pale: on average "
@@ -34,9 +33,9 @@ def answer_section(group: Group) -> Section:
     budgets = _budgets(group)
     judged = group.compare((best, other) for best, *others in budgets for other in others)
     reference = group.reference_row
-    own = "" if reference is None else f"the budget of {reference['network']}, the reference, and "
+    own = "" if reference is None else f"the budget of the reference, {reference['network']}, and "
     return Section(
-        f"The best network at each budget: {inline(group.data['name'])} ({inline(group.data['copy'])})",
+        "The best network at each budget",
         [
             Text(_caution(group)),
             Table.of(_line(group, rows, judged) for rows in budgets),
@@ -54,8 +53,8 @@ def _caution(group: Group) -> str:
     best, images = float(accuracies.max()), group.test_images
     interval = stats.binomtest(round(best * images), images).proportion_ci(CONFIDENCE, method="wilson")
     noise = (
-        f"The choice of {images:,} test images alone makes an accuracy near {best:.0%} uncertain by about "
-        f"±{50 * (interval.high - interval.low):.1f} points ({CONFIDENCE:.0%})."
+        f"Measured on {images:,} test images of {inline(group.name)}, the choice of which alone makes an accuracy near "
+        f"{best:.0%} uncertain by about ±{50 * (interval.high - interval.low):.1f} points ({CONFIDENCE:.0%})."
     )
     fewest = int(seeds.min())
     if fewest >= ENOUGH_SEEDS:
@@ -80,8 +79,7 @@ def _budgets(group: Group) -> list[list[Row]]:
         key=lambda rows: (-len(rows), abs(math.log(rows[0]["macs"] / (SMALL * full)))),
     )
     shared = sum(len(rows) > 1 for rows in others)
-    chosen = [*first, *others[: max(LINES - len(first), min(BUDGETS, shared))]]
-    return sorted(chosen, key=lambda rows: -rows[0]["macs"])
+    return sorted([*first, *others[: min(max(shared, 2), BUDGETS)]], key=lambda rows: -rows[0]["macs"])
 
 
 def _line(group: Group, rows: Sequence[Row], judged: Mapping[tuple[str, str], Contrast]) -> dict[str, str]:

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-import pandas as pd
-
 from benchmarks.measuring.bench_file import read_measurements
 from benchmarks.report.group import Group
 from benchmarks.report.section import Bullets, Section
 from benchmarks.report.trials import Trial
 from benchmarks.results.escaping import code, inline
-from benchmarks.statistics.scores import ENOUGH_SEEDS
 from compress.recipes import paper
 from compress.runs import Run
 
@@ -19,7 +16,6 @@ from compress.runs import Run
 def limits_section(group: Group) -> Section:
     """A line on every limit."""
     lines = [
-        *_seeds(group.summary),
         f"One data set and one set of {group.test_images:,} test images: nothing here says what holds on other data.",
         *_training(group),
         _tuning(group.trials),
@@ -29,16 +25,6 @@ def limits_section(group: Group) -> Section:
         *_comparisons(group),
     ]
     return Section("Limits", [Bullets(lines)])
-
-
-def _seeds(summary: pd.DataFrame) -> list[str]:
-    fewest, most = int(summary["n"].min()), int(summary["n"].max())
-    counts = f"{fewest}" if fewest == most else f"{fewest} to {most}"
-    seeds = f"{counts} seed{'s' if most > 1 else ''} for each network"
-    if fewest >= ENOUGH_SEEDS:
-        return [f"{seeds}: an interval from so few holds only if seeds scatter normally."] if fewest < 10 else []
-    single = "; one seed does not show how much training scatters" if fewest == 1 else ""
-    return [f"{seeds}, and {ENOUGH_SEEDS} are the least{single}."]
 
 
 def _training(group: Group) -> list[str]:

@@ -24,11 +24,12 @@ ANYTIME = (
 )
 METHOD = (
     "Test accuracies are means over seeds with Student's t intervals, on test images that were read once, after "
-    "training. MACs are the multiply-accumulates of convolutions and linear layers for one image. Training MACs count "
-    "forward passes once and backward passes twice, and include those of a reference or teacher and of choosing what "
-    "to prune; training cost is their ratio to the reference's. Latency is the median of repeated timings, with "
-    "networks interleaved and each exit cut out; its ratio to the reference is the median of the ratios within each "
-    "round, which a busy machine moves less than milliseconds."
+    "training; with few seeds such an interval holds only if seeds scatter normally. MACs are the multiply-accumulates "
+    "of convolutions and linear layers for one image. Training MACs count forward passes once and backward passes "
+    "twice, and include those of a reference or teacher and of choosing what to prune; training cost is their ratio to "
+    "the reference's. Latency is the median of repeated timings, with networks interleaved and each exit cut out; its "
+    "ratio to the reference is the median of the ratios within each round, which a busy machine moves less than "
+    "milliseconds."
 )
 
 

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import math
 
-import numpy as np
 import pandas as pd
 
 from baselines.budget import TOLERANCE
 from benchmarks.report.figures import kept_channels, pruning_curves
-from benchmarks.report.group import Group
+from benchmarks.report.group import Group, Row
 from benchmarks.report.section import Section, Table, Text, figures
 from benchmarks.results.cells import MISSING, Number, mean_cell, number, percent, ratio
 
-Row = Mapping[Any, Any]
 ASKED = {"ratio": ".2f", "speedup": ".2f", "macs": ",.0f", "params": ",.0f", "latency_ratio": ".2f"}
-OPTIONAL = (  # columns that a summary may lack
-    *(f"{when}_{option}" for when in ("requested", "achieved") for option in ASKED),
-    *("val_accuracy_before", "val_accuracy_pruned", "choosing_macs", "choosing_seconds"),
-)
 CURVES = (
     "An arm is a technique at several budgets. Cells are test accuracies in percent at the budget requested, with 95% "
     f"intervals over seeds if there are several; in brackets the speed-up achieved if it missed the budget by more "
@@ -30,21 +23,20 @@ CHANNELS = "Solid: channels within a block; dotted: those it hands on. A panel f
 
 def curves_section(group: Group) -> Section | None:
     """The table and the figure of arms, if one has several budgets."""
-    summary = _with_gaps(group.summary)
-    points = _pruned(summary)
+    points = _pruned(group.summary)
     if points.empty or points.groupby("arm_key")["series"].nunique().max() < 2:
         return None
     reference, note = group.reference_row, ""
     if reference is not None:
         note = f" The reference, {reference['network']}, reaches {mean_cell(reference)}."
-    drawing = pruning_curves(summary, group.title, group.reference)
+    drawing = pruning_curves(group.summary, group.title, group.reference)
     image = figures(f"pruning-curves{group.suffix}", "Pruning curves", drawing)
-    return Section("Pruning curves", [Text(CURVES + note), curves_table(summary), *image])
+    return Section("Pruning curves", [Text(CURVES + note), curves_table(group.summary), *image])
 
 
 def curves_table(summary: pd.DataFrame) -> Table:
     """A row for each arm, a column for each budget."""
-    found = _pruned(_with_gaps(summary)).to_dict("records")
+    found = _pruned(summary).to_dict("records")
     budgets = sorted({_budget(row) for row in found}, key=lambda budget: (list(ASKED).index(budget[0]), budget[1]))
     rows: dict[str, dict[str, str]] = {}
     for row in found:
@@ -55,20 +47,20 @@ def curves_table(summary: pd.DataFrame) -> Table:
 
 def pruning_section(group: Group) -> Section | None:
     """What pruning, or a control, was asked for, what it did and what it cost; None if nothing was pruned."""
-    rows = _pruned(_with_gaps(group.summary)).to_dict("records")
+    rows = _pruned(group.summary).to_dict("records")
     if not rows:
         return None
     table = Table.of(
         {
             "network": row["network"],
             "requested": requested(row),
-            "ratio of channels removed": number(row["achieved_ratio"], ".3f"),
-            "speed-up": ratio(row["achieved_speedup"]),
-            "choosing, MACs": number(row["choosing_macs"], ".3f", "T", scale=1e-12),
-            "choosing, s": number(row["choosing_seconds"], ".1f"),
-            "validation accuracy, %: before": percent(row["val_accuracy_before"]),
-            "right after pruning": percent(row["val_accuracy_pruned"]),
-            "fine-tuned": percent(row["val_accuracy"]),
+            "ratio of channels removed": number(row.get("achieved_ratio"), ".3f"),
+            "speed-up": ratio(row.get("achieved_speedup")),
+            "choosing, MACs": number(row.get("choosing_macs"), ".3f", "T", scale=1e-12),
+            "choosing, s": number(row.get("choosing_seconds"), ".1f"),
+            "validation accuracy, %: before": percent(row.get("val_accuracy_before")),
+            "right after pruning": percent(row.get("val_accuracy_pruned")),
+            "fine-tuned": percent(row.get("val_accuracy")),
         }
         for row in rows
     )
@@ -86,14 +78,9 @@ def _pruned(summary: pd.DataFrame) -> pd.DataFrame:
     return summary[summary["last"] & (summary["family"] != "train") & summary["step"].isna()]
 
 
-def _with_gaps(summary: pd.DataFrame) -> pd.DataFrame:
-    """The summary with a column, possibly empty, for everything that a record may say."""
-    return summary.assign(**dict.fromkeys((column for column in OPTIONAL if column not in summary), np.nan))
-
-
 def _budget(row: Row) -> tuple[str, float]:
     """The option that was requested, and its value; the MACs achieved if the record does not say."""
-    asked = [(option, value) for option in ASKED if not pd.isna(value := row.get(f"requested_{option}", np.nan))]
+    asked = [(option, value) for option in ASKED if not pd.isna(value := row.get(f"requested_{option}"))]
     return asked[0] if asked else ("macs", row["macs"])
 
 
@@ -108,7 +95,7 @@ def _in_words(option: str, value: float) -> str:
 
 def _cell(row: Row) -> str:
     option, asked = _budget(row)
-    achieved = row["macs"] if option == "macs" else row[f"achieved_{option}"]
+    achieved = row["macs"] if option == "macs" else row.get(f"achieved_{option}", math.nan)
     met = option == "latency_ratio" or abs(achieved / asked - 1) <= TOLERANCE
     mean = mean_cell(row)
-    return mean if met else Number(f"{mean} [{ratio(row['achieved_speedup'])}]", mean.value)
+    return mean if met else Number(f"{mean} [{ratio(row.get('achieved_speedup'))}]", mean.value)

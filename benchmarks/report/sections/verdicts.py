@@ -29,12 +29,14 @@ METHOD = (
 
 
 def verdicts_section(group: Group) -> Section | None:
-    """The primary contrast in words, and a table of all contrasts; None if nothing was to be compared."""
+    """A table of all contrasts, the primary contrast first; None if nothing was to be compared."""
     verdicts = group.verdicts
     blocks: list[Block] = []
     if primary := verdicts.primary:
-        said = sentence(primary, verdicts.last)
-        blocks.append(Text(f"**Primary contrast**, declared before the runs: {said}."))
+        network, other = (exit_name(row_of(verdicts.last, key)) for key in primary.pair)
+        blocks.append(
+            Text(f"**Primary contrast**, declared before the runs: {network} against {other}, the first row.")
+        )
     if verdicts.contrasts:
         table = Table.of((_line(contrast, verdicts.last) for contrast in verdicts.contrasts), last="verdict")
         single = any(1 in contrast.found.seeds for contrast in verdicts.contrasts)
@@ -42,16 +44,6 @@ def verdicts_section(group: Group) -> Section | None:
     if verdicts.notes:
         blocks.append(Bullets([f"not compared: {inline(note, SENTENCE)}" for note in verdicts.notes]))
     return Section("Verdicts", blocks, method=METHOD) if blocks else None
-
-
-def sentence(contrast: Contrast, last: pd.DataFrame) -> str:
-    """As in ``A (exit 5) against B: +0.21 points, 95% interval [-0.05, 0.47], n = 5: not distinguishable``."""
-    network, other = (exit_name(row_of(last, key)) for key in contrast.pair)
-    low, high = contrast.found.interval()
-    return (
-        f"{network} against {other}: {100 * contrast.found.estimate:+z.2f} points, {CONFIDENCE:.0%} interval "
-        f"[{100 * low:z.2f}, {100 * high:z.2f}], n = {_seeds(contrast)}: {contrast.verdict}"
-    )
 
 
 def contrast_cells(contrast: Contrast) -> dict[str, str]:

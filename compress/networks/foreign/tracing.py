@@ -7,7 +7,6 @@ and all.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -15,8 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from compress.errors import UsageError
+from compress.errors import UsageError, first_line
 from compress.networks.foreign.channel_layout import channel_dims
+from compress.networks.modes import evaluating, modes_kept
 
 LAYERS = (nn.modules.conv._ConvNd, nn.Linear, nn.MultiheadAttention)  # attention: its own projection, and a linear one
 LAYER_FUNCTIONS = ("conv1d", "conv2d", "conv3d", "linear")
@@ -129,14 +129,16 @@ def _trace_both_modes(model: nn.Module) -> _Tracer:
     pieces: set[type[nn.Module]] = set()
     while True:
         tracers = [_Tracer(pieces), _Tracer(pieces)]
-        with _modes_kept(model):
+        with modes_kept(model):
             for tracer, training in zip(tracers, (True, False), strict=True):
                 model.train(training)
                 try:
                     tracer.graph = tracer.trace(model)
                 except Exception as error:
                     if tracer.failed is None:
-                        raise UsageError(f"torch.fx cannot trace {type(model).__name__}: {_line(error)}") from error
+                        raise UsageError(
+                            f"torch.fx cannot trace {type(model).__name__}: {first_line(error)}"
+                        ) from error
                     owner: str | None = tracer.failed
                     break
             else:
@@ -149,21 +151,6 @@ def _trace_both_modes(model: nn.Module) -> _Tracer:
                 "than in eval mode; put what differs into a module"
             )
         pieces.add(type(model.get_submodule(owner)))  # never there yet: it was looked into
-
-
-@contextlib.contextmanager
-def _modes_kept(model: nn.Module) -> Iterator[None]:
-    modes = [(module, module.training) for module in model.modules()]
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
-
-
-def _line(error: Exception) -> str:
-    """What an error says, in one line."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _follow_mode(train: fx.Graph, evaluate: fx.Graph) -> str | None:
@@ -247,12 +234,12 @@ def _run(model: nn.Module, graph: fx.Graph, input_shape: tuple[int, int, int]) -
     images = torch.linspace(-1, 1, size, device=like.device, dtype=like.dtype).view(2, *input_shape)
     recorder = _Recorder(model, graph)
     try:
-        with _modes_kept(model), torch.no_grad():
-            expected = model.eval()(images)
+        with evaluating(model), torch.no_grad():
+            expected = model(images)
             found = recorder.run(images)
     except Exception as error:
         shape = "x".join(map(str, input_shape))
-        raise UsageError(f"{type(model).__name__} does not take images of {shape}: {_line(error)}") from error
+        raise UsageError(f"{type(model).__name__} does not take images of {shape}: {first_line(error)}") from error
     if not isinstance(expected, Tensor) or expected.dim() != 2 or len(expected) != 2:
         what = f"shape {tuple(expected.shape)}" if isinstance(expected, Tensor) else f"a {type(expected).__name__}"
         raise UsageError(f"{type(model).__name__} is no classifier: it returns {what}, not logits (N, classes)")

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from compress.errors import UsageError, checked, nearest
+from compress.errors import UsageError, checked, first_line, nearest
 from compress.networks.architecture_names import parse
 
 Factory = Callable[[int], nn.Module]
@@ -116,8 +116,7 @@ def _imported(arch: str, name: str) -> Factory:
     try:
         module = importlib.import_module(module_name)
     except Exception as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UsageError(f"architecture {arch!r}: cannot import {module_name!r}: {reason}") from error
+        raise UsageError(f"architecture {arch!r}: cannot import {module_name!r}: {first_line(error)}") from error
     finally:
         sys.path.remove("")
     factory = getattr(module, attribute, None)
@@ -139,8 +138,9 @@ def _checked(arch: str, make: Callable[[], nn.Module]) -> nn.Module:
     try:
         return make()
     except Exception as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UsageError(f"architecture {arch!r} cannot be made: {type(error).__name__}: {reason}") from error
+        raise UsageError(
+            f"architecture {arch!r} cannot be made: {type(error).__name__}: {first_line(error)}"
+        ) from error
 
 
 def _nearest_of_many(name: str, known: list[str]) -> str:

@@ -55,9 +55,9 @@ def test_all_runs_with_weights_are_measured_and_the_rest_is_listed(
     assert "cudagraphs fp32 on cpu: RuntimeError: inconsistent tensor size" in skipped
     assert "[1/2] eager fp32 on cpu, 3 networks" in err
     for run in (read_run(report / "runs" / run.id) for run in measured):
-        [one] = read_measurements(run)
-        assert one.reference == {"run": runs[0].id, "exit": 1}  # the costliest by plain BP, whatever its place
-        assert not one.drawn
+        [measurement] = read_measurements(run)
+        assert measurement.reference == {"run": runs[0].id, "exit": 1}  # the costliest by plain BP, whatever its place
+        assert not measurement.drawn
         assert read_costs(run)[-1]["activations"] == 1
 
 
@@ -76,10 +76,10 @@ def test_a_reports_records_are_timed_without_their_weights(
     assert [line for line in done.skipped if "foreign" not in line] == []
     assert "4 record(s) without weights: timed with weights just drawn, and not in int8" in capsys.readouterr().err
     for run in runs:
-        for one in read_measurements(read_run(report / RECORDS / run.id)):
-            assert one.drawn
-            assert one.reference == {"run": runs[3].id, "exit": 1}  # the report's own
-            assert ("bytes" in one.rows[0]) == (one.precision == "fp32")
+        for measurement in read_measurements(read_run(report / RECORDS / run.id)):
+            assert measurement.drawn
+            assert measurement.reference == {"run": runs[3].id, "exit": 1}  # the report's own
+            assert ("bytes" in measurement.rows[0]) == (measurement.precision == "fp32")
 
 
 def test_runs_and_all_exclude_one_another_and_nothing_to_measure_is_said(

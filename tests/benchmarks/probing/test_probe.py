@@ -200,7 +200,7 @@ def test_somebody_elses_net_is_probed_at_its_own_blocks(
     small: Dataset, brief: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def chain(classes: int) -> nn.Module:
-        convolutions = nn.Conv2d(small.input_shape[0], 4, 3, stride=4), nn.ReLU(), nn.Conv2d(4, 6, 3)
+        convolutions = nn.Conv2d(3, 4, 3, stride=2), nn.ReLU(), nn.Conv2d(4, 6, 3)
         return nn.Sequential(*convolutions, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, classes))
 
     monkeypatch.setattr(zoo, "_registered", {"chain": chain})

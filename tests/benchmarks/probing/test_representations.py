@@ -268,4 +268,4 @@ def test_batches_count_by_their_images(images: Tensor, labels: Tensor) -> None:
     assert skip_drops(made, parts) == skip_drops(made, [(images, labels)])
     moments = channel_moments(made, images)
     pairs = zip(pooled_features(made, parts, moments), pooled_features(made, [(images, labels)], moments), strict=True)
-    assert all(torch.allclose(several, one, atol=1e-6) for several, one in pairs)
+    assert all(torch.allclose(several, whole, atol=1e-6) for several, whole in pairs)

@@ -9,8 +9,8 @@ import pytest
 
 from benchmarks.report.comparison import Comparison
 from benchmarks.report.group import Group
-from benchmarks.report.sections.latency_by_engine import latencies
 from benchmarks.results.contrasts import judge
+from benchmarks.results.latencies import latencies
 from benchmarks.results.predictions import of_last_exits
 from benchmarks.statistics.scores import Scores
 from compress.runs import Run

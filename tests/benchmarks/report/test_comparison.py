@@ -119,7 +119,7 @@ def test_records_of_others_go_and_runs_stay(runs: list[Run], tmp_path: Path) -> 
     write_records(Comparison(runs=runs[3:]), tmp_path)
     assert {path.name for path in (tmp_path / "runs").iterdir()} == {runs[1].id, runs[3].id, "foreign"}
     before = content(tmp_path / "runs" / runs[1].id, "*")
-    with pytest.raises(UsageError, match="no record of a run and would be written over"):
+    with pytest.raises(UsageError, match="not a run's record and would be overwritten"):
         write_records(Comparison(runs=runs[:2]), tmp_path)
     assert content(tmp_path / "runs" / runs[1].id, "*") == before
 

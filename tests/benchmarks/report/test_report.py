@@ -27,7 +27,7 @@ def report(runs: list[Run], tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_markdown_holds_both_tables_the_figure_and_every_command(report: Path, runs: list[Run]) -> None:
     text = report.read_text()
-    assert text.startswith("# A title\n\n## The best network at each budget: tiny (bundled)")
+    assert text.startswith("# A title\n\n## The best network at each budget\n\n**Preliminary: one seed")
     assert "## What was asked\n\nWhat it is about.\n\n## tiny (bundled)" in text
     table = text[text.index("### Networks") : text.index("### Verdicts")]
     assert [line.split(" | ")[0].strip("| ") for line in table.splitlines() if line.startswith("| ")][2:] == [

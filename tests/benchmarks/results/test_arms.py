@@ -65,12 +65,12 @@ def test_a_control_of_training_is_a_trained_network(runs: list[Run], tmp_path: P
 
 
 def test_budgets_and_seeds_do_not_tell_arms_apart_and_all_else_does(runs: list[Run]) -> None:
-    one = changed(runs[3], request={"speedup": 2.0, "steps": 1})
+    run = changed(runs[3], request={"speedup": 2.0, "steps": 1})
     for same in (
         changed(runs[3], request={"macs": 1e6, "steps": 1}),
         changed(runs[3], request={"speedup": 3.0, "steps": 1}, seed=7, parent="another"),
     ):
-        assert arm_key(same) == arm_key(one)
+        assert arm_key(same) == arm_key(run)
     recipe = runs[3].record.config["recipe"]
     for other in (
         changed(runs[3], request={"speedup": 2.0, "steps": 3}),
@@ -78,7 +78,7 @@ def test_budgets_and_seeds_do_not_tell_arms_apart_and_all_else_does(runs: list[R
         changed(runs[3], request={"speedup": 2.0, "steps": 1}, reference=runs[1].record.config),
         changed(runs[3], method="l2", request={"speedup": 2.0, "steps": 1}),
     ):
-        assert arm_key(other) != arm_key(one)
+        assert arm_key(other) != arm_key(run)
 
 
 def test_the_steps_of_iterative_pruning_do_not_split_its_curve(runs: list[Run]) -> None:

@@ -31,11 +31,11 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_mcnemar_is_the_binomial_test_of_the_images_on_which_two_networks_differ() -> None:
     # Discordant pairs 1 and 6: 2 (1 + 7) / 2^7, by hand.
-    one = np.array([True] * 1 + [False] * 6 + [True] * 40 + [False] * 9)
-    two = np.array([False] * 1 + [True] * 6 + [True] * 40 + [False] * 9)
-    assert mcnemar_p(one, two) == pytest.approx(0.125)
-    assert mcnemar_p(two, one) == pytest.approx(0.125)
-    assert mcnemar_p(one, one) == 1
+    first = np.array([True] * 1 + [False] * 6 + [True] * 40 + [False] * 9)
+    second = np.array([False] * 1 + [True] * 6 + [True] * 40 + [False] * 9)
+    assert mcnemar_p(first, second) == pytest.approx(0.125)
+    assert mcnemar_p(second, first) == pytest.approx(0.125)
+    assert mcnemar_p(first, first) == 1
 
 
 def test_mcnemar_of_agrestis_approval_ratings() -> None:
@@ -53,9 +53,9 @@ def test_holms_example() -> None:
 
 
 def test_seeds_alone_give_students_paired_interval() -> None:
-    one, two = [0.912, 0.915, 0.909, 0.914], [0.908, 0.913, 0.910, 0.909]
-    found = difference(alike(one), alike(two))
-    by_scipy = stats.ttest_rel(one, two)
+    first, second = [0.912, 0.915, 0.909, 0.914], [0.908, 0.913, 0.910, 0.909]
+    found = difference(alike(first), alike(second))
+    by_scipy = stats.ttest_rel(first, second)
     expected = by_scipy.confidence_interval(0.95)
     assert found.estimate == pytest.approx(0.0025)
     assert found.interval() == pytest.approx((expected.low, expected.high), abs=2e-4)
@@ -65,24 +65,24 @@ def test_seeds_alone_give_students_paired_interval() -> None:
 def test_equivalence_is_that_of_two_one_sided_t_tests() -> None:
     verdicts = []
     for spread in (1e-4, 4e-4, 8e-4, 1.2e-3, 3e-3):
-        one = np.array([0.91, 0.91 + spread, 0.91 - spread, 0.91 + 2 * spread])
-        two = np.array([0.91, 0.91, 0.91, 0.91])
-        above = stats.ttest_1samp(one - two, -MARGIN, alternative="greater").pvalue
-        below = stats.ttest_1samp(one - two, MARGIN, alternative="less").pvalue
+        first = np.array([0.91, 0.91 + spread, 0.91 - spread, 0.91 + 2 * spread])
+        second = np.array([0.91, 0.91, 0.91, 0.91])
+        above = stats.ttest_1samp(first - second, -MARGIN, alternative="greater").pvalue
+        below = stats.ttest_1samp(first - second, MARGIN, alternative="less").pvalue
         verdicts.append(max(above, below) < 0.05)
-        assert difference(alike(one.tolist()), alike(two.tolist())).equivalent() == verdicts[-1]
+        assert difference(alike(first.tolist()), alike(second.tolist())).equivalent() == verdicts[-1]
     assert verdicts == [True, True, True, False, False]
 
 
 def test_images_alone_give_the_paired_interval_of_proportions() -> None:
     """One seed: the standard error of a mean of 2,000 differences, 160 of them +1 and 100 of them -1."""
-    one = np.array([True] * 160 + [False] * 100 + [True] * 1740)[None]
-    two = np.array([False] * 160 + [True] * 100 + [True] * 1740)[None]
-    found = difference(scores(one), scores(two, first=7))
+    first = np.array([True] * 160 + [False] * 100 + [True] * 1740)[None]
+    second = np.array([False] * 160 + [True] * 100 + [True] * 1740)[None]
+    found = difference(scores(first), scores(second, first=7))
     half = 1.96 * ((260 / 2000 - 0.03**2) / 2000) ** 0.5
     assert found.interval() == pytest.approx((0.03 - half, 0.03 + half), abs=6e-4)
     assert found.seeds == (1, 1)
-    assert p_value(scores(one), scores(two), found) == pytest.approx(2 * stats.binom.cdf(100, 260, 0.5))
+    assert p_value(scores(first), scores(second), found) == pytest.approx(2 * stats.binom.cdf(100, 260, 0.5))
 
 
 def test_seeds_are_paired_where_both_have_the_same_and_else_apart() -> None:
@@ -97,8 +97,8 @@ def test_seeds_are_paired_where_both_have_the_same_and_else_apart() -> None:
 
 
 def test_the_same_again_is_the_same() -> None:
-    one, two = alike([0.90, 0.92, 0.94]), alike([0.91, 0.90, 0.94])
-    assert (difference(one, two).draws == difference(one, two).draws).all()
+    first, second = alike([0.90, 0.92, 0.94]), alike([0.91, 0.90, 0.94])
+    assert (difference(first, second).draws == difference(first, second).draws).all()
 
 
 def test_a_p_value_is_never_zero_and_never_above_one() -> None:

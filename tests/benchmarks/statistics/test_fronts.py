@@ -36,8 +36,8 @@ def test_a_hypervolume_worked_by_hand() -> None:
 def test_shares_of_equals_of_the_dominated_and_of_copies() -> None:
     rng = np.random.default_rng(0)
     right = np.stack([np.arange(1000) < 900, np.arange(1000) >= 100, np.arange(1000) < 700])
-    one, two, worse = (scores(rng.permuted(row)[None]) for row in right)
-    draws = accuracy_draws([one, two, worse, two])
+    first, second, worse = (scores(rng.permuted(row)[None]) for row in right)
+    draws = accuracy_draws([first, second, worse, second])
     costs = np.ones(3)
     shares = on_front(costs, draws[:, :3]).mean(axis=0)
     assert shares[:2] == pytest.approx([0.5, 0.5], abs=0.06)
@@ -48,11 +48,11 @@ def test_shares_of_equals_of_the_dominated_and_of_copies() -> None:
 
 def test_draws_scatter_as_images_and_seeds_do() -> None:
     rng = np.random.default_rng(1)
-    one, two = (scores(rng.permuted(np.arange(1000) < 900)[None]) for _ in range(2))
-    draws = accuracy_draws([one, two])
+    first, second = (scores(rng.permuted(np.arange(1000) < 900)[None]) for _ in range(2))
+    draws = accuracy_draws([first, second])
     assert draws.std(axis=0) == pytest.approx([(0.9 * 0.1 / 1000) ** 0.5] * 2, rel=0.06)
     apart = (draws[:, 0] - draws[:, 1]).std()
-    assert apart == pytest.approx(difference(one, two).draws.std(), rel=0.06)
+    assert apart == pytest.approx(difference(first, second).draws.std(), rel=0.06)
     by_seed = [scores(np.repeat(np.array(means)[:, None], 100, axis=1)) for means in ([0.8, 0.9, 0.7], [0.7, 0.8, 0.6])]
     draws = accuracy_draws([*by_seed, scores(by_seed[0].right, first=3)])
     assert np.allclose(draws[:, 0] - draws[:, 1], 0.1)  # the same seeds move both alike

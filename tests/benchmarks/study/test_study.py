@@ -6,16 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from baselines import METHODS
-from benchmarks import Setting, read_study, run_study
+from baselines import METHODS, Budget
+from benchmarks import read_study
 from benchmarks.results.contrasts import CLASS
+from benchmarks.study.entry import Match, Pruned, Source, Trained
+from benchmarks.study.outcomes import Outcomes
 from benchmarks.study.study import BUNDLED
-from compress.data import Dataset
 from compress.errors import UsageError
 from compress.network_cost import exit_costs
 from compress.networks import initialised
-from compress.recipes import RECIPES, Recipe
-from compress.training import spec_to_train
+from compress.recipes import RECIPES
+from compress.training import plan_of, spec_to_train
+from tests.benchmarks.study.conftest import HEAD, Settings
 
 STUDY = """
 title = "Small"
@@ -43,32 +45,6 @@ command = "prune"
 arch = "resnet14"
 match = "multi"
 """
-
-
-def test_a_study_runs_what_is_missing_and_skips_what_is_finished(tiny: Dataset, brief: Recipe, tmp_path: Path) -> None:
-    (tmp_path / "small.toml").write_text(STUDY)
-    study = read_study(str(tmp_path / "small.toml"))
-
-    def run() -> list[str]:
-        setting = Setting(
-            study=study, dataset=tiny, recipe=brief, device="cpu", precision="fp32", runs=tmp_path / "runs"
-        )
-        return [one.id for one in run_study(setting, out=tmp_path / "out")]
-
-    ids = run()
-    assert len(set(ids)) == 6
-    assert ids[0].startswith("resnet14_tiny_s0_")
-    records = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "runs").glob("*/*")}
-    assert run() == ids
-    assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "runs").glob("*/*")} == records
-
-    text = (tmp_path / "out" / "report.md").read_text()
-    assert "| ResNet-14 |" in text
-    assert "(n = 2)" in text
-    assert "1.00x" in text
-    # The pruned network has the MACs of the one it is matched with, for each seed.
-    csv = (tmp_path / "out" / "exits.csv").read_text()
-    assert csv.count("compress prune --arch resnet14 --macs") == 2
 
 
 @pytest.mark.parametrize(
@@ -149,13 +125,15 @@ def test_an_unknown_study_is_named_with_the_nearest() -> None:
 
 def test_the_bundled_quickstart_is_what_the_readme_says() -> None:
     study = read_study("quickstart")
-    assert [(run.command, run.arch, run.exits) for run in study.runs] == [
-        ("train", "resnet56", None),
-        ("train", "resnet26", None),
-        ("train-mwbp", "resnet26", 4),
-        ("prune", "resnet56", None),
+    *trained, pruned = study.runs
+    assert [(run.architecture.name, run.method.name, run.exits) for run in trained if isinstance(run, Trained)] == [
+        ("resnet32", "bp", None),
+        ("resnet20", "bp", None),
+        ("resnet26", "mwbp", 4),
     ]
-    assert (study.dataset, study.seeds, study.runs[3].match) == ("fashion-mini", (0,), "mwresnet26-4")
+    assert isinstance(pruned, Pruned)
+    assert (pruned.source, pruned.targets) == (Source(name="resnet32"), (Match(Source(name="mwresnet26-4", exit=3)),))
+    assert (study.dataset, study.seeds) == ("fashion-mini", (0,))
 
 
 def test_a_list_of_budgets_is_a_run_each_and_an_entry_to_build_on_has_one(tmp_path: Path) -> None:
@@ -177,11 +155,14 @@ def test_a_list_of_budgets_is_a_run_each_and_an_entry_to_build_on_has_one(tmp_pa
 def test_the_bundled_study_of_pruning_has_every_method_at_the_same_budgets_from_one_reference() -> None:
     study = read_study("pruning")
     reference, *arms = study.runs
-    assert (reference.name, reference.arch) == (study.reference, "resnet56")
-    assert {arm.method for arm in arms} == set(METHODS)
-    assert {arm.from_ for arm in arms} == {study.reference}
-    assert {arm.speedup for arm in arms} == {(1.5, 2.5, 4)}
-    assert len({repr((arm.technique, arm.schedule)) for arm in arms}) == len(arms)
+    assert isinstance(reference, Trained)
+    assert (reference.name, reference.architecture.name) == (study.reference, "resnet56")
+    pruned = [arm for arm in arms if isinstance(arm, Pruned)]
+    assert len(pruned) == len(arms)
+    assert {arm.technique.method for arm in pruned} == set(METHODS)
+    assert {arm.source for arm in pruned} == {Source(name=study.reference)}
+    assert {arm.targets for arm in pruned} == {tuple(Budget(speedup=speedup) for speedup in (1.5, 2.5, 4))}
+    assert len({(arm.technique, arm.fine_tuning) for arm in pruned}) == len(arms)
     assert study.tuning
     assert 1 in study.tuning.rates
     assert {str(study.tuning.target(arm)) for arm in arms} == {"speedup 2.5"}
@@ -201,10 +182,10 @@ def test_the_studies_by_the_papers_protocol_ask_the_papers_questions() -> None:
     for name in ("cifar10-paper", "cifar100-paper", "svhn-paper"):
         study = read_study(name)
         assert (study.recipe, study.seeds, study.primary) == ("paper", (0, 1, 2, 3, 4), ("mwresnet44-5", "resnet110"))
-        pruned = [run for run in study.runs if run.command == "prune"]
-        assert {run.method for run in pruned} == {*METHODS}
-        assert "sensitivity" in {run.technique.allocate for run in pruned}
-        trained = {run.training.name for run in study.runs if run.command != "prune"}
+        techniques = [entry.technique for entry in study.runs if isinstance(entry, Pruned)]
+        assert {technique.method for technique in techniques} == {*METHODS}
+        assert "sensitivity" in {technique.allocate for technique in techniques}
+        trained = {entry.method.name for entry in study.runs if isinstance(entry, Trained)}
         assert trained >= {"bp", "mwbp", "bp-extra-decay", "deep-supervision", "mwbp-uniform-decay", "frozen-trunk"}
 
 
@@ -212,9 +193,9 @@ def test_the_studies_by_the_papers_protocol_ask_the_papers_questions() -> None:
 def test_every_exit_has_a_plain_net_of_its_budget(name: str, shape: tuple[int, int, int]) -> None:
     study = read_study(name)
     specs = {
-        spec_to_train(run.architecture, run.training, run.exits, input_shape=shape, classes=10)
-        for run in study.runs
-        if run.command != "prune" and run.training.name in ("bp", "mwbp") and run.name != study.reference
+        spec_to_train(entry.architecture, entry.method, entry.exits, input_shape=shape, classes=10)
+        for entry in study.runs
+        if isinstance(entry, Trained) and entry.method.name in ("bp", "mwbp") and entry.name != study.reference
     }
     several = [spec for spec in specs if len(spec.exits) > 1]
     trunks = [dataclasses.replace(spec, exits=spec.exits[-1:]) for spec in several]
@@ -226,22 +207,37 @@ def test_every_exit_has_a_plain_net_of_its_budget(name: str, shape: tuple[int, i
 
 
 def test_the_studies_by_the_papers_protocol_train_the_same_networks() -> None:
-    one, *others = (read_study(name).runs for name in ("cifar10-paper", "cifar100-paper", "svhn-paper"))
-    assert all(runs == one for runs in others)
+    cifar10, *others = (read_study(name).runs for name in ("cifar10-paper", "cifar100-paper", "svhn-paper"))
+    assert all(runs == cifar10 for runs in others)
 
 
-def test_an_entry_says_all_that_a_command_can_say_of_a_training(tiny: Dataset, brief: Recipe, tmp_path: Path) -> None:
-    text = STUDY.split("[[run]]")[0].replace("[0, 1]", "[0]")
-    text += '[[run]]\nname = "deep"\ncommand = "train"\narch = "resnet8"\nextra_decay = 3\n'
-    text += '[[run]]\nname = "wide"\ncommand = "train"\narch = "resnet8"\nwidths = [8, 12, 16]\n'
-    text += (
-        '[[run]]\nname = "multi"\ncommand = "train-mwbp"\narch = "resnet8"\nexits = 2\nmethod = "deep-supervision"\n'
-    )
-    (tmp_path / "small.toml").write_text(text)
-    study = read_study(str(tmp_path / "small.toml"))
-    setting = Setting(study=study, dataset=tiny, recipe=brief, device="cpu", precision="fp32", runs=tmp_path / "runs")
-    commands = [run.record.command for run in run_study(setting, out=tmp_path / "out")]
-    for command, option in zip(
-        commands, ("--extra-decay 3", "resnet8w8-12-16", "--method deep-supervision"), strict=True
-    ):
-        assert option in command
+@pytest.mark.parametrize(
+    ("keys", "option"),
+    [
+        ('command = "train", arch = "resnet8", extra_decay = 3', "--extra-decay 3"),
+        ('command = "train", arch = "resnet8", widths = [8, 12, 16]', "resnet8w8-12-16"),
+        (
+            'command = "train-mwbp", arch = "resnet8", exits = 2, method = "deep-supervision"',
+            "--method deep-supervision",
+        ),
+    ],
+)
+def test_an_entry_says_all_that_a_command_can_say_of_a_training(
+    keys: str, option: str, settings: Settings, tmp_path: Path
+) -> None:
+    outcomes = Outcomes(setting=settings(f"{HEAD}\nrun = [{{name = 'deep', {keys}}}]", tmp_path))
+    assert option in plan_of(**outcomes.training(outcomes.nodes[0])).command
+
+
+def test_a_study_may_have_the_runs_of_another(tmp_path: Path) -> None:
+    other, study = tmp_path / "other.toml", tmp_path / "study.toml"
+    other.write_text(STUDY)
+    text = STUDY.split("[[run]]")[0] + f"runs_of = '{other}'\n"
+    study.write_text(text)
+    assert read_study(str(study)).runs == read_study(str(other)).runs
+    study.write_text(text + "[[run]]")
+    with pytest.raises(UsageError, match="leave out"):
+        read_study(str(study))
+    study.write_text(text.replace("other", "others"))
+    with pytest.raises(UsageError, match="neither a bundled study nor a file"):
+        read_study(str(study))

@@ -2,20 +2,32 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from baselines import Budget, FineTuning, prune
+from baselines import Budget
+from benchmarks.report.section import Table
 from benchmarks.report.sections.tuning_trials import tuning_section
 from benchmarks.report.trials import Factors, Trial, best
-from benchmarks.study.entry import StudyRun, Target
-from benchmarks.study.tuning import Tuning, own_rate
-from compress import Place
-from compress.data import Dataset
-from compress.recipes import FineTuneSchedule, Recipe
+from benchmarks.study.entry import Pruned, read_entry
+from benchmarks.study.outcomes import Outcomes
+from benchmarks.study.tuning import Tuning, untuned_rate
+from compress.recipes import Recipe
 from compress.runs import Run
+from tests.benchmarks.study.conftest import DEEP, HEAD, Settings
 
-ENTRY = StudyRun(name="l1", command="prune", arch="resnet8", speedup=(1.5, 2.0, 4.0))
+
+def entry_of(**keys: Any) -> Pruned:
+    """An entry that prunes to three budgets."""
+    pruned = {"name": "l1", "command": "prune", "arch": "resnet8", "speedup": [1.5, 2.0, 4.0]}
+    entry = read_entry(pruned | keys)
+    assert isinstance(entry, Pruned)
+    return entry
+
+
+ENTRY = entry_of()
+TRAINED = read_entry({"name": "deep", "command": "train", "arch": "resnet8"})
 
 
 def trial(run: Run, rate: float, validation: float | None, test: float = 0.5) -> Trial:
@@ -35,13 +47,12 @@ def test_every_rate_is_tried_with_every_decay_lower_rates_first() -> None:
 
 @pytest.mark.parametrize(("at", "tuned"), [(None, 2.0), (1, 1.5), (3, 4.0)])
 def test_the_middle_budget_is_tuned_unless_another_is_named(at: int | None, tuned: float) -> None:
-    assert Tuning(at=at).target(ENTRY) == Target("speedup", tuned)
-    assert Tuning(at=at).target(StudyRun(name="deep", command="train", arch="resnet8")) is None
+    assert Tuning(at=at).target(ENTRY) == Budget(speedup=tuned)
+    assert Tuning(at=at).target(TRAINED) is None
 
 
 def test_pruned_runs_are_tuned_and_trained_ones_where_all_are() -> None:
-    trained = StudyRun(name="deep", command="train", arch="resnet8")
-    assert [Tuning().includes(ENTRY), Tuning().includes(trained), Tuning(all=True).includes(trained)] == [
+    assert [Tuning().includes(ENTRY), Tuning().includes(TRAINED), Tuning(all=True).includes(TRAINED)] == [
         True,
         False,
         True,
@@ -62,35 +73,32 @@ def test_of_equals_the_lowest_rate_is_best_and_of_failures_none(runs: list[Run])
 
 def test_the_table_marks_the_chosen_one_and_what_failed(runs: list[Run]) -> None:
     recipe = runs[3].record.config["recipe"]
-    text = tuning_section([trial(runs[3], 0.3, 0.6), trial(runs[3], 1, 0.75), trial(runs[3], 3, None)])
+    section = tuning_section([trial(runs[3], 0.3, 0.6), trial(runs[3], 1, 0.75), trial(runs[3], 3, None)])
+    assert section
+    table = section.blocks[1]
+    assert isinstance(table, Table)
     chosen = f"{recipe['learning_rate']:.3g}, {recipe['weight_decay']:.3g}"
-    assert text[2].splitlines()[2] == f"| l1 at speedup 2 | 60.00 | **75.00** | failed | {chosen} |"
-    assert "the same number of trials, 3:" in text[1]
-    assert tuning_section([]) == []
+    assert [list(row.values()) for row in table.rows] == [["l1 at speedup 2", "60.00", "**75.00**", "failed", chosen]]
+    assert tuning_section([]) is None
 
 
-@pytest.mark.parametrize("schedule", ["small-rate", "restart"])
+@pytest.mark.parametrize("keys", [{}, {"schedule": "restart"}, {"method": "scratch-e"}])
 def test_the_rate_that_factors_multiply_is_the_one_that_pruning_takes(
-    schedule: FineTuneSchedule, tiny: Dataset, brief: Recipe, runs: list[Run], tmp_path: Path
+    keys: dict[str, str], settings: Settings, brief: Recipe, made: list[Run], place: Path
 ) -> None:
-    entry = StudyRun(name="l1", command="prune", from_="deep", schedule=schedule, ratio=0.3)
-    taken = [
-        prune(
-            runs[1],
-            tiny,
-            budget=Budget(ratio=0.3),
-            technique=entry.technique,
-            recipe=brief,
-            fine_tuning=FineTuning(schedule=schedule, **factors.options(own_rate(entry, brief), brief.weight_decay)),
-            place=Place(runs=tmp_path),
-        )
-        for factors in (Factors(), Factors(rate=2.0, decay=3.0))
-    ]
-    recipes = [run.record.config["recipe"] for run in taken]
-    assert recipes[0]["learning_rate"] == own_rate(entry, brief)
-    assert recipes[1]["learning_rate"] == 2 * recipes[0]["learning_rate"]
-    assert recipes[1]["weight_decay"] == pytest.approx(3 * recipes[0]["weight_decay"])
-    assert recipes[0] == recipes[1] | {key: recipes[0][key] for key in ("learning_rate", "weight_decay")}
+    words = "".join(f", {key} = '{value}'" for key, value in keys.items())
+    pruned = f"{{name = 'l1', command = 'prune', from = 'deep', ratio = 0.3{words}}}"
+    outcomes = Outcomes(setting=settings(f"{HEAD}\nrun = [{DEEP}, {pruned}]", place / "runs"))
+    outcomes.find()
+    [_, node] = outcomes.nodes
+    untuned, tuned = (
+        outcomes.job(replace(node, factors=factors)) for factors in (Factors(), Factors(rate=2.0, decay=3.0))
+    )
+    before, after = ((job.from_scratch if keys.get("method") else job.fine_tuned).to_json() for job in (untuned, tuned))
+    assert before["learning_rate"] == untuned_rate(entry_of(**keys), brief)
+    assert after["learning_rate"] == 2 * before["learning_rate"]
+    assert after["weight_decay"] == pytest.approx(3 * before["weight_decay"])
+    assert before == after | {key: before[key] for key in ("learning_rate", "weight_decay")}
 
 
 def test_trained_runs_take_the_recipe_with_both_multiplied(brief: Recipe) -> None:

@@ -80,4 +80,3 @@ def test_a_report_says_where_noisily_and_in_how_many_sessions_latency_was_measur
     write_measurement(seeds[1], noisy)
     text = " ".join(write_report(Comparison(runs=seeds), tmp_path / "together").read_text().split())
     assert f"**These latencies are noisy**: {NOISE}." in text
-    assert "Noisy latencies, of which small differences mean nothing: eager, fp32, cpu, 1 thread(s); " in text

@@ -1,0 +1,204 @@
+"""Outcomes: which runs of a study are finished or failed, which can begin, and what those start from."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from baselines import Budget, Job, finished_run
+from benchmarks.measuring.latency import latency_ratio
+from benchmarks.report.trials import Factors, Trial, best
+from benchmarks.results.series import distinct_runs
+from benchmarks.study.entry import Entry, Match, Pruned, Source, Target, Trained
+from benchmarks.study.graph import Node, graph
+from benchmarks.study.setting import Setting
+from benchmarks.study.tuning import untuned_rate
+from compress.errors import UsageError
+from compress.runs import Run, finished_runs
+from compress.training import is_reference, plan_of
+from compress.training.methods import FROZEN
+
+
+@dataclass(kw_only=True)
+class Outcomes:
+    """How far a study is.
+
+    Attributes:
+        runs: the run of every node that was made or found finished; None where it could not be made.
+    """
+
+    setting: Setting
+    runs: dict[Node, Run | None] = field(default_factory=dict)
+
+    @cached_property
+    def nodes(self) -> tuple[Node, ...]:
+        """All runs of the study, in the order of `graph`."""
+        return graph(self.setting.study)
+
+    @property
+    def left(self) -> list[Node]:
+        """The nodes that have no outcome yet."""
+        return [node for node in self.nodes if node not in self.runs]
+
+    @property
+    def ready(self) -> list[Node]:
+        """The nodes without an outcome that wait for nothing."""
+        return [node for node in self.left if not self.waits_for(node)]
+
+    @property
+    def trials(self) -> list[Trial]:
+        """All trials, those of an entry together, in the order of their factors."""
+        return [self._trial(node) for node in self.nodes if node.trial]
+
+    @property
+    def reported(self) -> list[Run]:
+        """The finished runs without the trials that lost, each once, the reference first."""
+        study = self.setting.study
+        reference = self._first(study.reference, study.seeds[0])
+        every = [
+            self.run(entry, target, seed) for seed in study.seeds for entry in study.runs for target in entry.targets
+        ]
+        return list({run.id: run for run in (reference, *every) if run}.values())
+
+    @property
+    def primary(self) -> tuple[str, str] | None:
+        """The ids of one run of each entry of the primary contrast; None where none is declared, or one has no run."""
+        study = self.setting.study
+        found = [[self._first(name, seed) for seed in study.seeds] for name in study.primary]
+        ids = [run.id for runs in found for run in list(filter(None, runs))[:1]]
+        return (ids[0], ids[1]) if len(ids) == 2 else None
+
+    @property
+    def lost(self) -> bool:
+        """Whether the study's reference could not be made."""
+        name, seed = self.setting.study.reference, self.setting.study.seeds[0]
+        return not self._open(name, seed) and self._first(name, seed) is None
+
+    def run(self, entry: Entry, target: Target | None, seed: int) -> Run | None:
+        """The finished run of an entry, of the best trial where it was tuned; None where there is none."""
+        own = [node for node in self.nodes if (node.entry, node.target, node.seed) == (entry, target, seed)]
+        if not own[0].trial:
+            return self.runs.get(own[0])
+        winner = best([self._trial(node) for node in own])
+        return next(self.runs[node] for node in own if node.factors == winner.factors) if winner else None
+
+    def waits_for(self, node: Node) -> list[str]:
+        """Names of what must have an outcome before the node can begin; empty if it can begin."""
+        sources = [] if isinstance(node.entry, Trained) else [self.setting.source(node.entry)]
+        sources += [node.target.source] if isinstance(node.target, Match) else []
+        waits = [source.name for source in sources if source and self._open(source.name, node.seed)]
+        if node.factors is None and any(trial not in self.runs for trial in self._trials_of(node.entry)):
+            waits.append(f"trials of {node.entry.name}")
+        return list(dict.fromkeys(waits))
+
+    def factors(self, node: Node) -> Factors:
+        """The factors on the learning rate and weight decay of a node.
+
+        Raises:
+            UsageError: they are those of the best trial, and no trial finished.
+        """
+        if node.factors is not None:
+            return node.factors
+        winner = best([self._trial(trial) for trial in self._trials_of(node.entry)])
+        if winner is None:
+            raise UsageError("none of its trials finished")
+        return winner.factors
+
+    def training(self, node: Node) -> dict[str, Any]:
+        """The arguments of `train` for a node that trains.
+
+        Raises:
+            UsageError: see `factors`.
+        """
+        entry, setting = node.entry, self.setting
+        assert isinstance(entry, Trained)
+        return {
+            "arch": entry.architecture,
+            "dataset": setting.dataset,
+            "method": entry.method,
+            "exits": entry.exits,
+            "recipe": self.factors(node).recipe(setting.recipe),
+            "seed": node.seed,
+            "place": setting.place,
+        }
+
+    def job(self, node: Node) -> Job:
+        """The job of a node that prunes and waits for nothing.
+
+        Raises:
+            UsageError: what it starts from, what it is matched with, or all its trials could not be made.
+        """
+        entry, budget, reference, setting = node.entry, node.target, None, self.setting
+        assert isinstance(entry, Pruned)
+        assert budget
+        tuned = self.factors(node).options(untuned_rate(entry, setting.recipe), setting.recipe.weight_decay)
+        if isinstance(budget, Match):
+            run, exit = self._made(budget.source, node.seed)
+            budget = Budget(macs=run.exits[(exit or 0) - 1]["macs"])
+        if source := setting.source(entry):
+            run, exit = self._made(source, node.seed)
+            reference = f"{run.path}:{exit}" if exit else run.path
+        return Job(
+            arch=entry.arch,
+            dataset=setting.dataset,
+            budget=budget,
+            technique=entry.technique,
+            recipe=setting.recipe,
+            reference=reference,
+            fine_tuning=dataclasses.replace(entry.fine_tuning, **tuned),
+            seed=node.seed,
+            place=setting.place,
+            timed=latency_ratio,
+        )
+
+    def find(self) -> None:
+        """Enter every run that is finished, as far as what it waits for is."""
+        found = finished_runs(self.setting.place.runs)[0]
+        counted = {run.id for run in distinct_runs(found)[0]}
+        found.sort(key=lambda run: run.id not in counted)  # copies last: a pruned run may name one as its parent
+        for node in self.left:
+            if not self.waits_for(node) and (run := self._found(node, found)):
+                self.runs[node] = run
+
+    def _found(self, node: Node, runs: Sequence[Run]) -> Run | None:
+        try:
+            if isinstance(node.entry, Pruned):
+                return finished_run(self.job(node), runs)
+            plan = plan_of(**self.training(node))
+        except UsageError:  # is said when the run is to be made
+            return None
+        plans = [plan]
+        if plan.method == FROZEN:  # one plan for every run whose trunk it may freeze
+            trunk = dataclasses.replace(plan.spec, exits=plan.spec.exits[-1:])
+            trunks = [run for run in runs if is_reference(run, trunk, plan.dataset, plan.recipe, plan.seed)]
+            plans = [dataclasses.replace(plan, parent=run) for run in trunks]
+        configs = [plan.config for plan in plans]
+        return next((run for run in runs if run.record.config in configs), None)
+
+    def _made(self, source: Source, seed: int) -> tuple[Run, int | None]:
+        """The run that an entry names, and the exit (1-based) if it names one."""
+        run = self._first(source.name, seed)
+        if run is None:
+            raise UsageError(f"{source.name} did not run")
+        if source.exit and source.exit > len(run.exits):
+            raise UsageError(f"{source}: {source.name} has {len(run.exits)} exit(s)")
+        return run, source.exit
+
+    def _first(self, name: str, seed: int) -> Run | None:
+        """The run of an entry's first target, or its only run."""
+        entry = self.setting.study.entry(name)
+        return self.run(entry, entry.targets[0], seed)
+
+    def _open(self, name: str, seed: int) -> bool:
+        """Whether a run of an entry has no outcome yet."""
+        return any(node.entry.name == name and node.seed == seed for node in self.left)
+
+    def _trials_of(self, entry: Entry) -> list[Node]:
+        return [node for node in self.nodes if node.trial and node.entry == entry]
+
+    def _trial(self, node: Node) -> Trial:
+        assert node.factors
+        return Trial.of(node.entry.name, str(node.target) if node.target else None, node.factors, self.runs.get(node))

@@ -1,0 +1,24 @@
+"""Series: runs that differ by their seed alone are one, and a name says what their network is."""
+
+from dataclasses import replace
+
+from benchmarks.results.series import network_name, series
+from compress.runs import Run
+
+
+def test_runs_that_differ_by_seed_alone_are_one_series(runs: list[Run]) -> None:
+    keys = [series(run) for run in runs]
+    assert keys[1] == keys[2]
+    assert len(set(keys)) == 3
+
+
+def test_children_of_different_parents_are_different_series(runs: list[Run]) -> None:
+    config = runs[3].record.config
+    other = config | {"reference": config["reference"] | {"precision": "another"}}  # than this machine's
+    assert series(Run(runs[3].path, replace(runs[3].record, config=other))) != series(runs[3])
+
+
+def test_names_say_what_a_network_is(runs: list[Run]) -> None:
+    speedup = runs[3].record.results["achieved"]["speedup"]
+    names = ["ResNet-14", "MwResNet-8-2", "MwResNet-8-2", f"ResNet-14, l1 {speedup:.2f}x"]
+    assert [network_name(run) for run in runs] == names
