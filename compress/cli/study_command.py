@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
 from pathlib import Path
 
+from benchmarks.study.study_file import study_text
 from compress.cli.options import (
     DATA,
     OUTPUT,
@@ -16,7 +16,6 @@ from compress.cli.options import (
     RecipeOptions,
     TrainingPlaceOptions,
 )
-from compress.errors import UsageError, nearest
 
 
 def study(
@@ -36,9 +35,7 @@ def study(
         out: Directory of the report (default: report/NAME).
         dry_run: Train nothing; show every run, what it waits for, and how long the remaining ones take.
     """
-    bundled = sorted(file.name.removesuffix(".toml") for file in (files("benchmarks") / "study" / "bundled").iterdir())
-    if name not in bundled and not Path(name).exists():
-        raise UsageError(f"study {name!r} is neither a bundled study nor a file; {nearest(name, bundled)}")
+    study_text(name)  # refuses what is not there
 
     from benchmarks import REPORT, Setting, main_table, plan_study, read_study, run_study
     from compress.cli.printing import print_json, print_table, run_as_json
