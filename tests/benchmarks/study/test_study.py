@@ -11,7 +11,7 @@ from benchmarks import read_study
 from benchmarks.results.contrasts import CLASS
 from benchmarks.study.entry import Match, Pruned, Source, Trained
 from benchmarks.study.outcomes import Outcomes
-from benchmarks.study.study import BUNDLED
+from benchmarks.study.study_file import BUNDLED
 from compress.errors import UsageError
 from compress.network_cost import exit_costs
 from compress.networks import initialised
