@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from compress import Architecture
 from compress.errors import UsageError
-from compress.networks import Spec, create, cut, display_name, spec_of
+from compress.networks import create, cut, display_name, spec_of
 
 
 @pytest.mark.parametrize("form", ["", "v1"])
@@ -110,11 +110,6 @@ def test_any_size_gives_logits_of_every_exit(
     assert network.spec.input_shape == shape
 
 
-def test_an_empty_batch_gives_empty_logits() -> None:
-    network = create("resnet8", exits=3).eval()
-    assert [tuple(exit.shape) for exit in network(torch.empty(0, 3, 8, 8))] == [(0, 10)] * 3
-
-
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -131,11 +126,6 @@ def test_impossible_sizes_are_refused_in_one_line(wrong: dict[str, Any]) -> None
     with pytest.raises(UsageError) as refused:
         create(**{"arch": "resnet20", **wrong})
     assert "\n" not in str(refused.value)
-
-
-def test_a_specs_arch_is_a_name_that_create_takes() -> None:
-    spec = spec_of(Architecture("resnet26", width=2))
-    assert spec_of(spec.arch).blocks == spec.blocks
 
 
 def test_display_names_are_the_fields() -> None:
@@ -183,10 +173,3 @@ def test_the_seed_decides_the_weights(form: str) -> None:
 
     assert torch.equal(weights(0), weights(0))
     assert not torch.equal(weights(0), weights(1))
-
-
-def test_the_spec_alone_builds_the_same_network() -> None:
-    spec = spec_of(Architecture("resnet20", width=2), exits=3, input_shape=(1, 28, 28), classes=7)
-    network = create(Architecture("resnet20", width=2), exits=3, input_shape=(1, 28, 28), classes=7)
-    assert network.spec == spec
-    assert isinstance(spec, Spec)
