@@ -64,7 +64,7 @@ def good(tiny: Dataset) -> dict[str, Any]:
         **{"classes": tiny.classes, "train": tiny.train, "test": tiny.test, "epochs": 1, "fine_tune_epochs": 1},
         **{"input_shape": spec.input_shape, "stem": spec.stem, "blocks": spec.blocks, "exits": spec.exits},
         **{"macs": 1, "params": 1, "bytes": 1, "activations": 1, "out": Path("report"), "directory": Path("runs")},
-        **{"budget": baselines.Budget(speedup=2), "data_dir": None},
+        **{"budget": baselines.Budget(speedup=2), "data_dir": None, "comparison": benchmarks.Comparison(runs=[])},
     }
 
 
@@ -73,6 +73,7 @@ def public() -> Iterator[tuple[Callable[..., Any], str]]:
     chosen = [getattr(compress, name) for name in compress.__all__]
     chosen += [baselines.prune, baselines.Budget, baselines.FineTuning, baselines.Technique, Normalisation]
     chosen += [benchmarks.bench, benchmarks.bench_all, benchmarks.latency_ratio, benchmarks.main_table]
+    chosen += [benchmarks.Comparison]
     chosen += [benchmarks.probe, benchmarks.read_comparison, benchmarks.read_study, benchmarks.write_report]
     for function in chosen:
         if callable(function) and function not in (UsageError, compress.Run):  # a run is read, and not made

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib.resources import files
-from pathlib import Path
 from typing import get_type_hints
 
 from benchmarks.study.entry import Entry, read_entry, read_table
+from benchmarks.study.study_file import study_text
 from benchmarks.study.tuning import Tuning
-from compress.documents import fitted, parse_toml, read_file
+from compress.documents import fitted, parse_toml
 from compress.errors import UsageError, checked, nearest
 
-BUNDLED = files("benchmarks") / "study" / "bundled"
 REQUIRED = ("title", "about", "takes", "dataset", "recipe", "reference")
 
 
@@ -91,16 +89,17 @@ def read_study(name: str) -> Study:
     Raises:
         UsageError: no such study, or keys that are missing, unknown or do not fit, with the nearest right one.
     """
-    content = _content(name)
+    content = study_text(name)
     try:
         table = parse_toml(content)
         if "runs" in table:
             raise UsageError("unknown key 'runs'; did you mean 'run'?")
-        entries = table.pop("run", [])
+        listed = table
         if "runs_of" in table:
-            if entries:
+            if "run" in table:
                 raise UsageError("runs_of: the runs of another study, so leave out [[run]]")
-            entries = parse_toml(_content(fitted(table.pop("runs_of"), str, "runs_of"))).get("run", [])
+            listed = parse_toml(study_text(fitted(table.pop("runs_of"), str, "runs_of")))
+        entries = fitted(listed.pop("run", []), list, "run")
         if not entries:
             raise UsageError("it has no [[run]]")
         runs, tuning = tuple(map(read_entry, entries)), None
@@ -109,14 +108,3 @@ def read_study(name: str) -> Study:
         return Study(**read_table(table, get_type_hints(Study), required=REQUIRED), runs=runs, tuning=tuning)
     except UsageError as error:
         raise UsageError(f"study {name}: {error}") from error
-
-
-def _content(name: str) -> bytes:
-    """The TOML text of a study, bundled or in a file."""
-    bundled = sorted(file.name.removesuffix(".toml") for file in BUNDLED.iterdir() if file.name.endswith(".toml"))
-    try:
-        return (BUNDLED / f"{name}.toml").read_bytes() if name in bundled else read_file(Path(name))
-    except FileNotFoundError as error:
-        raise UsageError(f"study {name!r} is neither a bundled study nor a file; {nearest(name, bundled)}") from error
-    except ValueError as error:
-        raise UsageError(f"study {name!r} cannot be read: {error}; bundled are {', '.join(bundled)}") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from benchmarks.study.study_file import study_text
 from compress.cli.options import (
     DATA,
     OUTPUT,
@@ -34,6 +35,8 @@ def study(
         out: Directory of the report (default: report/NAME).
         dry_run: Train nothing; show every run, what it waits for, and how long the remaining ones take.
     """
+    study_text(name)  # refuses what is not there
+
     from benchmarks import REPORT, Setting, main_table, plan_study, read_study, run_study
     from compress.cli.printing import print_json, print_table, run_as_json
     from compress.console import console

@@ -175,7 +175,6 @@ def test_data_shows_every_set_and_where_it_is(compress: Command) -> None:
         ("train-mwbp --arch resnet8 --exits 1,1,end", "repeated"),
         ("train-mwbp --arch resnet8 --exits 2,1,end", "not ascending"),
         ("train-mwbp --arch resnet8 --exits 1,2", "write 'end'"),
-        ("study quikstart", "did you mean 'quickstart'"),
     ],
 )
 def test_mistakes_that_take_torch_to_find_are_one_line_too(

@@ -15,6 +15,7 @@ SHOWN = [
     *("data", "data --json", "prune --list-methods"),
 ]
 REFUSED = [
+    ("study quikstart", "did you mean 'quickstart'"),
     ("train --arch resnet45", "depth 45 is not 6n+2; the nearest are 44 and 50"),
     ("train --arch resmet44", "did you mean 'resnet44'"),
     ("train --arch resnet8 --dataset cifar11", "did you mean 'cifar10'"),
