@@ -110,6 +110,11 @@ def test_any_size_gives_logits_of_every_exit(
     assert network.spec.input_shape == shape
 
 
+def test_an_empty_batch_gives_empty_logits() -> None:
+    network = create("resnet8", exits=3).eval()
+    assert [tuple(exit.shape) for exit in network(torch.empty(0, 3, 8, 8))] == [(0, 10)] * 3
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
