@@ -19,7 +19,7 @@ from compress.cli.options import (
     options,
     panel,
 )
-from compress.training.methods import METHODS, SINGLE_EXIT, UPDATES, Method
+from compress.training.methods import FROZEN, METHODS, SINGLE_EXIT, UPDATES, Method
 
 ARCHITECTURES = (
     "resnetN (pre-activation), resnetNv1 (original form) or resnetNnl (norm-last), N = 6n+2; wrn-28-10; mobilenetv2; "
@@ -96,7 +96,7 @@ class TrainOptions:
         recipe = self.training.changed()
         self.architecture.check(arch)
         self.data.check(recipe, arch=arch)
-        self.start.check(self.place.runs, multi_exit.trunk)
+        self.start.check(self.place.runs, multi_exit.trunk if method.name == FROZEN else None)
 
         from compress.cli.printing import show_runs
         from compress.training import train
