@@ -1,7 +1,7 @@
-"""Documents: files of plain data, read whole within a limit and checked against the types that their fields must have.
+"""Documents: JSON and TOML files, read within a size limit and checked against the types of their fields.
 
-What a file says is believed by nobody before it was checked here: it may be cut off, edited by hand, or somebody
-else's. Errors name the field, as in ``results.exits[1].macs``.
+Files may be truncated, edited by hand, or come from somebody else, so every document is checked here before use. Errors
+name the field, as in ``results.exits[1].macs``.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from compress.errors import UsageError
 
 T = TypeVar("T")
 LARGEST = 64 * 2**20  # bytes; the largest of our records are some 100 KB
-DEEPEST = 200  # levels; a pruning in steps has one a step
-LONGEST = 120  # characters of a field, or of a key, that an error repeats
+DEEPEST = 200  # levels of nesting; a pruning in steps has one per step
+LONGEST = 120  # characters of a field or key that an error repeats
 
 
 def read_file(path: Path, largest: int = LARGEST) -> bytes:
-    """The content of a file.
+    """Read the content of a file.
 
     Raises:
         FileNotFoundError: there is none.
@@ -45,7 +45,7 @@ def read_file(path: Path, largest: int = LARGEST) -> bytes:
 
 
 def read_json(path: Path, kind: type[T]) -> tuple[dict[str, Any], T]:
-    """A JSON object as it stands in a file, with fields that are unknown here, and as `kind`, which knows its fields.
+    """Read a JSON object; returns it as plain data, unknown fields included, and as `kind`.
 
     Raises:
         FileNotFoundError: there is none.
@@ -70,10 +70,10 @@ def read_kept(path: Path, kind: type[T], mend: str) -> tuple[dict[str, Any], T] 
 
 
 def parse_json(content: bytes) -> Any:
-    """The JSON text in UTF-8.
+    """Parse JSON in UTF-8.
 
     Raises:
-        UsageError: it is none, a key is there twice, a number is none or too large, or it is nested too deep.
+        UsageError: it is not JSON, a key is repeated, a number is not finite or too large, or it is nested too deeply.
     """
     try:
         document = json.loads(content.decode(), object_pairs_hook=_distinct)
@@ -88,7 +88,7 @@ def parse_json(content: bytes) -> Any:
 
 
 def parse_toml(content: bytes) -> dict[str, Any]:
-    """The TOML text in UTF-8.
+    """Parse TOML in UTF-8.
 
     Raises:
         UsageError: as `parse_json`.
@@ -106,9 +106,9 @@ def parse_toml(content: bytes) -> dict[str, Any]:
 
 
 def fitted(data: object, kind: type[T], field: str = "") -> T:
-    """The data as `kind`, a dataclass or a `msgspec.Struct`, whose fields' types they must have.
+    """Convert plain data to `kind`, a dataclass or a `msgspec.Struct`, and check the types of its fields.
 
-    Unknown fields are left out: a later version may have written them. `field` is what the data are of a document.
+    Unknown fields are ignored: a later version may have written them. `field` is the place of the data in a document.
 
     Raises:
         UsageError: a field is missing, of another type, or refused by `kind` itself.
@@ -133,7 +133,7 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _check_values(value: object, field: str, levels: int) -> None:
-    """Refuse what no table, axis or array takes: NaN, infinity, whole numbers of more than 64 bits, endless nesting."""
+    """Refuse NaN, infinity, integers of more than 64 bits and deep nesting."""
     if levels < 0:
         raise UsageError(f"nested deeper than {DEEPEST} levels")
     if isinstance(value, dict):

@@ -1,9 +1,10 @@
-"""MACs, parameters, activations and bytes of a network and of each of its exits: the one definition, used everywhere.
+"""MACs, parameters, activations and bytes of a network and of each of its exits.
 
-MACs are multiply-accumulates of convolutions and linear layers for one image, and activations the elements of their
-outputs (Dollar, Singh and Girshick, "Fast and Accurate Model Scaling", 2021). fvcore counts both, along one trace;
-`cross_check` has torch count the MACs too. Batch norm, pooling, activation functions and products of two computed
-tensors, as attention has them, are left out. fvcore is imported here alone: it warns when imported.
+This is the only place that counts them. MACs are multiply-accumulates of convolutions and linear layers for one image,
+activations the elements of their outputs (Dollar, Singh and Girshick, "Fast and Accurate Model Scaling", 2021). fvcore
+counts both in one trace; `cross_check` compares the MACs with those that torch counts. Batch norm, pooling, activation
+functions and products of two computed tensors, as in attention, are not counted. Only this module imports fvcore, which
+warns when it is imported.
 """
 
 import contextlib
@@ -27,8 +28,13 @@ with warnings.catch_warnings():
     from fvcore.nn.jit_handles import conv_flop_jit, generic_activation_jit, linear_flop_jit
 
 MACS, ACTIVATIONS = ("conv", "linear"), ("conv activations", "linear activations")
-IN_TORCH = {"convolution": "conv", "linear": "linear", "mm": "mm", "addmm": "addmm"}  # else no product with weights
-TRACES = 64  # kept at most
+IN_TORCH = {
+    "convolution": "conv",
+    "linear": "linear",
+    "mm": "mm",
+    "addmm": "addmm",
+}  # the operators that multiply by weights
+TRACES = 64  # size of the cache
 Count = Callable[[list[Any], list[Any]], Counter[str]]
 
 _traced: dict[tuple[Spec, tuple[torch.Size, ...]], dict[str, Counter[str]]] = {}
@@ -36,13 +42,13 @@ _traced: dict[tuple[Spec, tuple[torch.Size, ...]], dict[str, Counter[str]]] = {}
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """What one image costs, and what the network weighs.
+    """MACs and activations for one image, and the size of the network.
 
     Attributes:
         macs: multiply-accumulates of convolutions and linear layers, batch 1.
-        params: parameters (batch norm's running statistics not among them).
-        bytes: parameters and buffers as they are stored; a file has a header of some 100 bytes a tensor beside them.
-        activations: elements that convolutions and linear layers give out, batch 1.
+        params: parameters, without batch norm's running statistics.
+        bytes: size of parameters and buffers; a file has a header of some 100 bytes per tensor in addition.
+        activations: elements of the outputs of convolutions and linear layers, batch 1.
     """
 
     macs: int
@@ -89,18 +95,17 @@ def head_macs(network: Network) -> list[int]:
 
 
 def part_costs(network: Network) -> dict[str, Cost]:
-    """The cost of the stem, of every block and of every head, by module name; one trace serves them all."""
+    """The cost of the stem, of every block and of every head, by module name, from one trace."""
     counts = _counts(network)
     return {name: _weigh(network.get_submodule(name), counts[name]) for name in _parts(network)}
 
 
 def cross_check(network: Network) -> None:
-    """Let torch's FlopCounterMode (two a MAC) count the network as well: every part and module must have the same MACs.
+    """Check that torch's FlopCounterMode counts the same MACs in every part and module as fvcore.
 
-    Convolutions are held against convolutions and linear layers against linear layers, of which torch sees the shapes
-    that run, fvcore those of its trace. Where torch meets a product of two matrices outside a linear layer (`x @
-    weight`), there is a layer that the definition would miss. Batched products (attention's, einsum's) are outside it.
-    It takes less than the trace does: search need not do it, whatever is recorded or reported must.
+    Convolutions and linear layers are compared separately. A matrix product outside a linear layer (`x @ weight`) is an
+    error, since fvcore's count would miss it; batched products, as in attention and einsum, are ignored. Every network
+    that is recorded or reported must be checked; candidates of a search need not be.
 
     Raises:
         UsageError: the counts differ; it names the operator, the innermost module, and both counts.
@@ -120,7 +125,7 @@ def cross_check(network: Network) -> None:
 
 
 def _parts(network: Network) -> list[str]:
-    """The names of what exits' costs are added up from."""
+    """The names of the modules whose costs add up to those of exits."""
     blocks = [f"blocks.{index}" for index in range(len(network.blocks))]
     return ["stem", *blocks, *(f"heads.{block}" for block in network.heads)]
 
@@ -142,8 +147,8 @@ def _sum(counts: Counter[str], operators: tuple[str, ...]) -> int:
 def _counts(network: Network) -> dict[str, Counter[str]]:
     """MACs and activations of every module by name and operator, counted by fvcore.
 
-    A job asks a dozen times for networks that it builds anew from one spec, which are alike: they are traced once.
-    Somebody else's are traced every time, as their code may have changed. `cross_check` always runs the network itself.
+    Traces of our own networks are cached by spec and shapes; other networks are traced every time, as their code may
+    have changed. `cross_check` always runs the network itself.
     """
     if network.spec.foreign:
         return _trace(network)
@@ -167,14 +172,14 @@ def _trace(network: Network) -> dict[str, Counter[str]]:
 
 
 def _both(operator: str, macs: Count) -> Count:
-    """What counts an operator's MACs and, as ActivationCountAnalysis does, its activations."""
+    """A counter of an operator's MACs and, as in fvcore's ActivationCountAnalysis, its activations."""
     activations = generic_activation_jit(f"{operator} activations")
     return lambda inputs, outputs: macs(inputs, outputs) + activations(inputs, outputs)
 
 
 def _counts_of_torch(network: Network) -> dict[str, Counter[str]]:
-    """MACs of every module that runs, by name and by fvcore's name of the operator, counted by torch."""
-    # Only in inference mode does a linear layer come as one, not as one of the products that torch may make of it.
+    """MACs of every module by name and operator (in fvcore's names), counted by torch."""
+    # Only inference mode shows linear layers as such; otherwise torch may decompose them into other products.
     # torch 2.14 looks its overload up before it takes it apart, releases before that the packet of its overloads.
     linear = torch.ops.aten.linear
     counter = FlopCounterMode(display=False, custom_mapping={linear: _linear_flop, linear.default: _linear_flop})
@@ -189,16 +194,16 @@ def _counts_of_torch(network: Network) -> dict[str, Counter[str]]:
 
 
 def _linear_flop(inputs: tuple[int, ...], weight: tuple[int, ...], *_: Any, **__: Any) -> int:
-    """Of a linear layer, by torch's own formula for the product of its rows and its weight."""
+    """FLOPs of a linear layer, by torch's formula for the product of its rows and its weight."""
     flops: int = mm_flop((math.prod(inputs[:-1]), inputs[-1]), weight[::-1])
     return flops
 
 
 @contextlib.contextmanager
 def _blank(network: Network) -> Iterator[Tensor]:
-    """One blank image for the network, which is in eval mode meanwhile.
+    """Yield a blank image, with the network in eval mode.
 
-    Attention runs as the linear layers it is made of: in eval mode torch has one operator for all, without a count.
+    The fast path of attention is disabled, since its single operator is not counted; its linear layers are.
     """
     like = next(network.parameters())
     fastpath = torch.backends.mha.get_fastpath_enabled()

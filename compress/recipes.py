@@ -1,4 +1,4 @@
-"""Named training protocols: a function each, whose docstring says where it comes from and what it should reach."""
+"""Training recipes by name: one function each, whose docstring gives its source and the accuracy to expect."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from compress.documents import fitted
 from compress.errors import UsageError, checked, nearest
 
 FineTuneSchedule = Literal["small-rate", "restart"]
-LEAST_STEPS = 10  # an epoch, which few images reach by a smaller batch
-BATCHES_OF = 8  # what a batch for few images is a multiple of: it splits over processes, and batch norm needs as many
-MOST_EPOCHS, MOST_IMAGES = 10_000, 1_000_000  # of a training, of a batch
-WORDS: dict[str, tuple[str, ...]] = {  # that some of a recipe's fields may have
+LEAST_STEPS = 10  # per epoch; fewer images get a smaller batch
+BATCHES_OF = 8  # a reduced batch is a multiple of this: it splits over processes, and batch norm needs as many
+MOST_EPOCHS, MOST_IMAGES = 10_000, 1_000_000  # per training, per batch
+WORDS: dict[str, tuple[str, ...]] = {  # allowed words of fields
     "schedule": ("one-cycle", "cosine", "multi-step"),
     "averaging": ("none", "ema", "swa"),
     "crop": ("pad", "resized"),
     "flip": ("none", "random", "alternating"),
     "select": ("last", "best-validation"),
 }
-RANGES: dict[str, tuple[float, float]] = {  # of a recipe's numbers, both ends included
+RANGES: dict[str, tuple[float, float]] = {  # allowed range of fields, inclusive
     **dict.fromkeys(("epochs", "fine_tune_epochs"), (1, MOST_EPOCHS)),
     "batch_size": (1, MOST_IMAGES),
     **dict.fromkeys(("momentum", "label_smoothing", "warmup", "averaging_start", "ema_decay"), (0, 1)),
@@ -37,27 +37,25 @@ RANGES: dict[str, tuple[float, float]] = {  # of a recipe's numbers, both ends i
 @checked
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Everything about a training but the network, the data and the seed; the same for every method compared.
+    """All settings of a training but network, data and seed; equal for all methods that are compared.
 
     Attributes:
-        epochs: passes over the training part.
-        batch_size: images a step; a named recipe's is smaller for few images: see `batch`.
-        least_steps: an epoch should have; 1: whatever the batch gives.
-        learning_rate: the highest one, of SGD with (Nesterov) momentum.
+        epochs: passes over the training images.
+        batch_size: images per step; smaller for few images in a named recipe, see `batch`.
+        least_steps: fewest steps of an epoch; smaller batches make up for few images. 1: keep the batch size.
+        learning_rate: highest learning rate, of SGD with (Nesterov) momentum.
         schedule: one-cycle (linear warm-up, then cosine to zero), cosine, or multi-step, stepped every batch.
-        warmup: one-cycle: share of the training spent warming up.
-        milestones: multi-step: shares of the training after which the rate is multiplied by `decay`.
-        averaging: of the weights: none, ema (each step) or swa (each epoch's end), from `averaging_start` (a share of
-            the training) on; batch norm statistics are recomputed for the averaged weights.
-        crop, crop_padding, flip: augmentation, where the data set allows any: a random crop, "pad" after zeros were
-            padded on every side, or "resized" from a random part of the image, as for ImageNet; and mirroring, random
-            or alternating epoch by epoch.
-        image_size: pixels that class folders are resized to unless told otherwise; None: as they are.
-        stochastic_depth: probability with which the last residual block is left out for an image; earlier ones less.
-        validation, calibration: shares of the training images held out, by `split_seed`.
+        warmup: for one-cycle, share of the training that is warm-up.
+        milestones: for multi-step, shares of the training after which the rate is multiplied by `decay`.
+        averaging: averaging of weights: none, ema (after every step) or swa (after every epoch), starting at
+            `averaging_start` (a share of the training). Batch norm statistics are recomputed for averaged weights.
+        crop, crop_padding, flip: augmentation, if the data set allows it: random crops, "pad" of the zero-padded image
+            or "resized" from a random part of it, as for ImageNet; and mirroring, random or in alternate epochs.
+        image_size: default size in pixels to which images of class folders are resized; None: not resized.
+        stochastic_depth: probability of skipping the last residual block for an image; lower for earlier blocks.
+        validation, calibration: shares of the training images that are held out, drawn with `split_seed`.
         select: which epoch's weights are reported: the last, or the best by the last exit's validation accuracy.
-        fine_tune_epochs, fine_tune_learning_rate, fine_tune_milestones: what a pruned network is given instead; the
-            rest of the recipe stays.
+        fine_tune_epochs, fine_tune_learning_rate, fine_tune_milestones: their values for fine-tuning a pruned network.
     """
 
     name: str
@@ -112,10 +110,10 @@ class Recipe:
             raise UsageError(f"recipe {self.name}: the weights are either averaged or the best epoch's, not both")
 
     def batch(self, images: int) -> int:
-        """The batch for so many training images: as it was asked for, or a smaller one for few than a named recipe's.
+        """The batch size for a number of training images; smaller for few images, unless the batch size was chosen.
 
-        That is a multiple of 8, the largest by which an epoch has `least_steps`, or 8. The rate stays, since what few
-        images lack is steps.
+        The smaller batch is the largest multiple of 8, at least 8, with which an epoch has `least_steps`. The learning
+        rate is not changed, since what few images lack is steps.
         """
         named = RECIPES[self.name]().batch_size if self.name in RECIPES else None
         if self.batch_size != named or self.least_steps == 1:
@@ -124,10 +122,10 @@ class Recipe:
         return min(self.batch_size, max(BATCHES_OF, fewer), images)
 
     def fine_tuning(self, schedule: FineTuneSchedule = "small-rate") -> Recipe:
-        """The same protocol for as many epochs as fine-tuning takes.
+        """The recipe for fine-tuning a pruned network.
 
         ``small-rate``: with the rate and the milestones of fine-tuning. ``restart``: with those of training, which is
-        known to lift even random pruning (Renda et al. 2020, arXiv 2003.02389; Le & Hua 2021, arXiv 2105.03193).
+        known to improve even random pruning (Renda et al. 2020, arXiv 2003.02389; Le & Hua 2021, arXiv 2105.03193).
 
         Raises:
             UsageError: there is no such schedule.
@@ -151,7 +149,7 @@ class Recipe:
         learning_rate: float | None = None,
         weight_decay: float | None = None,
     ) -> Recipe:
-        """The same but for what is given.
+        """A copy with the given values.
 
         Raises:
             UsageError: epochs or a batch below 1, or a rate that is not above 0, or a decay below 0.
@@ -168,14 +166,14 @@ class Recipe:
         return dataclasses.replace(self, **changes)
 
     def to_json(self) -> dict[str, Any]:
-        """The recipe as JSON-ready data."""
+        """The fields as JSON-ready data."""
         values = {key: list(value) if isinstance(value, tuple) else value for key, value in vars(self).items()}
-        del values["least_steps"]  # what follows from it, the batch that was used, is recorded
+        del values["least_steps"]  # the batch size that follows from it is recorded
         return values
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Recipe:
-        """The recipe that `to_json` wrote."""
+        """Read what `to_json` returned."""
         return fitted(data, cls, "recipe")
 
 
@@ -265,13 +263,13 @@ def imagenet() -> Recipe:
 RECIPES: dict[str, Callable[[], Recipe]] = {recipe.__name__: recipe for recipe in (quick, short, paper, imagenet)}
 
 
-# What options of `compress train` change in a recipe, and of these what `prune` takes as being about the reference.
+# The fields that options of `compress train` change; and those that options of `compress prune` change for a reference.
 OPTIONS = ("epochs", "learning_rate", "batch_size", "weight_decay", "stochastic_depth")
 OF_REFERENCE = ("epochs", "stochastic_depth")
 
 
 def is_named(recipe: Recipe, options: Sequence[str] = OPTIONS) -> bool:
-    """Whether a command can ask for this recipe: a named one, but for what its options change."""
+    """Whether a command line can give this recipe: a name, and these options."""
     if recipe.name not in RECIPES:
         return False
     given = {name: getattr(recipe, name) for name in options}
@@ -279,7 +277,7 @@ def is_named(recipe: Recipe, options: Sequence[str] = OPTIONS) -> bool:
 
 
 def options_of(recipe: Recipe) -> list[str]:
-    """The options by which `compress train` is given this recipe, but for its name and epochs."""
+    """The options of `compress train` that give this recipe, without its name and epochs."""
     named = RECIPES[recipe.name]() if recipe.name in RECIPES else recipe
     options = []
     for name in OPTIONS[1:]:
@@ -291,7 +289,7 @@ def options_of(recipe: Recipe) -> list[str]:
 
 @checked
 def recipe_named(name: str, *, epochs: int | None = None, stochastic_depth: float = 0.0) -> Recipe:
-    """The recipe of that name, with another number of epochs if one is given, and with stochastic depth.
+    """The recipe of that name, with other `epochs` if given, and with stochastic depth.
 
     Raises:
         UsageError: there is no such recipe, or the number is below 1.

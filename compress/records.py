@@ -1,7 +1,6 @@
-"""The record of a run, `run.json`: configuration, data, environment, costs and results; checked when it is read.
+"""The record of a run, `run.json`: plain data, written back as it was read, unknown nested fields included.
 
-`Record` holds plain data, including nested fields that this version does not know, so that a record is written back as
-it was read. The structs below define the type of every field; code that reads a record can rely on them.
+The structs below define the type of every field. They are checked when a record is read.
 """
 
 from __future__ import annotations
@@ -39,12 +38,10 @@ class Record:
     Attributes:
         status: running, finished or failed (then `failure` gives the reason).
         kind: train, prune or control.
-        method: as on the command line.
-        spec: spec of the network in `model.safetensors`.
-        config: everything that determines the result but the hardware; the run's id ends in its digest.
+        spec: the network in `model.safetensors`.
+        config: everything that determines the result but the hardware, see `Configuration`.
         parent: for a pruned network or one with a frozen trunk, the id of the run it started from.
-        cost: see `Cost`.
-        results: see `Results`.
+        cost, results: see `Cost` and `Results`.
     """
 
     status: str
@@ -110,10 +107,7 @@ class Request(Struct, frozen=True, kw_only=True):
 
 
 class Configuration(Struct, frozen=True, kw_only=True):
-    """Everything that determines a result but the hardware; that of a reference has no seed.
-
-    The run's id is a digest of it, so fields that came later have defaults and are not added to older runs.
-    """
+    """Everything that determines a result but the hardware; later fields have defaults, since ids are digests of it."""
 
     kind: Literal["train", "prune", "control"]
     method: str
@@ -161,7 +155,7 @@ class Data(Struct, frozen=True, kw_only=True):
 
 
 class Machine(Struct, frozen=True, kw_only=True):
-    """The fields of `compress.hardware.describe` that are read again."""
+    """The fields of `describe` that are read again."""
 
     cpu: str
     gpu: str | None
@@ -188,9 +182,8 @@ class Cost(Struct, frozen=True, kw_only=True):
 
     Attributes:
         total_epochs: epochs, including those of the parent and the teacher.
-        seconds: wall time of training.
-        choosing_macs, choosing_seconds: what it took to choose what to prune; 0 if nothing was pruned, None if it was
-            not timed. Seconds of choices made during training are part of `seconds`, too.
+        choosing_macs, choosing_seconds: spent on choosing what to prune; None if it was not timed. Seconds of choices
+            during training are part of `seconds`, too.
         total_training_macs: MACs of training and choosing, including those of the parent and the teacher.
     """
 

@@ -1,7 +1,7 @@
-"""The run directory: its record, weights and predictions; `load(RUN)` gives the network back.
+"""The run directory: its record, weights and predictions; `load(RUN)` returns the network.
 
-Every file is replaced in one step, so whoever reads a run sees a whole file, and a full disk leaves the old one.
-Weights are safetensors and everything else JSON or plain arrays: nothing is ever unpickled.
+Every file is replaced atomically, so readers see whole files, and a full disk leaves the old file. Weights are
+safetensors, everything else is JSON or plain arrays: nothing is unpickled.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ LONGEST = 80  # characters of a name in an id: file systems take 255 bytes
 if TYPE_CHECKING:
     from torch import Tensor
 
-_TEMPORARY = re.compile(r"\..+\.(?P<process>\d+)")  # what `write_atomically` calls a file until it is whole
+_TEMPORARY = re.compile(r"\..+\.(?P<process>\d+)")  # name of a file that `write_atomically` is writing
 
 
 class InUseError(UsageError):
-    """Another process holds the run directory `path`."""
+    """Another process holds the run directory."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(f"run {path.name} is in use by another process; wait for it, or stop it")
@@ -69,13 +69,13 @@ class Run:
 
     @property
     def exits(self) -> list[dict[str, Any]]:
-        """`results.exits`: a row an exit, shallow to deep."""
+        """`results.exits`: a row per exit, shallow to deep."""
         rows: list[dict[str, Any]] = self.record.results["exits"]
         return rows
 
     @property
     def normalisation(self) -> data.Normalisation:
-        """What the network's images are normalised by: see `compress.data.normalise`."""
+        """The normalisation of the network's images, for `compress.data.normalise`."""
         values = self.record.data["normalisation"]
         return data.Normalisation(mean=tuple(values["mean"]), std=tuple(values["std"]))
 
@@ -102,19 +102,19 @@ class Run:
 
 
 def identify(name: str, data: str, seed: int, config: dict[str, Any]) -> str:
-    """The run's id: ``mwresnet44-5_cifar10_s0_1a2b3c4d``, its end a digest of the whole resolved configuration."""
+    """The run's id: ``mwresnet44-5_cifar10_s0_1a2b3c4d``, ending in a digest of the configuration."""
     return f"{_in_path(name)}_{_in_path(data)}_s{seed}_{digest_of(config)}"
 
 
 def _in_path(name: str) -> str:
-    """A name as part of a directory's: without what leads elsewhere or is not seen, and not endless."""
+    """A name as part of a directory's name: without separators and control characters, and of limited length."""
     return re.sub(r"[^\w.:,+=-]", "-", name.encode(errors="replace").decode())[:LONGEST].lstrip(".")
 
 
 def directory_of(runs: Path, name: str, data: str, seed: int, config: dict[str, Any]) -> Path:
-    """The directory of a run: the one that has it already, whatever its data was called then, else a new one's.
+    """The directory of a run: an existing one, even if its data had another name, else a new one.
 
-    What the data are is in the configuration, by their digest.
+    The configuration identifies the data by their digest.
     """
     path = runs / identify(name, data, seed, config)
     digest = path.name.rpartition("_")[2]
@@ -123,10 +123,10 @@ def directory_of(runs: Path, name: str, data: str, seed: int, config: dict[str, 
 
 
 def read_run(path: Path) -> Run:
-    """The run in a directory, whatever its status.
+    """Read the run in a directory, whatever its status.
 
     Raises:
-        UsageError: there is none, its record is corrupt, or another version wrote it in a form of its own.
+        UsageError: there is none, or its record is corrupt or has another schema version.
     """
     try:
         record = parse_record(read_file(path / RECORD), path.name)
@@ -141,7 +141,7 @@ def read_run(path: Path) -> Run:
 
 @checked
 def find_run(name: str | os.PathLike[str] | Run, runs: str | os.PathLike[str] = "runs") -> Run:
-    """The finished run that `name` means: a path, an id (or its unambiguous beginning) under `runs`, or the run itself.
+    """Find a finished run by its path, or by its id (or an unambiguous beginning) under `runs`; returns a run as is.
 
     Raises:
         UsageError: none or several match, or the run is not finished.
@@ -152,7 +152,7 @@ def find_run(name: str | os.PathLike[str] | Run, runs: str | os.PathLike[str] = 
         raise UsageError("run '': an id, its beginning, or the path of a run's directory")
     given, runs = Path(name), Path(runs)
     path = given if os.path.exists(given / RECORD) else runs / given
-    if not os.path.exists(path / RECORD):  # a name that no file can have is none, too
+    if not os.path.exists(path / RECORD):  # false for names that no file can have
         ids = sorted(entry.parent.name for entry in runs.glob(f"*/{RECORD}")) if os.path.isdir(runs) else []
         matches = [id for id in ids if id.startswith(str(name))]
         if len(matches) > 1:
@@ -191,7 +191,7 @@ def macs_of(name: str | os.PathLike[str], runs: Path) -> int:
 
 
 def _finished(path: Path) -> Run:
-    """The run in a directory, which must be finished."""
+    """Read the run in a directory; raises UsageError if it is not finished."""
     run = read_run(path)
     if run.record.status == "failed":
         raise UsageError(f"run {run.id} failed: {run.record.failure}")
@@ -202,7 +202,7 @@ def _finished(path: Path) -> Run:
 
 
 def finished_runs(runs: Path) -> tuple[list[Run], list[str]]:
-    """The finished runs under a directory, by id, and a line on everything that was skipped, but for hidden files."""
+    """The finished runs under a directory, by id, and a line for everything else, except hidden files."""
     found, skipped = [], []
     for path in sorted(runs.iterdir()) if os.path.isdir(runs) else []:
         try:
@@ -216,7 +216,7 @@ def finished_runs(runs: Path) -> tuple[list[Run], list[str]]:
 
 
 def abandoned_runs(runs: Path) -> list[Run]:
-    """The runs under a directory that ended unfinished, and that no process holds."""
+    """The unfinished runs under a directory that no process holds."""
     found = []
     for path in sorted(runs.glob(f"*/{RECORD}")):
         with contextlib.suppress(UsageError):
@@ -228,7 +228,7 @@ def abandoned_runs(runs: Path) -> list[Run]:
 
 
 def sweep(run: Run) -> None:
-    """Remove what a process that was killed left beside a finished run; if another process holds it, nothing."""
+    """Remove the checkpoint and temporary files of a finished run, unless another process holds it."""
     if (run.path / CHECKPOINT).exists() or _leftovers(run.path):
         with contextlib.suppress(UsageError), claimed(run.path):
             shutil.rmtree(run.path / CHECKPOINT, ignore_errors=True)
@@ -236,7 +236,7 @@ def sweep(run: Run) -> None:
 
 @checked
 def load(run: str | os.PathLike[str] | Run, *, runs: str | os.PathLike[str] = "runs") -> networks.Network:
-    """The network of a finished run, in eval mode, rebuilt strictly from its record's spec.
+    """Load the network of a finished run, in eval mode.
 
     It takes normalised images `(N, C, H, W)`: `normalise(images, find_run(run).normalisation)`.
 
@@ -263,10 +263,10 @@ def load(run: str | os.PathLike[str] | Run, *, runs: str | os.PathLike[str] = "r
 
 @contextlib.contextmanager
 def claimed(path: Path, *, patience: float = 0) -> Iterator[None]:
-    """Hold a run directory, created if need be, for this process alone; the system lets go of it when a process dies.
+    """Lock a run directory, created if need be, for this process; the system unlocks it when the process dies.
 
-    What a process that was killed had begun to write there is removed, and so is, at the end, a directory in which
-    nothing was written. `patience` is for how many seconds another is waited for (-1: as long as it takes).
+    Temporary files of killed processes are removed, and so is, at the end, an empty directory. `patience` is the number
+    of seconds to wait for another process (-1: no limit).
 
     Raises:
         InUseError: another process holds it.
@@ -276,7 +276,7 @@ def claimed(path: Path, *, patience: float = 0) -> Iterator[None]:
     try:
         path.mkdir(parents=True, exist_ok=True)
         lock.acquire()
-    except (Timeout, FileNotFoundError) as error:  # not found: the other has just removed it
+    except (Timeout, FileNotFoundError) as error:  # not found: another process has just removed it
         raise InUseError(path) from error
     except OSError as error:
         raise UsageError(f"cannot write to {path}: {error.strerror}; choose another directory with --runs") from error
@@ -294,12 +294,12 @@ def claimed(path: Path, *, patience: float = 0) -> Iterator[None]:
 
 
 def write_json(path: Path, data: Any) -> None:
-    """Replace a file by JSON, indented, in one step."""
+    """Replace a file atomically by indented JSON."""
     write_atomically(path, (json.dumps(data, indent=1, allow_nan=False) + "\n").encode())
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Replace a file in one step: the new content is whole on the disk before the old one goes.
+    """Replace a file atomically: the new content is on the disk before the old file is replaced.
 
     Raises:
         UsageError: it could not be written (the old file is untouched).
@@ -320,20 +320,20 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def _leftovers(path: Path) -> list[Path]:
-    """What `write_atomically` had begun to write, in a run directory, in processes that are no more."""
+    """Temporary files of `write_atomically` in a run directory whose processes have ended."""
     hidden = [file for place in (path, path / CHECKPOINT) for file in place.glob(".*")]
     begun = [(file, _TEMPORARY.fullmatch(file.name)) for file in hidden]
     return [file for file, match in begun if match and not _alive(int(match["process"]))]
 
 
 def _alive(process: int) -> bool:
-    """Whether a process other than this one has that number, on this machine."""
+    """Whether another process on this machine has that number."""
     if process == os.getpid():
         return False
     try:
         os.kill(process, 0)
     except (OverflowError, ProcessLookupError):
         return False
-    except OSError:  # somebody else's
+    except OSError:  # another user's process
         return True
     return True

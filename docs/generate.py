@@ -10,7 +10,7 @@ import inspect
 import shutil
 import sys
 import tomllib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -20,6 +20,7 @@ from cyclopts.docs.markdown import generate_markdown_docs
 
 import compress
 from benchmarks import main_table, read_comparison
+from benchmarks.report.section import Table
 from benchmarks.results.cells import accuracy_cell, exit_name, millions, ratio
 from benchmarks.results.rows import rows, summarise
 from benchmarks.statistics.scores import ENOUGH_SEEDS
@@ -42,17 +43,17 @@ def results() -> str:
     summary = summarise(rows(runs))
     auxiliary = summary[~summary["last"]].sort_values("macs", ascending=False)
     shown = pd.concat([summary[summary["last"]], auxiliary]).head(ROWS).sort_values("macs", ascending=False)
-    lines = [
-        (
-            exit_name(row),
-            millions(row["macs"]),
-            ratio(row["latency_ratio_b1"]),
-            accuracy_cell(row),
-            "preliminary" if row["n"] < ENOUGH_SEEDS else "",
-        )
+    table = Table.of(
+        {
+            "network": exit_name(row),
+            "MACs": millions(row["macs"]),
+            "latency": ratio(row["latency_ratio_b1"]),
+            "test accuracy, %": accuracy_cell(row),
+            "": "preliminary" if row["n"] < ENOUGH_SEEDS else "",
+        }
         for row in shown.to_dict("records")
-    ]
-    return f"{_table(('network', 'MACs', 'latency', 'test accuracy, %', ''), lines)}\n\n{_conditions(runs)}"
+    )
+    return f"{_markdown(table)}\n\n{_conditions(runs)}"
 
 
 def _conditions(runs: Sequence[Run]) -> str:
@@ -83,9 +84,11 @@ def _study(name: str) -> dict[str, Any]:
 def quickstart() -> str:
     """What the quickstart trains, and how long that takes."""
     study = _study("quickstart")
-    lines = [(f"`{entry['name']}`", f"`compress {entry['command']}`", _options(entry)) for entry in study["run"]]
-    table = _table(("run", "command", "options"), lines)
-    return f"> {study['about'].strip()}\n>\n> Takes {study['takes']}.\n\n{table}"
+    table = Table.of(
+        {"run": f"`{entry['name']}`", "command": f"`compress {entry['command']}`", "options": _options(entry)}
+        for entry in study["run"]
+    )
+    return f"> {study['about'].strip()}\n>\n> Takes {study['takes']}.\n\n{_markdown(table)}"
 
 
 def _options(entry: dict[str, Any]) -> str:
@@ -106,15 +109,19 @@ def output() -> str:
 def studies() -> str:
     """The bundled studies: their titles, and how long they take."""
     read = {file.stem: _study(file.stem) for file in sorted(STUDIES.glob("*.toml"))}
-    lines = [(f"`{name}`", study["title"], study["takes"]) for name, study in read.items()]
-    return _table(("name", "title", "takes"), lines)
+    return _markdown(
+        Table.of(
+            {"name": f"`{name}`", "title": study["title"], "takes": study["takes"]} for name, study in read.items()
+        )
+    )
 
 
 def recipes() -> str:
     """The named recipes, a column each."""
-    columns = {f"`{name}`": _recipe_cells(make()) for name, make in RECIPES.items()}
-    quantities = next(iter(columns.values()))
-    return _table(("", *columns), [(name, *(cells[name] for cells in columns.values())) for name in quantities])
+    cells = {f"`{name}`": _recipe_cells(make()) for name, make in RECIPES.items()}
+    quantities = list(next(iter(cells.values())))
+    columns = {name: list(column.values()) for name, column in cells.items()}
+    return _markdown(Table({"": quantities} | columns))
 
 
 def _recipe_cells(recipe: Recipe) -> dict[str, str]:
@@ -138,7 +145,7 @@ def python_names() -> str:
     """The public names of `compress`, each with the first line of its docstring."""
     lines = {name: inspect.getdoc(getattr(compress, name)) or "" for name in compress.__all__}
     lines["RECIPES"] = "The functions that return the named recipes, by name."
-    return _table(("name", ""), [(f"`{name}`", text.partition("\n")[0]) for name, text in lines.items()])
+    return _markdown(Table.of({"name": f"`{name}`", "": text.partition("\n")[0]} for name, text in lines.items()))
 
 
 def layers() -> str:
@@ -149,7 +156,7 @@ def layers() -> str:
         if contract["type"] == "layers"
     ]
     modules = [layer.split(" | ") for layer in contract["layers"]]
-    return _table(("layer", ""), [(f"`{name}`", _first_line(name)) for layer in modules for name in layer])
+    return _markdown(Table.of({"layer": f"`{name}`", "": _first_line(name)} for layer in modules for name in layer))
 
 
 def _first_line(module: str) -> str:
@@ -164,8 +171,10 @@ def commands() -> str:
         return generate_markdown_docs(app, heading_level=2, generate_toc=False, no_root_title=True).strip()
 
 
-def _table(headings: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    return "\n".join(f"| {' | '.join(line)} |" for line in (headings, ["---"] * len(headings), *lines))
+def _markdown(table: Table) -> str:
+    rules = ["---:" if table.numeric(heading) else "---" for heading in table.columns]
+    lines = [[*table.columns], rules, *(row.values() for row in table.rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 PARTS: dict[str, dict[str, Callable[[], str]]] = {

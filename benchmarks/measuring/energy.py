@@ -46,7 +46,7 @@ class Meter:
     def __init__(self, counters: Sequence[Counter]) -> None:
         self.counters = tuple(counters)
         self._last = [counter.read() for counter in self.counters]
-        self._units = [0 for _ in self.counters]
+        self._joules = 0.0
 
     @property
     def sources(self) -> list[str]:
@@ -57,10 +57,9 @@ class Meter:
         """Joules since the meter was made."""
         for number, counter in enumerate(self.counters):
             now = counter.read()
-            moved = now - self._last[number]
-            self._units[number] += moved if moved >= 0 else moved + counter.span
+            self._joules += (now - self._last[number]) % counter.span * counter.joules
             self._last[number] = now
-        return sum(units * counter.joules for units, counter in zip(self._units, self.counters, strict=True))
+        return self._joules
 
 
 def meter(device: torch.device, powercap: Path = POWERCAP) -> Meter | None:

@@ -45,6 +45,7 @@ SCHEMA_VERSION = 1
 DECIDING = ("matplotlib", "numpy", "pandas", "scipy")  # another version may write other bytes
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
     """What a report compares.

@@ -36,7 +36,8 @@ from compress.networks import create
 from compress.recipes import Recipe, recipe_named
 from compress.runs import write_json
 from compress.training import Method
-from compress.training.loop import Options, Training, fit
+from compress.training.hooks import Options
+from compress.training.loop import Training, fit
 
 PLAIN = Normalisation(mean=(0.5,) * 3, std=(0.25,) * 3)
 BP, MWBP = Method(name="bp"), Method(name="mwbp")

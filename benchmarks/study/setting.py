@@ -1,4 +1,4 @@
-"""The setting of a study: the data, the recipe and the place that its runs share, and what each run is asked for."""
+"""The setting of a study: the data, the recipe and the place that its runs share, and the networks that follow."""
 
 from __future__ import annotations
 

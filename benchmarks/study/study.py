@@ -94,11 +94,12 @@ def read_study(name: str) -> Study:
         table = parse_toml(content)
         if "runs" in table:
             raise UsageError("unknown key 'runs'; did you mean 'run'?")
-        entries = table.pop("run", [])
+        listed = table
         if "runs_of" in table:
-            if entries:
+            if "run" in table:
                 raise UsageError("runs_of: the runs of another study, so leave out [[run]]")
-            entries = parse_toml(study_text(fitted(table.pop("runs_of"), str, "runs_of"))).get("run", [])
+            listed = parse_toml(study_text(fitted(table.pop("runs_of"), str, "runs_of")))
+        entries = fitted(listed.pop("run", []), list, "run")
         if not entries:
             raise UsageError("it has no [[run]]")
         runs, tuning = tuple(map(read_entry, entries)), None

@@ -1,4 +1,4 @@
-"""The registry of architectures: `create("resnet44", exits=5)` and the spec it stands for."""
+"""Architectures by name: `create("resnet44", exits=5)`, its spec, and its names."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ Exits = int | str | Sequence[int | str]
 @checked
 @dataclass(frozen=True)
 class Architecture:
-    """The name of an architecture, with the options that the name leaves open.
+    """The name of an architecture, with options that the name leaves open.
 
     Attributes:
         name: ``resnetN`` with N = 6n+2 (pre-activation, the trunk of the MW-BP paper), ``resnetNv1`` (the original
             post-activation form, with 1x1 convolutions as projection shortcuts) or ``resnetNnl`` (norm-last);
-            ``resnet26x10`` says the width too; ``wrn-28-10`` is the same net; ``mobilenetv2`` in its form for small
-            images. Names that contain exits, ``MwResNet-56-5``, ``MwMobileNetV2-5``, have the published ones where
-            there are any. Anybody's: ``torchvision:NAME``, ``timm:NAME``, ``python:MODULE:FACTORY``, or a name that
-            was registered (see `register`).
+            ``resnet26x10`` includes the width; ``wrn-28-10`` is the same network; ``mobilenetv2`` is the form for
+            small images. Names with a number of exits, ``MwResNet-56-5``, ``MwMobileNetV2-5``, have the published
+            exits if there are any. Foreign networks: ``torchvision:NAME``, ``timm:NAME``, ``python:MODULE:FACTORY``,
+            or a registered name (see `register`).
         width: factor on the channels of all stages.
         blocks, widths: blocks and channels of every stage instead, as in ``"3,3,3"`` and ``"25,50,100"``.
-        form: of a ResNet's blocks: pre-activation, post-activation or norm-last.
-        head: of auxiliary exits, a key of `HEADS`; None: what suits the blocks. The last exit keeps the
-            architecture's own.
-        image_size: anybody's nets alone: the pixels to which the shorter side of smaller images is enlarged; None: 64
-            for torchvision's and timm's, else not.
+        form: form of a ResNet's blocks: pre-activation, post-activation or norm-last.
+        head: head of auxiliary exits, a key of `HEADS`; None: the default for the blocks. The last exit keeps the
+            architecture's own head.
+        image_size: for foreign networks: size in pixels to which the shorter side of smaller images is enlarged; None:
+            64 for torchvision and timm, else not enlarged.
     """
 
     name: str
@@ -62,12 +62,12 @@ def create(
     input_shape: tuple[int, int, int] = (3, 32, 32),
     classes: int = 10,
 ) -> Network:
-    """A freshly initialised network; torch's global random state decides its weights.
+    """Create a network; its initial weights are drawn from torch's global random state.
 
     Args:
         arch: an architecture, or its name.
-        exits: how many, or at which blocks (see `place_exits`), or ``paper``; None: those of the name, else one. In
-            anybody's net also modules by name, as in ``layer1,layer2,end``.
+        exits: number of exits, their blocks (see `place_exits`), or ``paper``; None: as in the name, else a single
+            exit. For foreign networks also module names, as in ``layer1,layer2,end``.
         input_shape: `(C, H, W)` of one image.
         classes: number of classes.
 
@@ -120,24 +120,24 @@ def spec_of(
 
 
 def canonical(arch: str) -> str:
-    """The one way in which specs write an architecture's name: ``resnet26x10`` for ``wrn-28-10``."""
+    """The architecture's name as specs write it: ``resnet26x10`` for ``wrn-28-10``."""
     return arch if is_foreign(arch) else parse(arch).canonical
 
 
 def exits_in_name(arch: str) -> int | None:
-    """The number of exits that a name asks for, as ``MwResNet-56-5`` does, or None."""
+    """The number of exits in a name such as ``MwResNet-56-5``, or None."""
     return None if is_foreign(arch) else parse(arch).exits
 
 
 def default_heads(spec: Spec) -> list[str]:
-    """The heads that the auxiliary exits of a network have where none is asked for."""
+    """The default heads of a network's auxiliary exits."""
     if spec.foreign:
         return [suitable_head(spec.shapes[exit.block - 1]) for exit in spec.exits[:-1]]
     return [auxiliary_head(parse(spec.arch))] * (len(spec.exits) - 1)
 
 
 def display_name(spec: Spec) -> str:
-    """The network's name as the field writes it: ``ResNet-110``, ``MwResNet-44-5``, ``MwResNet-26-2x10``."""
+    """The network's name in tables and figures: ``ResNet-110``, ``MwResNet-44-5``, ``MwResNet-26-2x10``."""
     if spec.foreign:
         exits = len(spec.exits)
         name = spec.arch.replace(":", ".")
@@ -149,7 +149,7 @@ def display_name(spec: Spec) -> str:
 
 
 def _placed(arch: str, name: Name, exits: Exits | None, blocks: int) -> tuple[int, ...]:
-    """The exits' blocks. Those published are what `paper` means, and what a name with its exits in it means."""
+    """The exits' blocks; for `paper`, and for a name with a number of exits, the published ones."""
     if exits is None and name.exits is None:
         return (blocks,)
     if exits == "paper":

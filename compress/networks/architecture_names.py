@@ -1,4 +1,4 @@
-"""Names of our own architectures: what they may look like, and the one canonical way to write each."""
+"""Names of this package's architectures: parsing, canonical form and display form."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NAMED = (
 )
 STAGES = {"resnet": 3, "mobilenetv2": 7}
 
-# Exits published for the paper's nets, by ResNet's depth and number of exits (METHOD: depths 15, 25, ... are 2b+1).
+# Published exits of the MW-BP paper's ResNets, by depth and number of exits; block b ends at depth 2b+1.
 PUBLISHED: dict[int, dict[int, tuple[int, ...]]] = {
     56: {5: (7, 12, 17, 22, 27), 3: (17, 22, 27), 2: (22, 27)},
     44: {2: (19, 21)},
@@ -26,15 +26,15 @@ PUBLISHED: dict[int, dict[int, tuple[int, ...]]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Name:
-    """An architecture's name taken apart.
+    """The parts of an architecture's name.
 
     Attributes:
         family: resnet or mobilenetv2.
-        depth: of a ResNet whose blocks are not listed, 6n+2; else 0.
-        form: a key of `FORMS`; of ResNets alone.
-        width: factor on the stages' channels.
-        blocks, widths: blocks and channels of every stage, where they are not the family's.
-        exits: how many the name asks for ("MwResNet-56-5"), or None.
+        depth: depth of a ResNet, 6n+2 unless blocks are listed; 0 for other families.
+        form: a key of `FORMS`; for ResNets only.
+        width: factor on the channels of all stages.
+        blocks, widths: blocks and channels of every stage, if not the family's.
+        exits: number of exits in the name ("MwResNet-56-5"), or None.
     """
 
     family: str
@@ -47,13 +47,13 @@ class Name:
 
     @property
     def canonical(self) -> str:
-        """The name that `parse` reads back, exits left out: ``resnet26x10``, ``resnet20w25-50-100``."""
+        """The canonical name, without exits, which `parse` reads: ``resnet26x10``, ``resnet20w25-50-100``."""
         parts = [self.family, str(self.depth or ""), self.form, f"x{self.width}" if self.width > 1 else ""]
         parts += [f"b{_dashed(self.blocks)}" if self.blocks else "", f"w{_dashed(self.widths)}" if self.widths else ""]
         return "".join(parts)
 
     def display(self, exits: int) -> str:
-        """As the field writes it: ``ResNet-110``, ``MwResNet-26-2x10``, ``MwMobileNetV2-5``."""
+        """The name in tables and figures: ``ResNet-110``, ``MwResNet-26-2x10``, ``MwMobileNetV2-5``."""
         family = {"resnet": "ResNet", "mobilenetv2": "MobileNetV2"}[self.family]
         depth = f"-{self.depth}{self.form}" if self.depth else self.form
         placed = f"-{exits}" if exits > 1 else ""
@@ -66,7 +66,7 @@ class Name:
 def parse(
     arch: str, *, width: int = 1, blocks: Sequence[int] | str = (), widths: Sequence[int] | str = (), form: str = ""
 ) -> Name:
-    """The name of one of our own architectures, with the options that say more than it does.
+    """Parse the name of an architecture of this package, and add options that the name leaves open.
 
     Raises:
         UsageError: an unknown name, a depth that is not 6n+2, or options that do not fit it.
@@ -94,7 +94,7 @@ def parse(
 
 
 def published_exits(name: Name, exits: int | None) -> tuple[int, ...] | None:
-    """The blocks of the published exits of that number (None: the most there are), or None where none are published."""
+    """The blocks of that number of published exits (None: the largest number); None if none are published."""
     placements = {} if name.blocks or name.family != "resnet" else PUBLISHED.get(name.depth, {})
     return placements.get(exits or max(placements, default=0))
 
@@ -144,7 +144,7 @@ def _resnet(
 
 
 def _with_depth_of_its_blocks(name: Name) -> Name:
-    """Blocks decide the depth; where they are the depth's own, the name need not list them."""
+    """Set the depth that follows from the blocks, and drop blocks that follow from the depth."""
     depth = 2 * sum(name.blocks) + 2
     usual = len(set(name.blocks)) == 1
     return dataclasses.replace(name, depth=depth, blocks=() if usual else name.blocks)

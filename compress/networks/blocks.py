@@ -1,4 +1,4 @@
-"""Stems and blocks: the trunk's parts, each built from a spec that states every width."""
+"""Stems and blocks, the parts of a trunk, each built from a spec with all widths."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -14,10 +14,10 @@ SEGMENT = "segment"
 
 
 def check_types(spec: Any) -> None:
-    """Refuse a spec whose plain fields are not exactly of their declared types: JSON brings 16.0, "2" and null.
+    """Check that plain fields of a spec have exactly their declared types; JSON may hold 16.0, "2" or null.
 
     Raises:
-        UsageError: a field is not.
+        UsageError: a field has another type.
     """
     for field in fields(spec):
         value = getattr(spec, field.name)
@@ -27,13 +27,13 @@ def check_types(spec: Any) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class BlockSpec:
-    """What rebuilds one block; pruning changes `width` and `out`, nothing else.
+    """Everything that rebuilds a block; pruning changes only `width` and `out`.
 
     Attributes:
         kind: a key of `BLOCKS`.
         width: channels between the first and the last convolution.
-        out: channels the block hands on.
-        stride: of the first spatial convolution and of the shortcut.
+        out: output channels.
+        stride: stride of the first spatial convolution and of the shortcut.
         projection: whether the shortcut is a 1x1 convolution (else the identity).
         opens_stage: pre-activation only: batch norm and ReLU come before the split, so the shortcut is activated too.
     """
@@ -50,23 +50,23 @@ class BlockSpec:
 
     @property
     def layers(self) -> int:
-        """Convolutions in sequence, as the field counts depth."""
+        """Convolutions in sequence, as depth is counted."""
         return BLOCKS[self.kind].layers
 
     def shape_after(self, before: tuple[int, ...]) -> tuple[int, ...]:
-        """`(C, H, W)` of the features it hands on, from that of those it takes."""
-        # Kernels of 3 padded by 1, and of 1 unpadded: the size is divided, rounded up.
+        """The shape `(C, H, W)` of the output, given the shape of the input."""
+        # With kernels of 3 padded by 1, and of 1 unpadded, the size is divided by the stride and rounded up.
         return (self.out, *(-(-size // self.stride) for size in before[1:]))
 
 
 @dataclass(frozen=True, kw_only=True)
 class SegmentSpec(BlockSpec):
-    """A block of somebody else's net: what it runs from the block before to one of its modules.
+    """A block of a foreign network: what it runs between two of its modules.
 
     Attributes:
-        kind: ``segment``; `width`, `stride`, `projection` and `opens_stage` say nothing of it.
-        module: the module's name in the net; ``end`` for what the net's own head takes.
-        shape: of one image's features there: `(C, H, W)`, or `(positions, C)` where channels come last.
+        kind: ``segment``; `width`, `stride`, `projection` and `opens_stage` are not used.
+        module: name of the module at the end; ``end`` for the input of the network's own head.
+        shape: shape of one image's features there: `(C, H, W)`, or `(positions, C)` where channels come last.
         depth: convolutions and linear layers on the longest path through it.
     """
 
@@ -89,7 +89,7 @@ class SegmentSpec(BlockSpec):
         return self.depth
 
     def shape_after(self, before: tuple[int, ...]) -> tuple[int, ...]:
-        """The shape of one image's features it hands on."""
+        """The shape of one image's features at the end of the block."""
         return self.shape
 
 
@@ -103,11 +103,11 @@ class Block(nn.Module):
     """`(N, inputs, H, W)` -> `(N, out, H/stride, W/stride)`.
 
     Attributes:
-        layers: convolutions in sequence, as the field counts depth.
+        layers: convolutions in sequence, as depth is counted.
         has_shortcut: whether the input is added to the branch's output.
-        has_width: whether `width` is a choice of its own (else it is the input's or the output's).
-        kernel: of the convolutions that join all channels.
-        drop: probability with which an image's branch is left out in training (stochastic depth, Huang et al. 2016).
+        has_width: whether `width` is free (else it equals the input or output channels).
+        kernel: kernel size of the convolutions over all channels.
+        drop: probability of dropping an image's branch in training (stochastic depth, Huang et al. 2016).
     """
 
     layers: ClassVar[int] = 2
@@ -117,7 +117,7 @@ class Block(nn.Module):
     drop = 0.0
 
     def add(self, branch: Tensor, shortcut: Tensor) -> Tensor:
-        """The sum; in training, of those images alone whose branch is not dropped, scaled to the same expectation."""
+        """Branch plus shortcut; in training, branches are dropped at random and scaled to the same expectation."""
         if self.training and self.drop:
             kept = functional.dropout(branch.new_ones(len(branch), 1, 1, 1), self.drop)
             return branch * kept + shortcut
@@ -125,7 +125,7 @@ class Block(nn.Module):
 
     @property
     def widths(self) -> tuple[int, int]:
-        """`width` and `out` as the layers have them: what pruning left."""
+        """`width` and `out` of the layers, which pruning may have changed."""
         return len(self.get_parameter("conv1.weight")), len(self.get_parameter(f"conv{self.layers}.weight"))
 
 
@@ -240,7 +240,7 @@ class InvertedResidualBlock(InvertedBlock):
 
     def __init__(self, inputs: int, spec: BlockSpec) -> None:
         super().__init__(inputs, spec)
-        # A projection is none of MobileNetV2's, but lets every spec with a shortcut change its shape.
+        # MobileNetV2 has no projections, but they let every block with a shortcut change its shape.
         self.shortcut = convolution(inputs, spec.out, 1, spec.stride) if spec.projection else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -305,7 +305,7 @@ BLOCKS: dict[str, type[Block]] = {
 
 
 def bare_stem(inputs: int, out: int) -> nn.Sequential:
-    """One 3x3 convolution: pre-activation blocks bring their own batch norm."""
+    """A 3x3 convolution; pre-activation blocks begin with batch norm."""
     return nn.Sequential(convolution(inputs, out, 3))
 
 

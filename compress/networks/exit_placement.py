@@ -1,4 +1,4 @@
-"""Where exits sit: from what a user writes to block numbers (1-based, ascending, the last block included)."""
+"""Exit placement: block numbers (1-based, ascending, up to the last block) from what a user writes."""
 
 import re
 from collections.abc import Sequence
@@ -7,10 +7,10 @@ from compress.errors import UsageError
 
 
 def place_exits(exits: int | str | Sequence[int | str], blocks: int) -> tuple[int, ...]:
-    """The blocks after which a trunk of `blocks` blocks has its exits.
+    """The numbers of the blocks that exits follow, in a trunk of `blocks` blocks.
 
-    A number K counts all exits, the last one included, at equal steps of floor(blocks / K) from the end. A list (or
-    comma-separated text) names blocks and ends with ``end``, or with the last block's number.
+    A number K is the number of exits, placed at steps of floor(blocks / K) from the end. A list (or comma-separated
+    text) gives block numbers and ends with ``end`` or the last block's number.
 
     Raises:
         UsageError: an exit out of range, repeated, not ascending, or the last block missing.
@@ -32,7 +32,7 @@ def place_exits(exits: int | str | Sequence[int | str], blocks: int) -> tuple[in
 
 
 def is_number(word: str) -> bool:
-    """Whether a word is a whole number that a block or an exit can have."""
+    """Whether a word is the number of a block or exit."""
     return re.fullmatch(r"\s*[0-9]{1,9}\s*", word) is not None
 
 

@@ -1,13 +1,13 @@
-"""Heads: what turns a block's features into logits at an exit."""
+"""Heads: the layers that turn a block's features into logits at an exit."""
 
 from collections.abc import Callable
 from math import prod
 
 from torch import Tensor, nn
 
-Shape = tuple[int, ...]  # of one image's features: (C, H, W), or (positions, C) where channels come last
-FOR_POSITIONS = "ln-mean-fc"  # the one head for features whose channels come last
-OWN = "own"  # the head that somebody else's net brings
+Shape = tuple[int, ...]  # one image's features: (C, H, W), or (positions, C) if channels are last
+FOR_POSITIONS = "ln-mean-fc"  # the only head for features with channels last
+OWN = "own"  # the head of a foreign network
 
 
 def linear(shape: Shape, classes: int, width: int) -> nn.Sequential:
@@ -17,12 +17,12 @@ def linear(shape: Shape, classes: int, width: int) -> nn.Sequential:
 
 def rectified_linear(shape: Shape, classes: int, width: int) -> nn.Sequential:
     """ReLU before the linear head."""
-    # Not in place: the features are the next block's input too.
+    # Not in place, since the features are also the next block's input.
     return nn.Sequential(nn.ReLU(), *linear(shape, classes, width))
 
 
 def activated_linear(shape: Shape, classes: int, width: int) -> nn.Sequential:
-    """Batch norm and ReLU before the linear head, as features of pre-activation blocks need it (MW-BP, v6)."""
+    """Batch norm and ReLU before the linear head, for the features of pre-activation blocks (MW-BP, v6)."""
     return nn.Sequential(*_activation(shape[0]), *linear(shape, classes, width))
 
 
@@ -34,7 +34,7 @@ def flattened(shape: Shape, classes: int, width: int) -> nn.Sequential:
 def convolutional(shape: Shape, classes: int, width: int) -> nn.Sequential:
     """A 3x3 convolution of stride 2 to `width` channels before pooling, batch norm and ReLU around it.
 
-    Linear heads on thin early stages are weak; this one can look at more than the mean of every channel.
+    It uses more than the mean of every channel, which is weak in narrow early stages.
     """
     convolution = nn.Conv2d(shape[0], width, 3, stride=2, padding=1, bias=False)
     return nn.Sequential(*_activation(shape[0]), convolution, *activated_linear((width,), classes, 0))
@@ -72,10 +72,10 @@ HEADS: dict[str, Callable[[Shape, int, int], nn.Module]] = {
     "bn-relu-conv-gap-fc": convolutional,
     FOR_POSITIONS: normalised_mean,
 }
-# Heads with channels of their own, and how many by default for every channel of the features.
+# Heads with a convolution, and its default number of channels per channel of the features.
 WIDENING = {"bn-relu-conv-gap-fc": 2}
 
 
 def suitable_head(shape: Shape) -> str:
-    """The head of auxiliary exits in somebody else's net where none is asked for."""
+    """The default head of auxiliary exits in a foreign network."""
     return "bn-relu-gap-fc" if len(shape) == 3 else FOR_POSITIONS

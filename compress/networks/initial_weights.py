@@ -1,4 +1,4 @@
-"""Initial weights from a file or from a net's publisher, loaded strictly; nothing is ever unpickled."""
+"""Initial weights from a file or as published, loaded strictly and without unpickling code."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ State = Mapping[str, Tensor]
 
 @checked
 def load_weights(network: Network, path: str | Path) -> str:
-    """Load a state dict into a network, in place, and return a digest of it, for the run's configuration.
+    """Load a state dict into a network, in place, and return a digest of it.
 
-    The file has the names of the network itself, or of the net that it is made of (`torchvision:resnet18`'s
-    ``layer1.0.conv1.weight``); then auxiliary heads, which that net has not, keep their own. It is safetensors, or what
-    `torch.load` reads with `weights_only`; a state dict inside ``state_dict`` or ``model``, and DDP's ``module.``, too.
+    Names are those of the network, or of the foreign network that it is made of (``layer1.0.conv1.weight`` for
+    `torchvision:resnet18`); in that case auxiliary heads keep their weights. The file is safetensors, or readable by
+    `torch.load` with `weights_only`. The state dict may be in ``state_dict`` or ``model``, or have DDP's ``module.``.
 
     Raises:
-        UsageError: no such file, it is something else, or it does not fit.
+        UsageError: no such file, it holds no state dict, or the state dict does not fit.
     """
     state = _read(Path(path))
     _load(network, state, f"weights {path}")
@@ -38,12 +38,12 @@ def load_weights(network: Network, path: str | Path) -> str:
 
 @checked
 def load_pretrained(network: Network) -> str:
-    """Load the weights that torchvision or timm publishes for a net, in place, and return a digest of them.
+    """Load the weights that torchvision or timm publishes for a network, in place, and return a digest of them.
 
-    They are downloaded, once. The classifier stays as it is where it has another number of classes than theirs.
+    They are downloaded once. The classifier keeps its weights if the number of classes differs.
 
     Raises:
-        UsageError: nobody publishes any, they cannot be had, or they do not fit.
+        UsageError: no weights are published, they cannot be downloaded, or they do not fit.
     """
     arch = network.spec.arch
     source, name = source_of(arch)
@@ -79,7 +79,7 @@ def _timm_weights(network: Network, name: str) -> State:
             model = timm.create_model(name, pretrained=True, num_classes=network.spec.classes, **sized)
         except RuntimeError as error:
             raise UsageError(f"pretrained timm:{name}: {first_line(error)}") from error
-    # A classifier that timm has made anew is not one of the published weights.
+    # A classifier that timm has newly initialised is not part of the published weights.
     replaced = settings is not None and settings.num_classes != network.spec.classes
     classifier = model.get_classifier() if replaced else None
     left_out = {id(tensor) for tensor in classifier.parameters()} if classifier is not None else set()
@@ -111,7 +111,7 @@ def _read(path: Path) -> State:
 
 
 def _load(network: Network, state: State, what: str, *, published: bool = False) -> None:
-    """Load a state that fits exactly; of published weights neither another classifier nor what the net never runs."""
+    """Load a state that fits exactly; published weights may differ in the classifier and in parts that never run."""
     own, classes = network.state_dict(), network.spec.classes
     names = {name: name for name in own} if state.keys() == own.keys() else _original_names(network)
     reshaped = [name for name, ours in names.items() if name in state and state[name].shape != own[ours].shape]
@@ -133,7 +133,7 @@ def _load(network: Network, state: State, what: str, *, published: bool = False)
 
 
 def _original_names(network: Network) -> dict[str, str]:
-    """The names of the weights in the net that a network is made of, and in the network; auxiliary heads have none."""
+    """The names of weights in the foreign network, and in the network made of it; auxiliary heads are left out."""
     if not network.spec.foreign:
         return {name: name for name in network.state_dict()}
     heads = {str(exit.block) for exit in network.spec.exits if exit.head == OWN}
@@ -151,7 +151,7 @@ def _differ_by_classes(theirs: Tensor, ours: Tensor, classes: int) -> bool:
 
 
 def _digest(state: State) -> str:
-    """Of names, types, shapes and values, however they are stored."""
+    """A digest of names, types, shapes and values, independent of the file format."""
     digest = hashlib.sha256()
     for name in sorted(state):
         tensor = state[name].detach().cpu().contiguous()

@@ -1,4 +1,4 @@
-"""Resizing: a net's layers with the widths that pruning left them, whatever their kind."""
+"""Resizing of layers of any kind to the widths that pruning left."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from compress.errors import UsageError
 from compress.networks.narrow_attention import narrow
 
-# Numbers of modules that code reads and no weight tells: widths of norms without weights, of attention its heads
-# and their width, of convolutions their groups.
+# Attributes of modules that follow from no weight's shape: width of norms without weights, number and width of
+# attention heads, groups of convolutions.
 WIDTHS = ("num_features", "num_channels", "normalized_shape")
 HEADS = ("num_heads", "attn_dim")
 GROUPS = "groups"
@@ -19,13 +19,13 @@ NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
 
 
 def resize(network: nn.Module, shapes: Sequence[tuple[str, tuple[int, ...]]]) -> None:
-    """Give parameters and buffers other shapes, and their layers the numbers that go with them; shared ones stay so.
+    """Change the shapes of parameters and buffers, and the attributes of their layers; shared tensors stay shared.
 
     Raises:
         UsageError: the network has no parameter or buffer of that name.
     """
-    whole: dict[nn.Module, Tensor] = {}  # by layer, its weight before
-    replaced: dict[int, tuple[Tensor, Tensor]] = {}  # by what is replaced, which stays referred to: ids are used again
+    whole: dict[nn.Module, Tensor] = {}  # previous weight by layer
+    replaced: dict[int, tuple[Tensor, Tensor]] = {}  # by id of the old tensor; kept alive, as ids are reused
     for name, shape in shapes:
         path, _, field = name.rpartition(".")
         try:
@@ -34,7 +34,7 @@ def resize(network: nn.Module, shapes: Sequence[tuple[str, tuple[int, ...]]]) ->
         except AttributeError as error:
             raise UsageError(f"resized {name!r}: the network has no such parameter") from error
         whole.setdefault(layer, getattr(layer, "weight", tensor))
-        narrow(network.get_submodule(path.rpartition(".")[0]))  # which a layer of attention is part of
+        narrow(network.get_submodule(path.rpartition(".")[0]))  # the attention module that has the layer
         blank = tensor.new_zeros(shape)
         blank = nn.Parameter(blank) if isinstance(tensor, nn.Parameter) else blank
         setattr(layer, field, replaced.setdefault(id(tensor), (tensor, blank))[1])
@@ -43,10 +43,10 @@ def resize(network: nn.Module, shapes: Sequence[tuple[str, tuple[int, ...]]]) ->
 
 
 def set_number(network: nn.Module, name: str, number: int) -> None:
-    """Set a number of a module, one of those that count channels or heads.
+    """Set an attribute of a module that counts channels, heads or groups.
 
     Raises:
-        UsageError: the network has no such number, or it is none of those.
+        UsageError: the network has no such attribute, or it counts something else.
     """
     path, _, field = name.rpartition(".")
     try:
@@ -62,7 +62,7 @@ def set_number(network: nn.Module, name: str, number: int) -> None:
 
 
 def numbers_of(net: nn.Module, part: nn.Module) -> Iterator[tuple[str, int]]:
-    """Those numbers of the net's modules in a part of it, by name, that its weights do not tell."""
+    """Yield the `NUMBERS` of the modules in a part of a network, by name, that follow from no weight's shape."""
     names = {name for name, _ in part.named_modules()} | {name.rpartition(".")[0] for name in part.state_dict()}
     owners = {
         ".".join(parts[:count]) for parts in (name.split(".") for name in names) for count in range(len(parts) + 1)
@@ -83,7 +83,7 @@ def numbers_of(net: nn.Module, part: nn.Module) -> Iterator[tuple[str, int]]:
 
 
 def _renumber(layer: nn.Module, before: Tensor) -> None:
-    """Give a layer the numbers that its weights have now; `before` is the weight that it had."""
+    """Update a layer's attributes to its new weights; `before` is its previous weight."""
     if isinstance(layer, nn.modules.conv._ConvTransposeNd):
         layer.in_channels, layer.out_channels = len(layer.weight), layer.weight.shape[1] * layer.groups
     elif isinstance(layer, nn.modules.conv._ConvNd):

@@ -1,4 +1,4 @@
-"""The one network class: a stem, a list of blocks, and one or more exits; cutting it at an exit gives another."""
+"""The network class: a stem, blocks, and one or more exits, at which it can be cut."""
 
 import copy
 import dataclasses
@@ -19,13 +19,13 @@ from compress.networks.spec import Spec
 
 @checked
 class Network(nn.Module):
-    """A trunk of blocks with one or more exits, rebuilt from nothing but its `Spec`.
+    """A trunk of blocks with one or more exits, built from its `Spec`.
 
-    Called with normalised images `(N, C, H, W)` it returns a list of logits `(N, classes)`, one an exit, shallow to
-    deep; the last exit is always `[-1]`, and a network with one exit returns a list of one.
+    Maps normalised images `(N, C, H, W)` to a list of logits `(N, classes)`, one per exit, shallow to deep; the last
+    exit is `[-1]`.
 
     Attributes:
-        numbers: of somebody else's net, by name, what counts channels or heads and stands in no weight's shape.
+        numbers: for a foreign network, attributes that count channels or heads and follow from no weight's shape.
     """
 
     def __init__(self, spec: Spec) -> None:
@@ -44,13 +44,13 @@ class Network(nn.Module):
             self.blocks = nn.ModuleList(
                 BLOCKS[block.kind](width, block) for width, block in zip(inputs, spec.blocks, strict=False)
             )
-        # Keyed by block number, so a cut network's weights have the names they had in the whole one.
+        # Keyed by block number, so weights keep their names when the network is cut.
         self.heads = nn.ModuleDict()
         for exit, shape in zip(spec.exits, (spec.shapes[exit.block - 1] for exit in spec.exits), strict=True):
             head = own_head if exit.head == OWN else HEADS[exit.head](shape, spec.classes, exit.width)
             self.heads[str(exit.block)] = head
         for part in [head for head in self.heads.values() if head is not own_head] if spec.foreign else [self]:
-            part.apply(_initialise)  # somebody else's net has initialised itself
+            part.apply(_initialise)  # a foreign network has initialised itself
 
     def forward(self, images: Tensor) -> list[Tensor]:
         features, logits = self.stem(images), []
@@ -61,16 +61,16 @@ class Network(nn.Module):
         return logits
 
     def segments(self, ends: Sequence[int]) -> list[nn.ModuleList]:
-        """The trunk in segments that end after these blocks (ascending, the last included); the first has the stem."""
+        """Split the trunk after these blocks (ascending, up to the last); the stem is in the first segment."""
         segments = [self.blocks[start:stop] for start, stop in pairwise([0, *ends])]
         segments[0].insert(0, self.stem)
         return segments
 
     def drop_blocks(self, rate: float) -> None:
-        """Train with stochastic depth: block l of L leaves its branch out with probability `rate` * l / L.
+        """Use stochastic depth in training: block l of L drops its branch with probability `rate` * l / L.
 
         Raises:
-            UsageError: there is no residual block to leave out.
+            UsageError: the network has no residual blocks.
         """
         residual = [block for block in self.blocks if isinstance(block, Block) and block.has_shortcut]
         if rate and not residual:
@@ -81,7 +81,7 @@ class Network(nn.Module):
 
 
 def initialised(spec: Spec, seed: int) -> Network:
-    """A network whose weights the seed alone decides; the caller's random state is not moved."""
+    """A network with initial weights drawn from a random seed; the global random state does not change."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return Network(spec)
@@ -89,9 +89,9 @@ def initialised(spec: Spec, seed: int) -> Network:
 
 @checked
 def cut(network: Network, exit: int) -> Network:
-    """The stand-alone network that ends at `exit` (1-based): a copy of the blocks up to it, and its head.
+    """Return the network up to `exit` (1-based): a copy of the blocks up to it, and its head.
 
-    In eval mode its logits equal those of `exit` in the whole network bit for bit, at the same precision.
+    In eval mode and at the same precision, its logits equal those of `exit` in the whole network bit for bit.
 
     Raises:
         UsageError: the network has no such exit.
@@ -113,15 +113,15 @@ def cut(network: Network, exit: int) -> Network:
 
 
 def in_the_net(network: Network, name: str) -> str:
-    """The name that a module or weight of a network has in the net that it is made of: ``layer1.0.conv1``."""
+    """The name of a module or weight in the foreign network that a network is made of: ``layer1.0.conv1``."""
     parts = name.split(".", 2)
     return parts[2] if network.spec.foreign and len(parts) == 3 else name
 
 
 def code_digest(spec: Spec) -> str | None:
-    """Of what somebody else's net computes, by the code of its segments and their layers; None for one of ours.
+    """A digest of the code of a foreign network's segments and layers; None for networks of this package.
 
-    Our own networks are their spec; another's name may stand for another net tomorrow.
+    A foreign name may stand for another network later; networks of this package follow from their spec.
     """
     if not spec.foreign:
         return None
@@ -135,7 +135,7 @@ def code_digest(spec: Spec) -> str | None:
 def _initialise(module: nn.Module) -> None:
     """The authors' initialisation: convolutions N(0, sqrt(2 / (k*k*out))), batch norm 1 and 0, linear biases 0.
 
-    Of a grouped convolution's outputs, one group's count: a depthwise one has N(0, sqrt(2 / (k*k))).
+    For a grouped convolution, `out` is the number of outputs per group.
     """
     if isinstance(module, nn.Conv2d):
         fan_out = module.kernel_size[0] * module.kernel_size[1] * module.out_channels // module.groups

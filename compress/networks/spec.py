@@ -1,4 +1,4 @@
-"""The spec: everything that rebuilds a network, as plain data that round-trips through JSON."""
+"""The spec: plain data that rebuilds a network and round-trips through JSON."""
 
 import dataclasses
 import json
@@ -15,7 +15,7 @@ from compress.networks.heads import FOR_POSITIONS, HEADS, OWN, WIDENING, suitabl
 
 T = TypeVar("T", "StemSpec", BlockSpec, "ExitSpec")
 ENLARGE, END = "enlarge", "end"
-LARGEST = 10**9  # weights, and values of one image's features: 4 GB each, of networks that are to be compact
+LARGEST = 10**9  # of weights, and of values in one image's features: 4 GB in fp32
 
 
 @checked
@@ -23,8 +23,8 @@ LARGEST = 10**9  # weights, and values of one image's features: 4 GB each, of ne
 class StemSpec:
     """The stem: a key of `STEMS` and its output channels.
 
-    Before somebody else's net it is ``enlarge``: grey images repeated to `out` channels, the shorter side enlarged to
-    `size` pixels (0: as it is).
+    For foreign networks it is ``enlarge``: grey images are repeated to `out` channels, and the shorter side is enlarged
+    to `size` pixels (0: not enlarged).
     """
 
     kind: str
@@ -37,7 +37,7 @@ class StemSpec:
             raise UsageError(f"stem {self.kind}: size {self.size}")
 
     def shape_after(self, before: tuple[int, int, int]) -> tuple[int, int, int]:
-        """`(C, H, W)` of what it hands on, from that of an image."""
+        """The shape `(C, H, W)` of the output for an image of a shape."""
         _, height, width = before
         factor = self.size / min(height, width) if self.size else 1
         return self.out, round(height * factor), round(width * factor)
@@ -62,17 +62,17 @@ class ExitSpec:
 @checked
 @dataclass(frozen=True, kw_only=True)
 class Spec:
-    """A network in plain data: `Network(spec)` rebuilds it, `to_json` and `from_json` round-trip.
+    """A network as plain data, from which `Network(spec)` builds it; `to_json` and `from_json` round-trip.
 
     Attributes:
         arch: the architecture's name, as `create` takes it.
         input_shape: `(C, H, W)` of one image.
         classes: number of classes.
-        resized: of somebody else's net, the parameters and buffers whose shape pruning changed, and that shape.
-        numbers: of it, the numbers of modules that pruning changed, as those of attention's heads.
+        resized: for foreign networks, the parameters and buffers that pruning resized, and their shapes.
+        numbers: for foreign networks, the attributes of modules that pruning changed, such as numbers of heads.
 
     Raises:
-        UsageError: from construction, when the parts do not fit one another.
+        UsageError: the parts do not fit one another.
     """
 
     arch: str
@@ -131,7 +131,7 @@ class Spec:
             raise UsageError(f"{self.arch}: resized and numbers are for somebody else's net; widths say what ours has")
 
     def _check_size(self) -> None:
-        """Refuse what no memory holds before it is asked for; somebody else's net has weights that no spec tells."""
+        """Refuse networks that are too large for memory; a foreign network's spec does not have all of its weights."""
         inputs, weights = self.stem.out, 9 * self.input_shape[0] * self.stem.out
         for block in self.blocks if not self.foreign else ():
             weights += BLOCKS[block.kind].kernel ** 2 * (inputs * block.width + block.width * block.out)
@@ -165,12 +165,12 @@ class Spec:
 
     @property
     def foreign(self) -> bool:
-        """Whether it is somebody else's net."""
+        """Whether it is a network of another package or of the user."""
         return any(isinstance(block, SegmentSpec) for block in self.blocks)
 
     @property
     def exit_names(self) -> tuple[str, ...]:
-        """The exits as `create` takes them: blocks' numbers, or modules of somebody else's net; the last is ``end``."""
+        """The exits as `create` takes them: block numbers, or modules of a foreign network; the last is ``end``."""
         chosen = [self.blocks[exit.block - 1] for exit in self.exits[:-1]]
         numbers = [str(exit.block) for exit in self.exits]
         names = [b.module if isinstance(b, SegmentSpec) else number for b, number in zip(chosen, numbers, strict=False)]
@@ -178,7 +178,7 @@ class Spec:
 
     @property
     def depths(self) -> tuple[int, ...]:
-        """Depth of every exit, as the field counts it: convolutions in sequence; the last with its classifier."""
+        """Depth of every exit: convolutions in sequence, and the classifier at the last exit."""
         stem = int(self.stem.kind != ENLARGE)
         after = list(accumulate((block.layers for block in self.blocks), initial=stem))
         depths = [after[exit.block] for exit in self.exits]
@@ -186,14 +186,14 @@ class Spec:
 
     @property
     def shapes(self) -> tuple[tuple[int, ...], ...]:
-        """Of the features of one image of `input_shape` after every block; `(C, H, W)` in our own nets."""
+        """Shape of one image's features after every block: `(C, H, W)`; in foreign networks also `(positions, C)`."""
         shapes: list[tuple[int, ...]] = [self.stem.shape_after(self.input_shape)]
         for block in self.blocks:
             shapes.append(block.shape_after(shapes[-1]))
         return tuple(shapes[1:])
 
     def with_exits(self, blocks: Sequence[int]) -> "Spec":
-        """The same trunk with exits after these blocks, as far as they matter: their heads are just any that fit."""
+        """A copy with exits after these blocks; auxiliary exits have some head that fits."""
         last = self.exits[-1]
         heads = [suitable_head(self.shapes[block - 1]) if self.foreign else last.head for block in blocks[:-1]]
         before = (ExitSpec(block=block, head=head) for block, head in zip(blocks, heads, strict=False))
@@ -232,8 +232,8 @@ def _block(data: dict[str, Any], field: str) -> BlockSpec:
 
 
 def _part(kind: type[T], data: dict[str, Any], field: str) -> T:
-    """A part from its data, in which nothing is unknown: what rebuilds a network is understood whole or not at all."""
-    known = {one.name for one in dataclasses.fields(kind)}
+    """Convert data to a part of a spec; unknown keys are errors, since every key may change the network."""
+    known = {part.name for part in dataclasses.fields(kind)}
     if unknown := [key for key in data if key not in known]:
         raise UsageError(f"{field}: unknown key {unknown[0]!r}")
     return fitted(data, kind, field)

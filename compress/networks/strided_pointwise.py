@@ -1,9 +1,9 @@
-"""1x1 convolutions with a stride as what they are: every so many-th pixel, convolved.
+"""1x1 convolutions with a stride, computed as a subsampling and a convolution with stride 1.
 
-It is the same function with the same weights, and touches fewer bytes. It is needed because oneDNN's weight gradient of
-such a layer writes past its workspace on CPUs with AVX2 and no AVX-512, where the input has fewer channels than a
-register holds (8) and channels come last in memory (oneDNN#6035, in torch 2.14.1 and 2.15.0): the heap is corrupted, or
-gradients are wrong in silence. Every shortcut of a narrowed first stage is such a layer.
+The function and the weights are the same. It avoids a bug of oneDNN (oneDNN#6035, in torch 2.14.1 and 2.15.0): on CPUs
+with AVX2 and without AVX-512, the weight gradient of such a layer writes past its workspace if the input has fewer than
+8 channels, in channels-last format. The heap is corrupted, or gradients are silently wrong. Shortcuts of narrow first
+stages are such layers.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from torch import Tensor, fx, nn
 from torch.nn import functional
 
 Pair = tuple[int, int]
-CONVOLUTIONS = (functional.conv2d, torch.conv2d)  # one function under two names, in most releases of torch
+CONVOLUTIONS = (functional.conv2d, torch.conv2d)  # two names of a function, in most releases of torch
 
 
 class SubsampledConv2d(nn.Conv2d):
     """A 1x1 convolution, unpadded, with a stride: `(N, C, H, W)` -> `(N, out, H/stride, W/stride)`, rounded up."""
 
     def subsample(self, x: Tensor) -> Tensor:
-        """The pixels that are convolved, with stride 1."""
+        """Select the pixels that the convolution uses."""
         return _subsample(x, self.stride)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -38,12 +38,12 @@ def subsampled_conv2d(
     dilation: int | Pair = 1,
     groups: int = 1,
 ) -> Tensor:
-    """`torch.nn.functional.conv2d` of a 1x1 kernel without padding; the dilation of one pixel says nothing."""
+    """`torch.nn.functional.conv2d` for a 1x1 kernel without padding; dilation has no effect."""
     return functional.conv2d(_subsample(x, stride), weight, bias, groups=groups)
 
 
 def subsample_modules(model: nn.Module) -> None:
-    """Have a net's own strided 1x1 convolutions subsample; they stay the same objects, with the same weights."""
+    """Make a network's strided 1x1 convolutions subsample; they remain the same objects, with the same weights."""
     for module in model.modules():
         # A subclass may have a forward of its own; where that can be traced, `subsample_call` finds its convolution.
         if type(module) is nn.Conv2d and _strided_pointwise(module.kernel_size, module.stride, module.padding):
@@ -51,7 +51,7 @@ def subsample_modules(model: nn.Module) -> None:
 
 
 def subsample_call(node: fx.Node, kernel: tuple[int, ...]) -> None:
-    """The same for a call of `torch.nn.functional.conv2d` in a graph, whose weight has this shape."""
+    """Make a strided 1x1 `torch.nn.functional.conv2d` in a graph subsample, given its weight's shape."""
     called = dict(zip(("x", "weight", "bias", "stride", "padding"), node.args, strict=False)) | node.kwargs
     if _strided_pointwise(kernel[2:], called.get("stride", 1), called.get("padding", 0)):
         named = {("x" if name == "input" else name): value for name, value in node.kwargs.items()}
@@ -59,8 +59,8 @@ def subsample_call(node: fx.Node, kernel: tuple[int, ...]) -> None:
 
 
 def _subsample(x: Tensor, stride: int | tuple[int, ...]) -> Tensor:
-    # The mean of one pixel is that pixel. Slicing is the same, but leaves a copy to the convolution (1.6 times the time
-    # of this, forward and backward), and torch-pruning would have to follow the slices.
+    # A mean over one pixel. Slicing would take 1.6 times as long, as the convolution copies, and
+    # torch-pruning would have to follow the slices.
     return functional.avg_pool2d(x, 1, stride)
 
 
@@ -70,6 +70,6 @@ def _strided_pointwise(kernel: tuple[int, ...], stride: Any, padding: Any) -> bo
 
 
 def _pair(value: Any) -> tuple[int, ...]:
-    """A number twice, or the numbers as they are; what is worked out only when the graph runs counts as 1."""
+    """A number as a pair; values that are known only when the graph runs count as 1."""
     pair = (value, value) if not isinstance(value, list | tuple) else tuple(value)
     return tuple(number if isinstance(number, int) else 1 for number in pair)

@@ -1,11 +1,11 @@
-"""Trunks of our own architectures: a stem and blocks for every name."""
+"""Trunks of this package's architectures: the stem and blocks for a name."""
 
 from compress.networks.architecture_names import FORMS, Name
 from compress.networks.blocks import BlockSpec
 from compress.networks.spec import StemSpec
 
 RESNET_WIDTHS = (16, 32, 64)
-# Of every stage of MobileNetV2: expansion, channels, blocks, stride of the first (Sandler et al. 2018, table 2, with
+# Stages of MobileNetV2: expansion, channels, blocks, stride of the first block (Sandler et al. 2018, table 2, with
 # stride 1 in the stem and in stage 2, as is usual for images of 32 pixels).
 MOBILENET_STAGES = (
     *((1, 16, 1, 1), (6, 24, 2, 1), (6, 32, 3, 2), (6, 64, 4, 2)),
@@ -15,17 +15,17 @@ MOBILENET_STEM, MOBILENET_LAST = 32, 1280
 
 
 def trunk(name: Name) -> tuple[StemSpec, tuple[BlockSpec, ...]]:
-    """The stem and the blocks of an architecture of ours."""
+    """The stem and the blocks of an architecture."""
     return _mobilenetv2(name) if name.family == "mobilenetv2" else _resnet(name)
 
 
 def final_head(name: Name) -> str:
-    """The head of an architecture's last exit, and of auxiliary ones where features are activated already."""
+    """The head of an architecture's last exit."""
     return "bn-relu-gap-fc" if name.family == "resnet" and name.form != "v1" else "gap-fc"
 
 
 def auxiliary_head(name: Name) -> str:
-    """The head that suits the features between blocks: activated already after post-activation ones alone."""
+    """The default head of auxiliary exits; only post-activation blocks end with an activation."""
     return "gap-fc" if name.form == "v1" else "bn-relu-gap-fc"
 
 

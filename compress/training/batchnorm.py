@@ -1,6 +1,6 @@
-"""Batch norm's statistics: of the global batch, where every process holds a share of it, and re-estimated.
+"""Batch norm's statistics: synchronised over processes, and re-estimated.
 
-torch's `SyncBatchNorm` does the first on GPUs and refuses tensors on the CPU; the layer here does the same sums there.
+torch's `SyncBatchNorm` refuses tensors on the CPU; the layer here does the same there.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from compress.networks import Network, evaluating
 
 
 class _MeanOverRanks(torch.autograd.Function):
-    """The mean of a tensor over all processes. Each wants the gradient of all losses' sum, so backward is the same."""
+    """The mean of a tensor over all processes; backward is the same, as gradients are of the sum of all losses."""
 
     @staticmethod
     def forward(ctx: Any, tensor: Tensor) -> Tensor:
@@ -38,13 +38,13 @@ def _mean_over_ranks(tensor: Tensor) -> Tensor:
 
 
 class HostSyncBatchNorm(_BatchNorm):
-    """torch's `SyncBatchNorm` for the CPU: the same parameters, buffers and sums, over equal shares of a batch.
+    """`SyncBatchNorm` for the CPU, with the same parameters and buffers, for equal shares of a batch.
 
-    `(N, C, ...)` -> the same shape, type and memory format; statistics in fp32 at least.
+    Input and output `(N, C, ...)` have the same type and memory format; statistics are in fp32 or higher.
     """
 
     def _check_input_dim(self, input: Tensor) -> None:
-        """Take any shape, as the layer that this was made of has its own."""
+        """Accept any shape, since this class replaces those of 1, 2 and 3 dimensions."""
 
     def forward(self, input: Tensor) -> Tensor:
         if not self.training:
@@ -53,7 +53,7 @@ class HostSyncBatchNorm(_BatchNorm):
         dims = [0, *range(2, x.ndim)]
         own_var, own_mean = torch.var_mean(x, dims, correction=0)
         mean: Tensor = _MeanOverRanks.apply(own_mean)
-        var: Tensor = _MeanOverRanks.apply(own_var + (own_mean - mean) ** 2)  # sound where the mean dwarfs the spread
+        var: Tensor = _MeanOverRanks.apply(own_var + (own_mean - mean) ** 2)  # precise even if the mean is large
         self._track(mean.detach(), var.detach(), count=x.numel() // x.shape[1] * dist.get_world_size())
         scale = torch.rsqrt(var + self.eps)
         if self.weight is not None:
@@ -65,7 +65,7 @@ class HostSyncBatchNorm(_BatchNorm):
 
     @torch.no_grad()
     def _track(self, mean: Tensor, var: Tensor, *, count: int) -> None:
-        """Move the running statistics; the variance by its unbiased estimate over all `count` values of a channel."""
+        """Update the running statistics, with the unbiased variance over all `count` values of a channel."""
         if not self.track_running_stats:
             return
         assert self.num_batches_tracked is not None
@@ -81,12 +81,12 @@ SYNCHRONISED = (nn.SyncBatchNorm, HostSyncBatchNorm)
 
 
 def synchronise(network: nn.Module, device: torch.device) -> None:
-    """Make every batch norm within a network on a device (1d, 2d, 3d) one over all processes, in place.
+    """Synchronise every batch norm (1d, 2d, 3d) of a network over all processes, in place.
 
-    Parameters, buffers and names stay as they are, and so does what the layers do in eval mode.
+    Parameters, buffers, names and behaviour in eval mode do not change.
 
     Raises:
-        UsageError: a layer keeps running statistics in a way of its own, which would silently be of a share.
+        UsageError: another kind of layer keeps running statistics, which would be those of a share of the batch.
     """
     plain = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
     for name, layer in network.named_modules():
@@ -100,19 +100,19 @@ def synchronise(network: nn.Module, device: torch.device) -> None:
             layer.__class__ = HostSyncBatchNorm  # DistributedDataParallel refuses torch's own class on the CPU
 
 
-# What statistics are re-estimated from: all training images, or so many of them.
+# Number of images from which statistics are re-estimated by default, and batch size.
 REESTIMATION_IMAGES = 2000
 REESTIMATION_BATCH = 250
-# Of the running statistics' weight, what may lie on the first half of a training or before it.
+# Largest weight that the first half of a training may have in settled running statistics.
 OUTDATED = 0.01
 
 
 def steps_to_settle(network: nn.Module) -> float:
-    """The steps after which running statistics speak of the trained weights; 0 without batch norm in train mode.
+    """The number of steps after which running statistics represent the trained weights; 0 without trained batch norm.
 
-    With a momentum m the first half of n steps, and what was there before, keeps a share (1 - m)^(n / 2) of their
-    weight. They are settled when that is `OUTDATED` at most: after 88 steps for torch's 0.1, never for a mean over all
-    steps (None).
+    With momentum m, everything before the last half of n steps has weight (1 - m)^(n / 2) in the statistics. They are
+    settled when that is at most `OUTDATED`: after 88 steps for torch's 0.1, never for momentum None, the mean over all
+    steps.
     """
     momenta = [layer.momentum or 0.0 for layer in _tracking(network) if layer.training]
     slowest = min(momenta, default=1.0)
@@ -130,20 +130,20 @@ def reestimate(
     batch: int = REESTIMATION_BATCH,
     trained: bool = False,
 ) -> int:
-    """Set batch norm's running statistics to the mean over batches of a part's images, in place; the MACs it took.
+    """Set batch norm's running statistics to the mean over batches of a part's images, in place; returns the MACs.
 
-    All else stays as it was: modes, momenta, random state. The images, at most so many (None: all), are as evaluation
-    sees them, not augmented, and always the same ones of a part, drawn at random since a part may be sorted by class.
-    Of several processes each does all of it by itself. Without batch norm nothing is done.
+    Modes, momenta and random state do not change. Images are not augmented. In parallel training every process does all
+    of it by itself.
 
     Args:
-        trained: leave alone the layers in eval mode, whose statistics no training moves.
+        images: number of images, drawn at random with a fixed seed, as a part may be sorted by class; None: all.
+        trained: skip layers in eval mode, whose statistics training does not change.
     """
     layers = [layer for layer in _tracking(network) if layer.training or not trained]
     if not layers:
         return 0
     drawn = torch.randperm(len(part), generator=torch.Generator().manual_seed(0))[:images]
-    indices = drawn.tensor_split(-(-len(drawn) // batch))  # of about equal sizes, as all batches weigh the same
+    indices = drawn.tensor_split(-(-len(drawn) // batch))  # of about equal sizes, as all batches have the same weight
     before = [(layer.__class__, layer.momentum) for layer in layers]
     try:
         with evaluating(network), torch.no_grad():
@@ -161,7 +161,7 @@ def reestimate(
 
 
 class _Alone(_BatchNorm):
-    """A synchronised batch norm as it is in one process."""
+    """A synchronised batch norm without synchronisation."""
 
     def _check_input_dim(self, input: Tensor) -> None:
         """Take any shape."""

@@ -1,4 +1,4 @@
-"""Checkpoints: the whole state of a training after an epoch, replaced in one step, read back with tensors only."""
+"""Checkpoints: the state of a training after an epoch, replaced atomically, read without unpickling code."""
 
 import contextlib
 import io
@@ -30,7 +30,7 @@ def save_checkpoint(directory: Path, state: dict[str, Any]) -> None:
 
 
 def load_checkpoint(directory: Path) -> dict[str, Any] | None:
-    """The state last saved, on the CPU, or None where there is none.
+    """The saved state, on the CPU; None if there is none.
 
     Raises:
         UsageError: the file is corrupt.
@@ -45,10 +45,9 @@ def load_checkpoint(directory: Path) -> dict[str, Any] | None:
 
 @contextlib.contextmanager
 def reading(directory: Path) -> Iterator[None]:
-    """Read the checkpoint in a directory, or restore what it holds.
+    """Turn any error while a checkpoint is read or restored into a UsageError.
 
-    Raises:
-        UsageError: whatever goes wrong: there is no list of what a damaged file can make its readers stumble over.
+    A damaged file can cause errors of any type.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""Compilation of a network for training: every block's batch norm, activation and addition become fused loops."""
+"""Compilation of a network's blocks for training, which fuses batch norm, activation and addition."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from compress.networks import Network
 
 
 def compiled(network: Network) -> Network:
-    """A network on the same layers whose blocks run compiled; the network itself where torch.compile does not work.
+    """A network that shares all layers and runs its blocks compiled; the network itself if torch.compile does not work.
 
-    Block by block, since equal blocks share one compilation: it takes as long for ResNet-110 as for ResNet-20. All
-    else (evaluation, cutting, weights, counting) stays with the network as it was. Results differ in the last bits:
-    fused loops add in another order.
+    Blocks are compiled one by one, since equal blocks share a compilation: ResNet-110 takes as long as ResNet-20. Use
+    the original network for evaluation, cutting, saving and counting. Results differ in the last bits, since fused
+    loops add in another order.
     """
     try:
         torch.compile(_probe)(torch.ones(2, device=next(network.parameters()).device))

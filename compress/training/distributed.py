@@ -1,8 +1,8 @@
-"""Training in several processes, as torchrun starts them: every one trains on its share of every batch.
+"""Training in several processes started by torchrun, each on its share of every batch.
 
-A recipe's batch is the global one. Order, crops and flips are drawn by image and alike in every process, batch norm
-statistics and gradients are those of the whole batch, so any number of processes takes the same steps as one. Only
-rank 0 reads and writes run directories and says anything.
+A recipe's batch size is global. All processes draw the same order, crops and flips, and batch norm statistics and
+gradients are those of the whole batch, so any number of processes takes the same steps as a single process. Only rank 0
+reads and writes run directories and prints.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from compress.console import console
 from compress.errors import UsageError
 from compress.training.batchnorm import synchronise
 
-PATIENCE = timedelta(hours=1)  # with a process that is alive and silent: rank 0 evaluates the test images alone
+PATIENCE = timedelta(hours=1)  # others wait this long while rank 0 evaluates the test images
 LAST_WORDS = 2.0  # seconds
 
 _BROADCAST_BUFFERS = (  # as torch calls it from 2.15 on, and before
@@ -40,19 +40,19 @@ Value = TypeVar("Value")
 
 
 class LostProcessError(UsageError):
-    """Another process of the job has ended before its time."""
+    """Another process of the job ended early."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class World:
-    """The processes that train together, and which of them this is; one alone by default."""
+    """The number of processes that train together, and the rank of this process; a single process by default."""
 
     rank: int = 0
     size: int = 1
 
     @property
     def leads(self) -> bool:
-        """Whether this is the process that reads, writes and speaks."""
+        """Whether this process has rank 0, which reads, writes and prints."""
         return self.rank == 0
 
     def share(self, batch: Tensor) -> Tensor:
@@ -68,11 +68,11 @@ class World:
         return values
 
     def on_leader(self, function: Callable[[], Value]) -> Value:
-        """What the function returns on rank 0, the one place where it runs; all processes wait for it.
+        """Call a function on rank 0 only and return its result in every process.
 
         Raises:
-            UsageError: the function raised an exception (rank 0 raises that itself).
-            LostProcessError: rank 0 is gone.
+            UsageError: the function raised an exception (rank 0 raises the exception itself).
+            LostProcessError: rank 0 has ended.
         """
         if self.size == 1:
             return function()
@@ -93,9 +93,9 @@ class World:
         return value  # type: ignore[return-value]  # None only where the function returned it
 
     def parallel(self, network: nn.Module, device: torch.device) -> nn.Module:
-        """What to call in place of a network, on a device, to train it; its batch norms become synchronised in place.
+        """Wrap a network for parallel training; its batch norms become synchronised in place.
 
-        The network itself stays the one to evaluate and save. Parameters that need no gradient must say so before.
+        Evaluate and save the network itself. Frozen parameters must be frozen before.
         """
         if self.size == 1:
             return network
@@ -105,7 +105,7 @@ class World:
         return DistributedDataParallel(network, **options)
 
     def check_device(self, device: torch.device) -> None:
-        """Raise UsageError where a process would not have a GPU of its own."""
+        """Raise UsageError if this process has no GPU of its own."""
         if self.size == 1 or device.type != "cuda":
             return
         if device.index is not None:
@@ -115,7 +115,7 @@ class World:
             raise UsageError(f"process {local + 1} of this machine finds {gpus} GPUs: use --nproc-per-node {gpus}")
 
     def check_batch(self, batch_size: int) -> None:
-        """Raise UsageError where a global batch does not fall into equal shares."""
+        """Raise UsageError if a global batch cannot be split evenly."""
         if batch_size % self.size == 0:
             return
         below = [size for size in range(1, self.size) if batch_size % size == 0][-1:]
@@ -129,7 +129,7 @@ class World:
         )
 
     def check_update(self, update: str) -> None:
-        """Raise UsageError for an update of MW-BP that several processes cannot take."""
+        """Raise UsageError if several processes cannot take this update of MW-BP."""
         if self.size > 1 and update == "sequential":
             raise UsageError(
                 "the sequential update takes several backward passes of one forward pass, of which torch's "
@@ -137,7 +137,7 @@ class World:
             )
 
     def check_same(self, run: str) -> None:
-        """Raise UsageError, in every process, where they were given different runs (by id) to do."""
+        """Raise UsageError in every process if the processes were started with different runs (by id)."""
         if self.size == 1:
             return
         runs = [""] * self.size
@@ -152,7 +152,7 @@ class World:
 
 
 def current_world() -> World:
-    """The world that this process has joined; one of its own where it has not."""
+    """The world that this process has joined; a single process if it has joined none."""
     if dist.is_available() and dist.is_initialized():
         return World(rank=dist.get_rank(), size=dist.get_world_size())
     return World()
@@ -160,13 +160,13 @@ def current_world() -> World:
 
 @contextlib.contextmanager
 def joined() -> Iterator[World]:
-    """The world that torchrun made, as its environment variables say, for as long as it takes; else a world of one.
+    """Join the world of torchrun's environment variables; without these, yield a world of a single process.
 
-    All processes but rank 0 are silenced. An exception leaves as it is in the first process that fails, and as a
-    silent exit with status 2 in the others.
+    All processes but rank 0 are silenced. The first process that fails raises its exception; the others exit silently
+    with status 2.
 
     Raises:
-        LostProcessError: another process has ended before its time.
+        LostProcessError: another process ended early.
     """
     if "LOCAL_RANK" not in os.environ or os.environ.get("WORLD_SIZE") == "1":
         yield World()
@@ -192,14 +192,14 @@ def joined() -> Iterator[World]:
 
 @contextlib.contextmanager
 def naming_lost_processes() -> Iterator[None]:
-    """Within, what torch raises when another process is gone becomes a LostProcessError that says so."""
+    """Turn the error that torch raises when another process has ended into a LostProcessError."""
     try:
         yield
     except RuntimeError as error:
         if not isinstance(error, dist.DistError) and "gloo" not in str(error):
             raise
         raise LostProcessError(
-            "another process of this job has ended before its time (torchrun says which one and how, below); "
+            "another process of this job ended early (torchrun says which one and how, below); "
             "the same command goes on from the last finished epoch"
         ) from error
 
@@ -215,9 +215,9 @@ def _silence() -> Iterator[None]:
 
 
 def _first_to_fail(store: Store, rank: int, error: BaseException) -> bool:
-    """Whether no other process has failed before this one; counted in torchrun's store.
+    """Whether no other process failed before this one, by a counter in torchrun's store.
 
-    Rank 0, which may have the same failure to record, is waited for, unless it is what was lost.
+    Waits for rank 0, which may have the same failure to record, unless rank 0 was lost.
     """
     first = True
     with contextlib.suppress(dist.DistError):  # torchrun itself, or rank 0, may be gone

@@ -1,4 +1,4 @@
-"""Evaluation: what a network predicts for a set of images, and how right that is. Always in fp32."""
+"""Evaluation: predictions of a network in fp32, accuracies and cross-entropies."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ BATCH = 250
 
 
 def predict(network: Network, part: Part, normalisation: Normalisation) -> Tensor:
-    """Logits `(exits, N, classes)` in fp32 of a part's N images, in eval mode; the network's mode is kept."""
+    """Logits `(exits, N, classes)` in fp32 of a part's N images, in eval mode; restores the network's mode."""
     exits, classes = len(network.spec.exits), network.spec.classes
     logits = torch.empty(exits, len(part), classes, device=part.labels.device)
     indices = in_order(len(part), BATCH)
@@ -25,7 +25,7 @@ def predict(network: Network, part: Part, normalisation: Normalisation) -> Tenso
 
 
 def accuracies(logits: Tensor, labels: Tensor) -> list[float] | None:
-    """The share of right answers of every exit, from logits `(exits, N, classes)`; None where there are no images."""
+    """The accuracy of every exit, a fraction, from logits `(exits, N, classes)`; None without images."""
     if not len(labels):
         return None
     return [float(value) for value in (logits.argmax(dim=-1) == labels).double().mean(dim=-1)]
@@ -39,7 +39,7 @@ def cross_entropies(logits: Tensor, labels: Tensor) -> list[float] | None:
 
 
 def exit_rows(network: Network, parts: dict[str, tuple[Tensor, Tensor]]) -> list[dict[str, Any]]:
-    """`results.exits` of a record: a row an exit, from the (logits, labels) of ``validation`` and ``test``.
+    """The rows of `results.exits` in a record, from the (logits, labels) of ``validation`` and ``test``.
 
     Raises:
         UsageError: fvcore and torch count different MACs.

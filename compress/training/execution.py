@@ -1,4 +1,4 @@
-"""A training session, from a plan to a finished run directory: claimed, resumed, recorded, tested once at the end."""
+"""Execution of a plan: claim or resume the run directory, train, evaluate once at the end, write the record."""
 
 from __future__ import annotations
 
@@ -32,27 +32,27 @@ from compress.runs import (
 )
 from compress.training.distributed import current_world, naming_lost_processes
 from compress.training.evaluation import exit_rows, predictions
-from compress.training.hooks import NO_HOOK, Hook
-from compress.training.loop import DivergedError, Options, Training, fit
+from compress.training.hooks import NO_HOOK, Hook, Options
+from compress.training.loop import DivergedError, Training, fit
 from compress.training.objectives import Objective
 from compress.training.plan import Plan, split_by
 from compress.training.unfinished_runs import nearest_unfinished
 
 
 def objective_of(run: Run) -> Objective:
-    """The objective that trained a run's network, as fits that network."""
+    """The objective that trained a run, adapted to the run's final network."""
     config = run.record.config
     return Objective.from_json(config["objective"]).fitted(Spec.from_json(config["spec"]), run.spec)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """A network to train, on the CPU or the device, and what came of making it.
+    """A network to train, and what its preparation found out.
 
     Attributes:
-        results: what the making adds to the run's results.
-        conclude: what is known of the results only when the network has been trained, given that network.
-        hook: what training does besides descending.
+        results: added to the run's results.
+        conclude: called with the trained network; returns further results.
+        hook: called at every step of the training.
         choosing_macs, choosing_seconds: what it took to choose what to prune.
     """
 
@@ -68,14 +68,17 @@ Prepare = Callable[[Split], Prepared]
 
 
 def execute(plan: Plan, prepare: Prepare, *, resume: bool = False) -> Run:
-    """The finished run of a plan: as it stands where it is finished, continued where it was interrupted, else made.
+    """Execute a plan and return the finished run; continue an interrupted run, return a finished run as it is.
 
-    `prepare` gives the network to train. Under torchrun every process calls this, and rank 0 alone reads and writes the
-    run's directory.
+    Under torchrun every process calls this, and only rank 0 reads and writes the run's directory.
+
+    Args:
+        prepare: returns the network to train, given the split.
+        resume: continue even if the run failed before.
 
     Raises:
-        UsageError: another process holds the run, it failed before (and `resume` is false), or it cannot be written;
-            or the processes of this world cannot share the work; or the network's MACs are counted differently by two.
+        UsageError: another process holds the run, it failed before, it cannot be written, the processes cannot share
+            the work, or fvcore and torch count different MACs.
         DivergedError: the loss became NaN or infinite; the run is marked as failed.
     """
     world = current_world()
@@ -90,10 +93,10 @@ def execute(plan: Plan, prepare: Prepare, *, resume: bool = False) -> Run:
         parts = split_by(plan.recipe, plan.dataset).to(plan.device)
         world.check_batch(plan.recipe.batch(len(parts.train)))
         prepared = prepare(parts)
-        cross_check(prepared.network)  # now rather than when it has been trained
+        cross_check(prepared.network)  # before training rather than after
         if plan.precision == "bf16":
             check_bf16(prepared.network, plan.device)
-        training = _training(plan, parts, prepared)  # what does not fit is refused before a record is
+        training = _training(plan, parts, prepared)  # raises before a record is written
         run = Run(plan.path, _new_record(plan, training))
         world.on_leader(run.write_record)
         _announce(plan, training)
@@ -109,7 +112,7 @@ def execute(plan: Plan, prepare: Prepare, *, resume: bool = False) -> Run:
 
 
 def _claim(plan: Plan, claim: contextlib.ExitStack, *, resume: bool) -> Run | None:
-    """Hold the run's directory until the stack is closed; the run, if another process has just finished it."""
+    """Hold the run's directory until the stack is closed; returns the run if another process has just finished it."""
     claim.enter_context(claimed(plan.path))
     if finished := _finished(plan, resume=resume):
         return finished
@@ -138,7 +141,7 @@ def _training(plan: Plan, parts: Split, prepared: Prepared) -> Training:
 
 
 def _announce(plan: Plan, training: Training) -> None:
-    """Say what few images bring with them."""
+    """Print the consequences of few training images: smaller batches, few steps."""
     images, batch, steps = len(training.split.train), training.batch_size, training.steps
     if plan.fewer:
         console.print(f"{plan.title}: batches of {batch}, not {plan.recipe.batch_size}, for {images} training images")
@@ -156,7 +159,7 @@ def _train_and_evaluate(plan: Plan, run: Run, training: Training, prepared: Prep
 
 
 def _evaluate(plan: Plan, run: Run, training: Training, prepared: Prepared) -> Run:
-    """The run, finished: its network evaluated, on the test images too, and all written; the checkpoint is removed."""
+    """Evaluate the trained network, on test images too, write all files and remove the checkpoint."""
     parts, network = training.split, training.network
     named = {"validation": parts.validation, "calibration": parts.calibration, "test": parts.test}
     predicted = predictions(network, named, parts.normalisation)
@@ -196,7 +199,7 @@ def _evaluate(plan: Plan, run: Run, training: Training, prepared: Prepared) -> R
 
 
 def _finished(plan: Plan, *, resume: bool) -> Run | None:
-    """The run, if it is finished; a failed one is refused unless it is to be resumed."""
+    """The run if it is finished; raises UsageError for a failed run unless `resume`."""
     if not (plan.path / RECORD).exists():
         return None
     run = read_run(plan.path)
@@ -257,7 +260,7 @@ def _reported(recipe: Recipe) -> str:
 
 
 def _settled(training: Training) -> str | None:
-    """Over which images batch norm's statistics were recomputed, and why; None where they were not."""
+    """Which images batch norm's statistics were recomputed from, and why; None if they were not."""
     spent, images = training.spent, len(training.split.train)
     if training.averaged and training.averaged.n_averaged > 0:
         return f"recomputed over all {images} training images, for the averaged weights"

@@ -69,6 +69,24 @@ class Hook:
 NO_HOOK = Hook()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What only some trainings need.
+
+    Attributes:
+        teacher: network whose last exit's logits the objective distils, on the training's device.
+        compile: compile the blocks (see `compiled`). The first minute is slower; the last bits of results differ.
+        hook: what else happens at every step.
+    """
+
+    teacher: Network | None = None
+    compile: bool = False
+    hook: Hook = NO_HOOK
+
+
+PLAIN = Options()
+
+
 def sliced(tensors: Mapping[str, Tensor], network: Network, narrow: Narrow) -> dict[str, Tensor]:
     """Slice tensors, keyed by parameter name and shaped like the parameters, as `narrow` slices the parameters.
 

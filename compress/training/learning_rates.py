@@ -1,4 +1,4 @@
-"""Learning-rate schedules: the factor on the highest rate as a function of how far the training is."""
+"""Learning-rate schedules: the factor on the highest rate as a function of progress."""
 
 import math
 
@@ -6,7 +6,7 @@ from compress.recipes import Recipe
 
 
 def rate_factor(recipe: Recipe, progress: float) -> float:
-    """The factor, in [0, 1], on every parameter group's rate when a share `progress` of the training is done.
+    """The factor, in [0, 1], on every learning rate when a share `progress` of the training is done.
 
     one-cycle: linear from 0 to 1 over the warm-up, then a cosine to 0. cosine: from 1 to 0. multi-step: `decay` to the
     power of the milestones passed.

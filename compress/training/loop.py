@@ -10,7 +10,6 @@ import copy
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,7 @@ from compress.training.checkpoints import load_checkpoint, reading, save_checkpo
 from compress.training.compiled import compiled
 from compress.training.distributed import current_world
 from compress.training.evaluation import accuracies, cross_entropies, predict
-from compress.training.hooks import NO_HOOK, Hook, Narrow, sliced
+from compress.training.hooks import PLAIN, Narrow, Options, sliced
 from compress.training.learning_rates import rate_factor
 from compress.training.objectives import Objective
 from compress.training.progress_bar import TrainingProgress
@@ -43,24 +42,6 @@ _LAYERS = 4  # random stream of dropout and stochastic depth; `compress.data.aug
 
 class DivergedError(UsageError):
     """The loss is NaN or infinite."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """What only some trainings need.
-
-    Attributes:
-        teacher: network whose last exit's logits the objective distils, on the training's device.
-        compile: compile the blocks (see `compiled`). The first minute is slower; the last bits of results differ.
-        hook: what else happens at every step.
-    """
-
-    teacher: Network | None = None
-    compile: bool = False
-    hook: Hook = NO_HOOK
-
-
-PLAIN = Options()
 
 
 class Training:
@@ -128,11 +109,6 @@ class Training:
     def epochs_done(self) -> int:
         """Number of finished epochs."""
         return len(self.history)
-
-    @property
-    def images_seen(self) -> int:
-        """Number of training images seen so far, repetitions included."""
-        return self.epochs_done * self.steps * self.batch_size
 
     @property
     def training_macs(self) -> int:

@@ -1,4 +1,4 @@
-"""Training methods by name: MW-BP with its variants, BP, and the controls that tell apart what MW-BP is made of."""
+"""Training methods by name: MW-BP and its variants, BP, and controls for the parts of MW-BP."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:  # a method is plain data: what computes with it is imported w
     from compress.networks import Spec
     from compress.training.objectives import Objective
 
-# A card each. The controls are what a comparison with MW-BP must show beside it: by the algebra of `objectives`, MW-BP
-# is deep supervision with certain weights plus more weight decay on shallow segments.
+# A comparison with MW-BP must include the controls: by the algebra of `objectives`, MW-BP is deep supervision with
+# certain loss weights plus more weight decay on shallow segments.
 METHODS = {
     "bp": "plain backpropagation from one exit at the end",
     "mwbp": "multi-way backpropagation (arXiv 1611.01773, v6)",
@@ -38,18 +38,18 @@ AUXNET_HEAD = "gap-fc"
 @checked
 @dataclass(frozen=True, kw_only=True)
 class Method:
-    """How a network is trained; `objective` works it out for one.
+    """A training method with its options; `objective` gives the numbers for a network.
 
     Attributes:
         name: a key of `METHODS`.
-        update: simultaneous, or sequential: the authors' order; None: what the method's name implies.
+        update: simultaneous, or sequential (the authors' order); None: as the method's name implies.
         gamma: weights of auxiliary losses in the trunk: depth-squared (the authors'), uniform, or numbers.
-        decay_exits: bp-extra-decay: the exits whose decay is borrowed, as `create` takes them.
-        self_distillation: share of an auxiliary exit's loss in which the last exit teaches it (Zhang et al. 2019).
-        teacher: share of every exit's loss in which another network teaches it (Hinton et al. 2015); None: there is no
-            teacher, or one whose share is left to `train`.
-        temperature: of both.
-        gradient_equilibrium: every trunk segment follows the mean, not the sum, of its exits' gradients (Li et al.
+        decay_exits: for bp-extra-decay, the exits that MW-BP would have, as `create` takes them.
+        self_distillation: share of every auxiliary loss that distils the last exit (Zhang et al. 2019).
+        teacher: share of every loss that distils another network (Hinton et al. 2015); None: no teacher, or the default
+            share of `train`.
+        temperature: temperature of both distillations.
+        gradient_equilibrium: update every trunk segment by the mean, not the sum, of its exits' gradients (Li et al.
             2019, "Improved techniques for training adaptive deep networks").
     """
 
@@ -87,16 +87,16 @@ class Method:
 
     @property
     def sequential(self) -> bool:
-        """Whether the update is the authors' sequential one."""
+        """Whether the update is sequential."""
         return self.update == "sequential" or (self.update is None and self.name == "auxnet")
 
     @property
     def head(self) -> str | None:
-        """The head of auxiliary exits that belongs to the method, if any does."""
+        """The head of auxiliary exits that the method requires, if any."""
         return AUXNET_HEAD if self.name == "auxnet" else None
 
     def objective(self, spec: Spec) -> Objective:
-        """The method in numbers, for a network.
+        """The objective for a network.
 
         Raises:
             UsageError: the network has too many or too few exits, or not as many as there are gammas.
@@ -127,7 +127,7 @@ class Method:
         )
 
     def options(self) -> list[str]:
-        """The command-line options that say the same; `--teacher RUN` apart."""
+        """The command-line options for this method, without `--teacher RUN`."""
         defaults = Method(name=self.name, decay_exits=self.decay_exits)
         words = ["--extra-decay", str(self.decay_exits)] if self.decay_exits is not None else []
         words += ["--method", self.name] if self.name not in ("bp", "mwbp", "bp-extra-decay") else []
@@ -163,7 +163,7 @@ class Method:
             raise UsageError("frozen-trunk trains auxiliary exits, and there are none: give --exits 2 or more")
 
     def _with_extra_decay(self, spec: Spec, exits: int | str) -> Objective:
-        """Plain BP whose segments are decayed as MW-BP's would be, had the network these exits."""
+        """Plain BP with the weight decay that MW-BP would apply to a network with these exits."""
         from compress.networks import spec_of
         from compress.training.objectives import bp, mwbp
 

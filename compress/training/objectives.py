@@ -1,4 +1,4 @@
-"""Objectives: what a training minimises and how strongly each part of the network is decayed.
+"""Objectives: the loss that a training minimises, and the weight decay of each part of the network.
 
 Multi-way backpropagation (MW-BP, arXiv 1611.01773) as its authors run it, with K auxiliary exits, takes K+1 backward
 passes and K+1 optimisers a step. With all gradients taken at the same weights, SGD with momentum (Nesterov's too) is
@@ -32,19 +32,19 @@ Order = Literal["simultaneous", "sequential"]
 
 @dataclass(frozen=True, kw_only=True)
 class Objective:
-    """Everything that turns logits into gradients, in numbers; it round-trips through JSON.
+    """All numbers that determine gradients from logits; round-trips through JSON.
 
     Attributes:
-        gammas, lambdas: of every exit, shallow to deep: what its loss's gradient in the trunk is multiplied by, and
-            what divides its learning rate there.
-        segments: the last block of every trunk segment, ascending to the network's last: usually the exits' blocks.
-        decay_factors: on every segment's weight decay, as the simultaneous update applies it.
-        gradient_factors: on every segment's gradient, its decay apart.
+        gammas, lambdas: for every exit, shallow to deep: factor on the gradient of its loss in the trunk, and divisor
+            of its learning rate there.
+        segments: last block of every trunk segment, ascending to the network's last block; usually the exits' blocks.
+        decay_factors: factor on every segment's weight decay in the simultaneous update.
+        gradient_factors: factor on every segment's gradient, weight decay excluded.
         update: simultaneous (one backward pass) or sequential (the authors' order).
-        loss_ratio_rate: sequential: AuxNet's rate for exits whose loss is far above the last one's.
-        frozen_trunk: the heads of auxiliary exits alone are trained.
-        self_distillation, teacher: shares of each loss in which the last exit (for earlier ones) and another network
-            (for all) teach by their logits, at `temperature`.
+        loss_ratio_rate: sequential update only: AuxNet's lower rate for exits whose loss is far above the last exit's.
+        frozen_trunk: train the heads of auxiliary exits alone.
+        self_distillation, teacher: shares of each loss that distil the last exit (into earlier exits) and another
+            network (into all exits), at `temperature`.
     """
 
     gammas: tuple[float, ...]
@@ -61,35 +61,35 @@ class Objective:
 
     @property
     def loss_weights(self) -> tuple[float, ...]:
-        """The weight of every exit's loss in the trunk."""
+        """The weight of every exit's loss in the trunk: gamma / lambda."""
         return tuple(gamma / divisor for gamma, divisor in zip(self.gammas, self.lambdas, strict=True))
 
     def to_json(self) -> dict[str, Any]:
-        """The fields as JSON has them."""
+        """The fields as JSON-ready data."""
         return {
             name: list(value) if isinstance(value, tuple) else value for name, value in dataclasses.asdict(self).items()
         }
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Objective:
-        """What `to_json` wrote."""
+        """Read what `to_json` returned."""
         return fitted(data, cls, "objective")
 
     def fine_tuning(self) -> Objective:
-        """The objective that goes on with what this one trained: without a teacher, and with nothing frozen."""
+        """The objective for fine-tuning: without a teacher, and with nothing frozen."""
         return dataclasses.replace(self, teacher=0.0, frozen_trunk=False)
 
     def in_equilibrium(self) -> Objective:
-        """The same with every segment following the mean, not the sum, of its exits' gradients."""
+        """A copy in which every segment follows the mean, not the sum, of its exits' gradients."""
         exits = len(self.gammas)
         return dataclasses.replace(self, gradient_factors=tuple(1 / (exits - segment) for segment in range(exits)))
 
     def fitted(self, before: Spec, after: Spec) -> Objective:
-        """The objective of a network as that of what was made from it by leaving out blocks or exits.
+        """Adapt the objective of a network to a network made from it by removing blocks or exits.
 
-        The exits that are left, shallow to deep, keep their gammas; MW-BP's, of auxiliary exits, become relative to the
-        last of them again, and what it divides by follows. Segments that were the exits' stay so, others keep their
-        share of the blocks.
+        Remaining exits, shallow to deep, keep their gammas. MW-BP's gammas of auxiliary exits become relative to the
+        last of these again, and lambdas follow. Segments that ended at exits still do; others keep their share of the
+        blocks.
         """
         old, new = [exit.block for exit in before.exits], [exit.block for exit in after.exits]
         if (old, len(before.blocks)) == (new, len(after.blocks)):
@@ -132,15 +132,15 @@ class Objective:
         return losses
 
     def total(self, losses: Tensor) -> Tensor:
-        """The scalar to differentiate, from the losses `(exits,)`."""
+        """The weighted sum of the losses `(exits,)`."""
         return losses @ losses.new_tensor(self.loss_weights)
 
     def parameter_groups(self, network: Network, *, learning_rate: float, weight_decay: float) -> list[dict[str, Any]]:
-        """SGD's parameter groups: one a trunk segment, one a head.
+        """SGD's parameter groups: one per trunk segment, one per head.
 
-        The total loss brings a head w times its own loss's gradient. A rate of 1/w and a decay of w undo exactly that,
-        under any momentum: the buffer holds w times what it would, and the step divides by w. A factor on a segment's
-        gradient is, likewise, one on its rate and the inverse on its decay.
+        The total loss gives a head w times the gradient of its own loss. A learning rate divided by w and a decay
+        multiplied by w undo exactly that, with any momentum, since the buffer holds w times as much. Likewise, a factor
+        on a segment's gradient is a factor on its rate and the inverse factor on its decay.
         """
         heads = [
             {"params": list(head.parameters()), "lr": learning_rate / weight, "weight_decay": weight_decay * weight}
@@ -174,7 +174,7 @@ def bp(spec: Spec) -> Objective:
 
 
 def mwbp(spec: Spec, gammas: Sequence[float] | None = None) -> Objective:
-    """Multi-way backpropagation; `gammas` are those of auxiliary exits, the authors' where None.
+    """Multi-way backpropagation; `gammas` of auxiliary exits default to the authors'.
 
     For auxiliary exit i at depth d_i: gamma_i = max(0.01, (d_i / d_last)^2), relative to the last auxiliary exit;
     lambda_i = sum of gamma over auxiliary exits from i on; for the final exit both are 1.
@@ -183,7 +183,7 @@ def mwbp(spec: Spec, gammas: Sequence[float] | None = None) -> Objective:
 
 
 def weighted(spec: Spec, gammas: Sequence[float], *, uniform_decay: bool = False) -> Objective:
-    """The objective of these gammas, one an exit: with MW-BP's lambdas and decay, or all ones (plain decay)."""
+    """The objective with these gammas, one per exit, and MW-BP's lambdas and decay; or plain decay and lambdas of 1."""
     lambdas = [1.0] * len(gammas) if uniform_decay else [*_sums_from(gammas[:-1]), 1.0]
     decay = [1.0] * len(gammas) if uniform_decay else _sums_from([1 / value for value in lambdas])
     return Objective(
@@ -210,7 +210,7 @@ def _sums_from(values: Sequence[float]) -> list[float]:
 
 
 def precision_of(precision: str, objective: Objective, device: torch.device) -> Precision:
-    """The precision to train an objective in: see `resolve_precision`; the sequential update allows fp32 alone.
+    """The precision to train in, see `resolve_precision`; the sequential update requires fp32.
 
     Raises:
         UsageError: no such precision, or not for this objective.
@@ -219,7 +219,7 @@ def precision_of(precision: str, objective: Objective, device: torch.device) -> 
         return resolve_precision(precision, device)
     if precision not in ("auto", "fp32"):
         raise UsageError(
-            f"precision {precision}: the sequential update is itself in fp32 alone, since cast copies of the weights "
-            "would hide it; leave out --precision, or use --update simultaneous"
+            f"precision {precision}: the sequential update needs fp32, since backward passes would see old bf16 "
+            "copies of the weights; leave out --precision, or use --update simultaneous"
         )
     return "fp32"

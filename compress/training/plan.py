@@ -1,4 +1,4 @@
-"""A plan: what a run is to do, complete before it starts, with its configuration and its id."""
+"""A plan: everything that a run does, complete before it starts, with its configuration and id."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from compress.training.objectives import Objective
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What is to be done, complete before it starts; equal plans are the same run.
+    """Everything that a run does, complete before it starts. Equal configurations are the same run.
 
     Attributes:
-        name: of the network, as reports write it; in lower case the beginning of the run's id.
-        spec: of the network before anything is pruned, to which the objective belongs.
-        request: what pruning was asked for; part of the configuration.
-        command: the shell command that does the same.
-        parent: the run that this one starts from, and whose training cost it bears.
-        teacher: the run whose logits are distilled.
-        initial: digest of the weights to start from, where they are given.
-        code: digest of the code of somebody else's net.
-        compile: whether blocks run compiled.
+        name: name of the network in reports; in lower case the beginning of the run's id.
+        spec: spec of the network before pruning, to which the objective belongs.
+        request: options of pruning; part of the configuration.
+        command: shell command that makes the same run.
+        parent: run that this run starts from; its training cost is added.
+        teacher: run whose logits are distilled.
+        initial: digest of given initial weights.
+        code: digest of the code of a foreign network.
+        compile: whether blocks are compiled.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Plan:
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """The resolved configuration: all that decides the result but the hardware."""
+        """The resolved configuration: everything that determines the result but the hardware."""
         config = {
             "kind": self.kind,
             "method": self.method,
@@ -85,24 +85,24 @@ class Plan:
 
     @cached_property
     def fewer(self) -> int | None:
-        """Images a step where they are fewer than the recipe's, as there are few: see `Recipe.batch`."""
+        """The batch size if few images make it smaller than the recipe's (see `Recipe.batch`), else None."""
         return batch_for_few(self.recipe, self.dataset)
 
     @cached_property
     def path(self) -> Path:
-        """The run's directory; the one it has already, where its data bore another name."""
+        """The run's directory; an existing one if the same run was made under another name of its data."""
         data = re.sub(r"[^\w.-]", "-", self.dataset.name.rstrip("/").rpartition("/")[2])
         name = self.name.lower().replace("-", "", 1).replace(" ", "-")
         return directory_of(self.runs, name, data, self.seed, self.config)
 
     @cached_property
     def title(self) -> str:
-        """What progress lines call the run."""
+        """The name of the run in progress lines."""
         return f"{self.name} on {self.dataset.name}, seed {self.seed}"
 
 
 def batch_for_few(recipe: Recipe, dataset: Dataset) -> int | None:
-    """The batch by which a recipe trains on so few images that it is not the recipe's; None where it is."""
+    """The batch size if few images make it smaller than the recipe's, else None."""
     images = training_images(dataset, validation=recipe.validation, calibration=recipe.calibration)
     batch = recipe.batch(images)
     return batch if batch < min(recipe.batch_size, images) else None
@@ -114,12 +114,12 @@ def split_by(recipe: Recipe, dataset: Dataset) -> Split:
 
 
 def published_normalisation(dataset: Dataset) -> dict[str, list[float]] | None:
-    """The constants that a data set is normalised by, as a record has them; None where they are measured."""
+    """The published normalisation of a data set, as a record has it; None if it is measured instead."""
     published = dataset.normalisation
     return {"mean": list(published.mean), "std": list(published.std)} if published else None
 
 
 def check_seed(seed: int) -> None:
-    """Raise UsageError for a seed that torch or numpy would not take."""
+    """Raise UsageError for a seed that torch or numpy do not accept."""
     if not 0 <= seed < 2**63:
         raise UsageError(f"seed {seed}: a whole number from 0 on, below 2**63")

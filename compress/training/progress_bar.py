@@ -15,9 +15,9 @@ STEPS_TO_TIME = 3
 
 
 class TrainingProgress:
-    """Shows one training of `epochs` epochs of `steps` steps each, `done` epochs of which are behind it.
+    """Shows the progress of a training of `epochs` epochs with `steps` steps each, `done` epochs of which are finished.
 
-    That no step has finished for `patience` seconds, and unusually long, is said.
+    Prints a warning if no step has finished for `patience` seconds and unusually long.
     """
 
     def __init__(self, title: str, *, epochs: int, steps: int, done: int = 0, patience: float = PATIENCE) -> None:
@@ -49,12 +49,12 @@ class TrainingProgress:
         self.bar.stop()
 
     def step(self) -> bool:
-        """Count a step; True when it is time for `show`."""
+        """Count a step; returns whether it is time to call `show`."""
         self.seen += 1
         self.fresh_steps += 1
         self.watchdog.step(last=self.seen % self.steps == 0)
         now = time.monotonic()
-        if self.fresh_steps == 1:  # the first step pays for warming up
+        if self.fresh_steps == 1:  # the first step includes warm-up
             self.started = now
         if not self.announced and self.fresh_steps > STEPS_TO_TIME:
             self._announce((now - self.started) / (self.fresh_steps - 1))
@@ -64,12 +64,12 @@ class TrainingProgress:
         return True
 
     def show(self, loss: float, accuracy: float, images_per_second: float) -> None:
-        """Move the bar; loss and accuracy (a fraction) are the last exit's, over this epoch so far."""
+        """Move the bar; loss and accuracy (a fraction) are means of the last exit over this epoch so far."""
         state = f"loss {loss:.3f}  accuracy {accuracy:.1%}  {images_per_second:.0f} images/s"
         self.bar.update(self.task, completed=self.seen, state=state)
 
     def epoch(self, line: dict[str, Any]) -> None:
-        """Say how an epoch, as `metrics.jsonl` has it, came out; after that the next one is expected to begin."""
+        """Print the result of an epoch, given its line of `metrics.jsonl`."""
         exits = " ".join(f"{value:.1%}" for value in line["val_accuracy"] or line["train_accuracy"])
         what = "validation" if line["val_accuracy"] else "training"
         console.print(

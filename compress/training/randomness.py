@@ -1,4 +1,4 @@
-"""What layers draw in training: dropout, stochastic depth."""
+"""Random numbers of layers in training: dropout, stochastic depth."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -9,7 +9,7 @@ import torch
 
 @contextlib.contextmanager
 def own_randomness(device: torch.device, purpose: Sequence[int]) -> Iterator[None]:
-    """Within, torch draws what follows from these numbers; the caller's random state is not ours to move."""
+    """Seed torch from these numbers; the caller's random state is restored at the end."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(int(np.random.default_rng(purpose).integers(2**63)))
         yield

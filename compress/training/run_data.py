@@ -1,4 +1,4 @@
-"""The data set of a finished run, opened again wherever it lies now and known by its digest."""
+"""The data set of a finished run, found again by its digest."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from compress.runs import Run
 
 
 def data_of(run: Run, data_dir: Path | None = None, *, workers: int | None = None) -> Dataset:
-    """Return the data set that a run was trained on: the first one with its digest, looked for in ``data_dir`` first.
+    """Open the data set that a run was trained on: the first with its digest, searched in ``data_dir`` first.
 
     Raises:
         UsageError: it is not found, or only other images are.
@@ -38,20 +38,19 @@ def data_of(run: Run, data_dir: Path | None = None, *, workers: int | None = Non
         other = other or dataset
     if other is None:
         raise UsageError(f"the images of run {run.id} are not found: {missing}") from missing
-    otherwise = own and "preprocessing" not in data
     raise UsageError(
         f"run {run.id} was trained on other images than {other.name} ({other.copy}) has now: digest "
         f"{data['digest'][:12]}, not {other.digest[:12]}; the copy it read was {data['copy']}: name its place "
-        "with --data-dir" + (", or train it again, since an earlier version read image files otherwise" * otherwise)
+        "with --data-dir"
     )
 
 
 def _names(run: Run, data_dir: Path | None) -> Iterator[str]:
-    """What class folders of a run may be called now: those in a data directory that have its classes, then the old."""
-    name, classes = run.record.data["name"], run.record.data.get("classes", [])
+    """Names that the class folders of a run may have now: folders in `data_dir` with its classes, then the old name."""
+    name, classes = run.record.data["name"], run.record.data["classes"]
     if data_dir is not None and Path(os.path.expanduser(data_dir)).is_dir():
         yield from (f"{FOLDER}{path}" for path in folders_like(name, classes, data_dir))
     yield name
-    beside_runs = run.path.resolve().parent.parent / name.removeprefix(FOLDER)  # where relative paths began
+    beside_runs = run.path.resolve().parent.parent / name.removeprefix(FOLDER)  # relative paths started there
     if beside_runs.is_dir():
         yield f"{FOLDER}{beside_runs}"

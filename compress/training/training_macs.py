@@ -1,4 +1,4 @@
-"""Training MACs: what a step on one image costs, and what a training had cost when its network became smaller."""
+"""MACs of training: per image, and those spent before the network last became smaller."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from compress.training.objectives import Objective
 
 @dataclass(kw_only=True)
 class Spent:
-    """What a training has spent so far on what the network as it now is does not show.
+    """What a training has spent that does not follow from its present network and number of steps.
 
     Attributes:
-        steps: until the network was last made smaller.
-        macs: training MACs of those.
-        choosing_macs, choosing_seconds: of choosing what to prune.
-        settling_macs, settling_seconds: of recomputing batch norm's statistics.
-        settled_epochs: the first so many, after each of which they were, since they take `steps_to_settle`.
+        steps: steps before the network last became smaller.
+        macs: training MACs of these steps.
+        choosing_macs, choosing_seconds: spent on choosing what to prune.
+        settling_macs, settling_seconds: spent on recomputing batch norm's statistics.
+        settled_epochs: number of first epochs after which they were recomputed, as they need `steps_to_settle`.
     """
 
     steps: int = 0
@@ -32,7 +32,7 @@ class Spent:
 
 
 def macs_an_image(network: Network, objective: Objective, teacher: Network | None = None) -> int:
-    """Training MACs an image: forward passes once, backward passes twice, every one counted, the teacher's too."""
+    """Training MACs per image: forward passes count once, backward passes twice; the teacher's are included."""
     forward = cost(network).macs
     taught = cost(teacher).macs if teacher else 0
     if objective.update == "sequential":

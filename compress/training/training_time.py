@@ -1,4 +1,4 @@
-"""Timing: how long an image of training takes here, foreseen from a few steps of the loop itself."""
+"""Training time per image on this machine, measured over a few steps."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from compress.training.loop import Training
 from compress.training.objectives import Objective
 
 TIMED = 2  # steps
-BATCH = 16  # on a CPU, where more images take longer in proportion; a GPU is timed with the recipe's own
+BATCH = 16  # on a CPU, where time is proportional to images; a GPU is timed with the recipe's batch size
 
 
 def image_seconds(
     spec: Spec, objective: Objective, recipe: Recipe, *, device: torch.device, precision: Precision
 ) -> float:
-    """Seconds that training takes an image, roughly: a few steps with blank ones, timed now.
+    """Seconds of training per image, measured now over a few steps with blank images.
 
-    The update is counted, reading and augmenting images are not.
+    Includes the update, but not reading and augmenting images.
     """
     count = min(recipe.batch_size, BATCH) if device.type == "cpu" else recipe.batch_size
     blank = Labelled(images=torch.zeros(count, *spec.input_shape, dtype=torch.uint8), labels=torch.arange(count) % 2)
@@ -34,7 +34,7 @@ def image_seconds(
     images = torch.zeros(count, *spec.input_shape, device=device).contiguous(memory_format=torch.channels_last)
     started = 0.0
     for step in range(1 + TIMED):
-        if step == 1:  # the first warms up
+        if step == 1:  # the first step is warm-up
             started = time.monotonic()
         training.step(images, parts.train.labels, done=0)
     if device.type == "cuda":

@@ -1,4 +1,4 @@
-"""What `--resume` may have meant: the unfinished run nearest to one that is not there, and what it differs in."""
+"""Unfinished runs: the nearest to a run that `--resume` did not find, and their differences."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from compress.runs import Run, abandoned_runs
 
-# What the parts of a configuration are called that no option does; those that follow from others are left out.
+# Names of configuration keys that are no options; keys with an empty name follow from others.
 WORDS = {
     "objective": "the weights of losses",
     "spec": "the network",
@@ -21,13 +21,13 @@ WORDS = {
     "code": "the code of the network",
     "name": "recipe",
 }
-OPEN = ("recipe", "request")  # the parts whose own parts are options
+OPEN = ("recipe", "request")  # keys whose values consist of options
 
 
 def nearest_unfinished(config: dict[str, Any], data: str, runs: Path) -> str | None:
-    """The unfinished run under a directory whose configuration is nearest, and what it differs in, in words.
+    """A sentence on the unfinished run whose configuration is nearest, with its differences and its command.
 
-    None where there is none of the same kind, method and kind of network. `data` is the name of the data.
+    None if there is no unfinished run of the same kind, method and architecture. `data` is the name of the data set.
     """
     same = ("kind", "method")
     found = [
@@ -45,7 +45,7 @@ def nearest_unfinished(config: dict[str, Any], data: str, runs: Path) -> str | N
 
 
 def _differences(run: Run, config: dict[str, Any], data: str) -> Iterator[str]:
-    """What differs between a run's configuration and another one, a few words each."""
+    """The differences between a run's configuration and another, a few words each."""
     before, now = _flat(run.record.config), _flat(config)
     for key in {**before, **now}:
         was, is_ = before.get(key), now.get(key)
@@ -60,7 +60,7 @@ def _differences(run: Run, config: dict[str, Any], data: str) -> Iterator[str]:
 
 
 def _flat(config: dict[str, Any]) -> dict[str, Any]:
-    """A configuration whose parts that are made of options lie beside the others."""
+    """A configuration with the options in its `OPEN` keys moved to the top level."""
     flat = {key: value for key, value in config.items() if key not in OPEN}
     for part in OPEN:
         flat |= config.get(part) or {}

@@ -1,6 +1,6 @@
-"""Updates: how the losses of one forward pass become a step of the weights.
+"""Updates: a step of the weights from the losses of one forward pass, simultaneous or sequential.
 
-Both kinds hold torch's SGD optimisers, take the same losses, and can be saved and restored.
+Both updates use torch's SGD, take the same losses, and can be saved and restored.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ LAGGING = 2.0  # AuxNet: from this ratio of an exit's loss to the last one's on,
 
 
 class Update(Protocol):
-    """One step at a time, at a learning rate that a schedule sets."""
+    """Takes steps at a learning rate that a schedule sets."""
 
     learning_rate: float
-    """The highest one of this step, before any exit's or segment's own factor."""
+    """The learning rate of the current step, without the factors of exits and segments."""
 
     def set_rate(self, factor: float) -> None:
         """Set every rate to this factor of its highest."""
@@ -31,16 +31,16 @@ class Update(Protocol):
         """Backpropagate the losses `(exits,)` and move the weights."""
 
     def state_dict(self) -> dict[str, Any]:
-        """All momentum, as tensors and plain values."""
+        """The optimisers' state, as tensors and plain values."""
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go back to what `state_dict` gave."""
+        """Restore what `state_dict` returned."""
 
 
 def update_of(
     objective: Objective, network: Network, recipe: Recipe, regularise: Callable[[Network], None] | None = None
 ) -> Update:
-    """The update that an objective asks for; `regularise` goes with the simultaneous one alone."""
+    """The update of an objective; `regularise` is for the simultaneous update only."""
     if objective.update == "sequential":
         assert regularise is None
         return Sequential(objective, network, recipe)
@@ -50,7 +50,7 @@ def update_of(
 class Simultaneous:
     """All gradients at the same weights: one backward pass, one optimiser.
 
-    `regularise` may add to the gradients of the network before they move it.
+    `regularise` may add to the gradients of the network before the step.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class Simultaneous:
         self.optimizer.step()
 
     def momentum(self) -> dict[str, Tensor]:
-        """The momentum buffers by their parameters' names; a parameter that was never moved has none."""
+        """The momentum buffers by their parameters' names; parameters without a step have none."""
         buffers = {
             name: self.optimizer.state[parameter].get("momentum_buffer")
             for name, parameter in self.network.named_parameters()
@@ -96,7 +96,7 @@ class Simultaneous:
         return {name: buffer for name, buffer in buffers.items() if buffer is not None}
 
     def set_momentum(self, momentum: Mapping[str, Tensor]) -> None:
-        """Go on with these buffers, by their parameters' names, which become the optimiser's own."""
+        """Set the momentum buffers, by their parameters' names; the optimiser uses these very tensors."""
         for name, parameter in self.network.named_parameters():
             if name in momentum:
                 self.optimizer.state[parameter]["momentum_buffer"] = momentum[name]
@@ -106,14 +106,14 @@ class Simultaneous:
         return self.optimizer.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go back to what `state_dict` gave."""
+        """Restore what `state_dict` returned."""
         self.optimizer.load_state_dict(state)
 
     def _scale_gradients(self, *, inverse: bool) -> None:
-        """Multiply gradients by their group's share of the rate, and back.
+        """Multiply every gradient by its group's learning rate relative to the highest, or divide by it.
 
-        A head's gradient is its loss's weight too large and its rate as much too small (see
-        `Objective.parameter_groups`): scaled alike, what is added counts as much in a head as in the trunk.
+        A head's gradient is too large by its loss's weight, and its rate too small by the same factor (see
+        `Objective.parameter_groups`). With scaled gradients, a regulariser counts as much in a head as in the trunk.
         """
         for group in self.optimizer.param_groups:
             if group["highest_lr"] != self.highest:
@@ -123,15 +123,15 @@ class Simultaneous:
 
 
 class Sequential:
-    """The authors' order: exit after exit, shallow to deep, each with an optimiser and a momentum of its own.
+    """The authors' order: exit after exit, shallow to deep, each with its own optimiser and momentum.
 
-    All losses come from one forward pass. After exit i's backward pass its head and the trunk up to it are moved at
-    once, so the backward passes of later exits see activations of the old weights, but the new weights themselves.
-    Autograd refuses that for parameters changed in place; so the optimisers hold parameters of their own that share
-    the network's storage and not its version counters. To detach the features instead would be greedy training.
+    All losses come from one forward pass. After the backward pass of an exit, its head and the trunk up to it take a
+    step, so backward passes of later exits use old activations but new weights. Autograd forbids this for parameters
+    changed in place; so the optimisers hold parameters that share the network's storage but not its version counters.
+    Detaching the features instead would be greedy training.
 
-    It takes a backward pass an exit and as many momentum buffers a shallow weight. Under autocast the backward passes
-    would see old casts of the weights, so it is itself in fp32 (or fp64) alone.
+    It takes a backward pass per exit, and a momentum buffer per exit for every shallow weight. Under autocast the
+    backward passes would see old casts of the weights, so it requires fp32 (or fp64).
     """
 
     def __init__(self, objective: Objective, network: Network, recipe: Recipe) -> None:
@@ -149,7 +149,7 @@ class Sequential:
         self.learning_rate = factor * self.highest
 
     def step(self, losses: Tensor) -> None:
-        """For every exit: backpropagate its loss alone, move its head, move the trunk up to it."""
+        """For every exit: backpropagate its loss alone, then update its head and the trunk up to it."""
         values = losses.tolist()
         for exit, loss in enumerate(losses.unbind()):
             trunk, head = self.trunks[exit], self.heads[exit]
@@ -167,10 +167,10 @@ class Sequential:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go back to what `state_dict` gave."""
+        """Restore what `state_dict` returned."""
         for optimizers, states in ((self.trunk_optimizers, state["trunks"]), (self.head_optimizers, state["heads"])):
-            for optimizer, one in zip(optimizers, states, strict=True):
-                optimizer.load_state_dict(one)
+            for optimizer, saved in zip(optimizers, states, strict=True):
+                optimizer.load_state_dict(saved)
 
     def _trunk_rate(self, exit: int, losses: list[float]) -> float:
         if self.objective.loss_ratio_rate and losses[exit] > LAGGING * losses[-1]:
@@ -194,7 +194,7 @@ def _sgd(parameters: Any, recipe: Recipe, *, fused: bool = True) -> torch.optim.
 
 
 def _sharing_sgd(parameters: list[nn.Parameter], recipe: Recipe) -> torch.optim.SGD:
-    """An optimiser of the same storage whose steps autograd does not see."""
+    """An optimiser that shares the parameters' storage, and whose steps autograd does not see."""
     # A group, since there may be none: SqueezeNet's head has no weights. Not fused: that kernel takes gradients to lie
     # in memory as their parameters do, which `backward` alone promises.
     return _sgd([{"params": [nn.Parameter(parameter.data) for parameter in parameters]}], recipe, fused=False)

@@ -1,4 +1,4 @@
-"""A watchdog: a training that makes no progress is said, from a thread of its own, and left alone."""
+"""A watchdog thread that prints a warning if a training makes no progress, and does nothing else."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ import torch
 from compress.hardware import describe
 
 PATIENCE = 120.0  # seconds without a step, at least
-UNUSUAL = 20  # times what a step has taken so far
-LOOKS = 8  # during the patience
+UNUSUAL = 20  # times the mean duration of a step
+LOOKS = 8  # within the patience
 
 
 class Watchdog:
-    """Says once a silence that no step has finished for `patience` seconds and `UNUSUAL` times what a step takes.
+    """Warns once if no step has finished for `patience` seconds and `UNUSUAL` times the usual duration of a step.
 
-    Where Python's faulthandler is enabled, as by --debug, it shows where every thread stands.
+    If Python's faulthandler is enabled, as by --debug, it also prints the stack of every thread.
     """
 
     def __init__(
         self, say: Callable[[str], None], *, patience: float = PATIENCE, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.say, self.patience, self.clock = say, patience, clock
-        self._since: float | None = None  # the last sign of life; None while nothing is expected
+        self._since: float | None = None  # time of the last step; None while no step is expected
         self._steps, self._seconds = 0, 0.0
         self._said = False
         self._ended = threading.Event()
@@ -44,18 +44,18 @@ class Watchdog:
         self._thread.join()
 
     def expect(self) -> None:
-        """From now on a step is expected."""
+        """Expect a step from now on."""
         self._since, self._said = self.clock(), False
 
     def step(self, *, last: bool) -> None:
-        """A step has finished; after an epoch's last one none is expected."""
+        """Note a finished step; after the last step of an epoch, none is expected."""
         now = self.clock()
         if self._since is not None:
             self._steps, self._seconds = self._steps + 1, self._seconds + now - self._since
         self._since, self._said = None if last else now, False
 
     def look(self) -> None:
-        """Say it if it is time; the thread does so a few times in the patience."""
+        """Warn if it is time; the thread calls this several times within the patience."""
         since, usual = self._since, self._seconds / max(self._steps, 1)
         silent = 0.0 if since is None else self.clock() - since
         if silent > max(self.patience, UNUSUAL * usual) and not self._said:

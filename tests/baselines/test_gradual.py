@@ -20,8 +20,8 @@ from compress.networks import Network, spec_of
 from compress.recipes import Recipe, recipe_named
 from compress.runs import load
 from compress.training import Hook, Method, Plan, Prepared, execute, train
-from compress.training.hooks import ReshapableTraining
-from compress.training.loop import Options, Training, fit
+from compress.training.hooks import Options, ReshapableTraining
+from compress.training.loop import Training, fit
 from compress.training.updates import Simultaneous
 
 EPOCHS, BATCH = 4, 60  # of 180 images: 3 steps an epoch

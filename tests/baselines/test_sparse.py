@@ -23,7 +23,8 @@ from compress.networks import Network, spec_of
 from compress.recipes import Recipe, recipe_named
 from compress.runs import Run, load
 from compress.training import Hook, Method, Objective, train
-from compress.training.loop import Options, Training, fit
+from compress.training.hooks import Options
+from compress.training.loop import Training, fit
 
 RECIPE = replace(recipe_named("quick"), epochs=3, batch_size=30)
 Trained = Callable[..., Network]

@@ -70,7 +70,7 @@ def gradients(network: nn.Module, images: Tensor, weighing: list[Tensor]) -> lis
 
 
 @pytest.mark.parametrize("kind", BLOCKS)
-@pytest.mark.parametrize("width", range(1, 18))
+@pytest.mark.parametrize("width", [1, 2, 3, 5, 7, 8, 9, 16, 17])  # around the sizes of registers
 def test_gradients_are_right_at_every_width_that_pruning_can_leave(kind: str, width: int) -> None:
     """Against float64 with channels first, of which oneDNN has no part."""
     spec = narrow(kind, width)

@@ -17,8 +17,8 @@ from compress.networks import Network, spec_of
 from compress.recipes import Recipe, recipe_named
 from compress.runs import Run
 from compress.training import Hook, Method, Objective, Plan, Prepared, execute, train
-from compress.training.hooks import ReshapableTraining
-from compress.training.loop import Options, Training, fit
+from compress.training.hooks import Options, ReshapableTraining
+from compress.training.loop import Training, fit
 from compress.training.updates import update_of
 
 RATE, MOMENTUM = 0.01, 0.9

@@ -258,13 +258,6 @@ def test_the_weights_of_mwresnet_56_5_are_the_published_ones() -> None:
     assert objective.loss_weights == pytest.approx([*(g / d for g, d in zip(gamma, divisors, strict=True)), 1])
 
 
-def test_one_auxiliary_exit_is_deep_supervision_with_twice_the_decay_on_the_prefix() -> None:
-    for exits in ("1,end", "19,end", "20,end"):
-        objective = mwbp(spec_of("resnet44", exits=exits))
-        assert objective.loss_weights == (1.0, 1.0)
-        assert objective.decay_factors == (2.0, 1.0)
-
-
 @settings(max_examples=100, deadline=None)
 @given(data=st.data(), stage_blocks=st.integers(1, 30))
 def test_weights_follow_the_formulas_for_any_placement(data: st.DataObject, stage_blocks: int) -> None:
@@ -316,12 +309,7 @@ def test_total_is_the_weighted_sum_in_the_losses_own_precision() -> None:
 
 @pytest.mark.parametrize(
     ("dtype", "expected"),
-    [
-        (torch.bfloat16, torch.float32),
-        (torch.float16, torch.float32),
-        (torch.float32, torch.float32),
-        (torch.float64, torch.float64),
-    ],
+    [*((dtype, torch.float32) for dtype in (torch.bfloat16, torch.float16, torch.float32)), (torch.float64,) * 2],
 )
 def test_losses_are_computed_in_single_precision_at_least(dtype: torch.dtype, expected: torch.dtype) -> None:
     logits = torch.tensor([[5.03125, 5.0, -3.0]], dtype=dtype)

@@ -21,7 +21,8 @@ from compress.networks.blocks import PreActivationBlock
 from compress.recipes import Recipe, recipe_named
 from compress.training import Method
 from compress.training.compiled import compiled
-from compress.training.loop import Options, Training
+from compress.training.hooks import Options
+from compress.training.loop import Training
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 STEPS = 4

@@ -10,8 +10,8 @@ from compress.data import Dataset, split
 from compress.networks import Network, spec_of
 from compress.recipes import Recipe
 from compress.training import Hook, Method
-from compress.training.hooks import ReshapableTraining
-from compress.training.loop import Options, Training, fit
+from compress.training.hooks import Options, ReshapableTraining
+from compress.training.loop import Training, fit
 from compress.training.watchdog import Watchdog
 
 PATIENCE = 0.1  # seconds, as long as nothing else is known

@@ -76,7 +76,7 @@ class Source:
                 assert program is not None
                 program.save(path)
         except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:
-            reason = _first_line(error)
+            reason = first_line(error)
             raise UsageError(f"{network.spec.arch}: torch.onnx cannot export this network ({reason})") from error
         return path
 
@@ -136,11 +136,7 @@ def refusing(what: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # the packages' errors have no common class
-        raise UsageError(f"{what}: {_first_line(error)}") from error
-
-
-def _first_line(error: Exception) -> str:
-    return first_line(error)
+        raise UsageError(f"{what}: {first_line(error)}") from error
 
 
 @contextlib.contextmanager
@@ -150,9 +146,7 @@ def _quiet_exporter() -> Iterator[None]:
     level = log.level
     log.setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)
-            warnings.simplefilter("ignore", FutureWarning)
+        with warnings.catch_warnings(action="ignore"):
             yield
     finally:
         log.setLevel(level)

@@ -1,1 +1,1 @@
-"""Anybody's networks: where they come from, traced, cut into blocks. Enters: no architecture of ours."""
+"""Foreign networks, of torchvision, timm or the user. Enters: where they come from, their tracing, their division."""

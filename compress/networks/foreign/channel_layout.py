@@ -1,4 +1,4 @@
-"""Layout: in which dimension a traced net's values have their channels, told by the layers that make them."""
+"""Channel layout: the channel dimension of every value in a traced network, as its layers imply it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import fx, nn
 
-# Layers whose channels are the second dimension, and those whose are the last; anything else hands its input's on.
+# Layers with channels in the second dimension, and in the last; other operations keep their input's channels.
 SECOND = (
     nn.modules.conv._ConvNd,
     nn.modules.batchnorm._NormBase,
@@ -26,7 +26,7 @@ Shapes = Mapping[fx.Node, tuple[int, ...]]
 
 
 def channel_dims(model: nn.Module, graph_nodes: list[fx.Node], shapes: Shapes) -> dict[fx.Node, int]:
-    """The channels' dimension of every value of which it is known."""
+    """The channel dimension of every value for which it is known."""
     found: dict[fx.Node, int] = {}
     for node in graph_nodes:
         if (shape := shapes.get(node)) is None or len(shape) < 2:
@@ -40,10 +40,10 @@ def channel_dims(model: nn.Module, graph_nodes: list[fx.Node], shapes: Shapes) -
 
 
 def _made(model: nn.Module, node: fx.Node, dims: int) -> int | None:
-    """The dimension in which a layer puts its channels."""
+    """The channel dimension of a layer's output; None if no layer made the value."""
     if node.op == "call_module":
         layer = model.get_submodule(str(node.target))
-        if type(layer).__module__.startswith("torch.nn"):  # a class made of one of them may do anything
+        if type(layer).__module__.startswith("torch.nn"):  # a subclass may do anything
             return 1 if isinstance(layer, SECOND) else dims - 1 if isinstance(layer, LAST) else None
         return None
     name = _name(node)
@@ -53,7 +53,7 @@ def _made(model: nn.Module, node: fx.Node, dims: int) -> int | None:
 
 
 def _handed_on(node: fx.Node, shape: tuple[int, ...], found: Mapping[fx.Node, int], shapes: Shapes) -> int | None:
-    """The dimension to which what computes no channels of its own hands those of its inputs on."""
+    """The channel dimension of an operation's output, as it follows from its inputs."""
     for source in node.all_input_nodes:
         if source not in found:
             continue
@@ -62,7 +62,7 @@ def _handed_on(node: fx.Node, shape: tuple[int, ...], found: Mapping[fx.Node, in
             return _permuted(node, dim, len(shape))
         if len(before) == len(shape):
             return dim
-        if dim == len(before) - 1 and before[-1] == shape[-1]:  # positions are counted in another way
+        if dim == len(before) - 1 and before[-1] == shape[-1]:  # positions are reshaped
             return len(shape) - 1
         if dim == 1 and before[:2] == shape[:2]:
             return 1
@@ -70,15 +70,15 @@ def _handed_on(node: fx.Node, shape: tuple[int, ...], found: Mapping[fx.Node, in
 
 
 def _permuted(node: fx.Node, dim: int, dims: int) -> int | None:
-    """Where a dimension goes."""
+    """The position of dimension `dim` after a permutation."""
     given: list[Any] = [*node.args[1:], *node.kwargs.values()]
-    listed: list[Any] = [list(one) if isinstance(one, list | tuple) else one for one in given]
-    if not all(isinstance(number, int) for one in listed for number in (one if isinstance(one, list) else [one])):
+    listed: list[Any] = [list(item) if isinstance(item, list | tuple) else item for item in given]
+    if not all(isinstance(number, int) for item in listed for number in (item if isinstance(item, list) else [item])):
         return None
     if _name(node) == "permute":
         order: list[int] = listed[0] if isinstance(listed[0], list) else listed
         return [number % dims for number in order].index(dim)
-    first, second = ([one] if isinstance(one, int) else one for one in listed)
+    first, second = ([item] if isinstance(item, int) else item for item in listed)
     origins, targets = [number % dims for number in first], [number % dims for number in second]
     if _name(node) in ("movedim", "moveaxis"):
         if dim in origins:

@@ -1,4 +1,4 @@
-"""Somebody else's net as one of ours: its spec, and its parts rebuilt from that."""
+"""Foreign networks as networks of this package: their spec, and their parts built from it."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from compress.networks.heads import HEADS, OWN, WIDENING, suitable_head
 from compress.networks.layer_resizing import numbers_of, resize, set_number
 from compress.networks.spec import END, ENLARGE, ExitSpec, Spec, StemSpec
 
-IMAGE_SIZE = 64  # the least for nets made for photographs, which divide height and width by 32
+IMAGE_SIZE = 64  # smallest size for networks for photographs, which divide height and width by 32
 COLOURS = 3
 
 
 class Enlarge(nn.Module):
-    """`(N, C, H, W)` -> `(N, out, H', W')`: grey repeated, enlarged bilinearly where the size is another."""
+    """`(N, C, H, W)` -> `(N, out, H', W')`: repeats grey channels and enlarges images bilinearly."""
 
     def __init__(self, shape: tuple[int, int, int]) -> None:
         super().__init__()
@@ -45,18 +45,20 @@ def foreign_spec(
     input_shape: tuple[int, int, int],
     classes: int,
 ) -> Spec:
-    """The spec of a net that is not ours; arguments and errors as `create` has them."""
+    """The spec of a foreign network; arguments and errors as in `create`."""
     if head is not None and head not in HEADS:
         raise UsageError(f"head {head!r}: {nearest(head, HEADS)}")
-    with torch.random.fork_rng(devices=[]):  # its weights are not those that are to come
+    with torch.random.fork_rng(devices=[]):  # these weights are discarded
         stem, net = _stem_and_net(arch, input_shape, image_size, classes)
     placed = _placed(net, exits)
     modules = net.with_blocks(placed)
     features = [net.features(module) for module in modules]
-    depths = [0, *(one.depth for one in features)]
+    depths = [0, *(feature.depth for feature in features)]
     blocks = tuple(
-        SegmentSpec(module=one.module, out=one.channels, shape=one.shape_of_one, depth=one.depth - before)
-        for one, before in zip(features, depths, strict=False)
+        SegmentSpec(
+            module=feature.module, out=feature.channels, shape=feature.shape_of_one, depth=feature.depth - before
+        )
+        for feature, before in zip(features, depths, strict=False)
     )
     return Spec(
         arch=arch,
@@ -70,7 +72,7 @@ def foreign_spec(
 
 @dataclass(frozen=True)
 class Parts:
-    """Somebody else's net in parts, and those numbers of its modules that count channels or heads."""
+    """The parts of a foreign network, and the attributes of its modules that count channels or heads."""
 
     stem: Enlarge
     segments: list[fx.GraphModule]
@@ -79,10 +81,10 @@ class Parts:
 
 
 def foreign_parts(spec: Spec) -> Parts:
-    """The parts of such a net, freshly initialised by its own rules, but for what pruning resized.
+    """Build the parts of a foreign network, initialised by its own rules, with the shapes that pruning left.
 
-    It is resized before it is traced, so that numbers in its graph are those of what is left. Where it was cut before
-    it was pruned, what lies behind the cut does not fit any more; then the parts are resized, as far as can be.
+    The network is resized before it is traced, so that numbers in its graph are right. If it was cut before it was
+    pruned, layers behind the cut no longer fit; then the traced parts are resized instead.
     """
     try:
         return _parts(spec, resized=True)
@@ -122,14 +124,14 @@ def _parts(spec: Spec, resized: bool) -> Parts:
 
 
 def _original(name: str) -> str:
-    """The name in the net itself of what is named as in a network: without block or head."""
+    """The name in the foreign network: without block or head."""
     return name.split(".", 2)[-1]
 
 
 def _stem_and_net(
     arch: str, input_shape: tuple[int, int, int], image_size: int | None, classes: int
 ) -> tuple[StemSpec, Divisible]:
-    """The net, and the stem that makes images fit it; grey ones are repeated for a net that takes colours alone."""
+    """The foreign network, and the stem for its images; grey images are repeated if it needs three channels."""
     zoo, channels, smaller = is_zoo(arch), input_shape[0], min(input_shape[1:])
     if zoo and channels not in (1, COLOURS):
         raise UsageError(f"{arch} takes images of 1 or 3 channels, not of {channels}")
@@ -153,7 +155,7 @@ def _stem_and_net(
 
 
 def _placed(net: Divisible, exits: int | str | Sequence[int | str] | None) -> tuple[str, ...]:
-    """The modules of the exits: named, by the numbers of the net's blocks, or so many at equal steps from the end."""
+    """The modules of the exits, given by name, by block number, or as a number of exits at equal steps from the end."""
     if exits is None:
         return (END,)
     if exits == "paper":

@@ -1,4 +1,4 @@
-"""A traced classifier in segments: where exits can be, which blocks a net has by nature, and the cutting itself."""
+"""Division of a traced classifier into segments: possible exits, natural blocks, and splitting."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ IN_PLACE = ("iadd", "imul", "isub", "itruediv", "setitem")
 
 
 class Segment(fx.GraphModule):
-    """A part of a net; what goes wrong in it is an error alone, which torch.fx would also print, in 20 lines."""
+    """A part of a network, whose errors are only raised, while torch.fx would also print them."""
 
     def recompile(self) -> fx.graph.PythonCode:
         """Generate the forward from the graph."""
@@ -30,12 +30,12 @@ class Segment(fx.GraphModule):
 
 @dataclass(frozen=True)
 class Features:
-    """What a segment hands on.
+    """The output of a segment.
 
     Attributes:
-        module: the module that returns it; ``end`` for what the net's own head takes.
-        shape: for a batch of two: `(2, C, H, W)`, `(2, H, W, C)` or `(2, tokens, C)`.
-        channels_last: whether the last dimension is the channels': of tokens, and where height and width precede it.
+        module: module that returns it; ``end`` for the input of the network's own head.
+        shape: shape for a batch of two: `(2, C, H, W)`, `(2, H, W, C)` or `(2, tokens, C)`.
+        channels_last: whether channels are the last dimension, as for tokens.
         depth: convolutions and linear layers on the longest path to it.
     """
 
@@ -46,12 +46,12 @@ class Features:
 
     @property
     def channels(self) -> int:
-        """How many channels."""
+        """Number of channels."""
         return self.shape[-1 if self.channels_last else 1]
 
     @property
     def shape_of_one(self) -> tuple[int, ...]:
-        """Of one image: `(C, H, W)`, or `(positions, C)` where channels come last."""
+        """Shape for a single image: `(C, H, W)`, or `(positions, C)` if channels are last."""
         return (prod(self.shape[1:-1]), self.shape[-1]) if self.channels_last else self.shape[1:]
 
 
@@ -59,7 +59,7 @@ class Divisible:
     """A classifier that can be split into segments at its modules.
 
     Args:
-        model: `(N, C, H, W)` -> `(N, classes)`; the segments are made of its very modules.
+        model: `(N, C, H, W)` -> `(N, classes)`; segments share its modules.
         input_shape: `(C, H, W)` of one image.
 
     Raises:
@@ -74,23 +74,23 @@ class Divisible:
 
     @cached_property
     def cuts(self) -> list[int]:
-        """The steps behind which the net can be cut, head included."""
+        """The steps after which the network can be cut, head included."""
         return [index for index, step in enumerate(self.steps) if step.shape and step.reaches <= index]
 
     @cached_property
     def points(self) -> dict[str, int]:
-        """The modules at which exits can be, and the step that each returns, in order; several may return one."""
+        """The modules after which exits can be, and the step that each returns, in order; steps may be repeated."""
         cuts = {cut for cut in self.cuts if 0 < cut < self.end and len(self.steps[cut].shape or ()) in (3, 4)}
         found = {name: step for name, step in self.trace.modules.items() if step in cuts}
-        return dict(sorted(found.items(), key=lambda one: (one[1], len(one[0]))))
+        return dict(sorted(found.items(), key=lambda point: (point[1], len(point[0]))))
 
     @cached_property
     def blocks(self) -> tuple[str, ...]:
-        """The blocks that the net has by nature, by module name; the last is ``end``.
+        """The names of the modules that end natural blocks; the last is ``end``.
 
-        A module in which a path is passed by another is a block (a residual block, say), and so are all others of its
-        type, unless one of them is a part of another block. Where there is none, as in VGG, a block is a convolution
-        and what follows up to the next. What comes before the first block or between two belongs to the later one.
+        A module with parallel paths is a block (a residual block, say), and so are all modules of its type, unless
+        some of them are parts of other blocks. If there is none, as in VGG, a block is a convolution and everything up
+        to the next. Operations before the first block or between two blocks belong to the later block.
         """
         named = dict(self.trace.model.named_modules())
         types = {type(named[name]) for name in self._containers()}
@@ -110,10 +110,10 @@ class Divisible:
         return next(name for name, at in self.points.items() if at == step)
 
     def place(self, names: Sequence[str]) -> tuple[str, ...]:
-        """Exits as a user names them, each by its shortest name; the last is ``end``.
+        """Check the names of exits and return their shortest names; the last is ``end``.
 
         Raises:
-            UsageError: one is no module of the net, cannot be one, is repeated, or they are not in order.
+            UsageError: a name is no module, or no possible exit, or is repeated, or the names are not in order.
         """
         listed = ",".join(names)
         if not names or names[-1] != END:
@@ -131,20 +131,20 @@ class Divisible:
         return (*map(self.name_of, steps), END)
 
     def with_blocks(self, exits: Sequence[str]) -> tuple[str, ...]:
-        """The net's blocks, and between them the exits that are none."""
+        """The natural blocks and the exits, in order."""
         steps = {self.points[name] for name in (*self.blocks[:-1], *exits[:-1])}
         return (*map(self.name_of, sorted(steps)), END)
 
     def features(self, module: str) -> Features:
-        """What is handed on at a module of `points`, or at ``end``."""
+        """The features at a module of `points`, or at ``end``."""
         step = self.steps[self._step(module)]
         assert step.shape
         return Features(module, step.shape, len(step.shape) == 3 or step.channels == 3, step.depth)
 
     def split(self, modules: Sequence[str]) -> tuple[list[fx.GraphModule], fx.GraphModule]:
-        """The segments that end at these modules (in order, the last ``end``), and the net's own head.
+        """Split into segments that end at these modules (in order, the last ``end``), and the network's own head.
 
-        They share the net's modules, under the names that these have in it.
+        They share the network's modules under their names.
         """
         bounds = [0, *map(self._step, modules), len(self.steps) - 2]
         *segments, head = (self._segment(start, stop) for start, stop in pairwise(bounds))
@@ -154,7 +154,7 @@ class Divisible:
         return self.end if module == END else self.points[module]
 
     def _segment(self, start: int, stop: int) -> fx.GraphModule:
-        """The steps after `start` up to `stop`, as a module; features it would change in place are copied first."""
+        """The steps after `start` up to `stop` as a module, which copies its input if it changes it in place."""
         graph = fx.Graph()
         features = graph.placeholder("features")
         first = self.steps[start].node
@@ -169,12 +169,12 @@ class Divisible:
         return Segment(self.trace.model, graph, class_name="Segment")
 
     def _kernel(self, convolution: fx.Node) -> tuple[int, ...]:
-        """The shape of the weight that a call of a convolution is given; empty where it is no tensor of the graph."""
+        """The shape of the weight in a call of a convolution; empty if it is no tensor of the graph."""
         weight = convolution.args[1] if len(convolution.args) > 1 else convolution.kwargs["weight"]
         return next((step.shape or () for step in self.steps if step.node is weight), ())
 
     def _find_end(self) -> int:
-        """The last step whose features have not been pooled, from the first cut with two dimensions backwards."""
+        """The last step before global pooling, searched backwards from the first cut with two dimensions."""
         flat = next((cut for cut in self.cuts if cut and len(self.steps[cut].shape or ()) == 2), None)
         before = [cut for cut in self.cuts if flat is not None and 0 < cut <= flat]
         pooling = [cut for cut in before if self._pools(cut)]
@@ -187,7 +187,7 @@ class Divisible:
         return before[-1]
 
     def _pools(self, cut: int) -> bool:
-        """Whether a step pools a whole map, or takes one token of all."""
+        """Whether a step is global pooling, or selects one of the tokens."""
         node, shape = self.steps[cut].node, self.steps[cut].shape or ()
         target = node.target if node.op != "call_module" else type(self.trace.model.get_submodule(str(node.target)))
         kind = str(getattr(target, "__name__", target)).lower()
@@ -197,7 +197,7 @@ class Divisible:
         return kind == "mean" or "adaptive" in kind or ("pool" in kind and whole)
 
     def _containers(self) -> set[str]:
-        """The innermost modules that hold all of a passage with several paths, convolutions or linear layers in it."""
+        """The innermost modules that contain all of a passage with parallel paths and with layers."""
         found = set()
         for start, stop in pairwise(cut for cut in self.cuts if cut <= self.end):
             between = range(start + 1, stop + 1)
@@ -208,7 +208,7 @@ class Divisible:
         return found - {""}
 
     def _why_not(self, name: str) -> str:
-        """Why no exit can be at a module, and where one can."""
+        """The reason why a module is no possible exit, and the possible ones."""
         where = f"it can be at {', '.join([*self.blocks])}"
         known = dict(self.trace.model.named_modules())
         if name == END:
@@ -231,17 +231,17 @@ class Divisible:
         return f"{name!r} hands on {self.steps[at].shape}, no features of an image; the nearest place is {later!r}"
 
     def _passing(self, at: int) -> str:
-        """What crosses a cut behind a step: a value computed before, or weights used on both sides."""
+        """What crosses a cut after a step: an earlier value, or weights used on both sides."""
         places = {step.node: index for index, step in enumerate(self.steps)}
         for step in self.steps[:at]:
             users = [user for user in step.node.users if places[user] > at]
             if users and step.node.target != "training":
-                giver, taker = (self._author(one) for one in (step, self.steps[places[users[0]]]))
+                giver, taker = (self._author(end) for end in (step, self.steps[places[users[0]]]))
                 return f"{taker} uses what {giver} gives"
         return "weights before it are used again after it"
 
     def _author(self, step: Step) -> str:
-        """Who ran a step, as an error message says it."""
+        """The module that ran a step, for error messages."""
         if step.node.op == "placeholder":
             return "the input"
         return str(step.node.target) if step.node.op == "call_module" else step.owner or f"{step.node.name} of the net"
@@ -252,7 +252,7 @@ def _inside(name: str, others: Sequence[str]) -> bool:
 
 
 def _changes(model: nn.Module, user: fx.Node, features: fx.Node) -> bool:
-    """Whether a step changes the features it takes in place."""
+    """Whether a step changes its input in place."""
     if user.op == "call_module":
         return bool(getattr(model.get_submodule(str(user.target)), "inplace", False))
     name = str(getattr(user.target, "__name__", user.target))

@@ -1,8 +1,7 @@
-"""Anybody's classifier as one torch.fx graph that is right in train and in eval mode, and where it can be cut.
+"""Tracing of a classifier into a torch.fx graph that is right in train and eval mode, and its possible cuts.
 
-A graph can be cut behind a node when nothing computed before it is used after it but its own value. Nodes stand in the
-order in which the net's own forward ran them, so a segment is simply the nodes between two cuts, in-place operations
-and all.
+A graph can be cut after a node if later nodes use no earlier value but this node's. Nodes are in the order in which the
+forward ran them, so a segment is the nodes between two cuts, in-place operations included.
 """
 
 from __future__ import annotations
@@ -18,21 +17,25 @@ from compress.errors import UsageError, first_line
 from compress.networks.foreign.channel_layout import channel_dims
 from compress.networks.modes import evaluating, modes_kept
 
-LAYERS = (nn.modules.conv._ConvNd, nn.Linear, nn.MultiheadAttention)  # attention: its own projection, and a linear one
+LAYERS = (
+    nn.modules.conv._ConvNd,
+    nn.Linear,
+    nn.MultiheadAttention,
+)  # attention has a projection and a linear layer
 LAYER_FUNCTIONS = ("conv1d", "conv2d", "conv3d", "linear")
 
 
 @dataclass(frozen=True)
 class Step:
-    """A node of the graph, and what cutting must know of it.
+    """A node of the graph, and what is needed to cut after it.
 
     Attributes:
-        owner: the innermost module whose forward ran it, by name; empty for the net's own forward.
-        shape: of its value for a batch of two; None where that is no tensor.
-        channels: the dimension of its channels; None where no layer tells.
-        depth: convolutions and linear layers on the longest path to it, itself included.
-        reaches: how far on a value or a weight of the steps before this one is still used; a cut behind this step is
-            possible when that is no further than here.
+        owner: name of the innermost module whose forward ran it; empty for the network's own forward.
+        shape: shape of its value for a batch of two; None if it is no tensor.
+        channels: channel dimension; None if unknown.
+        depth: convolutions and linear layers on the longest path up to and including it.
+        reaches: last step that uses a value or weight of the steps before this one; a cut after this step is possible
+            if that is not later than this step.
     """
 
     node: fx.Node
@@ -45,19 +48,19 @@ class Step:
 
 @dataclass(frozen=True)
 class Trace:
-    """A classifier's steps in the order they run, and at which of them its modules return (-1: at no single one)."""
+    """A classifier's steps in order, and the step that each module returns (-1: no single step)."""
 
     model: nn.Module
     steps: tuple[Step, ...]
     modules: dict[str, int]
 
     def layers(self, step: int) -> int:
-        """Convolutions and linear layers in one step, which is several where a module is run in one piece."""
+        """Number of convolutions and linear layers in a step, which may be a module traced as a leaf."""
         return _layers(self.model, self.steps[step].node)
 
 
 class _Tracer(fx.Tracer):
-    """torch.fx's own, which leaves modules of some types in one piece and notes what every module returns."""
+    """A torch.fx tracer that treats modules of some types as leaves and notes what every module returns."""
 
     proxy_buffer_attributes = True  # so that tracing changes no buffer in place
 
@@ -69,7 +72,7 @@ class _Tracer(fx.Tracer):
         self.returned: dict[str, list[fx.Node | None]] = {}
 
     def create_args_for_root(self, root_fn: Any, is_module: bool, concrete_args: Any = None) -> tuple[Any, list[Any]]:
-        """Images alone: other arguments of the net's forward keep their defaults."""
+        """Only images are an argument; others keep their defaults."""
         return root_fn, [self.root, self.create_proxy("placeholder", "images", (), {})]
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
@@ -96,12 +99,12 @@ class _Tracer(fx.Tracer):
 
 
 def trace(model: nn.Module, input_shape: tuple[int, int, int]) -> Trace:
-    """The steps of a classifier `(N, C, H, W)` -> `(N, classes)` for images of a shape `(C, H, W)`.
+    """Trace a classifier `(N, C, H, W)` -> `(N, classes)` for images of a shape `(C, H, W)`.
 
-    Modules that torch.fx cannot look into, or that do different things in train and eval mode, stay in one piece.
+    Modules that torch.fx cannot trace, or that run other operations in train mode than in eval mode, become leaves.
 
     Raises:
-        UsageError: the net as a whole cannot be traced, does not take such images, or is no classifier.
+        UsageError: the network cannot be traced, does not take such images, or is no classifier.
     """
     tracer = _trace_both_modes(model)
     nodes = list(tracer.graph.nodes)
@@ -113,7 +116,7 @@ def trace(model: nn.Module, input_shape: tuple[int, int, int]) -> Trace:
     }
     depths: dict[fx.Node, int] = {}
     for node in nodes:
-        depths[node] = max((depths[one] for one in node.all_input_nodes), default=0) + _layers(model, node)
+        depths[node] = max((depths[source] for source in node.all_input_nodes), default=0) + _layers(model, node)
     values, weights = _last_uses(model, nodes)
     channels = channel_dims(model, nodes, shapes)
     steps, reaches = [], 0
@@ -125,7 +128,7 @@ def trace(model: nn.Module, input_shape: tuple[int, int, int]) -> Trace:
 
 
 def _trace_both_modes(model: nn.Module) -> _Tracer:
-    """The tracer of a graph that is the same in train and eval mode, but for flags that follow the mode."""
+    """The tracer of a graph that is equal in train and eval mode, except for flags that follow the mode."""
     pieces: set[type[nn.Module]] = set()
     while True:
         tracers = [_Tracer(pieces), _Tracer(pieces)]
@@ -150,45 +153,45 @@ def _trace_both_modes(model: nn.Module) -> _Tracer:
                 f"{type(model).__name__} cannot be split: its own forward takes another path in train mode "
                 "than in eval mode; put what differs into a module"
             )
-        pieces.add(type(model.get_submodule(owner)))  # never there yet: it was looked into
+        pieces.add(type(model.get_submodule(owner)))  # it was not a leaf yet
 
 
 def _follow_mode(train: fx.Graph, evaluate: fx.Graph) -> str | None:
-    """None, with every flag of the second graph that is true in train and false in eval mode bound to the mode.
+    """Bind every flag that is true in the train graph and false in the eval graph to the eval graph's mode.
 
-    Where the graphs differ in more than such flags: the module at which they first do, left unbound.
+    Returns None; or, if the graphs differ in more than such flags, the module of the first difference.
     """
     places = [{node: index for index, node in enumerate(graph.nodes)} for graph in (train, evaluate)]
     flagged = []
-    for one, other in zip(train.nodes, evaluate.nodes, strict=False):
+    for node, other in zip(train.nodes, evaluate.nodes, strict=False):
         first, second = (
-            [node.op, node.target, *_flat((node.args, node.kwargs), place)]
-            for node, place in zip((one, other), places, strict=True)
+            [traced.op, traced.target, *_flat((traced.args, traced.kwargs), place)]
+            for traced, place in zip((node, other), places, strict=True)
         )
         pairs = list(zip(first, second, strict=False))
         follows = any(a is True and b is False for a, b in pairs)
         if len(first) != len(second) or any(a != b and not (a is True and b is False) for a, b in pairs):
-            return str(max(one.meta["owner"], other.meta["owner"], key=lambda name: name.count(".") + bool(name)))
+            return str(max(node.meta["owner"], other.meta["owner"], key=lambda name: name.count(".") + bool(name)))
         if follows:
-            flagged.append((one, other))
-    for one, other in flagged:
+            flagged.append((node, other))
+    for node, other in flagged:
         with evaluate.inserting_before(other):
             mode = evaluate.create_node("get_attr", "training")
             mode.meta["owner"] = other.meta["owner"]
-        other.args = _bound(one.args, other.args, mode)
-        other.kwargs = _bound(one.kwargs, other.kwargs, mode)
+        other.args = _bound(node.args, other.args, mode)
+        other.kwargs = _bound(node.kwargs, other.kwargs, mode)
     return None
 
 
 @dataclass(frozen=True)
 class _Place:
-    """A node among arguments, so that it is no number."""
+    """The position of a node, distinct from a number among arguments."""
 
     index: int
 
 
 def _flat(value: Any, places: dict[fx.Node, int]) -> Iterator[Any]:
-    """A node's arguments one after another, in a form that compares: other nodes by their place."""
+    """Yield a node's arguments in a form that can be compared: other nodes by their position."""
     if isinstance(value, fx.Node):
         yield _Place(places[value])
     elif isinstance(value, slice):
@@ -204,17 +207,17 @@ def _flat(value: Any, places: dict[fx.Node, int]) -> Iterator[Any]:
 
 
 def _bound(train: Any, evaluate: Any, mode: fx.Node) -> Any:
-    """Arguments with the mode in place of what is true in train and false in eval mode."""
+    """Replace values that are true in train mode and false in eval mode by the mode."""
     if isinstance(evaluate, dict):
         return {key: _bound(train[key], value, mode) for key, value in evaluate.items()}
     if isinstance(evaluate, list | tuple):
-        bound = [_bound(one, other, mode) for one, other in zip(train, evaluate, strict=True)]
+        bound = [_bound(first, second, mode) for first, second in zip(train, evaluate, strict=True)]
         return bound if isinstance(evaluate, list) else tuple(bound)
     return mode if train is True and evaluate is False else evaluate
 
 
 class _Recorder(fx.Interpreter):
-    """Runs a graph and keeps the shape of every tensor."""
+    """Runs a graph and records the shape of every tensor."""
 
     def __init__(self, model: nn.Module, graph: fx.Graph) -> None:
         super().__init__(model, graph=graph)
@@ -228,7 +231,7 @@ class _Recorder(fx.Interpreter):
 
 
 def _run(model: nn.Module, graph: fx.Graph, input_shape: tuple[int, int, int]) -> dict[fx.Node, tuple[int, ...]]:
-    """The shapes of all tensors for a batch of two, having checked that graph and net compute the same in eval mode."""
+    """The shapes of all tensors for a batch of two; checks that graph and network agree in eval mode."""
     like = next(model.parameters(), torch.empty(0))
     size = 2 * input_shape[0] * input_shape[1] * input_shape[2]
     images = torch.linspace(-1, 1, size, device=like.device, dtype=like.dtype).view(2, *input_shape)
@@ -249,12 +252,12 @@ def _run(model: nn.Module, graph: fx.Graph, input_shape: tuple[int, int, int]) -
 
 
 def _last_uses(model: nn.Module, nodes: list[fx.Node]) -> tuple[list[int], list[int]]:
-    """For every node, the last place at which its value is used, and the last at which its weights are."""
+    """For every node, the position of the last use of its value, and of its weights."""
     place = {node: index for index, node in enumerate(nodes)}
     values = [max((place[user] for user in node.users if user.target != "training"), default=0) for node in nodes]
     for index, node in enumerate(nodes):
         if node.op == "get_attr" and node.target == "training":
-            values[index] = 0  # every segment has a mode of its own
+            values[index] = 0  # every segment has its own mode
     used: dict[int, list[int]] = {}
     for index, node in enumerate(nodes):
         for tensor in _weights(model, node):

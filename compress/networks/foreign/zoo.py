@@ -1,4 +1,4 @@
-"""Where nets that are not ours come from: torchvision, timm, a module of the user's, or a registered factory."""
+"""Sources of foreign networks: torchvision, timm, a Python module, or a registered factory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from compress.networks.architecture_names import parse
 Factory = Callable[[int], nn.Module]
 
 EXAMPLES = "torchvision:resnet18, timm:resnet10t, python:my_module:make_net"
-# Auxiliary classifiers of their own, only in train mode: MW-BP's are to take their place.
+# These have auxiliary classifiers in train mode, which MW-BP's exits replace.
 PLAIN = {name: {"aux_logits": False, "init_weights": True} for name in ("googlenet", "inception_v3")}
 
 _registered: dict[str, Factory] = {}
@@ -24,12 +24,12 @@ _registered: dict[str, Factory] = {}
 
 @checked
 def register(name: str, factory: Factory) -> None:
-    """Make `create(name, ...)`, `train(name, ...)` and `load` know a net: `factory(classes)` makes it.
+    """Register a network for `create`, `train` and `load`; `factory(classes)` makes it.
 
-    It is a classifier of images `(N, C, H, W)` that returns logits `(N, classes)`. Registering a name anew replaces it.
+    The network maps images `(N, C, H, W)` to logits `(N, classes)`. Registering a name again replaces the factory.
 
     Raises:
-        UsageError: the name is one of our own, or has a colon or a space in it.
+        UsageError: the name is an architecture of this package, or contains colons, slashes or spaces.
     """
     try:
         parse(name)
@@ -41,26 +41,26 @@ def register(name: str, factory: Factory) -> None:
 
 
 def is_foreign(arch: str) -> bool:
-    """Whether the name is one of a net that is not ours."""
+    """Whether the name is that of a foreign network."""
     return ":" in arch or arch in _registered
 
 
 def is_zoo(arch: str) -> bool:
-    """Whether the net is made for large colour photographs, as torchvision's and timm's are."""
+    """Whether the network is made for large colour photographs, as those of torchvision and timm are."""
     return arch.startswith(("torchvision:", "timm:"))
 
 
 def source_of(arch: str) -> tuple[str, str]:
-    """The source of a net and its name there; a registered one has no source."""
+    """The source of a network and its name there; registered networks have an empty source."""
     source, colon, name = arch.partition(":")
     return (source, name) if colon else ("", arch)
 
 
 def build(arch: str, classes: int, input_shape: tuple[int, int, int]) -> nn.Module:
-    """The net of that name, freshly initialised by its own rules, for images `(C, H, W)`.
+    """Make the network of that name, initialised by its own rules, for images `(C, H, W)`.
 
     Raises:
-        UsageError: no such net, or its source is not installed, or it cannot be made.
+        UsageError: no such network, its source is not installed, or it cannot be made.
     """
     source, _, name = arch.partition(":")
     if source == "torchvision" and name:
@@ -102,7 +102,7 @@ def _from_timm(arch: str, name: str, classes: int, input_shape: tuple[int, int, 
 
 
 def timm_or_error(arch: str) -> Any:
-    """The library timm, an optional one."""
+    """The optional library timm."""
     try:
         return importlib.import_module("timm")
     except ImportError as error:
@@ -110,7 +110,7 @@ def timm_or_error(arch: str) -> Any:
 
 
 def _imported(arch: str, name: str) -> Factory:
-    """`module:factory`, imported; the working directory is searched too, as it is by `python -m`."""
+    """Import `module:factory`; searches the working directory, too, as `python -m` does."""
     module_name, _, attribute = name.partition(":")
     sys.path.insert(0, "")
     try:
@@ -144,5 +144,5 @@ def _checked(arch: str, make: Callable[[], nn.Module]) -> nn.Module:
 
 
 def _nearest_of_many(name: str, known: list[str]) -> str:
-    """As `nearest`, without listing hundreds of names."""
+    """`nearest` without a list of all names, which are hundreds."""
     return nearest(name, known).partition(" (known")[0] if "did you mean" in nearest(name, known) else "no such net"

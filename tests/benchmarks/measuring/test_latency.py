@@ -10,7 +10,6 @@ import pytest
 from benchmarks import bench
 from benchmarks.measuring.bench_file import read_measurements
 from benchmarks.measuring.energy import Counter, Meter
-from benchmarks.measuring.rounds import interquartile_range, median_interval
 from compress.errors import UsageError
 from compress.network_cost import cost
 from compress.networks import cut
@@ -67,14 +66,6 @@ def test_a_noisy_session_says_so(
     assert recorded.noisy
     assert recorded.rows[0]["joules"] == (0.125, 0.125, 0.125)
     assert "noisy: the reference's times in one round differ by 20%" in capsys.readouterr().err
-
-
-def test_the_interval_of_a_median_is_that_of_order_statistics() -> None:
-    """Of nine values the second and eighth (96.1% by the binomial distribution), of five none reaches 95%."""
-    values = np.array([9.0, 1, 8, 2, 7, 3, 6, 4, 5])
-    assert median_interval(values) == (2, 8)
-    assert median_interval(values[:5]) is None
-    assert interquartile_range(values) == 4
 
 
 @pytest.mark.parametrize("options", [{"batch_sizes": (0,)}, {"threads": 0}, {"rounds": 0}])

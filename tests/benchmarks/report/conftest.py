@@ -29,6 +29,17 @@ def scores_of(rows: list[dict[str, Any]]) -> Mapping[tuple[str, int], Scores]:
     }
 
 
+def network(
+    name: str, macs: float, accuracy: float, seeds: int = 3, exit: int = 1, exits: int = 1, **more: Any
+) -> dict[str, Any]:
+    """A row of a summary."""
+    return {
+        **{"series": name, "network": name, "exit": exit, "exits": exits, "last": exit == exits, "macs": macs},
+        **{"n": seeds, "test_accuracy": accuracy, "test_accuracy_half_width": 0.01, "step": float("nan")},
+        **{"total_training_macs": macs},
+    } | more
+
+
 @pytest.fixture(scope="session")
 def grouped() -> Callable[..., Group]:
     """A group of runs."""

@@ -76,7 +76,9 @@ def test_files_are_the_same_bytes_again_and_png_is_for_the_asking(
 
 def test_runs_on_other_data_get_a_section_and_a_figure_of_their_own(runs: list[Run], tmp_path: Path) -> None:
     data = runs[0].record.data
-    other = Run(tmp_path / "other", replace(runs[0].record, data=data | {"name": "other", "digest": "another"}))
+    digest = "0" * len(data["digest"])
+    record = replace(runs[0].record, config=runs[0].record.config | {"data": digest})
+    other = Run(tmp_path / "other", replace(record, data=data | {"name": "other", "digest": digest}))
     split = Run(tmp_path / "split", replace(runs[0].record, data=data | {"split": data["split"] | {"seed": 1}}))
     text = write_report(Comparison(runs=[runs[0], other, split]), tmp_path / "report").read_text()
     assert text.count("| network | test accuracy, % |") == 3

@@ -8,8 +8,8 @@ from torch.nn import functional
 
 from benchmarks.measuring.peak_memory import peak_bytes
 from benchmarks.measuring.rounds import Call
-from benchmarks.speed import Sizes, bare_layers, floor, measure, measure_growth
-from benchmarks.speed.ratios import Setup
+from benchmarks.speed.bare_layers import bare_layers, floor
+from benchmarks.speed.ratios import Setup, Sizes, measure, measure_growth
 from compress.network_cost import cost
 from compress.networks import create
 from compress.networks.strided_pointwise import SubsampledConv2d

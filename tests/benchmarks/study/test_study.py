@@ -64,6 +64,7 @@ match = "multi"
         (("seeds = [0, 1]", "seeds = []"), "seeds"),
         (("seeds = [0, 1]", "seeds = [0, 0]"), "one of them is there twice"),
         (("[[run]]", "[run]"), "."),
+        ((STUDY[STUDY.index("[[run]]") :], "run = 3"), "run: expected `array`, got `int`"),
         (("[[run]]", "[[runs]]"), "unknown key 'runs'; did you mean 'run'"),
         (('reference = "deep"', "reference = 5"), "reference: expected `str`, got `int`"),
         (('reference = "deep"', 'reference = "deep"\nprimary = "multi"'), "primary: expected `array`, got `str`"),
@@ -126,7 +127,9 @@ def test_an_unknown_study_is_named_with_the_nearest() -> None:
 def test_the_bundled_quickstart_is_what_the_readme_says() -> None:
     study = read_study("quickstart")
     *trained, pruned = study.runs
-    assert [(run.architecture.name, run.method.name, run.exits) for run in trained if isinstance(run, Trained)] == [
+    networks = [entry for entry in trained if isinstance(entry, Trained)]
+    assert {entry.architecture.widths for entry in networks} == {(8, 16, 32)}
+    assert [(entry.architecture.name, entry.method.name, entry.exits) for entry in networks] == [
         ("resnet32", "bp", None),
         ("resnet20", "bp", None),
         ("resnet26", "mwbp", 4),

@@ -1,24 +1,11 @@
 """The answer: the best network at each budget, and no more than the comparisons carry."""
 
 from collections.abc import Callable
-from typing import Any
 
 from benchmarks.report.group import Group
 from benchmarks.report.sections.answer import _budgets, _caution, _line, answer_section
 from compress.runs import Run
-
-
-def network(name: str, macs: float, accuracy: float, seeds: int = 3, exit: int = 1, exits: int = 1) -> dict[str, Any]:
-    return {
-        **{"series": name, "network": name, "exit": exit, "exits": exits, "last": exit == exits, "macs": macs},
-        **{
-            "n": seeds,
-            "test_accuracy": accuracy,
-            "test_accuracy_half_width": 0.01,
-            "step": float("nan"),
-            "total_training_macs": macs,
-        },
-    }
+from tests.benchmarks.report.conftest import network
 
 
 def lines(group: Group) -> list[dict[str, str]]:
