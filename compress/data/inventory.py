@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from compress.data.catalogue import check_own, find_folder
+from compress.data.catalogue import find_folder
 from compress.data.division import divided
 from compress.data.duplicates import Duplicates
 from compress.data.folders import list_class_folders
@@ -71,7 +71,6 @@ def take_inventory(name: str, data_dir: Path | None = None) -> Inventory:
 
     Raises ``UsageError`` for folders that cannot be trained on.
     """
-    check_own(name, data_dir)
     folders = list_class_folders(find_folder(name, data_dir))
     survey = survey_files(folders, decode=True)
     used = folders.without(survey.problems)

@@ -1,4 +1,4 @@
-"""Readers of files on disk: labelled images from the published layouts and from class folders."""
+"""Readers of published data sets: labelled images from the files in which they are distributed."""
 
 import gzip
 import math
@@ -12,10 +12,6 @@ import torch
 from torch import Tensor
 
 from compress.data.dataset import Labelled, Part
-from compress.data.division import division
-from compress.data.folders import ClassFolders
-from compress.data.preprocessing import centre, decode, is_grey, opened, pixels, preprocessing
-from compress.data.survey import Look, Survey
 from compress.errors import UsageError
 
 
@@ -33,21 +29,6 @@ class Contents:
     skipped: int = 0
     preprocessing: dict[str, Any] | None = None
     division: dict[str, Any] | None = None
-
-    @classmethod
-    def of_folders(
-        cls, given: ClassFolders, survey: Survey, parts: dict[str, Part], image_size: int | None
-    ) -> "Contents":
-        """Return the contents of the ``given`` class folders, which were surveyed and read."""
-        return cls(
-            classes=given.classes,
-            train=parts["train"],
-            test=parts["test"],
-            validation=parts.get("val"),
-            skipped=len(survey.problems),
-            preprocessing=preprocessing(parts["train"].shape, resized=image_size is not None),
-            division=division() if given.flat else None,
-        )
 
 
 def read_idx(path: Path, *, dimensions: int) -> Tensor:
@@ -121,41 +102,3 @@ def read_svhn(folder: Path) -> Contents:
 
 def _damaged(folder: Path) -> UsageError:
     return UsageError(f"files in {folder} are missing or damaged (their md5 sums are not the published ones)")
-
-
-def read_class_folders(
-    folders: ClassFolders, *, image_size: int | None = None, skip_unreadable: bool = False
-) -> Contents:
-    """Return class folders read into memory: images ``(N, 1, H, W)`` if all are grey, else ``(N, 3, H, W)``.
-
-    ``image_size`` is the height and width that images are resized to by ``centre``. Raises ``UsageError`` for an
-    unreadable image (unless these are skipped), and for images of several sizes without ``image_size``.
-    """
-
-    def decoded(path: Path) -> tuple[Look, np.ndarray]:
-        try:
-            return _decode(path, image_size)
-        except UsageError as error:
-            return Look(problem=str(error)), np.empty(0)
-
-    looks, arrays = zip(*folders.map(decoded), strict=True)
-    survey, by_name = Survey.of(folders.names, looks), dict(zip(folders.names, arrays, strict=True))
-    used = survey.usable(folders, skip_unreadable=skip_unreadable)
-    images = np.empty((len(used.names), *survey.shape(folders.root, image_size)), np.uint8)
-    for image, name in zip(images, used.names, strict=True):
-        image[:] = by_name[name]  # grey images get three channels where others are coloured
-
-    parts: dict[str, Part] = {}
-    start = 0
-    for part, labels in used.labels.items():
-        parts[part] = Labelled(images=torch.from_numpy(images[start : start + len(labels)]), labels=labels)
-        start += len(labels)
-    return Contents.of_folders(folders, survey, parts, image_size)
-
-
-def _decode(path: Path, image_size: int | None) -> tuple[Look, np.ndarray]:
-    """Return the look of an image, and its pixels as uint8 ``(1, H, W)`` if grey, else ``(3, H, W)``."""
-    with opened(path) as file:
-        look = Look.at(file, path)
-        image = decode(file, grey=is_grey(file.mode))
-    return look, pixels(image if image_size is None else centre(image, (image_size, image_size)))

@@ -27,8 +27,8 @@ from compress.data.catalogue import (
 from compress.data.dataset import Dataset, Labelled
 from compress.data.folders import list_class_folders
 from compress.data.normalisation import Normalisation
-from compress.data.own import open_folder
-from compress.data.readers import Contents, read_cifar, read_class_folders, read_mnist_layout, read_svhn
+from compress.data.own import open_folder, read_class_folders
+from compress.data.readers import Contents, read_cifar, read_mnist_layout, read_svhn
 from compress.errors import UsageError, checked
 
 FASHION_CLASSES = (
@@ -145,6 +145,7 @@ def _read(name: str, folder: Path, layout: str) -> Contents:
 
 
 def _read_bundled() -> Contents:
+    """Return the bundled set: the first 600 training and 200 test images of each class of Fashion-MNIST, in order."""
     with (files("compress.data") / "fashion_mini.npz").open("rb") as file:
         arrays = np.load(file, allow_pickle=False)
         train, test = (

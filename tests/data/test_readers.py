@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 
 from compress.data.folders import list_class_folders
-from compress.data.readers import Contents, read_class_folders, read_idx
+from compress.data.own import read_class_folders
+from compress.data.readers import Contents, read_idx
 from compress.errors import UsageError
 
 

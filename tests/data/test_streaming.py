@@ -1,14 +1,12 @@
 """Streamed parts: the same images as in memory, whoever reads them, and what is wrong with files is said."""
 
 import logging
-import math
 import multiprocessing
 import os
 import re
 import shutil
 import signal
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -235,7 +233,6 @@ def test_mixed_sizes_and_modes_are_converted_and_counted(
     ("number", "why"),
     [
         (signal.SIGKILL, r"SIGKILL: short of memory\?"),
-        (signal.SIGBUS, "SIGBUS: shared memory, /dev/shm, was full"),
         (signal.SIGTERM, "SIGTERM"),
     ],
 )
@@ -254,37 +251,6 @@ def test_a_worker_that_dies_is_one_line(
         UsageError, match=rf"^a process that reads images has died \({why}\); .* fewer --workers than 1"
     ):
         list(batches)
-
-
-@pytest.mark.parametrize(("free", "pipes"), [(0, True), (64 << 20, False)])
-def test_where_shared_memory_is_small_batches_come_through_pipes(
-    tiny_folder: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-    free: int,
-    pipes: bool,
-) -> None:
-    streaming._say_why_pipes.cache_clear()
-    monkeypatch.setattr(streaming, "free_shared_memory", lambda: free)
-    expected = streamed(tiny_folder, image_size=None).images
-    with caplog.at_level(logging.WARNING, logger="compress"):
-        images = streamed(tiny_folder, workers=2, image_size=None).images
-    assert torch.equal(images, expected)
-    assert caplog.text.count("too small for batches of 0.0 MiB from 2 processes: they come through pipes") == pipes
-
-
-def test_a_batch_needs_room_in_shared_memory_for_those_of_all_workers(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """Docker gives 64 MB; ImageNet's usual batch has 256 images of 224 pixels."""
-    images: list[torch.Tensor | UsageError] = [torch.zeros(3, 224, 224, dtype=torch.uint8)] * 256
-    monkeypatch.setattr(streaming, "get_worker_info", lambda: SimpleNamespace(num_workers=4))
-    monkeypatch.setattr(streaming, "free_shared_memory", lambda: 64 << 20)
-    assert isinstance(streaming._together(images), np.ndarray)
-    assert isinstance(streaming._together(images[:32]), torch.Tensor)
-    monkeypatch.undo()
-    monkeypatch.setattr(streaming, "SHARED_MEMORY", tmp_path / "nowhere")
-    assert streaming.free_shared_memory() == math.inf
 
 
 @pytest.mark.parametrize(
