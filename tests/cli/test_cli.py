@@ -168,7 +168,6 @@ def test_data_shows_every_set_and_where_it_is(compress: Command) -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("train --arch resnet8 --device gpu", "device 'gpu'"),
         ("train-mwbp --arch resnet8 --exits 4", "the number of exits is 1 to 3"),
         ("train-mwbp --arch resnet8 --exits 0", "the number of exits is 1 to 3"),
         ("train-mwbp --arch resnet8 --exits 1,7,end", "block 7 is out of range"),
@@ -209,8 +208,6 @@ TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "
     ("number", "status", "start", "command", "how"),
     [
         (signal.SIGINT, 130, (), ["train", "--arch", "resnet8"], f"interrupted; {GO_ON}"),
-        (signal.SIGTERM, 143, (), ["train", "--arch", "resnet8"], f"terminated; {GO_ON}"),
-        (signal.SIGTERM, 143, (), ["prune", "--arch", "resnet8", "--ratio", "0.5"], f"terminated; {GO_ON}"),
         (
             signal.SIGTERM,
             143,
@@ -220,7 +217,7 @@ TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "
         ),
         (signal.SIGTERM, 1, TORCHRUN, ["train", "--arch", "resnet8"], f"terminated; {GO_ON}"),
     ],
-    ids=["ctrl-c", "sigterm", "prune", "study", "torchrun"],
+    ids=["ctrl-c", "study", "torchrun"],
 )
 def test_an_interrupted_command_says_how_to_go_on(
     number: signal.Signals,
@@ -233,7 +230,6 @@ def test_an_interrupted_command_says_how_to_go_on(
 ) -> None:
     """Torchrun has a status of its own, 1, and hands SIGTERM on to its workers."""
     (tmp_path / "small.toml").write_text(STUDY)
-    last = "*l1*" if command[0] == "prune" else "*"  # a reference is trained first
     command = [sys.executable, *start, "-m", "compress", *command, "--epochs", "10000", *options]
 
     def heed_interrupts() -> None:
@@ -241,7 +237,7 @@ def test_an_interrupted_command_says_how_to_go_on(
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=heed_interrupts, cwd=tmp_path)
-    while not (found := list((tmp_path / "runs").glob(f"{last}/checkpoint/last.pt"))):
+    while not (found := list((tmp_path / "runs").glob("*/checkpoint/last.pt"))):
         assert process.poll() is None
         time.sleep(0.01)
     process.send_signal(number)  # in the first epoch, of whose start there is a checkpoint
