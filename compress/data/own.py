@@ -12,9 +12,8 @@ import torch
 from compress.data.catalogue import FOLDER
 from compress.data.dataset import Dataset, Labelled, Part
 from compress.data.division import division
-from compress.data.folders import ClassFolders, list_class_folders
+from compress.data.folders import list_class_folders
 from compress.data.preprocessing import preprocessing
-from compress.data.readers import Contents
 from compress.data.streaming import Files, Streamed, default_workers, read_image
 from compress.data.survey import survey_files
 from compress.errors import UsageError
@@ -43,13 +42,30 @@ def open_folder(
     skip_unreadable: bool = False,
     workers: int | None = None,
 ) -> Dataset:
-    """Return the class folders under a resolved ``root`` as a data set; options as in ``open_dataset``."""
+    """Return the class folders under a resolved ``root`` as a data set; options as in ``open_dataset``.
+
+    Images have one channel if all are grey, else three. What is resized to ``image_size`` is fitted by ``centre``.
+
+    Raises:
+        UsageError: an unreadable image, unless these are skipped (streamed, it is found when it is read), or images of
+            several sizes without ``image_size``.
+    """
     folders = list_class_folders(root)
     large = folders.decoded_bytes(image_size) > STREAM_ABOVE
     streamed = large if stream is None else stream
-    contents = read_class_folders(
-        folders, image_size=image_size, skip_unreadable=skip_unreadable, streamed=streamed, workers=workers
-    )
+    survey = survey_files(folders, decode=skip_unreadable)
+    used = survey.usable(folders, skip_unreadable=skip_unreadable)
+    shape = survey.shape(root, image_size)
+    workers = default_workers() if workers is None else workers
+    names, images = iter(used.names), iter([] if streamed else used.map(partial(read_image, shape=shape)))
+    parts: dict[str, Part] = {}
+    for part, labels in used.labels.items():
+        if streamed:
+            encoded = np.array([os.fsencode(name) for name in islice(names, len(labels))])
+            files = Files(root=root, names=encoded, shape=shape)
+            parts[part] = Streamed(files=files, labels=labels, digest=survey.digest, workers=workers)
+        else:
+            parts[part] = Labelled(images=torch.stack(list(islice(images, len(labels)))), labels=labels)
     options = {
         f"--image-size {image_size}": image_size is not None,
         "--stream": streamed,
@@ -59,46 +75,11 @@ def open_folder(
     return Dataset(
         name=f"{FOLDER}{root}",
         copy="class folders, streamed" if streamed else "class folders",
-        options=tuple(word for option, given in options.items() if given for word in option.split()),
-        **vars(contents),
-    )
-
-
-def read_class_folders(
-    folders: ClassFolders,
-    *,
-    image_size: int | None = None,
-    skip_unreadable: bool = False,
-    streamed: bool = False,
-    workers: int | None = None,
-) -> Contents:
-    """Return the images in class folders: of one channel if all are grey, else of three.
-
-    ``image_size`` is the height and width that images are resized to by ``centre``; ``workers`` None is
-    ``default_workers()``.
-
-    Raises:
-        UsageError: an unreadable image, unless these are skipped (streamed, it is found when it is read), or images of
-            several sizes without ``image_size``.
-    """
-    survey = survey_files(folders, decode=skip_unreadable)
-    used = survey.usable(folders, skip_unreadable=skip_unreadable)
-    shape = survey.shape(folders.root, image_size)
-    workers = default_workers() if workers is None else workers
-    names, images = iter(used.names), iter([] if streamed else used.map(partial(read_image, shape=shape)))
-    parts: dict[str, Part] = {}
-    for part, labels in used.labels.items():
-        if streamed:
-            encoded = np.array([os.fsencode(name) for name in islice(names, len(labels))])
-            files = Files(root=folders.root, names=encoded, shape=shape)
-            parts[part] = Streamed(files=files, labels=labels, digest=survey.digest, workers=workers)
-        else:
-            parts[part] = Labelled(images=torch.stack(list(islice(images, len(labels)))), labels=labels)
-    return Contents(
         classes=folders.classes,
         train=parts["train"],
         test=parts["test"],
         validation=parts.get("val"),
+        options=tuple(word for option, given in options.items() if given for word in option.split()),
         skipped=len(survey.problems),
         preprocessing=preprocessing(shape, resized=image_size is not None),
         division=division() if folders.flat else None,

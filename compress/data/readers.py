@@ -3,32 +3,19 @@
 import gzip
 import math
 import zlib
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from compress.data.dataset import Labelled, Part
+from compress.data.dataset import Dataset, Labelled
 from compress.errors import UsageError
 
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Contents:
-    """What a reader returns: class names in the order of the labels, parts, and the number of files left out.
-
-    ``preprocessing`` (how files became images) and ``division`` (how flat folders were divided) are for the record.
-    """
-
-    classes: tuple[str, ...]
-    train: Part
-    test: Part
-    validation: Part | None = None
-    skipped: int = 0
-    preprocessing: dict[str, Any] | None = None
-    division: dict[str, Any] | None = None
+FASHION_CLASSES = (
+    *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
+    *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+)
 
 
 def read_idx(path: Path, *, dimensions: int) -> Tensor:
@@ -50,22 +37,23 @@ def read_idx(path: Path, *, dimensions: int) -> Tensor:
     return torch.from_numpy(np.frombuffer(content, np.uint8, offset=start).reshape(shape).copy())
 
 
-def read_mnist_layout(folder: Path, *, classes: tuple[str, ...]) -> Contents:
-    """Return the content of four idx files in MNIST's layout, plain or ``.gz``; images are ``(N, 1, H, W)``."""
+def read_fashion_mnist(folder: Path) -> Dataset:
+    """Return Fashion-MNIST from its four idx files, plain or ``.gz``."""
 
     def labelled(part: str) -> Labelled:
         images = read_idx(_plain_or_gz(folder / f"{part}-images-idx3-ubyte"), dimensions=3)
         labels = read_idx(_plain_or_gz(folder / f"{part}-labels-idx1-ubyte"), dimensions=1)
         return Labelled(images=images.unsqueeze(1), labels=labels.long())
 
-    return Contents(classes=classes, train=labelled("train"), test=labelled("t10k"))
+    train, test = labelled("train"), labelled("t10k")
+    return Dataset(name="fashion-mnist", copy="idx files", classes=FASHION_CLASSES, train=train, test=test)
 
 
 def _plain_or_gz(path: Path) -> Path:
     return path if path.exists() else path.with_name(path.name + ".gz")
 
 
-def read_cifar(folder: Path, *, classes: int) -> Contents:
+def read_cifar(folder: Path, *, classes: int) -> Dataset:
     """Return CIFAR-10 or CIFAR-100 (by the number of classes) from the original batch files, checked by torchvision."""
     from torchvision import datasets  # here, as its import takes seconds
 
@@ -79,10 +67,16 @@ def read_cifar(folder: Path, *, classes: int) -> Contents:
         images = torch.from_numpy(part.data).permute(0, 3, 1, 2).contiguous()
         return Labelled(images=images, labels=torch.tensor(part.targets))
 
-    return Contents(classes=tuple(train.classes), train=labelled(train), test=labelled(test))
+    return Dataset(
+        name=f"cifar{classes}",
+        copy="torchvision files",
+        classes=tuple(train.classes),
+        train=labelled(train),
+        test=labelled(test),
+    )
 
 
-def read_svhn(folder: Path) -> Contents:
+def read_svhn(folder: Path) -> Dataset:
     """Return SVHN (cropped digits) from its two ``.mat`` files, checked by torchvision.
 
     Training images are the 73,257 of ``train``; the 531,131 easier ones of ``extra`` are not used.
@@ -97,7 +91,13 @@ def read_svhn(folder: Path) -> Contents:
     def labelled(part: "datasets.SVHN") -> Labelled:
         return Labelled(images=torch.from_numpy(part.data).contiguous(), labels=torch.from_numpy(part.labels))
 
-    return Contents(classes=tuple("0123456789"), train=labelled(train), test=labelled(test))
+    return Dataset(
+        name="svhn",
+        copy="torchvision files",
+        classes=tuple("0123456789"),
+        train=labelled(train),
+        test=labelled(test),
+    )
 
 
 def _damaged(folder: Path) -> UsageError:

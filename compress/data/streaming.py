@@ -2,13 +2,11 @@
 
 import contextlib
 import json
-import multiprocessing
 import os
 import signal
 import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -111,11 +109,11 @@ class Streamed:
                     raise batch
                 yield torch.from_numpy(batch).to(self.labels.device)
         except RuntimeError as error:
-            if not (died := reader.death()):
+            if "DataLoader worker" not in str(error):
                 raise
             raise UsageError(
-                f"a process that reads images has died ({died}); the same command goes on, with fewer --workers than "
-                f"{self.workers} or 0 for none"
+                "a process that reads images has died (short of memory?); the same command goes on, with fewer "
+                f"--workers than {self.workers} or 0 for none"
             ) from error
         else:
             self._idle.append(reader)
@@ -152,11 +150,10 @@ class Streamed:
 
 @dataclass(kw_only=True)
 class _Reader:
-    """A loader, the batches that it reads in each pass, and its processes."""
+    """A loader, and the batches that it reads in each pass."""
 
     loader: DataLoader[Any]
     plan: list[list[_Wanted]]
-    processes: set[BaseProcess] = field(default_factory=set)
 
     def start(self) -> Iterator[np.ndarray | UsageError]:
         """Return a pass of the loader, without the signal handler that torch installs then.
@@ -164,7 +161,6 @@ class _Reader:
         That handler raises a worker's death wherever the main thread happens to be; without it, it is raised where the
         worker's images are waited for. Workers begin deaf to what may end this process: see `_ignore_interrupts`.
         """
-        before = set(multiprocessing.active_children())
         main = threading.current_thread() is threading.main_thread() and hasattr(signal, "SIGCHLD")
         handler = signal.getsignal(signal.SIGCHLD) if main else None
         heard = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM)) if main else ()
@@ -172,18 +168,9 @@ class _Reader:
             with signals.held() if main else contextlib.nullcontext():  # half-begun workers would be waited for
                 return iter(self.loader)
         finally:
-            self.processes |= set(multiprocessing.active_children()) - before
             if main:
                 signal.pthread_sigmask(signal.SIG_SETMASK, heard)
                 signal.signal(signal.SIGCHLD, handler)
-
-    def death(self) -> str:
-        """Return what a process died of, empty where none did."""
-        status = next((process.exitcode for process in self.processes if process.exitcode), 0)
-        if status >= 0:
-            return f"exit status {status}" if status else ""
-        name = signal.Signals(-status).name
-        return f"{name}: short of memory?" if name == "SIGKILL" else name
 
 
 def _together(images: list[Tensor | UsageError]) -> np.ndarray | UsageError:

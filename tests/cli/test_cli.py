@@ -41,16 +41,7 @@ def test_the_commands_run_as_a_user_runs_them_and_json_is_the_last_and_only_word
     assert [(row["exit"], row["batch_size"]) for row in measured] == [(1, 1), (2, 1), (1, 4), (2, 4)]
 
 
-def test_pruning_to_several_budgets_uses_one_reference(compress: Command, options: list[str], tmp_path: Path) -> None:
-    status, out, err = compress("prune", *SMALL, "--speedup", "1.5,2", *options, "--json")
-    assert status == 0, err
-    runs = json.loads(out)["runs"]
-    assert [run["results"]["requested"] for run in runs] == [{"speedup": 1.5}, {"speedup": 2.0}]
-    assert len({run["parent"] for run in runs}) == 1
-    assert len(list((tmp_path / "runs").iterdir())) == 3
-
-
-def test_a_budget_can_be_another_runs_or_one_of_its_exits(
+def test_several_budgets_have_one_reference_and_can_be_another_runs_or_one_of_its_exits(
     compress: Command, refused: Refused, options: list[str], tmp_path: Path
 ) -> None:
     options = [*options, "--image-size", "8"]
@@ -59,10 +50,13 @@ def test_a_budget_can_be_another_runs_or_one_of_its_exits(
     names = f"{match['id']}:2,{match['id']}"
     status, out, err = compress("prune", "--arch", "resnet14", "--epochs", "1", "--match", names, *options, "--json")
     assert status == 0, err
-    macs = [run["results"]["exits"][-1]["macs"] for run in json.loads(out)["runs"]]
+    runs = json.loads(out)["runs"]
+    assert len({run["parent"] for run in runs}) == 1
+    assert len(list((tmp_path / "runs").iterdir())) == 4
+    macs = [run["results"]["exits"][-1]["macs"] for run in runs]
     wanted = [exit["macs"] for exit in match["results"]["exits"][1:]]
     assert macs == pytest.approx(wanted, rel=0.01)
-    [exact, _] = json.loads(out)["runs"]
+    exact = runs[0]
     status, again, _ = compress(*exact["command"].split()[1:], "--runs", tmp_path / "runs", "--json")
     assert (status, json.loads(again)["runs"][0]["id"]) == (0, exact["id"])
     line = refused("prune", "--match", f"{match['id']}:4", *options, leaves=True)
@@ -91,6 +85,7 @@ def test_a_dry_run_says_what_can_be_had_and_trains_nothing(
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.slow
 def test_a_latency_is_met_as_measured_here(compress: Command, options: list[str]) -> None:
     given = ["--latency-ratio", "0.8", "--nearest", *options, "--image-size", "8", "--json"]
     status, out, err = compress("prune", *SMALL, *given)
@@ -106,12 +101,11 @@ def test_a_latency_is_met_as_measured_here(compress: Command, options: list[str]
     assert record["results"]["requested"] == {"latency_ratio": 0.8}
 
 
-@pytest.mark.parametrize("command", [["train"], ["train-mwbp", "--exits", "2"]])
 def test_rate_batch_and_decay_are_options_that_the_recorded_command_repeats(
-    command: list[str], compress: Command, options: list[str], tmp_path: Path
+    compress: Command, options: list[str]
 ) -> None:
     given = ["--learning-rate", "0.05", "--batch-size", "48", "--weight-decay", "0"]
-    status, out, err = compress(*command, *SMALL, *given, *options, "--json")
+    status, out, err = compress("train-mwbp", "--exits", "2", *SMALL, *given, *options, "--json")
     assert status == 0, err
     [record] = json.loads(out)["runs"]
     recipe = record["config"]["recipe"]
@@ -135,21 +129,18 @@ def test_the_default_data_are_named(compress: Command, tmp_path: Path) -> None:
     assert "CIFAR-10" in err
 
 
-def test_the_runs_directory_can_come_from_the_environment(
-    compress: Command, options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_runs_are_kept_where_the_environment_says_and_the_report_lists_what_it_skips(
+    compress: Command, refused: Refused, options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COMPRESS_RUNS", str(tmp_path / "elsewhere"))
     assert compress("train", *SMALL, *options[:2])[0] == 0
     assert len(list((tmp_path / "elsewhere").iterdir())) == 1
-
-
-def test_report_writes_where_it_says_and_lists_what_it_skipped(
-    compress: Command, options: list[str], tmp_path: Path
-) -> None:
-    compress("train", *SMALL, *options)
-    (tmp_path / "runs" / "foreign").mkdir()
-    (tmp_path / "runs" / "notes.txt").write_text("foreign, too")
-    status, out, err = compress("report", tmp_path / "runs", "--out", tmp_path / "report")
+    line = refused("prune", *SMALL, "--speedup", "1e6", *options[:2], leaves=True)
+    assert "cannot be reached" in line
+    assert "at the least" in line
+    (tmp_path / "elsewhere" / "foreign").mkdir()
+    (tmp_path / "elsewhere" / "notes.txt").write_text("foreign, too")
+    status, out, err = compress("report", "--out", tmp_path / "report")
     assert status == 0
     assert Path(out.strip()).read_text().startswith("# Comparison")
     assert "skipped: run" in err
@@ -183,13 +174,6 @@ def test_mistakes_that_take_torch_to_find_are_one_line_too(
     assert message in refused(*line.split())
 
 
-def test_an_unreachable_speedup_says_what_is_reachable(refused: Refused, compress: Command, options: list[str]) -> None:
-    compress("train", *SMALL, *options)
-    line = refused("prune", *SMALL, "--speedup", "1e6", *options, leaves=True)
-    assert "cannot be reached" in line
-    assert "at the least" in line
-
-
 def test_debug_shows_the_traceback(options: list[str]) -> None:
     with pytest.raises(ValueError, match="resnet45"):
         main(["train", "--arch", "resnet45", "--debug", *options])
@@ -208,14 +192,11 @@ TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "
     ("number", "status", "start", "command", "how"),
     [
         (signal.SIGINT, 130, (), ["train", "--arch", "resnet8"], f"interrupted; {GO_ON}"),
-        (
-            signal.SIGTERM,
-            143,
-            (),
-            ["study", "small.toml"],
-            "terminated; 0 of 2 runs are done; the same command goes on",
+        (signal.SIGTERM, 143, (), ["study", "small.toml"], "terminated; 0 of 2 runs are done; the same command"),
+        pytest.param(
+            *(signal.SIGTERM, 1, TORCHRUN, ["train", "--arch", "resnet8"], f"terminated; {GO_ON}"),
+            marks=pytest.mark.slow,
         ),
-        (signal.SIGTERM, 1, TORCHRUN, ["train", "--arch", "resnet8"], f"terminated; {GO_ON}"),
     ],
     ids=["ctrl-c", "study", "torchrun"],
 )

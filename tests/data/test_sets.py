@@ -15,8 +15,8 @@ from PIL import Image
 from torchvision import datasets
 
 from compress.data import available, catalogue, open_dataset, sets
-from compress.data.readers import read_mnist_layout
-from compress.data.sets import CIFAR10_CLASSES, FASHION_CLASSES
+from compress.data.readers import read_fashion_mnist
+from compress.data.sets import CIFAR10_CLASSES
 from compress.errors import UsageError
 
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
@@ -126,7 +126,7 @@ def test_the_bundled_set_is_balanced_and_needs_nothing() -> None:
 @needs_debian
 def test_the_bundled_set_is_made_from_the_official_files() -> None:
     bundled = np.load(Path(sets.__file__).with_name("fashion_mini.npz"), allow_pickle=False)
-    whole = read_mnist_layout(DEBIAN, classes=FASHION_CLASSES)
+    whole = read_fashion_mnist(DEBIAN)
     for part, labelled, count in (("train", whole.train, 600), ("test", whole.test, 200)):
         first = [(labelled.labels == label).nonzero()[:count, 0] for label in range(10)]
         chosen = labelled.subset(torch.cat(first).sort().values)
