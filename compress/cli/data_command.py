@@ -7,7 +7,8 @@ from pathlib import Path
 
 from compress.cli.options import OUTPUT, Output
 from compress.cli.printing import print_json, show_inventory
-from compress.data.catalogue import available, check_own
+from compress.data.catalogue import FOLDER, available, find_folder
+from compress.errors import UsageError
 from compress.machine import summary
 
 
@@ -19,11 +20,15 @@ def data(name: str | None = None, *, data_dir: Path | None = None, output: Outpu
         data_dir: Directory in which the data are looked for first.
     """
     if name is not None:
-        check_own(name, data_dir)
+        if not name.startswith(FOLDER):
+            raise UsageError(
+                f"{name}: only class folders have an inventory: folder:PATH; compress data lists the others"
+            )
+        root = find_folder(name, data_dir)
 
         from compress.data import take_inventory
 
-        return show_inventory(take_inventory(name, data_dir), as_json=output.json)
+        return show_inventory(take_inventory(root), as_json=output.json)
     rows = available(data_dir)
     if output.json:
         return print_json({"datasets": [dataclasses.asdict(row) for row in rows], "machine": summary()})
