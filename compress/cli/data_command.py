@@ -21,9 +21,7 @@ def data(name: str | None = None, *, data_dir: Path | None = None, output: Outpu
     """
     if name is not None:
         if not name.startswith(FOLDER):
-            raise UsageError(
-                f"{name}: only class folders have an inventory: folder:PATH; compress data lists the others"
-            )
+            raise UsageError(f"{name}: only class folders, folder:PATH, have an inventory; see compress data")
         root = find_folder(name, data_dir)
 
         from compress.data import take_inventory

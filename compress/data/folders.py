@@ -4,7 +4,6 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
@@ -13,13 +12,11 @@ import torch
 from torch import Tensor
 
 from compress.data.catalogue import EXPECTED
-from compress.data.preprocessing import is_grey, opened
 from compress.errors import UsageError
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 PARTS = {"train": ("train", "training"), "test": ("test", "testing"), "val": ("val", "valid", "validation")}
 UNDIVIDED = "all"  # the only part of flat folders, until they are divided
-REASONS = 6  # most reasons for unused files that one line names
 
 T = TypeVar("T")
 
@@ -72,15 +69,6 @@ class ClassFolders:
                     raise UsageError(f"{self.root / self.places[part] / label} holds no readable images")
         return replace(self, files=kept)
 
-    def decoded_bytes(self, image_size: int | None) -> int:
-        """Return an estimate of the bytes that all images take, from the first training image of each class."""
-        grey, pixels = True, 0
-        for names in next(iter(self.files.values())).values():
-            with suppress(UsageError), opened(self.root / names[0]) as image:  # a problem is named when it is read
-                grey &= is_grey(image.mode)
-                pixels = max(pixels, image.width * image.height)
-        return len(self.names) * (1 if grey else 3) * (pixels if image_size is None else image_size**2)
-
     def map(self, function: Callable[[Path], T]) -> list[T]:
         """Return a function's value for every file, in the order of ``names``, computed in threads."""
 
@@ -99,11 +87,9 @@ class ClassFolders:
         if not self.unused:
             return ""
         reasons = sorted(self.unused.items(), key=lambda item: -len(item[1]))
-        counted = [f"{len(names)} {why}" for why, names in reasons[:REASONS]]
-        if rest := reasons[REASONS:]:
-            counted.append(f"{sum(len(names) for _, names in rest)} for {len(rest)} other reasons")
+        counted = ", ".join(f"{len(names)} {why}" for why, names in reasons)
         total, example = sum(map(len, self.unused.values())), reasons[0][1][0]
-        return f"{self.root}: not used: {total} files, such as {example} ({', '.join(counted)})"
+        return f"{self.root}: not used: {total} files, such as {example} ({counted})"
 
 
 def list_class_folders(root: Path) -> ClassFolders:

@@ -1,5 +1,6 @@
 """Class folders of the user's own, opened as a data set: in memory or streamed from disk."""
 
+import math
 import os
 from collections.abc import Iterator
 from functools import partial
@@ -51,11 +52,11 @@ def open_folder(
             several sizes without ``image_size``.
     """
     folders = list_class_folders(root)
-    large = folders.decoded_bytes(image_size) > STREAM_ABOVE
-    streamed = large if stream is None else stream
     survey = survey_files(folders, decode=skip_unreadable)
     used = survey.usable(folders, skip_unreadable=skip_unreadable)
     shape = survey.shape(root, image_size)
+    large = len(used.names) * math.prod(shape) > STREAM_ABOVE
+    streamed = large if stream is None else stream
     workers = default_workers() if workers is None else workers
     names, images = iter(used.names), iter([] if streamed else used.map(partial(read_image, shape=shape)))
     parts: dict[str, Part] = {}

@@ -82,7 +82,7 @@ REFUSED = [
     ("bench nothing --batch-size some", "--batch-size some: a whole number"),
     ("probe nothing", "run nothing"),
     ("data folder:nowhere", "folder:nowhere is not a folder"),
-    ("data cifar10", "only class folders have an inventory"),
+    ("data cifar10", "only class folders, folder:PATH, have an inventory"),
 ]
 # Runs command lines one after another; prints, after each, its status, what it said on stderr, and the packages that
 # have been imported so far.

@@ -78,11 +78,6 @@ def test_what_is_not_used_is_counted_and_named(tmp_path: Path) -> None:
     assert "\n" not in line
 
 
-def test_reasons_without_end_are_summed_up(tmp_path: Path) -> None:
-    write(tmp_path, "train/a/1.png", "test/a/1.png", *(f"train/a/x.{number}" for number in range(9)))
-    assert list_class_folders(tmp_path).what_is_unused().endswith("1 with suffix .5, 3 for 3 other reasons)")
-
-
 def test_class_folders_alone_are_not_divided_yet(tmp_path: Path) -> None:
     write(tmp_path, "mug/1.png", "leaf/1.png", "leaf/deep/2.png", "docs/how.txt", "notes.txt")
     folders = list_class_folders(tmp_path)
