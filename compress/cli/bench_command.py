@@ -54,8 +54,10 @@ BENCH = BenchOptions()
 def bench(*run: str, measuring: BenchOptions = BENCH, place: PlaceOptions = PLACE, output: Output = OUTPUT) -> None:
     """Measure size, latency, memory and, where possible, energy of every exit of finished runs.
 
-    Latency is measured interleaved, in ratios to the last exit of the first run named. Results go to each run's
-    bench.json (latency, energy) and costs.json (bytes, activations, peak memory of training and inference).
+    Latency is measured interleaved, in ratios to the last exit of the first run named. Each run gets two files:
+
+    - bench.json: latency and energy;
+    - costs.json: bytes, activations, and peak memory of training and inference.
 
     Args:
         run: Run directories, or ids (or their beginnings) under --runs; the one to compare with first.

@@ -19,8 +19,12 @@ def probe(
 ) -> None:
     """Measure what every block of finished runs has learnt: whether shallow blocks lack supervision.
 
-    For every block: the accuracy of a linear probe, the share of the final loss's gradient that reaches it, its
-    similarity to the next block (CKA), and the accuracy lost when it is skipped. Results go to each run's probe.json.
+    Each run gets a file probe.json, which says of every block:
+
+    - the accuracy of a linear probe;
+    - the share of the final loss's gradient that reaches it;
+    - its similarity to the next block (CKA);
+    - the accuracy lost when it is skipped.
 
     Args:
         run: Run directories, or ids (or their beginnings) under --runs.

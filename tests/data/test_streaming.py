@@ -235,6 +235,7 @@ def test_a_worker_that_dies_is_one_line(tiny_folder: Path, monkeypatch: pytest.M
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
+        ("cifar10", {"image_size": 64}, "--image-size is for folder:PATH; the images of cifar10 come in one size"),
         ("cifar10", {"stream": True}, "--stream is for folder:PATH; cifar10 is read into memory, whole"),
         ("fashion-mini", {"skip_unreadable": True}, "--skip-unreadable is for folder:PATH; fashion-mini is read"),
         ("folder:/", {"workers": -1}, "--workers must be 0 or more, here "),
