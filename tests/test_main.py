@@ -105,11 +105,12 @@ def test_a_user_without_an_account_or_a_home_can_use_every_command(tiny_folder: 
 
 
 def test_a_home_that_is_not_there_is_no_place_for_matplotlib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", "/nowhere")
+    monkeypatch.setenv("HOME", str(tmp_path / "nowhere"))
     monkeypatch.delenv("MPLCONFIGDIR", raising=False)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     settle()
-    assert (os.environ["HOME"], Path(os.environ["MPLCONFIGDIR"]).parent) == ("/nowhere", tmp_path)
+    assert os.environ["HOME"] == str(tmp_path / "nowhere")
+    assert Path(os.environ["MPLCONFIGDIR"]).parent == tmp_path
 
 
 @pytest.mark.parametrize(

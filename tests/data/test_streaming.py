@@ -80,8 +80,8 @@ def test_images_that_fit_are_those_in_memory(tiny_folder: Path, workers: int) ->
     assert torch.equal(disk.train.subset(chosen).images, memory.train.images[chosen])
     assert len(disk.train.subset(chosen[:0]).images) == 0
     crop = ResizedCrop(seed=3, epoch=1)
-    for one, other in zip(disk.train.batches([chosen], crop), memory.train.batches([chosen], crop), strict=True):
-        assert torch.equal(one, other)
+    for read, held in zip(disk.train.batches([chosen], crop), memory.train.batches([chosen], crop), strict=True):
+        assert torch.equal(read, held)
 
 
 def test_a_crop_depends_on_seed_epoch_and_number_alone(photos: Path) -> None:
