@@ -21,9 +21,7 @@ WIDE_RANGE = 10.0  # largest / smallest cost from which an axis is logarithmic
 FAR_OUT = 3  # times the interquartile range below the lower quartile: Tukey's
 LATENCY = "latency_ratio_b1"
 ALIKE = ["bench_session", "latency_reference", "latency_conditions"]  # latencies compare only where these are equal
-Costs: TypeAlias = tuple[
-    pd.DataFrame, pd.Series, str
-]  # rows of the summary, their costs, the axis' label
+Costs: TypeAlias = tuple[pd.DataFrame, pd.Series, str]  # rows of the summary, their costs, the axis' label
 
 
 def accuracy_against(kind: str, summary: pd.DataFrame, title: str, reference: str | None = None) -> Figure | None:
