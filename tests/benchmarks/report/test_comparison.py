@@ -136,7 +136,7 @@ def test_a_report_beside_its_runs_changes_none_of_them(runs: list[Run], tmp_path
     [
         (lambda document: "no JSON", "corrupt"),
         (lambda document: [], "corrupt"),
-        (lambda document: {key: value for key, value in document.items() if key != "trials"}, "corrupt"),
+        (lambda document: {key: value for key, value in document.items() if key != "runs"}, "corrupt"),
         (lambda document: document | {"schema_version": 2}, "schema 2, this version reads 1"),
         (lambda document: document | {"about": 5}, "corrupt"),
         (lambda document: document | {"failures": "one"}, "corrupt"),

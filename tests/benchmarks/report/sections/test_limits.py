@@ -4,17 +4,16 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from benchmarks.report.group import Group
-from benchmarks.report.section import Bullets
 from benchmarks.report.sections.limits import limits_section
 from compress.runs import Run
+from tests.benchmarks.report.conftest import texts_of
 
 
 def test_choices_by_the_loss_of_training_images_are_named(runs: list[Run], grouped: Callable[..., Group]) -> None:
     def said(validation: int) -> str:
         data = runs[0].record.data | {"split": runs[0].record.data["split"] | {"validation": validation}}
-        [lines] = limits_section(grouped([replace(run, record=replace(run.record, data=data)) for run in runs])).blocks
-        assert isinstance(lines, Bullets)
-        return "\n".join(lines.items)
+        changed = [replace(run, record=replace(run.record, data=data)) for run in runs]
+        return "\n".join(texts_of(limits_section(grouped(changed))))
 
     assert "Trained by recipe `quick`, 1 epoch of training." in said(40)
     assert "chose on training images" not in said(40)

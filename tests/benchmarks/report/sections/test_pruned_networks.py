@@ -18,6 +18,7 @@ from benchmarks.report.sections.pruned_networks import curves_section, curves_ta
 from benchmarks.results.rows import rows, summarise
 from benchmarks.results.series import series
 from compress.runs import Run
+from tests.benchmarks.report.conftest import table_of
 
 BUDGETS = (1.5, 2.5, 4.0)
 ARMS: tuple[tuple[str, dict[str, Any]], ...] = (
@@ -96,13 +97,6 @@ def test_a_missed_budget_shows_the_speedup_and_one_not_asked_for_a_dash(runs: li
     ]
 
 
-def test_seeds_are_summed_up_with_their_interval(runs: list[Run]) -> None:
-    made = [pruned(runs[3], "l1", ("speedup", 2.0), 2.0, accuracy) for accuracy in (0.7, 0.8)]
-    seeds = [Run(run.path / str(seed), replace(run.record, seed=seed)) for seed, run in enumerate(made)]
-    [row] = curves_table(summarise(rows(seeds))).rows
-    assert row == {"arm": "l1", "speedup 2.00": "75.00 ± 63.53"}  # t with one degree of freedom: 12.706 x 5
-
-
 def test_an_arm_looks_alike_in_both_figures(curves: list[Run]) -> None:
     summary = summarise(rows(curves)).assign(requested_macs=float("nan"))
     by_macs = accuracy_against("accuracy-macs", summary, "A title")
@@ -136,11 +130,7 @@ def test_without_a_curve_there_is_no_section(runs: list[Run], grouped: Callable[
 
 def test_what_choosing_cost_is_shown_where_a_record_says_it(runs: list[Run], grouped: Callable[..., Group]) -> None:
     def row(cost: dict[str, Any]) -> dict[str, str]:
-        section = pruning_section(grouped([replace(runs[3], record=replace(runs[3].record, cost=cost))]))
-        assert section
-        [table] = section.blocks
-        assert isinstance(table, Table)
-        return table.rows[0]
+        return table_of(pruning_section(grouped([replace(runs[3], record=replace(runs[3].record, cost=cost))])))[0]
 
     assert "choosing, s" not in row(_without(runs[3].record.cost, "choosing"))
     assert row(runs[3].record.cost | {"choosing_seconds": 1.25})["choosing, s"] == "1.2"

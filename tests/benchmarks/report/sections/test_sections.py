@@ -10,7 +10,7 @@ import pandas as pd
 from benchmarks import Comparison, write_report
 from benchmarks.report.group import Group
 from benchmarks.report.markdown import as_markdown
-from benchmarks.report.section import Bullets, Section, Table, Text
+from benchmarks.report.section import Table
 from benchmarks.report.sections.confounds import confounds_section
 from benchmarks.report.sections.exits import separate_section
 from benchmarks.report.sections.published import published_section
@@ -18,45 +18,10 @@ from benchmarks.report.sections.resources import resources_table
 from benchmarks.report.sections.verdicts import contrast_cells
 from benchmarks.results.cells import MISSING
 from compress.runs import Run
+from tests.benchmarks.report.conftest import network, table_of, texts_of
 
 Rows = list[dict[str, Any]]
 SummedUp = Callable[..., Group]
-
-
-def network(name: str, macs: list[float], accuracies: list[float], seeds: int = 3, **config: Any) -> Rows:
-    """A row an exit, with what the sections ask for."""
-    shared: dict[str, Any] = {
-        "kind": "train", "method": "bp", "recipe": {"name": "quick"}, "request": {},
-        "objective": {"update": "simultaneous", "decay_factors": [1.0], "teacher": 0.0},
-        "spec": {"arch": name, "blocks": 3, "exits": list(range(len(macs)))},
-    }  # fmt: skip
-    settings = shared | {"precision": "fp32"} | config
-    family = "train" if settings["kind"] == "train" else "control" if settings["kind"] == "control" else "width"
-    exits = len(macs)
-    request = settings["request"]
-    return [
-        {"series": name, "config": settings, "network": name, "arm": name, "arm_key": name,
-         "family": family, "method": settings["method"], "kind": settings["kind"], "recipe": "quick", "epochs": 5,
-         "exit": exit, "exits": exits, "last": exit == exits, "macs": size, "n": seeds, "test_accuracy": accuracy,
-         "test_accuracy_half_width": 0.01, "step": np.nan, "requested_speedup": request.get("speedup", np.nan),
-         "achieved_speedup": 200 / size}
-        for exit, (size, accuracy) in enumerate(zip(macs, accuracies, strict=True), start=1)
-    ]  # fmt: skip
-
-
-def table_of(section: Section | None) -> list[dict[str, str]]:
-    """The rows of a section's first table."""
-    assert section
-    return next(block.rows for block in section.blocks if isinstance(block, Table))
-
-
-def words_of(section: Section | None) -> str:
-    """A section's texts and items."""
-    assert section
-    parts = [block.words for block in section.blocks if isinstance(block, Text)]
-    return "\n".join(
-        [*parts, *(item for block in section.blocks if isinstance(block, Bullets) for item in block.items)]
-    )
 
 
 def test_an_exit_is_judged_within_its_class_alone_and_shown_beside_the_nearest(summed_up: SummedUp) -> None:
@@ -69,10 +34,10 @@ def test_an_exit_is_judged_within_its_class_alone_and_shown_beside_the_nearest(s
         *network("frozen", [50, 100], [0.7, 0.89], method="frozen-trunk"),
     ]
     section = separate_section(summed_up(rows))
-    assert words_of(section) == (
+    assert texts_of(section) == [
         "Of 3 auxiliary exits 1 has a separately trained network of the same budget class here. Of 1 comparison, the "
         "exit is less accurate in 1 and more accurate in 0; the others are not distinguishable."
-    )
+    ]
     assert [
         (row["network"], row["compared with"], row["its MACs"], row["difference, points"], row["verdict"])
         for row in table_of(section)
@@ -86,9 +51,9 @@ def test_an_exit_is_judged_within_its_class_alone_and_shown_beside_the_nearest(s
 
 def test_one_seed_is_preliminary_and_nothing_alike_is_said(summed_up: SummedUp) -> None:
     rows = [*network("M", [50, 100], [0.8, 0.9], 1, method="mwbp"), *network("A", [50], [0.9], 1)]
-    assert "(preliminary)" in words_of(separate_section(summed_up(rows)))
+    assert "(preliminary)" in texts_of(separate_section(summed_up(rows)))[0]
     alone = separate_section(summed_up(rows[:2]))
-    assert "is not answered" in words_of(alone)
+    assert "is not answered" in texts_of(alone)[0]
     assert alone
     assert len(alone.blocks) == 1
 
@@ -109,7 +74,7 @@ def test_the_controls_of_mwbp_are_found_and_the_missing_named(summed_up: SummedU
         ("M (exit 2)", "plain"), ("M (exit 2)", "decay"), ("M (exit 2)", "in turn (exit 2)"),
         ("M (exit 1)", "frozen (exit 1)"),
     ]  # fmt: skip
-    assert words_of(section) == "**missing** for M: deep-supervision, mwbp-uniform-decay"
+    assert texts_of(section) == ["**missing** for M: deep-supervision, mwbp-uniform-decay"]
     assert table_of(section)[0]["what it shows"].endswith("(trained in bf16, not fp32)")
 
 
@@ -142,7 +107,7 @@ def test_the_controls_of_pruning_stand_beside_what_they_control(summed_up: Summe
     ]
     assert found["random"]["verdict"] == "more accurate"
     assert found["shallow"]["verdict"] == "none: other budget"
-    assert words_of(section) == "**missing** for what was pruned to speedup 2.50: scratch-b, distilled"
+    assert texts_of(section) == ["**missing** for what was pruned to speedup 2.50: scratch-b, distilled"]
 
 
 def test_the_report_has_its_sections_in_order_and_no_published_figure_of_other_data(
