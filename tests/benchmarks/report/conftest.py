@@ -31,12 +31,7 @@ def scores_of(rows: list[dict[str, Any]]) -> Mapping[tuple[str, int], Scores]:
 
 
 def network(
-    name: str,
-    macs: list[float],
-    accuracies: list[float],
-    seeds: int = 3,
-    columns: Mapping[str, Any] = {},
-    **config: Any,
+    name: str, macs: list[float], accuracies: list[float], seeds: int = 3, more: Mapping[str, Any] = {}, **config: Any
 ) -> list[dict[str, Any]]:
     """The rows of a network in a summary, one for each exit, with `more` columns and settings of its configuration."""
     settings: dict[str, Any] = {

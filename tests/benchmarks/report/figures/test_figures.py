@@ -167,7 +167,7 @@ def test_block_probes_have_a_panel_for_each_measure() -> None:
     assert len(titles(figure)) == sum(blocks[measure].notna().sum() for measure in measures)
 
 
-EVIL = "</title><script>alert('$x')</script> & \"quoted\""
+EVIL = "</title><script>alert('$b_{$c')</script> & \"quoted\""
 
 
 def test_every_point_has_a_tooltip_and_names_are_data(summary: pd.DataFrame) -> None:
