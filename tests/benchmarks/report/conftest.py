@@ -50,7 +50,7 @@ def network(
         shared
         | {"exit": exit, "last": exit == exits, "macs": size, "test_accuracy": accuracy}
         | {"achieved_speedup": 200 / size, "total_training_macs": 1e6 * macs[-1]}
-        | more
+        | dict(more)
         for exit, (size, accuracy) in enumerate(zip(macs, accuracies, strict=True), start=1)
     ]
 
