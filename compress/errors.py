@@ -25,7 +25,7 @@ def reason(error: Exception) -> str:
 
 
 def first_line(error: Exception) -> str:
-    """The first line of an error's message; its kind if it has no message."""
+    """Return the first line of an error's message; its type if it has no message."""
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 

@@ -1,4 +1,4 @@
-"""What a report says of the machine: held against what PyTorch and oneDNN say of themselves."""
+"""The description of the machine agrees with what PyTorch and oneDNN report."""
 
 import os
 import re

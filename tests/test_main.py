@@ -13,7 +13,7 @@ from compress.home import settle
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that Python searches before all others, with no companion imported yet."""
+    """Return a folder that Python searches before all others, with no companion imported yet."""
     monkeypatch.syspath_prepend(tmp_path)
     for package in COMPANIONS:
         monkeypatch.delitem(sys.modules, package, raising=False)

@@ -1,4 +1,4 @@
-"""Whoever follows a message gets on: the commands and options that messages name are there, recorded commands run."""
+"""Messages help: the commands and options that they name exist, and recorded commands run."""
 
 import ast
 import functools

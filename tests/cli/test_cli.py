@@ -211,7 +211,7 @@ def test_an_interrupted_command_says_how_to_go_on(
     command = [sys.executable, *start, "-m", "compress", *command, "--epochs", "10000", *options]
 
     def heed_interrupts() -> None:
-        """Where the tests run in the background, the system has SIGINT ignored, and children inherit that."""
+        """Undo that SIGINT is ignored, as in what a shell runs in the background; children inherit that."""
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=heed_interrupts, cwd=tmp_path)

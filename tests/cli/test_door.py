@@ -99,7 +99,7 @@ for line in json.loads(sys.argv[1]):
 
 
 class Answer(NamedTuple):
-    """What a command line came to, and the packages that it, and those before it, have imported."""
+    """The exit status of a command line, what it said on stderr, and the packages imported until then."""
 
     status: int
     said: str

@@ -71,11 +71,11 @@ def test_a_home_that_nobody_has_is_named() -> None:
 
 
 def test_folders_with_the_same_classes_are_found_below_a_directory(tmp_path: Path) -> None:
-    one, other = photos(tmp_path / "one"), photos(tmp_path / "other")
+    here, there = photos(tmp_path / "here"), photos(tmp_path / "there")
     photos(tmp_path / "no" / "classes")
     (tmp_path / "third" / "mug").mkdir(parents=True)
-    assert list(folders_like("folder:/far/other", ["leaf", "mug"], tmp_path)) == [other, one]
-    assert list(folders_like("folder:/far/away", ["leaf", "mug"], one)) == [one]
+    assert list(folders_like("folder:/far/there", ["leaf", "mug"], tmp_path)) == [there, here]
+    assert list(folders_like("folder:/far/away", ["leaf", "mug"], here)) == [here]
     assert list(folders_like("folder:/far/away", ["leaf", "cup"], tmp_path)) == []
 
 

@@ -19,7 +19,7 @@ def idx(array: np.ndarray) -> bytes:
 
 
 def picture(value: int, size: tuple[int, int] = (4, 3), mode: str = "RGB") -> Image.Image:
-    """A picture of one value, ``size`` (width, height)."""
+    """Return a picture of one value, ``size`` (width, height)."""
     return Image.new(mode, size, value if mode in ("L", "P", "I;16") else (value,) * len(mode))
 
 

@@ -1,4 +1,4 @@
-"""The sets by name: the bundled one, small files in the published layouts, and every way not to find them."""
+"""Data sets opened by name: the bundled one, small files in the published layouts, and data that are missing."""
 
 import gzip
 import hashlib
@@ -25,7 +25,7 @@ needs_debian = pytest.mark.skipif(not DEBIAN.is_dir(), reason="needs Debian's pa
 
 @pytest.fixture(autouse=True)
 def empty_computer(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """No data anywhere, and no network: whatever would be downloaded fails at once. Returns the cache."""
+    """Hide all data sets and the network, so that every download fails at once; return the cache."""
     cache = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
     monkeypatch.delenv("COMPRESS_DATA", raising=False)

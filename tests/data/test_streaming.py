@@ -111,9 +111,9 @@ def test_passes_may_overlap_end_early_and_repeat(tiny_folder: Path, workers: int
     expected = part.subset(torch.arange(20)).images.split(5)
     next(part.batches(forth))  # abandoned
     for _ in range(2):
-        for one, other, images in zip(part.batches(forth), part.batches(back), expected, strict=True):
-            assert torch.equal(one, images)
-            assert torch.equal(other, images.flip(0))
+        for first, second, images in zip(part.batches(forth), part.batches(back), expected, strict=True):
+            assert torch.equal(first, images)
+            assert torch.equal(second, images.flip(0))
 
 
 # ---- identity ----
