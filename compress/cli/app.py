@@ -25,15 +25,10 @@ from compress.cli.train_command import train, train_mwbp
 from compress.errors import UsageError, one_line
 from compress.machine import summary
 
-
-def _version() -> str:
-    return "\n".join([__version__, *summary().split("; ")])
-
-
 app = App(
     name="compress",
     help="Small, fast image classifiers: multi-exit training, pruning baselines, and a fair comparison of both.",
-    version=_version,
+    version=lambda: "\n".join([__version__, *summary()]),
     help_format="plaintext",
     suppress_keyboard_interrupt=False,
     default_parameter=Parameter(negative=""),
@@ -51,7 +46,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     name = next(iter(given), "")
     several = "LOCAL_RANK" in os.environ and os.environ.get("WORLD_SIZE") != "1"
     try:
-        with _joined() if several else contextlib.nullcontext():
+        joined: contextlib.AbstractContextManager[object] = contextlib.nullcontext()
+        if several:
+            from compress.training import distributed
+
+            joined = distributed.joined()
+        with joined:
             if several and name in app and name not in SEVERAL_PROCESSES:
                 raise UsageError(f"{name} runs in one process; under torchrun: {', '.join(SEVERAL_PROCESSES)}")
             app(given, exit_on_error=False, print_error=False, result_action="return_none")
@@ -62,13 +62,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"compress: {one_line(text)}", file=sys.stderr)
         return 2
     return 0
-
-
-def _joined() -> contextlib.AbstractContextManager[object]:
-    """Return a context in which this process belongs to the group that torchrun started."""
-    from compress.training import distributed
-
-    return distributed.joined()
 
 
 def _what_to_mend(error: Exception, command: str) -> str | None:

@@ -27,9 +27,9 @@ def data(name: str | None = None, *, data_dir: Path | None = None, output: Outpu
         from compress.data import take_inventory
 
         return show_inventory(take_inventory(root), as_json=output.json)
-    rows = available(data_dir)
+    rows, machine = available(data_dir), "; ".join(summary())
     if output.json:
-        return print_json({"datasets": [dataclasses.asdict(row) for row in rows], "machine": summary()})
+        return print_json({"datasets": [dataclasses.asdict(row) for row in rows], "machine": machine})
     for row in rows:
         print(f"{row.name:14}{row.what}\n{'':14}{row.where}" + (f": {row.how}" if row.how else ""))
-    print(f"this machine: {summary()}")
+    print(f"this machine: {machine}")

@@ -72,7 +72,7 @@ class Streamed:
     labels: Tensor
     digest: str
     workers: int
-    _idle: list["_Reader"] = field(default_factory=list, init=False)
+    _idle: list[DataLoader[Any]] = field(default_factory=list, init=False)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -100,9 +100,10 @@ class Streamed:
         Workers stay for the next pass over the part; if this one is abandoned, they end. Raises ``UsageError`` for an
         unreadable image, and where a worker has died.
         """
-        reader = self._idle.pop() if self._idle else self._reader()
-        reader.plan[:] = [[(number, crop) for number in chosen.tolist()] for chosen in indices]
-        batches = reader.start()
+        loader = self._idle.pop() if self._idle else self._loader()
+        plan: Any = loader.batch_sampler  # a list
+        plan[:] = [[(number, crop) for number in chosen.tolist()] for chosen in indices]
+        batches = _begun(loader)
         try:
             while (batch := next(batches, None)) is not None:
                 if isinstance(batch, UsageError):
@@ -116,24 +117,22 @@ class Streamed:
                 f"--workers than {self.workers} or 0 for none"
             ) from error
         else:
-            self._idle.append(reader)
+            self._idle.append(loader)
         finally:
-            del batches, reader  # an error's traceback would keep them, and the workers
+            del batches, loader  # an error's traceback would keep them, and the workers
 
-    def _reader(self) -> "_Reader":
+    def _loader(self) -> DataLoader[Any]:
         import torchvision.transforms.v2  # noqa: F401 # seconds: once here, not once in every worker
 
-        plan: list[list[_Wanted]] = []
-        loader = DataLoader(
+        return DataLoader(
             self.files,
-            batch_sampler=plan,
+            batch_sampler=list[list[_Wanted]](),
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
             collate_fn=_together,
             worker_init_fn=_ignore_interrupts,
             generator=torch.Generator(),  # the caller's random state is not ours to move
         )
-        return _Reader(loader=loader, plan=plan)
 
     def sample(self) -> Iterator[Tensor]:
         """Yield at most 10,000 evenly spaced images, in batches."""
@@ -148,29 +147,22 @@ class Streamed:
         yield self.labels.cpu().numpy().astype("<i8").data
 
 
-@dataclass(kw_only=True)
-class _Reader:
-    """A loader, and the batches that it reads in each pass."""
+def _begun(loader: DataLoader[Any]) -> Iterator[np.ndarray | UsageError]:
+    """Return a pass of a loader, without the signal handler that torch installs then.
 
-    loader: DataLoader[Any]
-    plan: list[list[_Wanted]]
-
-    def start(self) -> Iterator[np.ndarray | UsageError]:
-        """Return a pass of the loader, without the signal handler that torch installs then.
-
-        That handler raises a worker's death wherever the main thread happens to be; without it, it is raised where the
-        worker's images are waited for. Workers begin deaf to what may end this process: see `_ignore_interrupts`.
-        """
-        main = threading.current_thread() is threading.main_thread() and hasattr(signal, "SIGCHLD")
-        handler = signal.getsignal(signal.SIGCHLD) if main else None
-        heard = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM)) if main else ()
-        try:
-            with signals.held() if main else contextlib.nullcontext():  # half-begun workers would be waited for
-                return iter(self.loader)
-        finally:
-            if main:
-                signal.pthread_sigmask(signal.SIG_SETMASK, heard)
-                signal.signal(signal.SIGCHLD, handler)
+    That handler raises a worker's death wherever the main thread happens to be; without it, it is raised where the
+    worker's images are waited for. Workers begin deaf to what may end this process: see `_ignore_interrupts`.
+    """
+    main = threading.current_thread() is threading.main_thread() and hasattr(signal, "SIGCHLD")
+    handler = signal.getsignal(signal.SIGCHLD) if main else None
+    heard = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM)) if main else ()
+    try:
+        with signals.held() if main else contextlib.nullcontext():  # half-begun workers would be waited for
+            return iter(loader)
+    finally:
+        if main:
+            signal.pthread_sigmask(signal.SIG_SETMASK, heard)
+            signal.signal(signal.SIGCHLD, handler)
 
 
 def _together(images: list[Tensor | UsageError]) -> np.ndarray | UsageError:
