@@ -115,27 +115,23 @@ def _measure_group(
 ) -> None:
     """Measure runs of the same images and shape, and add what came out to `measured`."""
     held_out = None
-    if any((run.path / WEIGHTS).exists() for run in runs):
+    if all((run.path / WEIGHTS).exists() for run in runs):  # random weights have no accuracy, so they have no int8
         with measured.attempting("int8"):
             held_out = open_held_out(runs, data_dir)
-    settings = settings | {"held_out": held_out}
     with TemporaryDirectory() as folder:
         found: list[Candidate] = []
         for run in runs:
             with measured.attempting(f"run {run.id}"):
                 found.extend(candidates([run], Path(folder), held_out, draw=True))
                 measured.runs.append(run)
-        trained = [candidate for candidate in found if not candidate.drawn]
         for device in devices if found else []:
-            session = Session(candidates=found, device=device, **settings)
-            # Random weights have no accuracy, so int8 is measured without them.
-            int8 = session if trained == found else Session(candidates=trained, device=device, **settings)
-            pairs = [pair for pair in engines_here(device) if pair[1] != "int8" or (trained and held_out)]
+            session = Session(candidates=found, device=device, held_out=held_out, **settings)
+            pairs = [pair for pair in engines_here(device) if pair[1] != "int8" or held_out]
             for number, (engine, precision) in enumerate(pairs, start=1):
                 what = f"{engine.name} {precision} on {device}"
                 console.print(f"[{number}/{len(pairs)}] {what}, {len(found)} networks")
                 with measured.attempting(what):
-                    measured.rows.extend((int8 if precision == "int8" else session).measure(engine, precision))
+                    measured.rows.extend(session.measure(engine, precision))
             for run in session.runs:
                 with measured.attempting(f"run {run.id}, memory on {device}"):
                     record_costs(run, device)

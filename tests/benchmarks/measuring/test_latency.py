@@ -85,7 +85,7 @@ def test_images_of_different_shapes_are_refused(runs: list[Run]) -> None:
     ("options", "message"),
     [
         ({"engine": "onnx"}, "did you mean 'onnxruntime'"),
-        ({"precision": "fp8"}, "did you mean 'fp32'"),
+        ({"precision": "fp8"}, "engine eager has no fp8 on this cpu; it has fp32"),
         ({"engine": "cudagraphs"}, "engine cudagraphs runs on cuda, not on cpu"),
         ({"precision": "int8"}, "engine eager has no int8 on this cpu; it has fp32"),
         ({"engine": ["eager", "onnxruntime"], "precision": ["fp32", "fp16"]}, "engine eager has no fp16"),
