@@ -58,7 +58,7 @@ class Session:
     @property
     def reference(self) -> int:
         """Position among the candidates of the one that ratios are to."""
-        return next((position for position, candidate in enumerate(self.candidates) if candidate.last), 0)
+        return len(self.candidates[0].run.exits) - 1
 
     @property
     def runs(self) -> list[Run]:

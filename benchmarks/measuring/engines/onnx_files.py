@@ -8,7 +8,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,8 @@ from compress.networks import Network
 BATCH = "batch"  # the name of the only dimension that the files leave open; engines fix it
 IMAGES, LOGITS = "images", "logits"
 CALIBRATION_BATCH = 32
+
+logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # other notices are for the exporter's developers
 
 
 class LastExit(nn.Module):
@@ -55,7 +57,7 @@ class Source:
         path = self._folder / f"{name}.onnx"
         if not path.exists():
             self._folder.mkdir(parents=True, exist_ok=True)
-            with _quiet_exporter():
+            with warnings.catch_warnings(action="ignore"):
                 self._quantise(path) if name == "int8" else self._export(path)
         return path
 
@@ -78,30 +80,22 @@ class Source:
             program.save(path)
 
     def _quantise(self, path: Path) -> None:
-        """Write the network after static quantisation (QDQ): u8 activations, s8 weights by channel, ranges by min and max.
+        """Quantise the network statically (QDQ): u8 activations, s8 weights by channel, ranges by min and max.
 
         All engines use the same file. On CPUs without VNNI weights have 7 bits, since products of 8 bits overflow.
         """
-        from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+        from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
         from onnxruntime.quantization.shape_inference import quant_pre_process
 
         assert self.calibration is not None
-
-        class Reader(CalibrationDataReader):  # type: ignore[misc]  # the package has no types
-            def __init__(self, batches: Iterator[Tensor]) -> None:
-                self.batches = batches
-
-            def get_next(self) -> dict[str, Any] | None:
-                batch = next(self.batches, None)
-                return None if batch is None else {IMAGES: batch.numpy()}
-
+        batches = iter([{IMAGES: batch.numpy()} for batch in self.calibration.split(CALIBRATION_BATCH)])
         prepared, onnx = self._folder / "prepared.onnx", self.onnx("fp32")
         with refusing(f"{self.network.spec.arch}: ONNX Runtime cannot quantise this network"):
             quant_pre_process(onnx, prepared, skip_symbolic_shape=True)
             quantize_static(
                 prepared,
                 path,
-                Reader(iter(self.calibration.split(CALIBRATION_BATCH))),
+                SimpleNamespace(get_next=lambda: next(batches, None)),  # a CalibrationDataReader
                 quant_format=QuantFormat.QDQ,
                 per_channel=True,
                 reduce_range=reduced_range(),
@@ -127,16 +121,3 @@ def refusing(what: str) -> Iterator[None]:
         yield
     except Exception as error:  # the packages' errors have no common class
         raise UsageError(f"{what}: {first_line(error)}") from error
-
-
-@contextlib.contextmanager
-def _quiet_exporter() -> Iterator[None]:
-    """Suppress the exporter's notices to its developers."""
-    log = logging.getLogger("torch.onnx")
-    level = log.level
-    log.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            yield
-    finally:
-        log.setLevel(level)
