@@ -98,4 +98,5 @@ def _peak_on_cpu(prepare: Callable[[], Call], device: torch.device) -> int:
         prepare()()
     assert profiled.profiler is not None
     changes = [event for event in profiled.profiler.kineto_results.events() if event.name() == "[memory]"]
-    return max(accumulate(event.nbytes() for event in sorted(changes, key=lambda event: event.start_ns())))
+    changes.sort(key=lambda event: event.start_ns())
+    return int(max(accumulate(event.nbytes() for event in changes)))

@@ -10,7 +10,6 @@ import pytest
 
 from benchmarks import plan_study, read_study
 from benchmarks.study.dry_run import StudyPlan
-from benchmarks.study.entry import Pruned, Source
 from benchmarks.study.estimate import seconds_left
 from benchmarks.study.graph import Node, graph
 from benchmarks.study.outcomes import Outcomes
@@ -150,10 +149,3 @@ def test_what_is_left_follows_the_pace_at_which_runs_come_out(settings: Settings
     for made, expected in cases:
         runner.outcomes.runs = made
         assert runner.time_left().startswith(expected)
-
-
-def test_a_pruning_by_architecture_starts_from_the_entry_that_trains_it(settings: Settings, tmp_path: Path) -> None:
-    setting = settings(STUDY, tmp_path)
-    pruned = setting.study.entry("l1")
-    assert isinstance(pruned, Pruned)
-    assert setting.source(pruned) == Source(name="deep")
