@@ -1,9 +1,8 @@
 from .budget import Budget
-from .finding import finished_run
-from .forecast import Forecast, foresee, narrower
-from .job import FineTuning, Job
+from .forecast import Forecast, foresee
+from .job import FineTuning, Job, finished_run
 from .pruning import carry_out, prune
-from .steps import Size
+from .removal_order import Size
 from .technique import METHODS, Technique
 
 __all__ = [
@@ -17,6 +16,5 @@ __all__ = [
     "carry_out",
     "finished_run",
     "foresee",
-    "narrower",
     "prune",
 ]

@@ -1,4 +1,4 @@
-"""Channels: in which order a network's go, and the network without some of them, an ordinary one again."""
+"""Channels: the orders in which a network's channels are removed, and the network without some of them."""
 
 from __future__ import annotations
 
@@ -11,116 +11,95 @@ from fractions import Fraction
 
 from torch import Tensor
 
-from baselines.coupling import Coupling, Group, Scoped, gone, prunable
-from baselines.narrowing import narrowed
-from baselines.steps import Move, Removed, Steps
+from baselines.coupling import Coupling, Group, gone, prunable
+from baselines.removal_order import Move, RemovalOrder, Removed, Size, with_move
+from baselines.weight_slicing import narrowed
 from compress.networks import Network
+
+SizeWithout = Callable[[Removed], Size]
 
 
 @dataclass(frozen=True)
 class Channel:
-    """A unit that can be removed: a channel, with those coupled to it, by its group and its place there."""
+    """A unit that can be removed: a channel with those coupled to it, by its group and its index there."""
 
     group: int
     index: int
 
 
-@dataclass(frozen=True, kw_only=True)
-class Order:
-    """The order in which channels go, and what a share of them is.
-
-    Attributes:
-        moves: one or more units of one or more groups at a time; of every group one unit stays.
-        at_ratio: how many units of every group a share of them is.
-    """
-
-    moves: tuple[Move, ...]
-    at_ratio: Callable[[float], Removed]
-    lockstep: bool = False
-
-
 def ascending(scores: Sequence[Tensor], groups: Sequence[Group]) -> list[list[int]]:
-    """The units of every group, the least important first.
-
-    A unit's score is the mean of its channels', as torch-pruning takes it for grouped convolutions.
-    """
-    units = [score.view(group.ways, -1).mean(dim=0) for score, group in zip(scores, groups, strict=True)]
-    return [unit.argsort(stable=True).tolist() for unit in units]
+    """The units of every group, the least important first."""
+    return [
+        _unit_scores(score, group).argsort(stable=True).tolist() for score, group in zip(scores, groups, strict=True)
+    ]
 
 
-def by_score(scores: Sequence[Tensor], groups: Sequence[Group]) -> Order:
-    """All units of these groups in one order, the least important over the whole network first ("global").
+def by_score(scores: Sequence[Tensor], groups: Sequence[Group], size: SizeWithout) -> RemovalOrder:
+    """The order over all groups, the least important unit of the whole network first ("global").
 
-    Every group's best unit is left out, so that one always stays: torch-pruning's own pruner leaves a group whole that
-    its threshold would empty, so that a ratio of 0.9 may remove fewer channels than 0.8.
+    Every group's best unit stays. torch-pruning's own pruner instead leaves a group whole that its threshold would
+    empty, so that a ratio of 0.9 may remove fewer channels than 0.8.
     """
     ranked = sorted(
         (float(score), number)
         for number, (group_scores, group) in enumerate(zip(scores, groups, strict=True))
-        for score in group_scores.view(group.ways, -1).mean(dim=0).sort().values[:-1]
+        for score in _unit_scores(group_scores, group).sort().values[:-1]
     )
-    return one_by_one([number for _, number in ranked], [group.units for group in groups])
+    return one_by_one([number for _, number in ranked], [group.units for group in groups], size)
 
 
-def one_by_one(order: Sequence[int], units: Sequence[int]) -> Order:
-    """The order that takes one unit of a group after the other: `order` names the groups."""
+def one_by_one(numbers: Sequence[int], units: Sequence[int], size: SizeWithout) -> RemovalOrder:
+    """The order that removes one unit of each of the numbered groups in turn."""
+    order = RemovalOrder(units=tuple(units), moves=tuple(((number, 1),) for number in numbers), size=size)
 
     def at_ratio(ratio: float) -> Removed:
         total = sum(units)
-        return _counts(order[: total - int(total * (1 - ratio))], len(units))  # rounded as torch-pruning does
+        return order.after(order.moves[: total - int(total * (1 - ratio))])  # rounded as torch-pruning does
 
-    return Order(moves=tuple(((number, 1),) for number in order), at_ratio=at_ratio)
+    return dataclasses.replace(order, at_ratio=at_ratio)
 
 
-def in_equal_shares(units: Sequence[int]) -> Order:
-    """Every group loses the same share ("uniform"), rounded as torch-pruning does, up to one unit."""
+def in_equal_shares(units: Sequence[int], size: SizeWithout) -> RemovalOrder:
+    """The order in which every group loses the same share ("uniform"), rounded as torch-pruning does."""
 
     def at_ratio(ratio: float) -> Removed:
         return tuple(min(own - int(own * (1 - ratio)), own - 1) for own in units)
 
-    # Groups lose their k-th unit just above a share of (k - 1) / units: the states between are those at k / units.
+    # Groups lose their k-th unit just above a share of (k - 1) / units, so these are the states at k / units.
     shares = sorted({Fraction(count, own) for own in units for count in range(1, own)})
     states = [tuple(min(math.ceil(own * share), own - 1) for own in units) for share in shares]
-    return Order(moves=_between(states), at_ratio=at_ratio, lockstep=True)
+    return RemovalOrder(units=tuple(units), moves=_moves(states), size=size, lockstep=True, at_ratio=at_ratio)
 
 
-def rounded(order: Order, groups: Sequence[Group], multiple: int) -> Order:
-    """The same order with every width at the nearest multiple, halves down to it, at least one multiple.
+def rounded(order: RemovalOrder, groups: Sequence[Group], multiple: int) -> RemovalOrder:
+    """The order with every width rounded to the nearest multiple, halves down, and to at least one multiple.
 
     torch-pruning rounds down, by up to half of a narrow layer. A group narrower than a multiple stays whole.
     """
-    allowed = [_allowed(group, multiple) for group in groups]
+    widths = [_multiples(group, multiple) for group in groups]
+    exact = order.at_ratio
+    assert exact is not None
 
     def nearest(removed: Removed) -> Removed:
-        kept = [group.units - count for group, count in zip(groups, removed, strict=True)]
         return tuple(
-            group.units - min(widths, key=lambda width: (abs(width - one), width))
-            for group, one, widths in zip(groups, kept, allowed, strict=True)
+            group.units - min(allowed, key=lambda width: (abs(width - (group.units - count)), width))
+            for group, count, allowed in zip(groups, removed, widths, strict=True)
         )
 
-    states, state = [], [0] * len(groups)
+    states, removed = [], order.none
     for move in order.moves:
-        for number, count in move:
-            state[number] += count
-        states.append(nearest(tuple(state)))
-    return dataclasses.replace(order, moves=_between(states), at_ratio=lambda ratio: nearest(order.at_ratio(ratio)))
-
-
-def steps(order: Order, scoped: Scoped) -> Steps:
-    """The steps that an order of a network's groups allows."""
-    return Steps(
-        units=scoped.units, moves=order.moves, size=scoped.size, lockstep=order.lockstep, at_ratio=order.at_ratio
-    )
+        removed = with_move(removed, move)
+        states.append(nearest(removed))
+    return dataclasses.replace(order, moves=_moves(states), at_ratio=lambda ratio: nearest(exact(ratio)))
 
 
 def remove_channels(network: Network, channels: Iterable[Channel]) -> Network:
-    """A copy without those channels, an ordinary network: rebuilt strictly from its own spec.
+    """A copy without these channels, rebuilt from its own spec, in eval mode, on the same device.
 
-    It has run forward and backward once, is in eval mode and keeps device and precision; and it equals the network
-    with the removed weights at zero.
+    It has run forward and backward once, and was checked against the network with the removed weights set to zero.
 
     Raises:
-        UsageError: it does not, or cannot be pruned; the module is named.
+        UsageError: it differs from that, or cannot be pruned; the module is named.
     """
     removed: dict[int, list[int]] = defaultdict(list)
     for channel in channels:
@@ -129,28 +108,23 @@ def remove_channels(network: Network, channels: Iterable[Channel]) -> Network:
         return narrowed(network, gone(Coupling(network).groups, removed))
 
 
-def _allowed(group: Group, multiple: int) -> list[int]:
-    """The numbers of units that make a width of a multiple, and the whole."""
+def _unit_scores(scores: Tensor, group: Group) -> Tensor:
+    """A group's scores by unit: the mean over a unit's channels, as torch-pruning has it for grouped convolutions."""
+    return scores.view(group.ways, -1).mean(dim=0)
+
+
+def _multiples(group: Group, multiple: int) -> list[int]:
+    """The numbers of units whose channels are a multiple, and all units."""
     widths = [units for units in range(1, group.units) if units * group.ways % multiple == 0]
     return [*widths, group.units]
 
 
-def _between(states: Sequence[Removed]) -> tuple[Move, ...]:
+def _moves(states: Sequence[Removed]) -> tuple[Move, ...]:
     """The moves that lead from nothing removed through these states."""
     moves, before = [], (0,) * len(states[0]) if states else ()
     for state in states:
-        move = tuple(
-            (number, after - count)
-            for number, (after, count) in enumerate(zip(state, before, strict=True))
-            if after > count
-        )
+        lost = enumerate(now - earlier for now, earlier in zip(state, before, strict=True))
+        move = tuple((number, count) for number, count in lost if count > 0)
         moves += [move] if move else []
         before = state
     return tuple(moves)
-
-
-def _counts(order: Sequence[int], groups: int) -> Removed:
-    counts = [0] * groups
-    for number in order:
-        counts[number] += 1
-    return tuple(counts)

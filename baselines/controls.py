@@ -1,8 +1,8 @@
-"""Controls: what pruning has to beat, from the pruned shape trained from scratch to the plain shallower network.
+"""Controls: networks that pruning has to beat, from its own shape trained from scratch to the plain shallower network.
 
-`scratch-e` and `scratch-b` train the pruned shape anew (`scratch`, `scratch_epochs`). `shallow` trains the plain
-network of the same family that has the budget's size (`shallow_steps`), and `distilled` trains it with the reference as
-its teacher (`DISTILLED`).
+`scratch-e` and `scratch-b` train the pruned shape from new weights (`scratch`, `scratch_epochs`). `shallow` trains the
+plain network of the same family that meets the budget (`shallow_order`), and `distilled` trains it with the reference
+as its teacher (`DISTILLED`).
 """
 
 from __future__ import annotations
@@ -14,10 +14,9 @@ from itertools import pairwise
 
 from torch import Tensor
 
-from baselines.steps import Removed, Size, Steps
+from baselines.removal_order import RemovalOrder, Removed, Size
 from baselines.technique import SHAPED
 from compress.errors import UsageError, nearest
-from compress.network_cost import exit_costs
 from compress.networks import Architecture, Network, Spec, initialised, spec_of
 from compress.networks.architecture_names import parse
 from compress.recipes import Recipe
@@ -25,18 +24,18 @@ from compress.training import Method
 from compress.training.methods import TEMPERATURE
 from compress.training.planning import DEFAULT_TEACHER_SHARE
 
-LONGEST = 4  # times the recipe's epochs, at most, that scratch-b trains
+LONGEST = 4  # greatest multiple of the recipe's epochs that scratch-b trains for
 # Half of the loss is cross-entropy, half the divergence from the teacher at temperature 4, times 4^2 (Hinton et al.
 # 2015, arXiv 1503.02531, whose temperatures depend on the task; these are ours, as for every other taught network).
 DISTILLED = Method(name="bp", teacher=DEFAULT_TEACHER_SHARE, temperature=TEMPERATURE)
 
 
 def scratch(spec: Spec, seed: int) -> Network:
-    """The network of a pruned shape, freshly initialised as for any training: the seed alone decides.
+    """A network of a pruned shape, newly initialised from the seed as for any training.
 
-    Somebody else's net brings its own initialisation, for its own widths: of a tensor that pruning resized, the first
-    so many entries are taken, and weights are multiplied by the root of inputs before / after, so that what they add
-    up to keeps its variance.
+    A foreign net has its own initialisation, for its own widths. A tensor that pruning resized takes the leading
+    entries of that, and weights are multiplied by the root of inputs before / after, so that their sums keep their
+    variance.
     """
     network = initialised(spec, seed)
     if spec.resized:
@@ -47,11 +46,14 @@ def scratch(spec: Spec, seed: int) -> Network:
 
 
 def scratch_epochs(method: str, recipe: Recipe, before: float, after: float) -> int:
-    """The epochs of a training from scratch, given the MACs of the reference and of the pruned network.
+    """The epochs of a training from scratch.
 
-    ``scratch-e``: as many as the recipe's. ``scratch-b``: as many as cost what the reference's did, to the nearest, and
-    at most `LONGEST` times as many. After Liu et al. 2019 (arXiv 1810.05270), who compare pruned networks with both;
-    the cap is ours.
+    ``scratch-e``: the recipe's. ``scratch-b``: as many as cost what the reference's training did, at most `LONGEST`
+    times the recipe's. After Liu et al. 2019 (arXiv 1810.05270), who compare pruned networks with both; the cap is
+    ours.
+
+    Args:
+        before, after: MACs of the reference and of the pruned network.
 
     Raises:
         UsageError: there is no such method.
@@ -63,13 +65,13 @@ def scratch_epochs(method: str, recipe: Recipe, before: float, after: float) -> 
 
 
 def shallower(spec: Spec) -> list[Spec]:
-    """The plain networks of the same family with fewer blocks in every stage, the deepest first; each has one exit.
+    """The plain networks of the same family with fewer blocks in every stage, the deepest first, with one exit each.
 
-    Form and widths stay, and so does the proportion of the stages: of ResNet-56 they are ResNet-50, 44, ... 8, of
-    stages of 4, 4 and 6 blocks the one of 2, 2 and 3. Exits of the network itself do not matter.
+    Block form, widths and the proportion of the stages are kept: for ResNet-56 they are ResNet-50, 44, ... 8; for
+    stages of 4, 4 and 6 blocks it is the network of 2, 2 and 3. The exits of `spec` do not matter.
 
     Raises:
-        UsageError: it is of no such family, no longer what its name says, or the shallowest there is.
+        UsageError: the network has no such family, is not what its name says any more, or is the shallowest.
     """
     if spec.foreign or parse(spec.arch).family != "resnet":
         raise UsageError(f"shallow: {spec.arch} has no family of shallower networks; ResNets and wide ones have")
@@ -93,26 +95,25 @@ def shallower(spec: Spec) -> list[Spec]:
     ]
 
 
-def shallow_steps(spec: Spec) -> Steps:
-    """The family of `shallower`, deepest first: the one knob is the place in it, 0 for the network itself."""
+def shallow_order(spec: Spec) -> RemovalOrder:
+    """The removal order through `shallower`: its one structure is the index there, 0 for the network itself."""
     family = [spec, *shallower(spec)]
 
     @cache
     def size(removed: Removed) -> Size:
-        cost = exit_costs(initialised(family[removed[0]], 0))[-1]
-        return Size(cost.macs, cost.params)
+        return Size.of(initialised(family[removed[0]], 0))
 
-    return Steps(units=(len(family),), moves=(((0, 1),),) * (len(family) - 1), size=size, lockstep=True)
+    return RemovalOrder(units=(len(family),), moves=(((0, 1),),) * (len(family) - 1), size=size, lockstep=True)
 
 
 def _first(whole: Tensor, like: Tensor) -> Tensor:
-    """The leading part of a tensor that has another's shape, scaled by the root of the inputs that it lost."""
+    """The leading entries of a tensor in the shape of `like`, scaled by the root of inputs before / after."""
     part = whole[tuple(slice(size) for size in like.shape)]
     lost = part.ndim > 1 and part.shape[1] < whole.shape[1]
     return part * math.sqrt(whole.shape[1] / part.shape[1]) if lost else part
 
 
 def _blocks_by_stage(spec: Spec) -> list[int]:
-    """How many blocks each stage of a ResNet has: all but the first open with a projection."""
+    """The number of blocks in each stage of a ResNet; all stages but the first open with a projection."""
     openers = [index for index, block in enumerate(spec.blocks) if block.projection]
     return [end - start for start, end in pairwise([0, *openers, len(spec.blocks)])]

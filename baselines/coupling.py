@@ -1,4 +1,4 @@
-"""Coupling: which channels can only go together, and what is left of a network without some of them."""
+"""Coupling: groups of channels that are removed together, and a network's size without some of them."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from baselines.narrowing import blank, module_named, narrowed, why_not
-from baselines.steps import Removed, Size
-from baselines.tracking import Axis, Tracked, track
+from baselines.channel_tracking import Axis, Tracked, track
+from baselines.removal_order import Removed, Size
+from baselines.weight_slicing import blank, module_named, narrowed, why_not
 from compress.console import console
 from compress.errors import UsageError, first_line, nearest
 from compress.networks import Network, Spec, in_the_net
@@ -30,14 +30,14 @@ __all__ = ["TORCH_PRUNING", "Coupling", "Group", "Scoped", "blank", "classifiers
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """Channels that residual additions, depthwise and grouped convolutions, norms, attention couple: all alike.
+    """Channels that residual additions, depthwise and grouped convolutions, norms or attention couple in the same way.
 
     Attributes:
-        units: how many can be removed one by one.
-        ways: channels a unit of the layer that writes them: one in every group of a grouped convolution, say.
+        units: number of units, each of which can be removed by itself.
+        ways: channels of a unit in the layer that writes them, as one for every group of a grouped convolution.
         joined: whether several convolutions write these channels, as into a residual stream.
-        entries: along every axis that has a part in it, `(units, entries a unit)`, ascending.
-        writers: those of the axes that layers write, in the order in which they run.
+        entries: indices along every axis that takes part, `(units, entries per unit)`, ascending.
+        writers: the axes that layers write, in the order of execution.
     """
 
     units: int
@@ -50,10 +50,10 @@ class Group:
 class Coupling:
     """The groups of a network, and its size without some of their units, counted without building it.
 
-    The size is that of `compress.cost` for the last exit: MACs and parameters go with the product of a weight's widths.
+    The size equals `Size.of`: MACs and parameters are proportional to the product of a weight's widths.
 
     Attributes:
-        left: by the layer that writes them, why groups are left alone that its code does not let go.
+        left: reasons why groups stay that the network's code does not let be pruned, by the layer that writes them.
     """
 
     def __init__(self, network: Network) -> None:
@@ -63,7 +63,7 @@ class Coupling:
 
     @cached_property
     def before(self) -> Size:
-        """What the network costs now."""
+        """The network's size before pruning."""
         return Size.of(self.network)
 
     @cached_property
@@ -71,12 +71,12 @@ class Coupling:
         return Weights.of(self.network, self.groups, self._positions)
 
     def size(self, removed: Removed) -> Size:
-        """What is left without so many units of every group."""
+        """The network's size without the removed units."""
         without, whole = self._weights.size(removed), self._weights.size((0,) * len(self.groups))
         return Size(self.before.macs - whole.macs + without.macs, self.before.params - whole.params + without.params)
 
     def within(self, scope: str, keep: Sequence[str] = ()) -> Scoped:
-        """All groups, or the inner ones: those that are not joined; without what layers in modules of `keep` write.
+        """The groups in scope: all, or the inner ones, which are not joined; without those that `keep` modules write.
 
         Raises:
             UsageError: the network has no module of that name.
@@ -90,7 +90,7 @@ class Coupling:
         return Scoped(coupling=self, numbers=tuple(numbers))
 
     def _kept(self, keep: Sequence[str]) -> set[Axis]:
-        """The axes that layers in these modules write."""
+        """The axes that layers in modules of `keep` write."""
         modules = {in_the_net(self.network, name) for name, _ in self.network.named_modules()} - {""}
         for module in keep:
             if module not in modules:
@@ -105,14 +105,14 @@ class Coupling:
 
 @dataclass(frozen=True, kw_only=True)
 class Weights:
-    """How the sizes of the last exit's weights follow from the groups' units.
+    """Arrays from which the size of all weights up to the last exit follows.
 
     Attributes:
-        widths: along every axis that has a part in a group; the first stands for no axis and is 1.
-        of_group: how many entries along every axis go with a unit of every group.
-        axes: of every weight, the rows of those of its axes, filled up with 0.
-        rest: of every weight, the product of its other dimensions.
-        positions: of every weight, at how many positions of an image it is used.
+        widths: width of every axis that takes part in a group; the first stands for no axis and is 1.
+        of_group: entries along every axis that a unit of every group has, `(axes, groups)`.
+        axes: rows in `widths` of every weight's dimensions, `(weights, 4)`; 0 for the others.
+        rest: product of every weight's other dimensions.
+        positions: positions of an image at which every weight is used.
     """
 
     widths: np.ndarray[Any, Any]
@@ -123,7 +123,7 @@ class Weights:
 
     @classmethod
     def of(cls, network: Network, groups: Sequence[Group], positions: Mapping[str, int]) -> Weights:
-        """Of a network, but for its auxiliary heads."""
+        """Take a network's weights, without those of auxiliary heads."""
         last = f"heads.{network.spec.exits[-1].block}."
         weights = {
             name: tensor
@@ -149,30 +149,30 @@ class Weights:
         )
 
     def size(self, removed: Removed) -> Size:
-        """MACs of layers, and parameters, without so many units of every group."""
+        """MACs of layers, and parameters, without the removed units."""
         numels = self.rest * (self.widths - self.of_group @ np.array(removed, dtype=int))[self.axes].prod(axis=1)
         return Size(int(self.positions @ numels), int(numels.sum()))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scoped:
-    """Those groups of a coupling that may be narrowed, by their numbers there."""
+    """The groups of a coupling that may be pruned, by their numbers there."""
 
     coupling: Coupling
     numbers: tuple[int, ...]
 
     @property
     def groups(self) -> list[Group]:
-        """The groups themselves."""
+        """The groups in scope."""
         return [self.coupling.groups[number] for number in self.numbers]
 
     @property
     def units(self) -> tuple[int, ...]:
-        """Of every one, how many units it has."""
+        """The number of units of every group in scope."""
         return tuple(group.units for group in self.groups)
 
     def size(self, removed: Removed) -> Size:
-        """What is left of the network without so many units of every one."""
+        """The network's size without the removed units of the groups in scope."""
         whole = [0] * len(self.coupling.groups)
         for number, count in zip(self.numbers, removed, strict=True):
             whole[number] = count
@@ -181,20 +181,21 @@ class Scoped:
 
 @contextlib.contextmanager
 def prunable(spec: Spec) -> Iterator[None]:
-    """Say in one line that somebody else's net cannot be pruned; in ours an error is an error."""
+    """Turn errors with a foreign net into a UsageError that says it cannot be pruned."""
     try:
         yield
     except Exception as error:
         if not spec.foreign or isinstance(error, UsageError):
             raise
-        reason = first_line(error)
-        raise UsageError(f"{spec.arch} cannot be pruned: its channels cannot be followed ({reason})") from error
+        raise UsageError(
+            f"{spec.arch} cannot be pruned: its channels cannot be followed ({first_line(error)})"
+        ) from error
 
 
 def classifiers(network: Network) -> list[nn.Module]:
-    """The layers of all heads, and so the classes, which torch-pruning's regularisers shall not touch.
+    """The layers that end in classes, for torch-pruning's regularisers to ignore.
 
-    As modules: given as a type they would be ignored in silence.
+    They are modules, since torch-pruning silently ignores types here.
     """
     kept = _layers(network.heads)
     if network.spec.exits[-1].head == OWN and not _layers(list(network.heads.values())[-1]):
@@ -207,7 +208,7 @@ def _layers(part: nn.Module) -> list[nn.Module]:
 
 
 def gone(groups: Sequence[Group], units: Mapping[int, Sequence[int]]) -> dict[Axis, list[int]]:
-    """The entries along every axis that go with these units of the groups with these numbers."""
+    """The entries along every axis that these units have, given by their group's number."""
     entries: dict[Axis, list[int]] = defaultdict(list)
     for number, indices in units.items():
         for axis, places in groups[number].entries.items():
@@ -216,11 +217,11 @@ def gone(groups: Sequence[Group], units: Mapping[int, Sequence[int]]) -> dict[Ax
 
 
 _known: dict[Any, tuple[tuple[Group, ...], dict[str, str], dict[str, int]]] = {}
-KNOWN = 16  # at most, as a job asks for the same a dozen times
+KNOWN = 16  # networks whose groups are remembered, since a job asks for them a dozen times
 
 
 def _found(network: Network) -> tuple[tuple[Group, ...], dict[str, str], dict[str, int]]:
-    """The groups, those left alone and why, and the positions of layers, found once for networks that are alike."""
+    """The groups, the reasons why others stay, and the positions of layers; remembered for equal networks."""
     alike = network.spec, *(f"{part}{getattr(part, 'code', '')}" for part in (*network.blocks, network.heads))
     if alike not in _known:
         if len(_known) == KNOWN:
@@ -241,17 +242,17 @@ def _found(network: Network) -> tuple[tuple[Group, ...], dict[str, str], dict[st
 
 
 def _check(network: Network, groups: list[Group], numbers: list[int], left: dict[str, str]) -> None:
-    """Find the groups whose channels the network's code does not let go, as where it names a width."""
+    """Enter in `left` the groups that the network's code does not let be pruned, as where it names a width."""
     if not numbers or _refusal(network, groups, numbers) is None:
         return
-    for number in numbers:  # most are told without building anything anew
+    for number in numbers:  # most are found without building a network
         if (why := why_not(network, gone(groups, {number: _some(groups, number)}))) is not None:
             left[_writer(network, groups[number])] = why
     _halve(network, groups, [number for number in numbers if _writer(network, groups[number]) not in left], left)
 
 
 def _halve(network: Network, groups: list[Group], numbers: list[int], left: dict[str, str]) -> None:
-    """Find the groups that cannot go, by halves."""
+    """Enter in `left` the groups that cannot be pruned, found by halving."""
     if not numbers or (why := _refusal(network, groups, numbers)) is None:
         return
     if len(numbers) == 1:
@@ -263,7 +264,7 @@ def _halve(network: Network, groups: list[Group], numbers: list[int], left: dict
 
 
 def _refusal(network: Network, groups: list[Group], numbers: Sequence[int]) -> str | None:
-    """Why channels of these groups cannot go together."""
+    """Why units of all these groups cannot be removed; None where they can."""
     try:
         narrowed(network, gone(groups, {number: _some(groups, number) for number in numbers}))
     except Exception as error:
@@ -272,17 +273,17 @@ def _refusal(network: Network, groups: list[Group], numbers: Sequence[int]) -> s
 
 
 def _some(groups: list[Group], number: int) -> range:
-    """Some units of a group, another share than of its neighbours: code that halves channels, say, needs equal ones."""
+    """Some units of a group, another share than in its neighbours, since code may need equal shares."""
     return range(0, groups[number].units, 2 + number % 3)
 
 
 def _writer(network: Network, group: Group) -> str:
-    """The first layer that writes a group, by its name in the net."""
+    """The name in the net of the first layer that writes a group."""
     return in_the_net(network, group.writers[0][0]).rpartition(".")[0]
 
 
 def _alike(network: Network, tracked: Tracked) -> list[Group]:
-    """Units that have parts in the same axes, together: a group."""
+    """Collect the units that have entries in the same axes into groups."""
     order = {axis: place for place, axis in enumerate(tracked.writers)}
     found: dict[Any, list[Mapping[Axis, tuple[int, ...]]]] = defaultdict(list)
     for unit in tracked.units:
@@ -291,7 +292,7 @@ def _alike(network: Network, tracked: Tracked) -> list[Group]:
     groups = []
     for key, units in found.items():
         writers = sorted((axis for axis, _ in key if axis in order), key=order.__getitem__)
-        writers.sort(key=lambda axis: _depthwise(network, axis))  # they hand on what they are given
+        writers.sort(key=lambda axis: _depthwise(network, axis))  # these pass on the channels that they read
         places = [unit[writers[0]] for unit in units]
         units = [units[number] for number in sorted(range(len(units)), key=places.__getitem__)]
         entries = {axis: np.array([unit[axis] for unit in units]) for axis in dict(key)}
@@ -305,7 +306,7 @@ def _alike(network: Network, tracked: Tracked) -> list[Group]:
 
 
 def _auxiliary(network: Network, axis: Axis) -> bool:
-    """Whether a layer belongs to a head of ours, which keeps its channels."""
+    """Whether a layer belongs to a head that was added to the net, which keeps its channels."""
     own = [f"heads.{exit.block}." for exit in network.spec.exits if exit.head == OWN]
     return axis[0].startswith("heads.") and not any(axis[0].startswith(head) for head in own)
 
@@ -316,7 +317,7 @@ def _depthwise(network: Network, axis: Axis) -> bool:
 
 
 def _heads(network: Network, writers: Sequence[Axis], units: int) -> dict[Axis, np.ndarray[Any, Any]]:
-    """What counts heads in the module that writes a group, where the units are its heads."""
+    """Numbers of heads in the attention that writes a group, where the units are its heads."""
     entries = {}
     for name, _ in writers:
         module, _, weight = name.rpartition(".")

@@ -1,75 +1,100 @@
-"""Criteria: what the importance of a channel is measured by. Nothing heavy is imported before it is used."""
+"""Criteria: scores of how much each channel of a coupled group matters, by torch-pruning."""
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
+import torch
+from torch import Tensor
 
-@dataclass(frozen=True, kw_only=True)
-class Importance:
-    """A criterion of torch-pruning's, and what it needs.
+from baselines.coupling import Coupling, Group
+from baselines.scoring_data import ScoringData
+from baselines.technique import CRITERIA
+from baselines.torch_pruning_groups import torch_pruning_group
+from compress.data import normalise
+from compress.errors import UsageError, first_line
+from compress.network_cost import cost
+from compress.networks import Network
 
-    Attributes:
-        card: what it measures and where it comes from, in one line.
-        make: a fresh one.
-        primed: it needs gradients.
-        sparse: it is meant for a network that was trained to be sparse.
+# Greatest number of training images that gradients are taken on, and images in a batch.
+IMAGES = 1024
+BATCH = 256
+# The score of a group's only channel, which stays in any case; fpgm, which compares channels, would have none.
+ONLY = torch.ones(1)
+
+
+def channel_scores(network: Network, method: str, scoring: ScoringData) -> list[Tensor]:
+    """Score every group of the coupling, in its order: fp32 `(channels,)` on the CPU, high for important channels.
+
+    Channels are those of the layer that writes the group: `(ways, units)`, flattened. The network keeps its mode and
+    gets no gradients, and the caller's random generator is left as it is.
+
+    Raises:
+        UsageError: torch-pruning cannot score a group, or gives it no scores or infinite ones; by itself it would leave
+            such a group whole without a word.
     """
-
-    card: str
-    make: Callable[[], Any]
-    primed: bool = False
-    sparse: bool = False
-
-
-def _theirs(name: str, **options: Any) -> Callable[[], Any]:
-    """What makes torch-pruning's importance of that name."""
-
-    def make() -> Any:
-        import torch_pruning  # here, as importing it takes seconds
-
-        return getattr(torch_pruning.importance, name)(**options)
-
-    return make
+    criterion = CRITERIA[method]
+    trial, groups = copy.deepcopy(network), Coupling(network).groups
+    if criterion.needs_gradients:
+        scoring.macs += take_gradients(trial, scoring)
+    importance = criterion.make()
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(scoring.seed)
+        return [
+            _group_scores(importance, trial, group, method) if group.units > 1 else ONLY.expand(group.ways).clone()
+            for group in groups
+        ]
 
 
-IMPORTANCES: dict[str, Importance] = {
-    "random": Importance(
-        card="channels drawn by the seed: what any criterion has to beat",
-        make=_theirs("RandomImportance"),
-    ),
-    "l1": Importance(
-        card="sum of absolute weights over the group's layers (Li et al. 2017, arXiv 1608.08710)",
-        make=_theirs("GroupMagnitudeImportance", p=1),
-    ),
-    "l2": Importance(
-        card="sum of squared weights over the group's layers",
-        make=_theirs("GroupMagnitudeImportance", p=2),
-    ),
-    "fpgm": Importance(
-        card="distance to the layer's other filters: those near their median go (He et al. 2019, arXiv 1811.00250)",
-        make=_theirs("FPGMImportance"),
-    ),
-    "lamp": Importance(
-        card="squared weights relative to those of the group's better channels (Lee et al. 2021, arXiv 2010.07611)",
-        make=_theirs("LAMPImportance"),
-    ),
-    "bn-scale": Importance(
-        card="batch norm's scales, after sparse training: network slimming (Liu et al. 2017, arXiv 1708.06519)",
-        make=_theirs("BNScaleImportance"),
-        sparse=True,
-    ),
-    "taylor": Importance(
-        card="|weight x gradient| on training images, batch norm's left out (Molchanov et al. 2019, arXiv 1906.10771)",
-        make=_theirs("GroupTaylorImportance"),
-        primed=True,
-    ),
-    "group-norm": Importance(
-        card="squared weights relative to the group's largest, after sparse training: DepGraph (Fang et al. 2023, "
-        "arXiv 2301.12900), as `group_sl` in the authors' reproduce/main.py",
-        make=_theirs("GroupMagnitudeImportance", p=2, normalizer="max"),
-        sparse=True,
-    ),
-}
+def take_gradients(network: Network, scoring: ScoringData) -> int:
+    """Set the gradients of the objective's mean loss over training images, in eval mode; return the MACs spent.
+
+    At most `IMAGES` images are drawn by the seed, and not augmented. A teacher's share of the objective is left out.
+    """
+    objective, part = dataclasses.replace(scoring.objective, teacher=0.0), scoring.train
+    generator = torch.Generator().manual_seed(scoring.seed)
+    drawn = torch.randperm(len(part), generator=generator)[:IMAGES]
+    indices = drawn.split(BATCH)
+    network.eval().zero_grad()
+    for chosen, images in zip(indices, part.batches(indices), strict=True):
+        logits = network(normalise(images, scoring.normalisation))
+        labels = part.labels[chosen.to(part.labels.device)]
+        losses = objective.losses(logits, labels, scoring.label_smoothing)
+        (objective.total(losses) * (len(chosen) / len(drawn))).backward()
+    return 3 * cost(network).macs * len(drawn)
+
+
+def _group_scores(importance: Callable[[Any], Tensor | None], network: Network, group: Group, method: str) -> Tensor:
+    """The scores of one group, checked."""
+    channels = group.units * group.ways
+    writer = group.writers[0][0].rpartition(".")[0]
+    where = f"{method} cannot score the {channels} channels of the group of {writer}"
+    their_group = torch_pruning_group(network, group)
+    try:
+        scores = importance(their_group)
+    except (RuntimeError, IndexError) as error:  # as fpgm on grouped convolutions
+        raise UsageError(f"{where}: torch-pruning fails ({first_line(error)}){_instead(their_group)}") from error
+    if scores is None:
+        raise UsageError(f"{where}: it has no layer that {method} looks at{_instead(their_group)}")
+    if scores.shape != (channels,):
+        raise UsageError(
+            f"{where}: torch-pruning gives scores of the shape {tuple(scores.shape)}{_instead(their_group)}"
+        )
+    if not torch.isfinite(scores).all():
+        what = "weights or gradients" if CRITERIA[method].needs_gradients else "weights"
+        raise UsageError(f"{where}: not all scores are finite, as its {what} are all zero, or not finite themselves")
+    return scores.float().cpu()
+
+
+def _instead(their_group: Any) -> str:
+    """The end of an error: which of the plainest criteria can score the group."""
+    for method in ("l1", "random"):
+        try:
+            if CRITERIA[method].make()(their_group) is not None:
+                return f"; {method} can: --method {method}"
+        except (RuntimeError, IndexError):
+            continue
+    return ""

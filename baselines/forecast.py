@@ -1,25 +1,22 @@
-"""Forecasts: what a budget would give, and what it would take, before anything is trained."""
+"""Forecasts: what a job would give and how long it would take, before anything is trained."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
-from baselines.budget import Budget, after, least, meet
-from baselines.channels import Channel, in_equal_shares, remove_channels
-from baselines.channels import steps as in_order
-from baselines.check import check_sparsity, check_together, drawn, rehearsed
-from baselines.choice import choice, shallow_choice
-from baselines.coupling import Coupling
-from baselines.effort import Images, effort
-from baselines.job import Job
-from baselines.stages import Whole, evidence_of, met, stages
-from baselines.steps import Size
-from baselines.technique import CONTROLS, SHAPED
+from baselines.controls import scratch_epochs
+from baselines.feasibility import check_sparsity, drawn, rehearsed
+from baselines.job import Job, Reference, find_reference, training_recipe
+from baselines.pruning_candidates import find_candidates, shallow_candidates
+from baselines.removal_order import Size
+from baselines.selection import Unpruned, choose_removal, pruning_steps, scoring_data_of
+from baselines.technique import CONTROLS, SHAPED, SPARSE, TAUGHT
 from compress.errors import UsageError
 from compress.networks import Network
 from compress.training import image_seconds, precision_of
 from compress.training.plan import split_by
+
+FORWARD = 1 / 3  # cost of an image that is only looked at, relative to one that is trained on
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,11 +24,13 @@ class Forecast:
     """What a job would do.
 
     Attributes:
-        requested: the budget, as options say it.
-        trained: whether there is a reference; else its size is known, and its scores are those of drawn weights.
-        whole: what there is before; smallest, largest: the ends of what can be had, after all moves and after one.
-        achieved: what the budget would give; None where it is refused, and `refused` says why.
-        seconds: of all there is to do, a missing reference's training too, roughly; None where the budget is refused.
+        requested: the budget, as an option of the command.
+        trained: whether the reference is trained; else scores are those of random weights, and only sizes are exact.
+        whole: size before pruning.
+        smallest, largest: the ends of what can be reached, after all moves and after the first.
+        achieved: size that the budget would give; None where it is refused.
+        refused: why the budget is refused.
+        seconds: rough duration of all trainings, that of a missing reference included; None where it is refused.
     """
 
     requested: str
@@ -45,70 +44,69 @@ class Forecast:
 
 
 def foresee(job: Job) -> Forecast:
-    """What a job would do; nothing is trained, but the method's scores are measured.
+    """Forecast a job: candidates are scored, nothing is trained.
 
     Raises:
         UsageError: the reference does not fit, or the method cannot score its network.
     """
-    check_together(job)
-    technique, recipe, reference = job.technique, job.recipe, job.found
-    network = job.network if reference else drawn(job)
-    check_sparsity(job, network)
-    whole = Whole.of(network, technique)
-    kept = reference.path if reference and not job.exit else None
-    plain = technique.method in CONTROLS and technique.method not in SHAPED  # no scores at all
+    technique, reference = job.technique, find_reference(job)
+    network = reference.load(job.device) if reference.run else drawn(job, reference)
+    check_sparsity(job, reference, network)
+    unpruned = Unpruned.of(network, technique)
+    kept = reference.run.path if reference.run and not reference.exit else None
+    plain = technique.method in CONTROLS and technique.method not in SHAPED  # nothing is scored
     if plain:
-        options = shallow_choice(job.spec, job.seed)
+        candidates = shallow_candidates(reference.spec, job.seed)
     else:
-        parts = split_by(recipe, job.dataset)
-        options = choice(technique.choosing, network, evidence_of(job, parts.to(job.where)), kept)
-    steps, achieved, refused, seconds = options.steps, None, None, None
+        scoring = scoring_data_of(job, reference, split_by(job.recipe, job.dataset).to(job.device))
+        candidates = find_candidates(technique.choosing, network, scoring, kept)
+    order, achieved, refused, seconds = candidates.order, None, None, None
     try:
         if technique.steps > 1:
-            smaller = rehearsed(job, network)
+            smaller = rehearsed(job, reference, network)
         else:
-            [stage] = stages(job, network)
-            smaller = options.without(met(job, stage, options, network, whole, kept)[0])
+            [step] = pruning_steps(job, unpruned)
+            smaller = candidates.without(choose_removal(job, step, candidates, network, unpruned, kept)[0])
         achieved = Size.of(smaller)
-        seconds = _seconds(job, network, smaller, whole.size.macs / achieved.macs)
+        seconds = _seconds(job, reference, network, smaller)
     except UsageError as error:
         refused = str(error)
     return Forecast(
         requested=f"--{job.budget}",
-        trained=reference is not None or plain,
-        whole=whole.size,
-        smallest=least(steps),
-        largest=steps.size(after(steps, steps.moves[:1])),
+        trained=reference.run is not None or plain,
+        whole=unpruned.size,
+        smallest=order.smallest,
+        largest=order.size(order.after(order.moves[:1])),
         achieved=achieved,
         refused=refused,
         seconds=seconds,
     )
 
 
-def narrower(network: Network, budget: Budget) -> Network:
-    """A uniformly narrower network of a budget's size: about as fast as what any scores would leave.
+def _seconds(job: Job, reference: Reference, network: Network, smaller: Network) -> float:
+    """The rough duration of a job's trainings: epochs times images times what an image takes, timed now."""
+    method, epochs, steps = job.technique.method, training_recipe(job, reference).epochs, job.technique.steps
+    before, after = 0.0, float(epochs)  # epochs of the unpruned network and of the pruned one
+    if method in SHAPED:
+        macs = Size.of(network).macs, Size.of(smaller).macs
+        after = scratch_epochs(method, training_recipe(job, reference), *macs)
+    elif method == TAUGHT:
+        before = FORWARD * epochs
+    elif job.technique.gradual:  # steps at equal distances over the first half
+        before = epochs * (steps + 1) / (4 * steps)
+        after = epochs - before
+    elif job.technique.kind == "prune":  # a chain of networks between both
+        before, after = epochs * (steps - 1) / 2, epochs * (steps + 1) / 2
+    before += job.recipe.fine_tune_epochs if method in SPARSE else 0
+    before += job.recipe.epochs if reference.run is None and method != "shallow" else 0
+    seconds = after * _image_seconds(job, reference, smaller)
+    if before:
+        seconds += before * _image_seconds(job, reference, network)
+    parts = split_by(job.recipe, job.dataset)
+    return seconds * (len(parts.train) + FORWARD * len(parts.validation))
 
-    Raises:
-        UsageError: the budget, which is not one of latency, cannot be met.
-    """
-    scoped = Coupling(network).within("all")
-    removed = meet(budget, in_order(in_equal_shares(scoped.units), scoped), within=math.inf)
-    gone = zip(scoped.numbers, removed, strict=True)
-    return remove_channels(network, [Channel(number, index) for number, count in gone for index in range(count)])
 
-
-def _seconds(job: Job, whole: Network, smaller: Network, speedup: float) -> float:
-    """How long a job takes, by a few steps timed now; what was chosen just now is kept."""
-    images = Images.of(job.dataset, job.recipe)
-    epochs = {"fine_tuning": job.fine_tuned.epochs, "scratch": job.from_scratch.epochs}
-    needed = effort(job.technique, images, whole, job.recipe, speedup=speedup, **epochs)
-    before = needed.whole + needed.once.get(job.technique.method, 0.0)
-    if not job.found and job.technique.method != "shallow":
-        before += images.training(job.recipe.epochs)
-    return (before * _image_seconds(job, whole) if before else 0) + needed.smaller * _image_seconds(job, smaller)
-
-
-def _image_seconds(job: Job, network: Network) -> float:
-    objective = job.objective.fitted(job.spec, network.spec)
-    precision = precision_of(job.place.precision, objective, job.where)
-    return image_seconds(network.spec, objective, job.recipe, device=job.where, precision=precision)
+def _image_seconds(job: Job, reference: Reference, network: Network) -> float:
+    objective = reference.objective.fitted(reference.spec, network.spec)
+    precision = precision_of(job.place.precision, objective, job.device)
+    return image_seconds(network.spec, objective, job.recipe, device=job.device, precision=precision)

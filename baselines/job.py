@@ -1,18 +1,19 @@
-"""A job: what was asked for with `compress prune`, its reference, and the plans of the runs that it takes."""
+"""Pruning jobs: what is asked for, the reference that a job starts from, and the plan of each of its runs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from baselines.budget import Budget, Quartiles
+from baselines.controls import shallower
 from baselines.coupling import TORCH_PRUNING
-from baselines.technique import Technique
+from baselines.technique import CONTROLS, SHAPED, SPARSE, TAUGHT, Technique
 from compress.data import Dataset
 from compress.errors import UsageError, checked
 from compress.hardware import Precision, resolve_device
@@ -44,17 +45,17 @@ from compress.training.plan import check_seed
 from compress.training.planning import PLACE, Place
 
 DEFAULT_ARCH = "resnet110"
-# The latency of a network, as its ratio to that of another, measured here: the other first.
-Timed = Callable[[Network, Network], Quartiles]
+# Configuration that follows from the reference and the request; some of a control's follows from the selected shape.
+DERIVED = ("parent", "reference", "teacher", "teacher_reference", "objective", "spec")
 
 
 @checked
 @dataclass(frozen=True, kw_only=True)
 class FineTuning:
-    """How a pruned network is fine-tuned, or a control trained, where the recipe is not followed as it is.
+    """Changes to the recipe for fine-tuning a pruned network, or for training a control.
 
     Attributes:
-        schedule: learning rates of fine-tuning, see `Recipe.fine_tuning`; controls have none.
+        schedule: learning rates of fine-tuning, see `Recipe.fine_tuning`; controls follow the recipe's.
         epochs, learning_rate, weight_decay: None: the recipe's.
     """
 
@@ -64,7 +65,7 @@ class FineTuning:
     weight_decay: float | None = None
 
     def change(self, recipe: Recipe) -> Recipe:
-        """The recipe with these epochs, rate and decay.
+        """The recipe with these epochs, learning rate and weight decay.
 
         Raises:
             UsageError: one of them is out of range.
@@ -77,17 +78,20 @@ FINE_TUNING = FineTuning()
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What `baselines.prune` takes, opened; and what follows from it, worked out when it is asked for.
+    """What a pruning is asked to do.
 
     Attributes:
-        arch: the reference's architecture; may be None where `reference` is given.
-        reference: the run to start from; RUN:EXIT cuts it there first. None: the newest finished run by plain BP with
+        arch: architecture of the reference; may be None where `reference` is given.
+        reference: the run to prune; RUN:EXIT is first cut at that exit. None: the newest finished run by plain BP with
             the same architecture, data, split, recipe and seed; where there is none, one is trained first.
-        recipe: of the reference and of controls, and of fine-tuning (its `fine_tune_*` fields).
-        fine_tuning: how the pruned network is fine-tuned, or the control trained.
-        seed: random seed of the reference, of scores that are drawn, and of fine-tuning.
+        recipe: recipe of the reference and of controls; its `fine_tune_*` fields are for fine-tuning.
+        fine_tuning: changes to that recipe.
+        seed: random seed of the reference, of randomly drawn scores, and of fine-tuning.
         place: where and how the runs are computed, and where they are kept.
-        timed: measures latency, for a budget of it.
+        timed: measures a network's latency as a ratio to the first one's; needed for a latency budget.
+
+    Raises:
+        UsageError: an option is out of range, or does not go with another.
     """
 
     arch: str | None
@@ -99,147 +103,194 @@ class Job:
     fine_tuning: FineTuning = FINE_TUNING
     seed: int = 0
     place: Place = PLACE
-    timed: Timed | None = None
+    timed: Callable[[Network, Network], Quartiles] | None = None
 
     def __post_init__(self) -> None:
         check_seed(self.seed)
-
-    @cached_property
-    def named(self) -> tuple[Run, int | None] | None:
-        """The run that was named, and the exit (1-based) to cut it at first; None where one is to be looked for.
-
-        Raises:
-            UsageError: there is no such run or exit, it is not finished, or it does not fit the job.
-        """
-        if self.reference is None:
-            return None
-        run, exit = run_and_exit(self.reference, self.place.runs)
-        if self.arch is not None and canonical(self.arch).lower() != run.record.arch.lower():
+        self.fine_tuning.change(self.recipe.fine_tuning(self.fine_tuning.schedule))
+        technique, schedule = self.technique, self.fine_tuning.schedule
+        if self.budget.latency_ratio is not None and technique.steps > 1:
+            given = "--gradual and --steps" if technique.gradual else "--steps"
+            raise UsageError(f"--latency-ratio is met in one pruning: leave out {given}")
+        if self.budget.latency_ratio is not None and self.timed is None:
+            raise UsageError("--latency-ratio: no function measures latency; in Python give `Job` its `timed`")
+        if schedule != "small-rate" and technique.kind == "control":
             raise UsageError(
-                f"run {run.id} is a {run.record.arch}, not a {self.arch}: leave out --arch, or name another run"
+                f"--schedule {schedule}: is for fine-tuning, and {technique.method} is trained by the recipe: "
+                "leave it out"
             )
-        check_same_data(run, self.dataset, self.recipe)
-        return run, exit if len(run.exits) > 1 else None
 
     @property
-    def exit(self) -> int | None:
-        """The exit at which the reference is cut before anything else."""
-        return self.named[1] if self.named else None
-
-    @cached_property
-    def found(self) -> Run | None:
-        """The reference, named or found among the finished runs."""
-        if self.named:
-            return self.named[0]
-        return found_reference(self._spec, self.dataset, self.recipe, self.seed, self.place.runs)
-
-    @cached_property
-    def base(self) -> Run:
-        """The reference, trained now where there is none, which is said."""
-        if self.found:
-            return self.found
-        return train_reference(
-            self._spec,
-            self.dataset,
-            self.recipe,
-            self.seed,
-            self.place,
-        )
-
-    @cached_property
-    def spec(self) -> Spec:
-        """Of the network that is made smaller; known before any reference is trained."""
-        if self.exit:
-            return cut(initialised(self.base.spec, self.seed), self.exit).spec
-        return self.named[0].spec if self.named else self._spec
-
-    @cached_property
-    def network(self) -> Network:
-        """The network that is made smaller, in eval mode, on the device."""
-        return self.of(self.base)
-
-    @cached_property
-    def objective(self) -> Objective:
-        """The one that trained the reference; plain BP where that is cut out of it, or not trained yet."""
-        if self.exit or self.found is None:
-            return bp(self.spec)
-        return objective_of(self.found).fine_tuning()
-
-    @cached_property
-    def fine_tuned(self) -> Recipe:
-        """What a smaller network is given."""
-        return self.fine_tuning.change(self.recipe.fine_tuning(self.fine_tuning.schedule))
-
-    @cached_property
-    def from_scratch(self) -> Recipe:
-        """What a control is given, but for epochs that depend on its size: as many as its reference was."""
-        reference = self.found.record if self.found else None
-        trained = reference is not None and reference.kind == "train" and not reference.parent
-        epochs = reference.config["recipe"]["epochs"] if reference and trained else None
-        return self.fine_tuning.change(self.recipe.changed(epochs=epochs))
-
-    @property
-    def where(self) -> torch.device:
-        """The device."""
+    def device(self) -> torch.device:
+        """The device that the runs are computed on."""
         return resolve_device(self.place.device)
 
-    def of(self, run: Run) -> Network:
-        """The network of a run of this job, cut where the job cuts, in eval mode, on the device."""
-        network = load(run).to(self.where)
+
+@dataclass(frozen=True, kw_only=True)
+class Reference:
+    """The network that a job prunes.
+
+    Attributes:
+        spec: its spec, known before it is trained.
+        run: the finished run that has its weights; None where there is none yet.
+        exit: the exit (1-based) at which the run's network is cut; None: it is pruned whole.
+        new: whether the run was trained for this job.
+    """
+
+    spec: Spec
+    run: Run | None
+    exit: int | None = None
+    new: bool = False
+
+    @property
+    def trained(self) -> Run:
+        """The finished run, which has to exist."""
+        assert self.run is not None
+        return self.run
+
+    @property
+    def objective(self) -> Objective:
+        """The objective of fine-tuning: that of the reference's training, or plain BP where it is cut."""
+        return bp(self.spec) if self.exit or self.run is None else objective_of(self.run).fine_tuning()
+
+    def load(self, device: torch.device, run: Run | None = None) -> Network:
+        """The reference's network, or that of a run pruned from it: cut at the exit, in eval mode, on the device."""
+        network = load(run or self.trained).to(device)
         return cut(network, self.exit) if self.exit and len(network.spec.exits) > 1 else network
 
-    def plan(self, recipe: Recipe, *, step: int | None = None, **fields: Any) -> Plan:
-        """The plan of one of the job's runs, but for the fields that are given; `step` says which, but for the last."""
-        objective = fields.pop("objective", None) or self.objective
-        budget, technique = fields.pop("budget", self.budget), fields.pop("technique", self.technique)
-        used = precision_of(self.place.precision, objective, self.where)
-        name, value = budget.option
-        request = {
-            name: float(value),
-            **technique.to_json(),
-            "schedule": self.fine_tuning.schedule,
-            "torch-pruning": TORCH_PRUNING,
-        }
-        defaults: dict[str, Any] = {
-            "name": f"{display_name(self.spec)} {technique.label} {budget}",
-            "kind": technique.kind,
-            "method": technique.method,
-            "spec": self.spec,
-            "code": code_digest(self.spec),
-            "request": request | ({"exit": self.exit} if self.exit else {}) | ({"step": step} if step else {}),
-        }
-        return Plan(
-            objective=objective,
-            recipe=recipe,
-            dataset=self.dataset,
-            seed=self.seed,
-            precision=used,
-            device=self.where,
-            runs=self.place.runs,
-            command=self._command(used) + (f"  # step {step} of {technique.steps}" if step else ""),
-            **(defaults | fields),
-        )
 
-    @cached_property
-    def _spec(self) -> Spec:
-        shape, classes = self.dataset.input_shape, len(self.dataset.classes)
-        return spec_of(DEFAULT_ARCH if self.arch is None else self.arch, input_shape=shape, classes=classes)
+def find_reference(job: Job) -> Reference:
+    """The reference that a job names, or the newest that fits, which is printed; without a run where there is none.
 
-    def _command(self, precision: Precision) -> str:
-        words = ["prune", "--arch", self.spec.arch, *f"--{self.budget}".split(), *self.technique.options()]
-        looked_for = self.recipe.name in RECIPES and self.recipe == recipe_named(self.recipe.name)
-        if self.named or (not looked_for and self.technique.method != "shallow"):
-            words += ["--from", run_option(self.base, self.place.runs) + (f":{self.exit}" if self.exit else "")]
-        changes = ["--schedule", self.fine_tuning.schedule] if self.fine_tuning.schedule != "small-rate" else []
-        for option in ("learning_rate", "weight_decay"):
-            value = getattr(self.fine_tuning, option)
-            changes += [f"--{option.replace('_', '-')}", repr(value)] if value is not None else []
-        return command_line(
-            words,
-            self.dataset,
-            self.recipe,
-            self.seed,
-            precision,
-            epochs=(self.from_scratch if self.technique.kind == "control" else self.fine_tuned).epochs,
-            changes=changes,
+    Raises:
+        UsageError: the named run or exit does not exist, is not finished, or does not fit the job.
+    """
+    if job.reference is None:
+        shape, classes = job.dataset.input_shape, len(job.dataset.classes)
+        spec = spec_of(DEFAULT_ARCH if job.arch is None else job.arch, input_shape=shape, classes=classes)
+        return Reference(spec=spec, run=found_reference(spec, job.dataset, job.recipe, job.seed, job.place.runs))
+    run, exit = run_and_exit(job.reference, job.place.runs)
+    if job.arch is not None and canonical(job.arch).lower() != run.record.arch.lower():
+        raise UsageError(
+            f"run {run.id} is a {run.record.arch}, not a {job.arch}: leave out --arch, or name another run"
         )
+    check_same_data(run, job.dataset, job.recipe)
+    if exit is None or len(run.exits) == 1:
+        return Reference(spec=run.spec, run=run)
+    if job.technique.method in SPARSE:
+        raise UsageError(
+            f"--from {job.reference}: {job.technique.method} first trains all exits towards sparsity: name the run "
+            "without an exit"
+        )
+    return Reference(spec=cut(initialised(run.spec, job.seed), exit).spec, run=run, exit=exit)
+
+
+def train_missing(job: Job, reference: Reference) -> Reference:
+    """The reference with a finished run, which is trained now where there is none; that is printed.
+
+    Raises:
+        UsageError: the training failed, or another process holds it.
+    """
+    if reference.run is not None:
+        return reference
+    run = train_reference(reference.spec, job.dataset, job.recipe, job.seed, job.place)
+    return dataclasses.replace(reference, run=run, new=True)
+
+
+def training_recipe(job: Job, reference: Reference) -> Recipe:
+    """The recipe of fine-tuning, or of a control's training with as many epochs as its reference had."""
+    if job.technique.kind == "prune":
+        return job.fine_tuning.change(job.recipe.fine_tuning(job.fine_tuning.schedule))
+    record = reference.run.record if reference.run else None
+    from_scratch = record is not None and record.kind == "train" and not record.parent
+    epochs = record.config["recipe"]["epochs"] if record and from_scratch else None
+    return job.fine_tuning.change(job.recipe.changed(epochs=epochs))
+
+
+def plan_run(job: Job, reference: Reference, *, step: int | None = None, **fields: Any) -> Plan:
+    """The plan of one of a job's runs.
+
+    Args:
+        step: the number of a pruning step that others follow.
+        fields: fields of the plan that differ from the job's; of budget and technique, those of the step.
+    """
+    budget, technique = fields.pop("budget", job.budget), fields.pop("technique", job.technique)
+    objective = fields.setdefault("objective", reference.objective)
+    precision = precision_of(job.place.precision, objective, job.device)
+    name, value = budget.option
+    request = {name: float(value), **technique.to_json(), "schedule": job.fine_tuning.schedule}
+    request |= {"torch-pruning": TORCH_PRUNING}
+    request |= ({"exit": reference.exit} if reference.exit else {}) | ({"step": step} if step else {})
+    common: dict[str, Any] = {
+        "name": f"{display_name(reference.spec)} {technique.label} {budget}",
+        "kind": technique.kind,
+        "method": technique.method,
+        "spec": reference.spec,
+        "recipe": training_recipe(job, reference),
+        "dataset": job.dataset,
+        "seed": job.seed,
+        "precision": precision,
+        "device": job.device,
+        "runs": job.place.runs,
+        "command": _command(job, reference, precision) + (f"  # step {step} of {technique.steps}" if step else ""),
+        "code": code_digest(reference.spec),
+        "request": request,
+    }
+    return Plan(**common | fields)
+
+
+def _command(job: Job, reference: Reference, precision: Precision) -> str:
+    """The shell command of a job, for the records of its runs."""
+    words = ["prune", "--arch", reference.spec.arch, *f"--{job.budget}".split(), *job.technique.options()]
+    by_name = job.recipe.name in RECIPES and job.recipe == recipe_named(job.recipe.name)  # a command finds its run
+    if job.reference is not None or (not by_name and job.technique.method != "shallow"):
+        exit = f":{reference.exit}" if reference.exit else ""
+        words += ["--from", run_option(reference.trained, job.place.runs) + exit]
+    tuning = job.fine_tuning
+    changes = ["--schedule", tuning.schedule] if tuning.schedule != "small-rate" else []
+    changes += ["--learning-rate", repr(tuning.learning_rate)] if tuning.learning_rate is not None else []
+    changes += ["--weight-decay", repr(tuning.weight_decay)] if tuning.weight_decay is not None else []
+    epochs = training_recipe(job, reference).epochs
+    return command_line(words, job.dataset, job.recipe, job.seed, precision, epochs=epochs, changes=changes)
+
+
+def finished_run(job: Job, runs: Iterable[Run]) -> Run | None:
+    """The finished run that a job would give, found by what the records say; None where there is none.
+
+    Nothing is scored or trained; a job without a reference has no finished run.
+
+    Raises:
+        UsageError: the named reference does not fit, or a shallower network is asked for and there is none.
+    """
+    reference = find_reference(job)
+    if reference.run is None:
+        return None
+    by_id = {run.id: run for run in runs}
+    wanted = _requested(plan_run(job, reference).config)
+    for run in by_id.values():
+        if _requested(run.record.config) == wanted and _starts_from(run, job, reference, by_id):
+            return run
+    return None
+
+
+def _requested(config: dict[str, Any]) -> dict[str, Any]:
+    """A configuration without what follows from the reference or the selected shape."""
+    requested = {key: value for key, value in config.items() if key not in DERIVED}
+    if config["method"] == "scratch-b":
+        requested["recipe"] = config["recipe"] | {"epochs": None}
+    return requested
+
+
+def _starts_from(run: Run, job: Job, reference: Reference, by_id: dict[str, Run]) -> bool:
+    """Whether a run was made from the job's reference, by as many runs in between as the job makes."""
+    technique, base = job.technique, reference.trained
+    if technique.method in CONTROLS and technique.method not in SHAPED:
+        achieved = {"speedup": 0.0, "macs": 0} | run.record.results.get("achieved", {})
+        same = round(achieved["speedup"] * achieved["macs"]) == base.exits[(reference.exit or 0) - 1]["macs"]
+        same = same and run.spec in shallower(reference.spec)  # networks of other stages may have the same MACs
+        return same and (technique.method != TAUGHT or run.record.config["teacher"] == base.id)
+    generations = (1 if technique.gradual else technique.steps) + (technique.method in SPARSE)
+    id: str | None = run.id
+    for _ in range(generations):
+        id = by_id[id].record.parent if id in by_id else None
+    return id == base.id

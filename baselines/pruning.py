@@ -1,4 +1,4 @@
-"""A smaller network by any technique: its reference found or trained, pruned to a budget, fine-tuned, recorded."""
+"""Pruning: a network made smaller by any technique, fine-tuned or trained anew, and recorded as a run."""
 
 from __future__ import annotations
 
@@ -7,14 +7,23 @@ from pathlib import Path
 
 from baselines.budget import Budget, check_held
 from baselines.channels import Channel
-from baselines.check import check, check_prunable
-from baselines.choice import choice, shallow_choice
 from baselines.controls import DISTILLED, scratch, scratch_epochs
-from baselines.gradual import Gradual, even_shares
-from baselines.job import FINE_TUNING, FineTuning, Job
-from baselines.stages import Stage, Whole, decide, evidence_of, met, stages
-from baselines.steps import Size
-from baselines.technique import CONTROLS, SHAPED, SPARSE, TAUGHT, Technique
+from baselines.feasibility import check, check_prunable
+from baselines.gradual_pruning import GradualPruning, even_shares
+from baselines.job import (
+    FINE_TUNING,
+    FineTuning,
+    Job,
+    Reference,
+    find_reference,
+    plan_run,
+    train_missing,
+    training_recipe,
+)
+from baselines.pruning_candidates import find_candidates, shallow_candidates
+from baselines.removal_order import Size
+from baselines.selection import PruningStep, Unpruned, choose_removal, pruning_steps, scoring_data_of, select
+from baselines.technique import SHAPED, SPARSE, TAUGHT, Technique
 from compress.console import console
 from compress.data import Dataset, Split, open_dataset
 from compress.errors import UsageError, checked
@@ -71,62 +80,73 @@ def prune(
 
 def carry_out(job: Job) -> Run:
     """The finished run of a job: see `prune`."""
-    check(job)
+    reference = find_reference(job)
+    check(job, reference)
+    if job.technique.method == "shallow":
+        return _shallow(job, reference)
+    reference = train_missing(job, reference)
+    if job.technique.method == TAUGHT:
+        return _shallow(job, reference)
     if job.technique.method in SHAPED:
-        return _from_scratch(job)
-    if job.technique.method in CONTROLS:
-        return _shallow(job)
-    return _gradually(job) if job.technique.gradual else _step_by_step(job)
+        return _from_scratch(job, reference)
+    return _gradually(job, reference) if job.technique.gradual else _step_by_step(job, reference)
 
 
-def _step_by_step(job: Job) -> Run:
-    """The last of a chain of runs, each pruned from the one before and fine-tuned."""
-    run, every = _start(job), stages(job, job.network)
-    for number, stage in enumerate(every, start=1):
-        run = _pruned(job, stage, run, number if number < len(every) else None)
+def _step_by_step(job: Job, reference: Reference) -> Run:
+    """Prune and fine-tune in one or several steps, each a run that starts from the one before; return the last."""
+    network, run = reference.load(job.device), _sparse(job, reference)
+    steps = pruning_steps(job, Unpruned.of(network, job.technique))
+    for number, step in enumerate(steps, start=1):
+        run = _prune_once(job, reference, network, step, run, number if number < len(steps) else None)
     return run
 
 
-def _pruned(job: Job, stage: Stage, parent: Run, step: int | None) -> Run:
-    """A run pruned once and fine-tuned; `step` is its number in a chain, but for the last."""
-    plan = job.plan(job.fine_tuned, step=step, budget=stage.budget, technique=stage.technique, parent=parent)
-    before = _choosing(parent) if parent.record.kind == "prune" and parent.id != job.base.id else {}
+def _prune_once(
+    job: Job, reference: Reference, network: Network, step: PruningStep, parent: Run, number: int | None
+) -> Run:
+    """The run of one pruning step; `network` is the reference's, `number` the step's where others follow."""
+    plan = plan_run(job, reference, step=number, budget=step.budget, technique=step.technique, parent=parent)
+    follows = parent.record.kind == "prune" and parent.id != reference.trained.id
 
     def prepare(parts: Split) -> Prepared:
-        network = job.of(parent)
-        if step == 1:
-            check_prunable(job, network)
+        start = reference.load(job.device, parent)
+        if number == 1:
+            check_prunable(job, reference, start)
+        unpruned, scoring = Unpruned.of(network, job.technique), scoring_data_of(job, reference, parts)
+        kept = None if reference.exit else parent.path
         try:
-            decision = decide(job, stage, network, _whole(job), parts, kept=None if job.exit else parent.path)
+            selection = select(job, step, start, unpruned, scoring, kept)
         except UsageError as error:
-            raise UsageError(f"{error}{_kept(job, parent)}") from error
-        spent = {"macs": decision.macs, "seconds": decision.seconds}
-        chain = {"choosing": {name: value + before[name] for name, value in spent.items()}} if before else {}
+            raise UsageError(f"{error}{_what_is_kept(job, reference, parent)}") from error
+        results = {
+            "requested": dict([step.budget.option]),
+            "achieved": selection.achieved,
+            "val_accuracy_before": _validation_accuracies(network, parts),
+            "val_accuracy_pruned": _validation_accuracies(selection.network, parts),
+        }
+        if follows:
+            before = _spent_on_choosing(parent)
+            spent = {"macs": selection.macs, "seconds": selection.seconds}
+            results["choosing"] = {name: value + before[name] for name, value in spent.items()}
         return Prepared(
-            network=decision.network,
-            results={
-                "requested": _requested(stage.budget),
-                "achieved": decision.achieved,
-                "val_accuracy_before": _validation_accuracies(job.network, parts),
-                "val_accuracy_pruned": _validation_accuracies(decision.network, parts),
-            }
-            | chain,
-            choosing_macs=decision.macs,
-            choosing_seconds=decision.seconds,
+            network=selection.network,
+            results=results,
+            choosing_macs=selection.macs,
+            choosing_seconds=selection.seconds,
         )
 
     return execute(plan, prepare, resume=job.place.resume)
 
 
-def _kept(job: Job, parent: Run) -> str:
-    """What stays when a pruning is refused that came after a training, and how to go on from there."""
-    if parent.id != job.base.id:
+def _what_is_kept(job: Job, reference: Reference, parent: Run) -> str:
+    """The end of an error after a training: which runs are kept, and how to prune them."""
+    if parent.id != reference.trained.id:
         return f"; what was trained so far is kept: prune it by itself, --from {run_option(parent, job.place.runs)}"
-    return "" if job.found else f"; the reference, {parent.id}, is kept"
+    return f"; the reference, {parent.id}, is kept" if reference.new else ""
 
 
-def _choosing(run: Run) -> dict[str, float]:
-    """What a step and those before it took to choose."""
+def _spent_on_choosing(run: Run) -> dict[str, float]:
+    """The MACs and seconds that the selections of a pruning step and of those before it took."""
     cost = run.record.cost
     return run.record.results.get("choosing") or {
         "macs": cost.get("choosing_macs", 0),
@@ -134,104 +154,94 @@ def _choosing(run: Run) -> dict[str, float]:
     }
 
 
-def _gradually(job: Job) -> Run:
-    """A run pruned while it is fine-tuned."""
-    parent, every = _start(job), stages(job, job.network)
-    plan = job.plan(job.fine_tuned, parent=parent)
+def _gradually(job: Job, reference: Reference) -> Run:
+    """The run of a network that is pruned while it is fine-tuned."""
+    whole, parent = reference.load(job.device), _sparse(job, reference)
+    unpruned = Unpruned.of(whole, job.technique)
+    steps = pruning_steps(job, unpruned)
 
     def prepare(parts: Split) -> Prepared:
-        network, whole, evidence = job.of(parent), _whole(job), evidence_of(job, parts)
-        check_prunable(job, network)
+        start, scoring = reference.load(job.device, parent), scoring_data_of(job, reference, parts)
+        check_prunable(job, reference, start)
 
-        def choose(now: Network, number: int) -> list[Channel]:
-            stage = every[number]
-            options = choice(stage.technique, now, evidence)
-            assert options.channels is not None
+        def choose(network: Network, number: int) -> list[Channel]:
+            step = steps[number]
+            candidates = find_candidates(step.technique, network, scoring)
+            assert candidates.channels is not None
             try:
-                removed, _ = met(job, stage, options, now, whole)
+                removed, _ = choose_removal(job, step, candidates, network, unpruned)
             except UsageError as error:
                 raise UsageError(
-                    f"pruning {number + 1} of {len(every)}: {error}; without --gradual each is a run that is kept"
+                    f"pruning {number + 1} of {len(steps)}: {error}; without --gradual each is a run that is kept"
                 ) from error
-            size, left = options.steps.size(removed), whole.left(now) - sum(removed)
-            check_held(stage.budget, whole.size, size, Size.of(options.without(removed)))
-            console.print(whole.compared(stage.budget, {"ratio": 1 - left / whole.units} | size._asdict()))
-            return options.channels(removed)
+            size, left = candidates.order.size(removed), unpruned.left(network) - sum(removed)
+            check_held(step.budget, unpruned.size, size, Size.of(candidates.without(removed)))
+            console.print(unpruned.compared(step.budget, {"ratio": 1 - left / unpruned.units} | size._asdict()))
+            return candidates.channels(removed)
 
         return Prepared(
-            network=network,
-            hook=Gradual(shares=even_shares(len(every)), choose=choose, evidence=evidence).hook,
+            network=start,
+            hook=GradualPruning(shares=even_shares(len(steps)), choose=choose, scoring=scoring).hook,
             results={
-                "requested": _requested(job.budget),
-                "val_accuracy_before": _validation_accuracies(job.network, parts),
+                "requested": dict([job.budget.option]),
+                "val_accuracy_before": _validation_accuracies(whole, parts),
             },
-            conclude=lambda trained: {"achieved": whole.achieved(trained)},
+            conclude=lambda trained: {"achieved": unpruned.achieved(trained)},
         )
 
-    return execute(plan, prepare, resume=job.place.resume)
+    return execute(plan_run(job, reference, parent=parent), prepare, resume=job.place.resume)
 
 
-def _from_scratch(job: Job) -> Run:
-    """A control: the shape that pruning would give, trained from new weights."""
-    [stage], recipe = stages(job, job.network), job.recipe
-    parts = split_by(recipe, job.dataset)
-    whole = _whole(job)
-    decision = decide(job, stage, job.network, whole, parts.to(job.where), kept=None if job.exit else job.base.path)
-    epochs = scratch_epochs(job.technique.method, job.from_scratch, whole.size.macs, decision.achieved["macs"])
-    plan = job.plan(dataclasses.replace(job.from_scratch, epochs=epochs), parent=job.base)
-    results = {"requested": _requested(job.budget), "achieved": decision.achieved}
+def _from_scratch(job: Job, reference: Reference) -> Run:
+    """The run of a control: the shape that pruning would give, trained from newly initialised weights."""
+    network, base = reference.load(job.device), reference.trained
+    unpruned = Unpruned.of(network, job.technique)
+    [step] = pruning_steps(job, unpruned)
+    scoring = scoring_data_of(job, reference, split_by(job.recipe, job.dataset).to(job.device))
+    selection = select(job, step, network, unpruned, scoring, None if reference.exit else base.path)
+    recipe = training_recipe(job, reference)
+    epochs = scratch_epochs(job.technique.method, recipe, unpruned.size.macs, selection.achieved["macs"])
+    plan = plan_run(job, reference, recipe=dataclasses.replace(recipe, epochs=epochs), parent=base)
 
     def prepare(_: Split) -> Prepared:
         return Prepared(
-            network=scratch(decision.network.spec, job.seed),
-            results=results,
-            choosing_macs=decision.macs,
-            choosing_seconds=decision.seconds,
+            network=scratch(selection.network.spec, job.seed),
+            results={"requested": dict([job.budget.option]), "achieved": selection.achieved},
+            choosing_macs=selection.macs,
+            choosing_seconds=selection.seconds,
         )
 
     return execute(plan, prepare, resume=job.place.resume)
 
 
-def _shallow(job: Job) -> Run:
-    """A control: the plain shallower network of the budget, by plain BP, by itself or taught by the reference."""
-    network, options = initialised(job.spec, job.seed).eval().to(job.where), shallow_choice(job.spec, job.seed)
-    whole, [stage] = Whole.of(network, job.technique), stages(job, network)
-    removed, measured = current_world().on_leader(lambda: met(job, stage, options, network, whole))
-    smaller, taught = options.without(removed), job.technique.method == TAUGHT
-    plan = job.plan(
-        job.from_scratch,
+def _shallow(job: Job, reference: Reference) -> Run:
+    """The run of a control: the plain shallower network, trained by plain BP or taught by the reference."""
+    network = initialised(reference.spec, job.seed).eval().to(job.device)
+    unpruned, candidates = Unpruned.of(network, job.technique), shallow_candidates(reference.spec, job.seed)
+    [step] = pruning_steps(job, unpruned)
+    removed, measured = current_world().on_leader(lambda: choose_removal(job, step, candidates, network, unpruned))
+    smaller, taught = candidates.without(removed), job.technique.method == TAUGHT
+    plan = plan_run(
+        job,
+        reference,
         objective=(DISTILLED if taught else BP).objective(smaller.spec),
         spec=smaller.spec,
-        teacher=job.base if taught else None,
+        teacher=reference.trained if taught else None,
     )
-    achieved = whole.achieved(smaller) | measured
-    console.print(whole.compared(job.budget, achieved))
-    results = {"requested": _requested(job.budget), "achieved": achieved}
+    achieved = unpruned.achieved(smaller) | measured
+    console.print(unpruned.compared(job.budget, achieved))
+    results = {"requested": dict([job.budget.option]), "achieved": achieved}
     return execute(plan, lambda _: Prepared(network=smaller, results=results), resume=job.place.resume)
 
 
-def _start(job: Job) -> Run:
-    """The run that is pruned: the reference, or what sparse training makes of it."""
+def _sparse(job: Job, reference: Reference) -> Run:
+    """The run that is pruned: the reference, trained on towards sparse channels where the method asks for that."""
     if job.technique.method not in SPARSE:
-        return job.base
-    from baselines.sparse import sparse_trained  # here, as it imports torch-pruning, which takes seconds
+        return reference.trained
+    from baselines.sparse_training import sparse_trained  # here: torch-pruning loads slowly
 
-    return sparse_trained(
-        job.base,
-        job.technique.method,
-        job.dataset,
-        job.recipe,
-        seed=job.seed,
-        place=job.place,
-    )
-
-
-def _whole(job: Job) -> Whole:
-    return Whole.of(job.network, job.technique)
-
-
-def _requested(budget: Budget) -> dict[str, float]:
-    return dict([budget.option])
+    method = job.technique.method
+    return sparse_trained(reference.trained, method, job.dataset, job.recipe, seed=job.seed, place=job.place)
 
 
 def _validation_accuracies(network: Network, parts: Split) -> list[float] | None:

@@ -109,10 +109,11 @@ def _sections(comparison: Comparison, groups: Sequence[Group]) -> list[Section]:
     if comparison.failures:
         lines = [f"did not run: {inline(failure, SENTENCE)}" for failure in comparison.failures]
         body.append(Section("Did not run", [Bullets(lines)], level=2))
-    methods = {section.title: section.method for section in body if section.method}
+    answers = [answer_section(group) for group in groups]
+    methods = {section.title: section.method for section in (*answers, *body) if section.method}
     return [
         Section(inline(comparison.title), level=1),
-        *(answer_section(group) for group in groups),
+        *answers,
         *body,
         Section("How this was measured", level=2),
         *(Section(title, [Text(method)]) for title, method in methods.items()),

@@ -1,4 +1,4 @@
-"""Lag warnings: pruned networks whose MACs fell but whose latency hardly did; the rule is `baselines.lag`'s."""
+"""Lag warnings: pruned networks whose MACs fell but whose latency hardly did, by `baselines.macs_vs_latency`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from baselines.lag import lags, remedy
+from baselines.macs_vs_latency import lags, remedy
 from benchmarks.measuring.bench_file import read_measurements
 from benchmarks.results.arms import technique
 from benchmarks.results.series import network_name, series

@@ -1,9 +1,10 @@
 """`compress train` and `compress train-mwbp`: a network with one exit, or with several."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
-from cyclopts import Parameter
+from cyclopts import Parameter, Token
 
 from compress.cli.options import (
     DATA,
@@ -16,21 +17,33 @@ from compress.cli.options import (
     TrainingOptions,
     TrainingPlaceOptions,
     choice,
+    one_of,
     options,
     panel,
 )
-from compress.training.methods import METHODS, SINGLE_EXIT, UPDATES, Method
+from compress.training.methods import FROZEN, METHODS, SINGLE_EXIT, UPDATES, Method
 
 ARCHITECTURES = (
     "resnetN (pre-activation), resnetNv1 (original form) or resnetNnl (norm-last), N = 6n+2; wrn-28-10; mobilenetv2; "
     "with exits MwResNet-56-5; or a foreign network: torchvision:NAME, timm:NAME, python:MODULE:FACTORY."
 )
 ArchName = Annotated[str, Parameter(group=panel("Network"), help=ARCHITECTURES)]
+
+
+def multi_exit_method(words: Any, tokens: Sequence[Token]) -> str:
+    """Return the method that an option says; those for one exit belong to the other command."""
+    if tokens[0].value in SINGLE_EXIT:
+        raise ValueError(f"{tokens[0].value!r} trains one exit: use compress train (with --extra-decay EXITS)")
+    return one_of(words, tokens)
+
+
 if TYPE_CHECKING:
     MethodName: TypeAlias = str
     Update: TypeAlias = Literal["simultaneous", "sequential"] | None
 else:
-    MethodName = choice(name for name in METHODS if name not in SINGLE_EXIT)
+    MethodName = Annotated[
+        Literal[tuple(name for name in METHODS if name not in SINGLE_EXIT)], Parameter(converter=multi_exit_method)
+    ]
     Update = choice(UPDATES, optional=True)
 
 
@@ -96,7 +109,7 @@ class TrainOptions:
         recipe = self.training.changed()
         self.architecture.check(arch)
         self.data.check(recipe, arch=arch)
-        self.start.check(self.place.runs, multi_exit.trunk)
+        self.start.check(self.place.runs, multi_exit.trunk if method.name == FROZEN else None)
 
         from compress.cli.printing import show_runs
         from compress.training import train

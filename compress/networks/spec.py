@@ -128,7 +128,7 @@ class Spec:
         if self.foreign:
             self._check_segments()
         elif self.resized or self.numbers:
-            raise UsageError(f"{self.arch}: resized and numbers are for somebody else's net; widths say what ours has")
+            raise UsageError(f"{self.arch}: resized and numbers are for foreign networks alone")
 
     def _check_size(self) -> None:
         """Refuse networks that are too large for memory; a foreign network's spec does not have all of its weights."""

@@ -53,7 +53,7 @@ def plain_spec(spec: Spec, image_size: int | None) -> Spec:
     """The spec of the network of one exit whose trunk a multi-exit network has.
 
     Raises:
-        UsageError: the architecture's name alone builds another trunk (other segments, in somebody else's net).
+        UsageError: the architecture's name alone builds another trunk (other segments, in a foreign network).
     """
     plain = dataclasses.replace(spec, exits=spec.exits[-1:])
     by_name = spec_of(

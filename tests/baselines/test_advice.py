@@ -3,23 +3,26 @@
 import json
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 from torch import Tensor, nn
 
-from baselines import Budget, FineTuning, Job, Technique, foresee
-from baselines.choice import choice
+from baselines import Budget, FineTuning, Technique, foresee
+from baselines.job import find_reference
+from baselines.pruning_candidates import find_candidates
+from baselines.selection import scoring_data_of
 from baselines.sensitivity import Sensitivity
-from baselines.stages import evidence_of
-from compress import Place
-from compress.data import Dataset, split
+from compress.data import Dataset
 from compress.errors import UsageError
 from compress.networks import initialised, spec_of
 from compress.networks.foreign import zoo
 from compress.recipes import Recipe
 from compress.runs import write_json
+from compress.training.plan import split_by
+from tests.baselines.jobs import job_of
 
 
 class Net(nn.Module):
@@ -94,17 +97,9 @@ def test_what_is_advised_works(
         options = {"nearest": True} | options
         latency, schedule = options.pop("latency", False), options.pop("schedule", "small-rate")
         budget = Budget(latency_ratio=0.5) if latency else Budget(speedup=2)
-        job = Job(
-            arch=arch,
-            dataset=small,
-            budget=budget,
-            technique=Technique(**options),
-            recipe=brief,
-            fine_tuning=FineTuning(schedule=schedule),
-            place=Place(runs=tmp_path),
-            timed=timed,
-        )
-        return foresee(job).refused
+        tuning, technique = FineTuning(schedule=schedule), Technique(**options)
+        fields: dict[str, Any] = {"budget": budget, "technique": technique, "fine_tuning": tuning, "timed": timed}
+        return foresee(job_of(arch, small, brief, tmp_path, **fields)).refused
 
     with pytest.raises(UsageError, match=re.escape(advice)):
         raise UsageError(asked(refused) or "not refused")
@@ -115,19 +110,12 @@ def test_a_sensitivity_of_other_groups_is_measured_anew(small: Dataset, brief: R
     """As one that was kept by a version that grouped channels otherwise."""
     network = initialised(spec_of("plain", input_shape=small.input_shape, classes=10), 0).eval()
     technique = Technique(allocate="sensitivity")
-    job = Job(
-        arch="plain",
-        dataset=small,
-        budget=Budget(ratio=0.5),
-        technique=technique,
-        recipe=brief,
-        place=Place(runs=tmp_path),
-    )
-    evidence = evidence_of(job, split(small, validation=0.05, calibration=0.05, seed=0))
+    job = job_of("plain", small, brief, tmp_path, technique=technique)
+    scoring = scoring_data_of(job, find_reference(job), split_by(job.recipe, job.dataset))
     other = Sensitivity(sizes=(3,), kept=((2, 1),), losses=((1.0, 2.0),), whole=1.0)
     file = tmp_path / "sensitivity-l1-all-s0.json"
-    write_json(file, {"macs": 0, "seconds": 0.0, "sensitivity": other.to_json()})
-    options = choice(technique, network, evidence, tmp_path)
+    write_json(file, {"macs": 0, "seconds": 0.0, "sensitivity": asdict(other)})
+    options = find_candidates(technique, network, scoring, tmp_path)
     document = json.loads(file.read_text())
     assert document
-    assert tuple(document["sensitivity"]["sizes"]) == options.steps.units
+    assert tuple(document["sensitivity"]["sizes"]) == options.order.units

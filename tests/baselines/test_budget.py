@@ -8,12 +8,11 @@ import pytest
 import torch
 
 from baselines import Budget, Technique
-from baselines.budget import LATENCY_TRIALS, NEAREST, TOLERANCE, Quartiles, least, meet, meet_latency
-from baselines.choice import Choice, choice
-from baselines.criteria import IMPORTANCES
-from baselines.evidence import Evidence
-from baselines.steps import Move, Removed, Size, Steps
-from baselines.technique import Scope
+from baselines.budget import LATENCY_TRIALS, NEAREST, TOLERANCE, Quartiles, meet, meet_latency
+from baselines.pruning_candidates import Candidates, find_candidates
+from baselines.removal_order import Move, RemovalOrder, Removed, Size
+from baselines.scoring_data import ScoringData
+from baselines.technique import CRITERIA, Scope
 from compress.data import Labelled, measure
 from compress.errors import UsageError
 from compress.network_cost import cost
@@ -26,13 +25,13 @@ def network_of(arch: str, input_shape: tuple[int, int, int]) -> Network:
     return create(arch, input_shape=input_shape).eval()
 
 
-def evidence_of(network: Network) -> Evidence:
+def scoring_data_of(network: Network) -> ScoringData:
     """A few images of noise: criteria without gradients look at none."""
     generator = torch.Generator().manual_seed(0)
     shape = (8, *network.spec.input_shape)
     images = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
     part = Labelled(images=images, labels=torch.arange(8))
-    return Evidence(
+    return ScoringData(
         train=part,
         judging=part,
         normalisation=measure(part.sample()),
@@ -48,79 +47,79 @@ def network() -> Network:
 
 
 @pytest.fixture(scope="module")
-def options(network: Network) -> Choice:
-    return choice(Technique(method="l1"), network, evidence_of(network))
+def options(network: Network) -> Candidates:
+    return find_candidates(Technique(method="l1"), network, scoring_data_of(network))
 
 
 @pytest.mark.parametrize("speedup", [1.2, 2.0, 2.6, 6.0, 30.0])
-def test_a_speedup_is_met_to_within_one_percent(speedup: float, network: Network, options: Choice) -> None:
-    pruned = options.without(meet(Budget(speedup=speedup), options.steps))
+def test_a_speedup_is_met_to_within_one_percent(speedup: float, network: Network, options: Candidates) -> None:
+    pruned = options.without(meet(Budget(speedup=speedup), options.order))
     assert cost(network).macs / cost(pruned).macs == pytest.approx(speedup, rel=0.0102)
 
 
 @pytest.mark.parametrize("field", ["macs", "params"])
-def test_macs_and_parameters_are_met_to_within_one_percent(field: str, network: Network, options: Choice) -> None:
+def test_macs_and_parameters_are_met_to_within_one_percent(field: str, network: Network, options: Candidates) -> None:
     target = getattr(cost(network), field) // 3
-    pruned = options.without(meet(Budget(**{field: target}), options.steps))
+    pruned = options.without(meet(Budget(**{field: target}), options.order))
     assert getattr(cost(pruned), field) == pytest.approx(target, rel=TOLERANCE)
 
 
-def test_a_ratio_is_of_the_channels_and_no_search(options: Choice) -> None:
-    units = sum(options.steps.units)
-    assert sum(meet(Budget(ratio=0.3), options.steps)) == units - int(units * 0.7)
+def test_a_ratio_is_of_the_channels_and_no_search(options: Candidates) -> None:
+    units = sum(options.order.units)
+    assert sum(meet(Budget(ratio=0.3), options.order)) == units - int(units * 0.7)
 
 
-def test_a_speedup_may_be_of_a_network_that_was_larger_before(options: Choice) -> None:
-    now = options.steps.size((0,) * len(options.steps.units))
+def test_a_speedup_may_be_of_a_network_that_was_larger_before(options: Candidates) -> None:
+    now = options.order.size(options.order.none)
     whole = Size(macs=2 * now.macs, params=2 * now.params)
-    left = options.steps.size(meet(Budget(speedup=3), options.steps, whole=whole))
+    left = options.order.size(meet(Budget(speedup=3), options.order, whole=whole))
     assert left.macs == pytest.approx(whole.macs / 3, rel=TOLERANCE)
     with pytest.raises(UsageError, match=r"speed-up of 1\.500\) cannot be reached: this network has"):
-        meet(Budget(speedup=1.5), options.steps, whole=whole)
+        meet(Budget(speedup=1.5), options.order, whole=whole)
 
 
-def test_what_cannot_be_reached_is_refused_and_what_can_be_is_named(network: Network, options: Choice) -> None:
+def test_what_cannot_be_reached_is_refused_and_what_can_be_is_named(network: Network, options: Candidates) -> None:
     with pytest.raises(UsageError, match=r"speed-up of 100000\.000.*cannot be reached.*at the least") as refused:
-        meet(Budget(speedup=1e5), options.steps)
-    smallest = options.without(tuple(units - 1 for units in options.steps.units))
-    assert least(options.steps).macs == cost(smallest).macs
+        meet(Budget(speedup=1e5), options.order)
+    smallest = options.without(tuple(units - 1 for units in options.order.units))
+    assert options.order.smallest.macs == cost(smallest).macs
     assert f"{cost(smallest).macs:,} MACs" in str(refused.value)
     for budget in (Budget(macs=cost(network).macs), Budget(params=cost(network).params + 1), Budget(params=10)):
         with pytest.raises(UsageError, match="cannot be reached"):
-            meet(budget, options.steps, within=math.inf)
+            meet(budget, options.order, within=math.inf)
 
 
 @pytest.mark.parametrize("within", [TOLERANCE, math.inf])
 @pytest.mark.parametrize("budget", [Budget(speedup=1.001), Budget(ratio=1e-9)], ids=str)
-def test_a_budget_that_needs_no_pruning_is_refused(budget: Budget, within: float, options: Choice) -> None:
-    steps = options.steps if budget.speedup else hand_made([(0, 1)], [10, 10])
+def test_a_budget_that_needs_no_pruning_is_refused(budget: Budget, within: float, options: Candidates) -> None:
+    order = options.order if budget.speedup else hand_made([(0, 1)], [10, 10])
     with pytest.raises(UsageError, match="nothing would be pruned"):
-        meet(budget, steps, within=within)
+        meet(budget, order, within=within)
 
 
 def hand_made(
     moves: Sequence[tuple[int, int]], each: Sequence[int], *, lockstep: bool = False, base: int = 1000
-) -> Steps:
-    """Steps of a network of `base` MACs, each of whose units costs so much, by knob."""
+) -> RemovalOrder:
+    """RemovalOrder of a network of `base` MACs, each of whose units costs so much, by structure."""
 
     def size(removed: Removed) -> Size:
         return Size(macs=base - sum(gone * macs for gone, macs in zip(removed, each, strict=True)), params=base)
 
     made: tuple[Move, ...] = tuple((move,) for move in moves)
     none = (0,) * len(each)
-    return Steps(units=(9,) * len(each), moves=made, size=size, lockstep=lockstep, at_ratio=lambda _: none)
+    return RemovalOrder(units=(9,) * len(each), moves=made, size=size, lockstep=lockstep, at_ratio=lambda _: none)
 
 
 def test_moves_are_taken_in_their_order_up_to_the_budget() -> None:
-    steps = hand_made([(0, 1), (1, 1), (0, 1), (1, 1)], [100, 50])
-    assert meet(Budget(macs=850), steps) == (1, 1)
-    assert meet(Budget(macs=750), steps) == (2, 1)
+    order = hand_made([(0, 1), (1, 1), (0, 1), (1, 1)], [100, 50])
+    assert meet(Budget(macs=850), order) == (1, 1)
+    assert meet(Budget(macs=750), order) == (2, 1)
 
 
 def test_one_that_overshoots_is_left_out_and_later_ones_go_instead() -> None:
-    steps = hand_made([(1, 1), (0, 1), (1, 1), (0, 1), (1, 1), (1, 1)], [300, 50])
-    assert meet(Budget(macs=800), steps) == (0, 4)
-    assert meet(Budget(macs=650), steps) == (1, 1)
+    order = hand_made([(1, 1), (0, 1), (1, 1), (0, 1), (1, 1), (1, 1)], [300, 50])
+    assert meet(Budget(macs=800), order) == (0, 4)
+    assert meet(Budget(macs=650), order) == (1, 1)
 
 
 def test_one_that_overshoots_by_less_than_the_tolerance_is_taken() -> None:
@@ -128,46 +127,46 @@ def test_one_that_overshoots_by_less_than_the_tolerance_is_taken() -> None:
 
 
 def test_where_it_is_near_enough_nothing_better_is_looked_for() -> None:
-    steps = hand_made([(0, 1), (1, 1), (2, 1)], [195, 100, 5])
-    assert meet(Budget(macs=800), steps) == (1, 0, 0)
+    order = hand_made([(0, 1), (1, 1), (2, 1)], [195, 100, 5])
+    assert meet(Budget(macs=800), order) == (1, 0, 0)
 
 
 def test_where_all_steps_are_too_coarse_both_sides_are_named_or_the_nearer_one_taken() -> None:
-    steps = hand_made([(0, 1), (0, 1), (0, 1)], [300])
+    order = hand_made([(0, 1), (0, 1), (0, 1)], [300])
     with pytest.raises(UsageError, match=r"cannot be met to within 1%: the nearest are 700 MACs .* and 400 MACs"):
-        meet(Budget(macs=600), steps)
-    assert meet(Budget(macs=600), steps, within=math.inf) == (1,)
-    assert meet(Budget(macs=500), steps, within=math.inf) == (2,)
-    assert meet(Budget(macs=950), steps, within=math.inf) == (1,)  # never nothing at all
+        meet(Budget(macs=600), order)
+    assert meet(Budget(macs=600), order, within=math.inf) == (1,)
+    assert meet(Budget(macs=500), order, within=math.inf) == (2,)
+    assert meet(Budget(macs=950), order, within=math.inf) == (1,)  # never nothing at all
 
 
 @pytest.mark.parametrize("budget", [Budget(macs=950), Budget(speedup=1 / 0.3), Budget(params=300)], ids=str)
 def test_the_nearest_is_refused_where_it_is_far_and_what_the_refusal_names_can_be_asked_for(budget: Budget) -> None:
-    steps = hand_made([(0, 1), (0, 1), (0, 1)], [300])
-    steps = replace(steps, size=lambda removed: Size(*[1000 - 300 * removed[0]] * 2))
+    order = hand_made([(0, 1), (0, 1), (0, 1)], [300])
+    order = replace(order, size=lambda removed: Size(*[1000 - 300 * removed[0]] * 2))
     with pytest.raises(UsageError, match=r"within 25%: .*; --nearest goes no further than 25%: ask for --") as refused:
-        meet(budget, steps, within=NEAREST)
+        meet(budget, order, within=NEAREST)
     with pytest.raises(UsageError, match=r"within 1%: .*; --nearest goes no further than 25%: ask for --"):
-        meet(budget, steps)
+        meet(budget, order)
     option, value = str(refused.value).split()[-2:]
     named = Budget(**{option.removeprefix("--"): float(value)})
-    assert getattr(steps.size(meet(named, steps)), option.removeprefix("--")) == float(value)
+    assert getattr(order.size(meet(named, order)), option.removeprefix("--")) == float(value)
 
 
 def test_in_lockstep_no_move_is_left_out() -> None:
     moves, each = [(1, 1), (0, 1), (1, 1), (1, 1), (1, 1)], [300, 50]
     assert meet(Budget(macs=800), hand_made(moves, each)) == (0, 4)
-    steps = hand_made(moves, each, lockstep=True)
+    order = hand_made(moves, each, lockstep=True)
     with pytest.raises(UsageError, match=r"the nearest are 950 MACs \(a speed-up of 1\.053\) and 650 MACs \(a speed"):
-        meet(Budget(macs=800), steps)
-    assert meet(Budget(macs=810), steps, within=math.inf) == (0, 1)
-    assert meet(Budget(macs=790), steps, within=math.inf) == (1, 1)
+        meet(Budget(macs=800), order)
+    assert meet(Budget(macs=810), order, within=math.inf) == (0, 1)
+    assert meet(Budget(macs=790), order, within=math.inf) == (1, 1)
 
 
 def test_a_ratio_needs_channels() -> None:
-    steps = Steps(units=(1,), moves=(((0, 1),),), size=lambda removed: Size(100 - 10 * removed[0], 100))
+    order = RemovalOrder(units=(1,), moves=(((0, 1),),), size=lambda removed: Size(100 - 10 * removed[0], 100))
     with pytest.raises(UsageError, match="--ratio is of channels, and this method removes none"):
-        meet(Budget(ratio=0.5), steps)
+        meet(Budget(ratio=0.5), order)
 
 
 def latencies(
@@ -184,7 +183,7 @@ def latencies(
     return measured, asked
 
 
-HUNDRED = Steps(
+HUNDRED = RemovalOrder(
     units=(101,), moves=tuple(((0, 1),) for _ in range(100)), size=lambda removed: Size(101 - removed[0], 1)
 )
 
@@ -235,7 +234,7 @@ def test_of_networks_that_are_as_fast_the_largest_is_taken(asked: float, spread:
 
 def test_a_latency_between_two_states_is_refused_with_both_named_or_the_nearer_one_taken() -> None:
     measured, _ = latencies(0.1, spread=0.001)
-    few = Steps(units=(9,), moves=tuple(((0, 1),) for _ in range(8)), size=HUNDRED.size)
+    few = RemovalOrder(units=(9,), moves=tuple(((0, 1),) for _ in range(8)), size=HUNDRED.size)
     with pytest.raises(UsageError, match=r"the nearest measured, with their quartiles, are 0\.600 .* and 0\.700 \["):
         meet_latency(0.64, few, measured)
     assert meet_latency(0.64, few, measured, nearest=True)[0] == (4,)
@@ -252,33 +251,23 @@ def deep() -> Network:
     return network_of("resnet110", (3, 32, 32))
 
 
-def speedup_of(steps: Steps, removed: Removed) -> float:
-    return steps.size((0,) * len(removed)).macs / steps.size(removed).macs
+def speedup_of(order: RemovalOrder, removed: Removed) -> float:
+    return order.size(order.none).macs / order.size(removed).macs
 
 
-@pytest.mark.parametrize("method", IMPORTANCES)
-def test_every_width_method_reaches_2_60x_globally(method: str, network: Network) -> None:
-    reaches_2_60x(network, method)
-
-
-def test_resnet110_reaches_2_60x_globally(deep: Network) -> None:
-    options, removed = reaches_2_60x(deep, "l1")
-    assert cost(options.without(removed)).macs == options.steps.size(removed).macs
-
-
-def reaches_2_60x(network: Network, method: str) -> tuple[Choice, Removed]:
-    options = choice(Technique(method=method), network, evidence_of(network))
-    removed = meet(Budget(speedup=2.6), options.steps)
-    assert speedup_of(options.steps, removed) == pytest.approx(2.6, rel=TOLERANCE * 1.02)
-    assert all(0 <= gone < units for gone, units in zip(removed, options.steps.units, strict=True))
-    return options, removed
+@pytest.mark.parametrize("method", CRITERIA)
+def test_every_criterion_reaches_2_60x_globally(method: str, network: Network) -> None:
+    options = find_candidates(Technique(method=method), network, scoring_data_of(network))
+    removed = meet(Budget(speedup=2.6), options.order)
+    assert speedup_of(options.order, removed) == pytest.approx(2.6, rel=TOLERANCE * 1.02)
+    assert all(0 <= gone < units for gone, units in zip(removed, options.order.units, strict=True))
 
 
 def test_resnet110_reaches_2_60x_in_inner_channels_and_equal_shares_near_594(deep: Network) -> None:
     options = uniformly(deep, "inner")
-    removed = meet(Budget(speedup=2.6), options.steps)
-    assert speedup_of(options.steps, removed) == pytest.approx(2.618, abs=0.001)
-    assert removed == meet(Budget(ratio=0.594), options.steps)
+    removed = meet(Budget(speedup=2.6), options.order)
+    assert speedup_of(options.order, removed) == pytest.approx(2.618, abs=0.001)
+    assert removed == meet(Budget(ratio=0.594), options.order)
 
 
 def test_resnet110_cannot_reach_2_60x_in_equal_shares_of_all_channels(deep: Network) -> None:
@@ -286,24 +275,24 @@ def test_resnet110_cannot_reach_2_60x_in_equal_shares_of_all_channels(deep: Netw
     with pytest.raises(
         UsageError, match=r"the nearest are .*speed-up of 2\.557\) and .*speed-up of 2\.883\); --nearest"
     ):
-        meet(Budget(speedup=2.6), options.steps)
-    removed = meet(Budget(speedup=2.6), options.steps, within=NEAREST)
-    assert speedup_of(options.steps, removed) == pytest.approx(2.557, abs=0.001)
+        meet(Budget(speedup=2.6), options.order)
+    removed = meet(Budget(speedup=2.6), options.order, within=NEAREST)
+    assert speedup_of(options.order, removed) == pytest.approx(2.557, abs=0.001)
 
 
 def test_resnet110_rounded_to_8_is_not_rounded_down(deep: Network) -> None:
     """At a ratio of 0.3 torch-pruning gives 3.37x for 2.11x, as it keeps 8, 16 and 40 channels of 11, 22 and 44."""
-    exact = uniformly(deep, "all").steps
+    exact = uniformly(deep, "all").order
     down = tuple(units - {16: 8, 32: 16, 64: 40}[units] for units in exact.units)
-    steps = choice(Technique(method="l1", ranking="uniform", round_to=8), deep, evidence_of(deep)).steps
-    found = [meet(Budget(ratio=0.3), exact), down, meet(Budget(ratio=0.3), steps)]
+    order = find_candidates(Technique(method="l1", ranking="uniform", round_to=8), deep, scoring_data_of(deep)).order
+    found = [meet(Budget(ratio=0.3), exact), down, meet(Budget(ratio=0.3), order)]
     assert [speedup_of(exact, removed) for removed in found] == pytest.approx([2.114, 3.371, 2.500], abs=0.001)
-    widths = {units: units - gone for units, gone in zip(steps.units, found[-1], strict=True)}
+    widths = {units: units - gone for units, gone in zip(order.units, found[-1], strict=True)}
     assert widths == {16: 8, 32: 24, 64: 40}
 
 
-def uniformly(network: Network, scope: Scope) -> Choice:
-    return choice(Technique(method="l1", scope=scope, ranking="uniform"), network, evidence_of(network))
+def uniformly(network: Network, scope: Scope) -> Candidates:
+    return find_candidates(Technique(method="l1", scope=scope, ranking="uniform"), network, scoring_data_of(network))
 
 
 @pytest.mark.parametrize(

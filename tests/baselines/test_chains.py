@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from baselines import Budget, Job, Technique, carry_out, foresee, prune
 from baselines.channels import Channel, remove_channels
 from baselines.coupling import Coupling
-from baselines.steps import Size
+from baselines.removal_order import Size
 from compress import Place
 from compress.data import Dataset
 from compress.errors import UsageError
@@ -19,6 +19,7 @@ from compress.networks import initialised, spec_of
 from compress.networks.foreign import zoo
 from compress.recipes import Recipe
 from compress.runs import load
+from tests.baselines.jobs import job_of
 
 
 class Small(nn.Module):
@@ -85,14 +86,13 @@ def test_what_was_pruned_can_be_pruned_again_until_nothing_is_left_to_prune(arch
     assert not any(removed)
 
 
-@pytest.mark.parametrize("gradual", [False, True], ids=["in steps", "gradual"])
 @pytest.mark.parametrize(
-    ("arch", "budget", "options"),
+    ("arch", "budget", "options", "gradual"),
     [
-        ("normed", Budget(speedup=3), {"nearest": True}),
-        ("resnext", Budget(speedup=4), {"ranking": "uniform", "nearest": True}),
-        ("resnext", Budget(ratio=0.6), {}),
-        ("uneven", Budget(params=900), {"nearest": True}),
+        ("normed", Budget(speedup=3), {"nearest": True}, False),
+        ("resnext", Budget(speedup=4), {"ranking": "uniform", "nearest": True}, True),
+        ("resnext", Budget(ratio=0.6), {}, False),
+        ("uneven", Budget(params=900), {"nearest": True}, True),
     ],
 )
 def test_every_step_of_a_foreign_net_works(
@@ -112,14 +112,7 @@ UNIFORM = Technique(ranking="uniform", steps=3)
 
 
 def job(arch: str, technique: Technique, small: Dataset, brief: Recipe, runs: Path) -> Job:
-    return Job(
-        arch=arch,
-        dataset=small,
-        budget=Budget(speedup=5),
-        technique=technique,
-        recipe=brief,
-        place=Place(runs=runs, device="cpu"),
-    )
+    return job_of(arch, small, brief, runs, budget=Budget(speedup=5), technique=technique)
 
 
 @pytest.mark.parametrize(
@@ -166,7 +159,7 @@ def test_a_step_refused_after_a_training_loses_nothing_and_says_how_to_go_on(
     small: Dataset, brief: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As where weights decide: here nothing is looked at beforehand."""
-    for module in ("check", "pruning"):
+    for module in ("feasibility", "pruning"):
         monkeypatch.setattr(f"baselines.{module}.check_prunable", lambda *_: None)
     with pytest.raises(UsageError, match=r"cannot be met to within 1%: .* what was trained so far is kept") as refused:
         carry_out(job("resnext", UNIFORM, small, brief, tmp_path))
@@ -181,14 +174,7 @@ def test_a_step_in_between_that_takes_more_than_all_of_them_may_is_refused(
 ) -> None:
     """ResNet-14 has blocks of a seventh of its MACs, of which a step to 1.01 takes one."""
     technique = Technique(method="blocks", steps=2)
-    asked = Job(
-        arch="resnet14",
-        dataset=small,
-        budget=Budget(speedup=1.05),
-        technique=technique,
-        recipe=brief,
-        place=Place(runs=tmp_path),
-    )
+    asked = job_of("resnet14", small, brief, tmp_path, budget=Budget(speedup=1.05), technique=technique)
     with pytest.raises(
         UsageError, match=r"a step in between would leave .* less than the .* asked for: take fewer --st"
     ):

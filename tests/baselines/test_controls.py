@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from baselines.channels import Channel, remove_channels
-from baselines.controls import DISTILLED, scratch, scratch_epochs, shallow_steps, shallower
+from baselines.controls import DISTILLED, scratch, scratch_epochs, shallow_order, shallower
 from baselines.coupling import Coupling
-from baselines.depth import cut_anew, without_blocks
-from baselines.steps import Size
+from baselines.depth_pruning import cut_anew, without_blocks
+from baselines.removal_order import Size
 from compress import Place, Start
 from compress.data import Dataset
 from compress.errors import UsageError
@@ -173,7 +173,7 @@ def test_a_network_that_its_name_no_longer_describes_has_no_family(change: Calla
 @pytest.mark.parametrize("arch", ["resnet26", "resnet20v1", "wrn-22-2"])
 def test_steps_through_the_family_cost_what_its_networks_do(arch: str) -> None:
     spec = spec_of(arch, exits=3, input_shape=(1, 8, 8))
-    steps, family = shallow_steps(spec), [spec, *shallower(spec)]
+    steps, family = shallow_order(spec), [spec, *shallower(spec)]
     assert steps.lockstep
     assert (steps.units, steps.moves) == ((len(family),), (((0, 1),),) * (len(family) - 1))
     sizes = [steps.size((place,)) for place in range(len(family))]

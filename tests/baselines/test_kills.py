@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from baselines.choice import _alone
+from baselines.pruning_candidates import _alone
 from compress.runs import LOCK
 from tests.conftest import Command
 

@@ -9,29 +9,30 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from torch import Tensor, nn
+from torch import Tensor
 
 from baselines import Budget, Technique
-from baselines.budget import least, meet
-from baselines.choice import choice
-from baselines.criteria import IMPORTANCES
-from baselines.depth import removable_blocks
-from baselines.evidence import Evidence
-from baselines.steps import Size
+from baselines.budget import meet
+from baselines.depth_pruning import removable_blocks
+from baselines.pruning_candidates import find_candidates
+from baselines.removal_order import Size
+from baselines.scoring_data import ScoringData
+from baselines.technique import CRITERIA
 from compress.data import Dataset, split
 from compress.errors import UsageError
-from compress.networks import Network, Spec, create
+from compress.networks import Network, Spec
 from compress.runs import WEIGHTS, Run, load
 from compress.training import Method
+from tests.baselines.networks import network_of
 
-ARCHS = ("resnet8", "resnet14", "resnet14v1", "resnet14nl", "wrn-10-1", "mobilenetv2")
+ARCHS = ("resnet8", "resnet14", "resnet14v1", "resnet14nl", "wrn-10-1", "mobilenetv2b1-2-1-1-1-1-1w8-8-8-16-16-24-24")
 
 
 @st.composite
 def techniques(draw: st.DrawFn) -> Technique:
     """Any method that makes a trained network smaller, and any of the options that go with it."""
-    method = draw(st.sampled_from([*IMPORTANCES, "blocks", "depth-cut"]))
-    if method not in IMPORTANCES:
+    method = draw(st.sampled_from([*CRITERIA, "blocks", "depth-cut"]))
+    if method not in CRITERIA:
         return Technique(method=method, nearest=True)
     return Technique(
         method=method,
@@ -46,20 +47,13 @@ def techniques(draw: st.DrawFn) -> Technique:
 def networks(draw: st.DrawFn) -> Network:
     """Any network of ours, with batch norm as after training."""
     arch = draw(st.sampled_from(ARCHS))
-    torch.manual_seed(draw(st.integers(0, 99)))
-    network = create(arch, exits=draw(st.integers(1, 3)), input_shape=(1, 8, 8), classes=10)
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-            module.get_buffer("running_mean").normal_(std=0.1)
-            module.get_buffer("running_var").uniform_(0.5, 1.5)
-    return network.eval()
+    return network_of(arch, draw(st.integers(1, 3)), seed=draw(st.integers(0, 99)))
 
 
-def evidence_for(network: Network, dataset: Dataset) -> Evidence:
+def evidence_for(network: Network, dataset: Dataset) -> ScoringData:
     parts = split(dataset, validation=0.2, calibration=0.0, seed=0)
     name = "mwbp" if len(network.spec.exits) > 1 else "bp"
-    return Evidence.of(parts, Method(name=name).objective(network.spec), 0.0, seed=0)
+    return ScoringData.of(parts, Method(name=name).objective(network.spec), 0.0, seed=0)
 
 
 def reloaded(network: Network, directory: Path) -> Network:
@@ -72,26 +66,26 @@ def reloaded(network: Network, directory: Path) -> Network:
 
 
 @given(network=networks(), technique=techniques(), share=st.floats(0, 1))
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_network_by_any_method_to_any_reachable_budget_is_an_ordinary_network(
     small: Dataset, network: Network, technique: Technique, share: float
 ) -> None:
     spec, whole, images = network.spec, Size.of(network), small.test.images[:4].float()
     if technique.method == "blocks" and not removable_blocks(spec):
         with pytest.raises(UsageError, match="none to leave out"):
-            choice(technique, network, evidence_for(network, small))
+            find_candidates(technique, network, evidence_for(network, small))
         return
-    options = choice(technique, network, evidence_for(network, small))
-    assert options.steps.moves or technique.method == "blocks"
-    if not options.steps.moves:  # each of the removable blocks is all that an exit adds
+    options = find_candidates(technique, network, evidence_for(network, small))
+    assert options.order.moves or technique.method == "blocks"
+    if not options.order.moves:  # each of the removable blocks is all that an exit adds
         return
-    smallest = least(options.steps)
+    smallest = options.order.smallest
     macs = smallest.macs + share * (0.98 * whole.macs - smallest.macs)
-    removed = meet(Budget(macs=macs), options.steps, within=math.inf)
+    removed = meet(Budget(macs=macs), options.order, within=math.inf)
     smaller = options.without(removed)
 
-    assert Size.of(smaller) == options.steps.size(removed) < whole
-    if not technique.round_to > 1 and technique.ranking == "global" and technique.method in IMPORTANCES:
+    assert Size.of(smaller) == options.order.size(removed) < whole
+    if not technique.round_to > 1 and technique.ranking == "global" and technique.method in CRITERIA:
         assert Size.of(smaller).macs == pytest.approx(macs, rel=0.06)
     logits: list[Tensor] = smaller(images)
     exits = len(spec.exits) if technique.method != "depth-cut" else len(smaller.spec.exits)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from baselines import METHODS, Budget, Technique, prune
-from baselines.masked import BOUND
+from baselines.masked_equivalence import BOUND
 from baselines.technique import SHAPED, SPARSE
 from compress import Place
 from compress.data import Dataset

@@ -2,8 +2,8 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from itertools import accumulate, pairwise
+from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from baselines.channels import Channel, remove_channels
-from baselines.evidence import Evidence
-from baselines.importance import scores
+from baselines.criteria import channel_scores
+from baselines.removal_order import Move, Removed, Size
+from baselines.scoring_data import ScoringData
 from baselines.sensitivity import IMAGES, Sensitivity, allocate, measure
-from baselines.steps import Move, Removed, Size
 from compress.data import Dataset, Labelled, normalise, split
+from compress.documents import fitted
 from compress.errors import UsageError
 from compress.network_cost import cost
 from compress.networks import Network, create
@@ -128,7 +129,7 @@ def test_another_networks_sensitivity_is_refused(units: Removed, message: str) -
 class Measured:
     network: Network
     orders: list[list[int]]
-    evidence: Evidence
+    scoring: ScoringData
     sensitivity: Sensitivity
     macs: list[int]  # of every network measured
 
@@ -140,8 +141,8 @@ def measured(tiny: Dataset) -> Measured:
     parts = split(replace(tiny, train=train, test=train), validation=0.3, calibration=0.05, seed=0)
     torch.manual_seed(0)
     network = create("resnet8", exits=2, input_shape=parts.train.shape)
-    evidence = Evidence.of(parts, mwbp(network.spec), label_smoothing=0.1, seed=0)
-    orders = [one.argsort().tolist() for one in scores(network, "l1", evidence)]
+    scoring = ScoringData.of(parts, mwbp(network.spec), label_smoothing=0.1, seed=0)
+    orders = [one.argsort().tolist() for one in channel_scores(network, "l1", scoring)]
     macs: list[int] = []
 
     def prune(network: Network, channels: list[Channel]) -> Network:
@@ -149,60 +150,30 @@ def measured(tiny: Dataset) -> Measured:
         macs.append(cost(pruned).macs)
         return pruned
 
-    return Measured(network, orders, evidence, measure(network, orders, evidence, prune), macs)
+    return Measured(network, orders, scoring, measure(network, orders, scoring, prune), macs)
 
 
 def test_what_measuring_takes_is_charged_exactly(measured: Measured) -> None:
-    evidence = measured.evidence
+    scoring = measured.scoring
     assert {(12, 8, 4, 1), (24, 16, 8, 1), (48, 32, 16, 1)} >= set(measured.sensitivity.kept)
     assert len(measured.macs) == 1 + 4 * len(measured.orders)
-    assert evidence.macs == sum(measured.macs) * (len(evidence.judging) + min(IMAGES, len(evidence.train)))
+    assert scoring.macs == sum(measured.macs) * (len(scoring.judging) + min(IMAGES, len(scoring.train)))
 
 
 def test_a_loss_is_that_of_the_group_pruned_alone_with_batch_norm_re_estimated(measured: Measured) -> None:
-    evidence = measured.evidence
+    scoring = measured.scoring
     for group, position in [(0, 1), (3, 3)]:
         width = measured.sensitivity.kept[group][position]
         channels = [Channel(group, index) for index in measured.orders[group][:-width]]
         pruned = remove_channels(measured.network, channels)
-        reestimate(pruned, evidence.train, evidence.normalisation, images=IMAGES)
+        reestimate(pruned, scoring.train, scoring.normalisation, images=IMAGES)
         with torch.no_grad():
-            logits = pruned(normalise(evidence.judging.images, evidence.normalisation))
-        losses = [functional.cross_entropy(exit, evidence.judging.labels) for exit in logits]
+            logits = pruned(normalise(scoring.judging.images, scoring.normalisation))
+        losses = [functional.cross_entropy(exit, scoring.judging.labels) for exit in logits]
         expected = sum(
-            float(loss) * weight for loss, weight in zip(losses, evidence.objective.loss_weights, strict=True)
+            float(loss) * weight for loss, weight in zip(losses, scoring.objective.loss_weights, strict=True)
         )
         assert measured.sensitivity.losses[group][position] == pytest.approx(expected, rel=1e-5)
-
-
-def test_it_is_kept_as_json(measured: Measured) -> None:
-    assert Sensitivity.from_json(json.loads(json.dumps(measured.sensitivity.to_json()))) == measured.sensitivity
-
-
-def test_one_measurement_serves_two_budgets_with_widths_that_differ(measured: Measured) -> None:
-    units = measured.sensitivity.sizes
-
-    def size(removed: Removed) -> Size:
-        orders = zip(removed, measured.orders, strict=True)
-        gone = [Channel(group, index) for group, (count, order) in enumerate(orders) for index in order[:count]]
-        return Size(macs=cost(remove_channels(measured.network, gone)).macs, params=0)
-
-    whole = (0,) * len(units)
-    ones = [tuple(int(one == group) for one in range(len(units))) for group in range(len(units))]
-    each = [size(whole).macs - size(one).macs for one in ones]  # of the whole network: all true ones would take long
-    moves = allocate(measured.sensitivity, units, linear(*each))
-    assert len(moves) == sum(units) - len(units)
-
-    def removed(count: int) -> Removed:
-        taken = groups(moves[:count])
-        return tuple(taken.count(group) for group in range(len(units)))
-
-    mild, strong = removed(len(moves) // 4), removed(len(moves) // 2)
-    assert all(less <= more for less, more in zip(mild, strong, strict=True))
-    assert size(strong).macs < size(mild).macs < size(whole).macs
-    assert len({round(gone / channels, 1) for gone, channels in zip(strong, units, strict=True)}) > 2
-    rises = [measured.sensitivity.rises(group) for group in range(len(units))]
-    assert all(list(accumulate(rise, max)) == rise for rise in rises)
 
 
 def test_a_network_that_has_diverged_is_refused(measured: Measured) -> None:
@@ -210,12 +181,12 @@ def test_a_network_that_has_diverged_is_refused(measured: Measured) -> None:
     with torch.no_grad():
         next(broken.heads.parameters()).fill_(float("nan"))
     with pytest.raises(UsageError, match="loss of resnet8 is nan"):
-        measure(broken, measured.orders, replace(measured.evidence), remove_channels)
+        measure(broken, measured.orders, replace(measured.scoring), remove_channels)
 
 
 def test_it_says_how_long_it_will_take(measured: Measured, capsys: pytest.CaptureFixture[str]) -> None:
     orders = [measured.orders[0], *(order[-1:] for order in measured.orders[1:])]  # the first alone can be narrowed
-    measure(measured.network, orders, replace(measured.evidence), remove_channels)
+    measure(measured.network, orders, replace(measured.scoring), remove_channels)
     assert "measuring sensitivity: 4 networks, one group narrowed in each, about " in capsys.readouterr().err
 
 
@@ -230,7 +201,7 @@ def test_it_says_how_long_it_will_take(measured: Measured, capsys: pytest.Captur
     ],
 )
 def test_what_is_no_sensitivity_is_refused(change: dict[str, Any]) -> None:
-    whole = Sensitivity(sizes=(4,), kept=((3, 2, 1),), losses=((0.1, 0.2, 0.3),), whole=0.05).to_json()
-    assert Sensitivity.from_json(whole).rises(0)
+    whole = asdict(Sensitivity(sizes=(4,), kept=((3, 2, 1),), losses=((0.1, 0.2, 0.3),), whole=0.05))
+    assert fitted(json.loads(json.dumps(whole)), Sensitivity, "sensitivity").rises(0)
     with pytest.raises(UsageError, match="sensitivity"):
-        Sensitivity.from_json(whole | change)
+        fitted(whole | change, Sensitivity, "sensitivity")

@@ -9,8 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from baselines import METHODS, Technique
-from baselines.criteria import IMPORTANCES
-from baselines.technique import CONTROLS, DEPTH, SPARSE
+from baselines.technique import CONTROLS, CRITERIA, DEPTH, SPARSE
 from compress.cli.prune_command import TECHNIQUE, TechniqueOptions
 from compress.errors import UsageError
 
@@ -37,7 +36,7 @@ def test_modules_to_keep_are_a_list_however_they_are_given() -> None:
 
 def test_every_method_has_a_card() -> None:
     wanted = {"random", "l1", "l2", "fpgm", "lamp", "bn-scale", "taylor", "group-norm"}
-    assert set(IMPORTANCES) == wanted
+    assert set(CRITERIA) == wanted
     assert set(DEPTH) == {"blocks", "depth-cut"}
     assert set(CONTROLS) == {"scratch-e", "scratch-b", "shallow", "distilled"}
     assert set(METHODS) == wanted | set(DEPTH) | set(CONTROLS)

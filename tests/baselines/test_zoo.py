@@ -1,24 +1,22 @@
 """Nets of torchvision and timm are pruned, counted, held against their masked whole, and rebuilt from their spec."""
 
-import json
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import cast
 
 import pytest
 import torch
-from torch import nn
 
 from baselines.budget import NEAREST, Budget, meet
-from baselines.channels import Channel, ascending, by_score, remove_channels, steps
+from baselines.channels import Channel, ascending, by_score, remove_channels
 from baselines.coupling import Coupling
-from baselines.evidence import Evidence
-from baselines.importance import scores
-from baselines.steps import Size
-from compress.networks import Network, Spec, create
+from baselines.criteria import channel_scores
+from baselines.removal_order import Size
+from baselines.scoring_data import ScoringData
+from compress.networks import Network, create
+from tests.baselines.networks import rebuilt, trained_like
 
 SIDE = 64
-# Nets that take seconds: hidden fully connected layers, channels concatenated and cut off, heads of attention.
-QUICK = ("torchvision:alexnet", "timm:ghostnet_050", "timm:mobilevit_xxs")
+QUICK = "timm:mobilevit_xxs"  # the quickest net with attention heads, depthwise convolutions and an addition
 # fmt: off
 TORCHVISION = (
     "resnet18", "resnet50", "resnext50_32x4d", "wide_resnet50_2", "mobilenet_v2", "mobilenet_v3_small",
@@ -40,25 +38,15 @@ LARGER = {"torchvision:inception_v3": 96}  # than 64 pixels
 LESS = {"timm:nf_regnet_b0": 0.3, "timm:rexnet_100": 0.3, "timm:mixnet_s": 0.2}
 
 
-@pytest.mark.parametrize("arch", QUICK)
-def test_a_net_is_pruned_to_half_of_its_macs(arch: str) -> None:
-    _prune(arch)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("arch", ALL)
+@pytest.mark.parametrize("arch", [pytest.param(arch, marks=[pytest.mark.slow] * (arch != QUICK)) for arch in ALL])
 def test_every_net_is_pruned_to_half_of_its_macs(arch: str) -> None:
-    _prune(arch)
-
-
-def _prune(arch: str) -> None:
-    """Prune it by l1, which holds the result against the masked whole, in float64."""
+    """By l1; every pruned network is compared with the masked whole one, in float64."""
     if arch.startswith("timm:"):
         pytest.importorskip("timm")
     network = _network(arch)
     coupling = Coupling(network)
-    found = scores(network, "l1", cast(Evidence, SimpleNamespace(seed=0, macs=0)))
-    offered = steps(by_score(found, coupling.groups), coupling.within("all"))
+    found = channel_scores(network, "l1", cast(ScoringData, SimpleNamespace(seed=0, macs=0)))
+    offered = by_score(found, coupling.groups, coupling.size)
     budget = Budget(ratio=LESS[arch]) if arch in LESS else Budget(speedup=2.0)
     removed = meet(budget, offered, within=NEAREST)
     gone = [
@@ -69,26 +57,12 @@ def _prune(arch: str) -> None:
     smaller = remove_channels(network, gone)
     assert Size.of(smaller) == coupling.size(removed)
     assert Size.of(smaller).macs < (1.0 if arch in LESS else 0.52) * coupling.before.macs
-    spec = Spec.from_json(json.loads(json.dumps(smaller.spec.to_json())))
-    assert spec == smaller.spec
-    rebuilt = Network(spec).eval()
-    rebuilt.load_state_dict(smaller.state_dict(), strict=True)
     images = torch.randn(2, *network.spec.input_shape)
     with torch.no_grad():
-        assert torch.equal(rebuilt(images)[-1], smaller(images)[-1])
+        assert torch.equal(rebuilt(smaller)(images)[-1], smaller(images)[-1])
 
 
 def _network(arch: str) -> Network:
-    """The net with all kinds of scales and statistics, as after training."""
     torch.manual_seed(0)
     side = LARGER.get(arch, SIDE)
-    network = create(arch, input_shape=(3, side, side), classes=5).eval()
-    for module in network.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.affine:
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-            nn.init.normal_(module.bias, std=0.2)
-            statistics: dict[str, Any] = dict(module.named_buffers())
-            if "running_var" in statistics:
-                statistics["running_mean"].normal_(std=0.1)
-                statistics["running_var"].uniform_(0.5, 1.5)
-    return network
+    return trained_like(create(arch, input_shape=(3, side, side), classes=5))

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pytest
 
 FOR_COMMANDS = {"attr", "attrs", "compress", "cyclopts", "docstring_parser", "lazy_loader", "rich", "typing_extensions"}
-FOR_OPTIONS = FOR_COMMANDS | {"baselines", "filelock", "msgspec"}
+FOR_OPTIONS = FOR_COMMANDS | {"baselines", "benchmarks", "filelock", "msgspec"}
 SHOWN = [
     *(f"{name} --help" for name in ("train", "train-mwbp", "prune", "bench", "probe", "study", "report", "data")),
     *("data", "data --json", "prune --list-methods"),

@@ -1,4 +1,4 @@
-"""What tests of somebody else's nets share: a transformer that takes no time."""
+"""What tests of foreign networks share: a transformer that takes no time."""
 
 import torchvision
 from torch import nn

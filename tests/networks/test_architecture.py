@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from compress import Architecture
 from compress.errors import UsageError
-from compress.networks import Spec, create, cut, display_name, spec_of
+from compress.networks import create, cut, display_name, spec_of
 
 
 @pytest.mark.parametrize("form", ["", "v1"])
@@ -133,11 +133,6 @@ def test_impossible_sizes_are_refused_in_one_line(wrong: dict[str, Any]) -> None
     assert "\n" not in str(refused.value)
 
 
-def test_a_specs_arch_is_a_name_that_create_takes() -> None:
-    spec = spec_of(Architecture("resnet26", width=2))
-    assert spec_of(spec.arch).blocks == spec.blocks
-
-
 def test_display_names_are_the_fields() -> None:
     assert display_name(spec_of("resnet110")) == "ResNet-110"
     assert display_name(spec_of("resnet44", exits=5)) == "MwResNet-44-5"
@@ -183,10 +178,3 @@ def test_the_seed_decides_the_weights(form: str) -> None:
 
     assert torch.equal(weights(0), weights(0))
     assert not torch.equal(weights(0), weights(1))
-
-
-def test_the_spec_alone_builds_the_same_network() -> None:
-    spec = spec_of(Architecture("resnet20", width=2), exits=3, input_shape=(1, 28, 28), classes=7)
-    network = create(Architecture("resnet20", width=2), exits=3, input_shape=(1, 28, 28), classes=7)
-    assert network.spec == spec
-    assert isinstance(spec, Spec)

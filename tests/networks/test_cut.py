@@ -90,16 +90,6 @@ def test_neither_network_sees_the_other_change() -> None:
     assert all(torch.equal(value, untouched[name]) for name, value in part.state_dict().items())
 
 
-def test_the_whole_network_is_left_as_it_was() -> None:
-    whole = trained_looking("resnet20", 3)
-    spec, state, modules = whole.spec, copy.deepcopy(whole.state_dict()), [name for name, _ in whole.named_modules()]
-    for exit in (1, 2, 3):
-        cut(whole, exit)
-    assert whole.spec is spec
-    assert [name for name, _ in whole.named_modules()] == modules
-    assert all(torch.equal(value, state[name]) for name, value in whole.state_dict().items())
-
-
 def test_cutting_draws_no_random_number() -> None:
     whole = trained_looking("resnet8", 3)
     before = torch.get_rng_state()
@@ -122,11 +112,6 @@ def test_every_layer_keeps_its_mode(training: bool) -> None:
     assert part.training == training
     layers = [module for module in part.modules() if not isinstance(module, torch.nn.ModuleList | torch.nn.ModuleDict)]
     assert {layer.training for layer in layers} == {training}
-
-
-def test_the_containers_keep_their_mode_too() -> None:
-    part = cut(create("resnet8", exits=3).eval(), 2)
-    assert not any(module.training for module in part.modules())
 
 
 def test_a_cut_network_can_be_trained_on() -> None:

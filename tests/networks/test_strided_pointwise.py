@@ -61,7 +61,7 @@ def smooth(network: Network) -> Network:
 
 
 def gradients(network: nn.Module, images: Tensor, weighing: list[Tensor]) -> list[Tensor]:
-    """Of the images and all weights, for a weighted sum of all logits."""
+    """Gradients of a weighted sum of all logits with respect to the images and all weights."""
     network.zero_grad()
     images = images.clone(memory_format=torch.preserve_format).requires_grad_()
     logits = network(images)

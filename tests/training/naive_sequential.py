@@ -137,7 +137,7 @@ def chain(backwards: list[Backward]) -> Backward:
 
 
 def cross_entropy_gradient(logits: Tensor, labels: Tensor) -> Tensor:
-    """Of the batch's mean cross-entropy, by the logits: (softmax - one-hot) / N."""
+    """The gradient of the batch's mean cross-entropy with respect to the logits: (softmax - one-hot) / N."""
     return (logits.softmax(1) - functional.one_hot(labels, logits.shape[1])) / len(labels)
 
 

@@ -138,7 +138,7 @@ def test_training_lowers_the_loss_of_every_exit(tiny: Dataset) -> None:
 def test_fewer_images_than_a_batch_are_one_batch(tiny: Dataset) -> None:
     training = training_of(tiny, recipe_named("quick", epochs=1).changed(batch_size=4096))
     fit(training, title="one batch")
-    assert (training.steps, training.images_seen) == (1, len(training.split.train))
+    assert (training.steps, training.batch_size) == (1, len(training.split.train))
 
 
 def test_a_corrupt_checkpoint_is_named(tiny: Dataset, tmp_path: Path) -> None:

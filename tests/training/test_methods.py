@@ -256,7 +256,7 @@ def test_a_recorded_command_with_every_option_is_the_same_run(
 
 def test_what_a_command_cannot_do_is_one_line(refused: Any, tiny_folder: Path, tmp_path: Path) -> None:
     place = ["--runs", tmp_path / "runs", "--dataset", f"folder:{tiny_folder}"]
-    assert "fp32 alone" in refused("train-mwbp", "--update", "sequential", "--precision", "bf16", *place)
+    assert "needs fp32" in refused("train-mwbp", "--update", "sequential", "--precision", "bf16", *place)
     assert "no teacher" in refused("train-mwbp", "--teacher-weight", "0.3", *place)
     assert "not under" in refused("train", "--teacher", "resnet110_nothing", *place)
     assert "goes with method frozen-trunk" in refused("train-mwbp", "--trunk", "resnet44_", *place)

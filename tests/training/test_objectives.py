@@ -322,15 +322,6 @@ def test_losses_are_computed_in_single_precision_at_least(dtype: torch.dtype, ex
 # ---------------------------------------------------------------------------------------------------------- mistakes
 
 
-def test_bp_refuses_a_network_with_auxiliary_exits_and_says_what_to_use() -> None:
-    with pytest.raises(UsageError, match="train-mwbp") as refused:
-        Method(name="bp").objective(spec_of("resnet44", exits=5))
-    assert "5 exits" in str(refused.value)
-    assert "\n" not in str(refused.value)
-    with pytest.raises(UsageError, match="train-mwbp"):
-        Method(name="bp").objective(spec_of("resnet44", exits="19,end"))
-
-
 @pytest.mark.parametrize(("method", "suggested"), [("mwpb", "mwbp"), ("MWBP", "mwbp"), ("mw-bp", "mwbp"), ("pb", "bp")])
 def test_an_unknown_method_is_refused_with_the_nearest(method: str, suggested: str) -> None:
     with pytest.raises(UsageError, match=f"did you mean '{suggested}'") as refused:

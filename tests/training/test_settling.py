@@ -54,7 +54,8 @@ def test_what_is_reported_and_every_epochs_validation_are_of_the_settled_state(t
     passed = reestimate(network, parts.train, parts.normalisation, images=None)
     assert torch.equal(predict(network, parts.test, parts.normalisation), before)
     assert training.spent.settling_macs == 3 * passed == 3 * cost(network).macs * len(parts.train)
-    assert training.training_macs == passed * 3 + 3 * cost(network).macs * training.images_seen
+    images = training.epochs_done * training.steps * training.batch_size
+    assert training.training_macs == passed * 3 + 3 * cost(network).macs * images
     assert training.spent.settling_seconds > 0
     assert (training.spent.settled_epochs, training.spent.steps_to_settle) == (3, 88)
 

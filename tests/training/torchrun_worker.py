@@ -91,7 +91,7 @@ def batch_norms() -> None:
 
 
 def whole_and_again(folder: Path, out: Path) -> None:
-    """The same training twice, in two places; whoever wants to kill a process finds its number beside them."""
+    """Train twice, in two places; the numbers of the processes are written beside them, for a test that kills them."""
     (out / f"pid{current_world().rank}").write_text(str(os.getpid()))
     for place in ("whole", "again"):
         train(folder, out / place)

@@ -27,6 +27,12 @@ BARS = (
     "another network is at least as accurate at no more cost, which the intervals may not tell apart."
 )
 
+METHOD = (
+    "The best network of each budget is compared with every other network, or exit, at that budget. Comparisons that "
+    "Verdicts has, too, are taken from there; the others are made in the same way, with p adjusted for all of them by "
+    "Holm's method. Networks without stored predictions count among those that are not shown to differ."
+)
+
 
 def answer_section(group: Group) -> Section:
     """The best network at each budget, with what limits that answer."""
@@ -44,6 +50,7 @@ def answer_section(group: Group) -> Section:
             Text(BARS),
         ],
         level=2,
+        method=METHOD,
     )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from baselines import Budget, Technique, prune
-from baselines.lag import lags, remedy
+from baselines.macs_vs_latency import lags, remedy
 from benchmarks.results.lag_warnings import lag_notes, lagging, warn_of_lag
 from benchmarks.results.rows import names_by_series, rows, summarise
 from compress import Place

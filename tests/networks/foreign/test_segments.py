@@ -1,4 +1,4 @@
-"""What goes wrong inside a segment of somebody else's net is an error, and nothing on stderr."""
+"""What goes wrong inside a segment of a foreign network is an error, and nothing on stderr."""
 
 import copy
 

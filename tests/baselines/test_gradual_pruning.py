@@ -1,4 +1,4 @@
-"""Gradual pruning: momentum goes with the weights, every step is counted as it was, and nothing is lost by a stop."""
+"""Gradual pruning: momentum is sliced with the weights, every step is counted, and interruptions lose nothing."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from baselines.channels import Channel, remove_channels
-from baselines.evidence import Evidence
-from baselines.gradual import Gradual, even_shares
+from baselines.gradual_pruning import GradualPruning, even_shares
+from baselines.scoring_data import ScoringData
 from compress import Architecture, Place
 from compress.data import Dataset, Split, split
 from compress.errors import UsageError
@@ -23,6 +23,7 @@ from compress.training import Hook, Method, Plan, Prepared, execute, train
 from compress.training.hooks import Options, ReshapableTraining
 from compress.training.loop import Training, fit
 from compress.training.updates import Simultaneous
+from tests.baselines.networks import differing
 
 EPOCHS, BATCH = 4, 60  # of 180 images: 3 steps an epoch
 RECIPE = replace(recipe_named("quick"), epochs=EPOCHS, batch_size=BATCH, learning_rate=0.05)
@@ -39,7 +40,7 @@ def choose(network: Network, stage: int) -> list[Channel]:
 
 
 def training_of(
-    tiny: Dataset, recipe: Recipe, hook: Callable[[Evidence], Hook], *, method: str = "bp", arch: str = "resnet8"
+    tiny: Dataset, recipe: Recipe, hook: Callable[[ScoringData], Hook], *, method: str = "bp", arch: str = "resnet8"
 ) -> Training:
     spec = spec_of(
         Architecture(arch, widths="4,8,16"),
@@ -55,26 +56,26 @@ def training_of(
             nn.init.normal_(module.bias, std=0.1)
     parts = split(tiny, validation=recipe.validation, calibration=recipe.calibration, seed=recipe.split_seed)
     objective = Method(name=method).objective(spec)
-    given = hook(Evidence.of(parts, objective, 0.0, 0))
+    given = hook(ScoringData.of(parts, objective, 0.0, 0))
     return Training(
         network, parts, recipe, objective, augment=True, seed=0, precision="fp32", options=Options(hook=given)
     )
 
 
-def gradual(evidence: Evidence, *, shares: tuple[float, ...] = even_shares(3)) -> Hook:
+def gradual(scoring: ScoringData, *, shares: tuple[float, ...] = even_shares(3)) -> Hook:
     """Each choice costs 1000 MACs."""
 
     def at_a_price(network: Network, stage: int) -> list[Channel]:
-        evidence.macs += 1000
+        scoring.macs += 1000
         return choose(network, stage)
 
-    return Gradual(shares=shares, choose=at_a_price, evidence=evidence).hook
+    return GradualPruning(shares=shares, choose=at_a_price, scoring=scoring).hook
 
 
 def test_prunings_are_spread_over_the_first_half_and_all_happen() -> None:
     def steps(prunings: int, total: int) -> list[int]:
         nothing: Any = None
-        return Gradual(shares=even_shares(prunings), choose=choose, evidence=nothing).steps(total)
+        return GradualPruning(shares=even_shares(prunings), choose=choose, scoring=nothing).steps(total)
 
     assert steps(5, 100) == [10, 20, 30, 40, 50]
     assert steps(1, 100) == [50]
@@ -86,7 +87,7 @@ def test_prunings_are_spread_over_the_first_half_and_all_happen() -> None:
 def test_shares_that_do_not_ascend_within_the_training_are_refused(shares: tuple[float, ...]) -> None:
     nothing: Any = None
     with pytest.raises(UsageError, match="shares of the training, ascending from 0 to below 1"):
-        Gradual(shares=shares, choose=choose, evidence=nothing)
+        GradualPruning(shares=shares, choose=choose, scoring=nothing)
 
 
 def positions(part: Tensor, whole: Tensor) -> list[int]:
@@ -149,13 +150,7 @@ def test_before_the_first_step_there_is_no_momentum_and_pruning_makes_none(tiny:
     training = training_of(tiny, recipe, lambda _: Hook(before_step=at_once))
     fit(training, title="pruned at once")
     assert left == [{}]
-    assert differing(training, pruned_first) == []
-
-
-def differing(one: Training, other: Training) -> list[str]:
-    weights, others = one.network.state_dict(), other.network.state_dict()
-    assert weights.keys() == others.keys()
-    return [name for name, tensor in weights.items() if not torch.equal(tensor, others[name])]
+    assert differing(training.network, pruned_first.network) == []
 
 
 class KilledError(Exception):
@@ -179,7 +174,7 @@ def test_a_killed_gradual_pruning_goes_on_bit_for_bit(variant: str, epochs: int,
     recipe = replace(RECIPE, **fields)
 
     def training() -> Training:
-        return training_of(tiny, recipe, lambda evidence: gradual(evidence, shares=(0.17, 0.42, 0.75)), method=method)
+        return training_of(tiny, recipe, lambda scoring: gradual(scoring, shares=(0.17, 0.42, 0.75)), method=method)
 
     whole = training()
     fit(whole, title="whole")
@@ -193,7 +188,7 @@ def test_a_killed_gradual_pruning_goes_on_bit_for_bit(variant: str, epochs: int,
     resumed = training()
     fit(resumed, title="resumed", checkpoint=tmp_path)
 
-    assert differing(whole, resumed) == []
+    assert differing(whole.network, resumed.network) == []
     assert resumed.network.spec == whole.network.spec
     assert [line["train_loss"] for line in whole.history] == [line["train_loss"] for line in resumed.history]
     assert (whole.training_macs, whole.spent.choosing_macs) == (resumed.training_macs, resumed.spent.choosing_macs)
@@ -206,8 +201,8 @@ def test_a_killed_gradual_pruning_goes_on_bit_for_bit(variant: str, epochs: int,
 def test_every_step_is_counted_by_the_network_that_took_it(tiny: Dataset) -> None:
     sizes: list[int] = []
 
-    def counted(evidence: Evidence) -> Hook:
-        prune = gradual(evidence, shares=(0.17, 0.42, 0.75)).before_step
+    def counted(scoring: ScoringData) -> Hook:
+        prune = gradual(scoring, shares=(0.17, 0.42, 0.75)).before_step
         assert prune is not None
 
         def count(training: ReshapableTraining, done: int) -> None:
@@ -226,7 +221,7 @@ def test_every_step_is_counted_by_the_network_that_took_it(tiny: Dataset) -> Non
 def test_the_best_epoch_is_one_of_the_network_as_it_was_left(tiny: Dataset) -> None:
     recipe = replace(RECIPE, epochs=6, batch_size=16, learning_rate=2.0, select="best-validation")
     shares = (0.5,)  # between the third epoch and the fourth
-    training = training_of(tiny, recipe, lambda evidence: gradual(evidence, shares=shares))
+    training = training_of(tiny, recipe, lambda scoring: gradual(scoring, shares=shares))
     states = {}
 
     def keep(training: Training) -> None:
@@ -247,13 +242,13 @@ def test_a_stage_that_chooses_nothing_leaves_the_training_as_it_is(tiny: Dataset
             parameter.data.zero_()  # what is handed out is a copy
         return []
 
-    def idle(evidence: Evidence) -> Hook:
-        return Gradual(shares=even_shares(2), choose=nothing, evidence=evidence).hook
+    def idle(scoring: ScoringData) -> Hook:
+        return GradualPruning(shares=even_shares(2), choose=nothing, scoring=scoring).hook
 
     plain, hooked = training_of(tiny, RECIPE, lambda _: Hook()), training_of(tiny, RECIPE, idle)
     fit(plain, title="plain")
     fit(hooked, title="hooked")
-    assert differing(plain, hooked) == []
+    assert differing(plain.network, hooked.network) == []
 
 
 def test_a_run_pruned_on_its_way_is_loaded_in_its_last_shape_and_its_cost_is_true(
@@ -277,10 +272,10 @@ def test_a_run_pruned_on_its_way_is_loaded_in_its_last_shape_and_its_cost_is_tru
     )
 
     def prepare(parts: Split) -> Prepared:
-        evidence = Evidence.of(parts, plan.objective, 0.0, 0)
+        scoring = ScoringData.of(parts, plan.objective, 0.0, 0)
         return Prepared(
             network=load(parent),
-            hook=gradual(evidence, shares=(0.25, 0.75)),
+            hook=gradual(scoring, shares=(0.25, 0.75)),
             conclude=lambda network: {"achieved": {"speedup": before / cost(network).macs}},
         )
 

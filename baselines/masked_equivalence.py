@@ -1,7 +1,7 @@
-"""Masked: a pruned network must be the function that the whole one is with the removed weights at zero.
+"""Masked equivalence: a pruned network computes what the whole one does with the removed weights set to zero.
 
-Code that reorders channels, or weights that two layers share, may leave a network that runs, wired wrongly. So every
-pruning is held against its masked whole, however its channels were found.
+Where code reorders channels, or layers share weights, a pruned network may run but be wired wrongly. So every pruned
+network is compared with the masked whole network.
 """
 
 from __future__ import annotations
@@ -20,40 +20,29 @@ from compress.errors import UsageError
 from compress.networks import Network, in_the_net
 
 IMAGES = 2
-DRAWS = 4  # of weights and images, at most: until the logits depend on the images
-BOUND = 1e-9  # of the largest logit: float64 rounds to 1e-14 or so over a hundred layers, wrong wiring is above 1e-5
-JITTER = 0.1  # of a tensor's own spread
+DRAWS = 4  # most draws of weights and images, which end once the logits depend on the images
+BOUND = 1e-9  # relative to the largest logit; float64 rounds to some 1e-14 in a hundred layers, errors exceed 1e-5
+JITTER = 0.1  # relative to the standard deviation of a tensor
 TINY = torch.finfo(torch.float64).tiny
 
-# By name, which of the whole network's entries each tensor of a pruned one has, as places in the flattened tensor.
+# The entries of the whole network that every tensor of the pruned one has, as indices into the flattened tensor.
 Kept = Mapping[str, Tensor]
 
 
-def number_weights(network: Network) -> None:
-    """Put into every entry of a network's weights its own place, so that a pruning shows which ones it keeps."""
-    for tensor in _weights(network).values():
-        tensor.data = torch.arange(tensor.numel(), dtype=torch.float64, device=tensor.device).view(tensor.shape)
-
-
-def kept_weights(numbered: Network) -> dict[str, Tensor]:
-    """What a pruning has kept of a network whose weights were numbered."""
-    return {name: tensor.detach().long() for name, tensor in _weights(numbered).items()}
-
-
 def take(network: Network, kept: Kept) -> dict[str, Tensor]:
-    """The weights of a network that were kept, in the pruned one's shapes."""
+    """The kept weights of a network, in the shapes of the pruned one."""
     return {name: tensor.detach().flatten()[kept[name]] for name, tensor in _weights(network).items()}
 
 
-def check_wiring(whole: Network, pruned: Network, kept: Kept) -> float:
-    """The largest difference between the logits of a pruned network and of its masked whole, over the largest logit.
+def check_equivalence(whole: Network, pruned: Network, kept: Kept) -> float:
+    """The largest difference between logits of the pruned and the masked network, relative to the largest logit.
 
-    Both run in float64 on a few images of noise, with all exits. Their weights are those of the whole, jittered, and
-    batch norm has the statistics of these images: where nothing is zero, alike, dead or saturated, nothing is hidden.
-    Norms over channels leave the removed ones out of their statistics.
+    Both run in float64 on a few images of noise, with all exits. They have the whole network's weights, with noise
+    added, and batch norm has the statistics of these images, so that no zero, equal, dead or saturated values hide a
+    difference. Norms over channels leave the removed ones out of their statistics.
 
     Raises:
-        UsageError: they differ; the module is named whose output is the first to do so.
+        UsageError: the logits differ; the first module whose output differs is named.
     """
     masked, small, worst = copy.deepcopy(whole).double().eval(), copy.deepcopy(pruned).double().eval(), 0.0
     generator, device = torch.Generator().manual_seed(0), next(whole.parameters()).device
@@ -68,7 +57,7 @@ def check_wiring(whole: Network, pruned: Network, kept: Kept) -> float:
         with torch.no_grad():
             logits = torch.stack(small(images))
         off = float((logits - expected).abs().max() / expected.abs().max().clamp(min=TINY))
-        if not off <= BOUND:  # as where it is no number
+        if not off <= BOUND:  # also where it is NaN
             raise UsageError(
                 f"{whole.spec.arch} cannot be pruned: {_first_difference(masked, small, images)} is given other "
                 "channels than those that its weights are kept for, as code before it reorders, mixes or counts them "
@@ -81,9 +70,9 @@ def check_wiring(whole: Network, pruned: Network, kept: Kept) -> float:
 
 
 class StatisticsOfKept(TorchFunctionMode):
-    """Within it, layer norm and group norm leave masked channels, whose weight is zero, out of their statistics.
+    """Within this mode layer norm and group norm leave masked channels out of their statistics.
 
-    Where they have no weights, they leave out channels that are zero at all positions of all images.
+    Masked are channels whose weight is zero; in a norm without weights, those that are zero everywhere.
     """
 
     def __torch_function__(
@@ -119,7 +108,7 @@ def _group_norm(
 
 
 def _normed(input: Tensor, there: Tensor, dims: tuple[int, ...], eps: float) -> Tensor:
-    """The input with mean 0 and variance 1 over these dimensions, both taken over what is there; 0 elsewhere."""
+    """The input normalised over these dimensions with the statistics of the unmasked channels; 0 elsewhere."""
     there = there.to(input.dtype).expand(input.shape)
     count = there.sum(dims, keepdim=True).clamp(min=1)
     centred = (input - (input * there).sum(dims, keepdim=True) / count) * there
@@ -127,13 +116,13 @@ def _normed(input: Tensor, there: Tensor, dims: tuple[int, ...], eps: float) -> 
 
 
 def _weights(network: Network) -> dict[str, Tensor]:
-    """Parameters and buffers by name, shared ones under every name; those of whole numbers are no weights."""
+    """Parameters and buffers of floating point by name, shared ones under every name."""
     state = network.state_dict(keep_vars=True)
     return {name: tensor for name, tensor in state.items() if tensor.is_floating_point()}
 
 
 def _jitter(network: Network, whole: Network, generator: torch.Generator) -> None:
-    """Give a copy of a network its weights, parameters moved by a tenth of their spread, or of 1 if they have none."""
+    """Give a copy the weights of the whole network, with noise of a tenth of their deviation, or 0.1 if that is 0."""
     given = _weights(whole)
     for name, tensor in _weights(network).items():
         value = given[name].detach().to(tensor).nan_to_num(posinf=1.0, neginf=-1.0)
@@ -145,7 +134,7 @@ def _jitter(network: Network, whole: Network, generator: torch.Generator) -> Non
 
 
 def _mask(network: Network, kept: Kept) -> None:
-    """Set all entries that a pruning has not kept to zero."""
+    """Set all entries to zero that pruning has not kept."""
     for name, tensor in _weights(network).items():
         mask = torch.zeros(tensor.numel(), dtype=tensor.dtype, device=tensor.device)
         mask[kept[name].flatten()] = 1
@@ -153,7 +142,7 @@ def _mask(network: Network, kept: Kept) -> None:
 
 
 def _settle(network: Network, images: Tensor) -> None:
-    """Give batch norm the statistics of these images, in place."""
+    """Set batch norm's statistics to those of these images, in place."""
     norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     for norm in norms:
         norm.training, norm.momentum = True, 1.0
@@ -162,10 +151,10 @@ def _settle(network: Network, images: Tensor) -> None:
         norm.training = False
 
 
-def _first_difference(masked: Network, small: Network, images: Tensor) -> str:
-    """The first module with weights whose outputs differ in sum, which masked channels do not change."""
+def _first_difference(masked: Network, pruned: Network, images: Tensor) -> str:
+    """The first module with weights whose output differs in the sum of magnitudes, which masking does not change."""
     sums: list[list[tuple[str, float]]] = []
-    for network in (masked, small):
+    for network in (masked, pruned):
         found: list[tuple[str, float]] = []
         hooks = [
             module.register_forward_hook(_summing(name, found))
@@ -177,7 +166,8 @@ def _first_difference(masked: Network, small: Network, images: Tensor) -> str:
         for hook in hooks:
             hook.remove()
         sums.append(found)
-    apart = (name for (name, one), (_, other) in zip(*sums, strict=False) if not abs(one - other) <= BOUND * abs(one))
+    pairs = zip(*sums, strict=False)
+    apart = (name for (name, total), (_, small) in pairs if not abs(total - small) <= BOUND * abs(total))
     return f"module {in_the_net(masked, next(apart, f'heads.{list(masked.heads)[-1]}'))}"
 
 

@@ -1,9 +1,9 @@
-"""Tracking: which channels can only go together, found by following every element of every value through one forward.
+"""Channel tracking: which channels go together, found by following every element through a forward pass.
 
-Every entry along an axis of a weight starts as a channel of its own. While the network runs, each value carries, by
-element, the channel it holds: what moves data moves the channels alike, whatever it is, and where two channels are
-added, multiplied, normalised together or read by one slice of a weight, they become one. So reordered, split, repeated
-and concatenated channels are followed exactly, which a graph of gradients with rules for some operators cannot do.
+Every entry along an axis of a weight starts as a channel of its own. While the network runs, every value carries the
+channel of each of its elements. Whatever moves data moves the channels alike; channels that are added, multiplied,
+normalised together, or read by one slice of a weight are joined. So channels that are reordered, split, repeated or
+concatenated are followed exactly, which a graph of gradients with rules for some operators cannot do.
 """
 
 from __future__ import annotations
@@ -18,41 +18,41 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from baselines.layers import RULES
-from baselines.numbered import FIXED, NONE, Channels
-from baselines.operators import Operators
+from baselines.channel_sets import FIXED, NONE, ChannelSets
+from baselines.layer_rules import RULES
+from baselines.operator_rules import Operators
 from compress.networks import Network
 from compress.networks.blocks import SegmentSpec
 from compress.networks.layer_resizing import WIDTHS
 
-# An axis of a weight: the weight's name in the state dict, and the dimension.
+# An axis of a weight: its name in the state dict, and the dimension.
 Axis = tuple[str, int]
 
 
 @dataclass(frozen=True)
 class Unit:
-    """What can only go together: of some axes, which entries."""
+    """Entries of weights that go together, by axis."""
 
     entries: dict[Axis, tuple[int, ...]]
 
 
 class Tracker(TorchFunctionMode):
-    """Runs a network and follows its channels: layers by what they do to them, all else operator by operator."""
+    """Follows a network's channels while it runs: through layers by `RULES`, through all else by operator."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
-        self.channels = Channels()
+        self.channels = ChannelSets()
         self.axes: dict[Axis, Tensor] = {}
-        self.writers: list[Axis] = []  # in the order in which their layers ran
-        self.positions: dict[str, int] = defaultdict(int)  # of an image, at which each layer's weight is used
+        self.writers: list[Axis] = []  # axes that layers write, in the order of execution
+        self.positions: dict[str, int] = defaultdict(int)  # positions of an image at which a weight is used
         self.names = {id(tensor): name for name, tensor in reversed(network.state_dict(keep_vars=True).items())}
-        self._loose: dict[str, Tensor] = {}  # weights that code uses outside layers, by element
+        self._loose: dict[str, Tensor] = {}  # weights used outside layers, by element
         self.silent = False
 
-    # What values hold.
+    # The channels of values.
 
     def of(self, value: Tensor) -> Tensor:
-        """The channel of every element of a value."""
+        """The channel of every element of a value, in its shape."""
         found: Tensor | None = getattr(value, "channels", None)
         if found is not None:
             return found
@@ -64,7 +64,7 @@ class Tracker(TorchFunctionMode):
         return self._loose[name]
 
     def mark(self, value: Any, channels: Tensor) -> None:
-        """Note what a value holds, on itself."""
+        """Attach the channels of its elements to a value."""
         value.channels = channels
 
     def axis(self, weight: Tensor, dim: int) -> Tensor:
@@ -75,7 +75,7 @@ class Tracker(TorchFunctionMode):
         return self.axes[key]
 
     def along(self, value: Tensor, dim: int) -> Tensor | None:
-        """The channels of a value along a dimension, where they are the same at all other places; else None."""
+        """The channels of a value along a dimension; None where they differ at other positions."""
         for channels in (self.of(value), None):
             if channels is None:
                 channels = self.channels.resolve(self.of(value))
@@ -86,7 +86,7 @@ class Tracker(TorchFunctionMode):
         return None
 
     def together(self, value: Tensor, dim: int) -> Tensor:
-        """The channels of a value along a dimension; those that stand in one place of it can only go together."""
+        """The channels of a value along a dimension, after joining those at the same index."""
         channels = self.along(value, dim)
         return (
             self.channels.join_rows(self.of(value).movedim(dim, 0).reshape(value.shape[dim], -1))
@@ -95,11 +95,11 @@ class Tracker(TorchFunctionMode):
         )
 
     def follow(self, name: str, value: Tensor, dim: int) -> None:
-        """Note what a value holds along a dimension under a name of its own."""
+        """Record the channels of a value along a dimension under a name of their own."""
         self.axes[name, 0] = self.together(value, dim)
 
     def merge(self, values: Iterable[Tensor], shape: torch.Size) -> Tensor:
-        """What holds several values' channels, element by element, broadcast to a shape."""
+        """Join several values' channels element by element, broadcast to a shape; return the joined channels."""
         merged = torch.zeros(shape, dtype=torch.float64)
         for channels in sorted(values, key=torch.numel, reverse=True):
             spread = channels.expand(shape)
@@ -110,8 +110,8 @@ class Tracker(TorchFunctionMode):
         return merged
 
     def _fix_spread(self, spread: Tensor, merged: Tensor) -> Tensor:
-        """Leave a channel that meets several in the network, as a gate for all of them; else all would be one."""
-        pairs = torch.stack([self.channels.resolve(one).flatten() for one in (spread, merged)])
+        """Mark channels that meet several others, as one gate of all does, as those that have to stay."""
+        pairs = torch.stack([self.channels.resolve(channels).flatten() for channels in (spread, merged)])
         pairs = torch.unique(pairs[:, (pairs != NONE).all(dim=0)], dim=1)
         met, times = torch.unique(pairs[0], return_counts=True)
         several = torch.isin(self.channels.resolve(spread), met[times > 1])
@@ -119,7 +119,7 @@ class Tracker(TorchFunctionMode):
         return torch.where(several & (merged != NONE), NONE, spread)
 
     def units(self) -> list[Unit]:
-        """What can only go together, by the entries of weights."""
+        """The entries of weights that go together, without those that have to stay."""
         self._place_loose()
         entries: dict[int, dict[Axis, list[int]]] = defaultdict(lambda: defaultdict(list))
         for axis, channels in self.axes.items():
@@ -133,7 +133,7 @@ class Tracker(TorchFunctionMode):
         ]
 
     def _place_loose(self) -> None:
-        """Find the axis of a weight used outside layers along which its channels lie; else they stay."""
+        """Find the axis along which a weight outside layers has channels; where there is none, they have to stay."""
         for name, channels in self._loose.items():
             held = self.channels.resolve(channels)
             for dim in range(held.dim()):
@@ -148,7 +148,7 @@ class Tracker(TorchFunctionMode):
                     self.channels.fix(self.axes[axis])
 
     def count(self, weight: Tensor, positions: int) -> None:
-        """Note at how many positions of two images a weight is used."""
+        """Add the positions at which a weight is used, counted over two images."""
         self.positions[self.names[id(weight)]] += positions // 2
 
     # Layers.
@@ -166,7 +166,7 @@ class Tracker(TorchFunctionMode):
 
     @contextlib.contextmanager
     def quiet(self) -> Iterator[None]:
-        """Follow nothing for a while."""
+        """Suspend tracking."""
         before, self.silent = self.silent, True
         try:
             yield
@@ -174,13 +174,13 @@ class Tracker(TorchFunctionMode):
             self.silent = before
 
     def spread(self, value: Tensor, channels: Tensor, dim: int) -> None:
-        """Let a value hold these channels along a dimension."""
+        """Attach channels to a value along a dimension."""
         shape = [1] * value.dim()
         shape[dim] = -1
         self.mark(value, channels.view(shape).expand(value.shape).clone())
 
     def reads(self, weight: Tensor, dim: int, value: Tensor, across: int, groups: int = 1) -> None:
-        """A layer's weight reads a value's channels by an axis: one entry of it in every group."""
+        """Join a value's channels to the axis of a weight that reads them, group by group."""
         if id(weight) not in self.names:
             return self.channels.fix(self.of(value))
         entries = self.axis(weight, dim)
@@ -188,7 +188,7 @@ class Tracker(TorchFunctionMode):
             self.channels.join(group, entries)
 
     def writes(self, value: Tensor, weight: Tensor, dim: int, bias: Tensor | None, across: int) -> Tensor:
-        """A layer's value holds the channels along its weight's axis, and those of its bias; the channels."""
+        """Attach the channels of a weight's axis, joined to the bias, to a layer's result; return them."""
         if id(weight) in self.names:
             self.count(weight, value.numel() // value.shape[across])
             channels = self.axis(weight, dim)
@@ -202,26 +202,26 @@ class Tracker(TorchFunctionMode):
         return channels
 
     def scales(self, vector: Tensor | None, channels: Tensor) -> None:
-        """A weight has one entry a channel."""
+        """Join a vector with one entry per channel to the channels."""
         if vector is not None and id(vector) in self.names:
             self.channels.join(self.axis(vector, 0), channels)
         elif vector is not None:
             self.channels.join(self.of(vector), channels)
 
-    def product(self, one: Tensor, other: Tensor) -> Tensor:
-        """What a batched product `(..., I, K) x (..., K, J)` of values holds.
+    def product(self, left: Tensor, right: Tensor) -> Tensor:
+        """The channels of a batched product of values, given those of its factors `(..., I, K)` and `(..., K, J)`.
 
-        Where the channels of its batches differ, as heads' do, all of one batch are one. Else those that are multiplied
-        with one another are.
+        Where the channels of batches differ, as those of heads do, all channels of a batch are joined; otherwise those
+        that are multiplied with one another.
         """
-        batch = torch.broadcast_shapes(one.shape[:-2], other.shape[:-2])
-        rows, columns = one.shape[-2], other.shape[-1]
-        one, other = (held.expand(*batch, *held.shape[-2:]).reshape(-1, *held.shape[-2:]) for held in (one, other))
-        together = torch.cat([one.flatten(1), other.flatten(1)], dim=1)
+        batch = torch.broadcast_shapes(left.shape[:-2], right.shape[:-2])
+        rows, columns = left.shape[-2], right.shape[-1]
+        left, right = (held.expand(*batch, *held.shape[-2:]).reshape(-1, *held.shape[-2:]) for held in (left, right))
+        together = torch.cat([left.flatten(1), right.flatten(1)], dim=1)
         if (self.channels.resolve(together) != self.channels.resolve(together[:1])).any():
             head = self.channels.join_rows(together)
             return head[:, None, None].expand(-1, rows, columns).reshape(*batch, rows, columns)
-        left, right = self.channels.resolve(one[0]), self.channels.resolve(other[0])
+        left, right = self.channels.resolve(left[0]), self.channels.resolve(right[0])
         if (left == left[:1]).all() and (right == right[:, :1]).all():
             self.channels.join(left[0], right[:, 0])
             held = torch.zeros(rows, columns, dtype=torch.float64)
@@ -235,12 +235,12 @@ class Tracker(TorchFunctionMode):
 
 @dataclass(frozen=True)
 class Tracked:
-    """What came of following a network's channels.
+    """A network's channels.
 
     Attributes:
-        units: all that can go together by itself; left out is what reaches the logits, or reads the images.
-        writers: the axes that layers write, in the order in which they run.
-        positions: of one image, at which each layer's weight is used.
+        units: entries of weights that go together; the classes and the images' channels are left out.
+        writers: axes that layers write, in the order of execution.
+        positions: number of positions of an image at which every layer's weight is used.
     """
 
     units: list[Unit]
@@ -249,7 +249,7 @@ class Tracked:
 
 
 def track(network: Network) -> Tracked:
-    """The channels of a network on the CPU, in eval mode."""
+    """Track the channels of a network on the CPU, in eval mode."""
     tracker, images = Tracker(network), torch.zeros(2, *network.spec.input_shape)
     tracker.mark(images, torch.full(images.shape, FIXED, dtype=torch.float64))
     hooks = [
@@ -271,7 +271,7 @@ def track(network: Network) -> Tracked:
 
 
 def _followed(network: Network) -> Iterator[tuple[str, nn.Module, int]]:
-    """Beside weights, what counts channels: the features that segments hand on, and norms without weights."""
+    """What counts channels besides weights: features that segments return, and norms without weights."""
     for index, (block, part) in enumerate(zip(network.spec.blocks, network.blocks, strict=True)):
         if isinstance(block, SegmentSpec):
             yield f"blocks.{index}", part, 1 if len(block.shape) == 3 else -1

@@ -1,6 +1,5 @@
 """A pruned network equals its masked whole to rounding, or is refused by the name of a module."""
 
-import copy
 import functools
 import re
 
@@ -9,8 +8,8 @@ import torch
 
 from baselines.channels import Channel, remove_channels
 from baselines.coupling import Coupling
-from baselines.masked import BOUND, StatisticsOfKept, check_wiring, kept_weights, number_weights, take
-from baselines.steps import Size
+from baselines.masked_equivalence import BOUND, StatisticsOfKept, check_equivalence, take
+from baselines.removal_order import Size
 from compress.errors import UsageError
 from compress.networks import Network, create
 from compress.networks.foreign import zoo
@@ -37,6 +36,12 @@ def whole(kind: str, monkeypatch: pytest.MonkeyPatch) -> Network:
         for parameter in network.parameters():
             parameter.add_(torch.randn_like(parameter) / 10)
     return network
+
+
+def all_entries(network: Network) -> dict[str, torch.Tensor]:
+    """The indices of every weight's entries, as of a pruning that removes none."""
+    weights = {name: tensor for name, tensor in network.state_dict().items() if tensor.is_floating_point()}
+    return {name: torch.arange(tensor.numel()).view(tensor.shape) for name, tensor in weights.items()}
 
 
 def drawn(network: Network, share: float, seed: int = 0) -> list[Channel]:
@@ -95,36 +100,30 @@ def test_shared_weights_stay_shared_and_count_once(monkeypatch: pytest.MonkeyPat
 def test_channels_that_change_places_are_found_and_the_module_is_named(exits: int) -> None:
     torch.manual_seed(0)
     network = create("resnet8", exits=exits, input_shape=(1, 8, 8)).eval()
-    numbered = copy.deepcopy(network)
-    number_weights(numbered)
-    kept = kept_weights(numbered)
+    kept = all_entries(network)
     assert all(torch.equal(value, network.state_dict()[name]) for name, value in take(network, kept).items())
-    assert check_wiring(network, network, kept) < 1e-13 < BOUND
+    assert check_equivalence(network, network, kept) < 1e-13 < BOUND
     kept["blocks.1.conv1.weight"] = kept["blocks.1.conv1.weight"].flip(1)
     with pytest.raises(UsageError, match=r"resnet8 cannot be pruned: module blocks\.1\.conv1 is given other channels"):
-        check_wiring(network, network, kept)
+        check_equivalence(network, network, kept)
 
 
 def test_weights_that_are_zero_or_not_finite_hide_nothing() -> None:
     """As those of a branch that starts from zero, or of a training that has diverged."""
     torch.manual_seed(0)
     network = create("resnet8", input_shape=(1, 8, 8)).eval()
-    numbered = copy.deepcopy(network)
-    number_weights(numbered)
-    kept = kept_weights(numbered)
+    kept = all_entries(network)
     with torch.no_grad():
         network.get_parameter("blocks.1.conv2.weight").zero_()
         network.get_parameter("stem.0.weight")[0] = torch.nan
-    assert check_wiring(network, network, kept) < 1e-13
+    assert check_equivalence(network, network, kept) < 1e-13
     kept["blocks.1.conv2.weight"] = kept["blocks.1.conv2.weight"].flip(1)
     with pytest.raises(UsageError, match=r"module blocks\.1\.conv2"):
-        check_wiring(network, network, kept)
+        check_equivalence(network, network, kept)
 
 
 def test_logits_that_are_no_numbers_are_not_taken_for_right() -> None:
     network = create("resnet8", input_shape=(1, 8, 8)).eval()
-    numbered = copy.deepcopy(network)
-    number_weights(numbered)
     network.heads["3"].register_forward_hook(lambda module, inputs, logits: logits * torch.nan)
     with pytest.raises(UsageError, match=r"resnet8 cannot be pruned: .*off by nan"):
-        check_wiring(network, network, kept_weights(numbered))
+        check_equivalence(network, network, all_entries(network))

@@ -1,10 +1,11 @@
-"""Layers: what each kind does to the channels that `tracking` follows, one rule a function of torch's.
+"""Rules for layers: how each function of `torch.nn.functional` passes on the channels that are tracked.
 
-A rule is given the tracker, the value that came out, and the function's own arguments.
+A rule takes the tracker, the function's result, and the function's own arguments.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +13,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from baselines.numbered import FIXED
+from baselines.channel_sets import FIXED
 from compress.networks.layer_resizing import GROUPS
 
 if TYPE_CHECKING:
-    from baselines.tracking import Tracker
+    from baselines.channel_tracking import Tracker
 
 
 def _convolution(
@@ -24,7 +25,7 @@ def _convolution(
 ) -> None:
     groups = int(options.get("groups", _[3] if len(_) > 3 else 1))
     across = 1 if input.dim() == weight.dim() else 0
-    if groups > 1 and weight.shape[1] == 1:
+    if groups > 1 and weight.shape[1] == 1:  # depthwise
         channels = tracker.together(input, across)
         written = tracker.writes(value, weight, 0, bias, across)
         tracker.channels.join(written, channels.repeat_interleave(len(written) // groups))
@@ -41,7 +42,7 @@ def _transposed_convolution(
     tracker: Tracker, value: Tensor, input: Tensor, weight: Tensor, bias: Tensor | None = None, *_: Any, **options: Any
 ) -> None:
     groups = int(options.get("groups", _[3] if len(_) > 3 else 1))
-    if groups > 1:  # its weight has inputs of all groups, but outputs of one
+    if groups > 1:  # the weight has the inputs of all groups, but the outputs of a single group
         tracker.channels.fix(torch.cat([tracker.of(input).flatten(), tracker.axis(weight, 0), tracker.axis(weight, 1)]))
         tracker.mark(value, torch.full(value.shape, FIXED, dtype=torch.float64))
         return
@@ -56,18 +57,10 @@ def _linear(tracker: Tracker, value: Tensor, input: Tensor, weight: Tensor, bias
     tracker.writes(value, weight, 0, bias, -1)
 
 
-def _norm_of_channels(
-    tracker: Tracker,
-    value: Tensor,
-    input: Tensor,
-    running_mean: Tensor | None = None,
-    running_var: Tensor | None = None,
-    weight: Tensor | None = None,
-    bias: Tensor | None = None,
-    *_: Any,
-    **__: Any,
-) -> None:
-    _norm(tracker, value, input, 1, (running_mean, running_var, weight, bias))
+def _batch_norm(tracker: Tracker, value: Tensor, input: Tensor, *vectors: Any, **options: Any) -> None:
+    names = ("running_mean", "running_var", "weight", "bias")  # as instance norm has them
+    given = dict(zip(names, vectors, strict=False)) | options
+    _norm(tracker, value, input, 1, tuple(given.get(name) for name in names))
 
 
 def _layer_norm(
@@ -98,17 +91,17 @@ def _group_norm(
     **__: Any,
 ) -> None:
     channels = _norm(tracker, value, input, 1, (weight, bias))
-    if channels is not None and 1 < num_groups < len(channels):  # the same number in every group
+    if channels is not None and 1 < num_groups < len(channels):  # every group keeps as many channels
         tracker.channels.join_rows(channels.view(num_groups, -1).t())
 
 
 def _norm(
     tracker: Tracker, value: Tensor, input: Tensor, dim: int, vectors: tuple[Tensor | None, ...]
 ) -> Tensor | None:
-    """A norm's value holds what its input does, and its vectors one entry a channel; the channels."""
+    """Pass the input's channels on to a norm's result, join its vectors to them, and return the channels."""
     held = tracker.of(input)
     if dim == -1 and input.dim() == 4 and tracker.along(input, dim) is None:
-        # Heads share the entries: those channels that are normalised together can only go together.
+        # Heads share the vectors' entries, so the channels that are normalised together go together.
         tracker.channels.join_rows(held.flatten(0, -2))
         for vector in vectors:
             if vector is not None and id(vector) in tracker.names:
@@ -129,30 +122,15 @@ def _attention(tracker: Tracker, value: Tensor, query: Tensor, key: Tensor, valu
     tracker.mark(value, tracker.product(tracker.of(weights), tracker.of(values)))
 
 
-def _multihead_attention(
-    tracker: Tracker,
-    value: tuple[Tensor, Any],
-    query: Tensor,
-    key: Tensor,
-    values: Tensor,
-    embed_dim_to_check: int,
-    num_heads: int,
-    in_proj_weight: Tensor | None,
-    in_proj_bias: Tensor | None,
-    bias_k: Tensor | None,
-    bias_v: Tensor | None,
-    add_zero_attn: bool,
-    dropout_p: float,
-    out_proj_weight: Tensor,
-    out_proj_bias: Tensor | None,
-    *_: Any,
-    **__: Any,
-) -> None:
-    """A head is its queries, keys, values and the inputs of the last projection."""
-    across = -1
-    if in_proj_weight is None or bias_k is not None or bias_v is not None or query is not key or key is not values:
-        for one in (query, key, values):
-            tracker.channels.fix(tracker.of(one))
+def _multihead_attention(tracker: Tracker, value: tuple[Tensor, Any], *args: Any, **options: Any) -> None:
+    """A head's queries, keys, values and inputs of the output projection go together."""
+    given = ATTENTION.bind(*args, **options).arguments
+    inputs, num_heads, across = [given[name] for name in ("query", "key", "value")], given["num_heads"], -1
+    query, in_proj_weight, out_proj_weight = inputs[0], given["in_proj_weight"], given["out_proj_weight"]
+    biased = given["bias_k"] is not None or given["bias_v"] is not None
+    if in_proj_weight is None or biased or any(other is not query for other in inputs):
+        for held in inputs:
+            tracker.channels.fix(tracker.of(held))
         tracker.mark(value[0], torch.full(value[0].shape, FIXED, dtype=torch.float64))
         return
     tracker.reads(in_proj_weight, 1, query, across)
@@ -160,11 +138,11 @@ def _multihead_attention(
     tracker.writers.append((tracker.names[id(in_proj_weight)], 0))
     tracker.count(in_proj_weight, query.numel() // query.shape[across])
     first = tracker.channels.join_rows(heads)
-    tracker.scales(in_proj_bias, tracker.axis(in_proj_weight, 0))
+    tracker.scales(given["in_proj_bias"], tracker.axis(in_proj_weight, 0))
     tracker.channels.join(
         tracker.axis(out_proj_weight, 1).view(num_heads, -1), first[:, None].expand(num_heads, heads.shape[1] // 3)
     )
-    tracker.writes(value[0], out_proj_weight, 0, out_proj_bias, across)
+    tracker.writes(value[0], out_proj_weight, 0, given["out_proj_bias"], across)
 
 
 def _prelu(tracker: Tracker, value: Tensor, input: Tensor, weight: Tensor) -> None:
@@ -174,6 +152,7 @@ def _prelu(tracker: Tracker, value: Tensor, input: Tensor, weight: Tensor) -> No
         tracker.mark(value, tracker.of(input))
 
 
+ATTENTION = inspect.signature(functional.multi_head_attention_forward)
 RULES: dict[Any, Callable[..., None]] = {
     functional.conv1d: _convolution,
     functional.conv2d: _convolution,
@@ -182,8 +161,8 @@ RULES: dict[Any, Callable[..., None]] = {
     functional.conv_transpose2d: _transposed_convolution,
     functional.conv_transpose3d: _transposed_convolution,
     functional.linear: _linear,
-    functional.batch_norm: _norm_of_channels,
-    functional.instance_norm: _norm_of_channels,
+    functional.batch_norm: _batch_norm,
+    functional.instance_norm: _batch_norm,
     functional.layer_norm: _layer_norm,
     functional.group_norm: _group_norm,
     functional.scaled_dot_product_attention: _attention,

@@ -1,4 +1,4 @@
-"""Lag: MACs that fall where latency does not, and what may help."""
+"""MACs against latency: whether a pruned network's latency fell less than its MACs, and what may help."""
 
 from __future__ import annotations
 
@@ -7,16 +7,21 @@ import math
 from baselines.technique import DEPTH, Technique
 from compress.networks import Spec
 
-NOTICED = 1.1  # times fewer MACs; of less, a latency may show nothing
+NOTICED = 1.1  # a smaller ratio of MACs may not show in latency
 
 
 def lags(speedup: float, fastest: float) -> bool:
-    """Whether latency fell by less than the root of MACs before / after; `fastest`: the lower quartile of its ratio."""
+    """Whether latency fell less than by the root of the ratio of MACs.
+
+    Args:
+        speedup: MACs before / after.
+        fastest: lower quartile of latency after / before.
+    """
     return speedup >= NOTICED and fastest > 1 / math.sqrt(speedup)
 
 
 def remedy(technique: Technique, spec: Spec) -> str:
-    """What else to try where a network that a technique gave lags, as options of ``prune``."""
+    """Other options of ``prune`` or ``bench`` to try where a pruned network's latency lags."""
     blocks = "--method depth-cut" if spec.foreign else "--method blocks"
     if technique.choosing.method in DEPTH:
         return "another engine may gain more (compress bench RUN --engine compile)"

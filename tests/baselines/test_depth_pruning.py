@@ -1,7 +1,6 @@
 """Blocks left out and networks cut anew are ordinary networks, and cost exactly what was promised."""
 
 import copy
-import json
 from collections import Counter
 from dataclasses import replace
 from typing import cast
@@ -14,17 +13,18 @@ from torch import Tensor, nn
 
 from baselines.channels import Channel, remove_channels
 from baselines.coupling import Coupling
-from baselines.depth import block_steps, blocks_of, cut_anew, cut_steps, harm, removable_blocks, without_blocks
-from baselines.evidence import Evidence
-from baselines.steps import Size
+from baselines.depth_pruning import block_order, blocks_of, cut_anew, cut_order, harm, removable_blocks, without_blocks
+from baselines.removal_order import Size
+from baselines.scoring_data import ScoringData
 from benchmarks.probing.representations import Residual
 from compress.data import Dataset, split
 from compress.errors import UsageError
-from compress.network_cost import exit_costs, part_costs
-from compress.networks import Network, Spec, create, cut, spec_of
+from compress.network_cost import part_costs
+from compress.networks import Network, cut, spec_of
 from compress.networks.foreign import zoo
 from compress.training import Method
 from compress.training.evaluation import cross_entropies, predict
+from tests.baselines.networks import check_ordinary, differing, network_of
 
 TRUNKS = ["resnet14", "resnet20", "resnet20v1", "resnet20nl", "resnet14b2-3-1w4-6-8", "mobilenetv2w2-4-4-8-8-12-16"]
 
@@ -37,19 +37,6 @@ def narrowed_by(network: Network, share: float) -> Network:
     )
 
 
-def network_of(arch: str, exits: int | str | list[int | str] = 1, size: int = 8) -> Network:
-    """A network in eval mode whose batch norm has all kinds of statistics, as after training."""
-    torch.manual_seed(1)
-    network = create(arch, exits=exits, input_shape=(1, size, size))
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-            nn.init.normal_(module.bias, std=0.3)
-            module.get_buffer("running_mean").normal_(std=0.1)
-            module.get_buffer("running_var").uniform_(0.5, 1.5)
-    return network.eval()
-
-
 def skipping(network: Network, gone: set[int], images: Tensor) -> list[Tensor]:
     """The logits when those blocks hand on their shortcut alone."""
     features, logits = network.stem(images), []
@@ -60,33 +47,11 @@ def skipping(network: Network, gone: set[int], images: Tensor) -> list[Tensor]:
     return logits
 
 
-def rebuilt(network: Network) -> Network:
-    """The network as a run's record and its weights give it back."""
-    again = Network(Spec.from_json(json.loads(json.dumps(network.spec.to_json()))))
-    again.load_state_dict(network.state_dict(), strict=True)
-    return again.train(network.training)
-
-
-def size_of(network: Network) -> Size:
-    last = exit_costs(network)[-1]
-    return Size(last.macs, last.params)
-
-
-def check_ordinary(network: Network, images: Tensor) -> None:
-    """It runs forward and backward, every parameter gets a gradient, and it is rebuilt bit-equal from its spec."""
-    logits = network(images)
-    assert [tuple(exit.shape) for exit in logits] == [(len(images), network.spec.classes)] * len(network.spec.exits)
-    assert all(map(torch.equal, rebuilt(network)(images), logits))
-    trial = copy.deepcopy(network).train()
-    torch.stack(trial(images)).square().sum().backward()
-    assert all(parameter.grad is not None for parameter in trial.parameters())
-
-
 @pytest.fixture
-def evidence(tiny: Dataset) -> Evidence:
+def scoring(tiny: Dataset) -> ScoringData:
     """40 validation images, and the objective of MW-BP with three exits."""
     objective = Method(name="mwbp").objective(spec_of("resnet14", exits=3))
-    return Evidence.of(split(tiny, validation=0.2, calibration=0.0, seed=0), objective, 0.0, seed=0)
+    return ScoringData.of(split(tiny, validation=0.2, calibration=0.0, seed=0), objective, 0.0, seed=0)
 
 
 @pytest.mark.parametrize(
@@ -113,22 +78,22 @@ def test_any_moves_together_leave_an_ordinary_network_of_the_size_foretold(data:
     placed = sorted(data.draw(st.sets(st.integers(1, last), max_size=3)) | {last})
     network = network_of(arch, [*map(str, placed)])
     blocks = removable_blocks(network.spec)
-    steps = block_steps(network, {block: data.draw(st.floats(-1, 1)) for block in blocks})
+    steps = block_order(network, {block: data.draw(st.floats(-1, 1)) for block in blocks})
     removed = [0] * len(blocks)
     for move in steps.moves:
         if data.draw(st.booleans()):
-            for knob, units in move:
-                removed[knob] += units
+            for structure, units in move:
+                removed[structure] += units
     assert all(gone <= units for gone, units in zip(removed, steps.units, strict=True))
 
     gone = set(blocks_of(network.spec, tuple(removed)))
     left = without_blocks(network, gone)
     images = torch.randn(2, 1, 8, 8)
     assert all(map(torch.equal, left(images), skipping(network, gone, images)))
-    assert size_of(left) == steps.size(tuple(removed))
+    assert Size.of(left) == steps.size(tuple(removed))
     assert len(left.blocks) == last - len(gone)
     assert left.spec.arch == network.spec.arch
-    check_ordinary(left, images)
+    check_ordinary(left)
     for number in range(1, len(placed) + 1):
         assert torch.equal(cut(left, number)(images)[-1], left(images)[number - 1])
 
@@ -152,7 +117,7 @@ def test_exits_move_to_the_last_block_left_and_heads_keep_their_weights() -> Non
 
 def test_neither_the_network_nor_the_random_state_nor_the_copy_is_moved() -> None:
     network = network_of("resnet20", 3)
-    untouched = copy.deepcopy(network.state_dict())
+    untouched = copy.deepcopy(network)
     torch.manual_seed(5)
     expected = torch.rand(1)
     torch.manual_seed(5)
@@ -160,10 +125,9 @@ def test_neither_the_network_nor_the_random_state_nor_the_copy_is_moved() -> Non
         with torch.no_grad():
             for tensor in made.state_dict().values():
                 tensor.add_(1)
-    cut_steps(network).size((2,))
+    cut_order(network).size((2,))
     assert torch.equal(torch.rand(1), expected)
-    assert list(network.state_dict()) == list(untouched)
-    assert all(torch.equal(tensor, untouched[name]) for name, tensor in network.state_dict().items())
+    assert not differing(network, untouched)
 
 
 @pytest.mark.parametrize("arch", ["resnet20", "mobilenetv2"])
@@ -171,24 +135,24 @@ def test_blocks_go_from_a_narrowed_network_and_channels_from_a_shortened_one(arc
     network = network_of(arch, 3)
     narrowed = narrowed_by(network, 1 / 4)
     blocks = removable_blocks(narrowed.spec)
-    steps = block_steps(narrowed, dict.fromkeys(blocks, 0.0))
-    knob = steps.moves[0][0][0]
-    removed = tuple(int(number == knob) for number in range(len(blocks)))
-    both = without_blocks(narrowed, [blocks[knob]])
-    assert size_of(both) == steps.size(removed)
+    steps = block_order(narrowed, dict.fromkeys(blocks, 0.0))
+    structure = steps.moves[0][0][0]
+    removed = tuple(int(number == structure) for number in range(len(blocks)))
+    both = without_blocks(narrowed, [blocks[structure]])
+    assert Size.of(both) == steps.size(removed)
     again = narrowed_by(both, 1 / 4)
-    assert size_of(again).macs < size_of(both).macs
-    check_ordinary(again, torch.randn(2, 1, 8, 8))
+    assert Size.of(again).macs < Size.of(both).macs
+    check_ordinary(again)
     once_more = without_blocks(again, removable_blocks(again.spec)[:1])
-    check_ordinary(once_more, torch.randn(2, 1, 8, 8))
+    check_ordinary(once_more)
 
 
 def test_the_least_harmful_go_first_and_every_exit_keeps_its_worst_one() -> None:
     network = network_of("resnet20", "4,6,end")  # 5 and 6 are all between two exits, and both could go
     blocks = removable_blocks(network.spec)
     assert blocks == (2, 3, 5, 6, 8, 9)
-    steps = block_steps(network, {2: 0.5, 3: -0.1, 5: 0.01, 6: 0.02, 8: 0.3, 9: 0.0})
-    assert [blocks[knob] for ((knob, _),) in steps.moves] == [3, 9, 5, 8, 2]
+    steps = block_order(network, {2: 0.5, 3: -0.1, 5: 0.01, 6: 0.02, 8: 0.3, 9: 0.0})
+    assert [blocks[structure] for ((structure, _),) in steps.moves] == [3, 9, 5, 8, 2]
     assert not steps.lockstep
     assert steps.units == (1,) * 6
 
@@ -208,16 +172,16 @@ def test_blocks_that_must_stay_are_refused(arch: str, exits: str, gone: list[int
 
 
 @pytest.mark.parametrize("arch", ["resnet14", "resnet14v1"])
-def test_harm_is_the_rise_of_the_weighted_validation_loss(evidence: Evidence, arch: str) -> None:
+def test_harm_is_the_rise_of_the_weighted_validation_loss(scoring: ScoringData, arch: str) -> None:
     network = network_of(arch, 3, size=14)
-    weights = torch.tensor(evidence.objective.loss_weights, dtype=torch.float64)
+    weights = torch.tensor(scoring.objective.loss_weights, dtype=torch.float64)
     assert len(set(weights.tolist())) > 1
 
     def loss(one: Network) -> float:
-        losses = cross_entropies(predict(one, evidence.judging, evidence.normalisation), evidence.judging.labels)
+        losses = cross_entropies(predict(one, scoring.judging, scoring.normalisation), scoring.judging.labels)
         return float(weights @ torch.tensor(losses, dtype=torch.float64) / weights.sum())
 
-    found = harm(network.train(), evidence)
+    found = harm(network.train(), scoring)
     assert all(module.training for module in network.modules())
     assert tuple(found) == (2, 4, 6)
     for block, rise in found.items():
@@ -227,7 +191,7 @@ def test_harm_is_the_rise_of_the_weighted_validation_loss(evidence: Evidence, ar
 
 
 @pytest.mark.parametrize("exits", [1, 3])
-def test_harm_charges_exactly_the_images_that_every_part_has_seen(evidence: Evidence, exits: int) -> None:
+def test_harm_charges_exactly_the_images_that_every_part_has_seen(scoring: ScoringData, exits: int) -> None:
     network = network_of("resnet14", exits, size=14)
     objective = Method(name="mwbp" if exits > 1 else "bp").objective(network.spec)
     seen: Counter[str] = Counter()
@@ -241,17 +205,17 @@ def test_harm_charges_exactly_the_images_that_every_part_has_seen(evidence: Evid
     costs = part_costs(network)
     for name in costs:
         count(name)
-    evidence = replace(evidence, objective=objective, macs=7)
-    harm(network, evidence)
-    assert evidence.macs == 7 + sum(images * costs[name].macs for name, images in seen.items())
-    assert seen["stem"] == seen["blocks.0"] == len(evidence.judging) == 40
+    scoring = replace(scoring, objective=objective, macs=7)
+    harm(network, scoring)
+    assert scoring.macs == 7 + sum(images * costs[name].macs for name, images in seen.items())
+    assert seen["stem"] == seen["blocks.0"] == len(scoring.judging) == 40
     assert seen["blocks.5"] == 40 * (1 + 2)  # the last one is removable itself
 
 
-def test_harm_wants_something_to_remove(evidence: Evidence) -> None:
+def test_harm_wants_something_to_remove(scoring: ScoringData) -> None:
     with pytest.raises(UsageError, match="resnet8 has none to leave out"):
-        harm(network_of("resnet8"), evidence)
-    assert evidence.macs == 0
+        harm(network_of("resnet8"), scoring)
+    assert scoring.macs == 0
 
 
 class Small(nn.Module):
@@ -275,9 +239,9 @@ def small(monkeypatch: pytest.MonkeyPatch) -> str:
     return "small"
 
 
-def test_of_somebody_elses_net_no_block_is_left_out(small: str, evidence: Evidence) -> None:
+def test_of_somebody_elses_net_no_block_is_left_out(small: str, scoring: ScoringData) -> None:
     network = network_of(small)
-    for attempt in (lambda: removable_blocks(network.spec), lambda: harm(network, evidence)):
+    for attempt in (lambda: removable_blocks(network.spec), lambda: harm(network, scoring)):
         with pytest.raises(UsageError, match=r"blocks: small is somebody else's net.*use --method depth-cut"):
             attempt()
 
@@ -288,15 +252,14 @@ def test_a_network_cut_anew_costs_what_was_foretold_wherever_it_ends(small: str,
     network = network_of(arch, 2)
     if pruned:
         network = narrowed_by(network, 1 / 3)
-    steps, blocks = cut_steps(network), len(network.spec.blocks)
+    steps, blocks = cut_order(network), len(network.spec.blocks)
     assert steps.lockstep
     assert (steps.units, steps.moves) == ((blocks,), (((0, 1),),) * (blocks - 1))
-    assert steps.size((0,)) == size_of(network)
-    images = torch.randn(2, 1, 8, 8)
+    assert steps.size((0,)) == Size.of(network)
     for gone in (1, blocks // 2, blocks - 1):
         part = cut_anew(network, blocks - gone, seed=0)
-        assert size_of(part) == steps.size((gone,))
-    check_ordinary(cut_anew(network, blocks // 2, seed=0), images)
+        assert Size.of(part) == steps.size((gone,))
+    check_ordinary(cut_anew(network, blocks // 2, seed=0))
 
 
 @pytest.mark.parametrize(

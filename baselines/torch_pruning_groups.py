@@ -1,4 +1,4 @@
-"""A group of channels as torch-pruning's criteria take it: its layers, and which entry of each scores which channel."""
+"""Groups of channels in torch-pruning's form: their layers, and the channel that every entry of a weight belongs to."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from baselines.channel_tracking import Axis
 from baselines.coupling import Group
-from baselines.tracking import Axis
 from compress.networks import Network
 
 
-def scored_group(network: Network, group: Group) -> Any:
+def torch_pruning_group(network: Network, group: Group) -> Any:
     """torch-pruning's group, rooted at the layer that writes the channels, which are `(ways, units)`, flattened."""
     from torch_pruning.dependency import Dependency, Node  # here, as importing it takes seconds
     from torch_pruning.dependency import Group as TheirGroup
@@ -35,16 +35,16 @@ def scored_group(network: Network, group: Group) -> Any:
 
 
 def _layer(network: Network, axis: Axis, written: bool) -> tuple[nn.Module | None, Any, int]:
-    """The layer whose weight has this axis, torch-pruning's function for it, and how many groups read one entry.
+    """The layer whose weight has this axis, torch-pruning's function for it, and how many groups read an entry.
 
-    None for what its criteria do not look at: biases, statistics, depthwise convolutions, which hand channels on.
+    The layer is None for what criteria do not look at: biases, statistics, and depthwise convolutions.
     """
     from torch_pruning.pruner import function
 
     name, _ = axis
     path, _, field = name.rpartition(".")
     layer = network.get_submodule(path) if field in ("weight", "in_proj_weight") else None
-    if isinstance(layer, nn.MultiheadAttention) or type(layer) is nn.Module:  # a weight that code uses by itself
+    if isinstance(layer, nn.MultiheadAttention) or type(layer) is nn.Module:  # a weight used outside layers
         weight = network.get_parameter(name)
         layer = nn.Linear(1, 1) if weight.dim() == 2 else nn.LayerNorm(1) if weight.dim() == 1 else nn.Conv2d(1, 1, 1)
         layer.weight = weight

@@ -1,16 +1,17 @@
 """Finding: the finished run of a job, whatever the technique, is the one that carrying it out gave, and no other."""
 
-import dataclasses
 from pathlib import Path
 
 import pytest
 
 from baselines import Budget, Job, Technique, carry_out, finished_run
+from baselines.job import find_reference
 from compress import Place
 from compress.data import Dataset
 from compress.recipes import Recipe
 from compress.runs import finished_runs
 from compress.training import train
+from tests.baselines.jobs import job_of
 
 ASKED = (  # and for which speed-ups
     (Technique(), (2, 1.4)),
@@ -27,14 +28,7 @@ def jobs(small: Dataset, brief: Recipe, tmp_path_factory: pytest.TempPathFactory
     """Of every kind of technique."""
     runs = tmp_path_factory.mktemp("finding")
     return [
-        Job(
-            arch="resnet14",
-            dataset=small,
-            budget=Budget(speedup=speedup),
-            technique=technique,
-            recipe=brief,
-            place=Place(runs=runs),
-        )
+        job_of("resnet14", small, brief, runs, budget=Budget(speedup=speedup), technique=technique)
         for technique, speedups in ASKED
         for speedup in speedups
     ]
@@ -44,7 +38,6 @@ def test_every_job_finds_its_own_run_by_what_was_asked_for(jobs: list[Job]) -> N
     made = [carry_out(job).id for job in jobs]
     assert len(set(made)) == len(jobs)
     runs = finished_runs(jobs[0].place.runs)[0]
-    jobs = [dataclasses.replace(job) for job in jobs]  # which look again whether there is a reference
     found = [finished_run(job, runs) for job in jobs]
     assert [run and run.id for run in found] == made
     assert [finished_run(job, [run for run in runs if run.id != id]) for job, id in zip(jobs, made, strict=True)] == [
@@ -58,17 +51,10 @@ def test_a_shallower_net_is_of_its_own_reference_not_of_one_with_the_same_macs(
     for arch in ("resnet18b2-2-4", "resnet18b2-4-2"):
         train(arch, small, recipe=brief, place=Place(runs=tmp_path))
     one, other = (
-        Job(
-            arch=arch,
-            dataset=small,
-            budget=Budget(speedup=2),
-            technique=Technique(method="shallow", nearest=True),
-            recipe=brief,
-            place=Place(runs=tmp_path),
-        )
+        job_of(arch, small, brief, tmp_path, technique=Technique(method="shallow", nearest=True))
         for arch in ("resnet18b2-2-4", "resnet18b2-4-2")
     )
-    assert one.base.exits[-1]["macs"] == other.base.exits[-1]["macs"]
+    assert len({find_reference(job).trained.exits[-1]["macs"] for job in (one, other)}) == 1
     made = carry_out(one)
     assert finished_run(one, [made]) == made
     assert finished_run(other, [made]) is None

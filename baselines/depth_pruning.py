@@ -1,4 +1,4 @@
-"""Depth: whole residual blocks left out of a network, and a network cut at a block to get a new end."""
+"""Depth pruning: residual blocks removed from a network, or all blocks behind one, which gets a new head."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from baselines.evidence import Evidence
-from baselines.steps import Removed, Size, Steps
+from baselines.removal_order import RemovalOrder, Removed, Size
+from baselines.scoring_data import ScoringData
 from compress.data import in_order, normalise
 from compress.errors import UsageError
 from compress.network_cost import exit_costs, part_costs
@@ -23,18 +23,18 @@ from compress.training.evaluation import BATCH
 
 
 def removable_blocks(spec: Spec) -> tuple[int, ...]:
-    """The numbers (1-based) of the blocks each of which can be left out: residual, their shortcut the identity.
+    """The numbers (from 1) of the blocks that can be removed: residual blocks whose shortcut is the identity.
 
-    The block that opens a stage stays, and so does the only one between two exits. Of several between two exits at
-    least one has to: see `block_steps`.
+    A block that opens a stage stays, and so does the only one between two exits. Of several between two exits at least
+    one has to stay: see `block_order`.
 
     Raises:
-        UsageError: it is somebody else's net, whose blocks say nothing of their shortcuts.
+        UsageError: it is a foreign net, whose shortcuts are not known.
     """
     if spec.foreign:
         instead = "--method depth-cut" if len(spec.blocks) > 1 else "a method that removes channels, as --method l1"
         raise UsageError(
-            f"blocks: {spec.arch} is somebody else's net, so which blocks it can do without is not known; use {instead}"
+            f"blocks: {spec.arch} is somebody else's net, whose residual blocks are not known; use {instead}"
         )
     return tuple(
         number
@@ -45,36 +45,36 @@ def removable_blocks(spec: Spec) -> tuple[int, ...]:
     )
 
 
-def harm(network: Network, evidence: Evidence) -> dict[int, float]:
-    """By how much the loss rises (nats) when a block alone is skipped, of every removable block.
+def harm(network: Network, scoring: ScoringData) -> dict[int, float]:
+    """The rise of the loss (nats) when a block alone is skipped, for every removable block.
 
-    The loss is the mean cross-entropy on the images to judge on, of all exits as the objective weighs them, the weights
-    scaled to add up to one. Every block is skipped once in the network as it is, in eval mode (Veit et al. 2016, arXiv
-    1605.06431: residual networks hardly suffer from that): that skipping two may harm more than the sum is not looked
-    at. What comes before a block is computed once; `evidence.macs` grows by what was.
+    The loss is the mean cross-entropy on the judging images, averaged over exits with the objective's weights. Blocks
+    are skipped in eval mode (Veit et al. 2016, arXiv 1605.06431: residual networks hardly suffer from that); that
+    skipping two may harm more than their sum is not considered. Features before a skipped block are computed once. The
+    MACs spent are added to `scoring`.
 
     Raises:
-        UsageError: there is no such block.
+        UsageError: no block can be removed.
     """
-    blocks, part = removable_blocks(network.spec), evidence.judging
+    blocks, part = removable_blocks(network.spec), scoring.judging
     if not blocks:
         raise UsageError(f"blocks: {network.spec.arch} has none to leave out: each opens a stage, or an exit needs it")
     losses = torch.zeros(1 + len(blocks), len(network.spec.exits), dtype=torch.float64, device=part.labels.device)
     indices = in_order(len(part), BATCH)
     with evaluating(network), torch.inference_mode():
         for chosen, images in zip(indices, part.batches(indices), strict=True):
-            normalised = normalise(images, evidence.normalisation)
+            normalised = normalise(images, scoring.normalisation)
             losses += _summed_losses(network, normalised, part.labels[chosen], blocks)
-    evidence.macs += len(part) * _macs_of_scoring(network, blocks)
-    weights = losses.new_tensor(evidence.objective.loss_weights)
+    scoring.macs += len(part) * _macs_of_scoring(network, blocks)
+    weights = losses.new_tensor(scoring.objective.loss_weights)
     whole, *without = (losses @ (weights / weights.sum()) / len(part)).tolist()
     return {block: loss - whole for block, loss in zip(blocks, without, strict=True)}
 
 
-def block_steps(network: Network, harms: Mapping[int, float]) -> Steps:
-    """Blocks one by one, the least harmful first: a knob is a removable block, in their order (see `blocks_of`).
+def block_order(network: Network, harms: Mapping[int, float]) -> RemovalOrder:
+    """The removal order of blocks, the least harmful first; its structures are the removable blocks.
 
-    Where all blocks between two exits could go, the most harmful has no move, so that any of the moves fit together.
+    Where all blocks between two exits can be removed, the most harmful has no move, so that any moves go together.
     """
     spec = network.spec
     blocks = removable_blocks(spec)
@@ -89,22 +89,24 @@ def block_steps(network: Network, harms: Mapping[int, float]) -> Steps:
         gone = [costs[_name(block)] for block in blocks_of(spec, removed)]
         return Size(whole.macs - sum(cost.macs for cost in gone), whole.params - sum(cost.params for cost in gone))
 
-    return Steps(units=(1,) * len(blocks), moves=tuple(((blocks.index(block), 1),) for block in order), size=size)
+    return RemovalOrder(
+        units=(1,) * len(blocks), moves=tuple(((blocks.index(block), 1),) for block in order), size=size
+    )
 
 
 def blocks_of(spec: Spec, removed: Removed) -> tuple[int, ...]:
-    """The blocks that `removed` of `block_steps` stands for."""
+    """The numbers of the blocks that removed units of `block_order` stand for."""
     return tuple(block for block, gone in zip(removable_blocks(spec), removed, strict=True) if gone)
 
 
 def without_blocks(network: Network, removed_blocks: Iterable[int]) -> Network:
-    """A copy without those blocks (numbered from 1), an ordinary network: blocks renumbered, exits and heads with them.
+    """A copy without these blocks (numbered from 1), whose blocks, exits and heads are renumbered.
 
-    An exit after a removed block moves to the last one left before it. In eval mode the logits are, bit for bit, those
-    of the whole network with those blocks skipped. Mode, device and precision are kept.
+    An exit after a removed block moves to the last block before it that is left. In eval mode the logits are, bit for
+    bit, those of the whole network with these blocks skipped. Mode, device and precision are kept.
 
     Raises:
-        UsageError: a block cannot be left out, or all between two exits would be.
+        UsageError: a block cannot be removed, or all between two exits would be.
     """
     spec, gone = network.spec, set(removed_blocks)
     if unfit := sorted(gone.difference(removable_blocks(spec))):
@@ -128,25 +130,25 @@ def without_blocks(network: Network, removed_blocks: Iterable[int]) -> Network:
     return left
 
 
-def cut_steps(network: Network) -> Steps:
-    """Blocks from the end on, of which one stays: the one knob is how many `cut_anew` takes off."""
+def cut_order(network: Network) -> RemovalOrder:
+    """The removal order of blocks from the last on; its one structure is the number that `cut_anew` cuts off."""
     spec, blocks = network.spec, len(network.spec.blocks)
     ends = [_new_end(spec, block) for block in range(1, blocks)]
     every = _with_ends(spec, blocks, spec.exits[-1:], ends)
-    costs = exit_costs(initialised(every, 0))  # one trace: an exit costs what the network cut there does
+    costs = exit_costs(initialised(every, 0))  # an exit costs what the network cut there does
 
     def size(removed: Removed) -> Size:
         cost = costs[blocks - 1 - removed[0]]
         return Size(cost.macs, cost.params)
 
-    return Steps(units=(blocks,), moves=(((0, 1),),) * (blocks - 1), size=size, lockstep=True)
+    return RemovalOrder(units=(blocks,), moves=(((0, 1),),) * (blocks - 1), size=size, lockstep=True)
 
 
 def cut_anew(network: Network, block: int, seed: int) -> Network:
-    """A copy that ends after `block` (1-based) with a new head there, whose weights `seed` decides.
+    """A copy that ends after `block` (from 1) with a new head there, initialised from `seed`.
 
-    The head is the architecture's own for features there, also where an exit was: in somebody else's net
-    `suitable_head`. Exits before it keep their heads. Mode, device and precision are kept.
+    The head is the architecture's own for features there, also where an exit was; in a foreign net it is
+    `suitable_head`. Earlier exits keep their heads. Mode, device and precision are kept.
 
     Raises:
         UsageError: there is no block to cut off after it.
@@ -166,16 +168,12 @@ def cut_anew(network: Network, block: int, seed: int) -> Network:
 
 
 def _between_exits(spec: Spec) -> list[range]:
-    """The numbers of the blocks up to the first exit, then of those up to the next, and so on."""
+    """The numbers of the blocks up to the first exit, of those from there to the next exit, and so on."""
     return [range(start + 1, end + 1) for start, end in pairwise([0, *(exit.block for exit in spec.exits)])]
 
 
 def _is_identity(spec: Spec, number: int) -> bool:
-    """Whether a block without its branch is the identity, and none that opens a stage.
-
-    A shortcut without a projection keeps the shape, which the spec has checked. The first stage may open with such a
-    block.
-    """
+    """Whether a block without its branch is the identity, and the block opens no stage but the first."""
     block = spec.blocks[number - 1]
     return number > 1 and BLOCKS[block.kind].has_shortcut and not (block.projection or block.opens_stage)
 
@@ -185,7 +183,7 @@ def _name(block: int) -> str:
 
 
 def _summed_losses(network: Network, images: Tensor, labels: Tensor, blocks: tuple[int, ...]) -> Tensor:
-    """Cross-entropies summed over images, `(1 + blocks, exits)`: of the whole network, then without each block."""
+    """Cross-entropies summed over images, `(1 + blocks, exits)`: with all blocks, then with each one skipped."""
 
     def loss(number: int, features: Tensor) -> list[Tensor]:
         if str(number) not in network.heads:
@@ -195,7 +193,7 @@ def _summed_losses(network: Network, images: Tensor, labels: Tensor, blocks: tup
     features, whole, without = network.stem(images), list[Tensor](), list[list[Tensor]]()
     for number, block in enumerate(network.blocks, start=1):
         if number in blocks:
-            skipped, losses = features, [*whole, *loss(number, features)]  # earlier exits do not notice
+            skipped, losses = features, [*whole, *loss(number, features)]  # earlier exits do not change
             for later, following in enumerate(network.blocks[number:], start=number + 1):
                 skipped = following(skipped)
                 losses += loss(later, skipped)
@@ -206,7 +204,7 @@ def _summed_losses(network: Network, images: Tensor, labels: Tensor, blocks: tup
 
 
 def _macs_of_scoring(network: Network, blocks: tuple[int, ...]) -> int:
-    """MACs of `_summed_losses` for one image: the network once, and for every block what comes after it."""
+    """MACs of `_summed_losses` for one image: the whole network once, and what follows each block."""
     costs = part_costs(network)
 
     def after(number: int) -> int:
@@ -217,13 +215,13 @@ def _macs_of_scoring(network: Network, blocks: tuple[int, ...]) -> int:
 
 
 def _new_end(spec: Spec, block: int) -> ExitSpec:
-    """The exit that a network cut after `block`, not its last one, ends with."""
+    """The last exit of the network cut after `block`."""
     (head,) = default_heads(spec.with_exits((block, len(spec.blocks))))
     return ExitSpec(block=block, head=head)
 
 
 def _with_ends(spec: Spec, blocks: int, old: Sequence[ExitSpec], new: Sequence[ExitSpec]) -> Spec:
-    """The first so many blocks, with exits that were there and new ones, resized as the whole was."""
+    """The spec of the first blocks alone, with some of its exits and new ones."""
     return dataclasses.replace(
         spec,
         blocks=spec.blocks[:blocks],

@@ -1,4 +1,4 @@
-"""Sparse training: what network slimming and DepGraph do before they prune, by torch-pruning's own regularisers."""
+"""Sparse training: what network slimming and DepGraph do before pruning, by torch-pruning's regularisers."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ from compress.training.planning import PLACE, Place
 
 
 class _GroupNormPruner(torch_pruning.pruner.GroupNormPruner):  # type: ignore[misc]  # it has no types
-    """torch-pruning's, but for groups whose channels are all alike, as the only one of a group is."""
+    """torch-pruning's pruner, corrected for groups whose channels have equal norms, as groups of one channel do."""
 
     def estimate_importance(self, group: Any) -> Tensor:
-        """The scores, squared norms; all NaN, which the regulariser passes over, where its factors would be 0 / 0."""
+        """The squared norms; all NaN, which the regulariser skips, where its factors would be 0 / 0."""
         scores: Tensor = super().estimate_importance(group)
         norms = scores.sqrt()
         return scores if norms.max() > norms.min() else torch.full_like(scores, math.nan)
@@ -46,13 +46,13 @@ class _GroupNormPruner(torch_pruning.pruner.GroupNormPruner):  # type: ignore[mi
 
 @dataclass(frozen=True, kw_only=True)
 class Sparsity:
-    """A way to train channels towards zero.
+    """A penalty that trains channels towards zero.
 
     Attributes:
-        pruner: torch-pruning's, whose `regularize` adds to the gradients.
-        importance: what it takes the norms of channels by.
-        regularisation: the usual strength.
-        decayed: whether the recipe's weight decay stays.
+        pruner: torch-pruning's class whose `regularize` adds the penalty's gradients.
+        importance: makes what it takes channels' norms by.
+        regularisation: default strength.
+        decayed: whether the recipe's weight decay is kept.
     """
 
     pruner: Callable[..., Any]
@@ -61,19 +61,19 @@ class Sparsity:
     decayed: bool
 
 
-# The strengths are those of torch-pruning's benchmark for ResNet-56 on CIFAR-10 (its benchmarks/scripts/prune/cifar/
-# bn_pruner.sh and group_pruner.sh, the latter also in the log that it publishes).
+# Strengths of torch-pruning's benchmark for ResNet-56 on CIFAR-10 (its benchmarks/scripts/prune/cifar/bn_pruner.sh and
+# group_pruner.sh, the latter also in its published log).
 SPARSITIES: dict[str, Sparsity] = {
-    # Network slimming (Liu et al. 2017): an L1 penalty on the scales of batch norm; 1e-5 is theirs for ResNets, too,
-    # and they decay weights besides.
+    # Network slimming (Liu et al. 2017): an L1 penalty on batch norm's scales, besides weight decay. Its authors use
+    # 1e-5 for ResNets, too.
     "bn-scale": Sparsity(
         pruner=torch_pruning.pruner.BNScalePruner,
         importance=torch_pruning.importance.BNScaleImportance,
         regularisation=1e-5,
         decayed=True,
     ),
-    # DepGraph (Fang et al. 2023): a weight decay of its own for every coupled channel, from the given one for a group's
-    # strongest to 16 times as much for its weakest, instead of the recipe's, as in the benchmark.
+    # DepGraph (Fang et al. 2023): a weight decay for every channel, from the strength for a group's strongest to 16
+    # times that for its weakest. It replaces the recipe's weight decay, as in the benchmark.
     "group-norm": Sparsity(
         pruner=_GroupNormPruner,
         importance=lambda: torch_pruning.importance.GroupMagnitudeImportance(p=2, normalizer="max"),
@@ -93,37 +93,32 @@ def sparse_trained(
     seed: int | None = None,
     place: Place = PLACE,
 ) -> Run:
-    """The finished run of a reference trained on, towards sparse channels: trained now, continued, or found finished.
+    """Train a reference towards sparse channels, or continue or find that run; return it.
 
-    It starts from the reference's weights and goes on by its objective, for the epochs, at the rate and milestones of
-    the recipe's fine-tuning. For recipe `paper` these are those of torch-pruning's CIFAR benchmark: 100 epochs from
-    0.01, a tenth at 60 and 80. Its cost includes the reference's, so what is pruned from it bears both.
+    It starts from the reference's weights and objective and follows the fine-tuning of the reference's recipe. For
+    recipe `paper` that is torch-pruning's CIFAR benchmark: 100 epochs from a rate of 0.01, a tenth after 60 and 80.
 
     Args:
-        parent: the reference.
-        method: bn-scale or group-norm, as the pruning that is to follow.
-        recipe: the whole one, of which the fine-tuning is taken.
-        regularisation: strength; None: the benchmark's, see `SPARSITIES`.
+        method: bn-scale or group-norm, as in the pruning that follows.
+        regularisation: strength; None: the default of `SPARSITIES`.
         seed: random seed of data order and augmentation; None: the reference's.
-        place: where and how the run is computed, and where it is kept.
 
     Raises:
         UsageError: an argument is unknown or does not fit the reference.
     """
     if method not in SPARSITIES:
         raise UsageError(f"sparse training for {method!r}: {nearest(method, SPARSITIES)}")
-    sparsity, device = SPARSITIES[method], resolve_device(place.device)
+    sparsity = SPARSITIES[method]
     strength = sparsity.regularisation if regularisation is None else regularisation
     if not 0 <= strength < math.inf:
         raise UsageError(f"regularisation {strength:g}: a strength from 0 on, as in {sparsity.regularisation:g}")
     check_same_data(parent, dataset, recipe)
-    fine_tuning = recipe.fine_tuning()
-    objective = objective_of(parent).fine_tuning()
-    used = precision_of(place.precision, objective, device)
+    objective, fine_tuning = objective_of(parent).fine_tuning(), recipe.fine_tuning()
+    precision = precision_of(place.precision, objective, resolve_device(place.device))
     seed = parent.record.seed if seed is None else seed
-    command = ["prune", "--arch", parent.record.arch, "--ratio", "0.5", "--method", method]
-    command += ["--from", run_option(parent, place.runs)]
-    line = command_line(command, dataset, recipe, seed, used, epochs=fine_tuning.epochs)
+    words = f"prune --arch {parent.record.arch} --ratio 0.5 --method {method} --from".split()
+    words.append(run_option(parent, place.runs))
+    line = command_line(words, dataset, recipe, seed, precision, epochs=fine_tuning.epochs)
     plan = Plan(
         name=f"{display_name(parent.spec)} sparse {method}",
         kind="train",
@@ -133,8 +128,8 @@ def sparse_trained(
         recipe=fine_tuning if sparsity.decayed else dataclasses.replace(fine_tuning, weight_decay=0.0),
         dataset=dataset,
         seed=seed,
-        precision=used,
-        device=device,
+        precision=precision,
+        device=resolve_device(place.device),
         runs=place.runs,
         command=f"{line}  # or any other budget: sparse training, at {strength:g}, is what comes first",
         parent=parent,
@@ -144,13 +139,14 @@ def sparse_trained(
 
     def prepare(_: Split) -> Prepared:
         check_processes(method)
-        return _prepared(load(parent).to(plan.device), sparsity, strength)
+        network = load(parent).to(plan.device)
+        return Prepared(network=network, hook=Hook(regularise=regulariser(network, sparsity, strength)))
 
     return execute(plan, prepare, resume=place.resume)
 
 
 def check_processes(method: str) -> None:
-    """Refuse several processes, where other layers stand for the batch norms that torch-pruning knows."""
+    """Refuse several processes, in which synchronised batch norms, unknown to torch-pruning, replace the usual ones."""
     if current_world().size > 1:
         raise UsageError(
             f"{method}: its sparse training runs in one process, the pruning after it in several, too: run this "
@@ -158,20 +154,16 @@ def check_processes(method: str) -> None:
         )
 
 
-def _prepared(network: Network, sparsity: Sparsity, strength: float) -> Prepared:
-    return Prepared(network=network, hook=Hook(regularise=regulariser(network, sparsity, strength)))
-
-
 def regulariser(network: Network, sparsity: Sparsity, strength: float) -> Callable[[Network], None]:
-    """What adds the penalty's gradient to those of this network, which it leaves in eval mode.
+    """A function that adds the penalty's gradients to those of this network, which is left in eval mode.
 
     Raises:
-        UsageError: the net has no layer that the penalty is for, or one that torch-pruning's does not fit.
+        UsageError: the penalty applies to no layer of the network, or does not support one of them.
     """
     scaled = any(isinstance(module, nn.BatchNorm2d) and module.affine for module in network.modules())
     if sparsity.pruner is torch_pruning.pruner.BNScalePruner:
         if not scaled:
-            raise UsageError(f"bn-scale: {network.spec.arch} has no batch norm, whose scales it is that become sparse")
+            raise UsageError(f"bn-scale: {network.spec.arch} has no batch norm, whose scales would become sparse")
     elif any(isinstance(module, nn.Conv2d) and 1 < module.groups < module.in_channels for module in network.modules()):
         raise UsageError(
             f"group-norm: torch-pruning's sparse training does not fit grouped convolutions, and {network.spec.arch} "

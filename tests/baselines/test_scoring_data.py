@@ -1,18 +1,18 @@
-"""Evidence: losses are compared on validation images, or where none are held out on a few training images."""
+"""ScoringData: losses are compared on validation images, or where none are held out on a few training images."""
 
 from typing import cast
 
-from baselines.evidence import Evidence
+from baselines.scoring_data import ScoringData
 from compress.data import Dataset, Part, split
 from compress.data.dataset import Labelled
 from compress.networks import spec_of
 from compress.training.objectives import bp
 
 
-def evidence_of(dataset: Dataset, validation: float, seed: int = 0) -> Evidence:
+def scoring_data_of(dataset: Dataset, validation: float, seed: int = 0) -> ScoringData:
     parts = split(dataset, validation=validation, calibration=0.0, seed=0)
     objective = bp(spec_of("resnet8", input_shape=dataset.input_shape, classes=len(dataset.classes)))
-    return Evidence.of(parts, objective, label_smoothing=0.0, seed=seed)
+    return ScoringData.of(parts, objective, label_smoothing=0.0, seed=seed)
 
 
 def images_of(part: Part) -> list[bytes]:
@@ -21,13 +21,13 @@ def images_of(part: Part) -> list[bytes]:
 
 def test_validation_images_are_judged_on_where_there_are_any(tiny: Dataset) -> None:
     parts = split(tiny, validation=0.1, calibration=0.0, seed=0)
-    assert images_of(evidence_of(tiny, 0.1).judging) == images_of(parts.validation)
+    assert images_of(scoring_data_of(tiny, 0.1).judging) == images_of(parts.validation)
 
 
 def test_else_a_tenth_of_the_training_images_is_drawn_by_the_seed(tiny: Dataset) -> None:
     def numbers(seed: int) -> list[int]:
-        evidence = evidence_of(tiny, 0.0, seed)
-        return [images_of(evidence.train).index(image) for image in images_of(evidence.judging)]
+        scoring = scoring_data_of(tiny, 0.0, seed)
+        return [images_of(scoring.train).index(image) for image in images_of(scoring.judging)]
 
     assert len(set(numbers(0))) == 200 / 10
     assert numbers(0) == numbers(0) != numbers(1)

@@ -1,4 +1,4 @@
-"""Narrowing: the network without some entries of its weights, an ordinary one, rebuilt strictly from its own spec."""
+"""Weight slicing: the network without some entries of its weights, rebuilt strictly from its own spec."""
 
 from __future__ import annotations
 
@@ -11,39 +11,39 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
-from baselines.masked import Kept, check_wiring, take
-from baselines.tracking import Axis
+from baselines.channel_tracking import Axis
+from baselines.masked_equivalence import Kept, check_equivalence, take
 from compress.errors import UsageError, first_line
 from compress.networks import Network, Spec, in_the_net
 from compress.networks.blocks import SegmentSpec
 from compress.networks.layer_resizing import resize, set_number
 
-# Along an axis of a weight, or of what `tracking` follows beside them, the entries that go.
+# The entries to remove along every axis of a weight, or of what `channel_tracking` follows besides weights.
 Gone = Mapping[Axis, list[int]]
 
 
 def narrowed(network: Network, gone: Gone) -> Network:
-    """A copy without those entries, in eval mode, on the same device and of the same precision.
+    """A copy without these entries, in eval mode, on the same device and of the same precision.
 
-    It has run forward and backward once, and equals the network with the removed weights at zero.
+    It has run forward and backward once, and was checked against the network with the removed weights set to zero.
 
     Raises:
-        UsageError: it does not equal it; the module is named.
-        Exception: whatever its code raises, where it names a width that it no longer has.
+        UsageError: it differs from that; the module is named.
+        Exception: the network's code fails, as where it names a width that is no longer so.
     """
     kept = _kept(network, gone)
-    with torch.random.fork_rng(devices=[]), contextlib.redirect_stderr(io.StringIO()):  # every weight is replaced
+    with torch.random.fork_rng(devices=[]), contextlib.redirect_stderr(io.StringIO()):  # every weight is replaced below
         smaller = Network(narrowed_spec(network, gone, kept))
     parameter = next(network.parameters())
-    smaller.to(parameter.device, parameter.dtype).eval()  # before it is given weights, which would be rounded
+    smaller.to(parameter.device, parameter.dtype).eval()  # before weights are loaded, which would be rounded
     smaller.load_state_dict(network.state_dict() | take(network, kept), strict=True)
     _smoke_test(smaller)
-    check_wiring(network, smaller, kept)
+    check_equivalence(network, smaller, kept)
     return smaller
 
 
 def narrowed_spec(network: Network, gone: Gone, kept: Kept) -> Spec:
-    """The spec of the network without those entries."""
+    """The spec of the network without these entries."""
     spec, shapes = network.spec, {name: tuple(places.shape) for name, places in kept.items()}
     if not spec.foreign:
         blocks = tuple(
@@ -62,7 +62,7 @@ def narrowed_spec(network: Network, gone: Gone, kept: Kept) -> Spec:
         for index, block in enumerate(spec.blocks)
         if isinstance(block, SegmentSpec)
     ]
-    own = {f"heads.{exit.block}" for exit in spec.exits[:-1]}  # auxiliary heads have the shape of what they take
+    own = {f"heads.{exit.block}" for exit in spec.exits[:-1]}  # auxiliary heads follow the shape of their features
     state = network.state_dict()
     resized = dict(spec.resized) | {
         name: shape
@@ -78,10 +78,10 @@ def narrowed_spec(network: Network, gone: Gone, kept: Kept) -> Spec:
 
 
 def why_not(network: Network, gone: Gone) -> str | None:
-    """Why the network cannot do without those entries; None where it can, or where only building it anew tells."""
+    """Why these entries cannot be removed; None where they can, or where only a rebuilt network tells."""
     trial, kept, state = copy.deepcopy(network), _kept(network, gone), network.state_dict()
     shapes = [(name, tuple(places.shape)) for name, places in kept.items() if places.shape != state[name].shape]
-    # Of weights that code uses by itself, the layer is no part of the graph, but numbers of it are.
+    # The graph has numbers, but no layers, for weights that code uses outside layers.
     if any(type(trial.get_submodule(name.rpartition(".")[0])) is nn.Module for name, _ in shapes):
         return None
     try:
@@ -93,7 +93,7 @@ def why_not(network: Network, gone: Gone) -> str | None:
         resize(trial, shapes)
         with torch.no_grad(), module_named(trial):
             trial(blank(trial))
-        check_wiring(network, trial, kept)
+        check_equivalence(network, trial, kept)
     except Exception as error:
         return first_line(error)
     return None
@@ -101,7 +101,7 @@ def why_not(network: Network, gone: Gone) -> str | None:
 
 @contextlib.contextmanager
 def module_named(network: Network) -> Iterator[None]:
-    """Name in any error of a forward pass the last module that was reached: it is in it, or in the code behind it."""
+    """Name the last module that was reached in any error of a forward pass: the error is there or behind it."""
     reached = [""]
     hooks = [
         module.register_forward_pre_hook(lambda *_, name=name: reached.append(name))
@@ -119,13 +119,13 @@ def module_named(network: Network) -> Iterator[None]:
 
 
 def blank(network: Network) -> Tensor:
-    """Two blank images, as batch norm in train mode needs."""
+    """Two blank images, the fewest that batch norm takes in train mode."""
     parameter = next(network.parameters())
     return torch.zeros(2, *network.spec.input_shape, device=parameter.device, dtype=parameter.dtype)
 
 
 def _kept(network: Network, gone: Gone) -> dict[str, Tensor]:
-    """By name, which entries of each weight stay, as places in the flattened tensor; shared ones under every name."""
+    """The entries that stay of every weight, as indices into the flattened tensor; shared ones under every name."""
     state = network.state_dict(keep_vars=True)
     first: dict[int, str] = {}
     kept = {}
@@ -148,14 +148,14 @@ def _narrowed_segment(block: SegmentSpec, dropped: int) -> SegmentSpec:
 
 
 def _numbers(network: Network, gone: Gone) -> dict[str, int]:
-    """What numbers of modules become."""
+    """New values of the modules' numbers that count removed entries."""
     return {
         name: network.numbers[name] - len(entries) for (name, _), entries in gone.items() if name in network.numbers
     }
 
 
 def _smoke_test(network: Network) -> None:
-    """Run a copy forward and backward: widths that do not fit would otherwise show only in training."""
+    """Run a copy forward and backward, as widths that do not fit would otherwise show only in training."""
     trial = copy.deepcopy(network).train()
     with torch.random.fork_rng(devices=[]), module_named(trial):  # dropout draws
         torch.stack(trial(blank(trial))).sum().backward()

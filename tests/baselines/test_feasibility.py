@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 
-from baselines import Budget, FineTuning, Job, Technique, carry_out, prune
+from baselines import Budget, FineTuning, Technique, carry_out, prune
 from compress import Place
 from compress.data import Dataset
 from compress.errors import UsageError
 from compress.networks import Network
 from compress.recipes import Recipe
 from compress.runs import Run
+from tests.baselines.jobs import job_of
 
 RESTART = FineTuning(schedule="restart")
 
@@ -29,7 +30,7 @@ RESTART = FineTuning(schedule="restart")
         (Technique(method="shallow"), Budget(speedup=1e4), {}, "at the least"),
         (Technique(), Budget(speedup=1.001), {}, "nothing would be pruned"),
         (Technique(steps=2), Budget(latency_ratio=0.5), {}, "leave out --steps"),
-        (Technique(method="scratch-e"), Budget(speedup=2), {"fine_tuning": RESTART}, "of fine-tuning"),
+        (Technique(method="scratch-e"), Budget(speedup=2), {"fine_tuning": RESTART}, "is for fine-tuning"),
     ],
     ids=lambda value: " ".join(value.options()) if isinstance(value, Technique) else None,
 )
@@ -50,7 +51,7 @@ def test_what_no_network_of_the_shape_can_meet_costs_no_reference(
 
 
 def test_a_cut_network_is_not_trained_sparsely(many_exits: Run, small: Dataset, runs: Path) -> None:
-    with pytest.raises(UsageError, match="name the run alone"):
+    with pytest.raises(UsageError, match="name the run without an exit"):
         prune(
             Path(f"{many_exits.path}:2"),
             small,
@@ -79,16 +80,8 @@ def test_a_measured_latency_is_kept_beside_the_reference(
         measured.append(share)
         return share - 0.05, share, share + 0.05
 
-    job = Job(
-        arch=None,
-        dataset=small,
-        budget=Budget(latency_ratio=0.5),
-        technique=Technique(),
-        recipe=quick,
-        reference=reference.path,
-        place=Place(runs=tmp_path / "one"),
-        timed=timed,
-    )
+    fields: dict[str, Any] = {"budget": Budget(latency_ratio=0.5), "reference": reference.path, "timed": timed}
+    job = job_of(None, small, quick, tmp_path / "one", **fields)
     first = carry_out(job)
     trials = len(measured)
     again = carry_out(replace(job, place=Place(runs=tmp_path / "two")))

@@ -14,7 +14,7 @@ import torch_pruning
 from torch import Tensor, nn
 
 from baselines.coupling import blank, classifiers
-from baselines.sparse import SPARSITIES, regulariser, sparse_trained
+from baselines.sparse_training import SPARSITIES, regulariser, sparse_trained
 from compress import Architecture, Place, Start
 from compress.data import Dataset, split
 from compress.errors import UsageError
@@ -25,6 +25,7 @@ from compress.runs import Run, load
 from compress.training import Hook, Method, Objective, train
 from compress.training.hooks import Options
 from compress.training.loop import Training, fit
+from tests.baselines.networks import differing
 
 RECIPE = replace(recipe_named("quick"), epochs=3, batch_size=30)
 Trained = Callable[..., Network]
@@ -77,11 +78,6 @@ def norms(network: Network) -> list[Tensor]:
     importance = torch_pruning.importance.GroupMagnitudeImportance(p=2, normalizer=None)
     with torch.no_grad():
         return [importance(group).sqrt() for group in graph.get_all_groups(ignored_layers=classifiers(network))]
-
-
-def differing(one: Network, other: Network) -> list[str]:
-    others = other.state_dict()
-    return [name for name, tensor in one.state_dict().items() if not torch.equal(tensor, others[name])]
 
 
 @pytest.mark.parametrize("exits", [1, 3])

@@ -1,0 +1,112 @@
+"""Feasibility: whether a network of the reference's shape can be pruned as a job asks, before anything is trained."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+
+import torch
+
+from baselines.job import Job, Reference
+from baselines.pruning_candidates import find_candidates, shallow_candidates
+from baselines.scoring_data import ScoringData
+from baselines.selection import PruningStep, Unpruned, choose_removal, pruning_steps, scoring_data_of
+from baselines.technique import CONTROLS, SHAPED, SPARSE
+from compress.errors import UsageError
+from compress.networks import Network, initialised
+from compress.training.distributed import current_world
+from compress.training.plan import split_by
+
+FEW = 16  # images that scores are taken on where they only have to exist
+NOISE = 0.01  # added to initial weights: zeros, which training would change, have no scores
+
+
+def check(job: Job, reference: Reference) -> None:
+    """Refuse a job that cannot be done, as far as the shape of its network tells.
+
+    Raises:
+        UsageError: what cannot be done, and what can be instead.
+    """
+    if reference.run is not None and job.technique.method not in SPARSE:
+        return  # the first step is taken at once, and tells
+    network = reference.load(job.device) if reference.run else drawn(job, reference)
+    check_sparsity(job, reference, network)
+    check_prunable(job, reference, network)
+
+
+def check_prunable(job: Job, reference: Reference, network: Network) -> None:
+    """Refuse a job whose pruning steps fail when they follow one another on this network without fine-tuning.
+
+    Where the order of removal depends on weights, fine-tuning may change it, so that a later step still fails.
+
+    Raises:
+        UsageError: which step fails, and why.
+    """
+
+    def rehearse() -> None:
+        rehearsed(job, reference, network)
+
+    current_world().on_leader(rehearse)
+
+
+def check_sparsity(job: Job, reference: Reference, network: Network) -> None:
+    """Refuse, by UsageError, a network that the job's sparse training does not fit."""
+    method = job.technique.method
+    if method not in SPARSE:
+        return
+    from baselines.sparse_training import SPARSITIES, check_processes, regulariser  # here: torch-pruning loads slowly
+
+    if reference.run is None:
+        check_processes(method)
+    regulariser(copy.deepcopy(network), SPARSITIES[method], SPARSITIES[method].regularisation)
+
+
+def rehearsed(job: Job, reference: Reference, network: Network) -> Network:
+    """The network after all of a job's pruning steps without fine-tuning; errors are those of `check_prunable`."""
+    unpruned, smaller = Unpruned.of(network, job.technique), network
+    steps, scoring = pruning_steps(job, unpruned), _few_images(job, reference)
+    for number, step in enumerate(steps, start=1):
+        try:
+            smaller = _pruned(job, reference, step, smaller, unpruned, scoring)
+        except UsageError as error:
+            if number == 1:
+                raise
+            alone = dataclasses.replace(job, technique=dataclasses.replace(job.technique, steps=1, gradual=False))
+            try:
+                _pruned(alone, reference, steps[-1], network, unpruned, scoring)
+                advice = f"; in one pruning it can be done: leave out {'--gradual and ' * job.technique.gradual}--steps"
+            except UsageError:
+                advice = ""
+            raise UsageError(f"step {number} of {len(steps)}: {error}{advice}") from error
+    return smaller
+
+
+def drawn(job: Job, reference: Reference) -> Network:
+    """The network of a reference that is not trained yet, with random weights, in eval mode, on the device."""
+    network = initialised(reference.spec, job.seed).eval()
+    generator = torch.Generator().manual_seed(job.seed)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(NOISE * torch.randn(parameter.shape, generator=generator))
+    return network.to(job.device)
+
+
+def _pruned(
+    job: Job, reference: Reference, step: PruningStep, network: Network, unpruned: Unpruned, scoring: ScoringData
+) -> Network:
+    """A network after one pruning step, for which a ranking stands in where widths go by sensitivity."""
+    technique = dataclasses.replace(step.technique.choosing, allocate=None)
+    if technique.method in CONTROLS and technique.method not in SHAPED:
+        candidates = shallow_candidates(reference.spec, job.seed)
+    else:
+        candidates = find_candidates(technique, network, scoring)
+    order = candidates.order
+    if job.budget.latency_ratio is not None:  # it is measured on the trained network
+        return candidates.without(order.after(order.moves))
+    return candidates.without(choose_removal(job, step, candidates, network, unpruned)[0])
+
+
+def _few_images(job: Job, reference: Reference) -> ScoringData:
+    parts = split_by(job.recipe, job.dataset)
+    few = parts.train.subset(torch.arange(min(FEW, len(parts.train)))).to(job.device)
+    return dataclasses.replace(scoring_data_of(job, reference, parts), train=few, judging=few)
