@@ -63,7 +63,6 @@ match = "multi"
         (("[[run]]", "[[runs]]"), "unknown key 'runs'; did you mean 'run'"),
         (('reference = "deep"', "reference = 5"), "reference: expected `str`, got `int`"),
         (('reference = "deep"', 'reference = "deep"\nprimary = "multi"'), "primary: expected `array`, got `str`"),
-        (('reference = "deep"', 'reference = "deep"\nprimary = ["multi"]'), "two different runs"),
         (('reference = "deep"', 'reference = "deep"\nprimary = ["multi", "multi"]'), "two different runs"),
         (('reference = "deep"', 'reference = "deep"\nprimary = ["multi", "dep"]'), "did you mean 'deep'"),
         (('reference = "deep"', 'reference = "deep"\nprimray = ["multi", "deep"]'), "did you mean 'primary'"),

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from baselines import Budget
+from baselines.job import find_reference, training_recipe
 from benchmarks.report.trials import Factors, Trial, best
 from benchmarks.study.entry import Pruned, read_entry
 from benchmarks.study.outcomes import Outcomes
@@ -81,7 +82,7 @@ def test_the_rate_that_factors_multiply_is_the_one_that_pruning_takes(
     untuned, tuned = (
         outcomes.job(replace(node, factors=factors)) for factors in (Factors(), Factors(rate=2.0, decay=3.0))
     )
-    before, after = ((job.from_scratch if keys.get("method") else job.fine_tuned).to_json() for job in (untuned, tuned))
+    before, after = (training_recipe(job, find_reference(job)).to_json() for job in (untuned, tuned))
     assert before["learning_rate"] == untuned_rate(entry_of(**keys), brief)
     assert after["learning_rate"] == 2 * before["learning_rate"]
     assert after["weight_decay"] == pytest.approx(3 * before["weight_decay"])
