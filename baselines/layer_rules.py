@@ -59,40 +59,27 @@ def _linear(tracker: Tracker, value: Tensor, input: Tensor, weight: Tensor, bias
 
 def _batch_norm(tracker: Tracker, value: Tensor, input: Tensor, *vectors: Any, **options: Any) -> None:
     names = ("running_mean", "running_var", "weight", "bias")  # as instance norm has them
-    given = dict(zip(names, vectors, strict=False)) | options
-    _norm(tracker, value, input, 1, tuple(given.get(name) for name in names))
+    _norm(tracker, value, input, 1, _vectors(names, vectors, options))
 
 
-def _layer_norm(
-    tracker: Tracker,
-    value: Tensor,
-    input: Tensor,
-    normalized_shape: Any,
-    weight: Tensor | None = None,
-    bias: Tensor | None = None,
-    *_: Any,
-    **__: Any,
-) -> None:
-    if len(normalized_shape) == 1:
-        _norm(tracker, value, input, -1, (weight, bias))
+def _layer_norm(tracker: Tracker, value: Tensor, input: Tensor, shape: Any, *vectors: Any, **options: Any) -> None:
+    if len(shape) == 1:
+        _norm(tracker, value, input, -1, _vectors(("weight", "bias"), vectors, options))
     else:
         tracker.channels.fix(tracker.of(input))
         tracker.mark(value, tracker.of(input))
 
 
-def _group_norm(
-    tracker: Tracker,
-    value: Tensor,
-    input: Tensor,
-    num_groups: int,
-    weight: Tensor | None = None,
-    bias: Tensor | None = None,
-    *_: Any,
-    **__: Any,
-) -> None:
-    channels = _norm(tracker, value, input, 1, (weight, bias))
-    if channels is not None and 1 < num_groups < len(channels):  # every group keeps as many channels
-        tracker.channels.join_rows(channels.view(num_groups, -1).t())
+def _group_norm(tracker: Tracker, value: Tensor, input: Tensor, groups: int, *vectors: Any, **options: Any) -> None:
+    channels = _norm(tracker, value, input, 1, _vectors(("weight", "bias"), vectors, options))
+    if channels is not None and 1 < groups < len(channels):  # every group keeps as many channels
+        tracker.channels.join_rows(channels.view(groups, -1).t())
+
+
+def _vectors(names: tuple[str, ...], given: tuple[Any, ...], options: dict[str, Any]) -> tuple[Tensor | None, ...]:
+    """A norm's arguments that have an entry per channel, given by position or by name."""
+    named = dict(zip(names, given, strict=False)) | options
+    return tuple(named.get(name) for name in names)
 
 
 def _norm(
