@@ -6,6 +6,8 @@ import json
 import torch
 from torch import nn
 
+from baselines.channels import remove_channels
+from baselines.coupling import Coupling
 from compress.networks import Network, Spec, create
 
 
@@ -20,9 +22,9 @@ def trained_like(network: Network) -> Network:
     return network.eval()
 
 
-def differing(one: Network, other: Network) -> list[str]:
+def differing(network: Network, other: Network) -> list[str]:
     """The names of the tensors that differ between two networks; they have the same names."""
-    ours, others = one.state_dict(), other.state_dict()
+    ours, others = network.state_dict(), other.state_dict()
     assert ours.keys() == others.keys()
     return [name for name, tensor in ours.items() if not torch.equal(tensor, others[name])]
 
@@ -31,6 +33,12 @@ def network_of(arch: str = "resnet8", exits: int | str | list[int | str] = 1, si
     """A network for grey images of this size, as training might leave it."""
     torch.manual_seed(seed)
     return trained_like(create(arch, exits=exits, input_shape=(1, size, size)))
+
+
+def narrowed_by(network: Network, share: float) -> Network:
+    """The network without the first channels of every group, this share of each."""
+    groups = enumerate(Coupling(network).groups)
+    return remove_channels(network, {number: range(int(share * group.units)) for number, group in groups})
 
 
 def rebuilt(network: Network) -> Network:

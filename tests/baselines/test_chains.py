@@ -8,7 +8,7 @@ import pytest
 from torch import Tensor, nn
 
 from baselines import Budget, Job, Technique, carry_out, foresee, prune
-from baselines.channels import Channel, remove_channels
+from baselines.channels import remove_channels
 from baselines.coupling import Coupling
 from baselines.removal_order import Size
 from compress import Place
@@ -80,8 +80,7 @@ def test_what_was_pruned_can_be_pruned_again_until_nothing_is_left_to_prune(arch
         if not any(removed):
             break
         promised = coupling.size(removed)
-        gone = enumerate(removed)
-        network = remove_channels(network, [Channel(group, index) for group, count in gone for index in range(count)])
+        network = remove_channels(network, {group: range(count) for group, count in enumerate(removed)})
         assert Size.of(network) == promised
     assert not any(removed)
 
@@ -175,8 +174,6 @@ def test_a_step_in_between_that_takes_more_than_all_of_them_may_is_refused(
     """ResNet-14 has blocks of a seventh of its MACs, of which a step to 1.01 takes one."""
     technique = Technique(method="blocks", steps=2)
     asked = job_of("resnet14", small, brief, tmp_path, budget=Budget(speedup=1.05), technique=technique)
-    with pytest.raises(
-        UsageError, match=r"a step in between would leave .* less than the .* asked for: take fewer --st"
-    ):
+    with pytest.raises(UsageError, match=r"step 2 of 2: .* cannot be reached: this network has"):
         carry_out(asked)
     assert not list(tmp_path.iterdir())

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from baselines.channels import Channel, remove_channels
+from baselines.channels import remove_channels
 from baselines.coupling import Coupling
 from baselines.removal_order import Size
 from compress import Architecture
@@ -135,7 +135,7 @@ def draw_removed(data: st.DataObject, coupling: Coupling) -> list[list[int]]:
 
 
 def narrowed(network: Network, units: list[list[int]]) -> Network:
-    return remove_channels(network, [Channel(group, index) for group, gone in enumerate(units) for index in gone])
+    return remove_channels(network, dict(enumerate(units)))
 
 
 @pytest.mark.parametrize("kind", SMALL)
@@ -249,8 +249,8 @@ class Named(nn.Module):
         self.last, self.classifier = nn.Conv2d(8, 6, 3, padding=1), nn.Linear(6, classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        one, other = self.first(images).relu().split([4, 4], 1)
-        features = self.last(torch.cat([self.second(one), other], 1)).relu()
+        left, right = self.first(images).relu().split([4, 4], 1)
+        features = self.last(torch.cat([self.second(left), right], 1)).relu()
         logits: Tensor = self.classifier(features.mean((2, 3)))
         return logits
 

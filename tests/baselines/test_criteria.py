@@ -12,7 +12,7 @@ from torch.nn import functional
 from torch_pruning import importance as theirs
 
 from baselines import criteria
-from baselines.channels import Channel, remove_channels
+from baselines.channels import remove_channels
 from baselines.coupling import Coupling
 from baselines.criteria import channel_scores, take_gradients
 from baselines.scoring_data import ScoringData
@@ -156,7 +156,7 @@ def test_a_teachers_share_is_left_out(small: Dataset) -> None:
 
 def test_equal_scores_are_no_error(small: Dataset) -> None:
     network = create("resnet8", input_shape=(1, 8, 8))
-    assert all(one.eq(1).all() for one in channel_scores(network, "bn-scale", scoring_data_of(network, small)))
+    assert all(scores.eq(1).all() for scores in channel_scores(network, "bn-scale", scoring_data_of(network, small)))
 
 
 @pytest.mark.parametrize("method", CRITERIA)
@@ -164,10 +164,10 @@ def test_a_groups_only_channel_is_no_error(method: str, small: Dataset) -> None:
     """As it may be left by pruning before."""
     network = network_of()
     number = next(number for number, group in enumerate(Coupling(network).groups) if group.units == 64)
-    network = remove_channels(network, [Channel(number, index) for index in range(1, 64)])
+    network = remove_channels(network, {number: range(1, 64)})
     found = channel_scores(network, method, scoring_data_of(network, small))
     assert len(found[number]) == 1
-    assert all(one.isfinite().all() for one in found)
+    assert all(scores.isfinite().all() for scores in found)
 
 
 def test_groups_without_a_score_are_refused_where_torch_pruning_would_leave_them_whole(small: Dataset) -> None:
@@ -197,7 +197,7 @@ def test_grouped_convolutions_are_scored_and_what_torch_pruning_cannot_do_is_sai
     network = create("grouped", input_shape=(1, 8, 8)).eval()
     scoring = scoring_data_of(network, small)
     for method in CRITERIA.keys() - {"fpgm"}:
-        assert sorted(len(one) for one in channel_scores(network, method, scoring)) == [8, 12]
+        assert sorted(len(scores) for scores in channel_scores(network, method, scoring)) == [8, 12]
     with pytest.raises(UsageError, match=r"fpgm cannot score the .*torch-pruning fails .*; l1 can: --method l1$"):
         channel_scores(network, "fpgm", scoring)
 

@@ -9,12 +9,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from baselines.channels import Channel, remove_channels
-from baselines.gradual_pruning import GradualPruning, even_shares
+from baselines.channels import Channels, remove_channels
+from baselines.gradual_pruning import even_shares, gradual_pruning, steps_at
 from baselines.scoring_data import ScoringData
 from compress import Architecture, Place
 from compress.data import Dataset, Split, split
-from compress.errors import UsageError
 from compress.network_cost import cost
 from compress.networks import Network, spec_of
 from compress.recipes import Recipe, recipe_named
@@ -27,14 +26,14 @@ from tests.baselines.networks import differing
 
 EPOCHS, BATCH = 4, 60  # of 180 images: 3 steps an epoch
 RECIPE = replace(recipe_named("quick"), epochs=EPOCHS, batch_size=BATCH, learning_rate=0.05)
-CHOSEN = (
-    [Channel(0, 1), Channel(1, 0), Channel(1, 3)],
-    [Channel(0, 0), Channel(2, 2), Channel(2, 5)],
-    [Channel(3, 1), Channel(1, 1)],
+CHOSEN: tuple[Channels, ...] = (
+    {0: [1], 1: [0, 3]},
+    {0: [0], 2: [2, 5]},
+    {3: [1], 1: [1]},
 )
 
 
-def choose(network: Network, stage: int) -> list[Channel]:
+def choose(network: Network, stage: int) -> Channels:
     assert not network.training
     return CHOSEN[stage]
 
@@ -65,29 +64,19 @@ def training_of(
 def gradual(scoring: ScoringData, *, shares: tuple[float, ...] = even_shares(3)) -> Hook:
     """Each choice costs 1000 MACs."""
 
-    def at_a_price(network: Network, stage: int) -> list[Channel]:
+    def at_a_price(network: Network, stage: int) -> Channels:
         scoring.macs += 1000
         return choose(network, stage)
 
-    return GradualPruning(shares=shares, choose=at_a_price, scoring=scoring).hook
+    return gradual_pruning(shares, at_a_price, scoring)
 
 
-def test_prunings_are_spread_over_the_first_half_and_all_happen() -> None:
-    def steps(prunings: int, total: int) -> list[int]:
-        nothing: Any = None
-        return GradualPruning(shares=even_shares(prunings), choose=choose, scoring=nothing).steps(total)
-
-    assert steps(5, 100) == [10, 20, 30, 40, 50]
-    assert steps(1, 100) == [50]
-    assert steps(3, 2) == [0, 1, 1]
-    assert steps(2, 1) == [0, 0]
-
-
-@pytest.mark.parametrize("shares", [(), (0.5, 0.5), (0.5, 0.2), (-0.1, 0.5), (0.5, 1.0), (float("nan"),)])
-def test_shares_that_do_not_ascend_within_the_training_are_refused(shares: tuple[float, ...]) -> None:
-    nothing: Any = None
-    with pytest.raises(UsageError, match="shares of the training, ascending from 0 to below 1"):
-        GradualPruning(shares=shares, choose=choose, scoring=nothing)
+@pytest.mark.parametrize(
+    ("prunings", "total", "steps"),
+    [(5, 100, [10, 20, 30, 40, 50]), (1, 100, [50]), (3, 2, [0, 1, 1]), (2, 1, [0, 0])],
+)
+def test_prunings_are_spread_over_the_first_half_and_all_happen(prunings: int, total: int, steps: list[int]) -> None:
+    assert steps_at(even_shares(prunings), total) == steps
 
 
 def positions(part: Tensor, whole: Tensor) -> list[int]:
@@ -237,13 +226,13 @@ def test_the_best_epoch_is_one_of_the_network_as_it_was_left(tiny: Dataset) -> N
 
 
 def test_a_stage_that_chooses_nothing_leaves_the_training_as_it_is(tiny: Dataset) -> None:
-    def nothing(network: Network, _: int) -> list[Channel]:
+    def nothing(network: Network, _: int) -> Channels:
         for parameter in network.parameters():
             parameter.data.zero_()  # what is handed out is a copy
-        return []
+        return {}
 
     def idle(scoring: ScoringData) -> Hook:
-        return GradualPruning(shares=even_shares(2), choose=nothing, scoring=scoring).hook
+        return gradual_pruning(even_shares(2), nothing, scoring)
 
     plain, hooked = training_of(tiny, RECIPE, lambda _: Hook()), training_of(tiny, RECIPE, idle)
     fit(plain, title="plain")

@@ -44,20 +44,20 @@ def test_steps_are_a_chain_at_equal_ratios_to_a_budget_of_the_first_network(
     run = prune("resnet8", small, budget=budget, technique=Technique(steps=3), recipe=brief, place=Place(runs=runs))
     first, *made = reversed(lineage(run))
     assert (first.id, len(made)) == (shallow.id, 3)
-    comments = [one.record.command.partition("  # ")[2] for one in made]
+    comments = [run.record.command.partition("  # ")[2] for run in made]
     assert comments == ["step 1 of 3", "step 2 of 3", ""]
-    assert len({one.record.command.partition("  # ")[0] for one in made}) == 1
+    assert len({run.record.command.partition("  # ")[0] for run in made}) == 1
     total = 0
     for one in (first, *made):
-        spent = one.record.cost
+        spent = run.record.cost
         total += spent["training_macs"] + spent.get("choosing_macs", 0)
         assert spent["total_training_macs"] == total
-    whole, sizes = cost(load(shallow)), [cost(load(one)) for one in made]
+    whole, sizes = cost(load(shallow)), [cost(load(run)) for run in made]
     assert made[-1].record.results["achieved"]["speedup"] == whole.macs / sizes[-1].macs
     if budget.speedup:
         assert [whole.macs / size.macs for size in sizes] == pytest.approx([3 ** (1 / 3), 3 ** (2 / 3), 3], rel=0.0102)
     else:
-        left = [1 - one.record.results["achieved"]["ratio"] for one in made]
+        left = [1 - run.record.results["achieved"]["ratio"] for run in made]
         assert left == pytest.approx([0.5 ** (1 / 3), 0.5 ** (2 / 3), 0.5], abs=0.005)
 
 
@@ -66,7 +66,7 @@ def test_the_first_step_of_a_sparse_chain_is_the_sparse_run(
 ) -> None:
     technique = Technique(method="bn-scale", steps=2)
     run = prune("resnet8", small, budget=Budget(speedup=2), technique=technique, recipe=brief, place=Place(runs=runs))
-    assert [one.record.method for one in lineage(run)] == ["bn-scale", "bn-scale", "sparse-bn-scale", "bp"]
+    assert [run.record.method for one in lineage(run)] == ["bn-scale", "bn-scale", "sparse-bn-scale", "bp"]
     assert run.record.results["achieved"]["speedup"] == pytest.approx(2, rel=0.0102)
 
 
