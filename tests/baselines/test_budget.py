@@ -43,7 +43,7 @@ def scoring_data_of(network: Network) -> ScoringData:
 
 @pytest.fixture(scope="module")
 def network() -> Network:
-    return network_of("resnet20", (1, 16, 16))
+    return network_of("resnet20", (1, 8, 8))
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def options(network: Network) -> Candidates:
     return find_candidates(Technique(method="l1"), network, scoring_data_of(network))
 
 
-@pytest.mark.parametrize("speedup", [1.2, 2.0, 2.6, 6.0, 30.0])
+@pytest.mark.parametrize("speedup", [1.2, 2.6, 30.0])
 def test_a_speedup_is_met_to_within_one_percent(speedup: float, network: Network, options: Candidates) -> None:
     pruned = options.without(meet(Budget(speedup=speedup), options.order))
     assert cost(network).macs / cost(pruned).macs == pytest.approx(speedup, rel=0.0102)
@@ -248,7 +248,7 @@ def test_a_latency_is_never_met_by_nothing() -> None:
 
 @pytest.fixture(scope="module")
 def deep() -> Network:
-    return network_of("resnet110", (3, 32, 32))
+    return network_of("resnet110", (3, 8, 8))
 
 
 def speedup_of(order: RemovalOrder, removed: Removed) -> float:

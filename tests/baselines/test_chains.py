@@ -88,8 +88,6 @@ def test_what_was_pruned_can_be_pruned_again_until_nothing_is_left_to_prune(arch
 @pytest.mark.parametrize(
     ("arch", "budget", "options", "gradual"),
     [
-        ("normed", Budget(speedup=3), {"nearest": True}, False),
-        ("resnext", Budget(speedup=4), {"ranking": "uniform", "nearest": True}, True),
         ("resnext", Budget(ratio=0.6), {}, False),
         ("uneven", Budget(params=900), {"nearest": True}, True),
     ],
@@ -97,14 +95,14 @@ def test_what_was_pruned_can_be_pruned_again_until_nothing_is_left_to_prune(arch
 def test_every_step_of_a_foreign_net_works(
     arch: str, budget: Budget, options: dict[str, Any], gradual: bool, small: Dataset, brief: Recipe, tmp_path: Path
 ) -> None:
-    technique = Technique(steps=3, gradual=gradual, **options)
+    technique = Technique(steps=2, gradual=gradual, **options)
     run = prune(arch, small, budget=budget, technique=technique, recipe=brief, place=Place(runs=tmp_path))
     whole = initialised(spec_of(arch, input_shape=small.input_shape, classes=10), 0)
     name, value = budget.option
     achieved = run.record.results["achieved"]
     assert achieved["speedup"] == cost(whole).macs / cost(load(run)).macs
     assert achieved[name] == pytest.approx(value, rel=0.26)
-    assert len(list(tmp_path.iterdir())) == (2 if gradual else 4)
+    assert len(list(tmp_path.iterdir())) == (2 if gradual else 3)
 
 
 UNIFORM = Technique(ranking="uniform", steps=3)
@@ -139,7 +137,7 @@ def test_what_cannot_be_is_refused_by_the_dry_run_and_before_a_reference_is_trai
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("method", ["l1", "lamp", "taylor", "random"])
+@pytest.mark.parametrize("method", ["lamp", "taylor"])
 def test_what_starts_as_zeros_is_no_reason_to_refuse(
     method: str, small: Dataset, brief: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

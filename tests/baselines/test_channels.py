@@ -146,7 +146,7 @@ def pruned_at(network: Network, ratio: float) -> Network:
     exits=st.integers(1, 3),
     ratio=st.floats(0.01, 0.99),
 )
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=4, deadline=None)
 def test_any_ratio_gives_a_network_that_runs_and_is_rebuilt_from_its_spec(arch: str, exits: int, ratio: float) -> None:
     network = network_of(arch, exits)
     check_ordinary(pruned_at(network, ratio))

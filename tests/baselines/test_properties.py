@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -65,11 +65,20 @@ def reloaded(network: Network, directory: Path) -> Network:
     return load(run)
 
 
-@given(network=networks(), technique=techniques(), share=st.floats(0, 1))
-@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.parametrize("examples", [3, pytest.param(60, marks=pytest.mark.slow)])
 def test_any_network_by_any_method_to_any_reachable_budget_is_an_ordinary_network(
-    small: Dataset, network: Network, technique: Technique, share: float
+    examples: int, small: Dataset
 ) -> None:
+    @given(network=networks(), technique=techniques(), share=st.floats(0, 1))
+    @settings(max_examples=examples, deadline=None)
+    def holds(network: Network, technique: Technique, share: float) -> None:
+        check_budget_is_met(small, network, technique, share)
+
+    holds()
+
+
+def check_budget_is_met(small: Dataset, network: Network, technique: Technique, share: float) -> None:
+    """Check the network that a technique gives at a share of the way from the smallest to the whole one."""
     spec, whole, images = network.spec, Size.of(network), small.test.images[:4].float()
     if technique.method == "blocks" and not removable_blocks(spec):
         with pytest.raises(UsageError, match="none to leave out"):

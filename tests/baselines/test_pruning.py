@@ -23,9 +23,10 @@ Command = Callable[..., tuple[int, str, str]]
 HALF = Budget(speedup=2)
 IMAGES, STEPS, BATCH = 180, 11, 16  # of training: 5% of 200 are held out twice; so few get batches of 16
 COARSE = ("blocks", "depth-cut", "shallow", "distilled")  # whose sizes jump
+# Methods that differ from l1 only in their scores, which have tests of their own; scratch-e is tried of blocks.
+LIKE_L1 = ("random", "l2", "fpgm", "lamp", "scratch-e")
 TECHNIQUES = {
-    # l2, fpgm and lamp take l1's way; their scores have tests of their own.
-    **{name: Technique(method=name, nearest=name in COARSE) for name in METHODS if name not in ("l2", "fpgm", "lamp")},
+    **{name: Technique(method=name, nearest=name in COARSE) for name in METHODS if name not in LIKE_L1},
     "inner uniform to 4": Technique(scope="inner", ranking="uniform", round_to=4, nearest=True),
     "gradual": Technique(method="taylor", steps=2, gradual=True),
     "scratch-e of blocks": Technique(method="scratch-e", shape="blocks", nearest=True),
