@@ -16,7 +16,7 @@ from torch import nn
 
 from baselines.channel_tracking import Axis, Tracked, Unit, track
 from baselines.removal_order import Removed, Size
-from baselines.weight_slicing import blank, module_named, narrowed, why_not
+from baselines.weight_slicing import module_named, narrowed, why_not
 from compress.console import console
 from compress.errors import UsageError, first_line, nearest
 from compress.networks import Network, Spec, in_the_net
@@ -24,8 +24,6 @@ from compress.networks.heads import OWN
 
 # torch_pruning.__version__ disagrees with the distribution's.
 TORCH_PRUNING = metadata.version("torch-pruning")
-
-__all__ = ["TORCH_PRUNING", "Coupling", "Group", "Scoped", "blank", "classifiers", "prunable"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,21 +165,6 @@ def prunable(spec: Spec) -> Iterator[None]:
         raise UsageError(
             f"{spec.arch} cannot be pruned: its channels cannot be followed ({first_line(error)})"
         ) from error
-
-
-def classifiers(network: Network) -> list[nn.Module]:
-    """The layers that end in classes, for torch-pruning's regularisers to ignore.
-
-    They are modules, since torch-pruning silently ignores types here.
-    """
-    kept = _layers(network.heads)
-    if network.spec.exits[-1].head == OWN and not _layers(list(network.heads.values())[-1]):
-        kept.append(_layers(network.blocks[-1])[-1])  # a classifier before pooling, as SqueezeNet's
-    return kept
-
-
-def _layers(part: nn.Module) -> list[nn.Module]:
-    return [layer for layer in part.modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
 
 
 def gone(groups: Sequence[Group], units: Mapping[int, Sequence[int]]) -> dict[Axis, list[int]]:

@@ -10,7 +10,8 @@ import torch
 from baselines.job import Job, Reference
 from baselines.pruning_candidates import find_candidates
 from baselines.scoring_data import ScoringData
-from baselines.selection import PruningStep, Unpruned, choose_removal, pruning_steps, scoring_data_of
+from baselines.selection import Unpruned, choose_removal, pruning_steps, scoring_data_of
+from baselines.sparse_training import STRENGTHS, check_processes, regulariser
 from baselines.technique import SPARSE
 from compress.errors import UsageError
 from compress.networks import Network, initialised
@@ -54,8 +55,6 @@ def check_sparsity(job: Job, reference: Reference, network: Network) -> None:
     method = job.technique.method
     if method not in SPARSE:
         return
-    from baselines.sparse_training import STRENGTHS, check_processes, regulariser  # here: torch-pruning loads slowly
-
     if reference.run is None:
         check_processes(method)
     regulariser(copy.deepcopy(network), method, STRENGTHS[method])
@@ -66,12 +65,17 @@ def rehearsed(job: Job, reference: Reference, network: Network) -> Network:
     unpruned, smaller = Unpruned.of(network, job.technique), network
     steps, scoring = pruning_steps(job, unpruned), _few_images(job, reference)
     for number, step in enumerate(steps, start=1):
+        # A ranking stands in where widths go by sensitivity.
+        technique = dataclasses.replace(step.technique.choosing, allocate=None)
         try:
-            smaller = _pruned(job, step, smaller, unpruned, scoring)
+            candidates = find_candidates(technique, smaller, scoring)
+            if job.budget.latency_ratio is not None:  # it is measured on the trained network
+                removed = candidates.order.after(candidates.order.moves)
+            else:
+                removed, _ = choose_removal(job, step, candidates, smaller, unpruned)
+            smaller = candidates.without(removed)
         except UsageError as error:
-            if number == 1:
-                raise
-            raise UsageError(f"step {number} of {len(steps)}: {error}") from error
+            raise UsageError(f"step {number} of {len(steps)}: {error}" if number > 1 else str(error)) from error
     return smaller
 
 
@@ -83,16 +87,6 @@ def drawn(job: Job, reference: Reference) -> Network:
         for parameter in network.parameters():
             parameter.add_(NOISE * torch.randn(parameter.shape, generator=generator))
     return network.to(job.device)
-
-
-def _pruned(job: Job, step: PruningStep, network: Network, unpruned: Unpruned, scoring: ScoringData) -> Network:
-    """A network after one pruning step, for which a ranking stands in where widths go by sensitivity."""
-    technique = dataclasses.replace(step.technique.choosing, allocate=None)
-    candidates = find_candidates(technique, network, scoring)
-    order = candidates.order
-    if job.budget.latency_ratio is not None:  # it is measured on the trained network
-        return candidates.without(order.after(order.moves))
-    return candidates.without(choose_removal(job, step, candidates, network, unpruned)[0])
 
 
 def _few_images(job: Job, reference: Reference) -> ScoringData:

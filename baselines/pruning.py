@@ -23,6 +23,7 @@ from baselines.job import (
 from baselines.pruning_candidates import find_candidates
 from baselines.removal_order import Size
 from baselines.selection import PruningStep, Unpruned, choose_removal, pruning_steps, scoring_data_of, select
+from baselines.sparse_training import sparse_trained
 from baselines.technique import SHAPED, SPARSE, TAUGHT, Technique
 from compress.console import console
 from compress.data import Dataset, Split, open_dataset
@@ -240,8 +241,6 @@ def _sparse(job: Job, reference: Reference) -> Run:
     """The run that is pruned: the reference, trained on towards sparse channels where the method asks for that."""
     if job.technique.method not in SPARSE:
         return reference.trained
-    from baselines.sparse_training import sparse_trained  # here: torch-pruning loads slowly
-
     method = job.technique.method
     return sparse_trained(reference.trained, method, job.dataset, job.recipe, seed=job.seed, place=job.place)
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-import torch_pruning
 from torch import Tensor, nn
 
-from baselines.coupling import TORCH_PRUNING, blank, classifiers, prunable
+from baselines.coupling import TORCH_PRUNING, Coupling, prunable
 from baselines.technique import CRITERIA
+from baselines.torch_pruning_groups import torch_pruning_group
 from compress.data import Dataset, Split
 from compress.errors import UsageError
 from compress.hardware import resolve_device
@@ -33,27 +32,17 @@ from compress.training import (
 from compress.training.distributed import current_world
 from compress.training.planning import PLACE, Place
 
-
-class _GroupNormPruner(torch_pruning.pruner.GroupNormPruner):  # type: ignore[misc]  # it has no types
-    """torch-pruning's pruner, corrected for groups whose channels have equal norms, as groups of one channel do."""
-
-    def estimate_importance(self, group: Any) -> Tensor:
-        """The squared norms; all NaN, which the regulariser skips, where its factors would be 0 / 0."""
-        scores: Tensor = super().estimate_importance(group)
-        norms = scores.sqrt()
-        return scores if norms.max() > norms.min() else torch.full_like(scores, math.nan)
-
-
 # Strengths of the penalties, as in torch-pruning's benchmark for ResNet-56 on CIFAR-10 (its
 # benchmarks/scripts/prune/cifar/bn_pruner.sh and group_pruner.sh, the latter also in its published log).
 STRENGTHS = {
     # Network slimming (Liu et al. 2017): an L1 penalty on batch norm's scales, besides weight decay. Its authors use
     # 1e-5 for ResNets, too.
     "bn-scale": 1e-5,
-    # DepGraph (Fang et al. 2023): a weight decay for every channel, from the strength for a group's strongest to 16
-    # times that for its weakest. It replaces the recipe's weight decay, as in the benchmark.
+    # DepGraph (Fang et al. 2023): a weight decay for every channel, from the strength for a group's strongest to
+    # `WEAKEST` times that for its weakest. It replaces the recipe's weight decay, as in the benchmark.
     "group-norm": 5e-4,
 }
+WEAKEST = 16
 
 
 def sparse_trained(
@@ -105,7 +94,7 @@ def sparse_trained(
 
 
 def check_processes(method: str) -> None:
-    """Refuse several processes, in which synchronised batch norms, unknown to torch-pruning, replace the usual ones."""
+    """Refuse several processes, in which synchronised batch norms replace those that the penalty is for."""
     if current_world().size > 1:
         raise UsageError(
             f"{method}: its sparse training runs in one process, the pruning after it in several, too: run this "
@@ -114,7 +103,7 @@ def check_processes(method: str) -> None:
 
 
 def regulariser(network: Network, method: str, strength: float) -> Callable[[Network], None]:
-    """A function that adds the penalty's gradients to those of this network, which is left in eval mode.
+    """A function that adds the penalty's gradients to those of this network.
 
     Raises:
         UsageError: the penalty applies to no layer of the network, or does not support one of them.
@@ -125,26 +114,36 @@ def regulariser(network: Network, method: str, strength: float) -> Callable[[Net
         return lambda network: _add_signs(_scales(network), strength)
     if any(isinstance(module, nn.Conv2d) and 1 < module.groups < module.in_channels for module in network.modules()):
         raise UsageError(
-            f"group-norm: torch-pruning's sparse training does not fit grouped convolutions, and {network.spec.arch} "
-            f"has some; use {'bn-scale' if _scales(network) else 'l1, without sparse training'}"
+            f"group-norm: its sparse training does not fit grouped convolutions, and {network.spec.arch} has some; "
+            f"use {'bn-scale' if _scales(network) else 'l1, without sparse training'}"
         )
+    importance = CRITERIA[method].make()
     with prunable(network.spec):
-        pruner = _GroupNormPruner(
-            network,
-            (blank(network),),
-            importance=CRITERIA[method].make(),
-            reg=strength,
-            ignored_layers=classifiers(network),
-            in_channel_groups={},  # these three: the defaults are shared by all pruners, which write into them
-            out_channel_groups={},
-            num_heads={},
-        )
+        groups = [torch_pruning_group(network, group) for group in Coupling(network).groups if group.units > 1]
 
-    def regularise(network: Network) -> None:
-        with prunable(network.spec):
-            pruner.regularize(network)
+    @torch.no_grad()
+    def regularise(_: Network) -> None:
+        for group in groups:
+            _decay_weak(group, importance(group).sqrt(), strength)
 
     return regularise
+
+
+def _decay_weak(group: Any, norms: Tensor, strength: float) -> None:
+    """Add the gradient of a weight decay that grows from a group's strongest channel to its weakest."""
+    span = norms.max() - norms.min()
+    if not span > 0:
+        return
+    factors = WEAKEST ** ((norms.max() - norms) / span)
+    for item in group:
+        layer = item.dep.target.module
+        if isinstance(layer, nn.LayerNorm) or layer.weight.grad is None:
+            continue
+        dim = int("_in_channels" in item.dep.handler.__name__)
+        factor = layer.weight.new_zeros(layer.weight.shape[dim])
+        factor[item.idxs] = factors[item.root_idxs]
+        shape = [-1 if axis == dim else 1 for axis in range(layer.weight.dim())]
+        layer.weight.grad.add_(layer.weight * factor.view(shape), alpha=strength)
 
 
 def _scales(network: Network) -> list[nn.Parameter]:

@@ -193,6 +193,6 @@ def plain(net: Any, images: Tensor) -> Any:
     return net.conv2(net.conv1(images))
 
 
-def after_a_convolution(width: int, **layers: Callable[[], nn.Module | Tensor]) -> Callable[[int], Layers]:
+def stem(width: int, **layers: Callable[[], nn.Module | Tensor]) -> Callable[[int], Layers]:
     """A first convolution of this width, and other layers."""
     return lambda classes: {"conv1": first(width), **{name: layer() for name, layer in layers.items()}}

@@ -8,7 +8,10 @@ from torch import nn
 
 from baselines.channels import remove_channels
 from baselines.coupling import Coupling
+from baselines.scoring_data import ScoringData
+from compress.data import Labelled, measure
 from compress.networks import Network, Spec, create
+from compress.training.objectives import mwbp
 
 
 def trained_like(network: Network) -> Network:
@@ -33,6 +36,22 @@ def network_of(arch: str = "resnet8", exits: int | str | list[int | str] = 1, si
     """A network for grey images of this size, as training might leave it."""
     torch.manual_seed(seed)
     return trained_like(create(arch, exits=exits, input_shape=(1, size, size)))
+
+
+def scoring_data_of(network: Network, images: Labelled | None = None, seed: int = 0) -> ScoringData:
+    """Scoring data with MW-BP's objective, of these images or of a few of noise, for criteria that look at none."""
+    if images is None:
+        generator = torch.Generator().manual_seed(0)
+        noise = torch.randint(0, 256, (8, *network.spec.input_shape), generator=generator, dtype=torch.uint8)
+        images = Labelled(images=noise, labels=torch.arange(8))
+    return ScoringData(
+        train=images,
+        judging=images,
+        normalisation=measure(images.sample()),
+        objective=mwbp(network.spec),
+        label_smoothing=0.1,
+        seed=seed,
+    )
 
 
 def narrowed_by(network: Network, share: float) -> Network:

@@ -11,34 +11,16 @@ from baselines import Budget, Technique
 from baselines.budget import LATENCY_TRIALS, NEAREST, TOLERANCE, Quartiles, meet, meet_latency
 from baselines.pruning_candidates import Candidates, find_candidates
 from baselines.removal_order import Move, RemovalOrder, Removed, Size
-from baselines.scoring_data import ScoringData
 from baselines.technique import CRITERIA, Scope
-from compress.data import Labelled, measure
 from compress.errors import UsageError
 from compress.network_cost import cost
 from compress.networks import Network, create
-from compress.training.objectives import mwbp
+from tests.baselines.networks import scoring_data_of
 
 
 def network_of(arch: str, input_shape: tuple[int, int, int]) -> Network:
     torch.manual_seed(0)
     return create(arch, input_shape=input_shape).eval()
-
-
-def scoring_data_of(network: Network) -> ScoringData:
-    """A few images of noise: criteria without gradients look at none."""
-    generator = torch.Generator().manual_seed(0)
-    shape = (8, *network.spec.input_shape)
-    images = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
-    part = Labelled(images=images, labels=torch.arange(8))
-    return ScoringData(
-        train=part,
-        judging=part,
-        normalisation=measure(part.sample()),
-        objective=mwbp(network.spec),
-        label_smoothing=0.0,
-        seed=0,
-    )
 
 
 @pytest.fixture(scope="module")

@@ -90,7 +90,6 @@ SMALL: dict[str, tuple[str, int | str, str | None]] = {
     "grouped": ("grouped", 1, None),
     "gated": ("gated", 1, None),
     "dense": ("dense", 1, None),
-    "transposed": ("transposed", 1, None),
     "shared": ("shared", 1, None),
 }
 
@@ -98,7 +97,7 @@ SMALL: dict[str, tuple[str, int | str, str | None]] = {
 @pytest.fixture(autouse=True, scope="module")
 def registered() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        awkward = {"transposed": "transposed-convolution", "shared": "siamese"}
+        awkward = {"shared": "siamese"}
         nets = {name: functools.partial(Net, NETS[kind]) for name, kind in awkward.items()}
         patch.setattr(zoo, "_registered", {"grouped": Grouped, "gated": Gated, "dense": Dense, **nets})
         yield
@@ -224,31 +223,6 @@ def test_what_layers_of_a_module_write_is_kept(keep: str, layers: set[str]) -> N
     for name, weight in network.state_dict().items():
         if name.split(".", 2)[2].removesuffix(".weight") in layers:
             assert len(smaller[name]) == len(weight)
-
-
-class Named(nn.Module):
-    """A width in code: half of the channels are convolved once more."""
-
-    def __init__(self, classes: int) -> None:
-        super().__init__()
-        self.first, self.second = nn.Conv2d(1, 8, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
-        self.last, self.classifier = nn.Conv2d(8, 6, 3, padding=1), nn.Linear(6, classes)
-
-    def forward(self, images: Tensor) -> Tensor:
-        left, right = self.first(images).relu().split([4, 4], 1)
-        features = self.last(torch.cat([self.second(left), right], 1)).relu()
-        logits: Tensor = self.classifier(features.mean((2, 3)))
-        return logits
-
-
-def test_a_layer_whose_width_its_code_names_stays_and_the_rest_is_pruned(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(zoo, "_registered", {"named": Named})
-    network = create("named", input_shape=(1, 8, 8)).eval()
-    coupling = Coupling(network)
-    assert coupling.left.keys() == {"first"}
-    assert [group.units for group in coupling.groups] == [4, 6]
-    least = [list(range(1, group.units)) for group in coupling.groups]
-    assert coupling.size((3, 5)) == Size.of(narrowed(network, least))
 
 
 @pytest.mark.parametrize("arch", ["resnet8", "resnet8v1", "mobilenetv2b1-2-1-1-1-1-1w8-8-8-16-16-24-24"])

@@ -183,26 +183,6 @@ def test_a_killed_gradual_pruning_goes_on_bit_for_bit(variant: str, epochs: int,
     assert (max(drops) > 0) == ("stochastic_depth" in fields)
 
 
-def test_every_step_is_counted_by_the_network_that_took_it(tiny: Dataset) -> None:
-    sizes: list[int] = []
-
-    def counted(scoring: ScoringData) -> Hook:
-        prune = gradual(scoring, shares=(0.17, 0.42, 0.75)).before_step
-        assert prune is not None
-
-        def count(training: ReshapableTraining, done: int) -> None:
-            prune(training, done)
-            sizes.append(cost(training.network).macs)
-
-        return Hook(before_step=count)
-
-    training = training_of(tiny, RECIPE, counted, method="mwbp")
-    fit(training, title="counted")
-    assert [sizes.count(size) for size in dict.fromkeys(sizes)] == [2, 3, 4, 3]
-    assert sizes == sorted(sizes, reverse=True)
-    assert training.training_macs - training.spent.settling_macs == 3 * BATCH * sum(sizes)
-
-
 def test_the_best_epoch_is_one_of_the_network_as_it_was_left(tiny: Dataset) -> None:
     recipe = replace(RECIPE, epochs=6, batch_size=16, learning_rate=2.0, select="best-validation")
     shares = (0.5,)  # between the third epoch and the fourth
