@@ -141,9 +141,9 @@ def _prune_once(
 
 def _what_is_kept(job: Job, reference: Reference, parent: Run) -> str:
     """The end of an error after a training: which runs are kept, and how to prune them."""
-    if parent.id != reference.trained.id:
-        return f"; what was trained so far is kept: prune it by itself, --from {run_option(parent, job.place.runs)}"
-    return f"; the reference, {parent.id}, is kept" if reference.new else ""
+    if parent.id == reference.trained.id:
+        return ""
+    return f"; what was trained so far is kept: prune it by itself, --from {run_option(parent, job.place.runs)}"
 
 
 def _spent_on_choosing(run: Run) -> dict[str, float]:
