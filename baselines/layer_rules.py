@@ -48,18 +48,20 @@ def _batch_norm(tracker: Tracker, value: Tensor, input: Tensor, *vectors: Any, *
     _norm(tracker, value, input, 1, _vectors(names, vectors, options))
 
 
-def _layer_norm(tracker: Tracker, value: Tensor, input: Tensor, shape: Any, *vectors: Any, **options: Any) -> None:
-    if len(shape) == 1:
+def _layer_norm(
+    tracker: Tracker, value: Tensor, input: Tensor, normalized_shape: Any, *vectors: Any, **options: Any
+) -> None:
+    if len(normalized_shape) == 1:
         _norm(tracker, value, input, -1, _vectors(("weight", "bias"), vectors, options))
     else:
         tracker.channels.fix(tracker.of(input))
         tracker.mark(value, tracker.of(input))
 
 
-def _group_norm(tracker: Tracker, value: Tensor, input: Tensor, groups: int, *vectors: Any, **options: Any) -> None:
+def _group_norm(tracker: Tracker, value: Tensor, input: Tensor, num_groups: int, *vectors: Any, **options: Any) -> None:
     channels = _norm(tracker, value, input, 1, _vectors(("weight", "bias"), vectors, options))
-    if channels is not None and 1 < groups < len(channels):  # every group keeps as many channels
-        tracker.channels.join_rows(channels.view(groups, -1).t())
+    if channels is not None and 1 < num_groups < len(channels):  # every group keeps as many channels
+        tracker.channels.join_rows(channels.view(num_groups, -1).t())
 
 
 def _vectors(names: tuple[str, ...], given: tuple[Any, ...], options: dict[str, Any]) -> tuple[Tensor | None, ...]:

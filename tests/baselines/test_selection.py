@@ -60,15 +60,6 @@ def test_steps_are_a_chain_at_equal_ratios_to_a_budget_of_the_first_network(
         assert left == pytest.approx([0.5**0.5, 0.5], abs=0.005)
 
 
-def test_the_first_step_of_a_sparse_chain_is_the_sparse_run(
-    small: Dataset, brief: Recipe, runs: Path, shallow: Run
-) -> None:
-    technique = Technique(method="bn-scale", steps=2)
-    run = prune("resnet8", small, budget=Budget(speedup=2), technique=technique, recipe=brief, place=Place(runs=runs))
-    assert [run.record.method for run in lineage(run)] == ["bn-scale", "bn-scale", "sparse-bn-scale", "bp"]
-    assert run.record.results["achieved"]["speedup"] == pytest.approx(2, rel=0.0102)
-
-
 def test_gradual_pruning_is_one_run_that_goes_on_bit_for_bit_after_an_interruption(
     small: Dataset, brief: Recipe, runs: Path, shallow: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
