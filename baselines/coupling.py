@@ -203,24 +203,17 @@ def _found(network: Network) -> tuple[tuple[Group, ...], dict[str, str], dict[st
 
 def _check(network: Network, groups: list[Group], numbers: list[int], left: dict[str, str]) -> None:
     """Enter in `left` the groups that the network's code does not let be pruned, as where it names a width."""
-    if not numbers or _refusal(network, groups, numbers) is None:
-        return
-    for number in numbers:  # most are found without building a network
-        if (why := why_not(network, gone(groups, {number: _some(groups, number)}))) is not None:
-            left[_writer(network, groups[number])] = why
-    _halve(network, groups, [number for number in numbers if _writer(network, groups[number]) not in left], left)
-
-
-def _halve(network: Network, groups: list[Group], numbers: list[int], left: dict[str, str]) -> None:
-    """Enter in `left` the groups that cannot be pruned, found by halving."""
-    if not numbers or (why := _refusal(network, groups, numbers)) is None:
-        return
-    if len(numbers) == 1:
-        left[_writer(network, groups[numbers[0]])] = why
-        return
-    middle = len(numbers) // 2
-    _halve(network, groups, numbers[:middle], left)
-    _halve(network, groups, numbers[middle:], left)
+    alone: tuple[Callable[[int], str | None], ...] = (
+        # Most are found without building a network.
+        lambda number: why_not(network, gone(groups, {number: _some(groups, number)})),
+        lambda number: _refusal(network, groups, [number]),
+    )
+    for why_left in alone:
+        numbers = [number for number in numbers if _writer(network, groups[number]) not in left]
+        if not numbers or _refusal(network, groups, numbers) is None:
+            return
+        found = {_writer(network, groups[number]): why_left(number) for number in numbers}
+        left |= {name: why for name, why in found.items() if why is not None}
 
 
 def _refusal(network: Network, groups: list[Group], numbers: Sequence[int]) -> str | None:

@@ -1,4 +1,4 @@
-"""What a refusal of `prune` advises can be followed: the options that it names are taken in place of those refused."""
+"""Advice in the errors of `prune` works: the options that an error names are accepted."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -94,7 +94,7 @@ def test_what_is_advised_works(
 
 
 def test_a_sensitivity_of_other_groups_is_measured_anew(small: Dataset, brief: Recipe, tmp_path: Path) -> None:
-    """As one that was kept by a version that grouped channels otherwise."""
+    """A version that grouped channels otherwise may have kept it."""
     network = initialised(spec_of("plain", input_shape=small.input_shape, classes=10), 0).eval()
     technique = Technique(allocate="sensitivity")
     job = job_of("plain", small, brief, tmp_path, technique=technique)

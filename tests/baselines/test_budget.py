@@ -82,7 +82,7 @@ def test_a_budget_that_needs_no_pruning_is_refused(budget: Budget, within: float
 def hand_made(
     moves: Sequence[tuple[int, int]], each: Sequence[int], *, lockstep: bool = False, base: int = 1000
 ) -> RemovalOrder:
-    """RemovalOrder of a network of `base` MACs, each of whose units costs so much, by structure."""
+    """A removal order of a network of `base` MACs; `each` gives the MACs of a unit of every structure."""
 
     def size(removed: Removed) -> Size:
         return Size(macs=base - sum(gone * macs for gone, macs in zip(removed, each, strict=True)), params=base)
@@ -154,7 +154,7 @@ def test_a_ratio_needs_channels() -> None:
 def latencies(
     slope: float, *, spread: float, noise: Callable[[int], float] = lambda _: 0.0
 ) -> tuple[Callable[[Removed], Quartiles], list[int]]:
-    """A measurement that falls by so much a unit, and the numbers of units it was asked for."""
+    """A measurement that falls by `slope` per unit, and the numbers of units that it was called with."""
     asked: list[int] = []
 
     def measured(removed: Removed) -> Quartiles:

@@ -155,7 +155,7 @@ def test_what_starts_as_zeros_is_no_reason_to_refuse(
 def test_a_step_refused_after_a_training_loses_nothing_and_says_how_to_go_on(
     small: Dataset, brief: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As where weights decide: here nothing is looked at beforehand."""
+    """Fine-tuned weights may decide this; the test skips the check beforehand instead."""
     for module in ("feasibility", "pruning"):
         monkeypatch.setattr(f"baselines.{module}.check_prunable", lambda *_: None)
     with pytest.raises(UsageError, match=r"cannot be met to within 1%: .* what was trained so far is kept") as refused:

@@ -76,7 +76,7 @@ class Dense(nn.Module):
         return logits
 
 
-# Of networks of each kind: those of ours end in every head, as cutting them at an exit leaves it.
+# Networks of each kind; those of ours end in every kind of head, as cutting them at an exit leaves it.
 SMALL: dict[str, tuple[str, int | str, str | None]] = {
     "pre-activation": ("resnet8", 1, None),
     "post-activation": ("resnet8v1", 3, None),
@@ -113,7 +113,7 @@ def small(kind: str) -> tuple[Network, Coupling]:
 
 
 def draw_removed(data: st.DataObject, coupling: Coupling) -> list[list[int]]:
-    """Of every group some units, never all."""
+    """Draw some units of every group, never all."""
     return [
         data.draw(st.lists(st.integers(0, group.units - 1), unique=True, max_size=group.units - 1))
         for group in coupling.groups

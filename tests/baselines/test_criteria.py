@@ -1,4 +1,4 @@
-"""Scores are torch-pruning's, and so are the channels kept; what it would pass over in silence is refused."""
+"""Scores are those of torch-pruning; groups that it would skip in silence are refused."""
 
 import copy
 import dataclasses
@@ -139,7 +139,7 @@ def test_equal_scores_are_no_error(images: Labelled) -> None:
 
 @pytest.mark.parametrize("method", CRITERIA)
 def test_a_groups_only_channel_is_no_error(method: str, images: Labelled) -> None:
-    """As it may be left by pruning before."""
+    """An earlier pruning may leave a group with one channel."""
     network = network_of()
     number = next(number for number, group in enumerate(Coupling(network).groups) if group.units == 64)
     network = remove_channels(network, {number: range(1, 64)})

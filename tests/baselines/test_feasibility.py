@@ -1,4 +1,4 @@
-"""What is refused before anything is trained, and chains whose steps find nothing left to do."""
+"""Jobs that are refused before anything is trained, and steps that find nothing left to remove."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -72,7 +72,7 @@ def test_a_latency_is_measured_against_the_whole_network_and_kept_beside_it(
     measured = []
 
     def timed(whole: Network, smaller: Network) -> tuple[float, float, float]:
-        """As if latency followed MACs."""
+        """A latency in proportion to MACs."""
         share = cost(smaller).macs / cost(whole).macs
         measured.append(cost(whole).macs)
         return share - 0.05, share, share + 0.05

@@ -1,4 +1,4 @@
-"""What a job starts from: every kind of network the toolkit trains, cut or pruned before, or refused in one line."""
+"""References of jobs: every kind of network, whole, cut or pruned; those that do not fit are refused in one line."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -59,7 +59,7 @@ def make(small: Dataset, runs: Path) -> Make:
 
 
 def check(run: Run, small: Dataset, exits: int = 1) -> None:
-    """Its logits have all classes at every exit, and what was achieved is what it costs."""
+    """Check that every exit gives logits of all classes, and that the recorded cost is the counted one."""
     network = load(run)
     logits = network(normalise(small.test.images, run.normalisation))
     assert [tuple(exit.shape) for exit in logits] == [(100, 10)] * exits == [(100, 10)] * len(run.exits)

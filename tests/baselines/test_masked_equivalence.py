@@ -16,7 +16,7 @@ from compress.networks.foreign import zoo
 from tests.baselines.awkward import Net
 from tests.baselines.awkward_nets import NETS
 
-# Those that can be pruned rightly, by all that is known of them.
+# Nets that must not be refused.
 PRUNED = {
     *("pyramid", "depthwise-residual", "grouped-residual", "reused", "siamese", "learned-scale"),
     *("transposed-convolution", "group-norm", "group-norm-without-weights", "group-norm-of-a-concatenation"),
@@ -108,7 +108,7 @@ def test_channels_that_change_places_are_found(exits: int) -> None:
 
 
 def test_weights_that_are_zero_or_not_finite_hide_nothing() -> None:
-    """As those of a branch that starts from zero, or of a training that has diverged."""
+    """A branch may start from zeros, and a diverged training has NaN."""
     torch.manual_seed(0)
     network = create("resnet8", input_shape=(1, 8, 8)).eval()
     kept = all_entries(network)

@@ -1,4 +1,4 @@
-"""Whatever can be asked for of any network of ours gives an ordinary network."""
+"""Any technique and any reachable budget give an ordinary network."""
 
 import math
 

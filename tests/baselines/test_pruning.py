@@ -31,7 +31,7 @@ TECHNIQUES = {
     "gradual": Technique(method="taylor", steps=2, gradual=True),
     "scratch-e of blocks": Technique(method="scratch-e", shape="blocks", nearest=True),
 }
-# What looks at images to choose.
+# Techniques that look at images to choose.
 LOOKING = {"taylor", "blocks", "gradual", "scratch-e of blocks"}
 
 
@@ -45,7 +45,7 @@ def made(request: pytest.FixtureRequest, small: Dataset, quick: Recipe, runs: Pa
 
 
 def own_macs(run: Run) -> int:
-    """Of a training whose network kept its shape: forward once, backward twice; a teacher forward besides.
+    """The MACs of a training whose network kept its shape: forward once, backward twice, and the teacher forward.
 
     After each of the first seven epochs, within 88 steps, batch norm's statistics take another pass over all images.
     """
@@ -82,7 +82,7 @@ def test_validation_accuracies_are_those_of_the_networks_before_and_after(
     if run.record.kind == "control":
         assert not {"val_accuracy_before", "val_accuracy_pruned"} & results.keys()
         return
-    # Of what pruning as a whole began with, before any sparse training and any step.
+    # The network that pruning began with, before any sparse training and any step.
     assert results["val_accuracy_before"] == [reference.exits[-1]["val_accuracy"]]
     if name == "gradual":
         assert "val_accuracy_pruned" not in results  # never all at once

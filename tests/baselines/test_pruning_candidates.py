@@ -1,4 +1,4 @@
-"""What a choice keeps is what torch-pruning keeps, but where that falls into its traps."""
+"""Candidates keep the channels that torch-pruning keeps, except where torch-pruning errs."""
 
 import copy
 
@@ -20,7 +20,7 @@ from tests.baselines.test_criteria import DIRECT
 
 
 def pruned_directly(network: Network, scoring: ScoringData, method: str, ratio: float, **options: object) -> Network:
-    """By one call of torch-pruning, on a copy whose gradients are those of all training images' loss."""
+    """The network pruned by one call of torch-pruning, with the gradients of all training images' loss."""
     pruned = copy.deepcopy(network)
     if method == "taylor":
         logits = pruned(normalise(scoring.train.images, scoring.normalisation))
@@ -85,7 +85,7 @@ def channels_of(network: Network) -> int:
 
 
 def widths(network: Network) -> list[int]:
-    """Of every block, inside and handed on."""
+    """The inner and the output width of every block."""
     return [width for block in network.spec.blocks for width in (block.width, block.out)]
 
 

@@ -98,7 +98,7 @@ def test_the_heap_finds_what_looking_at_every_group_each_time_finds(made: tuple[
 
 
 def test_a_deep_network_needs_a_few_looks_a_channel() -> None:
-    """As many as ResNet-110 has, where a look takes 50 microseconds."""
+    """The groups are as many as those of ResNet-110, where a call of `size` takes 50 microseconds."""
     sizes = (16,) * 19 + (32,) * 19 + (64,) * 19
     losses = ((1 + 0.001 * n, 1 + 0.003 * n, 1 + 0.01 * n, 1 + 0.1 * n) for n in range(1, 58))
     looks = 0

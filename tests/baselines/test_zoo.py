@@ -40,7 +40,7 @@ LESS = {"timm:nf_regnet_b0": 0.3, "timm:rexnet_100": 0.3, "timm:mixnet_s": 0.2}
 
 @pytest.mark.parametrize("arch", [pytest.param(arch, marks=[pytest.mark.slow] * (arch != QUICK)) for arch in ALL])
 def test_every_net_is_pruned_to_half_of_its_macs(arch: str) -> None:
-    """By l1; every pruned network is compared with the masked whole one, in float64."""
+    """Channels are scored by l1; `remove_channels` compares every network with the masked whole one."""
     if arch.startswith("timm:"):
         pytest.importorskip("timm")
     network = _network(arch)
