@@ -154,7 +154,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
 
 @pytest.mark.parametrize(("variant", "epochs"), [("mwbp", 3), ("stochastic depth", 1), ("best on validation", 2)])
 def test_a_killed_gradual_pruning_goes_on_bit_for_bit(variant: str, epochs: int, tiny: Dataset, tmp_path: Path) -> None:
-    """A training has 12 steps, with prunings before steps 2, 5 and 9, in epochs 1, 2 and 4, so every kill lies between two of them."""
+    """A training has 12 steps; it prunes before steps 2, 5 and 9, so that every kill lies between two prunings."""
     method, fields = VARIANTS[variant]
     recipe = replace(RECIPE, **fields)
 
