@@ -47,11 +47,11 @@ def test_every_job_finds_its_own_run_by_what_was_asked_for(jobs: list[Job]) -> N
 def test_a_shallower_net_is_of_its_own_reference_not_of_one_with_the_same_macs(
     small: Dataset, brief: Recipe, tmp_path: Path
 ) -> None:
-    for arch in ("resnet18b2-2-4w4-4-4", "resnet18b2-4-2w4-4-4"):
+    for arch in ("resnet18b2-2-4w4-8-16", "resnet18b2-4-2w4-8-16"):
         train(arch, small, recipe=brief, place=Place(runs=tmp_path))
     job, other = (
         job_of(arch, small, brief, tmp_path, technique=Technique(method="shallow", nearest=True))
-        for arch in ("resnet18b2-2-4w4-4-4", "resnet18b2-4-2w4-4-4")
+        for arch in ("resnet18b2-2-4w4-8-16", "resnet18b2-4-2w4-8-16")
     )
     assert len({find_reference(job).trained.exits[-1]["macs"] for job in (job, other)}) == 1
     made = carry_out(job)
