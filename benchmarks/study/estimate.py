@@ -17,7 +17,6 @@ from compress.networks import Spec, initialised
 from compress.runs import Run
 from compress.training import Objective, image_seconds, precision_of
 from compress.training.objectives import bp
-from compress.training.training_macs import macs_an_image
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,4 +98,4 @@ def _exit_macs(spec: Spec) -> list[int]:
 
 @cache
 def _image_macs(spec: Spec, objective: Objective) -> int:
-    return macs_an_image(initialised(spec, 0), objective)
+    return objective.macs_an_image(initialised(spec, 0))
