@@ -10,7 +10,7 @@ import inspect
 import shutil
 import sys
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -26,7 +26,7 @@ from benchmarks.results.rows import rows, summarise
 from benchmarks.statistics.scores import ENOUGH_SEEDS
 from compress.cli.app import app
 from compress.recipes import RECIPES, Recipe
-from compress.runs import Run
+from compress.records import Record
 
 ROOT = Path(__file__).parents[1]
 QUICKSTART = ROOT / "reports" / "quickstart"
@@ -39,8 +39,8 @@ ROWS = 5
 
 def results() -> str:
     """The five rows of README.md: every network of reports/quickstart, and the deepest of its auxiliary exits."""
-    runs = read_comparison(QUICKSTART).runs
-    summary = summarise(rows(runs))
+    comparison = read_comparison(QUICKSTART)
+    summary = summarise(rows(comparison.runs))
     auxiliary = summary[~summary["last"]].sort_values("macs", ascending=False)
     shown = pd.concat([summary[summary["last"]], auxiliary]).head(ROWS).sort_values("macs", ascending=False)
     table = Table.of(
@@ -53,19 +53,19 @@ def results() -> str:
         }
         for row in shown.to_dict("records")
     )
-    return f"{_markdown(table)}\n\n{_conditions(runs)}"
+    [reference] = summary.loc[summary["run"] == comparison.reference, "network"]
+    latency = f"Latency: batch 1, {summary['latency_conditions'].dropna().iloc[0]}, as a ratio to {reference}"
+    return f"{_markdown(table)}\n\n{_trained(comparison.runs[0].record)} {latency}."
 
 
-def _conditions(runs: Sequence[Run]) -> str:
-    """What was trained and measured, on what."""
-    first = runs[0].record
+def _trained(first: Record) -> str:
+    """On what networks were trained, and what a figure of their accuracy is."""
     place, recipe, images = first.environment, first.config["recipe"], first.data["split"]
     hardware = place["gpu"] or f"{place['cpu']}, {place['threads']} threads"
     return (
         f"Data set {first.data['name']}: {images['train']:,} training and {images['test']:,} test images; recipe "
         f"`{recipe['name']}`, {first.cost['epochs']} epochs, {place['precision']}. Mean ± half of the 95% interval "
-        f"over n seeds (Student's t). Latency: batch 1, one thread, eager fp32, as a ratio to the first row's. Trained "
-        f"and measured on: {hardware}."
+        f"over n seeds (Student's t). Hardware: {hardware}."
     )
 
 
