@@ -236,7 +236,7 @@ class Record:
     """
 
     status: Literal["running", "finished", "failed"]
-    kind: Literal["train", "prune", "control"]
+    kind: str
     method: str
     arch: str
     spec: dict[str, Any]

@@ -6,11 +6,11 @@ torch's `SyncBatchNorm` refuses tensors on the CPU; the layer here does the same
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from compress.data import Normalisation, Part, normalise
@@ -19,9 +19,21 @@ from compress.network_cost import cost
 from compress.networks import Network, evaluating
 
 
+class _MeanOverRanks(torch.autograd.Function):
+    """The mean of a tensor over all processes; backward is the same, as gradients are of the sum of all losses."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor) -> Tensor:
+        return _mean_over_ranks(tensor)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return _mean_over_ranks(gradient)
+
+
 def _mean_over_ranks(tensor: Tensor) -> Tensor:
-    """The mean of a tensor over all processes, differentiable: gradients are of the sum of all losses."""
-    total: Tensor = all_reduce(tensor)
+    total = tensor.clone(memory_format=torch.contiguous_format)
+    dist.all_reduce(total)
     return total / dist.get_world_size()
 
 
@@ -40,8 +52,8 @@ class HostSyncBatchNorm(_BatchNorm):
         x = input.to(torch.promote_types(input.dtype, torch.float32))
         dims = [0, *range(2, x.ndim)]
         own_var, own_mean = torch.var_mean(x, dims, correction=0)
-        mean = _mean_over_ranks(own_mean)
-        var = _mean_over_ranks(own_var + (own_mean - mean) ** 2)  # precise even if the mean is large
+        mean: Tensor = _MeanOverRanks.apply(own_mean)
+        var: Tensor = _MeanOverRanks.apply(own_var + (own_mean - mean) ** 2)  # precise even if the mean is large
         self._track(mean.detach(), var.detach(), count=x.numel() // x.shape[1] * dist.get_world_size())
         scale = torch.rsqrt(var + self.eps)
         if self.weight is not None:
