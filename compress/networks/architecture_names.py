@@ -89,7 +89,8 @@ def parse(
     if name.widths and name.width > 1:
         raise UsageError(f"{arch}: width {name.width} or widths {_dashed(name.widths)}, not both")
     if name.family == "resnet" and name.blocks:
-        name = _with_depth_of_its_blocks(name)
+        usual = len(set(name.blocks)) == 1  # these follow from the depth
+        name = dataclasses.replace(name, depth=2 * sum(name.blocks) + 2, blocks=() if usual else name.blocks)
     return name
 
 
@@ -136,13 +137,6 @@ def _read(arch: str) -> Name:
         widths=_numbers("widths", said.get("widths") or (), stages),
         exits=int(exits) if exits else None,
     )
-
-
-def _with_depth_of_its_blocks(name: Name) -> Name:
-    """Set the depth that follows from the blocks, and drop blocks that follow from the depth."""
-    depth = 2 * sum(name.blocks) + 2
-    usual = len(set(name.blocks)) == 1
-    return dataclasses.replace(name, depth=depth, blocks=() if usual else name.blocks)
 
 
 def _numbers(option: str, value: Sequence[int] | str, stages: int) -> tuple[int, ...]:

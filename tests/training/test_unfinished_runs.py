@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -29,14 +28,11 @@ def test_the_unfinished_run_of_the_same_network_and_method_is_named(
     assert expected in capsys.readouterr().err
 
 
-def test_runs_of_other_methods_finished_ones_and_those_in_use_are_not_meant(
+def test_finished_runs_other_methods_and_runs_in_use_are_not_named(
     unfinished: Run, tiny: Dataset, brief: Recipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     place = Place(precision="fp32", runs=tmp_path, resume=True)
-    options: dict[str, Any] = {"recipe": brief, "place": place}
-    train("resnet8", tiny, method="mwbp", **options)
+    train("resnet8", tiny, method="mwbp", recipe=brief, place=place)
     with claimed(unfinished.path):
-        train("resnet8", tiny, seed=1, **options)
-    train("resnet8", tiny, **options)  # which finishes it
-    train("resnet8", tiny, seed=2, **options)
+        train("resnet8", tiny, seed=1, recipe=brief, place=place)
     assert "is unfinished" not in capsys.readouterr().err
