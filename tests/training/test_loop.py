@@ -264,7 +264,6 @@ def test_bf16_trains_where_it_is_asked_for(tiny: Dataset, brief: Recipe, tmp_pat
 ARCHITECTURES = [
     *map(Architecture, ("resnet8v1", "resnet8nl")),
     Architecture("mobilenetv2", widths="8,8,8,8,16,16,16"),
-    Architecture("torchvision:mobilenet_v3_small", image_size=32),
 ]
 
 

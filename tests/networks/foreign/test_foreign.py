@@ -33,6 +33,7 @@ NETS: dict[str, int | str | list[int | str]] = {
 }
 SMALL = ("torchvision:convnext_tiny", "torchvision:resnet18", "vit")  # images suffice
 LARGE = (
+    "torchvision:mobilenet_v2",
     "torchvision:regnet_y_400mf",
     "torchvision:densenet121",
     "torchvision:convnext_tiny",
