@@ -14,7 +14,6 @@ from compress.network_cost import exit_costs
 from compress.networks import Spec, initialised
 from compress.training import Objective, image_seconds, precision_of
 from compress.training.objectives import bp
-from compress.training.training_macs import macs_an_image
 
 
 def seconds_left(setting: Setting, left: Sequence[Node]) -> dict[Node, float]:
@@ -73,4 +72,4 @@ def _exit_macs(spec: Spec) -> list[int]:
 
 @cache
 def _image_macs(spec: Spec, objective: Objective) -> int:
-    return macs_an_image(initialised(spec, 0), objective)
+    return objective.macs_an_image(initialised(spec, 0))
