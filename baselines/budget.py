@@ -99,23 +99,14 @@ class Limit(NamedTuple):
         return f"{value:,.0f} parameters ({ratio:.3f} times fewer)"
 
 
-def check_reachable(budget: Budget, order: RemovalOrder, whole: Size | None = None) -> None:
-    """Refuse a budget that no moves can meet; a latency budget is not known to be so before measuring.
+def _check_reachable(limit: Limit, order: RemovalOrder, whole: Size) -> None:
+    """Refuse a limit that no moves can meet.
 
     Raises:
-        AlreadyMetError: the network is no larger than the budget, or larger by less than 1%.
-        UsageError: all moves together remove too little, or a ratio is asked of blocks.
+        AlreadyMetError: the network is no larger than the limit, or larger by less than 1%.
+        UsageError: all moves together remove too little.
     """
-    if budget.latency_ratio is not None:
-        return
-    if budget.ratio is not None:
-        if order.at_ratio is None:
-            raise UsageError("--ratio is of channels, and this method removes none: use --speedup, --macs or --params")
-        return
-    now, smallest = order.size(order.none), order.smallest
-    whole = whole or now
-    limit = Limit.of(budget, whole)
-    target = limit.in_words(limit.value, whole)
+    now, smallest, target = order.size(order.none), order.smallest, limit.in_words(limit.value, whole)
     if limit.measure(now) * (1 - TOLERANCE) <= limit.value < limit.measure(now):
         raise AlreadyMetError(f"{target} is what the network has, to within 1%: nothing would be pruned")
     refused = (
@@ -141,9 +132,9 @@ def meet(budget: Budget, order: RemovalOrder, *, whole: Size | None = None, with
     Raises:
         UsageError: the budget cannot be met (the error names what can), or nothing would be removed.
     """
-    check_reachable(budget, order, whole)
     if budget.ratio is not None:
-        assert order.at_ratio is not None
+        if order.at_ratio is None:
+            raise UsageError("--ratio is of channels, and this method removes none: use --speedup, --macs or --params")
         removed = order.at_ratio(budget.ratio)
         if removed == order.none:
             raise UsageError(f"--ratio {budget.ratio:g}: nothing would be pruned: no group of channels loses one")
@@ -152,8 +143,8 @@ def meet(budget: Budget, order: RemovalOrder, *, whole: Size | None = None, with
     whole = whole or now
     untouched = whole == now  # removing nothing is then no answer; after an earlier step it may be the nearest
     limit = Limit.of(budget, whole)
-    sides = (_sides_in_lockstep if order.lockstep else _sides)(limit, order)
-    sizes = {side: order.size(side) for side in sides}
+    _check_reachable(limit, order, whole)
+    sizes = {side: order.size(side) for side in _sides(limit, order)}
     closest = min(sizes, key=lambda side: (untouched and side == order.none, abs(limit.off(sizes[side]))))
     off = abs(limit.off(sizes[closest]))
     if (untouched and closest == order.none) or off > within:
@@ -243,7 +234,10 @@ def _holds(quartiles: Quartiles, ratio: float) -> bool:
 
 
 def _sides(limit: Limit, order: RemovalOrder) -> list[Removed]:
-    """Where the walk ends, and the nearest state below the limit that it left out, if any."""
+    """Where the walk ends, and the nearest state below the limit that it left out, if any.
+
+    In lockstep these are the last state above the limit, and the first at or below it.
+    """
     state, skipped = order.none, set[int]()
     off, short = limit.off(order.size(state)), math.inf
     beyond: Removed = ()
@@ -252,6 +246,8 @@ def _sides(limit: Limit, order: RemovalOrder) -> list[Removed]:
             continue  # a structure that overshot once does so again
         taken = with_move(state, move)
         off_taken = limit.off(order.size(taken))
+        if order.lockstep and off_taken <= 0:
+            return [state, taken]
         if off_taken >= 0 or -off_taken < min(off, TOLERANCE):
             state, off = taken, abs(off_taken)
             if off_taken <= 0:
@@ -263,17 +259,6 @@ def _sides(limit: Limit, order: RemovalOrder) -> list[Removed]:
             if -off_taken < short:
                 beyond, short = taken, -off_taken
     return [state] + ([beyond] if beyond else [])
-
-
-def _sides_in_lockstep(limit: Limit, order: RemovalOrder) -> list[Removed]:
-    """The last state above the limit, and the first at or below it."""
-    state = order.none
-    for move in order.moves:
-        taken = with_move(state, move)
-        if limit.off(order.size(taken)) <= 0:
-            return [state, taken]
-        state = taken
-    return [state]
 
 
 def _option(name: str) -> str:

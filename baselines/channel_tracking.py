@@ -11,8 +11,7 @@ from __future__ import annotations
 import contextlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -27,13 +26,8 @@ from compress.networks.layer_resizing import WIDTHS
 
 # An axis of a weight: its name in the state dict, and the dimension.
 Axis = tuple[str, int]
-
-
-@dataclass(frozen=True)
-class Unit:
-    """Entries of weights that go together, by axis."""
-
-    entries: dict[Axis, tuple[int, ...]]
+# Entries of weights that go together, by axis.
+Unit = dict[Axis, tuple[int, ...]]
 
 
 class Tracker(TorchFunctionMode):
@@ -127,9 +121,7 @@ class Tracker(TorchFunctionMode):
                 entries[root][axis].append(place)
         fixed = int(self.channels.resolve(torch.tensor([float(FIXED)])))
         return [
-            Unit({axis: tuple(places) for axis, places in found.items()})
-            for root, found in entries.items()
-            if root != fixed
+            {axis: tuple(places) for axis, places in found.items()} for root, found in entries.items() if root != fixed
         ]
 
     def _place_loose(self) -> None:
@@ -233,8 +225,7 @@ class Tracker(TorchFunctionMode):
         return held.expand(*batch, rows, columns).clone()
 
 
-@dataclass(frozen=True)
-class Tracked:
+class Tracked(NamedTuple):
     """A network's channels.
 
     Attributes:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 
 from torch import Tensor
@@ -17,14 +15,8 @@ from baselines.weight_slicing import narrowed
 from compress.networks import Network
 
 SizeWithout = Callable[[Removed], Size]
-
-
-@dataclass(frozen=True)
-class Channel:
-    """A unit that can be removed: a channel with those coupled to it, by its group and its index there."""
-
-    group: int
-    index: int
+# Units to remove, each a channel with those coupled to it: indices by the number of their group.
+Channels = Mapping[int, Sequence[int]]
 
 
 def ascending(scores: Sequence[Tensor], groups: Sequence[Group]) -> list[list[int]]:
@@ -93,19 +85,16 @@ def rounded(order: RemovalOrder, groups: Sequence[Group], multiple: int) -> Remo
     return dataclasses.replace(order, moves=_moves(states), at_ratio=lambda ratio: nearest(exact(ratio)))
 
 
-def remove_channels(network: Network, channels: Iterable[Channel]) -> Network:
+def remove_channels(network: Network, channels: Channels) -> Network:
     """A copy without these channels, rebuilt from its own spec, in eval mode, on the same device.
 
     It has run forward and backward once, and was checked against the network with the removed weights set to zero.
 
     Raises:
-        UsageError: it differs from that, or cannot be pruned; the module is named.
+        UsageError: it differs from that, or cannot be pruned.
     """
-    removed: dict[int, list[int]] = defaultdict(list)
-    for channel in channels:
-        removed[channel.group].append(channel.index)
     with prunable(network.spec):
-        return narrowed(network, gone(Coupling(network).groups, removed))
+        return narrowed(network, gone(Coupling(network).groups, channels))
 
 
 def _unit_scores(scores: Tensor, group: Group) -> Tensor:

@@ -15,8 +15,7 @@ from itertools import pairwise
 from torch import Tensor
 
 from baselines.removal_order import RemovalOrder, Removed, Size
-from baselines.technique import SHAPED
-from compress.errors import UsageError, nearest
+from compress.errors import UsageError
 from compress.networks import Architecture, Network, Spec, initialised, spec_of
 from compress.networks.architecture_names import parse
 from compress.recipes import Recipe
@@ -54,12 +53,7 @@ def scratch_epochs(method: str, recipe: Recipe, before: float, after: float) -> 
 
     Args:
         before, after: MACs of the reference and of the pruned network.
-
-    Raises:
-        UsageError: there is no such method.
     """
-    if method not in SHAPED:
-        raise UsageError(f"method {method!r}: {nearest(method, SHAPED)}")
     factor = min(before / after, LONGEST) if method == "scratch-b" else 1
     return max(1, round(factor * recipe.epochs))
 

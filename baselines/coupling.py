@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import metadata
@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from baselines.channel_tracking import Axis, Tracked, track
+from baselines.channel_tracking import Axis, Tracked, Unit, track
 from baselines.removal_order import Removed, Size
-from baselines.weight_slicing import blank, module_named, narrowed, why_not
+from baselines.weight_slicing import module_named, narrowed, why_not
 from compress.console import console
 from compress.errors import UsageError, first_line, nearest
 from compress.networks import Network, Spec, in_the_net
@@ -24,8 +24,6 @@ from compress.networks.heads import OWN
 
 # torch_pruning.__version__ disagrees with the distribution's.
 TORCH_PRUNING = metadata.version("torch-pruning")
-
-__all__ = ["TORCH_PRUNING", "Coupling", "Group", "Scoped", "blank", "classifiers", "prunable"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,13 +65,13 @@ class Coupling:
         return Size.of(self.network)
 
     @cached_property
-    def _weights(self) -> Weights:
-        return Weights.of(self.network, self.groups, self._positions)
+    def _count(self) -> Callable[[Removed], np.ndarray[Any, Any]]:
+        return _counter(self.network, self.groups, self._positions)
 
     def size(self, removed: Removed) -> Size:
         """The network's size without the removed units."""
-        without, whole = self._weights.size(removed), self._weights.size((0,) * len(self.groups))
-        return Size(self.before.macs - whole.macs + without.macs, self.before.params - whole.params + without.params)
+        less = self._count((0,) * len(self.groups)) - self._count(removed)
+        return Size(self.before.macs - int(less[0]), self.before.params - int(less[1]))
 
     def within(self, scope: str, keep: Sequence[str] = ()) -> Scoped:
         """The groups in scope: all, or the inner ones, which are not joined; without those that `keep` modules write.
@@ -103,55 +101,32 @@ class Coupling:
         }
 
 
-@dataclass(frozen=True, kw_only=True)
-class Weights:
-    """Arrays from which the size of all weights up to the last exit follows.
+def _counter(
+    network: Network, groups: Sequence[Group], positions: Mapping[str, int]
+) -> Callable[[Removed], np.ndarray[Any, Any]]:
+    """A function that counts MACs of layers, and parameters, without the removed units.
 
-    Attributes:
-        widths: width of every axis that takes part in a group; the first stands for no axis and is 1.
-        of_group: entries along every axis that a unit of every group has, `(axes, groups)`.
-        axes: rows in `widths` of every weight's dimensions, `(weights, 4)`; 0 for the others.
-        rest: product of every weight's other dimensions.
-        positions: positions of an image at which every weight is used.
+    Both follow from all weights up to the last exit: a weight has as many entries as the product of its widths.
     """
-
-    widths: np.ndarray[Any, Any]
-    of_group: np.ndarray[Any, Any]
-    axes: np.ndarray[Any, Any]
-    rest: np.ndarray[Any, Any]
-    positions: np.ndarray[Any, Any]
-
-    @classmethod
-    def of(cls, network: Network, groups: Sequence[Group], positions: Mapping[str, int]) -> Weights:
-        """Take a network's weights, without those of auxiliary heads."""
-        last = f"heads.{network.spec.exits[-1].block}."
-        weights = {
-            name: tensor
-            for name, tensor in network.named_parameters()
-            if not name.startswith("heads.") or name.startswith(last)
-        }
-        known = sorted({axis for group in groups for axis in group.entries if axis[0] in weights})
-        rows = {axis: row for row, axis in enumerate(known, start=1)}
-        widths = np.array([1, *(weights[name].shape[dim] for name, dim in known)])
-        of_group = np.zeros((len(widths), len(groups)), int)
-        for number, group in enumerate(groups):
-            for axis, entries in group.entries.items():
-                if axis in rows:
-                    of_group[rows[axis], number] = entries.shape[1]
-        axes = np.array([[rows.get((name, dim), 0) for dim in range(4)] for name in weights])
-        numels = np.array([tensor.numel() for tensor in weights.values()])
-        return cls(
-            widths=widths,
-            of_group=of_group,
-            axes=axes,
-            rest=numels // widths[axes].prod(axis=1),
-            positions=np.array([positions.get(name, 0) for name in weights]),
-        )
-
-    def size(self, removed: Removed) -> Size:
-        """MACs of layers, and parameters, without the removed units."""
-        numels = self.rest * (self.widths - self.of_group @ np.array(removed, dtype=int))[self.axes].prod(axis=1)
-        return Size(int(self.positions @ numels), int(numels.sum()))
+    last = f"heads.{network.spec.exits[-1].block}."
+    weights = {
+        name: tensor
+        for name, tensor in network.named_parameters()
+        if not name.startswith("heads.") or name.startswith(last)
+    }
+    known = sorted({axis for group in groups for axis in group.entries if axis[0] in weights})
+    rows = {axis: row for row, axis in enumerate(known, start=1)}
+    widths = np.array([1, *(weights[name].shape[dim] for name, dim in known)])  # the first stands for no axis
+    of_group = np.zeros((len(widths), len(groups)), int)  # entries that a unit has along every axis
+    for number, group in enumerate(groups):
+        for axis, entries in group.entries.items():
+            if axis in rows:
+                of_group[rows[axis], number] = entries.shape[1]
+    axes = np.array([[rows.get((name, dim), 0) for dim in range(4)] for name in weights])
+    numels = np.array([tensor.numel() for tensor in weights.values()])
+    rest = numels // widths[axes].prod(axis=1)  # product of a weight's dimensions that take no part
+    used = np.array([[positions.get(name, 0), 1] for name in weights])
+    return lambda removed: used.T @ (rest * (widths - of_group @ np.array(removed, int))[axes].prod(axis=1))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,21 +167,6 @@ def prunable(spec: Spec) -> Iterator[None]:
         ) from error
 
 
-def classifiers(network: Network) -> list[nn.Module]:
-    """The layers that end in classes, for torch-pruning's regularisers to ignore.
-
-    They are modules, since torch-pruning silently ignores types here.
-    """
-    kept = _layers(network.heads)
-    if network.spec.exits[-1].head == OWN and not _layers(list(network.heads.values())[-1]):
-        kept.append(_layers(network.blocks[-1])[-1])  # a classifier before pooling, as SqueezeNet's
-    return kept
-
-
-def _layers(part: nn.Module) -> list[nn.Module]:
-    return [layer for layer in part.modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
-
-
 def gone(groups: Sequence[Group], units: Mapping[int, Sequence[int]]) -> dict[Axis, list[int]]:
     """The entries along every axis that these units have, given by their group's number."""
     entries: dict[Axis, list[int]] = defaultdict(list)
@@ -243,24 +203,17 @@ def _found(network: Network) -> tuple[tuple[Group, ...], dict[str, str], dict[st
 
 def _check(network: Network, groups: list[Group], numbers: list[int], left: dict[str, str]) -> None:
     """Enter in `left` the groups that the network's code does not let be pruned, as where it names a width."""
-    if not numbers or _refusal(network, groups, numbers) is None:
-        return
-    for number in numbers:  # most are found without building a network
-        if (why := why_not(network, gone(groups, {number: _some(groups, number)}))) is not None:
-            left[_writer(network, groups[number])] = why
-    _halve(network, groups, [number for number in numbers if _writer(network, groups[number]) not in left], left)
-
-
-def _halve(network: Network, groups: list[Group], numbers: list[int], left: dict[str, str]) -> None:
-    """Enter in `left` the groups that cannot be pruned, found by halving."""
-    if not numbers or (why := _refusal(network, groups, numbers)) is None:
-        return
-    if len(numbers) == 1:
-        left[_writer(network, groups[numbers[0]])] = why
-        return
-    middle = len(numbers) // 2
-    _halve(network, groups, numbers[:middle], left)
-    _halve(network, groups, numbers[middle:], left)
+    alone: tuple[Callable[[int], str | None], ...] = (
+        # Most are found without building a network.
+        lambda number: why_not(network, gone(groups, {number: _some(groups, number)})),
+        lambda number: _refusal(network, groups, [number]),
+    )
+    for why_left in alone:
+        numbers = [number for number in numbers if _writer(network, groups[number]) not in left]
+        if not numbers or _refusal(network, groups, numbers) is None:
+            return
+        found = {_writer(network, groups[number]): why_left(number) for number in numbers}
+        left |= {name: why for name, why in found.items() if why is not None}
 
 
 def _refusal(network: Network, groups: list[Group], numbers: Sequence[int]) -> str | None:
@@ -285,10 +238,10 @@ def _writer(network: Network, group: Group) -> str:
 def _alike(network: Network, tracked: Tracked) -> list[Group]:
     """Collect the units that have entries in the same axes into groups."""
     order = {axis: place for place, axis in enumerate(tracked.writers)}
-    found: dict[Any, list[Mapping[Axis, tuple[int, ...]]]] = defaultdict(list)
+    found: dict[Any, list[Unit]] = defaultdict(list)
     for unit in tracked.units:
-        if any(axis in order and not _auxiliary(network, axis) for axis in unit.entries):
-            found[tuple(sorted((axis, len(places)) for axis, places in unit.entries.items()))].append(unit.entries)
+        if any(axis in order and not _auxiliary(network, axis) for axis in unit):
+            found[tuple(sorted((axis, len(places)) for axis, places in unit.items()))].append(unit)
     groups = []
     for key, units in found.items():
         writers = sorted((axis for axis, _ in key if axis in order), key=order.__getitem__)

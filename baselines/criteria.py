@@ -72,29 +72,16 @@ def _group_scores(importance: Callable[[Any], Tensor | None], network: Network, 
     channels = group.units * group.ways
     writer = group.writers[0][0].rpartition(".")[0]
     where = f"{method} cannot score the {channels} channels of the group of {writer}"
-    their_group = torch_pruning_group(network, group)
+    instead = "" if method == "l1" else "; l1 can: --method l1"
     try:
-        scores = importance(their_group)
+        scores = importance(torch_pruning_group(network, group))
     except (RuntimeError, IndexError) as error:  # as fpgm on grouped convolutions
-        raise UsageError(f"{where}: torch-pruning fails ({first_line(error)}){_instead(their_group)}") from error
+        raise UsageError(f"{where}: torch-pruning fails ({first_line(error)}){instead}") from error
     if scores is None:
-        raise UsageError(f"{where}: it has no layer that {method} looks at{_instead(their_group)}")
+        raise UsageError(f"{where}: it has no layer that {method} looks at{instead}")
     if scores.shape != (channels,):
-        raise UsageError(
-            f"{where}: torch-pruning gives scores of the shape {tuple(scores.shape)}{_instead(their_group)}"
-        )
+        raise UsageError(f"{where}: torch-pruning gives scores of the shape {tuple(scores.shape)}{instead}")
     if not torch.isfinite(scores).all():
         what = "weights or gradients" if CRITERIA[method].needs_gradients else "weights"
         raise UsageError(f"{where}: not all scores are finite, as its {what} are all zero, or not finite themselves")
     return scores.float().cpu()
-
-
-def _instead(their_group: Any) -> str:
-    """The end of an error: which of the plainest criteria can score the group."""
-    for method in ("l1", "random"):
-        try:
-            if CRITERIA[method].make()(their_group) is not None:
-                return f"; {method} can: --method {method}"
-        except (RuntimeError, IndexError):
-            continue
-    return ""

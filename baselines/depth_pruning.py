@@ -103,20 +103,10 @@ def without_blocks(network: Network, removed_blocks: Iterable[int]) -> Network:
     """A copy without these blocks (numbered from 1), whose blocks, exits and heads are renumbered.
 
     An exit after a removed block moves to the last block before it that is left. In eval mode the logits are, bit for
-    bit, those of the whole network with these blocks skipped. Mode, device and precision are kept.
-
-    Raises:
-        UsageError: a block cannot be removed, or all between two exits would be.
+    bit, those of the whole network with these blocks skipped. Mode, device and precision are kept. The blocks are
+    removable, and at least one stays between two exits, as after any moves of `block_order`.
     """
     spec, gone = network.spec, set(removed_blocks)
-    if unfit := sorted(gone.difference(removable_blocks(spec))):
-        able = ", ".join(map(str, removable_blocks(spec))) or "none"
-        raise UsageError(f"block {unfit[0]} of {spec.arch} cannot be left out; those that can: {able}")
-    for number, segment in enumerate(_between_exits(spec), start=1):
-        if gone.issuperset(segment):
-            raise UsageError(
-                f"blocks {', '.join(map(str, segment))} of {spec.arch} are all that exit {number} adds: one has to stay"
-            )
     kept = [number for number in range(1, len(spec.blocks) + 1) if number not in gone]
     moved = {exit.block: sum(number <= exit.block for number in kept) for exit in spec.exits}
     left = copy.deepcopy(network)
@@ -149,15 +139,8 @@ def cut_anew(network: Network, block: int, seed: int) -> Network:
 
     The head is the architecture's own for features there, also where an exit was; in a foreign net it is
     `suitable_head`. Earlier exits keep their heads. Mode, device and precision are kept.
-
-    Raises:
-        UsageError: there is no block to cut off after it.
     """
     spec = network.spec
-    if not 1 <= block < len(spec.blocks):
-        raise UsageError(
-            f"block {block}: {spec.arch} has {len(spec.blocks)}, so it can be cut after 1 to {len(spec.blocks) - 1}"
-        )
     earlier = [exit for exit in spec.exits if exit.block < block]
     part = initialised(_with_ends(spec, block, earlier, [_new_end(spec, block)]), seed)
     like, own = next(network.parameters()), part.state_dict()

@@ -8,10 +8,11 @@ import dataclasses
 import torch
 
 from baselines.job import Job, Reference
-from baselines.pruning_candidates import find_candidates, shallow_candidates
+from baselines.pruning_candidates import find_candidates
 from baselines.scoring_data import ScoringData
-from baselines.selection import PruningStep, Unpruned, choose_removal, pruning_steps, scoring_data_of
-from baselines.technique import CONTROLS, SHAPED, SPARSE
+from baselines.selection import Unpruned, choose_removal, pruning_steps, scoring_data_of
+from baselines.sparse_training import STRENGTHS, check_processes, regulariser
+from baselines.technique import SPARSE
 from compress.errors import UsageError
 from compress.networks import Network, initialised
 from compress.training.distributed import current_world
@@ -54,11 +55,9 @@ def check_sparsity(job: Job, reference: Reference, network: Network) -> None:
     method = job.technique.method
     if method not in SPARSE:
         return
-    from baselines.sparse_training import SPARSITIES, check_processes, regulariser  # here: torch-pruning loads slowly
-
     if reference.run is None:
         check_processes(method)
-    regulariser(copy.deepcopy(network), SPARSITIES[method], SPARSITIES[method].regularisation)
+    regulariser(copy.deepcopy(network), method, STRENGTHS[method])
 
 
 def rehearsed(job: Job, reference: Reference, network: Network) -> Network:
@@ -66,18 +65,17 @@ def rehearsed(job: Job, reference: Reference, network: Network) -> Network:
     unpruned, smaller = Unpruned.of(network, job.technique), network
     steps, scoring = pruning_steps(job, unpruned), _few_images(job, reference)
     for number, step in enumerate(steps, start=1):
+        # A ranking stands in where widths go by sensitivity.
+        technique = dataclasses.replace(step.technique.choosing, allocate=None)
         try:
-            smaller = _pruned(job, reference, step, smaller, unpruned, scoring)
+            candidates = find_candidates(technique, smaller, scoring)
+            if job.budget.latency_ratio is not None:  # it is measured on the trained network
+                removed = candidates.order.after(candidates.order.moves)
+            else:
+                removed, _ = choose_removal(job, step, candidates, smaller, unpruned)
+            smaller = candidates.without(removed)
         except UsageError as error:
-            if number == 1:
-                raise
-            alone = dataclasses.replace(job, technique=dataclasses.replace(job.technique, steps=1, gradual=False))
-            try:
-                _pruned(alone, reference, steps[-1], network, unpruned, scoring)
-                advice = f"; in one pruning it can be done: leave out {'--gradual and ' * job.technique.gradual}--steps"
-            except UsageError:
-                advice = ""
-            raise UsageError(f"step {number} of {len(steps)}: {error}{advice}") from error
+            raise UsageError(f"step {number} of {len(steps)}: {error}" if number > 1 else str(error)) from error
     return smaller
 
 
@@ -89,21 +87,6 @@ def drawn(job: Job, reference: Reference) -> Network:
         for parameter in network.parameters():
             parameter.add_(NOISE * torch.randn(parameter.shape, generator=generator))
     return network.to(job.device)
-
-
-def _pruned(
-    job: Job, reference: Reference, step: PruningStep, network: Network, unpruned: Unpruned, scoring: ScoringData
-) -> Network:
-    """A network after one pruning step, for which a ranking stands in where widths go by sensitivity."""
-    technique = dataclasses.replace(step.technique.choosing, allocate=None)
-    if technique.method in CONTROLS and technique.method not in SHAPED:
-        candidates = shallow_candidates(reference.spec, job.seed)
-    else:
-        candidates = find_candidates(technique, network, scoring)
-    order = candidates.order
-    if job.budget.latency_ratio is not None:  # it is measured on the trained network
-        return candidates.without(order.after(order.moves))
-    return candidates.without(choose_removal(job, step, candidates, network, unpruned)[0])
 
 
 def _few_images(job: Job, reference: Reference) -> ScoringData:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from baselines.controls import scratch_epochs
 from baselines.feasibility import check_sparsity, drawn, rehearsed
 from baselines.job import Job, Reference, find_reference, training_recipe
-from baselines.pruning_candidates import find_candidates, shallow_candidates
+from baselines.pruning_candidates import find_candidates
 from baselines.removal_order import Size
 from baselines.selection import Unpruned, choose_removal, pruning_steps, scoring_data_of
 from baselines.technique import CONTROLS, SHAPED, SPARSE, TAUGHT
@@ -55,11 +55,8 @@ def foresee(job: Job) -> Forecast:
     unpruned = Unpruned.of(network, technique)
     kept = reference.run.path if reference.run and not reference.exit else None
     plain = technique.method in CONTROLS and technique.method not in SHAPED  # nothing is scored
-    if plain:
-        candidates = shallow_candidates(reference.spec, job.seed)
-    else:
-        scoring = scoring_data_of(job, reference, split_by(job.recipe, job.dataset).to(job.device))
-        candidates = find_candidates(technique.choosing, network, scoring, kept)
+    scoring = scoring_data_of(job, reference, split_by(job.recipe, job.dataset).to(job.device))
+    candidates = find_candidates(technique.choosing, network, scoring, kept)
     order, achieved, refused, seconds = candidates.order, None, None, None
     try:
         if technique.steps > 1:
@@ -99,14 +96,13 @@ def _seconds(job: Job, reference: Reference, network: Network, smaller: Network)
         before, after = epochs * (steps - 1) / 2, epochs * (steps + 1) / 2
     before += job.recipe.fine_tune_epochs if method in SPARSE else 0
     before += job.recipe.epochs if reference.run is None and method != "shallow" else 0
-    seconds = after * _image_seconds(job, reference, smaller)
-    if before:
-        seconds += before * _image_seconds(job, reference, network)
+
+    def seconds_of(network: Network) -> float:
+        """The seconds that a training step takes, per image."""
+        objective = reference.objective.fitted(reference.spec, network.spec)
+        precision = precision_of(job.place.precision, objective, job.device)
+        return image_seconds(network.spec, objective, job.recipe, device=job.device, precision=precision)
+
+    seconds = after * seconds_of(smaller) + (before * seconds_of(network) if before else 0)
     parts = split_by(job.recipe, job.dataset)
     return seconds * (len(parts.train) + FORWARD * len(parts.validation))
-
-
-def _image_seconds(job: Job, reference: Reference, network: Network) -> float:
-    objective = reference.objective.fitted(reference.spec, network.spec)
-    precision = precision_of(job.place.precision, objective, job.device)
-    return image_seconds(network.spec, objective, job.recipe, device=job.device, precision=precision)

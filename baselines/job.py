@@ -134,13 +134,11 @@ class Reference:
         spec: its spec, known before it is trained.
         run: the finished run that has its weights; None where there is none yet.
         exit: the exit (1-based) at which the run's network is cut; None: it is pruned whole.
-        new: whether the run was trained for this job.
     """
 
     spec: Spec
     run: Run | None
     exit: int | None = None
-    new: bool = False
 
     @property
     def trained(self) -> Run:
@@ -194,7 +192,7 @@ def train_missing(job: Job, reference: Reference) -> Reference:
     if reference.run is not None:
         return reference
     run = train_reference(reference.spec, job.dataset, job.recipe, job.seed, job.place)
-    return dataclasses.replace(reference, run=run, new=True)
+    return dataclasses.replace(reference, run=run)
 
 
 def training_recipe(job: Job, reference: Reference) -> Recipe:

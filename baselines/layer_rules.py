@@ -38,20 +38,6 @@ def _convolution(
         tracker.channels.join_rows(written.view(groups, -1).t())
 
 
-def _transposed_convolution(
-    tracker: Tracker, value: Tensor, input: Tensor, weight: Tensor, bias: Tensor | None = None, *_: Any, **options: Any
-) -> None:
-    groups = int(options.get("groups", _[3] if len(_) > 3 else 1))
-    if groups > 1:  # the weight has the inputs of all groups, but the outputs of a single group
-        tracker.channels.fix(torch.cat([tracker.of(input).flatten(), tracker.axis(weight, 0), tracker.axis(weight, 1)]))
-        tracker.mark(value, torch.full(value.shape, FIXED, dtype=torch.float64))
-        return
-    across = 1 if input.dim() == weight.dim() else 0
-    tracker.reads(weight, 0, input, across)
-    tracker.writes(value, weight, 1, bias, across)
-    tracker.count(weight, input.numel() // input.shape[across] - value.numel() // value.shape[across])
-
-
 def _linear(tracker: Tracker, value: Tensor, input: Tensor, weight: Tensor, bias: Tensor | None = None) -> None:
     tracker.reads(weight, 1, input, -1)
     tracker.writes(value, weight, 0, bias, -1)
@@ -59,40 +45,29 @@ def _linear(tracker: Tracker, value: Tensor, input: Tensor, weight: Tensor, bias
 
 def _batch_norm(tracker: Tracker, value: Tensor, input: Tensor, *vectors: Any, **options: Any) -> None:
     names = ("running_mean", "running_var", "weight", "bias")  # as instance norm has them
-    given = dict(zip(names, vectors, strict=False)) | options
-    _norm(tracker, value, input, 1, tuple(given.get(name) for name in names))
+    _norm(tracker, value, input, 1, _vectors(names, vectors, options))
 
 
 def _layer_norm(
-    tracker: Tracker,
-    value: Tensor,
-    input: Tensor,
-    normalized_shape: Any,
-    weight: Tensor | None = None,
-    bias: Tensor | None = None,
-    *_: Any,
-    **__: Any,
+    tracker: Tracker, value: Tensor, input: Tensor, normalized_shape: Any, *vectors: Any, **options: Any
 ) -> None:
     if len(normalized_shape) == 1:
-        _norm(tracker, value, input, -1, (weight, bias))
+        _norm(tracker, value, input, -1, _vectors(("weight", "bias"), vectors, options))
     else:
         tracker.channels.fix(tracker.of(input))
         tracker.mark(value, tracker.of(input))
 
 
-def _group_norm(
-    tracker: Tracker,
-    value: Tensor,
-    input: Tensor,
-    num_groups: int,
-    weight: Tensor | None = None,
-    bias: Tensor | None = None,
-    *_: Any,
-    **__: Any,
-) -> None:
-    channels = _norm(tracker, value, input, 1, (weight, bias))
+def _group_norm(tracker: Tracker, value: Tensor, input: Tensor, num_groups: int, *vectors: Any, **options: Any) -> None:
+    channels = _norm(tracker, value, input, 1, _vectors(("weight", "bias"), vectors, options))
     if channels is not None and 1 < num_groups < len(channels):  # every group keeps as many channels
         tracker.channels.join_rows(channels.view(num_groups, -1).t())
+
+
+def _vectors(names: tuple[str, ...], given: tuple[Any, ...], options: dict[str, Any]) -> tuple[Tensor | None, ...]:
+    """A norm's arguments that have an entry per channel, given by position or by name."""
+    named = dict(zip(names, given, strict=False)) | options
+    return tuple(named.get(name) for name in names)
 
 
 def _norm(
@@ -157,9 +132,6 @@ RULES: dict[Any, Callable[..., None]] = {
     functional.conv1d: _convolution,
     functional.conv2d: _convolution,
     functional.conv3d: _convolution,
-    functional.conv_transpose1d: _transposed_convolution,
-    functional.conv_transpose2d: _transposed_convolution,
-    functional.conv_transpose3d: _transposed_convolution,
     functional.linear: _linear,
     functional.batch_norm: _batch_norm,
     functional.instance_norm: _batch_norm,

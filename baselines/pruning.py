@@ -6,10 +6,10 @@ import dataclasses
 from pathlib import Path
 
 from baselines.budget import Budget, check_held
-from baselines.channels import Channel
+from baselines.channels import Channels
 from baselines.controls import DISTILLED, scratch, scratch_epochs
 from baselines.feasibility import check, check_prunable
-from baselines.gradual_pruning import GradualPruning, even_shares
+from baselines.gradual_pruning import even_shares, gradual_pruning
 from baselines.job import (
     FINE_TUNING,
     FineTuning,
@@ -20,9 +20,10 @@ from baselines.job import (
     train_missing,
     training_recipe,
 )
-from baselines.pruning_candidates import find_candidates, shallow_candidates
+from baselines.pruning_candidates import find_candidates
 from baselines.removal_order import Size
 from baselines.selection import PruningStep, Unpruned, choose_removal, pruning_steps, scoring_data_of, select
+from baselines.sparse_training import sparse_trained
 from baselines.technique import SHAPED, SPARSE, TAUGHT, Technique
 from compress.console import console
 from compress.data import Dataset, Split, open_dataset
@@ -140,9 +141,9 @@ def _prune_once(
 
 def _what_is_kept(job: Job, reference: Reference, parent: Run) -> str:
     """The end of an error after a training: which runs are kept, and how to prune them."""
-    if parent.id != reference.trained.id:
-        return f"; what was trained so far is kept: prune it by itself, --from {run_option(parent, job.place.runs)}"
-    return f"; the reference, {parent.id}, is kept" if reference.new else ""
+    if parent.id == reference.trained.id:
+        return ""
+    return f"; what was trained so far is kept: prune it by itself, --from {run_option(parent, job.place.runs)}"
 
 
 def _spent_on_choosing(run: Run) -> dict[str, float]:
@@ -164,7 +165,7 @@ def _gradually(job: Job, reference: Reference) -> Run:
         start, scoring = reference.load(job.device, parent), scoring_data_of(job, reference, parts)
         check_prunable(job, reference, start)
 
-        def choose(network: Network, number: int) -> list[Channel]:
+        def choose(network: Network, number: int) -> Channels:
             step = steps[number]
             candidates = find_candidates(step.technique, network, scoring)
             assert candidates.channels is not None
@@ -181,7 +182,7 @@ def _gradually(job: Job, reference: Reference) -> Run:
 
         return Prepared(
             network=start,
-            hook=GradualPruning(shares=even_shares(len(steps)), choose=choose, scoring=scoring).hook,
+            hook=gradual_pruning(even_shares(len(steps)), choose, scoring),
             results={
                 "requested": dict([job.budget.option]),
                 "val_accuracy_before": _validation_accuracies(whole, parts),
@@ -217,8 +218,10 @@ def _from_scratch(job: Job, reference: Reference) -> Run:
 def _shallow(job: Job, reference: Reference) -> Run:
     """The run of a control: the plain shallower network, trained by plain BP or taught by the reference."""
     network = initialised(reference.spec, job.seed).eval().to(job.device)
-    unpruned, candidates = Unpruned.of(network, job.technique), shallow_candidates(reference.spec, job.seed)
+    unpruned = Unpruned.of(network, job.technique)
     [step] = pruning_steps(job, unpruned)
+    scoring = scoring_data_of(job, reference, split_by(job.recipe, job.dataset))
+    candidates = find_candidates(job.technique, network, scoring)
     removed, measured = current_world().on_leader(lambda: choose_removal(job, step, candidates, network, unpruned))
     smaller, taught = candidates.without(removed), job.technique.method == TAUGHT
     plan = plan_run(
@@ -238,8 +241,6 @@ def _sparse(job: Job, reference: Reference) -> Run:
     """The run that is pruned: the reference, trained on towards sparse channels where the method asks for that."""
     if job.technique.method not in SPARSE:
         return reference.trained
-    from baselines.sparse_training import sparse_trained  # here: torch-pruning loads slowly
-
     method = job.technique.method
     return sparse_trained(reference.trained, method, job.dataset, job.recipe, seed=job.seed, place=job.place)
 

@@ -50,7 +50,7 @@ class PruningStep:
     """One step of a job's pruning; its budget refers to the unpruned network.
 
     Attributes:
-        intermediate: whether steps follow, which make up for a miss unless too much was removed.
+        intermediate: whether steps follow, which make up for a miss.
     """
 
     budget: Budget
@@ -117,7 +117,7 @@ class Selection:
 def pruning_steps(job: Job, unpruned: Unpruned) -> list[PruningStep]:
     """The steps of a job: the last has its budget, those before keep equal ratios of what is left.
 
-    Intermediate steps take the nearest network that there is, as long as it is not smaller than the last shall be.
+    Intermediate steps take the nearest network that there is.
     """
     count, (name, value) = job.technique.steps, job.budget.option
     nearest = dataclasses.replace(job.technique, nearest=True)
@@ -188,7 +188,7 @@ def choose_removal(
     Nothing is removed where an earlier step already met the budget.
 
     Raises:
-        UsageError: the budget cannot be met, or an intermediate step would remove more than the job asks for.
+        UsageError: the budget cannot be met.
     """
     if step.budget.latency_ratio is not None:
         return _choose_by_latency(job, step, candidates, network, kept)
@@ -207,17 +207,7 @@ def choose_removal(
         if job.technique.steps == 1 or abs(Limit.of(budget, unpruned.size).off(order.size(order.none))) > within:
             raise
         return order.none, {}
-    if step.intermediate and budget.ratio is None:
-        _check_not_beyond(job, order.size(removed), unpruned)
     return removed, {}
-
-
-def _check_not_beyond(job: Job, size: Size, unpruned: Unpruned) -> None:
-    """Refuse an intermediate step that removes more than the whole job shall."""
-    limit = Limit.of(job.budget, unpruned.size)
-    if limit.off(size) < -(NEAREST if job.technique.nearest else TOLERANCE):
-        asked, left = (limit.in_words(amount, unpruned.size) for amount in (limit.value, limit.measure(size)))
-        raise UsageError(f"a step in between would leave {left}, less than the {asked} asked for: take fewer --steps")
 
 
 class KeptLatency(Struct, frozen=True, kw_only=True):

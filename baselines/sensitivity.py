@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import dataclasses
+import contextlib
 import heapq
 import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import torch
+from msgspec import Struct, structs
 from scipy.optimize import isotonic_regression
 
-from baselines.channels import Channel
-from baselines.removal_order import Move, Removed, Size
+from baselines.removal_order import Removed, Size
 from baselines.scoring_data import ScoringData
 from compress.console import console, duration
+from compress.documents import read_kept
 from compress.errors import UsageError
 from compress.network_cost import cost
 from compress.networks import Network
+from compress.runs import InUseError, claimed, write_json
 from compress.training.batchnorm import reestimate
 from compress.training.evaluation import cross_entropies, predict
 
@@ -30,111 +32,93 @@ KEPT_SHARES = (0.75, 0.5, 0.25, 0.0)
 # Training images to re-estimate batch norm from: a quarter of the usual number, as this takes most of the time.
 IMAGES = 500
 
-Prune = Callable[[Network, list[Channel]], Network]
 
-
-@dataclass(frozen=True, kw_only=True)
-class Sensitivity:
-    """Measured losses of narrowed networks, which serve every budget of the same network.
+class Sensitivity(Struct, frozen=True, kw_only=True):
+    """Losses of a network with one group narrowed, which serve every budget of the same network.
 
     Attributes:
-        sizes: number of channels of every group.
-        kept: widths at which every group was measured, wide to narrow; empty for groups of one channel.
-        losses: loss (nats) at each of these widths, with all other groups whole; of the first groups, as far as they
-            are measured.
+        units: number of units of every group.
+        losses: loss (nats) at each of `widths_of` a group's units, with all other groups whole; of the first groups, as
+            far as they are measured.
         whole: loss of the unpruned network.
-
-    Raises:
-        UsageError: the lengths do not fit together.
+        macs, seconds: what measuring has taken so far.
     """
 
-    sizes: tuple[int, ...]
-    kept: tuple[tuple[int, ...], ...]
+    units: Removed
     losses: tuple[tuple[float, ...], ...]
     whole: float
-
-    @property
-    def complete(self) -> bool:
-        """Whether all groups are measured."""
-        return len(self.losses) == len(self.sizes)
-
-    def __post_init__(self) -> None:
-        widths = [len(kept) for kept in self.kept]
-        narrower = all(0 < width < size for size, kept in zip(self.sizes, self.kept, strict=False) for width in kept)
-        if len(widths) != len(self.sizes) or not narrower or [*map(len, self.losses)] != widths[: len(self.losses)]:
-            raise UsageError("kept and losses are not those of the sizes")
+    macs: int
+    seconds: float
 
     def rises(self, group: int) -> list[float]:
-        """The expected rise of the loss (nats) without 0, 1, ... channels of a group, up to all but one.
+        """The expected rise of the loss (nats) without 0, 1, ... units of a group, up to all but one.
 
         Interpolates linearly between measured rises, after isotonic regression; a loss below the unpruned network's
         counts as no rise.
         """
         measured = [0.0, *(max(0.0, loss - self.whole) for loss in self.losses[group])]
-        removed = [0, *(self.sizes[group] - kept for kept in self.kept[group])]
+        removed = [0, *(self.units[group] - width for width in widths_of(self.units[group]))]
         rising = isotonic_regression(measured).x
-        return [float(rise) for rise in np.interp(range(self.sizes[group]), removed, rising)]
+        return [float(rise) for rise in np.interp(range(self.units[group]), removed, rising)]
 
 
 def measure(
-    network: Network,
-    orders: Sequence[Sequence[int]],
-    scoring: ScoringData,
-    prune: Prune,
-    *,
-    begun: Sensitivity | None = None,
-    keep: Callable[[Sensitivity], None] = lambda _: None,
+    units: Removed, without: Callable[[Removed], Network], scoring: ScoringData, kept: Path | None = None
 ) -> Sensitivity:
     """Measure the sensitivity of every group of a network, narrowed alone, with batch norm re-estimated every time.
 
     The loss is the cross-entropy on the judging images, summed over exits with the objective's weights, without label
-    smoothing and distillation.
+    smoothing and distillation. What measuring takes is added to `scoring`, also where it was read from the file.
 
     Args:
-        orders: channels of every group in ascending importance.
-        prune: returns a copy of the network without the given channels.
-        begun: the last value that an interrupted measurement gave to `keep`; its groups are not measured again.
-        keep: called after every group with what is measured so far.
+        units: number of units of every group.
+        without: builds the network without the removed units.
+        kept: a file in a run's directory, written after every group: groups in it are not measured again.
 
     Raises:
         UsageError: a loss is not finite.
     """
-    sizes = tuple(len(order) for order in orders)
-    kept = tuple(_widths(size) for size in sizes)
-    if begun is None or (begun.sizes, begun.kept) != (sizes, kept):
-        started = time.monotonic()
-        begun = Sensitivity(sizes=sizes, kept=kept, losses=(), whole=_loss(prune(network, []), scoring))
-        count = sum(map(len, kept))
-        takes = duration(count * (time.monotonic() - started))
-        console.print(f"measuring sensitivity: {count} networks, one group narrowed in each, about {takes}")
-        keep(begun)
-    elif not begun.complete:
-        console.print(f"measuring sensitivity: {len(begun.losses)} of {len(sizes)} groups were measured before")
-    measured = begun
-    for group in range(len(begun.losses), len(sizes)):
-        narrowed = (
-            prune(network, [Channel(group, index) for index in orders[group][:-width]]) for width in kept[group]
-        )
-        losses = tuple(_loss(smaller, scoring) for smaller in narrowed)
-        measured = dataclasses.replace(measured, losses=(*measured.losses, losses))
-        keep(measured)
+    before, started, none = scoring.macs, time.monotonic(), (0,) * len(units)
+    with _alone(kept):
+        found = read_kept(kept, Sensitivity, "it is measured again") if kept else None
+        if found and found[1].units == units:
+            measured = found[1]
+            scoring.macs += measured.macs
+            scoring.seconds += measured.seconds
+            started -= measured.seconds
+            if len(measured.losses) < len(units):
+                console.print(
+                    f"measuring sensitivity: {len(measured.losses)} of {len(units)} groups were measured before"
+                )
+        else:
+            whole, count = _loss(without(none), scoring), sum(len(widths_of(own)) for own in units)
+            spent = time.monotonic() - started
+            measured = Sensitivity(units=units, losses=(), whole=whole, macs=scoring.macs - before, seconds=spent)
+            console.print(
+                f"measuring sensitivity: {count} networks, one group narrowed in each, about {duration(count * spent)}"
+            )
+        for group in range(len(measured.losses), len(units)):
+            states = ((*none[:group], units[group] - width, *none[group + 1 :]) for width in widths_of(units[group]))
+            losses = tuple(_loss(without(removed), scoring) for removed in states)
+            measured = structs.replace(
+                measured,
+                losses=(*measured.losses, losses),
+                macs=scoring.macs - before,
+                seconds=time.monotonic() - started,
+            )
+            if kept:
+                write_json(kept, structs.asdict(measured))
     return measured
 
 
-def allocate(sensitivity: Sensitivity, units: Removed, size: Callable[[Removed], Size]) -> tuple[Move, ...]:
-    """Remove channels one by one, those with the least expected rise of the loss per MAC saved first.
+def allocate(sensitivity: Sensitivity, size: Callable[[Removed], Size]) -> list[int]:
+    """The groups that lose a unit one after the other, those with the least expected rise of the loss per MAC first.
 
-    MACs saved are counted for the network at that point, and one channel of every group stays. Among channels with no
+    MACs saved are counted for the network at that point, and one unit of every group stays. Among units with no
     expected rise, the group that has lost the smallest share is next, since groups were measured alone and what several
     lose together is less sure.
-
-    Raises:
-        UsageError: the sensitivity was measured on a network of other group sizes.
     """
-    if sensitivity.sizes != tuple(units):
-        raise UsageError(
-            f"the sensitivity is another network's, of {_difference(sensitivity.sizes, units)}: `measure` it again"
-        )
+    units = sensitivity.units
     rises = [sensitivity.rises(group) for group in range(len(units))]
     removed = (0,) * len(units)
     macs = size(removed).macs
@@ -149,7 +133,7 @@ def allocate(sensitivity: Sensitivity, units: Removed, size: Callable[[Removed],
     # first group that stays first with its current priority is the best.
     waiting = [priority(group) for group in range(len(units)) if units[group] > 1]
     heapq.heapify(waiting)
-    moves: list[Move] = []
+    order: list[int] = []
     while waiting:
         group = waiting[0][-1]
         now = priority(group)
@@ -159,16 +143,16 @@ def allocate(sensitivity: Sensitivity, units: Removed, size: Callable[[Removed],
         heapq.heappop(waiting)
         removed = _without(removed, group)
         macs = size(removed).macs
-        moves.append(((group, 1),))
+        order.append(group)
         if removed[group] < units[group] - 1:
             heapq.heappush(waiting, priority(group))
-    return tuple(moves)
+    return order
 
 
-def _widths(size: int) -> tuple[int, ...]:
-    """The widths at which a group of this many channels is measured, wide to narrow."""
-    widths = {max(1, round(share * size)) for share in KEPT_SHARES}
-    return tuple(sorted((width for width in widths if width < size), reverse=True))
+def widths_of(units: int) -> tuple[int, ...]:
+    """The widths at which a group of this many units is measured, wide to narrow."""
+    widths = {max(1, round(share * units)) for share in KEPT_SHARES}
+    return tuple(sorted((width for width in widths if width < units), reverse=True))
 
 
 def _loss(network: Network, scoring: ScoringData) -> float:
@@ -188,8 +172,13 @@ def _without(removed: Removed, group: int) -> Removed:
     return (*removed[:group], removed[group] + 1, *removed[group + 1 :])
 
 
-def _difference(measured: Removed, units: Removed) -> str:
-    if len(measured) != len(units):
-        return f"{len(measured)} groups of channels, not {len(units)}"
-    pairs = enumerate(zip(measured, units, strict=True))
-    return next(f"{was} channels in group {group}, not {now}" for group, (was, now) in pairs if was != now)
+@contextlib.contextmanager
+def _alone(kept: Path | None) -> Iterator[None]:
+    """Hold the lock of the run whose directory has this file; wait, and say so, while another process holds it."""
+    with contextlib.ExitStack() as claim:
+        try:
+            claim.enter_context(claimed(kept.parent) if kept else contextlib.nullcontext())
+        except InUseError as error:
+            console.print(f"waiting for another process, which measures on {error.path.name}")
+            claim.enter_context(claimed(error.path, patience=-1))
+        yield

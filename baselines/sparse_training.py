@@ -1,20 +1,19 @@
-"""Sparse training: what network slimming and DepGraph do before pruning, by torch-pruning's regularisers."""
+"""Sparse training: what network slimming and DepGraph do before pruning."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-import torch_pruning
 from torch import Tensor, nn
 
-from baselines.coupling import TORCH_PRUNING, blank, classifiers, prunable
+from baselines.coupling import TORCH_PRUNING, Coupling, prunable
+from baselines.technique import CRITERIA
+from baselines.torch_pruning_groups import torch_pruning_group
 from compress.data import Dataset, Split
-from compress.errors import UsageError, nearest
+from compress.errors import UsageError
 from compress.hardware import resolve_device
 from compress.networks import Network, code_digest, display_name
 from compress.recipes import Recipe
@@ -33,65 +32,21 @@ from compress.training import (
 from compress.training.distributed import current_world
 from compress.training.planning import PLACE, Place
 
-
-class _GroupNormPruner(torch_pruning.pruner.GroupNormPruner):  # type: ignore[misc]  # it has no types
-    """torch-pruning's pruner, corrected for groups whose channels have equal norms, as groups of one channel do."""
-
-    def estimate_importance(self, group: Any) -> Tensor:
-        """The squared norms; all NaN, which the regulariser skips, where its factors would be 0 / 0."""
-        scores: Tensor = super().estimate_importance(group)
-        norms = scores.sqrt()
-        return scores if norms.max() > norms.min() else torch.full_like(scores, math.nan)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sparsity:
-    """A penalty that trains channels towards zero.
-
-    Attributes:
-        pruner: torch-pruning's class whose `regularize` adds the penalty's gradients.
-        importance: makes what it takes channels' norms by.
-        regularisation: default strength.
-        decayed: whether the recipe's weight decay is kept.
-    """
-
-    pruner: Callable[..., Any]
-    importance: Callable[[], Any]
-    regularisation: float
-    decayed: bool
-
-
-# Strengths of torch-pruning's benchmark for ResNet-56 on CIFAR-10 (its benchmarks/scripts/prune/cifar/bn_pruner.sh and
-# group_pruner.sh, the latter also in its published log).
-SPARSITIES: dict[str, Sparsity] = {
+# Strengths of the penalties, as in torch-pruning's benchmark for ResNet-56 on CIFAR-10 (its
+# benchmarks/scripts/prune/cifar/bn_pruner.sh and group_pruner.sh, the latter also in its published log).
+STRENGTHS = {
     # Network slimming (Liu et al. 2017): an L1 penalty on batch norm's scales, besides weight decay. Its authors use
     # 1e-5 for ResNets, too.
-    "bn-scale": Sparsity(
-        pruner=torch_pruning.pruner.BNScalePruner,
-        importance=torch_pruning.importance.BNScaleImportance,
-        regularisation=1e-5,
-        decayed=True,
-    ),
-    # DepGraph (Fang et al. 2023): a weight decay for every channel, from the strength for a group's strongest to 16
-    # times that for its weakest. It replaces the recipe's weight decay, as in the benchmark.
-    "group-norm": Sparsity(
-        pruner=_GroupNormPruner,
-        importance=lambda: torch_pruning.importance.GroupMagnitudeImportance(p=2, normalizer="max"),
-        regularisation=5e-4,
-        decayed=False,
-    ),
+    "bn-scale": 1e-5,
+    # DepGraph (Fang et al. 2023): a weight decay for every channel, from the strength for a group's strongest to
+    # `WEAKEST` times that for its weakest. It replaces the recipe's weight decay, as in the benchmark.
+    "group-norm": 5e-4,
 }
+WEAKEST = 16
 
 
 def sparse_trained(
-    parent: Run,
-    method: str,
-    dataset: Dataset,
-    recipe: Recipe,
-    *,
-    regularisation: float | None = None,
-    seed: int | None = None,
-    place: Place = PLACE,
+    parent: Run, method: str, dataset: Dataset, recipe: Recipe, *, seed: int, place: Place = PLACE
 ) -> Run:
     """Train a reference towards sparse channels, or continue or find that run; return it.
 
@@ -100,22 +55,15 @@ def sparse_trained(
 
     Args:
         method: bn-scale or group-norm, as in the pruning that follows.
-        regularisation: strength; None: the default of `SPARSITIES`.
-        seed: random seed of data order and augmentation; None: the reference's.
+        seed: random seed of data order and augmentation.
 
     Raises:
-        UsageError: an argument is unknown or does not fit the reference.
+        UsageError: the data set, the recipe or the method does not fit the reference.
     """
-    if method not in SPARSITIES:
-        raise UsageError(f"sparse training for {method!r}: {nearest(method, SPARSITIES)}")
-    sparsity = SPARSITIES[method]
-    strength = sparsity.regularisation if regularisation is None else regularisation
-    if not 0 <= strength < math.inf:
-        raise UsageError(f"regularisation {strength:g}: a strength from 0 on, as in {sparsity.regularisation:g}")
+    strength = STRENGTHS[method]
     check_same_data(parent, dataset, recipe)
     objective, fine_tuning = objective_of(parent).fine_tuning(), recipe.fine_tuning()
     precision = precision_of(place.precision, objective, resolve_device(place.device))
-    seed = parent.record.seed if seed is None else seed
     words = f"prune --arch {parent.record.arch} --ratio 0.5 --method {method} --from".split()
     words.append(run_option(parent, place.runs))
     line = command_line(words, dataset, recipe, seed, precision, epochs=fine_tuning.epochs)
@@ -125,7 +73,7 @@ def sparse_trained(
         method=f"sparse-{method}",
         objective=objective,
         spec=parent.spec,
-        recipe=fine_tuning if sparsity.decayed else dataclasses.replace(fine_tuning, weight_decay=0.0),
+        recipe=fine_tuning if method == "bn-scale" else dataclasses.replace(fine_tuning, weight_decay=0.0),
         dataset=dataset,
         seed=seed,
         precision=precision,
@@ -140,13 +88,13 @@ def sparse_trained(
     def prepare(_: Split) -> Prepared:
         check_processes(method)
         network = load(parent).to(plan.device)
-        return Prepared(network=network, hook=Hook(regularise=regulariser(network, sparsity, strength)))
+        return Prepared(network=network, hook=Hook(regularise=regulariser(network, method, strength)))
 
     return execute(plan, prepare, resume=place.resume)
 
 
 def check_processes(method: str) -> None:
-    """Refuse several processes, in which synchronised batch norms, unknown to torch-pruning, replace the usual ones."""
+    """Refuse several processes, in which synchronised batch norms replace those that the penalty is for."""
     if current_world().size > 1:
         raise UsageError(
             f"{method}: its sparse training runs in one process, the pruning after it in several, too: run this "
@@ -154,35 +102,58 @@ def check_processes(method: str) -> None:
         )
 
 
-def regulariser(network: Network, sparsity: Sparsity, strength: float) -> Callable[[Network], None]:
-    """A function that adds the penalty's gradients to those of this network, which is left in eval mode.
+def regulariser(network: Network, method: str, strength: float) -> Callable[[Network], None]:
+    """A function that adds the penalty's gradients to those of this network.
 
     Raises:
         UsageError: the penalty applies to no layer of the network, or does not support one of them.
     """
-    scaled = any(isinstance(module, nn.BatchNorm2d) and module.affine for module in network.modules())
-    if sparsity.pruner is torch_pruning.pruner.BNScalePruner:
-        if not scaled:
+    if method == "bn-scale":
+        if not _scales(network):
             raise UsageError(f"bn-scale: {network.spec.arch} has no batch norm, whose scales would become sparse")
-    elif any(isinstance(module, nn.Conv2d) and 1 < module.groups < module.in_channels for module in network.modules()):
+        return lambda network: _add_signs(_scales(network), strength)
+    if any(isinstance(module, nn.Conv2d) and 1 < module.groups < module.in_channels for module in network.modules()):
         raise UsageError(
-            f"group-norm: torch-pruning's sparse training does not fit grouped convolutions, and {network.spec.arch} "
-            f"has some; use {'bn-scale' if scaled else 'l1, without sparse training'}"
+            f"group-norm: its sparse training does not fit grouped convolutions, and {network.spec.arch} has some; "
+            f"use {'bn-scale' if _scales(network) else 'l1, without sparse training'}"
         )
+    importance = CRITERIA[method].make()
     with prunable(network.spec):
-        pruner = sparsity.pruner(
-            network,
-            (blank(network),),
-            importance=sparsity.importance(),
-            reg=strength,
-            ignored_layers=classifiers(network),
-            in_channel_groups={},  # these three: the defaults are shared by all pruners, which write into them
-            out_channel_groups={},
-            num_heads={},
-        )
+        groups = [torch_pruning_group(network, group) for group in Coupling(network).groups if group.units > 1]
 
-    def regularise(network: Network) -> None:
-        with prunable(network.spec):
-            pruner.regularize(network)
+    @torch.no_grad()
+    def regularise(_: Network) -> None:
+        for group in groups:
+            _decay_weak(group, importance(group).sqrt(), strength)
 
     return regularise
+
+
+def _decay_weak(group: Any, norms: Tensor, strength: float) -> None:
+    """Add the gradient of a weight decay that grows from a group's strongest channel to its weakest."""
+    span = norms.max() - norms.min()
+    if not span > 0:
+        return
+    factors = WEAKEST ** ((norms.max() - norms) / span)
+    for item in group:
+        layer = item.dep.target.module
+        if isinstance(layer, nn.LayerNorm) or layer.weight.grad is None:
+            continue
+        dim = int("_in_channels" in item.dep.handler.__name__)
+        factor = layer.weight.new_zeros(layer.weight.shape[dim])
+        factor[item.idxs] = factors[item.root_idxs]
+        shape = [-1 if axis == dim else 1 for axis in range(layer.weight.dim())]
+        layer.weight.grad.add_(layer.weight * factor.view(shape), alpha=strength)
+
+
+def _scales(network: Network) -> list[nn.Parameter]:
+    """The scales of all batch norms."""
+    norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    return [norm.weight for norm in norms if norm.affine]
+
+
+def _add_signs(scales: Sequence[nn.Parameter], strength: float) -> None:
+    """Add the gradient of an L1 penalty."""
+    for scale in scales:
+        if scale.grad is not None:
+            scale.grad.add_(scale.detach().sign(), alpha=strength)

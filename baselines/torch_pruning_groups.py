@@ -51,12 +51,13 @@ def _layer(network: Network, axis: Axis, written: bool) -> tuple[nn.Module | Non
     if isinstance(layer, nn.modules.conv._ConvNd):
         if 1 < layer.groups == layer.in_channels:
             return None, None, 1
-        repeats = 1 if written else layer.groups
-        return layer, function.prune_conv_out_channels if written else function.prune_conv_in_channels, repeats
-    if isinstance(layer, nn.Linear):
-        return layer, function.prune_linear_out_channels if written else function.prune_linear_in_channels, 1
-    if isinstance(layer, nn.modules.batchnorm._BatchNorm):
-        return layer, function.prune_batchnorm_out_channels, 1
-    if isinstance(layer, nn.LayerNorm):
-        return layer, function.prune_layernorm_out_channels, 1
+        handler = function.prune_conv_out_channels if written else function.prune_conv_in_channels
+        return layer, handler, 1 if written else layer.groups
+    for kind, handler in (
+        (nn.Linear, function.prune_linear_out_channels if written else function.prune_linear_in_channels),
+        (nn.modules.batchnorm._BatchNorm, function.prune_batchnorm_out_channels),
+        (nn.LayerNorm, function.prune_layernorm_out_channels),
+    ):
+        if isinstance(layer, kind):
+            return layer, handler, 1
     return None, None, 1

@@ -28,7 +28,7 @@ def narrowed(network: Network, gone: Gone) -> Network:
     It has run forward and backward once, and was checked against the network with the removed weights set to zero.
 
     Raises:
-        UsageError: it differs from that; the module is named.
+        UsageError: it differs from that.
         Exception: the network's code fails, as where it names a width that is no longer so.
     """
     kept = _kept(network, gone)

@@ -105,14 +105,14 @@ def shuffled_by_views(net: Any, images: Tensor) -> Any:
 
 def split_in_groups(net: Any, images: Tensor) -> Any:
     """Halves, each into a grouped convolution, as Res2Net's."""
-    one, other = net.conv1(images).chunk(2, 1)
-    return torch.cat([net.group1(one), net.group2(other)], 1)
+    left, right = net.conv1(images).chunk(2, 1)
+    return torch.cat([net.group1(left), net.group2(right)], 1)
 
 
 def partial(net: Any, images: Tensor) -> Any:
     """Some channels are convolved, the others handed on; how many is said in code."""
-    one, other = torch.split(net.conv1(images), [4, 12], dim=1)
-    return torch.cat([net.conv2(one), other], 1)
+    left, right = torch.split(net.conv1(images), [4, 12], dim=1)
+    return torch.cat([net.conv2(left), right], 1)
 
 
 def ghost(net: Any, images: Tensor) -> Any:
@@ -193,6 +193,6 @@ def plain(net: Any, images: Tensor) -> Any:
     return net.conv2(net.conv1(images))
 
 
-def one(width: int, **layers: Callable[[], nn.Module | Tensor]) -> Callable[[int], Layers]:
+def stem(width: int, **layers: Callable[[], nn.Module | Tensor]) -> Callable[[int], Layers]:
     """A first convolution of this width, and other layers."""
     return lambda classes: {"conv1": first(width), **{name: layer() for name, layer in layers.items()}}

@@ -13,7 +13,6 @@ from tests.baselines.awkward import (
     ghost,
     non_local,
     normed,
-    one,
     partial,
     plain,
     pyramid,
@@ -25,6 +24,7 @@ from tests.baselines.awkward import (
     slices,
     spatial_attention,
     split_in_groups,
+    stem,
     summed_heads,
     tied,
     transposed_weight,
@@ -41,11 +41,13 @@ NETS: dict[str, Kind] = {
         16,
     ),
     "split-in-groups": Kind(
-        one(16, group1=lambda: normed(8, 8, groups=2), group2=lambda: normed(8, 8, groups=2)), split_in_groups, 16
+        stem(16, group1=lambda: normed(8, 8, groups=2), group2=lambda: normed(8, 8, groups=2)),
+        split_in_groups,
+        16,
     ),
-    "pyramid": Kind(one(8, pool1=lambda: nn.MaxPool2d(5, 1, 2)), pyramid, 24),
+    "pyramid": Kind(stem(8, pool1=lambda: nn.MaxPool2d(5, 1, 2)), pyramid, 24),
     "depthwise-residual": Kind(
-        one(
+        stem(
             8,
             branch1=lambda: nn.Sequential(conv(8, 8, groups=8), nn.ReLU(), nn.BatchNorm2d(8)),
             conv2=lambda: conv(8, 32, 1),
@@ -54,20 +56,20 @@ NETS: dict[str, Kind] = {
         32,
     ),
     "grouped-residual": Kind(
-        one(16, branch1=lambda: nn.Sequential(normed(16, 12, 1), normed(12, 12, groups=4), conv(12, 16, 1))),
+        stem(16, branch1=lambda: nn.Sequential(normed(16, 12, 1), normed(12, 12, groups=4), conv(12, 16, 1))),
         residual,
         16,
     ),
     "two-kinds-of-groups": Kind(
-        one(24, group1=lambda: conv(24, 12, groups=2), group2=lambda: conv(24, 12, groups=3)),
+        stem(24, group1=lambda: conv(24, 12, groups=2), group2=lambda: conv(24, 12, groups=3)),
         lambda net, x: net.group1(y := net.conv1(x)) + net.group2(y),
         12,
     ),
-    "multiplier": Kind(one(8, deep1=lambda: normed(8, 24, groups=8)), lambda net, x: net.deep1(net.conv1(x)), 24),
+    "multiplier": Kind(stem(8, deep1=lambda: normed(8, 24, groups=8)), lambda net, x: net.deep1(net.conv1(x)), 24),
     "one-output-a-group": Kind(
-        one(16, group1=lambda: normed(16, 8, groups=8)), lambda net, x: net.group1(net.conv1(x)), 8
+        stem(16, group1=lambda: normed(16, 8, groups=8)), lambda net, x: net.group1(net.conv1(x)), 8
     ),
-    "reused": Kind(one(12, conv2=lambda: normed(12, 12)), lambda net, x: net.conv2(net.conv2(net.conv1(x))), 12),
+    "reused": Kind(stem(12, conv2=lambda: normed(12, 12)), lambda net, x: net.conv2(net.conv2(net.conv1(x))), 12),
     "added-to-the-image": Kind(
         lambda _: {"conv1": normed(3, 12), "conv2": conv(12, 3), "conv3": first(16)},
         lambda net, x: net.conv3(x + net.conv2(net.conv1(x))),
@@ -81,35 +83,43 @@ NETS: dict[str, Kind] = {
         transposed_weight,
     ),
     "weight-norm": Kind(
-        one(12, conv2=lambda: nn.utils.parametrizations.weight_norm(conv(12, 12))),
+        stem(12, conv2=lambda: nn.utils.parametrizations.weight_norm(conv(12, 12))),
         lambda net, x: plain(net, x).relu(),
         12,
     ),
     "learned-scale": Kind(
-        one(12, branch1=lambda: normed(12, 12), scale1=lambda: nn.Parameter(torch.full((12, 1, 1), 0.1))),
+        stem(12, branch1=lambda: normed(12, 12), scale1=lambda: nn.Parameter(torch.full((12, 1, 1), 0.1))),
         lambda net, x: (y := net.conv1(x)) + net.scale1 * net.branch1(y),
         12,
     ),
     "fixed-scale": Kind(
-        one(12, scale1=lambda: torch.rand(1, 12, 1, 1) + 0.5), lambda net, x: net.conv1(x) * net.scale1, 12
+        stem(12, scale1=lambda: torch.rand(1, 12, 1, 1) + 0.5),
+        lambda net, x: net.conv1(x) * net.scale1,
+        12,
     ),
     # Layers of other kinds.
     "transposed-convolution": Kind(
-        one(12, conv2=lambda: nn.Sequential(nn.ConvTranspose2d(12, 16, 4, 2, 1), nn.BatchNorm2d(16), nn.ReLU())),
+        stem(12, conv2=lambda: nn.Sequential(nn.ConvTranspose2d(12, 16, 4, 2, 1), nn.BatchNorm2d(16), nn.ReLU())),
         plain,
         16,
     ),
     "instance-norm": Kind(
-        one(12, conv2=lambda: nn.Sequential(conv(12, 12), nn.InstanceNorm2d(12, affine=True))), plain, 12
+        stem(12, conv2=lambda: nn.Sequential(conv(12, 12), nn.InstanceNorm2d(12, affine=True))),
+        plain,
+        12,
     ),
     "instance-norm-without-weights": Kind(
-        one(12, conv2=lambda: nn.Sequential(conv(12, 12), nn.InstanceNorm2d(12))), plain, 12
+        stem(12, conv2=lambda: nn.Sequential(conv(12, 12), nn.InstanceNorm2d(12))), plain, 12
     ),
     "group-norm": Kind(
-        one(16, branch1=lambda: nn.Sequential(conv(16, 16), nn.GroupNorm(4, 16), nn.ReLU())), residual, 16
+        stem(16, branch1=lambda: nn.Sequential(conv(16, 16), nn.GroupNorm(4, 16), nn.ReLU())),
+        residual,
+        16,
     ),
     "group-norm-without-weights": Kind(
-        one(16, conv2=lambda: nn.Sequential(conv(16, 16), nn.GroupNorm(4, 16, affine=False), nn.ReLU())), plain, 16
+        stem(16, conv2=lambda: nn.Sequential(conv(16, 16), nn.GroupNorm(4, 16, affine=False), nn.ReLU())),
+        plain,
+        16,
     ),
     "group-norm-of-a-concatenation": Kind(
         lambda _: {"conv1": conv(3, 8), "conv2": conv(3, 8), "norm1": nn.GroupNorm(2, 16)},
@@ -117,40 +127,48 @@ NETS: dict[str, Kind] = {
         16,
     ),
     "group-norm-behind-groups": Kind(
-        one(24, conv2=lambda: nn.Sequential(conv(24, 24, groups=3), nn.GroupNorm(4, 24), nn.ReLU())), plain, 24
+        stem(24, conv2=lambda: nn.Sequential(conv(24, 24, groups=3), nn.GroupNorm(4, 24), nn.ReLU())),
+        plain,
+        24,
     ),
     "layer-norm": Kind(
-        one(12, norm1=lambda: nn.LayerNorm(12)),
+        stem(12, norm1=lambda: nn.LayerNorm(12)),
         lambda net, x: net.norm1(net.conv1(x).permute(0, 2, 3, 1)).permute(0, 3, 1, 2),
         12,
     ),
     "batch-norm-without-statistics": Kind(
-        one(12, conv2=lambda: nn.Sequential(conv(12, 12), nn.BatchNorm2d(12, track_running_stats=False))), plain, 12
+        stem(12, conv2=lambda: nn.Sequential(conv(12, 12), nn.BatchNorm2d(12, track_running_stats=False))),
+        plain,
+        12,
     ),
     "batch-norm-without-weights": Kind(
-        one(12, conv2=lambda: nn.Sequential(conv(12, 12), nn.BatchNorm2d(12, affine=False), nn.ReLU())), plain, 12
+        stem(12, conv2=lambda: nn.Sequential(conv(12, 12), nn.BatchNorm2d(12, affine=False), nn.ReLU())),
+        plain,
+        12,
     ),
-    "dropout": Kind(one(12, drop1=lambda: nn.Dropout2d(0.3)), lambda net, x: net.drop1(net.conv1(x)), 12),
+    "dropout": Kind(stem(12, drop1=lambda: nn.Dropout2d(0.3)), lambda net, x: net.drop1(net.conv1(x)), 12),
     # Channels that weigh or reduce one another.
     "gate": Kind(
-        one(16, gate1=lambda: nn.Sequential(nn.Linear(16, 4), nn.ReLU(), nn.Linear(4, 16), nn.Sigmoid())), se, 16
+        stem(16, gate1=lambda: nn.Sequential(nn.Linear(16, 4), nn.ReLU(), nn.Linear(4, 16), nn.Sigmoid())),
+        se,
+        16,
     ),
     "gate-of-one-channel": Kind(
-        one(12, gate1=lambda: nn.Sequential(conv(12, 1), nn.Sigmoid())),
+        stem(12, gate1=lambda: nn.Sequential(conv(12, 1), nn.Sigmoid())),
         lambda net, x: (y := net.conv1(x)) * net.gate1(y),
         12,
     ),
     "gate-of-one-number": Kind(
-        one(12, gate1=lambda: nn.Linear(12, 1)),
+        stem(12, gate1=lambda: nn.Linear(12, 1)),
         lambda net, x: (y := net.conv1(x)) * net.gate1(y.mean((2, 3))).sigmoid()[:, :, None, None],
         12,
     ),
     "attention-over-channels": Kind(
-        one(16, conv2=lambda: nn.Conv1d(1, 1, 3, padding=1, bias=False)), channel_attention, 16
+        stem(16, conv2=lambda: nn.Conv1d(1, 1, 3, padding=1, bias=False)), channel_attention, 16
     ),
-    "attention-over-positions": Kind(one(12, gate1=lambda: conv(2, 1, 7)), spatial_attention, 12),
+    "attention-over-positions": Kind(stem(12, gate1=lambda: conv(2, 1, 7)), spatial_attention, 12),
     "non-local": Kind(
-        one(
+        stem(
             16,
             query1=lambda: conv(16, 8, 1),
             key1=lambda: conv(16, 8, 1),
@@ -160,10 +178,10 @@ NETS: dict[str, Kind] = {
         non_local,
         16,
     ),
-    "grouped-norms": Kind(one(16), lambda net, x: net.conv1(x).unflatten(1, (4, 4)).pow(2).sum(2).add(1e-6).sqrt(), 4),
+    "grouped-norms": Kind(stem(16), lambda net, x: net.conv1(x).unflatten(1, (4, 4)).pow(2).sum(2).add(1e-6).sqrt(), 4),
     # Channels in another order, or as positions.
     "shuffled": Kind(
-        one(
+        stem(
             16,
             group1=lambda: normed(16, 16, 1, groups=2),
             shuffle1=lambda: nn.ChannelShuffle(2),
@@ -173,24 +191,24 @@ NETS: dict[str, Kind] = {
         16,
     ),
     "shuffled-by-views": Kind(
-        one(16, group1=lambda: normed(16, 16, 1, groups=2), group2=lambda: normed(16, 16, 1, groups=2)),
+        stem(16, group1=lambda: normed(16, 16, 1, groups=2), group2=lambda: normed(16, 16, 1, groups=2)),
         shuffled_by_views,
         16,
     ),
-    "reordered": Kind(one(12, order1=lambda: torch.tensor(ORDER)), lambda net, x: net.conv1(x)[:, net.order1], 12),
-    "every-second": Kind(one(16, conv2=lambda: normed(8, 8), conv3=lambda: normed(8, 8)), every_second, 8),
-    "repeated": Kind(one(8), lambda net, x: net.conv1(x).repeat(1, 2, 1, 1), 16),
-    "repeated-one-by-one": Kind(one(8), lambda net, x: net.conv1(x).repeat_interleave(2, 1), 16),
-    "with-negatives": Kind(one(8), lambda net, x: torch.cat([y := net.conv1(x), -y], 1).relu(), 16),
+    "reordered": Kind(stem(12, order1=lambda: torch.tensor(ORDER)), lambda net, x: net.conv1(x)[:, net.order1], 12),
+    "every-second": Kind(stem(16, conv2=lambda: normed(8, 8), conv3=lambda: normed(8, 8)), every_second, 8),
+    "repeated": Kind(stem(8), lambda net, x: net.conv1(x).repeat(1, 2, 1, 1), 16),
+    "repeated-one-by-one": Kind(stem(8), lambda net, x: net.conv1(x).repeat_interleave(2, 1), 16),
+    "with-negatives": Kind(stem(8), lambda net, x: torch.cat([y := net.conv1(x), -y], 1).relu(), 16),
     "pixels-from-channels": Kind(
-        one(16, shuffle1=lambda: nn.PixelShuffle(2)), lambda net, x: net.shuffle1(net.conv1(x)), 4
+        stem(16, shuffle1=lambda: nn.PixelShuffle(2)), lambda net, x: net.shuffle1(net.conv1(x)), 4
     ),
     "channels-from-pixels": Kind(
-        one(8, shuffle1=lambda: nn.PixelUnshuffle(2)), lambda net, x: net.shuffle1(net.conv1(x)), 32
+        stem(8, shuffle1=lambda: nn.PixelUnshuffle(2)), lambda net, x: net.shuffle1(net.conv1(x)), 32
     ),
-    "channels-from-slices": Kind(one(8), slices, 32),
-    "partial": Kind(one(16, conv2=lambda: conv(4, 4)), partial, 16),
-    "ghost": Kind(one(8, conv2=lambda: normed(8, 10, 1), cheap1=lambda: normed(10, 10, groups=10)), ghost, 18),
+    "channels-from-slices": Kind(stem(8), slices, 32),
+    "partial": Kind(stem(16, conv2=lambda: conv(4, 4)), partial, 16),
+    "ghost": Kind(stem(8, conv2=lambda: normed(8, 10, 1), cheap1=lambda: normed(10, 10, groups=10)), ghost, 18),
     # Ends of other kinds.
     "flattened": Kind(
         lambda classes: {

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from compress import Place
-from compress.data import Dataset, open_dataset
+from compress.data import Dataset, Labelled, open_dataset
 from compress.recipes import Recipe, recipe_named
 from compress.runs import Run
 from compress.training import train
@@ -15,6 +15,12 @@ from compress.training import train
 def small(tiny_folder: Path) -> Dataset:
     """200 training and 100 test images of 8x8 grey pixels, as a data set that a command can name."""
     return open_dataset(f"folder:{tiny_folder}", image_size=8)
+
+
+@pytest.fixture(scope="session")
+def images(tiny: Dataset) -> Labelled:
+    """Real images, cropped to 8x8."""
+    return Labelled(images=tiny.train.images[..., :8, :8], labels=tiny.train.labels)
 
 
 @pytest.fixture(scope="session")

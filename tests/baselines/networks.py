@@ -6,7 +6,12 @@ import json
 import torch
 from torch import nn
 
+from baselines.channels import remove_channels
+from baselines.coupling import Coupling
+from baselines.scoring_data import ScoringData
+from compress.data import Labelled, measure
 from compress.networks import Network, Spec, create
+from compress.training.objectives import mwbp
 
 
 def trained_like(network: Network) -> Network:
@@ -20,9 +25,9 @@ def trained_like(network: Network) -> Network:
     return network.eval()
 
 
-def differing(one: Network, other: Network) -> list[str]:
+def differing(network: Network, other: Network) -> list[str]:
     """The names of the tensors that differ between two networks; they have the same names."""
-    ours, others = one.state_dict(), other.state_dict()
+    ours, others = network.state_dict(), other.state_dict()
     assert ours.keys() == others.keys()
     return [name for name, tensor in ours.items() if not torch.equal(tensor, others[name])]
 
@@ -31,6 +36,28 @@ def network_of(arch: str = "resnet8", exits: int | str | list[int | str] = 1, si
     """A network for grey images of this size, as training might leave it."""
     torch.manual_seed(seed)
     return trained_like(create(arch, exits=exits, input_shape=(1, size, size)))
+
+
+def scoring_data_of(network: Network, images: Labelled | None = None, seed: int = 0) -> ScoringData:
+    """Scoring data with MW-BP's objective, of these images or of a few of noise, for criteria that look at none."""
+    if images is None:
+        generator = torch.Generator().manual_seed(0)
+        noise = torch.randint(0, 256, (8, *network.spec.input_shape), generator=generator, dtype=torch.uint8)
+        images = Labelled(images=noise, labels=torch.arange(8))
+    return ScoringData(
+        train=images,
+        judging=images,
+        normalisation=measure(images.sample()),
+        objective=mwbp(network.spec),
+        label_smoothing=0.1,
+        seed=seed,
+    )
+
+
+def narrowed_by(network: Network, share: float) -> Network:
+    """The network without the first channels of every group, this share of each."""
+    groups = enumerate(Coupling(network).groups)
+    return remove_channels(network, {number: range(int(share * group.units)) for number, group in groups})
 
 
 def rebuilt(network: Network) -> Network:

@@ -11,13 +11,11 @@ from baselines import Budget, Technique
 from baselines.budget import LATENCY_TRIALS, NEAREST, TOLERANCE, Quartiles, meet, meet_latency
 from baselines.pruning_candidates import Candidates, find_candidates
 from baselines.removal_order import Move, RemovalOrder, Removed, Size
-from baselines.scoring_data import ScoringData
 from baselines.technique import CRITERIA, Scope
-from compress.data import Labelled, measure
 from compress.errors import UsageError
 from compress.network_cost import cost
 from compress.networks import Network, create
-from compress.training.objectives import mwbp
+from tests.baselines.networks import scoring_data_of
 
 
 def network_of(arch: str, input_shape: tuple[int, int, int]) -> Network:
@@ -25,25 +23,9 @@ def network_of(arch: str, input_shape: tuple[int, int, int]) -> Network:
     return create(arch, input_shape=input_shape).eval()
 
 
-def scoring_data_of(network: Network) -> ScoringData:
-    """A few images of noise: criteria without gradients look at none."""
-    generator = torch.Generator().manual_seed(0)
-    shape = (8, *network.spec.input_shape)
-    images = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
-    part = Labelled(images=images, labels=torch.arange(8))
-    return ScoringData(
-        train=part,
-        judging=part,
-        normalisation=measure(part.sample()),
-        objective=mwbp(network.spec),
-        label_smoothing=0.0,
-        seed=0,
-    )
-
-
 @pytest.fixture(scope="module")
 def network() -> Network:
-    return network_of("resnet20", (1, 16, 16))
+    return network_of("resnet20", (1, 8, 8))
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +33,7 @@ def options(network: Network) -> Candidates:
     return find_candidates(Technique(method="l1"), network, scoring_data_of(network))
 
 
-@pytest.mark.parametrize("speedup", [1.2, 2.0, 2.6, 6.0, 30.0])
+@pytest.mark.parametrize("speedup", [1.2, 2.6, 30.0])
 def test_a_speedup_is_met_to_within_one_percent(speedup: float, network: Network, options: Candidates) -> None:
     pruned = options.without(meet(Budget(speedup=speedup), options.order))
     assert cost(network).macs / cost(pruned).macs == pytest.approx(speedup, rel=0.0102)
@@ -100,7 +82,7 @@ def test_a_budget_that_needs_no_pruning_is_refused(budget: Budget, within: float
 def hand_made(
     moves: Sequence[tuple[int, int]], each: Sequence[int], *, lockstep: bool = False, base: int = 1000
 ) -> RemovalOrder:
-    """RemovalOrder of a network of `base` MACs, each of whose units costs so much, by structure."""
+    """A removal order of a network of `base` MACs; `each` gives the MACs of a unit of every structure."""
 
     def size(removed: Removed) -> Size:
         return Size(macs=base - sum(gone * macs for gone, macs in zip(removed, each, strict=True)), params=base)
@@ -172,7 +154,7 @@ def test_a_ratio_needs_channels() -> None:
 def latencies(
     slope: float, *, spread: float, noise: Callable[[int], float] = lambda _: 0.0
 ) -> tuple[Callable[[Removed], Quartiles], list[int]]:
-    """A measurement that falls by so much a unit, and the numbers of units it was asked for."""
+    """A measurement that falls by `slope` per unit, and the numbers of units that it was called with."""
     asked: list[int] = []
 
     def measured(removed: Removed) -> Quartiles:
@@ -248,7 +230,7 @@ def test_a_latency_is_never_met_by_nothing() -> None:
 
 @pytest.fixture(scope="module")
 def deep() -> Network:
-    return network_of("resnet110", (3, 32, 32))
+    return network_of("resnet110", (3, 8, 8))
 
 
 def speedup_of(order: RemovalOrder, removed: Removed) -> float:
@@ -278,17 +260,6 @@ def test_resnet110_cannot_reach_2_60x_in_equal_shares_of_all_channels(deep: Netw
         meet(Budget(speedup=2.6), options.order)
     removed = meet(Budget(speedup=2.6), options.order, within=NEAREST)
     assert speedup_of(options.order, removed) == pytest.approx(2.557, abs=0.001)
-
-
-def test_resnet110_rounded_to_8_is_not_rounded_down(deep: Network) -> None:
-    """At a ratio of 0.3 torch-pruning gives 3.37x for 2.11x, as it keeps 8, 16 and 40 channels of 11, 22 and 44."""
-    exact = uniformly(deep, "all").order
-    down = tuple(units - {16: 8, 32: 16, 64: 40}[units] for units in exact.units)
-    order = find_candidates(Technique(method="l1", ranking="uniform", round_to=8), deep, scoring_data_of(deep)).order
-    found = [meet(Budget(ratio=0.3), exact), down, meet(Budget(ratio=0.3), order)]
-    assert [speedup_of(exact, removed) for removed in found] == pytest.approx([2.114, 3.371, 2.500], abs=0.001)
-    widths = {units: units - gone for units, gone in zip(order.units, found[-1], strict=True)}
-    assert widths == {16: 8, 32: 24, 64: 40}
 
 
 def uniformly(network: Network, scope: Scope) -> Candidates:

@@ -8,7 +8,7 @@ import pytest
 from torch import Tensor, nn
 
 from baselines import Budget, Job, Technique, carry_out, foresee, prune
-from baselines.channels import Channel, remove_channels
+from baselines.channels import remove_channels
 from baselines.coupling import Coupling
 from baselines.removal_order import Size
 from compress import Place
@@ -80,8 +80,7 @@ def test_what_was_pruned_can_be_pruned_again_until_nothing_is_left_to_prune(arch
         if not any(removed):
             break
         promised = coupling.size(removed)
-        gone = enumerate(removed)
-        network = remove_channels(network, [Channel(group, index) for group, count in gone for index in range(count)])
+        network = remove_channels(network, {group: range(count) for group, count in enumerate(removed)})
         assert Size.of(network) == promised
     assert not any(removed)
 
@@ -89,8 +88,6 @@ def test_what_was_pruned_can_be_pruned_again_until_nothing_is_left_to_prune(arch
 @pytest.mark.parametrize(
     ("arch", "budget", "options", "gradual"),
     [
-        ("normed", Budget(speedup=3), {"nearest": True}, False),
-        ("resnext", Budget(speedup=4), {"ranking": "uniform", "nearest": True}, True),
         ("resnext", Budget(ratio=0.6), {}, False),
         ("uneven", Budget(params=900), {"nearest": True}, True),
     ],
@@ -98,14 +95,14 @@ def test_what_was_pruned_can_be_pruned_again_until_nothing_is_left_to_prune(arch
 def test_every_step_of_a_foreign_net_works(
     arch: str, budget: Budget, options: dict[str, Any], gradual: bool, small: Dataset, brief: Recipe, tmp_path: Path
 ) -> None:
-    technique = Technique(steps=3, gradual=gradual, **options)
+    technique = Technique(steps=2, gradual=gradual, **options)
     run = prune(arch, small, budget=budget, technique=technique, recipe=brief, place=Place(runs=tmp_path))
     whole = initialised(spec_of(arch, input_shape=small.input_shape, classes=10), 0)
     name, value = budget.option
     achieved = run.record.results["achieved"]
     assert achieved["speedup"] == cost(whole).macs / cost(load(run)).macs
     assert achieved[name] == pytest.approx(value, rel=0.26)
-    assert len(list(tmp_path.iterdir())) == (2 if gradual else 4)
+    assert len(list(tmp_path.iterdir())) == (2 if gradual else 3)
 
 
 UNIFORM = Technique(ranking="uniform", steps=3)
@@ -140,7 +137,7 @@ def test_what_cannot_be_is_refused_by_the_dry_run_and_before_a_reference_is_trai
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("method", ["l1", "lamp", "taylor", "random"])
+@pytest.mark.parametrize("method", ["lamp", "taylor"])
 def test_what_starts_as_zeros_is_no_reason_to_refuse(
     method: str, small: Dataset, brief: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -158,7 +155,7 @@ def test_what_starts_as_zeros_is_no_reason_to_refuse(
 def test_a_step_refused_after_a_training_loses_nothing_and_says_how_to_go_on(
     small: Dataset, brief: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As where weights decide: here nothing is looked at beforehand."""
+    """Fine-tuned weights may decide this; the test skips the check beforehand instead."""
     for module in ("feasibility", "pruning"):
         monkeypatch.setattr(f"baselines.{module}.check_prunable", lambda *_: None)
     with pytest.raises(UsageError, match=r"cannot be met to within 1%: .* what was trained so far is kept") as refused:
@@ -175,8 +172,6 @@ def test_a_step_in_between_that_takes_more_than_all_of_them_may_is_refused(
     """ResNet-14 has blocks of a seventh of its MACs, of which a step to 1.01 takes one."""
     technique = Technique(method="blocks", steps=2)
     asked = job_of("resnet14", small, brief, tmp_path, budget=Budget(speedup=1.05), technique=technique)
-    with pytest.raises(
-        UsageError, match=r"a step in between would leave .* less than the .* asked for: take fewer --st"
-    ):
+    with pytest.raises(UsageError, match=r"step 2 of 2: .* cannot be reached: this network has"):
         carry_out(asked)
     assert not list(tmp_path.iterdir())

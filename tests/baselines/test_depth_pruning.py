@@ -3,7 +3,7 @@
 import copy
 from collections import Counter
 from dataclasses import replace
-from typing import cast
+from typing import Any, cast
 
 import pytest
 import torch
@@ -11,12 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from baselines.channels import Channel, remove_channels
-from baselines.coupling import Coupling
 from baselines.depth_pruning import block_order, blocks_of, cut_anew, cut_order, harm, removable_blocks, without_blocks
 from baselines.removal_order import Size
 from baselines.scoring_data import ScoringData
-from benchmarks.probing.representations import Residual
 from compress.data import Dataset, split
 from compress.errors import UsageError
 from compress.network_cost import part_costs
@@ -24,24 +21,16 @@ from compress.networks import Network, cut, spec_of
 from compress.networks.foreign import zoo
 from compress.training import Method
 from compress.training.evaluation import cross_entropies, predict
-from tests.baselines.networks import check_ordinary, differing, network_of
+from tests.baselines.networks import check_ordinary, differing, narrowed_by, network_of
 
 TRUNKS = ["resnet14", "resnet20", "resnet20v1", "resnet20nl", "resnet14b2-3-1w4-6-8", "mobilenetv2w2-4-4-8-8-12-16"]
-
-
-def narrowed_by(network: Network, share: float) -> Network:
-    """Every group of channels without its first ones."""
-    counts = [int(share * group.units) for group in Coupling(network).groups]
-    return remove_channels(
-        network, [Channel(group, index) for group, count in enumerate(counts) for index in range(count)]
-    )
 
 
 def skipping(network: Network, gone: set[int], images: Tensor) -> list[Tensor]:
     """The logits when those blocks hand on their shortcut alone."""
     features, logits = network.stem(images), []
     for number, block in enumerate(network.blocks, start=1):
-        features = cast(Residual, block).skip(features) if number in gone else block(features)
+        features = cast(Any, block).skip(features) if number in gone else block(features)
         if str(number) in network.heads:
             logits.append(network.heads[str(number)](features))
     return logits
@@ -72,7 +61,7 @@ def test_blocks_that_keep_the_shape_and_open_no_stage_can_go(arch: str, exits: s
 
 
 @given(data=st.data(), arch=st.sampled_from(TRUNKS))
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=6, deadline=None)
 def test_any_moves_together_leave_an_ordinary_network_of_the_size_foretold(data: st.DataObject, arch: str) -> None:
     last = len(spec_of(arch).blocks)
     placed = sorted(data.draw(st.sets(st.integers(1, last), max_size=3)) | {last})
@@ -130,7 +119,7 @@ def test_neither_the_network_nor_the_random_state_nor_the_copy_is_moved() -> Non
     assert not differing(network, untouched)
 
 
-@pytest.mark.parametrize("arch", ["resnet20", "mobilenetv2"])
+@pytest.mark.parametrize("arch", ["resnet14", "mobilenetv2w4-4-4-8-8-12-16"])
 def test_blocks_go_from_a_narrowed_network_and_channels_from_a_shortened_one(arch: str) -> None:
     network = network_of(arch, 3)
     narrowed = narrowed_by(network, 1 / 4)
@@ -157,28 +146,14 @@ def test_the_least_harmful_go_first_and_every_exit_keeps_its_worst_one() -> None
     assert steps.units == (1,) * 6
 
 
-@pytest.mark.parametrize(
-    ("arch", "exits", "gone", "says"),
-    [
-        ("resnet20", "end", [4], "block 4 of resnet20 cannot be left out; those that can: 2, 3, 5, 6, 8, 9"),
-        ("resnet20", "end", [2, 10], "block 10 of resnet20 cannot"),
-        ("resnet8", "end", [1], "those that can: none"),
-        ("resnet20", "4,6,end", [6, 5], "blocks 5, 6 of resnet20 are all that exit 2 adds: one has to stay"),
-    ],
-)
-def test_blocks_that_must_stay_are_refused(arch: str, exits: str, gone: list[int], says: str) -> None:
-    with pytest.raises(UsageError, match=says):
-        without_blocks(network_of(arch, exits), gone)
-
-
 @pytest.mark.parametrize("arch", ["resnet14", "resnet14v1"])
 def test_harm_is_the_rise_of_the_weighted_validation_loss(scoring: ScoringData, arch: str) -> None:
     network = network_of(arch, 3, size=14)
     weights = torch.tensor(scoring.objective.loss_weights, dtype=torch.float64)
     assert len(set(weights.tolist())) > 1
 
-    def loss(one: Network) -> float:
-        losses = cross_entropies(predict(one, scoring.judging, scoring.normalisation), scoring.judging.labels)
+    def loss(network: Network) -> float:
+        losses = cross_entropies(predict(network, scoring.judging, scoring.normalisation), scoring.judging.labels)
         return float(weights @ torch.tensor(losses, dtype=torch.float64) / weights.sum())
 
     found = harm(network.train(), scoring)
@@ -246,8 +221,9 @@ def test_of_somebody_elses_net_no_block_is_left_out(small: str, scoring: Scoring
             attempt()
 
 
-@pytest.mark.parametrize("arch", [*TRUNKS, "small"])
-@pytest.mark.parametrize("pruned", [False, True])
+@pytest.mark.parametrize(
+    ("arch", "pruned"), [("resnet14", False), ("resnet14b2-3-1w4-6-8", True), (TRUNKS[-1], False), ("small", True)]
+)
 def test_a_network_cut_anew_costs_what_was_foretold_wherever_it_ends(small: str, arch: str, pruned: bool) -> None:
     network = network_of(arch, 2)
     if pruned:
@@ -293,9 +269,3 @@ def test_a_network_cut_anew_keeps_mode_and_precision() -> None:
     part = cut_anew(network_of("resnet8", 3).double().train(), 2, seed=0)
     assert part.training
     assert {tensor.dtype for tensor in part.parameters()} == {torch.float64}
-
-
-@pytest.mark.parametrize("block", [0, 3, 4])
-def test_a_cut_that_leaves_nothing_or_everything_is_refused(block: int) -> None:
-    with pytest.raises(UsageError, match=f"block {block}: resnet8 has 3, so it can be cut after 1 to 2"):
-        cut_anew(network_of("resnet8"), block, seed=0)

@@ -9,12 +9,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from baselines.channels import Channel, remove_channels
-from baselines.gradual_pruning import GradualPruning, even_shares
+from baselines.channels import Channels, remove_channels
+from baselines.gradual_pruning import even_shares, gradual_pruning, steps_at
 from baselines.scoring_data import ScoringData
 from compress import Architecture, Place
 from compress.data import Dataset, Split, split
-from compress.errors import UsageError
 from compress.network_cost import cost
 from compress.networks import Network, spec_of
 from compress.recipes import Recipe, recipe_named
@@ -27,14 +26,14 @@ from tests.baselines.networks import differing
 
 EPOCHS, BATCH = 4, 60  # of 180 images: 3 steps an epoch
 RECIPE = replace(recipe_named("quick"), epochs=EPOCHS, batch_size=BATCH, learning_rate=0.05)
-CHOSEN = (
-    [Channel(0, 1), Channel(1, 0), Channel(1, 3)],
-    [Channel(0, 0), Channel(2, 2), Channel(2, 5)],
-    [Channel(3, 1), Channel(1, 1)],
+CHOSEN: tuple[Channels, ...] = (
+    {0: [1], 1: [0, 3]},
+    {0: [0], 2: [2, 5]},
+    {3: [1], 1: [1]},
 )
 
 
-def choose(network: Network, stage: int) -> list[Channel]:
+def choose(network: Network, stage: int) -> Channels:
     assert not network.training
     return CHOSEN[stage]
 
@@ -65,29 +64,19 @@ def training_of(
 def gradual(scoring: ScoringData, *, shares: tuple[float, ...] = even_shares(3)) -> Hook:
     """Each choice costs 1000 MACs."""
 
-    def at_a_price(network: Network, stage: int) -> list[Channel]:
+    def at_a_price(network: Network, stage: int) -> Channels:
         scoring.macs += 1000
         return choose(network, stage)
 
-    return GradualPruning(shares=shares, choose=at_a_price, scoring=scoring).hook
+    return gradual_pruning(shares, at_a_price, scoring)
 
 
-def test_prunings_are_spread_over_the_first_half_and_all_happen() -> None:
-    def steps(prunings: int, total: int) -> list[int]:
-        nothing: Any = None
-        return GradualPruning(shares=even_shares(prunings), choose=choose, scoring=nothing).steps(total)
-
-    assert steps(5, 100) == [10, 20, 30, 40, 50]
-    assert steps(1, 100) == [50]
-    assert steps(3, 2) == [0, 1, 1]
-    assert steps(2, 1) == [0, 0]
-
-
-@pytest.mark.parametrize("shares", [(), (0.5, 0.5), (0.5, 0.2), (-0.1, 0.5), (0.5, 1.0), (float("nan"),)])
-def test_shares_that_do_not_ascend_within_the_training_are_refused(shares: tuple[float, ...]) -> None:
-    nothing: Any = None
-    with pytest.raises(UsageError, match="shares of the training, ascending from 0 to below 1"):
-        GradualPruning(shares=shares, choose=choose, scoring=nothing)
+@pytest.mark.parametrize(
+    ("prunings", "total", "steps"),
+    [(5, 100, [10, 20, 30, 40, 50]), (1, 100, [50]), (3, 2, [0, 1, 1]), (2, 1, [0, 0])],
+)
+def test_prunings_are_spread_over_the_first_half_and_all_happen(prunings: int, total: int, steps: list[int]) -> None:
+    assert steps_at(even_shares(prunings), total) == steps
 
 
 def positions(part: Tensor, whole: Tensor) -> list[int]:
@@ -97,8 +86,7 @@ def positions(part: Tensor, whole: Tensor) -> list[int]:
     return [where[value] for value in part.flatten().tolist()]
 
 
-@pytest.mark.parametrize("arch", ["resnet8", "resnet8v1"])
-@pytest.mark.parametrize("method", ["bp", "mwbp"])
+@pytest.mark.parametrize(("method", "arch"), [("bp", "resnet8v1"), ("mwbp", "resnet8")])
 def test_what_is_kept_keeps_its_weights_and_its_momentum_bit_for_bit(method: str, arch: str, tiny: Dataset) -> None:
     """Weights, all different, say which of the old network's places a new one's come from."""
     compared = []
@@ -158,18 +146,15 @@ class KilledError(Exception):
 
 
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
-    "bp": ("bp", {}),
     "mwbp": ("mwbp", {}),
     "stochastic depth": ("bp", {"stochastic_depth": 0.5}),
     "best on validation": ("bp", {"select": "best-validation"}),
 }
 
 
-@pytest.mark.parametrize(
-    ("variant", "epochs"), [("bp", 1), ("bp", 3), ("mwbp", 2), ("stochastic depth", 1), ("best on validation", 2)]
-)
+@pytest.mark.parametrize(("variant", "epochs"), [("mwbp", 3), ("stochastic depth", 1), ("best on validation", 2)])
 def test_a_killed_gradual_pruning_goes_on_bit_for_bit(variant: str, epochs: int, tiny: Dataset, tmp_path: Path) -> None:
-    """Of 12 steps; prunings before steps 2, 5 and 9, in epochs 1, 2 and 4, so every kill lies between two of them."""
+    """A training has 12 steps; it prunes before steps 2, 5 and 9, so that every kill lies between two prunings."""
     method, fields = VARIANTS[variant]
     recipe = replace(RECIPE, **fields)
 
@@ -198,26 +183,6 @@ def test_a_killed_gradual_pruning_goes_on_bit_for_bit(variant: str, epochs: int,
     assert (max(drops) > 0) == ("stochastic_depth" in fields)
 
 
-def test_every_step_is_counted_by_the_network_that_took_it(tiny: Dataset) -> None:
-    sizes: list[int] = []
-
-    def counted(scoring: ScoringData) -> Hook:
-        prune = gradual(scoring, shares=(0.17, 0.42, 0.75)).before_step
-        assert prune is not None
-
-        def count(training: ReshapableTraining, done: int) -> None:
-            prune(training, done)
-            sizes.append(cost(training.network).macs)
-
-        return Hook(before_step=count)
-
-    training = training_of(tiny, RECIPE, counted, method="mwbp")
-    fit(training, title="counted")
-    assert [sizes.count(size) for size in dict.fromkeys(sizes)] == [2, 3, 4, 3]
-    assert sizes == sorted(sizes, reverse=True)
-    assert training.training_macs - training.spent.settling_macs == 3 * BATCH * sum(sizes)
-
-
 def test_the_best_epoch_is_one_of_the_network_as_it_was_left(tiny: Dataset) -> None:
     recipe = replace(RECIPE, epochs=6, batch_size=16, learning_rate=2.0, select="best-validation")
     shares = (0.5,)  # between the third epoch and the fourth
@@ -237,13 +202,13 @@ def test_the_best_epoch_is_one_of_the_network_as_it_was_left(tiny: Dataset) -> N
 
 
 def test_a_stage_that_chooses_nothing_leaves_the_training_as_it_is(tiny: Dataset) -> None:
-    def nothing(network: Network, _: int) -> list[Channel]:
+    def nothing(network: Network, _: int) -> Channels:
         for parameter in network.parameters():
             parameter.data.zero_()  # what is handed out is a copy
-        return []
+        return {}
 
     def idle(scoring: ScoringData) -> Hook:
-        return GradualPruning(shares=even_shares(2), choose=nothing, scoring=scoring).hook
+        return gradual_pruning(even_shares(2), nothing, scoring)
 
     plain, hooked = training_of(tiny, RECIPE, lambda _: Hook()), training_of(tiny, RECIPE, idle)
     fit(plain, title="plain")

@@ -1,4 +1,4 @@
-"""What a job starts from: every kind of network the toolkit trains, cut or pruned before, or refused in one line."""
+"""References of jobs: every kind of network, whole, cut or pruned; those that do not fit are refused in one line."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,7 +16,7 @@ from compress.errors import UsageError
 from compress.network_cost import cost, exit_costs
 from compress.networks import cut
 from compress.networks.foreign import zoo
-from compress.recipes import recipe_named
+from compress.recipes import Recipe, recipe_named
 from compress.runs import Run, load, macs_of
 from compress.training import train
 from compress.training.objectives import Objective, bp, mwbp
@@ -59,7 +59,7 @@ def make(small: Dataset, runs: Path) -> Make:
 
 
 def check(run: Run, small: Dataset, exits: int = 1) -> None:
-    """Its logits have all classes at every exit, and what was achieved is what it costs."""
+    """Check that every exit gives logits of all classes, and that the recorded cost is the counted one."""
     network = load(run)
     logits = network(normalise(small.test.images, run.normalisation))
     assert [tuple(exit.shape) for exit in logits] == [(100, 10)] * exits == [(100, 10)] * len(run.exits)
@@ -67,7 +67,7 @@ def check(run: Run, small: Dataset, exits: int = 1) -> None:
     assert len(run.record.results["val_accuracy_pruned"]) == exits
 
 
-@pytest.mark.parametrize("method", ["taylor", "group-norm", "blocks", "depth-cut"])
+@pytest.mark.parametrize("method", ["taylor", "blocks", "depth-cut"])
 def test_a_multi_exit_network_keeps_its_exits_and_is_fine_tuned_by_mwbp(
     method: str, make: Make, many_exits: Run, small: Dataset
 ) -> None:
@@ -85,7 +85,7 @@ def test_a_multi_exit_network_keeps_its_exits_and_is_fine_tuned_by_mwbp(
     objective = Objective.from_json(run.record.config["objective"])
     assert objective == mwbp(many_exits.spec)
     assert objective.fitted(many_exits.spec, run.spec).segments == tuple(blocks)
-    if method not in ("l1", "blocks"):
+    if method != "blocks":
         return
     again = make(run, technique=Technique(method=method, nearest=coarse), budget=Budget(speedup=1.1))
     assert again.record.parent == run.id
@@ -111,7 +111,7 @@ def test_a_cut_exit_is_a_network_of_its_own(make: Make, many_exits: Run, small: 
     )
 
 
-@pytest.mark.parametrize("arch", [MOBILENET, "wrn-10-1", "resnet8v1", "resnet8nl", "mixed"])
+@pytest.mark.parametrize("arch", [MOBILENET, "mixed"])
 def test_every_kind_of_network_is_pruned_and_pruned_again(
     arch: str, make: Make, small: Dataset, runs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -150,29 +150,28 @@ def test_the_schedule_and_its_changes_are_part_of_the_run(make: Make, reference:
 
 
 def test_where_there_is_no_reference_one_is_trained_first_and_the_newest_found_after(
-    small: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    small: Dataset, brief: Recipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    first = prune("resnet8", small, budget=HALF, place=Place(runs=tmp_path))
+    first = prune("resnet8", small, recipe=brief, budget=HALF, place=Place(runs=tmp_path))
     assert "training one first" in capsys.readouterr().err
-    parent = train("resnet8", small, place=Place(runs=tmp_path))
+    parent = train("resnet8", small, recipe=brief, place=Place(runs=tmp_path))
     assert first.record.parent == parent.id
     assert len(list(tmp_path.iterdir())) == 2
-    assert "--from" not in first.record.command
-    prune("resnet8", small, budget=Budget(speedup=3), place=Place(runs=tmp_path))
+    prune("resnet8", small, recipe=brief, budget=Budget(speedup=3), place=Place(runs=tmp_path))
     assert f"the reference is {parent.id}" in capsys.readouterr().err
     parent.record.status, parent.record.failure = "failed", "stopped by the test"
     parent.write_record()
     with pytest.raises(UsageError, match="stopped by the test"):
-        prune("resnet8", small, budget=Budget(speedup=2.5), place=Place(runs=tmp_path))
+        prune("resnet8", small, recipe=brief, budget=Budget(speedup=2.5), place=Place(runs=tmp_path))
     assert len(list(tmp_path.iterdir())) == 3
     with pytest.raises(UsageError, match="stopped by the test"):
-        prune(Path(parent.id), small, budget=Budget(speedup=2.5), place=Place(runs=tmp_path))
-    resumed = prune("resnet8", small, budget=Budget(speedup=2.5), place=Place(runs=tmp_path, resume=True))
+        prune(Path(parent.id), small, recipe=brief, budget=Budget(speedup=2.5), place=Place(runs=tmp_path))
+    resumed = prune("resnet8", small, recipe=brief, budget=Budget(speedup=2.5), place=Place(runs=tmp_path, resume=True))
     assert resumed.record.parent == parent.id
     parent.record.status, parent.record.failure = "running", None
     parent.write_record()
     with pytest.raises(UsageError, match="is running, not finished"):
-        prune(Path(parent.id), small, budget=Budget(speedup=2.5), place=Place(runs=tmp_path))
+        prune(Path(parent.id), small, recipe=brief, budget=Budget(speedup=2.5), place=Place(runs=tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -232,13 +231,9 @@ def test_a_reference_of_another_architecture_is_refused(small: Dataset, referenc
         carry_out(job)
 
 
-def test_blocks_and_sensitivity_need_no_validation_images(small: Dataset, tmp_path: Path) -> None:
-    recipe = replace(recipe_named("quick", epochs=1), validation=0.0, fine_tune_epochs=1)
-    for arch, technique in (
-        ("resnet14", Technique(method="blocks", nearest=True)),
-        ("resnet8", Technique(allocate="sensitivity", nearest=True)),
-    ):
-        run = prune(arch, small, budget=HALF, technique=technique, recipe=recipe, place=Place(runs=tmp_path))
-        assert run.record.data["split"]["validation"] == 0
-        assert run.record.results["achieved"]["speedup"] > 1.2
-        assert run.record.cost["choosing_macs"] > 0
+def test_blocks_need_no_validation_images(small: Dataset, tmp_path: Path, brief: Recipe) -> None:
+    recipe, technique = replace(brief, validation=0.0), Technique(method="blocks", nearest=True)
+    run = prune("resnet14", small, budget=HALF, technique=technique, recipe=recipe, place=Place(runs=tmp_path))
+    assert run.record.data["split"]["validation"] == 0
+    assert run.record.results["achieved"]["speedup"] > 1.2
+    assert run.record.cost["choosing_macs"] > 0

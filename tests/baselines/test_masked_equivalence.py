@@ -1,4 +1,4 @@
-"""A pruned network equals its masked whole to rounding, or is refused by the name of a module."""
+"""A pruned network equals its masked whole to rounding, or is refused."""
 
 import functools
 import re
@@ -6,7 +6,7 @@ import re
 import pytest
 import torch
 
-from baselines.channels import Channel, remove_channels
+from baselines.channels import Channels, remove_channels
 from baselines.coupling import Coupling
 from baselines.masked_equivalence import BOUND, StatisticsOfKept, check_equivalence, take
 from baselines.removal_order import Size
@@ -16,7 +16,7 @@ from compress.networks.foreign import zoo
 from tests.baselines.awkward import Net
 from tests.baselines.awkward_nets import NETS
 
-# Those that can be pruned rightly, by all that is known of them.
+# Nets that must not be refused.
 PRUNED = {
     *("pyramid", "depthwise-residual", "grouped-residual", "reused", "siamese", "learned-scale"),
     *("transposed-convolution", "group-norm", "group-norm-without-weights", "group-norm-of-a-concatenation"),
@@ -44,14 +44,13 @@ def all_entries(network: Network) -> dict[str, torch.Tensor]:
     return {name: torch.arange(tensor.numel()).view(tensor.shape) for name, tensor in weights.items()}
 
 
-def drawn(network: Network, share: float, seed: int = 0) -> list[Channel]:
-    """So many of every group's units."""
+def drawn(network: Network, share: float, seed: int = 0) -> Channels:
+    """This share of every group's units, drawn at random."""
     generator = torch.Generator().manual_seed(seed)
-    return [
-        Channel(number, index)
+    return {
+        number: torch.randperm(group.units, generator=generator)[: int(group.units * share)].tolist()
         for number, group in enumerate(Coupling(network).groups)
-        for index in torch.randperm(group.units, generator=generator)[: int(group.units * share)].tolist()
-    ]
+    }
 
 
 @pytest.mark.parametrize("kind", NETS)
@@ -69,7 +68,7 @@ def test_every_net_is_pruned_rightly_or_refused_by_the_name_of_a_module(
         assert kind not in PRUNED
         assert re.fullmatch(rf"{kind} cannot be pruned: .*\b[a-z]+[1-9]\b.*", refused)
         return
-    removed = [sum(channel.group == number for channel in channels) for number in range(len(coupling.groups))]
+    removed = [len(units) for units in channels.values()]
     assert coupling.size(tuple(removed)) == Size.of(pruned) < Size.of(network)
     units = zip(coupling.groups, removed, strict=True)
     # A grouped convolution left with one input and one output a group is depthwise: then its groups can go.
@@ -97,19 +96,19 @@ def test_shared_weights_stay_shared_and_count_once(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("exits", [1, 3])
-def test_channels_that_change_places_are_found_and_the_module_is_named(exits: int) -> None:
+def test_channels_that_change_places_are_found(exits: int) -> None:
     torch.manual_seed(0)
     network = create("resnet8", exits=exits, input_shape=(1, 8, 8)).eval()
     kept = all_entries(network)
     assert all(torch.equal(value, network.state_dict()[name]) for name, value in take(network, kept).items())
     assert check_equivalence(network, network, kept) < 1e-13 < BOUND
     kept["blocks.1.conv1.weight"] = kept["blocks.1.conv1.weight"].flip(1)
-    with pytest.raises(UsageError, match=r"resnet8 cannot be pruned: module blocks\.1\.conv1 is given other channels"):
+    with pytest.raises(UsageError, match="resnet8 cannot be pruned: its code reorders, mixes or counts channels"):
         check_equivalence(network, network, kept)
 
 
 def test_weights_that_are_zero_or_not_finite_hide_nothing() -> None:
-    """As those of a branch that starts from zero, or of a training that has diverged."""
+    """A branch may start from zeros, and a diverged training has NaN."""
     torch.manual_seed(0)
     network = create("resnet8", input_shape=(1, 8, 8)).eval()
     kept = all_entries(network)
@@ -118,7 +117,7 @@ def test_weights_that_are_zero_or_not_finite_hide_nothing() -> None:
         network.get_parameter("stem.0.weight")[0] = torch.nan
     assert check_equivalence(network, network, kept) < 1e-13
     kept["blocks.1.conv2.weight"] = kept["blocks.1.conv2.weight"].flip(1)
-    with pytest.raises(UsageError, match=r"module blocks\.1\.conv2"):
+    with pytest.raises(UsageError, match="cannot be pruned"):
         check_equivalence(network, network, kept)
 
 

@@ -1,15 +1,10 @@
-"""Whatever can be asked for of any network of ours gives an ordinary network."""
+"""Any technique and any reachable budget give an ordinary network."""
 
-import json
 import math
-import tempfile
-from pathlib import Path
 
 import pytest
-import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
 
 from baselines import Budget, Technique
 from baselines.budget import meet
@@ -20,10 +15,9 @@ from baselines.scoring_data import ScoringData
 from baselines.technique import CRITERIA
 from compress.data import Dataset, split
 from compress.errors import UsageError
-from compress.networks import Network, Spec
-from compress.runs import WEIGHTS, Run, load
+from compress.networks import Network
 from compress.training import Method
-from tests.baselines.networks import network_of
+from tests.baselines.networks import check_ordinary, network_of
 
 ARCHS = ("resnet8", "resnet14", "resnet14v1", "resnet14nl", "wrn-10-1", "mobilenetv2b1-2-1-1-1-1-1w8-8-8-16-16-24-24")
 
@@ -56,21 +50,21 @@ def evidence_for(network: Network, dataset: Dataset) -> ScoringData:
     return ScoringData.of(parts, Method(name=name).objective(network.spec), 0.0, seed=0)
 
 
-def reloaded(network: Network, directory: Path) -> Network:
-    """What a run directory gives back of a network, its spec gone through JSON."""
-    record = type("Record", (), {"spec": json.loads(json.dumps(network.spec.to_json()))})()
-    run = Run(directory, record)
-    run.write_weights(network)
-    assert [file.name for file in directory.iterdir()] == [WEIGHTS]
-    return load(run)
-
-
-@given(network=networks(), technique=techniques(), share=st.floats(0, 1))
-@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.parametrize("examples", [3, pytest.param(60, marks=pytest.mark.slow)])
 def test_any_network_by_any_method_to_any_reachable_budget_is_an_ordinary_network(
-    small: Dataset, network: Network, technique: Technique, share: float
+    examples: int, small: Dataset
 ) -> None:
-    spec, whole, images = network.spec, Size.of(network), small.test.images[:4].float()
+    @given(network=networks(), technique=techniques(), share=st.floats(0, 1))
+    @settings(max_examples=examples, deadline=None)
+    def holds(network: Network, technique: Technique, share: float) -> None:
+        check_budget_is_met(small, network, technique, share)
+
+    holds()
+
+
+def check_budget_is_met(small: Dataset, network: Network, technique: Technique, share: float) -> None:
+    """Check the network that a technique gives at a share of the way from the smallest to the whole one."""
+    spec, whole = network.spec, Size.of(network)
     if technique.method == "blocks" and not removable_blocks(spec):
         with pytest.raises(UsageError, match="none to leave out"):
             find_candidates(technique, network, evidence_for(network, small))
@@ -87,12 +81,5 @@ def test_any_network_by_any_method_to_any_reachable_budget_is_an_ordinary_networ
     assert Size.of(smaller) == options.order.size(removed) < whole
     if not technique.round_to > 1 and technique.ranking == "global" and technique.method in CRITERIA:
         assert Size.of(smaller).macs == pytest.approx(macs, rel=0.06)
-    logits: list[Tensor] = smaller(images)
-    exits = len(spec.exits) if technique.method != "depth-cut" else len(smaller.spec.exits)
-    assert [tuple(exit.shape) for exit in logits] == [(4, 10)] * exits
-    assert Spec.from_json(smaller.spec.to_json()) == smaller.spec
-    with tempfile.TemporaryDirectory() as directory:
-        again = reloaded(smaller, Path(directory))
-    assert all(map(torch.equal, again(images), logits))
-    torch.stack(again.train()(images)).square().sum().backward()
-    assert all(parameter.grad is not None for parameter in again.parameters())
+    assert len(smaller.spec.exits) == len(spec.exits) or technique.method == "depth-cut"
+    check_ordinary(smaller)

@@ -23,14 +23,15 @@ Command = Callable[..., tuple[int, str, str]]
 HALF = Budget(speedup=2)
 IMAGES, STEPS, BATCH = 180, 11, 16  # of training: 5% of 200 are held out twice; so few get batches of 16
 COARSE = ("blocks", "depth-cut", "shallow", "distilled")  # whose sizes jump
+# Methods that differ from l1 only in their scores, which have tests of their own; scratch-e is tried of blocks.
+LIKE_L1 = ("random", "l2", "fpgm", "lamp", "scratch-e")
 TECHNIQUES = {
-    # l2, fpgm and lamp take l1's way; their scores have tests of their own.
-    **{name: Technique(method=name, nearest=name in COARSE) for name in METHODS if name not in ("l2", "fpgm", "lamp")},
+    **{name: Technique(method=name, nearest=name in COARSE) for name in METHODS if name not in LIKE_L1},
     "inner uniform to 4": Technique(scope="inner", ranking="uniform", round_to=4, nearest=True),
     "gradual": Technique(method="taylor", steps=2, gradual=True),
     "scratch-e of blocks": Technique(method="scratch-e", shape="blocks", nearest=True),
 }
-# What looks at images to choose.
+# Techniques that look at images to choose.
 LOOKING = {"taylor", "blocks", "gradual", "scratch-e of blocks"}
 
 
@@ -44,7 +45,7 @@ def made(request: pytest.FixtureRequest, small: Dataset, quick: Recipe, runs: Pa
 
 
 def own_macs(run: Run) -> int:
-    """Of a training whose network kept its shape: forward once, backward twice; a teacher forward besides.
+    """The MACs of a training whose network kept its shape: forward once, backward twice, and the teacher forward.
 
     After each of the first seven epochs, within 88 steps, batch norm's statistics take another pass over all images.
     """
@@ -81,7 +82,7 @@ def test_validation_accuracies_are_those_of_the_networks_before_and_after(
     if run.record.kind == "control":
         assert not {"val_accuracy_before", "val_accuracy_pruned"} & results.keys()
         return
-    # Of what pruning as a whole began with, before any sparse training and any step.
+    # The network that pruning began with, before any sparse training and any step.
     assert results["val_accuracy_before"] == [reference.exits[-1]["val_accuracy"]]
     if name == "gradual":
         assert "val_accuracy_pruned" not in results  # never all at once

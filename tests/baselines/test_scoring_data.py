@@ -1,4 +1,4 @@
-"""ScoringData: losses are compared on validation images, or where none are held out on a few training images."""
+"""Losses are compared on validation images, or on a few training images where none are held out."""
 
 from typing import cast
 

@@ -1,4 +1,4 @@
-"""Techniques are plain data that say what they are, and what does not go together is refused."""
+"""Techniques describe themselves, and options that do not go together are refused."""
 
 from collections.abc import Callable
 from typing import Any
@@ -74,7 +74,7 @@ def test_labels_say_what_is_not_the_default(options: dict[str, Any], label: str)
 
 @st.composite
 def techniques(draw: st.DrawFn) -> Technique:
-    """Any whose options go together."""
+    """Any technique whose options go together."""
     options: dict[str, Any] = {
         "method": draw(st.sampled_from(list(METHODS))),
         "scope": draw(st.sampled_from(["all", "inner"])),

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from baselines.budget import NEAREST, Budget, meet
-from baselines.channels import Channel, ascending, by_score, remove_channels
+from baselines.channels import ascending, by_score, remove_channels
 from baselines.coupling import Coupling
 from baselines.criteria import channel_scores
 from baselines.removal_order import Size
@@ -40,7 +40,7 @@ LESS = {"timm:nf_regnet_b0": 0.3, "timm:rexnet_100": 0.3, "timm:mixnet_s": 0.2}
 
 @pytest.mark.parametrize("arch", [pytest.param(arch, marks=[pytest.mark.slow] * (arch != QUICK)) for arch in ALL])
 def test_every_net_is_pruned_to_half_of_its_macs(arch: str) -> None:
-    """By l1; every pruned network is compared with the masked whole one, in float64."""
+    """Channels are scored by l1; `remove_channels` compares every network with the masked whole one."""
     if arch.startswith("timm:"):
         pytest.importorskip("timm")
     network = _network(arch)
@@ -49,12 +49,8 @@ def test_every_net_is_pruned_to_half_of_its_macs(arch: str) -> None:
     offered = by_score(found, coupling.groups, coupling.size)
     budget = Budget(ratio=LESS[arch]) if arch in LESS else Budget(speedup=2.0)
     removed = meet(budget, offered, within=NEAREST)
-    gone = [
-        Channel(number, index)
-        for number, (units, count) in enumerate(zip(ascending(found, coupling.groups), removed, strict=True))
-        for index in units[:count]
-    ]
-    smaller = remove_channels(network, gone)
+    least_first = enumerate(zip(ascending(found, coupling.groups), removed, strict=True))
+    smaller = remove_channels(network, {number: units[:count] for number, (units, count) in least_first})
     assert Size.of(smaller) == coupling.size(removed)
     assert Size.of(smaller).macs < (1.0 if arch in LESS else 0.52) * coupling.before.macs
     images = torch.randn(2, *network.spec.input_shape)

@@ -1,4 +1,4 @@
-"""Batch norm's statistics, re-estimated: those of training images as they are, and nothing else changes."""
+"""Re-estimation of batch norm's statistics: they are those of the training images, and nothing else changes."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from baselines.channels import Channel, remove_channels
+from baselines.channels import remove_channels
 from baselines.coupling import Coupling
 from compress import Place
 from compress.data import Dataset, Labelled, Normalisation, ResizedCrop, measure, normalise, split
@@ -137,7 +137,7 @@ def test_it_lifts_a_pruned_network(tiny: Dataset, brief: Recipe, tmp_path: Path)
         return (cross_entropies(logits, parts.validation.labels) or [])[-1]
 
     reestimate(network, parts.train, parts.normalisation)  # so that its own training is not what is mended
-    pruned = remove_channels(network, [Channel(group, index) for group in range(3) for index in range(8)])
+    pruned = remove_channels(network, {group: range(8) for group in range(3)})
     left = [group.units for group in Coupling(pruned).groups]
     assert sum(left) == sum(group.units for group in Coupling(network).groups) - 24
     before = loss(pruned)
