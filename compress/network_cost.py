@@ -52,6 +52,11 @@ class Cost:
     bytes: int
     activations: int
 
+    def __post_init__(self) -> None:
+        for name, count in vars(self).items():
+            if type(count) is not int or count < 0:
+                raise UsageError(f"Cost: {name} {count!r} is no whole number from 0 on")
+
     def __add__(self, other: "Cost") -> "Cost":
         return Cost(**{name: count + getattr(other, name) for name, count in vars(self).items()})
 

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from fvcore.nn import ActivationCountAnalysis
-from fvcore.nn.jit_handles import conv_flop_jit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -315,6 +313,8 @@ def test_a_layer_that_the_definition_would_miss_is_an_error_that_names_it() -> N
 
 
 def test_a_layer_that_one_counter_gets_wrong_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    from fvcore.nn.jit_handles import conv_flop_jit  # here, as fvcore warns where it is imported first
+
     def wrong(*node: object) -> Counter[str]:
         return Counter(conv=conv_flop_jit(*node)["conv"] + 1)
 
@@ -334,6 +334,8 @@ def test_both_counters_agree_on_every_exit(arch: str) -> None:
 
 
 def test_activations_are_those_of_fvcores_own_analysis() -> None:
+    from fvcore.nn import ActivationCountAnalysis
+
     network = create("resnet8", exits=2, input_shape=(3, 8, 8)).eval()
     theirs = ActivationCountAnalysis(network, (torch.zeros(1, 3, 8, 8),))
     theirs.unsupported_ops_warnings(False)
