@@ -6,7 +6,7 @@ console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 
 
 def duration(seconds: float) -> str:
-    """A duration in words, as in ``1 h 05 min``, ``3 min 20 s`` or ``12 s``."""
+    """Return a duration in words, as in ``1 h 05 min``, ``3 min 20 s`` or ``12 s``."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:

@@ -3,17 +3,15 @@
 import difflib
 import functools
 import inspect
-import os
 import re
 import reprlib
-import types
 import typing
-from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
+from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
+
 Public = TypeVar("Public", bound=Callable[..., Any])
-_PLAIN = (bool, int, float, str, Path, types.NoneType)
 
 
 class UsageError(ValueError):
@@ -27,7 +25,7 @@ def reason(error: Exception) -> str:
 
 
 def first_line(error: Exception) -> str:
-    """The first line of an error's message; its kind if it has no message."""
+    """Return the first line of an error's message; its type if it has no message."""
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
@@ -78,26 +76,12 @@ def _checked(function: Public, name: str) -> Public:
 def _check(what: str, value: object, hint: Any) -> None:
     parts = (hint, *typing.get_args(hint))
     # Looking whether a value has all that a protocol asks for could read all images of a data set.
-    if _fits_plainly(value, hint) or any(getattr(part, "_is_protocol", False) for part in parts):
+    if any(getattr(part, "_is_protocol", False) for part in parts):
         return
     if any(typing.get_origin(part) is typing.Literal for part in parts) and isinstance(value, str):
         return  # which of a few words is the nearest is for the function to say
-    from typeguard import CollectionCheckStrategy, TypeCheckError, check_type  # here, as importing it takes a while
-
     try:
         check_type(value, hint, collection_check_strategy=CollectionCheckStrategy.ALL_ITEMS)
     except TypeCheckError as error:
         allowed = re.sub(r"[\w.]+\.(?=\w)", "", inspect.formatannotation(hint))
         raise UsageError(f"{what} {one_line(reprlib.repr(value))} is not {allowed}") from error
-
-
-def _fits_plainly(value: object, hint: Any) -> bool:
-    """Return whether a value certainly has a type; False where only typeguard can tell."""
-    origin, parts = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (typing.Union, types.UnionType):
-        return any(_fits_plainly(value, part) for part in parts)
-    if origin in (tuple, Sequence) and isinstance(value, tuple):
-        return value == () if parts[-1] is not ... else all(_fits_plainly(item, parts[0]) for item in value)
-    if origin is os.PathLike:
-        return isinstance(value, Path)
-    return hint in _PLAIN and isinstance(value, int | float if hint is float else hint)

@@ -28,18 +28,16 @@ ONEDNN_SETS = {
 TORCH_SETS = {"DEFAULT": set[str](), "AVX2": {"avx2", "fma"}, "AVX512": _AVX512 | {"fma"}}
 
 
-def summary() -> str:
-    """Return CPU, versions, instruction sets, cores and GPUs in one line: what the report of a fault should say."""
+def summary() -> list[str]:
+    """Return CPU, versions, instruction sets, cores and GPUs in words: what the report of a fault should say."""
     cores = os.cpu_count() or 1
-    return "; ".join(
-        [
-            cpu_name(),
-            f"Python {platform.python_version()}, torch {metadata.version('torch')} ({torch_instructions()} kernels), "
-            f"oneDNN {onednn_version() or 'none'} ({onednn_instructions() or 'unknown instructions'})",
-            f"{cores} core{'s' if cores > 1 else ''}",
-            *gpu_names(),
-        ]
-    )
+    return [
+        cpu_name(),
+        f"Python {platform.python_version()}, torch {metadata.version('torch')} ({torch_instructions()} kernels), "
+        f"oneDNN {onednn_version() or 'none'} ({onednn_instructions() or 'unknown instructions'})",
+        f"{cores} core{'s' if cores > 1 else ''}",
+        *gpu_names(),
+    ]
 
 
 def cpu_name() -> str:

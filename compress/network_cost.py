@@ -28,12 +28,8 @@ with warnings.catch_warnings():
     from fvcore.nn.jit_handles import conv_flop_jit, generic_activation_jit, linear_flop_jit
 
 MACS, ACTIVATIONS = ("conv", "linear"), ("conv activations", "linear activations")
-IN_TORCH = {
-    "convolution": "conv",
-    "linear": "linear",
-    "mm": "mm",
-    "addmm": "addmm",
-}  # the operators that multiply by weights
+# The operators that multiply by weights: torch's name and fvcore's.
+IN_TORCH = {"convolution": "conv", "linear": "linear", "mm": "mm", "addmm": "addmm"}
 TRACES = 64  # size of the cache
 Count = Callable[[list[Any], list[Any]], Counter[str]]
 
@@ -56,18 +52,8 @@ class Cost:
     bytes: int
     activations: int
 
-    def __post_init__(self) -> None:
-        for name, count in vars(self).items():
-            if type(count) is not int or count < 0:
-                raise UsageError(f"Cost: {name} {count!r} is no whole number from 0 on")
-
     def __add__(self, other: "Cost") -> "Cost":
-        return Cost(
-            macs=self.macs + other.macs,
-            params=self.params + other.params,
-            bytes=self.bytes + other.bytes,
-            activations=self.activations + other.activations,
-        )
+        return Cost(**{name: count + getattr(other, name) for name, count in vars(self).items()})
 
 
 @checked
@@ -86,12 +72,6 @@ def exit_costs(network: Network) -> list[Cost]:
         trunk = [parts["stem"], *(parts[f"blocks.{index}"] for index in range(exit.block))]
         costs.append(sum(trunk, parts[f"heads.{exit.block}"]))
     return costs
-
-
-def head_macs(network: Network) -> list[int]:
-    """The MACs of every exit's head alone, shallow to deep."""
-    parts = part_costs(network)
-    return [parts[f"heads.{exit.block}"].macs for exit in network.spec.exits]
 
 
 def part_costs(network: Network) -> dict[str, Cost]:

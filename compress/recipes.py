@@ -7,7 +7,7 @@ import math
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from compress.documents import fitted
 from compress.errors import UsageError, checked, nearest
@@ -16,13 +16,6 @@ FineTuneSchedule = Literal["small-rate", "restart"]
 LEAST_STEPS = 10  # per epoch; fewer images get a smaller batch
 BATCHES_OF = 8  # a reduced batch is a multiple of this: it splits over processes, and batch norm needs as many
 MOST_EPOCHS, MOST_IMAGES = 10_000, 1_000_000  # per training, per batch
-WORDS: dict[str, tuple[str, ...]] = {  # allowed words of fields
-    "schedule": ("one-cycle", "cosine", "multi-step"),
-    "averaging": ("none", "ema", "swa"),
-    "crop": ("pad", "resized"),
-    "flip": ("none", "random", "alternating"),
-    "select": ("last", "best-validation"),
-}
 RANGES: dict[str, tuple[float, float]] = {  # allowed range of fields, inclusive
     **dict.fromkeys(("epochs", "fine_tune_epochs"), (1, MOST_EPOCHS)),
     "batch_size": (1, MOST_IMAGES),
@@ -95,9 +88,9 @@ class Recipe:
         for name in ("milestones", "fine_tune_milestones"):
             if not all(0 <= share <= 1 for share in getattr(self, name)):
                 raise UsageError(f"recipe {self.name}: {name} {getattr(self, name)} are shares of the training, 0 to 1")
-        for name, known in WORDS.items():
-            if getattr(self, name) not in known:
-                raise UsageError(f"recipe {self.name}: {name} {nearest(str(getattr(self, name)), known)}")
+        for name, hint in get_type_hints(Recipe).items():
+            if get_origin(hint) is Literal and getattr(self, name) not in get_args(hint):
+                raise UsageError(f"recipe {self.name}: {name} {nearest(str(getattr(self, name)), get_args(hint))}")
         if self.image_size is not None and self.image_size < 1:
             raise UsageError(f"recipe {self.name}: image_size {self.image_size} must be 1 or more, or None")
         if not 0 <= self.stochastic_depth < 1:
@@ -120,6 +113,20 @@ class Recipe:
             return min(self.batch_size, images)
         fewer = images // self.least_steps // BATCHES_OF * BATCHES_OF
         return min(self.batch_size, max(BATCHES_OF, fewer), images)
+
+    def rate_factor(self, progress: float) -> float:
+        """The factor, in [0, 1], on every learning rate when a share `progress` of the training is done.
+
+        one-cycle: linear from 0 to 1 over the warm-up, then a cosine to 0. cosine: from 1 to 0. multi-step: `decay` to
+        the power of the milestones passed.
+        """
+        if self.schedule == "multi-step":
+            return self.decay ** sum(progress >= milestone for milestone in self.milestones)
+        progress = min(progress, 1.0)
+        warmup = self.warmup if self.schedule == "one-cycle" else 0.0
+        if progress < warmup or warmup == 1:
+            return progress / warmup
+        return 0.5 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup)))
 
     def fine_tuning(self, schedule: FineTuneSchedule = "small-rate") -> Recipe:
         """The recipe for fine-tuning a pruned network.
@@ -152,14 +159,10 @@ class Recipe:
         """A copy with the given values.
 
         Raises:
-            UsageError: epochs or a batch below 1, or a rate that is not above 0, or a decay below 0.
+            UsageError: a value is out of its range.
         """
-        if batch_size is not None and batch_size < 1:
-            raise UsageError(f"batch-size {batch_size}: 1 image or more")
-        if learning_rate is not None and not 0 < learning_rate < math.inf:
-            raise UsageError(f"learning-rate {learning_rate:g}: must be above 0")
-        if weight_decay is not None and not 0 <= weight_decay < math.inf:
-            raise UsageError(f"weight-decay {weight_decay:g}: 0 or more")
+        if learning_rate == 0:
+            raise UsageError("learning-rate 0: must be above 0")
         given = {"epochs": epochs, "learning_rate": learning_rate, "weight_decay": weight_decay}
         given |= {"batch_size": batch_size, "least_steps": None if batch_size is None else 1}
         changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}

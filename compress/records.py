@@ -5,7 +5,6 @@ The structs below define the type of every field. They are checked when a record
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import re
@@ -31,36 +30,6 @@ Quantity = float | tuple[float, float, float]
 OWN_ID = re.compile(r".*_s\d+_([0-9a-f]{8})")
 
 
-@dataclass(kw_only=True)
-class Record:
-    """The content of `run.json` as plain data.
-
-    Attributes:
-        status: running, finished or failed (then `failure` gives the reason).
-        kind: train, prune or control.
-        spec: the network in `model.safetensors`.
-        config: everything that determines the result but the hardware, see `Configuration`.
-        parent: for a pruned network or one with a frozen trunk, the id of the run it started from.
-        cost, results: see `Cost` and `Results`.
-    """
-
-    status: str
-    kind: str
-    method: str
-    arch: str
-    spec: dict[str, Any]
-    config: dict[str, Any]
-    data: dict[str, Any]
-    seed: int
-    parent: str | None = None
-    environment: dict[str, Any]
-    command: str
-    cost: dict[str, Any] = field(default_factory=dict)
-    results: dict[str, Any] = field(default_factory=dict)
-    failure: str | None = None
-    schema_version: int = SCHEMA_VERSION
-
-
 class Normalised(Struct, frozen=True):
     """Mean and standard deviation of every channel, by which images are normalised."""
 
@@ -68,20 +37,34 @@ class Normalised(Struct, frozen=True):
     std: tuple[Above, ...]
 
 
-class Objective(Struct, frozen=True, kw_only=True):
-    """The fields of `compress.training.Objective`."""
+@dataclass(frozen=True, kw_only=True)
+class ObjectiveNumbers:
+    """All numbers that determine gradients from logits; `compress.training.Objective` computes with them.
+
+    Attributes:
+        gammas, lambdas: for every exit, shallow to deep: factor on the gradient of its loss in the trunk, and divisor
+            of its learning rate there.
+        segments: last block of every trunk segment, ascending to the network's last block; usually the exits' blocks.
+        decay_factors: factor on every segment's weight decay in the simultaneous update.
+        gradient_factors: factor on every segment's gradient, weight decay excluded.
+        update: simultaneous (one backward pass) or sequential (the authors' order).
+        loss_ratio_rate: sequential update only: AuxNet's lower rate for exits whose loss is far above the last exit's.
+        frozen_trunk: train the heads of auxiliary exits alone.
+        self_distillation, teacher: shares of each loss that distil the last exit (into earlier exits) and another
+            network (into all exits), at `temperature`.
+    """
 
     gammas: tuple[float, ...]
     lambdas: tuple[float, ...]
-    segments: tuple[Number, ...]
+    segments: tuple[int, ...]
     decay_factors: tuple[float, ...]
     gradient_factors: tuple[float, ...]
-    update: str
-    loss_ratio_rate: bool
-    frozen_trunk: bool
-    self_distillation: Share
-    teacher: Share
-    temperature: float
+    update: Literal["simultaneous", "sequential"] = "simultaneous"
+    loss_ratio_rate: bool = False
+    frozen_trunk: bool = False
+    self_distillation: Share = 0.0
+    teacher: Share = 0.0
+    temperature: float = 4.0
 
 
 class Request(Struct, frozen=True, kw_only=True):
@@ -111,7 +94,7 @@ class Configuration(Struct, frozen=True, kw_only=True):
 
     kind: Literal["train", "prune", "control"]
     method: str
-    objective: Objective
+    objective: ObjectiveNumbers
     spec: dict[str, Any]
     recipe: Recipe
     data: str
@@ -239,36 +222,50 @@ class Results(Struct, frozen=True, kw_only=True):
     val_accuracy_pruned: Shares | UnsetType | None = UNSET
 
 
-class Fields(Struct, frozen=True, kw_only=True):
-    """The types of `run.json`; `cost` and `results` are checked if the run is finished."""
+@dataclass(kw_only=True)
+class Record:
+    """The content of `run.json` as plain data; `check` compares it with the structs above.
+
+    Attributes:
+        status: running, finished or failed (then `failure` gives the reason).
+        spec: the network in `model.safetensors`.
+        config: everything that determines the result but the hardware, see `Configuration`.
+        data, environment: see `Data` and `Environment`.
+        parent: for a pruned network or one with a frozen trunk, the id of the run it started from.
+        cost, results: see `Cost` and `Results`; complete if the run is finished.
+    """
 
     status: Literal["running", "finished", "failed"]
-    kind: Literal["train", "prune", "control"]
+    kind: str
     method: str
     arch: str
     spec: dict[str, Any]
-    config: Configuration
-    data: Data
+    config: dict[str, Any]
+    data: dict[str, Any]
     seed: Count
     parent: str | None = None
-    environment: Environment
+    environment: dict[str, Any]
     command: str
-    cost: dict[str, Any] = {}
-    results: dict[str, Any] = {}
+    cost: dict[str, Any] = field(default_factory=dict)
+    results: dict[str, Any] = field(default_factory=dict)
     failure: str | None = None
+    schema_version: int = SCHEMA_VERSION
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Raise UsageError if a field has another type than the structs say, or contradicts another."""
+        config, data = fitted(self.config, Configuration, "config"), fitted(self.data, Data, "data")
+        fitted(self.environment, Environment, "environment")
         spec = networks.Spec.from_json(self.spec, "spec.")
-        self._check_agreement(spec)
+        self._check_agreement(spec, config, data)
         if (self.status == "failed") != (self.failure is not None):
             raise UsageError(f"failure: {self.failure!r}, of a run that is {self.status}")
         if self.status == "finished":
             fitted(self.cost, Cost, "cost")
-            self._check_results(spec, fitted(self.results, Results, "results"))
+            self._check_results(spec, fitted(self.results, Results, "results"), data.split.validation)
 
-    def _check_agreement(self, spec: networks.Spec) -> None:
+    def _check_agreement(self, spec: networks.Spec, config: Configuration, data: Data) -> None:
         """Raise UsageError if two fields that must agree do not."""
-        config, data, channels = self.config, self.data, spec.input_shape[0]
+        channels = spec.input_shape[0]
         before = networks.Spec.from_json(config.spec)
         for name, value, other in (
             ("config.kind", config.kind, self.kind),
@@ -285,7 +282,7 @@ class Fields(Struct, frozen=True, kw_only=True):
             if value != other:
                 raise UsageError(f"{name}: {value!r}, and elsewhere in the record {other!r}"[:LONGEST])
 
-    def _check_results(self, spec: networks.Spec, results: Results) -> None:
+    def _check_results(self, spec: networks.Spec, results: Results, images: int) -> None:
         exits = [(row.exit, row.block) for row in results.exits]
         wanted = [(number, exit.block) for number, exit in enumerate(spec.exits, start=1)]
         if exits != wanted:
@@ -294,7 +291,6 @@ class Fields(Struct, frozen=True, kw_only=True):
             f"exits[{number}].val_accuracy": row.val_accuracy for number, row in enumerate(results.exits)
         }
         validated |= {name: getattr(results, name) for name in ("val_accuracy_before", "val_accuracy_pruned")}
-        images = self.data.split.validation
         for name, value in validated.items():
             if value is not UNSET and (value is None) != (images == 0):
                 raise UsageError(f"results.{name}: {value}, on {images} validation images")
@@ -321,9 +317,8 @@ def parse_record(content: bytes, directory: str) -> Record:
     version = fitted(document, Version).schema_version
     if version != SCHEMA_VERSION:
         raise SchemaError(version)
-    fitted(document, Fields)
-    known = {field.name for field in dataclasses.fields(Record)}
-    record = Record(**{name: value for name, value in document.items() if name in known})
+    record = fitted(document, Record)
+    record.check()
     own = OWN_ID.fullmatch(directory)
     if own and own[1] != digest_of(record.config):
         raise UsageError(f"config: its digest is {digest_of(record.config)}, and the run's name ends in {own[1]}")

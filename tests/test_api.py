@@ -1,4 +1,4 @@
-"""What Python calls: every public function says what it takes, whatever it is given, and by nobody else's error."""
+"""Every public function refuses arguments that do not fit, whatever they are, with an error of its own."""
 
 import inspect
 import math
@@ -38,16 +38,15 @@ BAD = {
     "a grey map": torch.zeros(2, 1, 8, 8, dtype=torch.uint8),
     "a path": Path("missing"),
 }
-TRAINS = "would train or measure"
 
 
 class StoppedError(Exception):
-    """What would train or measure has been accepted."""
+    """Raised in place of a training or measurement, whose arguments have been accepted."""
 
 
 @pytest.fixture(scope="module")
 def good(tiny: Dataset) -> dict[str, Any]:
-    """An argument that fits, by its name, for those that have no default."""
+    """Return an argument that fits, by name, for those that have no default."""
     network = create("resnet8", exits=2)
     spec = network.spec
     return {

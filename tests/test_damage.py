@@ -1,4 +1,4 @@
-"""Damaged files of a run: each is named with its field, in one line, and skipped or refused; none passes in silence."""
+"""Damaged files of a run are refused or skipped with one line that names the field."""
 
 import copy
 import json

@@ -1,4 +1,4 @@
-"""MACs, parameters and bytes: hand arithmetic, published figures, a second counter, and no side effects."""
+"""MACs, parameters, activations and bytes: by hand, as published, and by a second counter; no side effects."""
 
 import copy
 import subprocess
@@ -105,10 +105,10 @@ def test_macs_and_parameters_are_those_of_hand_arithmetic(
 
 
 def test_published_convolutions_with_parameter_free_shortcuts_are_met() -> None:
-    for depth, millions in ((56, 125.49), (110, 252.89)):
+    for depth, millions, forms in ((56, 125.49, ("", "v1")), (110, 252.89, ("",))):
         hand = by_hand(depth)[-1]
         assert round(hand.convolutions / 1e6, 2) == millions
-        for form in ("", "v1"):
+        for form in forms:
             assert cost(create(f"resnet{depth}{form}")).macs - hand.shortcuts - hand.linear == hand.convolutions
 
 
@@ -237,8 +237,8 @@ def test_memory_format_and_frozen_weights_do_not_matter(traced: dict[object, obj
 
 
 def test_networks_that_are_alike_are_traced_once(traced: dict[object, object]) -> None:
-    one, other = create("resnet8", input_shape=(1, 8, 8)), create("resnet8", input_shape=(1, 8, 8))
-    assert (cost(one), exit_costs(other), len(traced)) == (cost(other), exit_costs(one), 1)
+    network, other = create("resnet8", input_shape=(1, 8, 8)), create("resnet8", input_shape=(1, 8, 8))
+    assert (cost(network), exit_costs(other), len(traced)) == (cost(other), exit_costs(network), 1)
     cost(create("resnet8", input_shape=(1, 8, 9)))
     assert len(traced) == 2
 
@@ -265,8 +265,8 @@ def test_importing_warns_of_nothing() -> None:
 
 
 def test_costs_add_up_part_by_part() -> None:
-    one = Cost(macs=1, params=2, bytes=3, activations=4)
-    assert one + Cost(macs=10, params=20, bytes=30, activations=40) == Cost(
+    part = Cost(macs=1, params=2, bytes=3, activations=4)
+    assert part + Cost(macs=10, params=20, bytes=30, activations=40) == Cost(
         macs=11, params=22, bytes=33, activations=44
     )
 
@@ -324,9 +324,7 @@ def test_a_layer_that_one_counter_gets_wrong_is_named(monkeypatch: pytest.Monkey
         cross_check(network)
 
 
-@pytest.mark.parametrize(
-    "arch", ["resnet8", "resnet8v1", "resnet8nl", "wrn-10-2", "mobilenetv2", "torchvision:shufflenet_v2_x0_5"]
-)
+@pytest.mark.parametrize("arch", ["resnet8", "resnet8v1", "resnet8nl", "wrn-10-2", "mobilenetv2"])
 def test_both_counters_agree_on_every_exit(arch: str) -> None:
     network = create(arch, exits=2, input_shape=(1, 16, 16), classes=3)
     cross_check(network)

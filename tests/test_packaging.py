@@ -1,4 +1,4 @@
-"""What ships: the wheel holds the three packages with their data, and nothing else."""
+"""The wheel holds the three packages with their data, and nothing else."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Recipes: what a record keeps of one gives the same one back, and what fine-tuning makes of them."""
+"""Recipes: round trip through JSON, fine-tuning, changes, and the options that give a recipe."""
 
 import json
 import math
@@ -51,12 +51,12 @@ def test_only_what_is_given_changes() -> None:
     ("changes", "message"),
     [
         ({"epochs": 0}, "epochs 0 must be 1 or more"),
-        ({"batch_size": 0}, "batch-size 0: 1 image or more"),
+        ({"batch_size": 0}, "batch_size 0 must be 1 or more"),
         ({"learning_rate": 0.0}, "learning-rate 0: must be above 0"),
-        ({"learning_rate": math.nan}, "learning-rate nan"),
-        ({"learning_rate": math.inf}, "learning-rate inf"),
-        ({"weight_decay": -1e-4}, "weight-decay -0.0001: 0 or more"),
-        ({"weight_decay": math.nan}, "weight-decay nan"),
+        ({"learning_rate": math.nan}, "learning_rate nan"),
+        ({"learning_rate": math.inf}, "learning_rate inf"),
+        ({"weight_decay": -1e-4}, "weight_decay -0.0001 must be 0 or more"),
+        ({"weight_decay": math.nan}, "weight_decay nan"),
     ],
 )
 def test_changes_out_of_range_are_refused(changes: dict[str, Any], message: str) -> None:

@@ -1,10 +1,9 @@
-"""Run directories: what is read back, what is refused, and that files are replaced whole."""
+"""Run directories: finding, reading, locking and atomic writing."""
 
 import json
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -130,10 +129,10 @@ def test_a_run_that_is_not_finished_or_failed_is_refused_and_skipped_in_listings
 
 
 def test_loading_gives_eval_mode_and_the_same_logits(run: Run, tmp_path: Path) -> None:
-    one, other = load(run), load(run.id, runs=tmp_path)
+    network, again = load(run), load(run.id, runs=tmp_path)
     images = torch.randn(3, *run.spec.input_shape)
-    assert not one.training
-    assert torch.equal(one(images)[-1], other(images)[-1])
+    assert not network.training
+    assert torch.equal(network(images)[-1], again(images)[-1])
 
 
 class Tied(nn.Module):
@@ -205,12 +204,6 @@ def test_the_id_depends_on_every_part_of_the_configuration() -> None:
     assert first != identify("mwresnet44-5", "cifar10", 0, {"recipe": {"epochs": 6}, "seed": 0})
     assert first.startswith("mwresnet44-5_cifar10_s0_")
     assert len(first.rpartition("_")[2]) == 8
-
-
-def test_the_runs_of_different_data_differ(tiny: Dataset, brief: Recipe, tmp_path: Path) -> None:
-    one = train("resnet8", tiny, recipe=brief, place=Place(runs=tmp_path))
-    other = train("resnet8", replace(tiny, test=tiny.train), recipe=brief, place=Place(runs=tmp_path))
-    assert one.id != other.id
 
 
 def test_a_run_keeps_its_directory_whatever_its_data_are_called(tmp_path: Path) -> None:

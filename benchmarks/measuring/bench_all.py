@@ -11,7 +11,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from msgspec import Struct
 
 from benchmarks.measuring.candidates import Candidate, candidates
 from benchmarks.measuring.costs_file import record_costs
@@ -23,12 +22,6 @@ from compress.documents import read_kept
 from compress.errors import UsageError, checked, reason
 from compress.hardware import resolve_device
 from compress.runs import COMPARISON, RECORDS, WEIGHTS, Run, finished_runs
-
-
-class Report(Struct, frozen=True, kw_only=True):
-    """The field of a report's `comparison.json` that is used here: the id of its reference run."""
-
-    reference: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,8 +85,8 @@ def bench_all(
     devices = [resolve_device(device)]
     if device == "auto" and devices[0].type != "cpu":
         devices.append(torch.device("cpu"))
-    kept = read_kept(report / COMPARISON, Report, "the costliest run by plain BP is the reference")
-    reference = kept[1].reference if kept else None
+    kept = read_kept(report / COMPARISON, dict[str, Any], "the costliest run by plain BP is the reference")
+    reference = kept[0].get("reference") if kept else None
     settings: dict[str, Any] = {"batch_sizes": batch_sizes, "threads": threads, "rounds": rounds}
     groups: dict[str, list[Run]] = {}
     for run in found:
@@ -115,27 +108,23 @@ def _measure_group(
 ) -> None:
     """Measure runs of the same images and shape, and add what came out to `measured`."""
     held_out = None
-    if any((run.path / WEIGHTS).exists() for run in runs):
+    if all((run.path / WEIGHTS).exists() for run in runs):  # random weights have no accuracy, so they have no int8
         with measured.attempting("int8"):
             held_out = open_held_out(runs, data_dir)
-    settings = settings | {"held_out": held_out}
     with TemporaryDirectory() as folder:
         found: list[Candidate] = []
         for run in runs:
             with measured.attempting(f"run {run.id}"):
                 found.extend(candidates([run], Path(folder), held_out, draw=True))
                 measured.runs.append(run)
-        trained = [candidate for candidate in found if not candidate.drawn]
         for device in devices if found else []:
-            session = Session(candidates=found, device=device, **settings)
-            # Random weights have no accuracy, so int8 is measured without them.
-            int8 = session if trained == found else Session(candidates=trained, device=device, **settings)
-            pairs = [pair for pair in engines_here(device) if pair[1] != "int8" or (trained and held_out)]
+            session = Session(candidates=found, device=device, held_out=held_out, **settings)
+            pairs = [pair for pair in engines_here(device) if pair[1] != "int8" or held_out]
             for number, (engine, precision) in enumerate(pairs, start=1):
                 what = f"{engine.name} {precision} on {device}"
                 console.print(f"[{number}/{len(pairs)}] {what}, {len(found)} networks")
                 with measured.attempting(what):
-                    measured.rows.extend((int8 if precision == "int8" else session).measure(engine, precision))
+                    measured.rows.extend(session.measure(engine, precision))
             for run in session.runs:
                 with measured.attempting(f"run {run.id}, memory on {device}"):
                     record_costs(run, device)

@@ -33,9 +33,8 @@ class Conditions:
     @property
     def preference(self) -> tuple[int, ...]:
         """Sort key by which the first measurement stands for a run: eager in fp32 on one thread of a CPU is first."""
-        engines = list(ENGINES)
-        engine = engines.index(self.engine) if self.engine in engines else len(engines)
-        precision = PRECISIONS.index(self.precision) if self.precision in PRECISIONS else len(PRECISIONS)
+        engine = [*ENGINES, self.engine].index(self.engine)  # those of a later version come last
+        precision = [*PRECISIONS, self.precision].index(self.precision)
         return (self.device != "cpu", engine, precision, self.threads)
 
     def __str__(self) -> str:
@@ -126,25 +125,16 @@ class Measurement(Struct, frozen=True, kw_only=True):
 
 
 class BenchFile(Struct, frozen=True, kw_only=True):
-    """The content of `bench.json`; a file without `schema` holds a single measurement, see `FirstSchema`."""
+    """The content of `bench.json`."""
 
-    schema: Literal[2] | None = None
-    measurements: list[Measurement] = []
-
-
-class FirstSchema(Measurement, frozen=True, kw_only=True):
-    """The content of a `bench.json` of the first schema, which a committed report holds."""
-
-    device: str = "cpu"
+    schema: Literal[2]
+    measurements: list[Measurement]
 
 
 def read_measurements(run: Run) -> list[Measurement]:
     """All measurements in the run's `bench.json`; an empty list where there is no file, or none that can be read."""
     kept = read_kept(run.path / BENCH, BenchFile, MEND)
     found = kept[1].measurements if kept else []
-    if kept and kept[1].schema is None:
-        first = read_kept(run.path / BENCH, FirstSchema, MEND)
-        found = [first[1]] if first else []
     if any(row["exit"] > len(run.exits) for measurement in found for row in measurement.rows):
         console.print(f"skipped: {run.path / BENCH} is not of the run's {len(run.exits)} exit(s); {MEND}")
         return []

@@ -35,11 +35,6 @@ class Candidate:
     def __str__(self) -> str:
         return f"{self.run.id} exit {self.exit}"
 
-    @property
-    def last(self) -> bool:
-        """Whether it is the run's last exit."""
-        return self.exit == len(self.run.exits)
-
     def checked_images(self) -> tuple[Tensor, Tensor]:
         """Images, held-out ones where there are any, and their logits by eager in fp32."""
         images = random_images(CHECKED_IMAGES, self.run.spec.input_shape)

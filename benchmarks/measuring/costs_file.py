@@ -22,14 +22,9 @@ INFERENCE_BATCHES = (1, 128)
 
 
 class CostsFile(Struct, frozen=True, kw_only=True):
-    """The content of `costs.json`: costs of all exits, shallow to deep, by type of device.
+    """The content of `costs.json`: costs of all exits, shallow to deep, by type of device."""
 
-    Two committed reports have the costs on one `device` as `exits`.
-    """
-
-    devices: dict[str, list[dict[str, Count]]] = {}
-    device: str = ""
-    exits: list[dict[str, Count]] = []
+    devices: dict[str, list[dict[str, Count]]]
 
 
 def record_costs(run: Run, device: torch.device) -> None:
@@ -57,7 +52,7 @@ def read_costs(run: Run) -> list[dict[str, Any]]:
 def _costs_by_device(run: Run) -> dict[str, list[dict[str, int]]]:
     """Costs of the exits by type of device; prints a line on whatever cannot be read, and leaves it out."""
     kept = read_kept(run.path / COSTS, CostsFile, MEND)
-    devices = kept[1].devices | ({kept[1].device: kept[1].exits} if kept[1].device else {}) if kept else {}
+    devices = kept[1].devices if kept else {}
     if any(len(exits) != len(run.exits) for exits in devices.values()):
         console.print(f"skipped: {run.path / COSTS} is not of the run's {len(run.exits)} exit(s); {MEND}")
     return {name: exits for name, exits in devices.items() if len(exits) == len(run.exits)}

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy import stats
 from torch import Tensor
 
 from benchmarks.measuring.agreement import check_logits
@@ -24,11 +25,11 @@ from benchmarks.measuring.bench_file import Calibration, Measurement, write_meas
 from benchmarks.measuring.candidates import Candidate, candidates, random_images
 from benchmarks.measuring.costs_file import record_costs
 from benchmarks.measuring.energy import meter
-from benchmarks.measuring.engines import PRECISIONS, Engine, Source, engine_named, reduced_range
+from benchmarks.measuring.engines import Engine, Source, engine_named, reduced_range
 from benchmarks.measuring.held_out import HeldOut, open_held_out
-from benchmarks.measuring.rounds import NOISY, conditions, interleaved, interquartile_range, median_interval, quartiles
+from benchmarks.measuring.rounds import NOISY, conditions, interleaved, median_interval, quartiles
 from compress.console import console
-from compress.errors import UsageError, checked, nearest
+from compress.errors import UsageError, checked
 from compress.hardware import describe, resolve_device
 from compress.networks import Network, cut
 from compress.runs import Run
@@ -57,7 +58,7 @@ class Session:
     @property
     def reference(self) -> int:
         """Position among the candidates of the one that ratios are to."""
-        return next((position for position, candidate in enumerate(self.candidates) if candidate.last), 0)
+        return len(self.candidates[0].run.exits) - 1
 
     @property
     def runs(self) -> list[Run]:
@@ -70,7 +71,7 @@ class Session:
         Raises:
             UsageError: a network cannot be prepared, or its logits differ from eager's.
         """
-        with conditions(self.device, self.threads):
+        with conditions(self.threads):
             found = [self._at_batch_size(engine, precision, size) for size in self.batch_sizes]
             accuracies = self._int8_accuracies(engine) if precision == "int8" else [{}] * len(self.candidates)
             environment = describe(self.device)
@@ -145,7 +146,7 @@ class Session:
             }
             for position, candidate in enumerate(self.candidates)
         ]
-        return rows, interquartile_range(ratios[:, -1])
+        return rows, float(stats.iqr(ratios[:, -1]))
 
     def _from_cpu(self, engine: Engine, infer: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
         """The prepared network as a function from images to logits on the CPU."""
@@ -210,14 +211,8 @@ def bench(
     held_out = open_held_out(runs, data_dir) if quantised else None
     with TemporaryDirectory() as folder:
         found = candidates(runs, Path(folder), held_out)
-        session = Session(
-            candidates=found,
-            batch_sizes=batch_sizes,
-            device=where,
-            threads=threads,
-            rounds=rounds,
-            held_out=held_out,
-        )
+        measured: dict[str, Any] = {"batch_sizes": batch_sizes, "device": where, "threads": threads, "rounds": rounds}
+        session = Session(candidates=found, held_out=held_out, **measured)
         rows = [row for pair in pairs for row in session.measure(*pair)]
     for run in runs:
         record_costs(run, where)
@@ -230,7 +225,7 @@ def latency_ratio(reference: Network, network: Network) -> tuple[float, float, f
     device, eager = next(reference.parameters()).device, engine_named("eager")
     last_exits = [cut(each, len(each.spec.exits)).eval() for each in (reference, network)]  # without earlier heads
     images = eager.place(random_images(1, reference.spec.input_shape), device)
-    with conditions(device, threads=1):
+    with conditions(threads=1):
         prepared = eager.prepare([Source(each, Path()) for each in last_exits], images, "fp32", 1)
         calls = [partial(infer, images) for infer in prepared]
         seconds, _ = interleaved(calls, rounds=ROUNDS, device=device, what="latency at batch 1")
@@ -262,11 +257,8 @@ def _pairs(engines: Iterable[str], precisions: Sequence[str], device: torch.devi
     """The pairs of an engine and a precision that exist; every engine and every precision must be in one.
 
     Raises:
-        UsageError: a name is unknown, or an engine or a precision is not available here.
+        UsageError: an engine is unknown, or an engine or a precision is not available here.
     """
-    for precision in precisions:
-        if precision not in PRECISIONS:
-            raise UsageError(f"precision {precision!r}: {nearest(precision, PRECISIONS)}")
     found: list[tuple[Engine, str]] = []
     refused: list[tuple[Engine, str, UsageError]] = []
     for engine, precision in product(map(engine_named, engines), precisions):
@@ -279,6 +271,5 @@ def _pairs(engines: Iterable[str], precisions: Sequence[str], device: torch.devi
     for engine, precision, refusal in refused:
         if not {engine, precision} <= paired:
             raise refusal
-    for _, _, refusal in refused:
         console.print(f"left out: {refusal}")
     return found

@@ -10,39 +10,28 @@ from __future__ import annotations
 
 import copy
 import gc
-import json
 import os
-import tempfile
 from collections.abc import Callable
 from functools import partial
 from itertools import accumulate
-from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.measuring.rounds import Call
-from compress.errors import UsageError
 from compress.networks import Network
 from compress.recipes import recipe_named
 from compress.training.objectives import mwbp
 from compress.training.updates import update_of
 
 FEWEST = 2  # images of a training step, since batch norm cannot train on one
-STEPS = 2  # the first step allocates the optimiser's buffers; the second has them beside all activations
 
 os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # otherwise the profiler writes a greeting to stderr
 
 
 def training_peak(network: Network, batch_size: int, device: torch.device) -> int:
-    """Peak bytes of a training step on so many images: by BP, or by MW-BP where the network has several exits.
-
-    Raises:
-        UsageError: fewer than two images.
-    """
-    if batch_size < FEWEST:
-        raise UsageError(f"batch size {batch_size}: a training step takes {FEWEST} images or more")
+    """Peak bytes of a training step on so many images: by BP, or by MW-BP where the network has several exits."""
     network = _laid_out(network, device)
 
     def prepare() -> Call:
@@ -58,24 +47,18 @@ def training_peak(network: Network, batch_size: int, device: torch.device) -> in
         return partial(step, batch_size)
 
     with torch.random.fork_rng():  # dropout draws random numbers
-        return peak_bytes(prepare, device, steps=1)
+        return peak_bytes(prepare, device)
 
 
 def inference_peak(network: Network, batch_size: int, device: torch.device) -> int:
-    """Peak bytes of a forward pass on so many images, in eval mode.
-
-    Raises:
-        UsageError: no images.
-    """
-    if batch_size < 1:
-        raise UsageError(f"batch size {batch_size}: it must be 1 or more")
+    """Peak bytes of a forward pass on so many images, in eval mode."""
     network = _laid_out(network, device)
 
     @torch.inference_mode()
     def infer(evaluated: Network) -> None:
         evaluated(_blank_images(network, batch_size, device))
 
-    return peak_bytes(lambda: partial(infer, copy.deepcopy(network).eval()), device, steps=1)
+    return peak_bytes(lambda: partial(infer, copy.deepcopy(network).eval()), device)
 
 
 def _laid_out(network: Network, device: torch.device) -> Network:
@@ -88,41 +71,32 @@ def _blank_images(network: Network, count: int, device: torch.device) -> Tensor:
     return torch.zeros(shape, device=device).contiguous(memory_format=torch.channels_last)
 
 
-def peak_bytes(prepare: Callable[[], Call], device: torch.device, steps: int = STEPS) -> int:
-    """Peak bytes of `prepare()`, which makes network, optimiser and batch, and of `steps` calls of what it returns.
+def peak_bytes(prepare: Callable[[], Call], device: torch.device) -> int:
+    """Peak bytes of `prepare()`, which makes network, optimiser and batch, and of a call of what it returns.
 
     Garbage collection is off meanwhile: memory that earlier code left behind would count as released here.
     """
     collecting = gc.isenabled()
     gc.disable()
     try:
-        return (_peak_on_cuda if device.type == "cuda" else _peak_on_cpu)(prepare, device, steps)
+        return (_peak_on_cuda if device.type == "cuda" else _peak_on_cpu)(prepare, device)
     finally:
         if collecting:
             gc.enable()
 
 
-def _peak_on_cuda(prepare: Callable[[], Call], device: torch.device, steps: int) -> int:
+def _peak_on_cuda(prepare: Callable[[], Call], device: torch.device) -> int:
     torch.cuda.synchronize(device)
     before = torch.cuda.memory_allocated(device)
     torch.cuda.reset_peak_memory_stats(device)
-    _run(prepare, steps)
+    prepare()()
     return torch.cuda.max_memory_allocated(device) - before
 
 
-def _peak_on_cpu(prepare: Callable[[], Call], device: torch.device, steps: int) -> int:
+def _peak_on_cpu(prepare: Callable[[], Call], device: torch.device) -> int:
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
-        _run(prepare, steps)
-    with tempfile.TemporaryDirectory() as directory:
-        trace = Path(directory) / "trace.json"
-        profiled.export_chrome_trace(str(trace))
-        events = json.loads(trace.read_text())["traceEvents"]
-    changes = [event for event in events if event["name"] == "[memory]"]
-    changes.sort(key=lambda event: (event["ts"], event["args"]["Ev Idx"]))
-    return int(max(accumulate(event["args"]["Bytes"] for event in changes)))
-
-
-def _run(prepare: Callable[[], Call], steps: int) -> None:
-    step = prepare()
-    for _ in range(steps):
-        step()
+        prepare()()
+    assert profiled.profiler is not None
+    changes = [event for event in profiled.profiler.kineto_results.events() if event.name() == "[memory]"]
+    changes.sort(key=lambda event: event.start_ns())
+    return int(max(accumulate(event.nbytes() for event in changes)))

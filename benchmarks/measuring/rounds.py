@@ -24,19 +24,17 @@ Call = Callable[[], object]
 
 
 @contextlib.contextmanager
-def conditions(device: torch.device, threads: int) -> Iterator[None]:
-    """Set torch's number of threads and, on CUDA, compute fp32 without TF32; restore both afterwards."""
+def conditions(threads: int) -> Iterator[None]:
+    """Set torch's number of threads, and compute fp32 without TF32 on CUDA; restore both afterwards."""
     before = torch.get_num_threads()
     tf32 = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
     torch.set_num_threads(threads)
-    if device.type == "cuda":
-        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     try:
         yield
     finally:
         torch.set_num_threads(before)
-        if device.type == "cuda":
-            torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = tf32
+        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = tf32
 
 
 def interleaved(
@@ -111,9 +109,3 @@ def median_interval(values: np.ndarray) -> tuple[float, float] | None:
     test: Any = stats.quantile_test(values, q=float(np.median(values)), p=0.5)
     low, high = test.confidence_interval(CONFIDENCE)
     return (float(low), float(high)) if np.isfinite([low, high]).all() else None
-
-
-def interquartile_range(values: np.ndarray) -> float:
-    """The distance between the lower and the upper quartile."""
-    low, _, high = quartiles(values)
-    return high - low

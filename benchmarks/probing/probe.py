@@ -31,7 +31,7 @@ from benchmarks.probing.representations import (
 from benchmarks.probing.retraining import frozen_lengths, retrained_accuracy, retraining_recipe
 from benchmarks.statistics.scores import pack
 from compress.console import console
-from compress.data import Dataset, Normalisation, Part, Split, in_order, normalise, split
+from compress.data import Dataset, Normalisation, Part, Split, in_order, normalise
 from compress.errors import UsageError, checked
 from compress.hardware import describe, resolve_device
 from compress.networks import Network
@@ -39,6 +39,7 @@ from compress.recipes import Recipe
 from compress.runs import PROBE, Run, load, write_json
 from compress.training import data_of
 from compress.training.evaluation import predict
+from compress.training.plan import split_by
 
 BATCH = 125
 FEWEST = 2  # training images, since the images that choose a probe's ridge strength are not those it is fitted on
@@ -117,9 +118,7 @@ def _check_comparable(runs: Sequence[Run]) -> None:
     for run in runs:
         if run.record.status != "finished":
             raise UsageError(f"run {run.id} is {run.record.status}, not finished: {run.record.command}")
-    first = runs[0].record.data
-    for run in runs:
-        if (run.record.data["digest"], run.record.data["split"]) != (first["digest"], first["split"]):
+        if any(run.record.data[key] != runs[0].record.data[key] for key in ("digest", "split")):
             raise UsageError(f"runs {runs[0].id} and {run.id} have different data or splits: probe them apart")
 
 
@@ -129,11 +128,10 @@ def _parts_of(run: Run, dataset: Dataset, device: torch.device) -> tuple[Split, 
     They were where the recipe holds out none: then some training images are kept from the probes instead.
     """
     recipe = Recipe.from_json(run.record.config["recipe"])
-    held_out = partial(split, dataset, calibration=recipe.calibration, seed=recipe.split_seed)
-    parts = held_out(validation=recipe.validation)
+    parts = split_by(recipe, dataset)
     if seen := not len(parts.validation):
         with contextlib.suppress(UsageError):  # some class has no image to spare
-            parts = held_out(validation=SEEN_SHARE)
+            parts = split_by(dataclasses.replace(recipe, validation=SEEN_SHARE), dataset)
     if not len(parts.validation) or len(parts.train) < FEWEST:
         raise UsageError(
             f"run {run.id}: {dataset.name} has {len(dataset.train)} training images, {len(parts.train)} to train on, "

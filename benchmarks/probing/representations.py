@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
-from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -22,16 +21,6 @@ FEWEST = 4  # images that an unbiased CKA needs
 EPSILON = 1e-5  # as batch norm's
 STRENGTHS = tuple(10.0**power for power in range(-6, 2))  # candidate ridge strengths, for features of variance 1
 CHOOSING = 5  # every fifth of the probe's images chooses among the strengths
-
-
-@runtime_checkable
-class Residual(Protocol):
-    """A block with a shortcut and a branch, of which the branch can be left out."""
-
-    def skip(self, x: Tensor) -> Tensor | None:
-        """The output of the shortcut alone; None where the block has no shortcut."""
-
-
 Batches = Iterable[tuple[Tensor, Tensor]]
 Moments = list[tuple[Tensor, Tensor]]
 
@@ -179,7 +168,8 @@ def skip_drops(network: Network, batches: Batches) -> list[float | None]:
             inputs.append(block(inputs[-1].clone()))  # a block may overwrite its input
         whole = (head(inputs[-1]).argmax(dim=1) == labels).sum()
         for number, block in enumerate(network.blocks):
-            features = block.skip(inputs[number].clone()) if isinstance(block, Residual) else None
+            skip = getattr(block, "skip", None)  # the output of the shortcut alone; None where there is no shortcut
+            features = skip(inputs[number].clone()) if skip else None
             if features is None:
                 lost[number] = None
                 continue

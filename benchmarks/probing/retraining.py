@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 
-import torch
 from torch import Tensor, nn
 
 from compress.data import Split
-from compress.networks import Network, cut
+from compress.networks import Network, cut, initialised
 from compress.recipes import Recipe
 from compress.runs import Run, load
 from compress.training import Method
@@ -58,9 +57,7 @@ def retraining_recipe(run: Run, epochs: int | None = None) -> Recipe:
 def half_frozen(network: Network, blocks: int, seed: int) -> Network:
     """A network of one exit with the stem and the first `blocks` blocks frozen, and fresh weights elsewhere."""
     trained = cut(network, len(network.spec.exits))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        fresh = Network(trained.spec)
+    fresh = initialised(trained.spec, seed)
     fresh.stem = Frozen(trained.stem)
     for number in range(blocks):
         fresh.blocks[number] = Frozen(trained.blocks[number])

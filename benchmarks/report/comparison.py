@@ -14,8 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-
-from msgspec import Struct
+from typing import Any
 
 from benchmarks.report.trials import Trial
 from benchmarks.results.predictions import write_right
@@ -45,13 +44,11 @@ SCHEMA_VERSION = 1
 DECIDING = ("matplotlib", "numpy", "pandas", "scipy")  # another version may write other bytes
 
 
-@checked
 @dataclass(frozen=True, kw_only=True)
-class Comparison:
-    """What a report compares.
+class Description:
+    """What a report says of its runs, as kept in `comparison.json`.
 
     Attributes:
-        runs: finished runs.
         about: a paragraph on what was asked, as Markdown.
         reference: id of the run that others are compared with; by default the costliest network by plain BP.
         primary: ids of two runs, the difference of whose networks was declared as the question before the runs.
@@ -59,13 +56,37 @@ class Comparison:
         failures: a line on each run that was asked for and could not be made.
     """
 
-    runs: Sequence[Run]
     title: str = "Comparison"
     about: str = ""
     reference: str | None = None
     primary: tuple[str, str] | None = None
     trials: Sequence[Trial] = ()
     failures: Sequence[str] = ()
+
+
+@checked
+@dataclass(frozen=True, kw_only=True)
+class Comparison(Description):
+    """What a report compares: finished runs, and what it says of them."""
+
+    runs: Sequence[Run]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Document(Description):
+    """The fields of `comparison.json`: a description, with the ids of its runs."""
+
+    schema_version: int
+    runs: list[str]
+
+    def __post_init__(self) -> None:
+        if self.schema_version != SCHEMA_VERSION:
+            raise UsageError(f"schema {self.schema_version}, this version reads {SCHEMA_VERSION}")
+        for number, id in enumerate(self.runs):
+            if Path(id).name != id:
+                raise UsageError(f"runs[{number}]: {id!r} is not the name of a directory")
+            if id in self.runs[:number]:
+                raise UsageError(f"runs[{number}]: {id!r} is listed twice")
 
 
 def write_records(comparison: Comparison, out: Path) -> Comparison:
@@ -76,20 +97,18 @@ def write_records(comparison: Comparison, out: Path) -> Comparison:
     Raises:
         UsageError: the directory cannot be written, or something that is not a record would be overwritten.
     """
-    before = read_fields(out)
+    before = read_kept(out / COMPARISON, Document, "it counts for nothing")
     kept = dataclasses.replace(
         comparison,
         runs=[_write_record(run, out / RECORDS / run.id) for run in comparison.runs],
         failures=[re.sub(r"(?<![\w.~/-])/(?:[^\s/]+/)*(?=[^\s/])", "", line) for line in comparison.failures],
     )
     ids = [run.id for run in kept.runs]
-    for id in set(before.runs if before else ()) - set(ids):
+    for id in set(before[1].runs if before else ()) - set(ids):
         if _is_record(out / RECORDS / id):
             shutil.rmtree(out / RECORDS / id)
-    told = {field.name: getattr(kept, field.name) for field in dataclasses.fields(kept)}
-    told |= {"runs": ids, "trials": [dataclasses.asdict(trial) for trial in kept.trials]}
-    versions = {name: version(name) for name in DECIDING}
-    write_json(out / COMPARISON, {"schema_version": SCHEMA_VERSION} | told | {"versions": versions})
+    document = {"schema_version": SCHEMA_VERSION, "runs": ids} | dataclasses.asdict(Description(**_description(kept)))
+    write_json(out / COMPARISON, document | {"versions": {name: version(name) for name in DECIDING}})
     return kept
 
 
@@ -101,7 +120,7 @@ def read_comparison(directory: Path) -> Comparison:
         UsageError: `comparison.json` is corrupt, or a run that it names is missing.
     """
     try:
-        _, document = read_json(directory / COMPARISON, Fields)
+        _, document = read_json(directory / COMPARISON, Document)
     except (FileNotFoundError, UsageError) as error:
         mend = f"write it again from the runs: compress report RUNS_DIR --out {directory}"
         raise UsageError(f"report {directory}: {COMPARISON} is corrupt ({error}); {mend}") from error
@@ -113,30 +132,12 @@ def read_comparison(directory: Path) -> Comparison:
             f"report {directory}: {COMPARISON} names {len(missing)} run(s) that {records} has no record of, "
             f"{missing[0]} the first"
         )
-    told = {field.name: getattr(document, field.name) for field in dataclasses.fields(Comparison)}
-    return Comparison(**told | {"runs": [find_run(records / id, records) for id in ids]})
+    return Comparison(runs=[find_run(records / id, records) for id in ids], **_description(document))
 
 
-class Fields(Struct, frozen=True, kw_only=True):
-    """The fields of `comparison.json`: those of a `Comparison`, with the ids of its runs."""
-
-    schema_version: int
-    runs: list[str]
-    title: str
-    about: str
-    reference: str | None
-    primary: tuple[str, str] | None
-    trials: list[Trial]
-    failures: list[str]
-
-    def __post_init__(self) -> None:
-        if self.schema_version != SCHEMA_VERSION:
-            raise UsageError(f"schema {self.schema_version}, this version reads {SCHEMA_VERSION}")
-        for number, id in enumerate(self.runs):
-            if Path(id).name != id:
-                raise UsageError(f"runs[{number}]: {id!r} is not the name of a directory")
-            if id in self.runs[:number]:
-                raise UsageError(f"runs[{number}]: {id!r} is listed twice")
+def _description(described: Description) -> dict[str, Any]:
+    """The fields of a description, by name."""
+    return {field.name: getattr(described, field.name) for field in dataclasses.fields(Description)}
 
 
 def make_directory(out: Path) -> None:
@@ -149,12 +150,6 @@ def make_directory(out: Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"cannot write to {out}: {error.strerror}; choose another directory with --out") from error
-
-
-def read_fields(directory: Path) -> Fields | None:
-    """The fields of a directory's `comparison.json`; None if there is none, or if it is corrupt, which is printed."""
-    kept = read_kept(directory / COMPARISON, Fields, "it counts for nothing")
-    return kept[1] if kept else None
 
 
 def _write_record(run: Run, path: Path) -> Run:

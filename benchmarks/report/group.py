@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from benchmarks.report.comparison import Comparison
-from benchmarks.report.figures import accuracy_against_latency, accuracy_against_macs, accuracy_against_training
+from benchmarks.report.figures.accuracy_against_cost import KINDS, accuracy_against
 from benchmarks.report.section import Block, figures
 from benchmarks.report.trials import Trial
 from benchmarks.results.cells import exit_name
@@ -130,17 +130,16 @@ class Group:
                 left.append(names)
         return found | {contrast.pair: contrast for contrast in compare(left, scores)}
 
+    def accuracy_figure(self, kind: str) -> list[Block]:
+        """The figure of accuracy of one of the `KINDS`; empty if there is nothing to compare."""
+        drawing = accuracy_against(kind, self.summary, self.title, self.reference)
+        return figures(f"{kind}{self.suffix}", KINDS[kind][0], drawing)
+
     @cached_property
     def accuracy_figures(self) -> list[Block]:
         """Accuracy against each cost, against latency first where it was measured; the answer shows the first."""
-        drawn = self.summary, self.title, self.reference
-        return [
-            *figures(f"accuracy-latency{self.suffix}", "Accuracy against latency", accuracy_against_latency(*drawn)),
-            *figures(f"accuracy-macs{self.suffix}", "Accuracy against MACs", accuracy_against_macs(*drawn)),
-            *figures(
-                f"accuracy-training{self.suffix}", "Accuracy against training MACs", accuracy_against_training(*drawn)
-            ),
-        ]
+        kinds = "accuracy-latency", "accuracy-macs", "accuracy-training"
+        return [figure for kind in kinds for figure in self.accuracy_figure(kind)]
 
 
 def comparable(runs: Sequence[Run]) -> list[list[Run]]:

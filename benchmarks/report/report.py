@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from benchmarks.report.comparison import Comparison, make_directory, write_records
-from benchmarks.report.figures import save
+from benchmarks.report.figures.files import save
 from benchmarks.report.group import Group, comparable
 from benchmarks.report.markdown import as_markdown
 from benchmarks.report.page import as_page

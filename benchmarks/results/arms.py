@@ -75,8 +75,8 @@ def _made_smaller(config: dict[str, Any]) -> bool:
 def technique(config: Mapping[str, Any]) -> Technique:
     """The technique that a configuration asked for; fields that it lacks have their defaults."""
     asked = config.get("request", {})
-    fields = [field.name for field in dataclasses.fields(Technique) if field.name in asked]
-    return Technique(**{name: asked[name] for name in fields} | {"method": config["method"]})
+    fields = {field.name for field in dataclasses.fields(Technique)}
+    return Technique(**{name: asked[name] for name in fields & asked.keys()} | {"method": config["method"]})
 
 
 def protocol(config: Mapping[str, Any]) -> dict[str, Any]:

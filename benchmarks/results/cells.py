@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -45,26 +46,12 @@ def millions(value: float | None) -> str:
     return number(value, ".0f" if value is not None and value >= 1e8 else ".3g", "M", scale=1e-6)
 
 
-def trillions(value: float) -> str:
-    """A count in trillions, as in ``7.75T``."""
-    return number(value, ".2f", "T", scale=1e-12)
-
-
-def megabytes(size: float | None) -> str:
-    """A number of bytes in megabytes, as in ``3.42 MB``."""
-    return number(size, ".3g", " MB", scale=1e-6)
-
-
-def percent(fraction: float | None) -> str:
-    """A fraction in percent, as in ``87.33``."""
-    return number(fraction, ".2f", scale=100)
-
-
-def ratio(value: float | None) -> str:
-    """A ratio, as in ``2.29x``."""
-    return number(value, ".2f", "x")
-
-
 def number(value: float | None, form: str, unit: str = "", scale: float = 1) -> str:
     """The scaled value in a format and with its unit; `MISSING` for None and NaN."""
     return MISSING if value is None or pd.isna(value) else Number(f"{scale * value:{form}}{unit}", value)
+
+
+trillions = partial(number, form=".2f", unit="T", scale=1e-12)  # a count, as in 7.75T
+megabytes = partial(number, form=".3g", unit=" MB", scale=1e-6)  # a number of bytes, as in 3.42 MB
+percent = partial(number, form=".2f", scale=100)  # a fraction, as in 87.33
+ratio = partial(number, form=".2f", unit="x")  # as in 2.29x

@@ -13,7 +13,7 @@ from benchmarks.results.series import network_name, series
 from compress.console import console
 from compress.documents import fitted, parse_json, read_file
 from compress.errors import UsageError
-from compress.records import Amount, Number, Share
+from compress.records import Number, Share
 from compress.runs import METRICS, Run
 
 PANELS = {
@@ -24,14 +24,10 @@ PANELS = {
 
 
 class Epoch(Struct, frozen=True, kw_only=True):
-    """A line of `metrics.jsonl`; each tuple has a value for every exit, or none where no images were held out."""
+    """What is read of a line of `metrics.jsonl`: a value for every exit, or none where no images were held out."""
 
     epoch: Number
-    learning_rate: Amount
-    seconds: Amount
-    images_per_second: Amount
     train_loss: tuple[float, ...]
-    train_accuracy: tuple[Share, ...]
     val_loss: tuple[float, ...]
     val_accuracy: tuple[Share, ...]
 
@@ -70,10 +66,10 @@ def _rows(run: Run, network: str) -> list[dict[str, Any]]:
 def _read_lines(run: Run) -> list[Epoch]:
     lines, epochs = read_file(run.path / METRICS).splitlines(), run.record.cost["epochs"]
     found = [fitted(parse_json(line), Epoch, f"line {number}") for number, line in enumerate(lines, start=1)]
-    if len(found) != epochs or any(line.epoch != number for number, line in enumerate(found, start=1)):
+    if [line.epoch for line in found] != [*range(1, epochs + 1)]:
         raise UsageError(f"not a line for each of the run's {epochs} epochs")
-    for number, line in enumerate(found, start=1):
-        lengths = {len(line.train_loss), len(line.train_accuracy), len(line.val_loss or line.train_loss)}
+    for line in found:
+        lengths = {len(line.train_loss), len(line.val_loss or line.train_loss)}
         if lengths != {len(run.exits)} or len(line.val_accuracy) != len(line.val_loss):
-            raise UsageError(f"line {number}: not of the run's {len(run.exits)} exit(s)")
+            raise UsageError(f"line {line.epoch}: not of the run's {len(run.exits)} exit(s)")
     return found

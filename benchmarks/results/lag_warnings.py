@@ -44,21 +44,13 @@ class Lag:
 
 
 def warn_of_lag(runs: Sequence[Run], rows: Rows) -> None:
-    """Print the lag warnings of what `bench` has just measured."""
-    for line in lag_warnings(runs, rows):
-        console.print(line)
-
-
-def lag_warnings(runs: Sequence[Run], rows: Rows) -> list[str]:
-    """A line on every pruned network that lags behind the network it was pruned from, and what may help."""
+    """Print a line on every pruned network that lags behind the network it was pruned from, and what may help."""
     found: dict[str, list[Lag]] = defaultdict(list)
     for lag in lagging(runs, rows):
         found[lag.run.id].append(lag)
-    return [
-        f"{network_name(first.run)}: MACs {first.speedup:.2f} times fewer, {', '.join(map(str, (first, *others)))}: "
-        f"{first.remedy}"
-        for first, *others in found.values()
-    ]
+    for first, *others in found.values():
+        faster = ", ".join(map(str, (first, *others)))
+        console.print(f"{network_name(first.run)}: MACs {first.speedup:.2f} times fewer, {faster}: {first.remedy}")
 
 
 def lag_notes(runs: Sequence[Run], names: Mapping[str, str]) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -89,12 +88,10 @@ def _read_predictions(path: Path, shape: tuple[int, int], classes: int) -> tuple
                 if (found := _declared_shape(arrays.zip, name)) != wanted:  # before memory of that size is allocated
                     raise UsageError(f"{name} is {found}, not {wanted}: {_expected(shape)}")
             labels, logits = arrays["test_labels"], arrays["test_logits"]
-    except (FileNotFoundError, UsageError):
+    except FileNotFoundError:
         raise
-    except OSError as error:
-        raise UsageError(error.strerror or str(error)) from error
-    except (ValueError, LookupError, EOFError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
-        raise UsageError(str(error)) from error
+    except Exception as error:  # of any kind: the archive may be damaged anywhere
+        raise UsageError(getattr(error, "strerror", None) or str(error)) from error
     digest = hashlib.sha256(np.ascontiguousarray(labels, dtype="<i8").tobytes()).hexdigest()
     return digest, logits.argmax(axis=-1) == labels
 
@@ -133,14 +130,14 @@ def read_scores(runs: Sequence[Run]) -> tuple[dict[tuple[str, int], Scores], lis
         except UsageError as error:
             left_out.append(str(error))
     [(shared, _)] = Counter(labels for _, labels, _ in read).most_common(1) or [("", 0)]
-    seeds: dict[tuple[str, int], dict[int, np.ndarray]] = {}
+    by_seed: dict[tuple[str, int], dict[int, np.ndarray]] = {}
     for run, labels, right in read:
         if labels == shared:
             for exit, of_exit in enumerate(right, start=1):
-                seeds.setdefault((series(run), exit), {})[run.record.seed] = of_exit
+                by_seed.setdefault((series(run), exit), {})[run.record.seed] = of_exit
         else:
             left_out.append(f"run {run.id}: {PREDICTIONS} is on other test images, or in another order")
-    return {key: Scores.of(by_seed) for key, by_seed in seeds.items()}, left_out
+    return {key: Scores.of(right) for key, right in by_seed.items()}, left_out
 
 
 def of_last_exits(scores: Mapping[tuple[str, int], Scores]) -> dict[str, Scores]:

@@ -42,7 +42,7 @@ def rows(runs: Iterable[Run]) -> pd.DataFrame:
 def _rows_of(run: Run, measurement: Measurement | None) -> list[dict[str, Any]]:
     record = run.record
     results, cost = record.results, record.cost
-    request, recipe, choosing = record.config.get("request", {}), record.config["recipe"], results.get("choosing", {})
+    request, recipe, choosing = record.config["request"], record.config["recipe"], results.get("choosing", {})
     shared = {
         "run": run.id,
         "network": network_name(run),
@@ -60,15 +60,15 @@ def _rows_of(run: Run, measurement: Measurement | None) -> list[dict[str, Any]]:
         "weight_decay": recipe["weight_decay"],
         "seed": record.seed,
         "exits": len(run.exits),
-        "training_macs": cost.get("training_macs", math.nan),
+        "training_macs": cost["training_macs"],
         "total_training_macs": cost["total_training_macs"],
         "training_seconds": cost["seconds"],
         "requested": ", ".join(f"{key} {value:g}" for key, value in _sizes(results, "requested").items()),
-        "total_epochs": cost.get("total_epochs", math.nan),
+        "total_epochs": cost["total_epochs"],
         "steps": request.get("steps", 1),
         "step": request.get("step", math.nan),  # only steps before the last have one
-        "choosing_macs": choosing.get("macs", cost.get("choosing_macs", math.nan)),
-        "choosing_seconds": choosing.get("seconds", cost.get("choosing_seconds", math.nan)),
+        "choosing_macs": choosing.get("macs", cost["choosing_macs"]),
+        "choosing_seconds": choosing.get("seconds", cost["choosing_seconds"]),
         "command": record.command,
     }
     for what in ("requested", "achieved"):
@@ -114,10 +114,7 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
     Names are escaped for Markdown and made distinct.
     """
     grouped = frame.groupby(["series", "exit"], sort=False)
-    first = grouped.first()
-    numbers = grouped.mean(numeric_only=True)
-    for column in numbers:
-        first[column] = numbers[column]
+    first = grouped.first().assign(**grouped.mean(numeric_only=True))
     accuracy = grouped["test_accuracy"]
     first["n"] = grouped["run"].nunique()
     if "bench_session" in frame:  # ratios to different references have no mean

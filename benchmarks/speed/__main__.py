@@ -1,15 +1,16 @@
-"""The command `python -m benchmarks.speed`: progress and the environment on stderr, the ratios on stdout."""
+"""The command `python -m benchmarks.speed`: progress on stderr, the ratios and their conditions as JSON on stdout."""
 
 from __future__ import annotations
 
-import json as json_
+import json
 import sys
 from typing import Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import App, Parameter, validators
 
-from benchmarks.speed.ratios import Setup, Sizes, measure, measure_growth
+from benchmarks.speed.ratios import Setup, measure
 from compress.errors import UsageError
+from compress.hardware import resolve_device, resolve_precision
 
 app = App(name="python -m benchmarks.speed", help_format="plaintext", version_flags=[])
 
@@ -17,43 +18,27 @@ app = App(name="python -m benchmarks.speed", help_format="plaintext", version_fl
 @app.default
 def main(
     *,
-    growth: Annotated[bool, Parameter(negative="")] = False,
-    rounds: int = 9,
+    arch: str = "resnet56",
+    exits: int = 5,
+    rounds: Annotated[int, Parameter(validator=validators.Number(gte=1))] = 9,
     device: str = "auto",
     precision: str = "auto",
     compile: Annotated[bool, Parameter(negative="")] = False,
-    json: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Measure what training costs, as ratios of times and memory measured in turn on this machine.
 
     Args:
-        growth: Measure how the ratios grow with the number of exits and with depth, instead of the six themselves.
+        arch: Network that is trained.
+        exits: Number of its exits, where it is trained by MW-BP.
         rounds: Number of timings; the median and the quartiles over them are given.
         device: auto (CUDA where there is one), cpu, cuda, ...
         precision: auto (bf16 where the hardware has it), fp32 or bf16.
         compile: Compile our training steps.
-        json: Print one JSON document on stdout.
     """
-    setup = Setup.of(Sizes(rounds=rounds), device=device, precision=precision, compile=compile)
-    results = measure_growth(setup) if growth else measure(setup)
-    for name, value in results.pop("environment").items():
-        print(f"{name}: {value}", file=sys.stderr)
-    print(json_.dumps(results, indent=2) if json else "\n".join(_lines(results)))
-
-
-def _lines(results: dict[str, object], *above: str) -> list[str]:
-    """A line for every ratio, with its keys."""
-    lines = []
-    for key, value in results.items():
-        if not isinstance(value, dict):
-            continue
-        if "ratio" in value:
-            lines.append(
-                f"{' '.join([*above, key]):40} {value['ratio']:.3f}  ({value['low']:.3f} to {value['high']:.3f})"
-            )
-        else:
-            lines += _lines(value, *above, key)
-    return lines
+    where = resolve_device(device)
+    resolved = resolve_precision(precision, where)
+    setup = Setup(arch=arch, exits=exits, device=where, precision=resolved, compile=compile, rounds=rounds)
+    print(json.dumps(measure(setup), indent=2))
 
 
 if __name__ == "__main__":

@@ -132,8 +132,8 @@ def mcnemar_p(first: np.ndarray, second: np.ndarray) -> float:
     It is the two-sided binomial test of the images that only one of them got right.
     """
     only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
-    p = 2 * stats.binom.cdf(min(only_first, only_second), only_first + only_second, 0.5)
-    return min(1.0, float(p))
+    apart = only_first + only_second
+    return float(stats.binomtest(only_first, apart).pvalue) if apart else 1.0
 
 
 def p_value(first: Scores, second: Scores, found: Difference) -> float:

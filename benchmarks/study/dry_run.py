@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,7 @@ import pandas as pd
 
 from benchmarks.results.cells import MISSING
 from benchmarks.statistics.scores import ENOUGH_SEEDS
-from benchmarks.study.estimate import Estimate, estimate
+from benchmarks.study.estimate import seconds_left
 from benchmarks.study.graph import Node
 from benchmarks.study.outcomes import Outcomes
 from benchmarks.study.setting import Setting
@@ -20,30 +21,19 @@ GUESS = "a guess, from MACs and a few steps timed now"
 
 @dataclass(frozen=True, kw_only=True)
 class StudyPlan:
-    """All runs of a study, the finished ones among them, and how long the others take."""
+    """All runs of a study, the finished ones among them, and a guess of how many seconds each of the others takes."""
 
     outcomes: Outcomes
-    estimate: Estimate
-
-    @property
-    def seconds(self) -> float:
-        """A guess of how long the runs that are left take in all."""
-        return sum(self.estimate.seconds.values())
-
-    def state(self, node: Node) -> str:
-        """``finished``, ``to run``, or as in ``waits for resnet56``."""
-        if node in self.outcomes.runs:
-            return "finished"
-        return f"waits for {' and '.join(waits)}" if (waits := self.outcomes.waits_for(node)) else "to run"
+    seconds: Mapping[Node, float]
 
     def table(self) -> pd.DataFrame:
         """Every run with its state and a guess of how long it takes, in the order in which they are made."""
-        nodes, seconds = self.outcomes.nodes, self.estimate.seconds
+        rows = self.to_json()["runs"]
         return pd.DataFrame(
             {
-                "run": [str(node) for node in nodes],
-                "state": [self.state(node) for node in nodes],
-                "about": [duration(seconds[node]) if node in seconds else MISSING for node in nodes],
+                "run": [str(node) for node in self.outcomes.nodes],
+                "state": [_state(row) for row in rows],
+                "about": [duration(row["seconds"]) if row["id"] is None else MISSING for row in rows],
             }
         )
 
@@ -52,15 +42,15 @@ class StudyPlan:
         nodes, left = self.outcomes.nodes, len(self.outcomes.left)
         text = f"{len(nodes)} runs, {len(nodes) - left} finished, {left} left"
         if left:
-            text += f": about {duration(self.seconds)} by one process ({GUESS})"
+            text += f": about {duration(sum(self.seconds.values()))} by one process ({GUESS})"
         if (seeds := len({node.seed for node in nodes})) < ENOUGH_SEEDS:
             text += f"; {seeds} seed{'s' * (seeds > 1)} of {ENOUGH_SEEDS} or more: what it finds will be preliminary"
         return text
 
     def to_json(self) -> dict[str, Any]:
         """The plan as plain data: every run, how many are left, for how many seconds, and what that rests on."""
-        runs = [self._row(node) for node in self.outcomes.nodes]
-        return {"runs": runs, "left": len(self.outcomes.left), "seconds": self.seconds, "estimate": GUESS}
+        runs, left = [self._row(node) for node in self.outcomes.nodes], len(self.outcomes.left)
+        return {"runs": runs, "left": left, "seconds": sum(self.seconds.values()), "estimate": GUESS}
 
     def _row(self, node: Node) -> dict[str, Any]:
         run, waits = self.outcomes.runs.get(node), self.outcomes.waits_for(node)
@@ -72,8 +62,13 @@ class StudyPlan:
             "state": "finished" if run else "waiting" if waits else "to run",
             "waits_for": waits,
             "id": run.id if run else None,
-            "seconds": self.estimate.seconds.get(node, 0.0),
+            "seconds": self.seconds.get(node, 0.0),
         }
+
+
+def _state(row: Mapping[str, Any]) -> str:
+    """``finished``, ``to run``, or as in ``waits for resnet56``."""
+    return f"waits for {' and '.join(row['waits_for'])}" if row["waits_for"] else str(row["state"])
 
 
 def plan_study(setting: Setting) -> StudyPlan:
@@ -82,4 +77,4 @@ def plan_study(setting: Setting) -> StudyPlan:
     outcomes.find()
     if outcomes.left:
         console.print("planning: a few steps of the first network are timed")
-    return StudyPlan(outcomes=outcomes, estimate=estimate(setting, outcomes.left))
+    return StudyPlan(outcomes=outcomes, seconds=seconds_left(setting, outcomes.left))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from functools import cache
 
 from benchmarks.study.entry import Match, Pruned, Source, Target, Trained
@@ -14,50 +12,25 @@ from compress.data import training_images
 from compress.hardware import resolve_device
 from compress.network_cost import exit_costs
 from compress.networks import Spec, initialised
-from compress.runs import Run
 from compress.training import Objective, image_seconds, precision_of
 from compress.training.objectives import bp
-from compress.training.training_macs import macs_an_image
 
 
-@dataclass(frozen=True, kw_only=True)
-class Estimate:
-    """How long the runs take that a study missed when this was made; the pace of those made since corrects it.
-
-    Attributes:
-        seconds: of every missing run, by one process.
-        started: when it was made, by `time.monotonic`.
-    """
-
-    seconds: Mapping[Node, float]
-    started: float = field(default_factory=time.monotonic)
-
-    def pace(self, outcomes: Mapping[Node, Run | None]) -> float | None:
-        """Seconds that passed per second estimated, whichever processes share the runs; None before any is finished."""
-        finished = sum(seconds for node, seconds in self.seconds.items() if outcomes.get(node))
-        return (time.monotonic() - self.started) / finished if finished else None
-
-    def left(self, outcomes: Mapping[Node, Run | None]) -> float:
-        """Seconds until every run has an outcome."""
-        left = sum(seconds for node, seconds in self.seconds.items() if node not in outcomes)
-        return left * (self.pace(outcomes) or 1.0)
-
-
-def estimate(setting: Setting, left: Sequence[Node]) -> Estimate:
-    """The seconds of the runs that are left: the MACs of their trainings, at the pace of the first entry's network.
+def seconds_left(setting: Setting, left: Sequence[Node]) -> dict[Node, float]:
+    """The seconds of every run that is left: the MACs of its training, at the pace of the first entry's network.
 
     Not counted are references that no entry trains, evaluation, choosing what to prune, sparse training, and measuring
     all runs at the end.
     """
     if not left:
-        return Estimate(seconds={})
+        return {}
     first, device, place = setting.study.runs[0], resolve_device(setting.place.device), setting.place
     spec = setting.spec(first)
     objective = first.method.objective(spec) if isinstance(first, Trained) else bp(spec)
     precision = precision_of(place.precision, objective, device)
     seconds = image_seconds(spec, objective, setting.recipe, device=device, precision=precision)
     pace = seconds / _image_macs(spec, objective)
-    return Estimate(seconds={node: pace * training_macs(setting, node) for node in left})
+    return {node: pace * training_macs(setting, node) for node in left}
 
 
 def training_macs(setting: Setting, node: Node) -> float:
@@ -99,4 +72,4 @@ def _exit_macs(spec: Spec) -> list[int]:
 
 @cache
 def _image_macs(spec: Spec, objective: Objective) -> int:
-    return macs_an_image(initialised(spec, 0), objective)
+    return objective.macs_an_image(initialised(spec, 0))

@@ -80,10 +80,8 @@ class Outcomes:
     def run(self, entry: Entry, target: Target | None, seed: int) -> Run | None:
         """The finished run of an entry, of the best trial where it was tuned; None where there is none."""
         own = [node for node in self.nodes if (node.entry, node.target, node.seed) == (entry, target, seed)]
-        if not own[0].trial:
-            return self.runs.get(own[0])
-        winner = best([self._trial(node) for node in own])
-        return next(self.runs[node] for node in own if node.factors == winner.factors) if winner else None
+        factors = self._best_factors(entry) if own[0].trial else own[0].factors
+        return next((self.runs.get(node) for node in own if node.factors == factors), None)
 
     def waits_for(self, node: Node) -> list[str]:
         """Names of what must have an outcome before the node can begin; empty if it can begin."""
@@ -102,10 +100,9 @@ class Outcomes:
         """
         if node.factors is not None:
             return node.factors
-        winner = best([self._trial(trial) for trial in self._trials_of(node.entry)])
-        if winner is None:
+        if (factors := self._best_factors(node.entry)) is None:
             raise UsageError("none of its trials finished")
-        return winner.factors
+        return factors
 
     def training(self, node: Node) -> dict[str, Any]:
         """The arguments of `train` for a node that trains.
@@ -198,6 +195,11 @@ class Outcomes:
 
     def _trials_of(self, entry: Entry) -> list[Node]:
         return [node for node in self.nodes if node.trial and node.entry == entry]
+
+    def _best_factors(self, entry: Entry) -> Factors | None:
+        """The factors of the entry's best trial; None where none finished."""
+        winner = best([self._trial(node) for node in self._trials_of(entry)])
+        return winner.factors if winner else None
 
     def _trial(self, node: Node) -> Trial:
         assert node.factors

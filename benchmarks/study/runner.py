@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +19,6 @@ from benchmarks.results.rows import rows
 from benchmarks.results.series import distinct_runs
 from benchmarks.study.dry_run import plan_study
 from benchmarks.study.entry import Pruned
-from benchmarks.study.estimate import Estimate
 from benchmarks.study.graph import Node
 from benchmarks.study.outcomes import Outcomes
 from benchmarks.study.setting import Setting
@@ -70,11 +70,14 @@ class Runner:
     """A study under way.
 
     Attributes:
+        seconds: a guess for every run that was missing at first.
+        started: when, by `time.monotonic`.
         failures: a line for every run that could not be made, and for latency where it could not be measured.
     """
 
     outcomes: Outcomes
-    estimate: Estimate
+    seconds: Mapping[Node, float]
+    started: float = field(default_factory=time.monotonic)
     failures: list[str] = field(default_factory=list)
 
     @classmethod
@@ -85,7 +88,7 @@ class Runner:
         console.print(plan.summary())
         for line in distinct_runs(finished_runs(setting.place.runs)[0])[1]:
             console.print(f"not counted: {line}")
-        return cls(outcomes=plan.outcomes, estimate=plan.estimate)
+        return cls(outcomes=plan.outcomes, seconds=plan.seconds)
 
     def make_all(self) -> None:
         """Make all missing runs, each when what it waits for is there.
@@ -119,11 +122,17 @@ class Runner:
         except Exception as error:  # of any kind: what took a night to train is worth a report without latency
             self._note("latency", error)
 
+    def time_left(self) -> str:
+        """How long all missing runs take, at the pace of those made so far; a guess before there is one."""
+        runs = self.outcomes.runs
+        made = sum(seconds for node, seconds in self.seconds.items() if runs.get(node))
+        left = sum(seconds for node, seconds in self.seconds.items() if node not in runs)
+        return duration(left * (time.monotonic() - self.started) / made) if made else f"{duration(left)}, a guess,"
+
     def _attempt(self, node: Node) -> Path | None:
         """Make a run, or note that it could not be made; the run's directory where another process holds it."""
         runs, every = self.outcomes.runs, len(self.outcomes.nodes)
-        left = duration(self.estimate.left(runs)) + ("" if self.estimate.pace(runs) else ", a guess,")
-        console.print(f"[{len(runs) + 1}/{every}] {node}; about {left} left for all")
+        console.print(f"[{len(runs) + 1}/{every}] {node}; about {self.time_left()} left for all")
         try:
             runs[node] = self._make(node)
         except InUseError as error:

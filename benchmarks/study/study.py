@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import get_type_hints
+from typing import Any, get_type_hints
 
 from benchmarks.study.entry import Entry, read_entry, read_table
 from benchmarks.study.study_file import study_text
@@ -44,9 +44,8 @@ class Study:
         if len(set(self.seeds)) < len(self.seeds):
             raise UsageError(f"seeds = {list(self.seeds)}: one of them is there twice")
         names = [entry.name for entry in self.runs]
-        for name in names:
-            if names.count(name) > 1:
-                raise UsageError(f"run {name} is named twice")
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise UsageError(f"run {twice[0]} is named twice")
         if self.reference not in names:
             raise UsageError(f"reference {self.reference!r}: {nearest(self.reference, names)}")
         self._check_primary(names)
@@ -72,12 +71,10 @@ class Study:
         """Refuse a `from` or `match` that names no earlier entry, or one with several budgets."""
         for key, source in entry.sources:
             named = f"run {entry.name}: {key} '{source}'"
-            if source.name not in earlier and source.name in names:
-                raise UsageError(
-                    f"{named} is no earlier run: put it above; what waits for each other in a circle can never run"
-                )
             if source.name not in earlier:
-                raise UsageError(f"{named} is no earlier run; {nearest(source.name, earlier)}")
+                late = source.name in names
+                mend = "put it above, unless it waits for this one" if late else nearest(source.name, earlier)
+                raise UsageError(f"{named} is no earlier run; {mend}")
             if len(self.entry(source.name).targets) > 1:
                 raise UsageError(f"{named} has several budgets; name a run that has one")
 
@@ -102,9 +99,18 @@ def read_study(name: str) -> Study:
         entries = fitted(listed.pop("run", []), list, "run")
         if not entries:
             raise UsageError("it has no [[run]]")
-        runs, tuning = tuple(map(read_entry, entries)), None
+        runs, tuning = tuple(read_entry(entry) for table in entries for entry in _by_method(table)), None
         if "tuning" in table:
             tuning = Tuning(**read_table(table.pop("tuning"), get_type_hints(Tuning)))
         return Study(**read_table(table, get_type_hints(Study), required=REQUIRED), runs=runs, tuning=tuning)
     except UsageError as error:
         raise UsageError(f"study {name}: {error}") from error
+
+
+def _by_method(table: Any) -> list[Any]:
+    """A table for every method that a ``[[run]]`` lists, which takes the place of ``{method}`` in the name."""
+    methods = table.get("method") if isinstance(table, dict) else None
+    if not methods or not isinstance(methods, list):
+        return [table]
+    names = [str(table.get("name")).replace("{method}", str(method)) for method in methods]
+    return [table | {"name": name, "method": method} for name, method in zip(names, methods, strict=True)]

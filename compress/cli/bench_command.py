@@ -5,9 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from compress.cli.options import OUTPUT, PLACE, Output, PlaceOptions, Whole, numbers, options
-from compress.errors import UsageError
+from compress.cli.options import OUTPUT, PLACE, Output, PlaceOptions, Whole, options
+from compress.errors import UsageError, nearest
 from compress.runs import find_run
+
+# The names that `benchmarks.measuring.engines` has, whose modules import torch; a test compares the two.
+ENGINES = ("eager", "compile", "onnxruntime", "openvino", "cudagraphs")
+PRECISIONS = ("fp32", "bf16", "fp16", "int8")
 
 
 @options("Measuring")
@@ -36,21 +40,12 @@ class BenchOptions:
 
     def settings(self) -> dict[str, Any]:
         """Return the arguments that `bench` and `bench_all` share."""
-        sizes = numbers("batch-size", self.batch_size)
-        if any(size != int(size) for size in sizes):
-            raise UsageError(f"--batch-size {self.batch_size}: a whole number, or several separated by commas")
-        batches = [int(size) for size in dict.fromkeys(sizes)]
+        try:
+            sizes = [int(size) for size in self.batch_size.split(",")]
+        except ValueError:
+            raise UsageError(f"--batch-size {self.batch_size}: a whole number, or several with commas") from None
+        batches = list(dict.fromkeys(sizes))
         return {"batch_sizes": batches, "threads": self.threads, "rounds": self.rounds, "data_dir": self.data_dir}
-
-    def check(self, run: Sequence[str]) -> None:
-        """Refuse to measure nothing, or both all runs and some."""
-        if self.all is None and not run:
-            raise UsageError(
-                "bench: name the runs to measure, the one to compare with first (compress report lists them), "
-                "or --all RUNS_DIR"
-            )
-        if self.all is not None and (run or self.engine or self.precision):
-            raise UsageError("--all measures all runs with every engine: leave out runs, --engine and --precision")
 
 
 BENCH = BenchOptions()
@@ -59,10 +54,23 @@ BENCH = BenchOptions()
 def bench(*run: str, measuring: BenchOptions = BENCH, place: PlaceOptions = PLACE, output: Output = OUTPUT) -> None:
     """Measure size, latency, memory and, where possible, energy of every exit of finished runs.
 
+    Latency is measured interleaved, in ratios to the last exit of the first run named. Each run gets two files:
+
+    - bench.json: latency and energy;
+    - costs.json: bytes, activations, and peak memory of training and inference.
+
     Args:
         run: Run directories, or ids (or their beginnings) under --runs; the one to compare with first.
     """
-    measuring.check(run)
+    if measuring.all is None and not run:
+        raise UsageError(
+            "bench: name the runs to measure, the one to compare with first (compress report lists them), "
+            "or --all RUNS_DIR"
+        )
+    if measuring.all is not None and (run or measuring.engine or measuring.precision):
+        raise UsageError("--all measures all runs with every engine: leave out runs, --engine and --precision")
+    engines = _names("engine", measuring.engine or "eager", ENGINES)
+    precisions = _names("precision", measuring.precision or "fp32", PRECISIONS)
     settings = measuring.settings()
     found = [find_run(name, place.runs) for name in run]
 
@@ -74,17 +82,15 @@ def bench(*run: str, measuring: BenchOptions = BENCH, place: PlaceOptions = PLAC
         done = bench_all(measuring.all, device=place.device, **settings)
         warn_of_lag(done.runs, done.rows)
         return show_latencies(done.rows, done.skipped, as_json=output.json)
-    measured = bench(
-        found,
-        device=place.device,
-        engine=_names(measuring.engine or "eager"),
-        precision=_names(measuring.precision or "fp32"),
-        **settings,
-    )
+    measured = bench(found, device=place.device, engine=engines, precision=precisions, **settings)
     warn_of_lag(found, measured)
     show_latencies(measured, as_json=output.json)
 
 
-def _names(text: str) -> list[str]:
-    """Return the names in an option's text, separated by commas, each once."""
-    return list(dict.fromkeys(part.strip() for part in text.split(",")))
+def _names(option: str, text: str, known: Sequence[str]) -> list[str]:
+    """Return the names in an option's text, separated by commas, each once; refuse those that are unknown."""
+    names = list(dict.fromkeys(part.strip() for part in text.split(",")))
+    for name in names:
+        if name not in known:
+            raise UsageError(f"--{option} {name!r}: {nearest(name, known)}")
+    return names

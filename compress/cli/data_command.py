@@ -7,7 +7,8 @@ from pathlib import Path
 
 from compress.cli.options import OUTPUT, Output
 from compress.cli.printing import print_json, show_inventory
-from compress.data.catalogue import available, check_own
+from compress.data.catalogue import FOLDER, available, find_folder
+from compress.errors import UsageError
 from compress.machine import summary
 
 
@@ -19,14 +20,16 @@ def data(name: str | None = None, *, data_dir: Path | None = None, output: Outpu
         data_dir: Directory in which the data are looked for first.
     """
     if name is not None:
-        check_own(name, data_dir)
+        if not name.startswith(FOLDER):
+            raise UsageError(f"{name}: only class folders, folder:PATH, have an inventory; see compress data")
+        root = find_folder(name, data_dir)
 
         from compress.data import take_inventory
 
-        return show_inventory(take_inventory(name, data_dir), as_json=output.json)
-    rows = available(data_dir)
+        return show_inventory(take_inventory(root), as_json=output.json)
+    rows, machine = available(data_dir), "; ".join(summary())
     if output.json:
-        return print_json({"datasets": [dataclasses.asdict(row) for row in rows], "machine": summary()})
+        return print_json({"datasets": [dataclasses.asdict(row) for row in rows], "machine": machine})
     for row in rows:
         print(f"{row.name:14}{row.what}\n{'':14}{row.where}" + (f": {row.how}" if row.how else ""))
-    print(f"this machine: {summary()}")
+    print(f"this machine: {machine}")

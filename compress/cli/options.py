@@ -5,16 +5,16 @@ Importing this module imports no torch, and the ``check`` of a group refuses wha
 
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, TypeVar, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, TypeVar
 
 from cyclopts import Group, Parameter, Token
 from cyclopts.validators import Number
 
 from compress.data.catalogue import BUNDLED, FOLDER, check_request
-from compress.errors import UsageError, nearest
+from compress.errors import UsageError
 from compress.networks.architecture_names import FORMS, parse
 from compress.recipes import RECIPES, Recipe, recipe_named
 from compress.runs import find_run
@@ -42,32 +42,21 @@ def whole_number(_: object, tokens: Sequence[Token]) -> int:
     return int(text)
 
 
-def one_of(words: Any, tokens: Sequence[Token]) -> str:
-    """Return the word that an option says, which must be one of a literal type's; the nearest of them is named."""
-    text = tokens[0].value
-    if text not in get_args(words):
-        raise ValueError(f"{text!r}: {nearest(text, get_args(words))}")
-    return text
-
-
-def choice(names: Iterable[str], *, optional: bool = False) -> Any:
-    """Return the type of an option that is one of these words."""
-    word = Literal[tuple(names)]  # type: ignore[valid-type]
-    return Annotated[word | None if optional else word, Parameter(converter=one_of)]
-
-
 Flag = Annotated[bool, Parameter(show_default=False)]
 Whole = Annotated[int, Parameter(converter=whole_number)]
-MaybeWhole = Annotated[int | None, Parameter(converter=whole_number)]
-Seed = Annotated[int, Parameter(converter=whole_number, validator=Number(gte=0, lt=SEEDS))]
+Seed = Annotated[Whole, Parameter(validator=Number(gte=0, lt=SEEDS))]
+Precision = Literal["auto", "fp32", "bf16"]
 if TYPE_CHECKING:
-    Form: TypeAlias = str | None
-    Precision: TypeAlias = str
-    RecipeName: TypeAlias = str | None
+    Form: TypeAlias = str
+    RecipeName: TypeAlias = str
 else:
-    Form = choice(FORMS.values(), optional=True)
-    Precision = choice(("auto", "fp32", "bf16"))
-    RecipeName = choice(RECIPES, optional=True)
+    Form, RecipeName = Literal[tuple(FORMS.values())], Literal[tuple(RECIPES)]
+
+
+def device_name(_: object, name: str) -> None:
+    """Refuse the name of a device that no machine has; whether this one has it takes torch to find out."""
+    if not re.fullmatch(r"auto|cpu|meta|(cuda|mps|xpu)(:[0-9]{1,3})?", name):
+        raise ValueError(f"{name!r}: use auto, cpu or, where there is one, cuda")
 
 
 def panel(title: str) -> Group:
@@ -110,7 +99,7 @@ class PlaceOptions:
     """
 
     runs: Annotated[Path, Parameter(env_var="COMPRESS_RUNS")] = Path("runs")
-    device: str = "auto"
+    device: Annotated[str, Parameter(validator=device_name)] = "auto"
 
 
 @options("Runs")
@@ -150,10 +139,10 @@ class DataOptions:
 
     dataset: str | None = None
     data_dir: Path | None = None
-    image_size: MaybeWhole = None
+    image_size: Whole | None = None
     stream: Annotated[bool | None, Parameter(negative="--no-stream")] = None
     skip_unreadable: Flag = False
-    workers: MaybeWhole = None
+    workers: Whole | None = None
 
     def check(self, recipe: Recipe, default: str = BUNDLED, *, arch: str = "") -> None:
         """Refuse a data set that is unknown or not here, and options that do not fit it."""
@@ -208,8 +197,8 @@ class RecipeOptions:
         epochs: Passes over the training images, instead of the recipe's.
     """
 
-    recipe: RecipeName = None
-    epochs: MaybeWhole = None
+    recipe: RecipeName | None = None
+    epochs: Whole | None = None
 
     def named(self, default: str = DEFAULT_RECIPE, **changes: Any) -> Recipe:
         """Return the recipe asked for, or the default one, with what `recipe_named` changes in it."""
@@ -230,7 +219,7 @@ class TrainingOptions(RecipeOptions):
     """
 
     learning_rate: float | None = None
-    batch_size: MaybeWhole = None
+    batch_size: Whole | None = None
     weight_decay: float | None = None
     stochastic_depth: float = 0.0
     seed: Seed = 0
@@ -258,7 +247,7 @@ class ArchitectureOptions:
     width: Whole = 1
     blocks: str = ""
     widths: str = ""
-    form: Form = None
+    form: Form | None = None
 
     def check(self, arch: str) -> None:
         """Refuse the name of one of our own architectures that is unknown, and options that do not fit it."""

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from compress.cli.options import OUTPUT, PLACE, Flag, MaybeWhole, Output, PlaceOptions
+from compress.cli.options import OUTPUT, PLACE, Flag, Output, PlaceOptions, Whole
 from compress.runs import find_run
 
 
 def probe(
     *run: str,
     retrain: Flag = False,
-    epochs: MaybeWhole = None,
+    epochs: Whole | None = None,
     out: Path = Path("report"),
     data_dir: Path | None = None,
     place: PlaceOptions = PLACE,
     output: Output = OUTPUT,
 ) -> None:
-    """Measure what every block of finished runs has learnt.
+    """Measure what every block of finished runs has learnt: whether shallow blocks lack supervision.
+
+    Each run gets a file probe.json, which says of every block:
+
+    - the accuracy of a linear probe;
+    - the share of the final loss's gradient that reaches it;
+    - its similarity to the next block (CKA);
+    - the accuracy lost when it is skipped.
 
     Args:
         run: Run directories, or ids (or their beginnings) under --runs.

@@ -1,9 +1,8 @@
 """`compress prune`: a trained network made smaller, or a control of that size."""
 
-import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from cyclopts import Parameter
 
@@ -20,9 +19,7 @@ from compress.cli.options import (
     Seed,
     TrainingPlaceOptions,
     Whole,
-    choice,
     numbers,
-    one_of,
     options,
 )
 from compress.errors import UsageError
@@ -30,13 +27,10 @@ from compress.recipes import FineTuneSchedule
 from compress.runs import macs_of, run_and_exit
 
 if TYPE_CHECKING:
-    from baselines import FineTuning, Job
-
     MethodName: TypeAlias = str
     ShapeName: TypeAlias = str
 else:
-    MethodName, ShapeName = choice(METHODS), choice(SHAPES)
-ONE_OF = Parameter(converter=one_of)
+    MethodName, ShapeName = Literal[tuple(METHODS)], Literal[tuple(SHAPES)]
 
 
 @options("Network")
@@ -108,9 +102,9 @@ class TechniqueOptions:
     """
 
     method: MethodName = "l1"
-    scope: Annotated[Scope, ONE_OF] = "all"
+    scope: Scope = "all"
     uniform: Annotated[bool, Parameter(negative="--global", show_default=False)] = False
-    allocate: Annotated[Allocation | None, ONE_OF] = None
+    allocate: Allocation | None = None
     round_to: Whole = 1
     steps: Whole = 1
     gradual: Flag = False
@@ -137,17 +131,9 @@ class FineTuningOptions(RecipeOptions):
         weight_decay: Weight decay, instead of the recipe's.
     """
 
-    schedule: Annotated[FineTuneSchedule, ONE_OF] = "small-rate"
+    schedule: FineTuneSchedule = "small-rate"
     learning_rate: float | None = None
     weight_decay: float | None = None
-
-    def fine_tuning(self) -> "FineTuning":
-        """Return what these options say as the library takes it."""
-        from baselines import FineTuning
-
-        given = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        del given["recipe"]
-        return FineTuning(**given)
 
 
 @options("Output")
@@ -183,10 +169,10 @@ def prune(
         from compress.cli.printing import show_methods
 
         return show_methods(METHODS, as_json=output.json)
-    recipe, chosen = fine_tuning.named(), technique.technique()
-    recipe.fine_tuning(fine_tuning.schedule).changed(
-        epochs=fine_tuning.epochs, learning_rate=fine_tuning.learning_rate, weight_decay=fine_tuning.weight_decay
-    )
+    recipe = fine_tuning.named()
+    changes: dict[str, Any] = {name: getattr(fine_tuning, name) for name in ("epochs", "learning_rate", "weight_decay")}
+    recipe.fine_tuning(fine_tuning.schedule).changed(**changes)
+    asked = technique.technique()
     budgets = budget.budgets(place.runs)
     start = run_and_exit(reference.from_, place.runs)[0] if reference.from_ is not None else None
     if reference.arch is not None:
@@ -194,27 +180,26 @@ def prune(
     if start is None or data.dataset is not None:
         data.check(recipe)
 
-    from baselines import Job, carry_out, foresee
+    from baselines import FineTuning, Job, carry_out, foresee
     from benchmarks import latency_ratio
     from compress.cli.printing import show_forecasts, show_runs
 
     dataset = data.open_of(start, recipe) if start else data.open(recipe)
-
-    def job(budget: Budget) -> "Job":
-        return Job(
+    jobs = [
+        Job(
             arch=reference.arch,
             dataset=dataset,
-            budget=budget,
-            technique=chosen,
+            budget=each,
+            technique=asked,
             recipe=recipe,
             reference=reference.from_,
-            fine_tuning=fine_tuning.fine_tuning(),
+            fine_tuning=FineTuning(schedule=fine_tuning.schedule, **changes),
             seed=reference.seed,
             place=place.place(),
             timed=latency_ratio,
         )
-
-    jobs = [job(budget) for budget in budgets]
+        for each in budgets
+    ]
     if output.dry_run:
         return show_forecasts([foresee(job) for job in jobs], as_json=output.json)
     show_runs([carry_out(job) for job in jobs], as_json=output.json)

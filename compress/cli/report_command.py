@@ -20,7 +20,7 @@ def report(
     png: Flag = False,
     output: Output = OUTPUT,
 ) -> None:
-    """Write the report that compares all finished runs: Markdown, an HTML page, CSV, figures, and the runs' records.
+    """Write the report that compares all finished runs: Markdown, an HTML page, CSV, figures and records.
 
     Args:
         runs_dir: Directory of the run directories, or of a report, which is then written again from its records.

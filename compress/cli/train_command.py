@@ -1,10 +1,10 @@
 """`compress train` and `compress train-mwbp`: a network with one exit, or with several."""
 
-from collections.abc import Sequence
+import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
-from cyclopts import Parameter, Token
+from cyclopts import Parameter
 
 from compress.cli.options import (
     DATA,
@@ -16,12 +16,12 @@ from compress.cli.options import (
     StartOptions,
     TrainingOptions,
     TrainingPlaceOptions,
-    choice,
-    one_of,
+    is_foreign,
     options,
     panel,
 )
-from compress.training.methods import FROZEN, METHODS, SINGLE_EXIT, UPDATES, Method
+from compress.errors import UsageError
+from compress.training.methods import FROZEN, METHODS, SINGLE_EXIT, Method
 
 ARCHITECTURES = (
     "resnetN (pre-activation), resnetNv1 (original form) or resnetNnl (norm-last), N = 6n+2; wrn-28-10; mobilenetv2; "
@@ -30,21 +30,13 @@ ARCHITECTURES = (
 ArchName = Annotated[str, Parameter(group=panel("Network"), help=ARCHITECTURES)]
 
 
-def multi_exit_method(words: Any, tokens: Sequence[Token]) -> str:
-    """Return the method that an option says; those for one exit belong to the other command."""
-    if tokens[0].value in SINGLE_EXIT:
-        raise ValueError(f"{tokens[0].value!r} trains one exit: use compress train (with --extra-decay EXITS)")
-    return one_of(words, tokens)
-
-
+# Heads of auxiliary exits, named here since their module imports torch; a test compares the two.
+Head = Literal["bn-relu-gap-fc", "gap-fc", "bn-relu-flatten-fc", "relu-gap-fc", "bn-relu-conv-gap-fc", "ln-mean-fc"]
+Update = Literal["simultaneous", "sequential"]
 if TYPE_CHECKING:
     MethodName: TypeAlias = str
-    Update: TypeAlias = Literal["simultaneous", "sequential"] | None
 else:
-    MethodName = Annotated[
-        Literal[tuple(name for name in METHODS if name not in SINGLE_EXIT)], Parameter(converter=multi_exit_method)
-    ]
-    Update = choice(UPDATES, optional=True)
+    MethodName = Literal[tuple(name for name in METHODS if name not in SINGLE_EXIT)]
 
 
 @options("Runs")
@@ -67,8 +59,7 @@ class MultiExitOptions:
     Attributes:
         exits: Number of exits with the last one (default 5), equally spaced; block numbers, such as 5,9,13,17,end;
             names of modules, such as layer1,layer2,end; or paper, the published exits.
-        head: Head of auxiliary exits: bn-relu-gap-fc, gap-fc, ln-mean-fc, relu-gap-fc, bn-relu-flatten-fc or
-            bn-relu-conv-gap-fc (default: what suits the blocks).
+        head: Head of auxiliary exits (default: what suits the blocks).
         method: Training method: mwbp, its first form auxnet, or a control.
         update: simultaneous: one backward pass; sequential: the authors' order, one pass per exit, fp32
             (default: the method's).
@@ -79,13 +70,19 @@ class MultiExitOptions:
     """
 
     exits: str | None = None
-    head: str | None = None
+    head: Head | None = None
     method: MethodName = "mwbp"
-    update: Update = None
+    update: Update | None = None
     gamma: str = "depth-squared"
     trunk: str | None = None
     self_distillation: float = 0.0
     gradient_equilibrium: Flag = False
+
+    def check(self, arch: str) -> None:
+        """Refuse exits that no network of our own has; which blocks there are takes torch to find out."""
+        for word in self.exits.split(",") if self.exits not in (None, "paper") and not is_foreign(arch) else ():
+            if not re.fullmatch(r"\s*([0-9]{1,9}|end)\s*", word):
+                raise UsageError(f"exits: {word!r} is neither the number of a block nor 'end'")
 
 
 ARCHITECTURE, TRAINING, START = ArchitectureOptions(), TrainingOptions(), StartOptions()
@@ -108,6 +105,7 @@ class TrainOptions:
         """Train a network and print its exits; what is wrong is refused before torch is imported."""
         recipe = self.training.changed()
         self.architecture.check(arch)
+        multi_exit.check(arch)
         self.data.check(recipe, arch=arch)
         self.start.check(self.place.runs, multi_exit.trunk if method.name == FROZEN else None)
 
@@ -131,7 +129,7 @@ SHARED = TrainOptions()
 
 
 def train(*, arch: ArchName = "resnet110", extra_decay: str | None = None, shared: TrainOptions = SHARED) -> None:
-    """Train a network with one exit and print it.
+    """Train a network with one exit by plain backpropagation (BP).
 
     Args:
         extra_decay: Control: use the weight decay that MW-BP with these exits (a number, or blocks) would bring.
@@ -143,7 +141,7 @@ def train(*, arch: ArchName = "resnet110", extra_decay: str | None = None, share
 def train_mwbp(
     *, arch: ArchName = "resnet44", multi_exit: MultiExitOptions = MULTI_EXIT, shared: TrainOptions = SHARED
 ) -> None:
-    """Train a network with several exits and print them."""
+    """Train a multi-exit network by multi-way backpropagation (MW-BP)."""
     method = shared.start.method(
         name=multi_exit.method,
         update=multi_exit.update,

@@ -154,13 +154,6 @@ def check_request(
         raise UsageError(f"{option} is for folder:PATH; {name} is read into memory, whole")
 
 
-def check_own(name: str, data_dir: Path | None = None) -> None:
-    """Refuse what is not the name of class folders that are here: only these have an inventory."""
-    if not name.startswith(FOLDER):
-        raise UsageError(f"{name}: only class folders have an inventory: folder:PATH; compress data lists the others")
-    find_folder(name, data_dir, announce=False)
-
-
 def cache_directory() -> Path:
     """Return the user's cache directory, which may not exist yet; all that is kept there can be had again."""
     home = own_place() if homeless() else Path.home()

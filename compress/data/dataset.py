@@ -77,12 +77,10 @@ class Labelled:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """``(C, H, W)`` of every image."""
         _, channels, height, width = self.images.shape
         return channels, height, width
 
     def to(self, device: torch.device | str) -> "Labelled":
-        """Return the same images and labels on a device."""
         return Labelled(images=self.images.to(device), labels=self.labels.to(device))
 
     def subset(self, indices: Tensor) -> "Labelled":
@@ -91,7 +89,6 @@ class Labelled:
         return Labelled(images=self.images.index_select(0, indices), labels=self.labels[indices])
 
     def batches(self, indices: Iterable[Tensor], crop: ResizedCrop | None = None) -> Iterator[Tensor]:
-        """Yield uint8 ``(M, C, H, W)`` for each int64 ``(M,)`` of ``indices``, cropped if asked."""
         for chosen in indices:
             images = self.images[chosen.to(self.images.device)]
             if crop:
@@ -100,11 +97,9 @@ class Labelled:
             yield images
 
     def sample(self) -> Iterator[Tensor]:
-        """Yield all images at once."""
         yield self.images
 
     def content(self) -> Iterator[bytes | memoryview]:
-        """Yield shape, pixels and labels."""
         yield f"{tuple(self.images.shape)}".encode()
         yield self.images.cpu().contiguous().numpy().data
         yield self.labels.cpu().numpy().astype("<i8").data

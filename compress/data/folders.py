@@ -2,9 +2,8 @@
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
@@ -13,13 +12,11 @@ import torch
 from torch import Tensor
 
 from compress.data.catalogue import EXPECTED
-from compress.data.preprocessing import is_grey, opened
 from compress.errors import UsageError
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 PARTS = {"train": ("train", "training"), "test": ("test", "testing"), "val": ("val", "valid", "validation")}
 UNDIVIDED = "all"  # the only part of flat folders, until they are divided
-REASONS = 6  # most reasons for unused files that one line names
 
 T = TypeVar("T")
 
@@ -72,15 +69,6 @@ class ClassFolders:
                     raise UsageError(f"{self.root / self.places[part] / label} holds no readable images")
         return replace(self, files=kept)
 
-    def decoded_bytes(self, image_size: int | None) -> int:
-        """Return an estimate of the bytes that all images take, from the first training image of each class."""
-        grey, pixels = True, 0
-        for names in next(iter(self.files.values())).values():
-            with suppress(UsageError), opened(self.root / names[0]) as image:  # a problem is named when it is read
-                grey &= is_grey(image.mode)
-                pixels = max(pixels, image.width * image.height)
-        return len(self.names) * (1 if grey else 3) * (pixels if image_size is None else image_size**2)
-
     def map(self, function: Callable[[Path], T]) -> list[T]:
         """Return a function's value for every file, in the order of ``names``, computed in threads."""
 
@@ -99,11 +87,9 @@ class ClassFolders:
         if not self.unused:
             return ""
         reasons = sorted(self.unused.items(), key=lambda item: -len(item[1]))
-        counted = [f"{len(names)} {why}" for why, names in reasons[:REASONS]]
-        if rest := reasons[REASONS:]:
-            counted.append(f"{sum(len(names) for _, names in rest)} for {len(rest)} other reasons")
+        counted = ", ".join(f"{len(names)} {why}" for why, names in reasons)
         total, example = sum(map(len, self.unused.values())), reasons[0][1][0]
-        return f"{self.root}: not used: {total} files, such as {example} ({', '.join(counted)})"
+        return f"{self.root}: not used: {total} files, such as {example} ({counted})"
 
 
 def list_class_folders(root: Path) -> ClassFolders:
@@ -115,116 +101,55 @@ def list_class_folders(root: Path) -> ClassFolders:
         UsageError: parts differ in their classes, or a class has no images.
     """
     try:
-        return _listed(root)
+        folders, names = _walked(root)
     except OSError as error:
         raise UsageError(f"{error.filename or root} cannot be listed ({error.strerror})") from error
-
-
-def _listed(root: Path) -> ClassFolders:
-    entries = sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    places = _places(root, folders)
+    depth = 2 if places else 1  # of the class folders
+    part_of = {place: part for part, place in places.items()}
+    files: dict[str, dict[str, list[str]]] = {part: {} for part in places or (UNDIVIDED,)}
+    for parts in (folder.split("/") for folder in folders):
+        if len(parts) == depth and (not places or parts[0] in part_of):
+            files[part_of.get(parts[0], UNDIVIDED)][parts[-1]] = []
     unused: dict[str, list[str]] = defaultdict(list)
-    places = _places(root, entries)
-    if not places:
-        return _flat(root, entries, unused)
-    files = {part: _class_files(root, place, unused) for part, place in places.items()}
-    for part, by_class in files.items():
-        if odd := sorted(by_class.keys() ^ files["train"].keys()):
-            here, missing = ("train", part) if odd[0] in files["train"] else (part, "train")
-            raise UsageError(
-                f"{root}: class {odd[0]!r} is in {places[here]}/ but not in {places[missing]}/; both need the same"
-            )
-    for name in entries:
-        if name not in places.values() and (found := sorted(_below(root, name))):
-            unused[f"in {name}/, which is no part"] = found
-    _outside(root, ".", unused)
-    return ClassFolders(root=root, files=files, places=places, unused=dict(unused))
-
-
-def _places(root: Path, entries: list[str]) -> dict[str, str]:
-    """Return the folder of each part, in any case and usual spelling; empty where the folders are classes.
-
-    A single folder of such a name is a class (such as train, the vehicle) if there are no folders in it.
-    """
-    places = {}
-    for part, spellings in PARTS.items():
-        found = [name for name in entries if name.casefold() in spellings]
-        if len(found) > 1:
-            raise UsageError(f"{root}: both {found[0]}/ and {found[1]}/ would be {part} images; leave one of them")
-        if found:
-            places[part] = found[0]
-    is_class = len(places) == 1 and not any(entry.is_dir() for entry in (root / next(iter(places.values()))).iterdir())
-    if not places or (is_class and len(entries) > 1):
-        return {}
-    for part in ("train", "test"):
-        if part not in places:
-            raise UsageError(f"{root / part} is not a folder; {EXPECTED}")
-    return places
-
-
-def _flat(root: Path, entries: list[str], unused: dict[str, list[str]]) -> ClassFolders:
-    """Return flat class folders; a folder without images is not a class."""
-    files = {name: _images(root, name, unused) for name in entries}
-    by_class = {name: images for name, images in files.items() if images}
-    if len(by_class) < 2:
-        inner = [name for name in by_class if any(entry.is_dir() for entry in (root / name).iterdir())]
-        hint = f"; did you mean folder:{root / inner[0]}?" if inner else ""
-        raise UsageError(f"{root} has {len(by_class)} class folders; {EXPECTED}{hint}")
-    _outside(root, ".", unused)
-    return ClassFolders(root=root, files={UNDIVIDED: by_class}, places={UNDIVIDED: "."}, unused=dict(unused))
-
-
-def _class_files(root: Path, place: str, unused: dict[str, list[str]]) -> dict[str, list[str]]:
-    """Return the image files of a part by class, both sorted by name."""
-    folder = root / place
-    classes = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    if not classes:
-        raise UsageError(f"{folder} has no class folders; expected {place}/CLASS/*")
-    by_class = {}
-    for label in classes:
-        by_class[label] = _images(root, f"{place}/{label}", unused)
-        if not by_class[label]:
-            known = ", ".join(sorted(IMAGE_SUFFIXES))
-            raise UsageError(f"{folder / label} holds no images; known suffixes: {known}")
-    _outside(root, place, unused)
-    return by_class
-
-
-def _images(root: Path, folder: str, unused: dict[str, list[str]]) -> list[str]:
-    """Return the image files in a folder and below, relative to ``root``; add the others to ``unused``."""
-    images = []
-    for name in sorted(_below(root, folder)):
-        file = os.path.basename(name)
-        suffix = os.path.splitext(file)[1].lower()
-        if file.startswith("."):
+    for name in names:
+        parts = name.split("/")
+        suffix = os.path.splitext(parts[-1])[1].lower()
+        if places and len(parts) > 1 and parts[0] not in part_of:
+            unused[f"in {parts[0]}/, which is no part"].append(name)
+        elif parts[-1].startswith("."):
             unused["hidden"].append(name)
-        elif suffix in IMAGE_SUFFIXES:
-            images.append(name)
-        else:
+        elif len(parts) <= depth:
+            unused["outside the class folders"].append(name)
+        elif suffix not in IMAGE_SUFFIXES:
             unused[f"with suffix {suffix}" if suffix else "without a suffix"].append(name)
-    return images
+        else:
+            files[part_of.get(parts[0], UNDIVIDED)][parts[depth - 1]].append(name)
+    if places:
+        _check_parts(root, files, places)
+    else:
+        files = {UNDIVIDED: _with_images(root, files[UNDIVIDED], folders)}
+    return ClassFolders(root=root, files=files, places=places or {UNDIVIDED: "."}, unused=dict(unused))
 
 
-def _outside(root: Path, folder: str, unused: dict[str, list[str]]) -> None:
-    """Add the files beside class folders, and what is hidden there, to ``unused``."""
-    prefix = "" if folder == "." else f"{folder}/"
-    for entry in sorted((root / folder).iterdir()):
-        if entry.name.startswith("."):
-            unused["hidden"].append(prefix + entry.name)
-        elif not entry.is_dir():
-            unused["outside the class folders"].append(prefix + entry.name)
-
-
-def _below(root: Path, folder: str) -> Iterator[str]:
-    """Yield the files in a folder and below, relative to ``root``; a hidden folder counts as a file.
+def _walked(root: Path) -> tuple[list[str], list[str]]:
+    """Return the folders and the files below ``root``, relative to it and sorted; a hidden folder counts as a file.
 
     Links are followed, except to a folder that contains them.
     """
-    for top, folders, files in os.walk(root / folder, followlinks=True, onerror=_complain):
-        inner = os.path.relpath(top, root / folder)
-        prefix = f"{folder}/" if inner == "." else f"{folder}/{inner}/"
-        hidden = [name for name in folders if name.startswith(".")]
-        folders[:] = [name for name in folders if name not in hidden and not _leads_back(top, name)]
-        yield from (prefix + name for name in (*files, *hidden))
+
+    def complain(error: OSError) -> None:
+        raise error  # the images of a folder that cannot be listed would be missing
+
+    folders, names = [], []
+    for top, inner, files in os.walk(root, followlinks=True, onerror=complain):
+        here = os.path.relpath(top, root)
+        prefix = "" if here == "." else f"{here}/"
+        hidden = [name for name in inner if name.startswith(".")]
+        inner[:] = [name for name in inner if name not in hidden and not _leads_back(top, name)]
+        folders += [prefix + name for name in inner]
+        names += [prefix + name for name in (*files, *hidden)]
+    return sorted(folders), sorted(names)
 
 
 def _leads_back(top: str, name: str) -> bool:
@@ -233,6 +158,53 @@ def _leads_back(top: str, name: str) -> bool:
     return path.is_symlink() and path.resolve() in (here, *here.parents)
 
 
-def _complain(error: OSError) -> None:
-    """Raise the error of a folder that cannot be listed, whose images would be missing otherwise."""
-    raise error
+def _places(root: Path, folders: list[str]) -> dict[str, str]:
+    """Return the folder of each part, in any case and usual spelling; empty where the folders are classes.
+
+    A single folder of such a name is a class (such as train, the vehicle) if there are no folders in it.
+    """
+    entries = [name for name in folders if "/" not in name]
+    places = {}
+    for part, spellings in PARTS.items():
+        found = [name for name in entries if name.casefold() in spellings]
+        if len(found) > 1:
+            raise UsageError(f"{root}: both {found[0]}/ and {found[1]}/ would be {part} images; leave one of them")
+        if found:
+            places[part] = found[0]
+    is_class = len(places) == 1 < len(entries) and not _has_folders(next(iter(places.values())), folders)
+    if not places or is_class:
+        return {}
+    for part in ("train", "test"):
+        if part not in places:
+            raise UsageError(f"{root / part} is not a folder; {EXPECTED}")
+    return places
+
+
+def _has_folders(name: str, folders: list[str]) -> bool:
+    return any(folder.startswith(f"{name}/") for folder in folders)
+
+
+def _check_parts(root: Path, files: dict[str, dict[str, list[str]]], places: dict[str, str]) -> None:
+    """Refuse parts without classes, classes without images, and parts whose classes differ."""
+    for part, by_class in files.items():
+        if not by_class:
+            raise UsageError(f"{root / places[part]} has no class folders; expected {places[part]}/CLASS/*")
+        for label, images in by_class.items():
+            if not images:
+                known = ", ".join(sorted(IMAGE_SUFFIXES))
+                raise UsageError(f"{root / places[part] / label} holds no images; known suffixes: {known}")
+        if odd := sorted(by_class.keys() ^ files["train"].keys()):
+            here, missing = ("train", part) if odd[0] in files["train"] else (part, "train")
+            raise UsageError(
+                f"{root}: class {odd[0]!r} is in {places[here]}/ but not in {places[missing]}/; both need the same"
+            )
+
+
+def _with_images(root: Path, by_class: dict[str, list[str]], folders: list[str]) -> dict[str, list[str]]:
+    """Return the classes of flat folders: a folder without images is none."""
+    kept = {label: images for label, images in by_class.items() if images}
+    if len(kept) < 2:
+        inner = [label for label in kept if _has_folders(label, folders)]
+        hint = f"; did you mean folder:{root / inner[0]}?" if inner else ""
+        raise UsageError(f"{root} has {len(kept)} class folders; {EXPECTED}{hint}")
+    return kept

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from compress.data.catalogue import check_own, find_folder
 from compress.data.division import divided
 from compress.data.duplicates import Duplicates
 from compress.data.folders import list_class_folders
@@ -66,13 +65,12 @@ class Inventory:
         }
 
 
-def take_inventory(name: str, data_dir: Path | None = None) -> Inventory:
-    """Return what lies in "folder:PATH", wherever ``find_folder`` finds it; all files are read, the first time.
+def take_inventory(root: Path) -> Inventory:
+    """Return what lies in the class folders under ``root``; all files are read, the first time.
 
     Raises ``UsageError`` for folders that cannot be trained on.
     """
-    check_own(name, data_dir)
-    folders = list_class_folders(find_folder(name, data_dir))
+    folders = list_class_folders(root)
     survey = survey_files(folders, decode=True)
     used = folders.without(survey.problems)
     used = divided(used, survey.digests) if used.flat else used

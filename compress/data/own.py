@@ -1,14 +1,22 @@
 """Class folders of the user's own, opened as a data set: in memory or streamed from disk."""
 
+import math
 import os
 from collections.abc import Iterator
+from functools import partial
+from itertools import islice
 from pathlib import Path
 
+import numpy as np
+import torch
+
 from compress.data.catalogue import FOLDER
-from compress.data.dataset import Dataset
+from compress.data.dataset import Dataset, Labelled, Part
+from compress.data.division import division
 from compress.data.folders import list_class_folders
-from compress.data.readers import read_class_folders
-from compress.data.streaming import stream_class_folders
+from compress.data.preprocessing import preprocessing
+from compress.data.streaming import Files, Streamed, default_workers, read_image
+from compress.data.survey import survey_files
 from compress.errors import UsageError
 
 STREAM_ABOVE = 2 << 30  # bytes of decoded images
@@ -35,16 +43,30 @@ def open_folder(
     skip_unreadable: bool = False,
     workers: int | None = None,
 ) -> Dataset:
-    """Return the class folders under a resolved ``root`` as a data set; options as in ``open_dataset``."""
+    """Return the class folders under a resolved ``root`` as a data set; options as in ``open_dataset``.
+
+    Images have one channel if all are grey, else three. What is resized to ``image_size`` is fitted by ``centre``.
+
+    Raises:
+        UsageError: an unreadable image, unless these are skipped (streamed, it is found when it is read), or images of
+            several sizes without ``image_size``.
+    """
     folders = list_class_folders(root)
-    large = folders.decoded_bytes(image_size) > STREAM_ABOVE
+    survey = survey_files(folders, decode=skip_unreadable)
+    used = survey.usable(folders, skip_unreadable=skip_unreadable)
+    shape = survey.shape(root, image_size)
+    large = len(used.names) * math.prod(shape) > STREAM_ABOVE
     streamed = large if stream is None else stream
-    if streamed:
-        contents = stream_class_folders(
-            folders, image_size=image_size, skip_unreadable=skip_unreadable, workers=workers
-        )
-    else:
-        contents = read_class_folders(folders, image_size=image_size, skip_unreadable=skip_unreadable)
+    workers = default_workers() if workers is None else workers
+    names, images = iter(used.names), iter([] if streamed else used.map(partial(read_image, shape=shape)))
+    parts: dict[str, Part] = {}
+    for part, labels in used.labels.items():
+        if streamed:
+            encoded = np.array([os.fsencode(name) for name in islice(names, len(labels))])
+            files = Files(root=root, names=encoded, shape=shape)
+            parts[part] = Streamed(files=files, labels=labels, digest=survey.digest, workers=workers)
+        else:
+            parts[part] = Labelled(images=torch.stack(list(islice(images, len(labels)))), labels=labels)
     options = {
         f"--image-size {image_size}": image_size is not None,
         "--stream": streamed,
@@ -54,6 +76,12 @@ def open_folder(
     return Dataset(
         name=f"{FOLDER}{root}",
         copy="class folders, streamed" if streamed else "class folders",
+        classes=folders.classes,
+        train=parts["train"],
+        test=parts["test"],
+        validation=parts.get("val"),
         options=tuple(word for option, given in options.items() if given for word in option.split()),
-        **vars(contents),
+        skipped=len(survey.problems),
+        preprocessing=preprocessing(shape, resized=image_size is not None),
+        division=division() if folders.flat else None,
     )

@@ -1,53 +1,21 @@
-"""Readers of files on disk: labelled images from the published layouts and from class folders."""
+"""Readers of published data sets: labelled images from the files in which they are distributed."""
 
 import gzip
 import math
 import zlib
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from compress.data.dataset import Labelled, Part
-from compress.data.division import division
-from compress.data.folders import ClassFolders
-from compress.data.preprocessing import centre, decode, is_grey, opened, pixels, preprocessing
-from compress.data.survey import Look, Survey
+from compress.data.dataset import Dataset, Labelled
 from compress.errors import UsageError
 
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Contents:
-    """What a reader returns: class names in the order of the labels, parts, and the number of files left out.
-
-    ``preprocessing`` (how files became images) and ``division`` (how flat folders were divided) are for the record.
-    """
-
-    classes: tuple[str, ...]
-    train: Part
-    test: Part
-    validation: Part | None = None
-    skipped: int = 0
-    preprocessing: dict[str, Any] | None = None
-    division: dict[str, Any] | None = None
-
-    @classmethod
-    def of_folders(
-        cls, given: ClassFolders, survey: Survey, parts: dict[str, Part], image_size: int | None
-    ) -> "Contents":
-        """Return the contents of the ``given`` class folders, which were surveyed and read."""
-        return cls(
-            classes=given.classes,
-            train=parts["train"],
-            test=parts["test"],
-            validation=parts.get("val"),
-            skipped=len(survey.problems),
-            preprocessing=preprocessing(parts["train"].shape, resized=image_size is not None),
-            division=division() if given.flat else None,
-        )
+FASHION_CLASSES = (
+    *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
+    *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+)
 
 
 def read_idx(path: Path, *, dimensions: int) -> Tensor:
@@ -69,22 +37,23 @@ def read_idx(path: Path, *, dimensions: int) -> Tensor:
     return torch.from_numpy(np.frombuffer(content, np.uint8, offset=start).reshape(shape).copy())
 
 
-def read_mnist_layout(folder: Path, *, classes: tuple[str, ...]) -> Contents:
-    """Return the content of four idx files in MNIST's layout, plain or ``.gz``; images are ``(N, 1, H, W)``."""
+def read_fashion_mnist(folder: Path) -> Dataset:
+    """Return Fashion-MNIST from its four idx files, plain or ``.gz``."""
 
     def labelled(part: str) -> Labelled:
         images = read_idx(_plain_or_gz(folder / f"{part}-images-idx3-ubyte"), dimensions=3)
         labels = read_idx(_plain_or_gz(folder / f"{part}-labels-idx1-ubyte"), dimensions=1)
         return Labelled(images=images.unsqueeze(1), labels=labels.long())
 
-    return Contents(classes=classes, train=labelled("train"), test=labelled("t10k"))
+    train, test = labelled("train"), labelled("t10k")
+    return Dataset(name="fashion-mnist", copy="idx files", classes=FASHION_CLASSES, train=train, test=test)
 
 
 def _plain_or_gz(path: Path) -> Path:
     return path if path.exists() else path.with_name(path.name + ".gz")
 
 
-def read_cifar(folder: Path, *, classes: int) -> Contents:
+def read_cifar(folder: Path, *, classes: int) -> Dataset:
     """Return CIFAR-10 or CIFAR-100 (by the number of classes) from the original batch files, checked by torchvision."""
     from torchvision import datasets  # here, as its import takes seconds
 
@@ -98,10 +67,16 @@ def read_cifar(folder: Path, *, classes: int) -> Contents:
         images = torch.from_numpy(part.data).permute(0, 3, 1, 2).contiguous()
         return Labelled(images=images, labels=torch.tensor(part.targets))
 
-    return Contents(classes=tuple(train.classes), train=labelled(train), test=labelled(test))
+    return Dataset(
+        name=f"cifar{classes}",
+        copy="torchvision files",
+        classes=tuple(train.classes),
+        train=labelled(train),
+        test=labelled(test),
+    )
 
 
-def read_svhn(folder: Path) -> Contents:
+def read_svhn(folder: Path) -> Dataset:
     """Return SVHN (cropped digits) from its two ``.mat`` files, checked by torchvision.
 
     Training images are the 73,257 of ``train``; the 531,131 easier ones of ``extra`` are not used.
@@ -116,46 +91,14 @@ def read_svhn(folder: Path) -> Contents:
     def labelled(part: "datasets.SVHN") -> Labelled:
         return Labelled(images=torch.from_numpy(part.data).contiguous(), labels=torch.from_numpy(part.labels))
 
-    return Contents(classes=tuple("0123456789"), train=labelled(train), test=labelled(test))
+    return Dataset(
+        name="svhn",
+        copy="torchvision files",
+        classes=tuple("0123456789"),
+        train=labelled(train),
+        test=labelled(test),
+    )
 
 
 def _damaged(folder: Path) -> UsageError:
     return UsageError(f"files in {folder} are missing or damaged (their md5 sums are not the published ones)")
-
-
-def read_class_folders(
-    folders: ClassFolders, *, image_size: int | None = None, skip_unreadable: bool = False
-) -> Contents:
-    """Return class folders read into memory: images ``(N, 1, H, W)`` if all are grey, else ``(N, 3, H, W)``.
-
-    ``image_size`` is the height and width that images are resized to by ``centre``. Raises ``UsageError`` for an
-    unreadable image (unless these are skipped), and for images of several sizes without ``image_size``.
-    """
-
-    def decoded(path: Path) -> tuple[Look, np.ndarray]:
-        try:
-            return _decode(path, image_size)
-        except UsageError as error:
-            return Look(problem=str(error)), np.empty(0)
-
-    looks, arrays = zip(*folders.map(decoded), strict=True)
-    survey, by_name = Survey.of(folders.names, looks), dict(zip(folders.names, arrays, strict=True))
-    used = survey.usable(folders, skip_unreadable=skip_unreadable)
-    images = np.empty((len(used.names), *survey.shape(folders.root, image_size)), np.uint8)
-    for image, name in zip(images, used.names, strict=True):
-        image[:] = by_name[name]  # grey images get three channels where others are coloured
-
-    parts: dict[str, Part] = {}
-    start = 0
-    for part, labels in used.labels.items():
-        parts[part] = Labelled(images=torch.from_numpy(images[start : start + len(labels)]), labels=labels)
-        start += len(labels)
-    return Contents.of_folders(folders, survey, parts, image_size)
-
-
-def _decode(path: Path, image_size: int | None) -> tuple[Look, np.ndarray]:
-    """Return the look of an image, and its pixels as uint8 ``(1, H, W)`` if grey, else ``(3, H, W)``."""
-    with opened(path) as file:
-        look = Look.at(file, path)
-        image = decode(file, grey=is_grey(file.mode))
-    return look, pixels(image if image_size is None else centre(image, (image_size, image_size)))

@@ -3,9 +3,9 @@
 import http.client
 import logging
 import tarfile
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -25,16 +25,11 @@ from compress.data.catalogue import (
     search_places,
 )
 from compress.data.dataset import Dataset, Labelled
-from compress.data.folders import list_class_folders
 from compress.data.normalisation import Normalisation
 from compress.data.own import open_folder
-from compress.data.readers import Contents, read_cifar, read_class_folders, read_mnist_layout, read_svhn
+from compress.data.readers import FASHION_CLASSES, read_cifar, read_fashion_mnist, read_svhn
 from compress.errors import UsageError, checked
 
-FASHION_CLASSES = (
-    *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
-    *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
-)
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 # What `Dataset.digest` must be where files carry no checksum: those of MNIST have the same names as Fashion-MNIST's.
@@ -85,7 +80,7 @@ def open_dataset(
         root = find_folder(name, data_dir)
         return open_folder(root, image_size=image_size, stream=stream, skip_unreadable=skip_unreadable, workers=workers)
     if name == BUNDLED:
-        return _dataset(name, "bundled", _read_bundled())
+        return _checked(_read_bundled())
     published, places = PUBLISHED[name], search_places(data_dir)
     found = find_copy(published, places)
     if found is None and download:
@@ -94,22 +89,20 @@ def open_dataset(
     if found is None:
         raise UsageError(f"{name} is not in {', '.join(map(str, places))}; to get it: {published.by_hand}")
     folder, layout = found
-    description = "Debian dataset-fashion-mnist" if folder == DEBIAN else layout
+    known = Normalisation(mean=published.mean, std=published.std) if published.mean else None
     try:
-        return _dataset(name, description, _read(name, folder, layout), published)
+        dataset = replace(
+            _read(name, folder, layout), name=name, augmentable=published.augmentable, normalisation=known
+        )
+        return _checked(replace(dataset, copy="Debian dataset-fashion-mnist") if folder == DEBIAN else dataset)
     except UsageError as error:
         raise UsageError(f"{error}; to get them again: {published.by_hand}") from error
 
 
-def _dataset(name: str, copy: str, contents: Contents, published: Published | None = None) -> Dataset:
-    """Return a data set of published content, which is checked."""
-    protocol: dict[str, Any] = {}
-    if published is not None:
-        known = Normalisation(mean=published.mean, std=published.std) if published.mean else None
-        protocol = {"augmentable": published.augmentable, "normalisation": known}
-    dataset = Dataset(name=name, copy=copy, **vars(contents), **protocol)
-    if dataset.digest != _DIGESTS.get(name, dataset.digest):
-        raise UsageError(f"{name} ({copy}) is not what was published: its pixels or labels differ")
+def _checked(dataset: Dataset) -> Dataset:
+    """Return a published data set, unless its content is known and differs."""
+    if dataset.digest != _DIGESTS.get(dataset.name, dataset.digest):
+        raise UsageError(f"{dataset.name} ({dataset.copy}) is not what was published: its pixels or labels differ")
     return dataset
 
 
@@ -135,16 +128,17 @@ def _download(name: str, published: Published) -> None:
         ) from error
 
 
-def _read(name: str, folder: Path, layout: str) -> Contents:
+def _read(name: str, folder: Path, layout: str) -> Dataset:
     """Return what the files of a published data set hold, in one of its layouts."""
     if name == "fashion-mnist":
-        return read_mnist_layout(folder, classes=FASHION_CLASSES)
+        return read_fashion_mnist(folder)
     if layout == CLASS_FOLDERS:
         return _read_cifar10_folders(folder)
     return read_svhn(folder) if name == "svhn" else read_cifar(folder, classes=10 if name == "cifar10" else 100)
 
 
-def _read_bundled() -> Contents:
+def _read_bundled() -> Dataset:
+    """Return the bundled set: the first 600 training and 200 test images of each class of Fashion-MNIST, in order."""
     with (files("compress.data") / "fashion_mini.npz").open("rb") as file:
         arrays = np.load(file, allow_pickle=False)
         train, test = (
@@ -154,14 +148,14 @@ def _read_bundled() -> Contents:
             )
             for part in ("train", "test")
         )
-    return Contents(classes=FASHION_CLASSES, train=train, test=test)
+    return Dataset(name=BUNDLED, copy="bundled", classes=FASHION_CLASSES, train=train, test=test)
 
 
-def _read_cifar10_folders(folder: Path) -> Contents:
-    contents = read_class_folders(list_class_folders(folder))
-    if contents.classes != CIFAR10_CLASSES or contents.train.shape != (3, 32, 32):
+def _read_cifar10_folders(folder: Path) -> Dataset:
+    dataset = open_folder(folder, stream=False)
+    if dataset.classes != CIFAR10_CLASSES or dataset.train.shape != (3, 32, 32):
         raise UsageError(f"{folder} has class folders, but not CIFAR-10's; for images of your own say folder:{folder}")
-    sizes = len(contents.train), len(contents.test)
+    sizes = len(dataset.train), len(dataset.test)
     if sizes != (50_000, 10_000):
         _log.warning("%s holds only a part of CIFAR-10: %d training and %d test images", folder, *sizes)
-    return contents
+    return replace(dataset, options=())

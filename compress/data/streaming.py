@@ -1,47 +1,42 @@
 """Streaming: a part whose images stay on disk, and are read, decoded and cropped by worker processes."""
 
 import contextlib
-import functools
 import json
-import logging
-import math
-import multiprocessing
 import os
-import shutil
 import signal
 import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, default_collate, get_worker_info
+from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from compress import signals
 from compress.data.augmentation import ResizedCrop
-from compress.data.dataset import Part, in_order
-from compress.data.folders import ClassFolders
+from compress.data.dataset import in_order
 from compress.data.preprocessing import RULES, centre, decode, opened, pixels
-from compress.data.readers import Contents
-from compress.data.survey import survey_files
 from compress.errors import UsageError
 
 SAMPLE = 10_000  # images to measure the normalisation on
 READ_AHEAD = 250  # images a batch, where the caller does not say
 
-SHARED_MEMORY = Path("/dev/shm")
-
 # An image to read: its number in the part, and how to crop it.
 _Wanted = tuple[int, ResizedCrop | None]
-# What comes of a batch; an array has come through a pipe.
-_Read = Tensor | np.ndarray | UsageError
 
-_log = logging.getLogger("compress")
+
+def read_image(path: Path, shape: tuple[int, int, int], *, number: int = 0, crop: ResizedCrop | None = None) -> Tensor:
+    """Return the image in a file as uint8 of ``shape (C, H, W)``: as evaluation sees it, or cropped by its number."""
+    with opened(path) as file:
+        image = decode(file, grey=shape[0] == 1)
+    if crop is None:
+        image = centre(image, shape[1:])
+    read = torch.from_numpy(pixels(image).copy())
+    return read if crop is None else crop(read, number, shape[1:])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -59,14 +54,9 @@ class Files(TorchDataset[Tensor | UsageError]):
         """Return an image, or its error (which, raised in a worker, would come with the loader's traceback)."""
         number, crop = wanted
         try:
-            with opened(self.root / os.fsdecode(self.names[number])) as file:
-                image = decode(file, grey=self.shape[0] == 1)
+            return read_image(self.root / os.fsdecode(self.names[number]), self.shape, number=number, crop=crop)
         except UsageError as error:
             return error
-        if crop is None:
-            image = centre(image, self.shape[1:])
-        read = torch.from_numpy(pixels(image).copy())
-        return crop(read, number, self.shape[1:]) if crop else read
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -74,22 +64,21 @@ class Streamed:
     """A part on disk, with the interface of ``Labelled``.
 
     ``files`` are its image files, ``digest`` is that of all files of the folders. ``workers`` processes (0: this one)
-    read a batch each, two batches ahead; how many there are does not change any image. Batches come through shared
-    memory, or through pipes where it is small, such as Docker's 64 MB.
+    read a batch each, two batches ahead; how many there are does not change any image. Batches come through pipes, as
+    shared memory may be small, such as Docker's 64 MB; decoding an image takes far longer than passing it on.
     """
 
     files: Files
     labels: Tensor
     digest: str
     workers: int
-    _idle: list["_Reader"] = field(default_factory=list, init=False)
+    _idle: list[DataLoader[Any]] = field(default_factory=list, init=False)
 
     def __len__(self) -> int:
         return len(self.labels)
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """``(C, H, W)`` that every image is read in."""
         return self.files.shape
 
     @property
@@ -99,11 +88,9 @@ class Streamed:
         return torch.cat([torch.empty(0, *self.shape, dtype=torch.uint8, device=self.labels.device), *batches])
 
     def to(self, device: torch.device | str) -> "Streamed":
-        """Return the same images and labels on a device."""
         return replace(self, labels=self.labels.to(device))
 
     def subset(self, indices: Tensor) -> "Streamed":
-        """Return the images and labels at int64 ``indices (M,)``, in that order."""
         files = replace(self.files, names=self.files.names[indices.cpu().numpy()])
         return replace(self, files=files, labels=self.labels[indices.to(self.labels.device)])
 
@@ -113,44 +100,39 @@ class Streamed:
         Workers stay for the next pass over the part; if this one is abandoned, they end. Raises ``UsageError`` for an
         unreadable image, and where a worker has died.
         """
-        reader = self._idle.pop() if self._idle else self._reader()
-        reader.plan[:] = [[(number, crop) for number in chosen.tolist()] for chosen in indices]
-        batches = reader.start()
+        loader = self._idle.pop() if self._idle else self._loader()
+        plan: Any = loader.batch_sampler  # a list
+        plan[:] = [[(number, crop) for number in chosen.tolist()] for chosen in indices]
+        batches = _begun(loader)
         try:
             while (batch := next(batches, None)) is not None:
                 if isinstance(batch, UsageError):
                     raise batch
-                if isinstance(batch, np.ndarray):
-                    _say_why_pipes(batch.nbytes, self.workers)
-                    batch = torch.from_numpy(batch)
-                yield batch.to(self.labels.device, non_blocking=True)
+                yield torch.from_numpy(batch).to(self.labels.device)
         except RuntimeError as error:
-            if not (died := reader.death()):
+            if "DataLoader worker" not in str(error):
                 raise
             raise UsageError(
-                f"a process that reads images has died ({died}); the same command goes on, with fewer --workers than "
-                f"{self.workers} or 0 for none"
+                "a process that reads images has died (short of memory?); the same command goes on, with fewer "
+                f"--workers than {self.workers} or 0 for none"
             ) from error
         else:
-            self._idle.append(reader)
+            self._idle.append(loader)
         finally:
-            del batches, reader  # an error's traceback would keep them, and the workers
+            del batches, loader  # an error's traceback would keep them, and the workers
 
-    def _reader(self) -> "_Reader":
+    def _loader(self) -> DataLoader[Any]:
         import torchvision.transforms.v2  # noqa: F401 # seconds: once here, not once in every worker
 
-        plan: list[list[_Wanted]] = []
-        loader = DataLoader(
+        return DataLoader(
             self.files,
-            batch_sampler=plan,
+            batch_sampler=list[list[_Wanted]](),
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
             collate_fn=_together,
-            pin_memory=self.labels.device.type == "cuda",
             worker_init_fn=_ignore_interrupts,
             generator=torch.Generator(),  # the caller's random state is not ours to move
         )
-        return _Reader(loader=loader, plan=plan)
 
     def sample(self) -> Iterator[Tensor]:
         """Yield at most 10,000 evenly spaced images, in batches."""
@@ -165,75 +147,28 @@ class Streamed:
         yield self.labels.cpu().numpy().astype("<i8").data
 
 
-@dataclass(kw_only=True)
-class _Reader:
-    """A loader, the batches that it reads in each pass, and its processes."""
+def _begun(loader: DataLoader[Any]) -> Iterator[np.ndarray | UsageError]:
+    """Return a pass of a loader, without the signal handler that torch installs then.
 
-    loader: DataLoader[Any]
-    plan: list[list[_Wanted]]
-    processes: set[BaseProcess] = field(default_factory=set)
-
-    def start(self) -> Iterator[_Read]:
-        """Return a pass of the loader, without the signal handler that torch installs then.
-
-        That handler raises a worker's death wherever the main thread happens to be; without it, it is raised where the
-        worker's images are waited for. Workers begin deaf to what may end this process: see `_ignore_interrupts`.
-        """
-        before = set(multiprocessing.active_children())
-        main = threading.current_thread() is threading.main_thread() and hasattr(signal, "SIGCHLD")
-        handler = signal.getsignal(signal.SIGCHLD) if main else None
-        heard = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM)) if main else ()
-        try:
-            with signals.held() if main else contextlib.nullcontext():  # half-begun workers would be waited for
-                return iter(self.loader)
-        finally:
-            self.processes |= set(multiprocessing.active_children()) - before
-            if main:
-                signal.pthread_sigmask(signal.SIG_SETMASK, heard)
-                signal.signal(signal.SIGCHLD, handler)
-
-    def death(self) -> str:
-        """Return what a process died of, empty where none did."""
-        status = next((process.exitcode for process in self.processes if process.exitcode), 0)
-        if status >= 0:
-            return f"exit status {status}" if status else ""
-        name = signal.Signals(-status).name
-        causes = {"SIGBUS": f"shared memory, {SHARED_MEMORY}, was full", "SIGKILL": "short of memory?"}
-        return ": ".join([name, causes[name]] if name in causes else [name])
-
-
-def _together(images: list[Tensor | UsageError]) -> _Read:
-    """Return a batch of images ``(M, C, H, W)``, or the first error.
-
-    A worker passes a tensor on in shared memory. Its pages are allocated when they are written; where there are too
-    few, the worker is killed. So there must be room for two batches per worker, since others may write there, too.
+    That handler raises a worker's death wherever the main thread happens to be; without it, it is raised where the
+    worker's images are waited for. Workers begin deaf to what may end this process: see `_ignore_interrupts`.
     """
-    problems = [image for image in images if isinstance(image, UsageError)]
-    if problems:
-        return problems[0]
-    worker = get_worker_info()
-    needed = 2 * (worker.num_workers + 1) * len(images) * images[0].nbytes if worker else 0  # type: ignore[union-attr]
-    if needed > free_shared_memory():
-        return torch.stack(images).numpy()  # type: ignore[arg-type]
-    batch: Tensor = default_collate(images)
-    return batch
-
-
-def free_shared_memory() -> float:
-    """Return the free bytes in shared memory; infinity where the system has no such place."""
+    main = threading.current_thread() is threading.main_thread() and hasattr(signal, "SIGCHLD")
+    handler = signal.getsignal(signal.SIGCHLD) if main else None
+    heard = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM)) if main else ()
     try:
-        return shutil.disk_usage(SHARED_MEMORY).free
-    except OSError:
-        return math.inf
+        with signals.held() if main else contextlib.nullcontext():  # half-begun workers would be waited for
+            return iter(loader)
+    finally:
+        if main:
+            signal.pthread_sigmask(signal.SIG_SETMASK, heard)
+            signal.signal(signal.SIGCHLD, handler)
 
 
-@functools.cache
-def _say_why_pipes(size: int, workers: int) -> None:
-    _log.warning(
-        "shared memory (%s) is too small for batches of %.1f MiB from %d processes: they come through pipes, a little "
-        "slower (docker run --shm-size gives more)",
-        *(SHARED_MEMORY, size / (1 << 20), workers),
-    )
+def _together(images: list[Tensor | UsageError]) -> np.ndarray | UsageError:
+    """Return a batch of images ``(M, C, H, W)``, or the first error; a worker passes an array on through a pipe."""
+    problem = next((image for image in images if isinstance(image, UsageError)), None)
+    return torch.stack(images).numpy() if problem is None else problem  # type: ignore[arg-type]
 
 
 def _ignore_interrupts(_: int) -> None:
@@ -245,25 +180,3 @@ def _ignore_interrupts(_: int) -> None:
 def default_workers() -> int:
     """Return the number of cores that this process may use, at most four."""
     return min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
-
-
-def stream_class_folders(
-    folders: ClassFolders, *, image_size: int | None = None, skip_unreadable: bool = False, workers: int | None = None
-) -> Contents:
-    """Return parts that stay on disk; images as in ``read_class_folders``, but see ``centre`` for those resized.
-
-    ``workers`` None is ``default_workers()``. Raises ``UsageError`` for an unreadable image (with ``skip_unreadable``
-    all images are decoded once, and such an image is left out), and for images of several sizes without ``image_size``.
-    """
-    survey = survey_files(folders, decode=skip_unreadable)
-    used = survey.usable(folders, skip_unreadable=skip_unreadable)
-    shape = survey.shape(folders.root, image_size)
-    names = np.array([os.fsencode(name) for name in used.names])
-    workers = default_workers() if workers is None else workers
-    parts: dict[str, Part] = {}
-    start = 0
-    for part, labels in used.labels.items():
-        files = Files(root=folders.root, names=names[start : start + len(labels)], shape=shape)
-        parts[part] = Streamed(files=files, labels=labels, digest=survey.digest, workers=workers)
-        start += len(labels)
-    return Contents.of_folders(folders, survey, parts, image_size)

@@ -6,14 +6,11 @@ import hashlib
 import json
 import logging
 import os
-from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import PIL
-from PIL import Image
 
 from compress.data.catalogue import cache_directory
 from compress.data.division import divided
@@ -25,21 +22,6 @@ from compress.errors import UsageError
 WORTH_ANNOUNCING = 1 << 30  # bytes
 
 _log = logging.getLogger("compress")
-
-
-class Look(NamedTuple):
-    """What a file holds: an image of this PIL mode and upright size, or a problem."""
-
-    mode: str = ""
-    width: int = 0
-    height: int = 0
-    problem: str = ""
-    digest: str = ""
-
-    @classmethod
-    def at(cls, image: Image.Image, path: Path) -> "Look":
-        """Return the look of an opened image in a file."""
-        return cls(image.mode, *upright_size(image), digest=hashlib.sha256(path.read_bytes()).hexdigest())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,22 +39,6 @@ class Survey:
     modes: dict[str, int]
     problems: dict[str, str]
     digests: dict[str, str]
-
-    @classmethod
-    def of(cls, names: Iterable[str], looks: Iterable[Look]) -> "Survey":
-        """Return the survey of files, given a look at each in the same order."""
-        sizes: dict[str, tuple[int, str]] = {}
-        modes, problems, digests = Counter[str](), {}, {}
-        for name, look in zip(names, looks, strict=True):
-            if look.problem:
-                problems[name] = look.problem
-                continue
-            size = f"{look.width}x{look.height}"
-            count, first = sizes.get(size, (0, name))
-            sizes[size] = (count + 1, first)
-            modes[look.mode] += 1
-            digests[name] = look.digest
-        return cls(sizes=sizes, modes=dict(modes), problems=problems, digests=digests)
 
     @property
     def digest(self) -> str:
@@ -138,9 +104,9 @@ class Survey:
 
 
 def survey_files(folders: ClassFolders, *, decode: bool) -> Survey:
-    """Return the survey of files that stay on disk; ``decode`` finds truncated images, too.
+    """Return the survey of files, which are all read once; ``decode`` finds truncated images, too.
 
-    All files are read once: the survey is cached until a name, size or modification time changes.
+    It is cached until a name, size or modification time changes.
     """
     names = folders.names
     stamp, size = _stamp(folders.root, names, decode=decode)
@@ -150,17 +116,15 @@ def survey_files(folders: ClassFolders, *, decode: bool) -> Survey:
     if size > WORTH_ANNOUNCING:
         what = f"{len(names)} files ({size / (1 << 30):.1f} GiB)"
         _log.warning("%s: reading all %s once, to recognise them later", folders.root, what)
-
-    def look(path: Path) -> Look:
-        try:
-            with opened(path) as image:
-                if decode:
-                    image.load()
-                return Look.at(image, path)
-        except UsageError as error:
-            return Look(problem=str(error))
-
-    survey = Survey.of(names, folders.map(look))
+    survey = Survey(sizes={}, modes={}, problems={}, digests={})
+    for name, look in zip(names, folders.map(partial(_look, decode=decode)), strict=True):
+        if isinstance(look, str):
+            survey.problems[name] = look
+            continue
+        mode, size_of_image, survey.digests[name] = look
+        count, first = survey.sizes.get(size_of_image, (0, name))
+        survey.sizes[size_of_image] = count + 1, first
+        survey.modes[mode] = survey.modes.get(mode, 0) + 1
     with contextlib.suppress(OSError):  # it is only a cache
         remembered.parent.mkdir(parents=True, exist_ok=True)
         unfinished = remembered.with_suffix(f".{os.getpid()}")
@@ -169,12 +133,22 @@ def survey_files(folders: ClassFolders, *, decode: bool) -> Survey:
     return survey
 
 
+def _look(path: Path, *, decode: bool) -> tuple[str, str, str] | str:
+    """Return an image's PIL mode, upright size and the digest of its file; what is wrong where it is none."""
+    try:
+        with opened(path) as image:
+            if decode:
+                image.load()
+            width, height = upright_size(image)
+            return image.mode, f"{width}x{height}", hashlib.sha256(path.read_bytes()).hexdigest()
+    except UsageError as error:
+        return str(error)
+
+
 def _stamp(root: Path, names: list[str], *, decode: bool) -> tuple[str, int]:
     """Return a digest of names, sizes and modification times, and the total size in bytes."""
-    sha, total = (
-        hashlib.sha256(f"{root.resolve()}\0{decode}\0{PIL.__version__}\0{RULES}\n".encode("utf-8", "surrogateescape")),
-        0,
-    )
+    rules = f"{root.resolve()}\0{decode}\0{PIL.__version__}\0{RULES}\n"
+    sha, total = hashlib.sha256(rules.encode("utf-8", "surrogateescape")), 0
     for name in names:
         try:
             status = os.stat(root / name)

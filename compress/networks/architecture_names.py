@@ -89,7 +89,8 @@ def parse(
     if name.widths and name.width > 1:
         raise UsageError(f"{arch}: width {name.width} or widths {_dashed(name.widths)}, not both")
     if name.family == "resnet" and name.blocks:
-        name = _with_depth_of_its_blocks(name)
+        usual = len(set(name.blocks)) == 1  # these follow from the depth
+        name = dataclasses.replace(name, depth=2 * sum(name.blocks) + 2, blocks=() if usual else name.blocks)
     return name
 
 
@@ -99,55 +100,43 @@ def published_exits(name: Name, exits: int | None) -> tuple[int, ...] | None:
     return placements.get(exits or max(placements, default=0))
 
 
+_STAGES = r"(?:b(?P<blocks>[\d-]+))?(?:w(?P<widths>[\d-]+))?"
+_WIDTH = r"(?:x(?P<width>\d{1,4}))?"
+_PATTERNS = (
+    rf"(?P<family>resnet)(?P<depth>\d{{1,4}})(?P<form>v1|nl)?{_WIDTH}{_STAGES}",
+    r"mw(?P<family>resnet)-?(?P<depth>\d{1,4})(?:-(?P<exits>\d{1,3}))?(?:[x/](?P<width>\d{1,4}))?",
+    r"wrn-?(?P<wide_depth>\d{1,4})-(?P<width>\d{1,4})",
+    rf"(?P<family>mobilenetv2){_WIDTH}{_STAGES}",
+    rf"mw(?P<family>mobilenetv2)(?:-(?P<exits>\d{{1,3}}))?{_WIDTH}{_STAGES}",
+)
+
+
 def _read(arch: str) -> Name:
-    stages = r"(?:b([\d-]+))?(?:w([\d-]+))?"
-    text = arch.lower()
-    if match := re.fullmatch(rf"resnet(\d{{1,4}})(v1|nl)?(?:x(\d{{1,4}}))?{stages}", text):
-        depth, form, width, blocks, widths = match.groups()
-        return _resnet(arch, int(depth), form or "", width, blocks, widths)
-    if match := re.fullmatch(r"mwresnet-?(\d{1,4})(?:-(\d{1,3}))?(?:[x/](\d{1,4}))?", text):
-        depth, exits, width = match.groups()
-        return dataclasses.replace(_resnet(arch, int(depth), "", width), exits=int(exits) if exits else None)
-    if match := re.fullmatch(r"wrn-?(\d{1,4})-(\d{1,4})", text):
-        depth, width = int(match[1]), match[2]
-        if depth < 10 or (depth - 4) % 6:
-            raise UsageError(f"architecture {arch!r}: depth {depth} is not 6n+4, as in wrn-28-10")
-        return _resnet(arch, depth - 2, "", width)
-    if match := re.fullmatch(rf"(mw)?mobilenetv2(?(1)(?:-(\d{{1,3}}))?|)(?:x(\d{{1,4}}))?{stages}", text):
-        _, exits, width, blocks, widths = match.groups()
-        return Name(
-            family="mobilenetv2",
-            width=int(width or 1),
-            blocks=_numbers("blocks", blocks or (), 7),
-            widths=_numbers("widths", widths or (), 7),
-            exits=int(exits) if exits else None,
+    """The parts that a name says, before they are checked against options."""
+    match = next((match for pattern in _PATTERNS if (match := re.fullmatch(pattern, arch.lower()))), None)
+    if match is None:
+        raise UsageError(
+            f"architecture {arch!r}: {nearest(arch, NAMED)}; any resnetN, resnetNv1 or resnetNnl with N = 6n+2, wrn-N-K"
         )
-    raise UsageError(
-        f"architecture {arch!r}: {nearest(arch, NAMED)}; any resnetN, resnetNv1 or resnetNnl with N = 6n+2, wrn-N-K"
-    )
-
-
-def _resnet(
-    arch: str, depth: int, form: str, width: str | None, blocks: str | None = None, widths: str | None = None
-) -> Name:
-    if not blocks and (depth < 8 or (depth - 2) % 6):
+    said = {"family": "resnet", **match.groupdict()}
+    depth, wide = int(said.get("depth") or 0), said.get("wide_depth")
+    if wide is not None:
+        depth = int(wide) - 2
+        if depth < 8 or (depth - 2) % 6:
+            raise UsageError(f"architecture {arch!r}: depth {int(wide)} is not 6n+4, as in wrn-28-10")
+    if said["family"] == "resnet" and not said.get("blocks") and (depth < 8 or (depth - 2) % 6):
         lower = max(8, depth - (depth - 2) % 6)
         raise UsageError(f"architecture {arch!r}: depth {depth} is not 6n+2; the nearest are {lower} and {lower + 6}")
+    stages, exits = STAGES[said["family"]], said.get("exits")
     return Name(
-        family="resnet",
+        family=said["family"],
         depth=depth,
-        form=form,
-        width=int(width or 1),
-        blocks=_numbers("blocks", blocks or (), 3),
-        widths=_numbers("widths", widths or (), 3),
+        form=said.get("form") or "",
+        width=int(said.get("width") or 1),
+        blocks=_numbers("blocks", said.get("blocks") or (), stages),
+        widths=_numbers("widths", said.get("widths") or (), stages),
+        exits=int(exits) if exits else None,
     )
-
-
-def _with_depth_of_its_blocks(name: Name) -> Name:
-    """Set the depth that follows from the blocks, and drop blocks that follow from the depth."""
-    depth = 2 * sum(name.blocks) + 2
-    usual = len(set(name.blocks)) == 1
-    return dataclasses.replace(name, depth=depth, blocks=() if usual else name.blocks)
 
 
 def _numbers(option: str, value: Sequence[int] | str, stages: int) -> tuple[int, ...]:

@@ -1,30 +1,20 @@
 """Stems and blocks, the parts of a trunk, each built from a spec with all widths."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar
 
 from torch import Tensor, nn
 from torch.nn import functional
 
-from compress.errors import UsageError
+from compress.errors import UsageError, checked
 from compress.networks.strided_pointwise import SubsampledConv2d
 
 SEGMENT = "segment"
 
 
-def check_types(spec: Any) -> None:
-    """Check that plain fields of a spec have exactly their declared types; JSON may hold 16.0, "2" or null.
-
-    Raises:
-        UsageError: a field has another type.
-    """
-    for field in fields(spec):
-        value = getattr(spec, field.name)
-        if field.type in (int, str, bool) and type(value) is not field.type:
-            raise UsageError(f"{type(spec).__name__}: {field.name} {value!r} is not of type {field.type.__name__}")
-
-
+@checked
 @dataclass(frozen=True, kw_only=True)
 class BlockSpec:
     """Everything that rebuilds a block; pruning changes only `width` and `out`.
@@ -45,9 +35,6 @@ class BlockSpec:
     projection: bool = False
     opens_stage: bool = False
 
-    def __post_init__(self) -> None:
-        check_types(self)
-
     @property
     def layers(self) -> int:
         """Convolutions in sequence, as depth is counted."""
@@ -59,6 +46,7 @@ class BlockSpec:
         return (self.out, *(-(-size // self.stride) for size in before[1:]))
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class SegmentSpec(BlockSpec):
     """A block of a foreign network: what it runs between two of its modules.
@@ -77,8 +65,7 @@ class SegmentSpec(BlockSpec):
     depth: int
 
     def __post_init__(self) -> None:
-        check_types(self)
-        if len(self.shape) not in (2, 3) or any(type(size) is not int or size < 1 for size in self.shape):
+        if len(self.shape) not in (2, 3) or min(self.shape) < 1:
             raise UsageError(f"block {self.module}: shape {self.shape!r} is neither (C, H, W) nor (positions, C)")
         if self.out != self.shape[0 if len(self.shape) == 3 else 1] or self.depth < 0:
             raise UsageError(f"block {self.module}: {self.out} channels of shape {self.shape}, {self.depth} layers")
@@ -115,6 +102,7 @@ class Block(nn.Module):
     has_width: ClassVar[bool] = True
     kernel: ClassVar[int] = 3
     drop = 0.0
+    shortcut: nn.Module
 
     def add(self, branch: Tensor, shortcut: Tensor) -> Tensor:
         """Branch plus shortcut; in training, branches are dropped at random and scaled to the same expectation."""
@@ -122,6 +110,11 @@ class Block(nn.Module):
             kept = functional.dropout(branch.new_ones(len(branch), 1, 1, 1), self.drop)
             return branch * kept + shortcut
         return branch.add_(shortcut)  # in place: the branch's last layer needs its output no more
+
+    def skip(self, x: Tensor) -> Tensor | None:
+        """The output of the shortcut alone; None where the block has no shortcut. May change `x` in place."""
+        output: Tensor | None = self.shortcut(x) if self.has_shortcut else None
+        return output
 
     @property
     def widths(self) -> tuple[int, int]:
@@ -202,10 +195,6 @@ class NormLastBlock(Block):
         branch = self.norm3(self.conv2(self.relu(self.norm2(self.conv1(self.norm1(x))))))
         return self.add(branch, self.shortcut(x))
 
-    def skip(self, x: Tensor) -> Tensor:
-        output: Tensor = self.shortcut(x)
-        return output
-
 
 class InvertedBlock(Block):
     """1x1 expansion to `width`, 3x3 depthwise convolution, 1x1 projection (Sandler et al. 2018, MobileNetV2).
@@ -245,10 +234,6 @@ class InvertedResidualBlock(InvertedBlock):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.add(super().forward(x), self.shortcut(x))
-
-    def skip(self, x: Tensor) -> Tensor:
-        output: Tensor = self.shortcut(x)
-        return output
 
 
 class SeparableBlock(Block):
@@ -309,18 +294,13 @@ def bare_stem(inputs: int, out: int) -> nn.Sequential:
     return nn.Sequential(convolution(inputs, out, 3))
 
 
-def activated_stem(inputs: int, out: int) -> nn.Sequential:
-    """A 3x3 convolution, batch norm, ReLU."""
-    return nn.Sequential(convolution(inputs, out, 3), nn.BatchNorm2d(out), nn.ReLU(inplace=True))
-
-
-def clipped_stem(inputs: int, out: int) -> nn.Sequential:
-    """A 3x3 convolution, batch norm, ReLU6, as in MobileNetV2."""
-    return nn.Sequential(convolution(inputs, out, 3), nn.BatchNorm2d(out), nn.ReLU6(inplace=True))
+def activated_stem(inputs: int, out: int, activation: type[nn.Module] = nn.ReLU) -> nn.Sequential:
+    """A 3x3 convolution, batch norm and an activation: ReLU, or ReLU6 as in MobileNetV2."""
+    return nn.Sequential(convolution(inputs, out, 3), nn.BatchNorm2d(out), activation(inplace=True))
 
 
 STEMS: dict[str, Callable[[int, int], nn.Module]] = {
     "conv": bare_stem,
     "conv-bn-relu": activated_stem,
-    "conv-bn-relu6": clipped_stem,
+    "conv-bn-relu6": partial(activated_stem, activation=nn.ReLU6),
 }

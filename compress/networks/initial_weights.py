@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from compress.errors import UsageError, checked, first_line
-from compress.networks.foreign.zoo import source_of, timm_or_error
+from compress.networks.foreign.zoo import source_of, timm_model
 from compress.networks.heads import OWN
 from compress.networks.network import Network
 
@@ -70,17 +70,14 @@ def _torchvision_weights(name: str) -> State:
 
 
 def _timm_weights(network: Network, name: str) -> State:
-    shape = network.spec.stem.shape_after(network.spec.input_shape)
-    timm = timm_or_error(network.spec.arch)
-    settings = timm.get_pretrained_cfg(name)
-    sized = {"img_size": shape[1:]} if settings and settings.fixed_input_size else {}
+    shape, classes = network.spec.stem.shape_after(network.spec.input_shape), network.spec.classes
     with torch.random.fork_rng(devices=[]):
         try:
-            model = timm.create_model(name, pretrained=True, num_classes=network.spec.classes, **sized)
+            model = timm_model(name, classes, shape, pretrained=True)
         except RuntimeError as error:
             raise UsageError(f"pretrained timm:{name}: {first_line(error)}") from error
     # A classifier that timm has newly initialised is not part of the published weights.
-    replaced = settings is not None and settings.num_classes != network.spec.classes
+    replaced = model.pretrained_cfg.get("num_classes", classes) != classes
     classifier = model.get_classifier() if replaced else None
     left_out = {id(tensor) for tensor in classifier.parameters()} if classifier is not None else set()
     tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}

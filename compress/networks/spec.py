@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from compress.documents import fitted
 from compress.errors import UsageError, checked
-from compress.networks.blocks import BLOCKS, SEGMENT, STEMS, BlockSpec, SegmentSpec, check_types
+from compress.networks.blocks import BLOCKS, SEGMENT, STEMS, BlockSpec, SegmentSpec
 from compress.networks.heads import FOR_POSITIONS, HEADS, OWN, WIDENING, suitable_head
 
 T = TypeVar("T", "StemSpec", BlockSpec, "ExitSpec")
@@ -32,7 +32,6 @@ class StemSpec:
     size: int = 0
 
     def __post_init__(self) -> None:
-        check_types(self)
         if self.size < 0 or (self.size and self.kind != ENLARGE):
             raise UsageError(f"stem {self.kind}: size {self.size}")
 
@@ -54,9 +53,6 @@ class ExitSpec:
     block: int
     head: str
     width: int = 0
-
-    def __post_init__(self) -> None:
-        check_types(self)
 
 
 @checked
@@ -85,9 +81,6 @@ class Spec:
     numbers: tuple[tuple[str, int], ...] = ()
 
     def __post_init__(self) -> None:
-        check_types(self)
-        if len(self.input_shape) != 3 or any(type(size) is not int for size in self.input_shape):
-            raise UsageError(f"{self.arch}: input_shape {self.input_shape!r} is not three whole numbers (C, H, W)")
         numbers = [self.stem.out, *(number for b in self.blocks for number in (b.width, b.out, b.stride))]
         if min(*self.input_shape, self.classes, *numbers) < 1:
             raise UsageError(f"{self.arch}: image shape, classes, widths and strides must be positive")
@@ -157,10 +150,10 @@ class Spec:
                 f"{self.arch}: images of {self.input_shape} are larger than {self.stem.size} pixels already"
             )
         for name, shape in self.resized:
-            if type(name) is not str or any(type(size) is not int or size < 1 for size in shape):
+            if min(shape, default=1) < 1:
                 raise UsageError(f"{self.arch}: resized {name!r} to {shape!r}")
         for name, number in self.numbers:
-            if type(name) is not str or type(number) is not int or number < 1:
+            if number < 1:
                 raise UsageError(f"{self.arch}: number {name!r} is {number!r}")
 
     @property

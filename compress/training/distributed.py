@@ -8,13 +8,12 @@ reads and writes run directories and prints.
 from __future__ import annotations
 
 import contextlib
-import inspect
 import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
@@ -29,12 +28,6 @@ from compress.training.batchnorm import synchronise
 
 PATIENCE = timedelta(hours=1)  # others wait this long while rank 0 evaluates the test images
 LAST_WORDS = 2.0  # seconds
-
-_BROADCAST_BUFFERS = (  # as torch calls it from 2.15 on, and before
-    "forward_sync_buffers"
-    if "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters
-    else "broadcast_buffers"
-)
 
 Value = TypeVar("Value")
 
@@ -100,9 +93,7 @@ class World:
         if self.size == 1:
             return network
         synchronise(network, device)
-        # Synchronised statistics leave equal buffers everywhere, so there are none to broadcast.
-        options: dict[str, Any] = {_BROADCAST_BUFFERS: False}
-        return DistributedDataParallel(network, **options)
+        return DistributedDataParallel(network)
 
     def check_device(self, device: torch.device) -> None:
         """Raise UsageError if this process has no GPU of its own."""

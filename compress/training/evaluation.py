@@ -65,10 +65,3 @@ def exit_rows(network: Network, parts: dict[str, tuple[Tensor, Tensor]]) -> list
             start=1,
         )
     ]
-
-
-def predictions(
-    network: Network, parts: dict[str, Part], normalisation: Normalisation
-) -> dict[str, tuple[Tensor, Tensor]]:
-    """Logits `(exits, N, classes)` and labels `(N,)` of each part."""
-    return {name: (predict(network, part, normalisation), part.labels) for name, part in parts.items()}

@@ -7,6 +7,7 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -24,6 +25,7 @@ from compress.runs import (
     METRICS,
     RECORD,
     Run,
+    abandoned_runs,
     claimed,
     load,
     read_run,
@@ -31,12 +33,11 @@ from compress.runs import (
     write_atomically,
 )
 from compress.training.distributed import current_world, naming_lost_processes
-from compress.training.evaluation import exit_rows, predictions
+from compress.training.evaluation import exit_rows, predict
 from compress.training.hooks import NO_HOOK, Hook, Options
 from compress.training.loop import DivergedError, Training, fit
 from compress.training.objectives import Objective
 from compress.training.plan import Plan, split_by
-from compress.training.unfinished_runs import nearest_unfinished
 
 
 def objective_of(run: Run) -> Objective:
@@ -102,7 +103,9 @@ def execute(plan: Plan, prepare: Prepare, *, resume: bool = False) -> Run:
         _announce(plan, training)
         try:
             with naming_lost_processes():
-                return _train_and_evaluate(plan, run, training, prepared)
+                on_epoch = partial(_write_metrics, run)
+                fit(training, title=plan.title, checkpoint=run.path / CHECKPOINT, on_epoch=on_epoch)
+                return world.on_leader(lambda: _evaluate(plan, run, training, prepared))
         except Exception as error:
             if world.leads and isinstance(error, DivergedError):
                 _mark_failed(run, str(error))
@@ -118,8 +121,10 @@ def _claim(plan: Plan, claim: contextlib.ExitStack, *, resume: bool) -> Run | No
         return finished
     if (plan.path / RECORD).exists():
         console.print(f"{plan.title}: going on with {plan.path}")
-    elif resume and (nearest := nearest_unfinished(plan.config, plan.dataset.name, plan.runs)):
-        console.print(f"{plan.title}: there is no such run to resume, so it starts anew; {nearest}")
+    elif resume:
+        alike = [run for run in abandoned_runs(plan.runs) if run.record.method == plan.method and run.spec == plan.spec]
+        unfinished = "".join(f"; {run.id} is unfinished, to go on: {run.record.command}" for run in alike)
+        console.print(f"{plan.title}: there is no such run to resume, so it starts anew{unfinished}")
     return None
 
 
@@ -153,16 +158,11 @@ def _announce(plan: Plan, training: Training) -> None:
         )
 
 
-def _train_and_evaluate(plan: Plan, run: Run, training: Training, prepared: Prepared) -> Run:
-    fit(training, title=plan.title, checkpoint=run.path / CHECKPOINT, on_epoch=lambda state: _write_metrics(run, state))
-    return training.world.on_leader(lambda: _evaluate(plan, run, training, prepared))
-
-
 def _evaluate(plan: Plan, run: Run, training: Training, prepared: Prepared) -> Run:
     """Evaluate the trained network, on test images too, write all files and remove the checkpoint."""
     parts, network = training.split, training.network
     named = {"validation": parts.validation, "calibration": parts.calibration, "test": parts.test}
-    predicted = predictions(network, named, parts.normalisation)
+    predicted = {name: (predict(network, part, parts.normalisation), part.labels) for name, part in named.items()}
     if not all(torch.isfinite(logits).all() for logits, _ in predicted.values()):
         raise DivergedError("the network's logits are not finite after training; a lower --learning-rate may help")
     run.write_weights(network)

@@ -14,10 +14,31 @@ from compress.errors import UsageError
 from compress.networks import Network
 from compress.recipes import Recipe
 from compress.training.objectives import Objective
-from compress.training.training_macs import Spent
 from compress.training.updates import Update
 
 Narrow = Callable[[Network], Network]
+
+
+@dataclass(kw_only=True)
+class Spent:
+    """What a training has spent that does not follow from its present network and number of steps.
+
+    Attributes:
+        steps: steps before the network last became smaller.
+        macs: training MACs of these steps.
+        choosing_macs, choosing_seconds: spent on choosing what to prune.
+        settling_macs, settling_seconds: spent on recomputing batch norm's statistics.
+        settled_epochs: number of first epochs after which they were recomputed, as they need `steps_to_settle`.
+    """
+
+    steps: int = 0
+    macs: int = 0
+    choosing_macs: int = 0
+    choosing_seconds: float = 0.0
+    settling_macs: int = 0
+    settling_seconds: float = 0.0
+    settled_epochs: int = 0
+    steps_to_settle: float = 0.0
 
 
 class ReshapableTraining(Protocol):

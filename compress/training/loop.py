@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -28,12 +29,9 @@ from compress.training.checkpoints import load_checkpoint, reading, save_checkpo
 from compress.training.compiled import compiled
 from compress.training.distributed import current_world
 from compress.training.evaluation import accuracies, cross_entropies, predict
-from compress.training.hooks import PLAIN, Narrow, Options, sliced
-from compress.training.learning_rates import rate_factor
+from compress.training.hooks import PLAIN, Narrow, Options, Spent, sliced
 from compress.training.objectives import Objective
 from compress.training.progress_bar import TrainingProgress
-from compress.training.randomness import own_randomness
-from compress.training.training_macs import Spent, macs_an_image
 from compress.training.updates import Simultaneous, update_of
 from compress.training.watchdog import PATIENCE
 
@@ -148,7 +146,9 @@ class Training:
         losses = torch.zeros(len(self.network.spec.exits), device=self.device)
         correct = torch.zeros_like(losses)
         started = time.monotonic()
-        with own_randomness(self.device, (_LAYERS, self.epochs_done, self.seed, self.world.rank)):
+        stream = np.random.default_rng((_LAYERS, self.epochs_done, self.seed, self.world.rank))
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(int(stream.integers(2**63)))
             for step, (images, labels) in enumerate(self._batches(), start=1):
                 batch_losses, logits = self.step(images, labels, done=self.epochs_done * self.steps + step - 1)
                 losses += batch_losses
@@ -213,7 +213,7 @@ class Training:
         if self.hook.before_step:
             self.hook.before_step(self, done)
         # The schedule is read at the middle of the step, so no step of a one-cycle schedule has rate 0.
-        self.update.set_rate(rate_factor(self.recipe, (done + 0.5) / (self.recipe.epochs * self.steps)))
+        self.update.set_rate(self.recipe.rate_factor((done + 0.5) / (self.recipe.epochs * self.steps)))
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
             logits = self.model(images)
             taught = self._taught(images)
@@ -236,7 +236,7 @@ class Training:
 
     def _macs_until(self, done: int) -> int:
         """MACs of the steps from the last change of the network's shape up to step `done`."""
-        an_image = macs_an_image(self.network, self.objective, self.teacher)
+        an_image = self.objective.macs_an_image(self.network, self.teacher)
         return (done - self.spent.steps) * self.batch_size * an_image
 
     def _taught(self, images: Tensor) -> Tensor | None:

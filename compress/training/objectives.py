@@ -16,7 +16,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,39 +25,14 @@ from torch.nn import functional
 from compress.documents import fitted
 from compress.errors import UsageError
 from compress.hardware import Precision, resolve_precision
+from compress.network_cost import cost, exit_costs, part_costs
 from compress.networks import Network, Spec
-
-Order = Literal["simultaneous", "sequential"]
+from compress.records import ObjectiveNumbers
 
 
 @dataclass(frozen=True, kw_only=True)
-class Objective:
-    """All numbers that determine gradients from logits; round-trips through JSON.
-
-    Attributes:
-        gammas, lambdas: for every exit, shallow to deep: factor on the gradient of its loss in the trunk, and divisor
-            of its learning rate there.
-        segments: last block of every trunk segment, ascending to the network's last block; usually the exits' blocks.
-        decay_factors: factor on every segment's weight decay in the simultaneous update.
-        gradient_factors: factor on every segment's gradient, weight decay excluded.
-        update: simultaneous (one backward pass) or sequential (the authors' order).
-        loss_ratio_rate: sequential update only: AuxNet's lower rate for exits whose loss is far above the last exit's.
-        frozen_trunk: train the heads of auxiliary exits alone.
-        self_distillation, teacher: shares of each loss that distil the last exit (into earlier exits) and another
-            network (into all exits), at `temperature`.
-    """
-
-    gammas: tuple[float, ...]
-    lambdas: tuple[float, ...]
-    segments: tuple[int, ...]
-    decay_factors: tuple[float, ...]
-    gradient_factors: tuple[float, ...]
-    update: Order = "simultaneous"
-    loss_ratio_rate: bool = False
-    frozen_trunk: bool = False
-    self_distillation: float = 0.0
-    teacher: float = 0.0
-    temperature: float = 4.0
+class Objective(ObjectiveNumbers):
+    """The loss and the weight decay of every part, as the numbers say; round-trips through JSON."""
 
     @property
     def loss_weights(self) -> tuple[float, ...]:
@@ -159,6 +134,16 @@ class Objective:
             )
         ]
         return segments + heads
+
+    def macs_an_image(self, network: Network, teacher: Network | None = None) -> int:
+        """Training MACs per image: forward passes count once, backward passes twice; the teacher's are included."""
+        forward = cost(network).macs + (cost(teacher).macs if teacher else 0)
+        if self.update == "sequential":
+            return forward + 2 * sum(exit.macs for exit in exit_costs(network))
+        if self.frozen_trunk:
+            parts = part_costs(network)
+            return forward + 2 * sum(parts[f"heads.{exit.block}"].macs for exit in network.spec.exits[:-1])
+        return forward + 2 * cost(network).macs
 
     def _distilled(self, stacked: Tensor, taught: Tensor) -> Tensor:
         """T^2 times the Kullback-Leibler divergence from a teacher to every exit, `(exits,)` (Hinton et al. 2015)."""

@@ -29,7 +29,7 @@ from compress.runs import Run, find_run, load
 from compress.training.execution import Prepared, execute
 from compress.training.methods import CONTROLS, FROZEN, SINGLE_EXIT, Method
 from compress.training.objectives import precision_of
-from compress.training.plan import Plan, check_seed
+from compress.training.plan import Plan
 from compress.training.recorded_command import command_line, training_words
 from compress.training.references import check_same_data, found_reference, plain_spec, trunk_run
 
@@ -141,7 +141,6 @@ def plan_of(
     Raises:
         UsageError: an argument is unknown or does not fit.
     """
-    check_seed(seed)
     dataset = open_dataset(dataset) if isinstance(dataset, str) else dataset
     recipe = recipe_named(recipe) if isinstance(recipe, str) else recipe
     method, arch, runs = Method(name=method) if isinstance(method, str) else method, Architecture.of(arch), place.runs

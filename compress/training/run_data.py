@@ -51,6 +51,3 @@ def _names(run: Run, data_dir: Path | None) -> Iterator[str]:
     if data_dir is not None and Path(os.path.expanduser(data_dir)).is_dir():
         yield from (f"{FOLDER}{path}" for path in folders_like(name, classes, data_dir))
     yield name
-    beside_runs = run.path.resolve().parent.parent / name.removeprefix(FOLDER)  # relative paths started there
-    if beside_runs.is_dir():
-        yield f"{FOLDER}{beside_runs}"

@@ -5,8 +5,9 @@ Both updates use torch's SGD, take the same losses, and can be saved and restore
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+import abc
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,23 +19,36 @@ from compress.training.objectives import Objective
 LAGGING = 2.0  # AuxNet: from this ratio of an exit's loss to the last one's on, the rate follows the ratio
 
 
-class Update(Protocol):
-    """Takes steps at a learning rate that a schedule sets."""
+class Update(abc.ABC):
+    """Takes steps at a learning rate that a schedule sets.
 
-    learning_rate: float
-    """The learning rate of the current step, without the factors of exits and segments."""
+    Attributes:
+        learning_rate: learning rate of the current step, without the factors of exits and segments.
+        optimizers: everything that has a state.
+    """
+
+    optimizers: Sequence[torch.optim.SGD]
+
+    def __init__(self, objective: Objective, recipe: Recipe) -> None:
+        self.objective, self.highest = objective, recipe.learning_rate
+        self.learning_rate = recipe.learning_rate
 
     def set_rate(self, factor: float) -> None:
         """Set every rate to this factor of its highest."""
+        self.learning_rate = factor * self.highest
 
+    @abc.abstractmethod
     def step(self, losses: Tensor) -> None:
         """Backpropagate the losses `(exits,)` and move the weights."""
 
     def state_dict(self) -> dict[str, Any]:
         """The optimisers' state, as tensors and plain values."""
+        return {"optimizers": [optimizer.state_dict() for optimizer in self.optimizers]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` returned."""
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
 
 
 def update_of(
@@ -47,7 +61,7 @@ def update_of(
     return Simultaneous(objective, network, recipe, regularise)
 
 
-class Simultaneous:
+class Simultaneous(Update):
     """All gradients at the same weights: one backward pass, one optimiser.
 
     `regularise` may add to the gradients of the network before the step.
@@ -60,19 +74,18 @@ class Simultaneous:
         recipe: Recipe,
         regularise: Callable[[Network], None] | None = None,
     ) -> None:
+        super().__init__(objective, recipe)
         self.network, self.regularise = network, regularise
-        self.objective, self.highest = objective, recipe.learning_rate
-        self.learning_rate = recipe.learning_rate
         groups = objective.parameter_groups(
             network, learning_rate=recipe.learning_rate, weight_decay=recipe.weight_decay
         )
         for group in groups:
             group["highest_lr"] = group["lr"]
         self.optimizer = _sgd(groups, recipe)
+        self.optimizers = [self.optimizer]
 
     def set_rate(self, factor: float) -> None:
-        """Set every rate to this factor of its highest."""
-        self.learning_rate = factor * self.highest
+        super().set_rate(factor)
         for group in self.optimizer.param_groups:
             group["lr"] = factor * group["highest_lr"]
 
@@ -101,14 +114,6 @@ class Simultaneous:
             if name in momentum:
                 self.optimizer.state[parameter]["momentum_buffer"] = momentum[name]
 
-    def state_dict(self) -> dict[str, Any]:
-        """The optimiser's state."""
-        return self.optimizer.state_dict()
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` returned."""
-        self.optimizer.load_state_dict(state)
-
     def _scale_gradients(self, *, inverse: bool) -> None:
         """Multiply every gradient by its group's learning rate relative to the highest, or divide by it.
 
@@ -122,7 +127,7 @@ class Simultaneous:
                 torch._foreach_mul_(gradients, 1 / share if inverse else share)
 
 
-class Sequential:
+class Sequential(Update):
     """The authors' order: exit after exit, shallow to deep, each with its own optimiser and momentum.
 
     All losses come from one forward pass. After the backward pass of an exit, its head and the trunk up to it take a
@@ -135,18 +140,14 @@ class Sequential:
     """
 
     def __init__(self, objective: Objective, network: Network, recipe: Recipe) -> None:
-        self.objective, self.highest = objective, recipe.learning_rate
-        self.learning_rate = recipe.learning_rate
+        super().__init__(objective, recipe)
         exits = network.spec.exits
         trunk = [network.stem, *network.blocks]  # up to exit i: the stem and as many blocks
         self.trunks = [_trained(*trunk[: 1 + exit.block]) for exit in exits]
         self.heads = [_trained(network.heads[str(exit.block)]) for exit in exits]
         self.trunk_optimizers = [_sharing_sgd(trunk, recipe) for trunk in self.trunks]
         self.head_optimizers = [_sharing_sgd(head, recipe) for head in self.heads]
-
-    def set_rate(self, factor: float) -> None:
-        """Set every rate to this factor of its highest."""
-        self.learning_rate = factor * self.highest
+        self.optimizers = [*self.trunk_optimizers, *self.head_optimizers]
 
     def step(self, losses: Tensor) -> None:
         """For every exit: backpropagate its loss alone, then update its head and the trunk up to it."""
@@ -158,19 +159,6 @@ class Sequential:
             weighted = torch._foreach_mul(of_trunk, self.objective.gammas[exit])
             _step(self.head_optimizers[exit], of_head, self.learning_rate)
             _step(self.trunk_optimizers[exit], weighted, self._trunk_rate(exit, values))
-
-    def state_dict(self) -> dict[str, Any]:
-        """The state of every optimiser."""
-        return {
-            "trunks": [optimizer.state_dict() for optimizer in self.trunk_optimizers],
-            "heads": [optimizer.state_dict() for optimizer in self.head_optimizers],
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` returned."""
-        for optimizers, states in ((self.trunk_optimizers, state["trunks"]), (self.head_optimizers, state["heads"])):
-            for optimizer, saved in zip(optimizers, states, strict=True):
-                optimizer.load_state_dict(saved)
 
     def _trunk_rate(self, exit: int, losses: list[float]) -> float:
         if self.objective.loss_ratio_rate and losses[exit] > LAGGING * losses[-1]:

@@ -1,10 +1,11 @@
-"""Whoever follows a message gets on: the commands and options that messages name are there, recorded commands run."""
+"""Messages help: the commands and options that they name exist, and recorded commands run."""
 
 import ast
+import functools
 import json
 import re
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,14 +20,16 @@ HIDDEN = "…"  # stands for what a message puts in
 Command = Callable[..., tuple[int, str, str]]
 
 
-def messages() -> Iterator[tuple[str, str]]:
-    """Every text that the packages raise or print, and where; values it puts in are hidden."""
+@functools.cache
+def messages() -> list[tuple[str, str]]:
+    """Return where the packages raise or print a text, and the text; values in it are hidden."""
+    found = []
     for package in ("compress", "benchmarks", "baselines"):
         for file in sorted((HOME / package).rglob("*.py")):
             for node in ast.walk(ast.parse(file.read_text())):
                 if isinstance(node, ast.Call) and _name(node.func) in SAYING:
-                    for argument in node.args:
-                        yield f"{file.name}:{node.lineno}", _text(argument)
+                    found += [(f"{file.name}:{node.lineno}", _text(argument)) for argument in node.args]
+    return found
 
 
 def _name(function: ast.expr) -> str:
@@ -34,7 +37,7 @@ def _name(function: ast.expr) -> str:
 
 
 def _text(node: ast.AST) -> str:
-    """The literal parts of an expression, in order."""
+    """Return the literal parts of an expression, in order."""
     if isinstance(node, ast.Constant):
         return node.value if isinstance(node.value, str) else HIDDEN
     if isinstance(node, ast.FormattedValue):
@@ -43,9 +46,9 @@ def _text(node: ast.AST) -> str:
 
 
 def options() -> set[str]:
-    """All options of all commands."""
+    """Return all options of all commands."""
     commands = [app[name] for name in app if not name.startswith("-")]
-    return {name for one in commands for part in one.assemble_argument_collection() for name in part.names}
+    return {name for command in commands for part in command.assemble_argument_collection() for name in part.names}
 
 
 def test_every_option_that_a_message_names_is_there() -> None:
@@ -83,9 +86,8 @@ def test_every_recipe_that_a_message_names_does_what_it_says() -> None:
 @pytest.mark.parametrize(
     "given",
     [
-        "train --extra-decay 2 --width 2",
-        "train --widths 4,8,16 --form post-activation --stochastic-depth 0.2",
-        "train-mwbp --exits 1,end --gamma 0.25 --head relu-gap-fc --self-distillation 0.1",
+        "train --extra-decay 2 --widths 4,8,16 --form post-activation --stochastic-depth 0.2",
+        "train-mwbp --exits 1,end --width 2 --gamma 0.25 --head relu-gap-fc --self-distillation 0.1",
         "train-mwbp --exits 2 --update sequential --precision fp32 --stream --workers 0",
     ],
 )

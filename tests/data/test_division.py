@@ -70,8 +70,8 @@ def test_the_division_is_the_files_whatever_they_are_called() -> None:
     for order in (held, held[::-1], held[7:] + held[:7]):
         found = contents(divided(*flat(a=order, b=distinct("b", 9))), flat(a=order, b=distinct("b", 9))[1])
         assert found == contents(divided(*flat(a=held, b=distinct("b", 9))), flat(a=held, b=distinct("b", 9))[1])
-    one = hashlib.sha256(b"a 0").hexdigest()
-    assert [part for part, files in found.items() if one in files] == ["val"]  # on every machine, in every year
+    content = hashlib.sha256(b"a 0").hexdigest()
+    assert [part for part, files in found.items() if content in files] == ["val"]  # on every machine, in every year
 
 
 def test_a_class_of_two_images_cannot_be_divided() -> None:

@@ -63,9 +63,3 @@ def test_a_flat_folder_is_shown_as_it_is_split(
         ["leaf", "6", "2", "2"],
     ]
     assert "no train/ and test/: split by what each file holds" in out
-
-
-def test_other_names_have_no_inventory(refused: Callable[..., str]) -> None:
-    assert refused("data", "cifar10").endswith(
-        "only class folders have an inventory: folder:PATH; compress data lists the others"
-    )

@@ -9,8 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from compress.data.folders import list_class_folders
-from compress.data.readers import Contents, read_class_folders, read_idx
+from compress.data.own import open_folder
+from compress.data.readers import read_idx
 from compress.errors import UsageError
 
 
@@ -19,7 +19,7 @@ def idx(array: np.ndarray) -> bytes:
 
 
 def picture(value: int, size: tuple[int, int] = (4, 3), mode: str = "RGB") -> Image.Image:
-    """A picture of one value, ``size`` (width, height)."""
+    """Return a picture of one value, ``size`` (width, height)."""
     return Image.new(mode, size, value if mode in ("L", "P", "I;16") else (value,) * len(mode))
 
 
@@ -35,13 +35,9 @@ def class_folders(root: Path, *parts: str, mode: str = "RGB", size: tuple[int, i
     return root
 
 
-def read(root: Path, *, image_size: int | None = None, skip_unreadable: bool = False) -> Contents:
-    return read_class_folders(list_class_folders(root), image_size=image_size, skip_unreadable=skip_unreadable)
-
-
-def complaint(root: Path, *, image_size: int | None = None) -> str:
+def complaint(root: Path) -> str:
     with pytest.raises(UsageError) as error:
-        read(root, image_size=image_size)
+        open_folder(root)
     assert "\n" not in str(error.value)
     return str(error.value)
 
@@ -58,6 +54,11 @@ def test_idx_files_plain_and_compressed(tmp_path: Path, shape: tuple[int, ...], 
     result = read_idx(path, dimensions=len(shape))
     assert result.dtype == torch.uint8
     np.testing.assert_array_equal(result.numpy(), array)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
 
 
 WHOLE = idx(np.arange(24, dtype=np.uint8).reshape(2, 3, 4))
@@ -85,27 +86,27 @@ def test_damaged_idx_files_are_named(tmp_path: Path, name: str, content: bytes, 
 
 
 def test_class_folders_in_the_order_of_their_names(tmp_path: Path) -> None:
-    contents = read(class_folders(tmp_path, "train", "test"))
-    assert contents.classes == ("ant", "bee")
-    assert contents.train.images.shape == (4, 3, 3, 4)
-    assert contents.train.labels.tolist() == [0, 0, 1, 1]
-    assert contents.train.images[:, 0, 0, 0].tolist() == [40, 30, 20, 10]  # written from bee/2.png to ant/1.PNG
-    assert contents.test.images[:, 0, 0, 0].tolist() == [80, 70, 60, 50]
-    assert contents.validation is None
+    data = open_folder(class_folders(tmp_path, "train", "test"))
+    assert data.classes == ("ant", "bee")
+    assert data.train.images.shape == (4, 3, 3, 4)
+    assert data.train.labels.tolist() == [0, 0, 1, 1]
+    assert data.train.images[:, 0, 0, 0].tolist() == [40, 30, 20, 10]  # written from bee/2.png to ant/1.PNG
+    assert data.test.images[:, 0, 0, 0].tolist() == [80, 70, 60, 50]
+    assert data.validation is None
 
 
 def test_channels_and_pixels_stay_in_place(tmp_path: Path) -> None:
     class_folders(tmp_path, "train", "test")
     pixels = np.random.default_rng(0).integers(0, 256, (3, 4, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "train" / "ant" / "1.PNG")
-    images = read(tmp_path).train.images
+    images = open_folder(tmp_path).train.images
     np.testing.assert_array_equal(images[0].numpy(), pixels.transpose(2, 0, 1))
 
 
 def test_grey_images_have_one_channel(tmp_path: Path) -> None:
-    contents = read(class_folders(tmp_path, "train", "test", mode="L"))
-    assert contents.train.images.shape == (4, 1, 3, 4)
-    assert contents.train.images[:, 0, 2, 3].tolist() == [40, 30, 20, 10]
+    data = open_folder(class_folders(tmp_path, "train", "test", mode="L"))
+    assert data.train.images.shape == (4, 1, 3, 4)
+    assert data.train.images[:, 0, 2, 3].tolist() == [40, 30, 20, 10]
 
 
 def test_images_of_several_sizes_need_an_image_size(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from compress.errors import UsageError
 
 
 def numbered(labels: torch.Tensor, *, classes: int) -> Dataset:
-    """A data set whose training images carry their own number in their four pixels."""
+    """Return a data set whose training images carry their own number in their four pixels."""
     number = torch.arange(len(labels))
     pixels = torch.stack([number % 256, number // 256, labels, torch.zeros_like(number)], dim=1)
     train = Labelled(images=pixels.to(torch.uint8).view(-1, 1, 2, 2), labels=labels)

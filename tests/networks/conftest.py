@@ -1,4 +1,4 @@
-"""What tests of foreign networks share: a transformer that takes no time."""
+"""A small transformer for tests of foreign networks."""
 
 import torchvision
 from torch import nn

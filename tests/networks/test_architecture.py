@@ -1,4 +1,4 @@
-"""Names and what they build: any depth 6n+2, both forms, any width, channels, classes and image size."""
+"""Architectures by name: any depth 6n+2, both forms, any width, number of classes and image size."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Names with exits, blocks, widths and forms in them; and the paper's placements."""
+"""Parsing of names with exits, blocks, widths and forms; the paper's exit placements."""
 
 from typing import Any
 

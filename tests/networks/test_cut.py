@@ -1,4 +1,4 @@
-"""Cutting: the exit's own logits bit for bit, from a network that shares nothing with the whole."""
+"""Cutting a network at an exit: the exit's logits bit for bit, and nothing shared with the whole network."""
 
 import copy
 

@@ -1,4 +1,4 @@
-"""Where exits sit: equal steps from the end, lists as they are written, and a helpful line for every mistake."""
+"""Exit placement: numbers of exits, lists of blocks, and one helpful line for every mistake."""
 
 from itertools import pairwise
 

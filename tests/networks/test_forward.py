@@ -1,4 +1,4 @@
-"""The networks against a second implementation written from the papers; and how their weights begin."""
+"""Logits against a second implementation written from the papers, and the initial weights."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Initial weights: strictly those of the file, under the network's names or the original net's."""
+"""Initial weights from a file, under the network's names or those of the original network."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -55,10 +55,10 @@ def test_the_original_nets_weights_fit_in_whatever_form_and_the_auxiliary_head_k
 
 @pytest.mark.parametrize("arch", ["resnet8", "torchvision:squeezenet1_1"])
 def test_a_networks_own_weights_fit_all_of_it(arch: str, tmp_path: Path) -> None:
-    one, other = (create(arch, exits=2, input_shape=(3, 64, 64)) for _ in range(2))
-    torch.save(one.state_dict(), tmp_path / "weights.pt")
+    network, other = (create(arch, exits=2, input_shape=(3, 64, 64)) for _ in range(2))
+    torch.save(network.state_dict(), tmp_path / "weights.pt")
     first = load_weights(other, tmp_path / "weights.pt")
-    assert all(map(torch.equal, one.state_dict().values(), other.state_dict().values()))
+    assert all(map(torch.equal, network.state_dict().values(), other.state_dict().values()))
     torch.save(create(arch, exits=2, input_shape=(3, 64, 64)).state_dict(), tmp_path / "weights.pt")
     assert load_weights(other, tmp_path / "weights.pt") != first
 

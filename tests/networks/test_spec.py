@@ -1,4 +1,4 @@
-"""The spec: it survives JSON as text, and malformed data are one line, never a surprise later."""
+"""The spec: round trip through JSON, and one line for malformed data."""
 
 import json
 from typing import Any
@@ -190,18 +190,7 @@ JSON = st.recursive(
 )
 
 
-@given(path=st.sampled_from(PATHS), value=JSON)
-def test_any_other_value_anywhere_gives_a_spec_or_one_line(path: tuple[str | int, ...], value: Any) -> None:
-    try:
-        Spec.from_json(changed(example_data(), path, value))
-    except UsageError as refused:
-        lines = str(refused).splitlines()
-    else:
-        return
-    assert len(lines) == 1
-
-
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(path=st.sampled_from(PATHS), value=JSON)
 @example(path=("blocks", 1, "stride"), value=0)
 @example(path=("classes",), value=10.5)
@@ -215,7 +204,12 @@ def test_a_value_that_is_accepted_builds_a_network_that_runs_and_survives_json(
     data = changed(example_data(), path, value)
     try:
         spec = Spec.from_json(data)
-    except UsageError:
+    except UsageError as error:
+        lines = str(error).splitlines()
+    else:
+        lines = []
+    if lines:
+        assert len(lines) == 1
         return
     assert spec.to_json() == data
     assert isinstance(spec.arch, str)

@@ -1,4 +1,4 @@
-"""Batch norm's statistics, re-estimated: those of training images as they are, and nothing else changes."""
+"""Re-estimation of batch norm's statistics: they are those of the training images, and nothing else changes."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace

@@ -1,4 +1,4 @@
-"""Several processes train as one would: real ones, started by torchrun, on the CPU."""
+"""Training in several processes, started by torchrun on the CPU, takes the same steps as in a single process."""
 
 import contextlib
 import json
@@ -49,18 +49,19 @@ def test_two_processes_take_the_same_steps_as_one(
     out, errors = everything
     steps(tiny_folder, tmp_path)
     for dtype, tolerance, of_statistics in (("float64", 1e-12, 1e-12), ("float32", 1e-5, 1e-4)):
-        one = torch.load(tmp_path / f"rank0-{dtype}.pt")
+        alone = torch.load(tmp_path / f"rank0-{dtype}.pt")
         first, second = (torch.load(out / f"rank{rank}-{dtype}.pt") for rank in (0, 1))
-        assert first["network"].keys() == one["network"].keys()
-        for name, value in one["network"].items():
+        assert first["network"].keys() == alone["network"].keys()
+        for name, value in alone["network"].items():
             tolerated = of_statistics if "running" in name else tolerance
             torch.testing.assert_close(first["network"][name], value, rtol=tolerated, atol=tolerated, msg=name)
-        torch.testing.assert_close(first["line"], one["line"], rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(first["line"], alone["line"], rtol=1e-5, atol=1e-5)
         torch.testing.assert_close(first, second, rtol=0, atol=0)
     assert errors.count("five steps: epoch 1/1") == 2  # a training each; rank 0 alone speaks
     assert "Warning" not in errors
 
 
+@pytest.mark.slow
 def test_a_killed_process_ends_the_job_and_the_same_command_goes_on(tiny_folder: Path, tmp_path: Path) -> None:
     process = torchrun(WORKER, "whole_and_again", tiny_folder, tmp_path)
     while not list(tmp_path.glob("again/*/checkpoint/last.pt")):

@@ -1,7 +1,8 @@
-"""Objectives fitted to what is left of a network: without some of its blocks, or cut with its last exits."""
+"""Objectives adapted to a network after pruning removed blocks or exits."""
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain
 
 import pytest
 
@@ -74,7 +75,7 @@ def test_segments_that_are_not_the_exits_keep_their_share_of_the_blocks(blocks: 
     shares = [end / 9 for end in extra.segments]
     assert all(abs(end - share * blocks) < 1 for end, share in zip(fitted.segments, shares, strict=True))
     groups = fitted.parameter_groups(network, **RATES)  # a segment that lost all its blocks has nothing to decay
-    assert sorted(id(one) for group in groups for one in group["params"]) == sorted(map(id, network.parameters()))
+    assert sorted(map(id, chain(*(group["params"] for group in groups)))) == sorted(map(id, network.parameters()))
     assert groups[0]["weight_decay"] == RATES["weight_decay"] * extra.decay_factors[0]
 
 
@@ -85,4 +86,4 @@ def test_what_is_fitted_covers_every_parameter_once(blocks: list[int]) -> None:
     after = shortened(before, blocks, exits)
     network = Network(after)
     groups = mwbp(before).fitted(before, after).parameter_groups(network, **RATES)
-    assert sorted(id(one) for group in groups for one in group["params"]) == sorted(map(id, network.parameters()))
+    assert sorted(map(id, chain(*(group["params"] for group in groups)))) == sorted(map(id, network.parameters()))

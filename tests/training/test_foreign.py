@@ -1,4 +1,4 @@
-"""Runs of anybody's nets: trained, resumed, loaded, pruned, by name from Python and from the command line."""
+"""Runs of foreign networks: training, resuming, loading and pruning, from Python and from the command line."""
 
 import json
 import sys
@@ -23,7 +23,6 @@ from compress.runs import Run, find_run, load
 from compress.training import train
 from compress.training.loop import Training
 from compress.training.methods import Method
-from compress.training.objectives import Order
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -121,11 +120,10 @@ class StoppedError(Exception):
     """Stands for the end of the process."""
 
 
-@pytest.mark.parametrize("update", ["simultaneous", "sequential"])
 def test_an_interrupted_training_goes_on_to_the_same_weights(
-    update: Order, tiny: Dataset, brief: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: Dataset, brief: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipe, method = replace(brief, epochs=2), Method(name="mwbp", update=update)
+    recipe, method = replace(brief, epochs=2), Method(name="mwbp", update="sequential")
     whole = trained(tiny, recipe, tmp_path / "whole", method)
     epoch = Training.epoch
 

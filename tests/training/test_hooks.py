@@ -1,4 +1,4 @@
-"""What a training does besides descending: how much it counts, what it costs, and what it does not go with."""
+"""Hooks of a training: size of regularisation, costs, and combinations that are refused."""
 
 import copy
 import dataclasses
@@ -41,9 +41,9 @@ def test_a_regulariser_counts_as_much_in_heads_and_every_segment_as_at_the_plain
     objective = method.objective(plain.spec)
     for network, regularise in ((plain, None), (regularised, add_one)):
         update_of(objective, network, RECIPE, regularise).step(objective.losses(network(images), labels))
-    for one, other in zip(plain.parameters(), regularised.parameters(), strict=True):
-        moved = torch.full_like(one, RATE * (1 + MOMENTUM))
-        torch.testing.assert_close(one - other, moved, rtol=1e-9, atol=1e-12)
+    for parameter, other in zip(plain.parameters(), regularised.parameters(), strict=True):
+        moved = torch.full_like(parameter, RATE * (1 + MOMENTUM))
+        torch.testing.assert_close(parameter - other, moved, rtol=1e-9, atol=1e-12)
 
 
 def never(_: Any, __: int) -> None:

@@ -1,7 +1,5 @@
 """Learning-rate schedules and the recipes that name them."""
 
-import dataclasses
-import json
 import math
 from typing import Any
 
@@ -11,7 +9,6 @@ from hypothesis import strategies as st
 
 from compress.errors import UsageError
 from compress.recipes import RECIPES, Recipe, recipe_named
-from compress.training.learning_rates import rate_factor
 
 
 def recipe(**changes: Any) -> Recipe:
@@ -20,20 +17,20 @@ def recipe(**changes: Any) -> Recipe:
 
 def factors(which: Recipe, total: int) -> list[float]:
     """The factor of every step, as the loop asks for it."""
-    return [rate_factor(which, (step + 0.5) / total) for step in range(total)]
+    return [which.rate_factor((step + 0.5) / total) for step in range(total)]
 
 
 @pytest.mark.parametrize("warmup", [0.1, 0.25, 0.5])
 def test_one_cycle_rises_in_a_line_and_falls_in_a_cosine(warmup: float) -> None:
     one_cycle = recipe(schedule="one-cycle", warmup=warmup)
-    assert rate_factor(one_cycle, 0) == 0
-    assert rate_factor(one_cycle, warmup / 2) == pytest.approx(0.5)
-    assert rate_factor(one_cycle, warmup) == pytest.approx(1)
-    assert rate_factor(one_cycle, warmup - 1e-9) == pytest.approx(1, abs=1e-7)
+    assert one_cycle.rate_factor(0) == 0
+    assert one_cycle.rate_factor(warmup / 2) == pytest.approx(0.5)
+    assert one_cycle.rate_factor(warmup) == pytest.approx(1)
+    assert one_cycle.rate_factor(warmup - 1e-9) == pytest.approx(1, abs=1e-7)
     middle = warmup + (1 - warmup) / 2
-    assert rate_factor(one_cycle, middle) == pytest.approx(0.5)
-    assert rate_factor(one_cycle, warmup + (1 - warmup) / 3) == pytest.approx(0.75)
-    assert rate_factor(one_cycle, 1) == pytest.approx(0, abs=1e-12)
+    assert one_cycle.rate_factor(middle) == pytest.approx(0.5)
+    assert one_cycle.rate_factor(warmup + (1 - warmup) / 3) == pytest.approx(0.75)
+    assert one_cycle.rate_factor(1) == pytest.approx(0, abs=1e-12)
     found = factors(one_cycle, 400)
     peak = found.index(max(found))
     assert found[: peak + 1] == sorted(found[: peak + 1])
@@ -44,16 +41,16 @@ def test_one_cycle_rises_in_a_line_and_falls_in_a_cosine(warmup: float) -> None:
 
 def test_the_cosine_falls_from_one_to_zero_whatever_the_warm_up_of_the_recipe() -> None:
     cosine = recipe(schedule="cosine", warmup=0.25)
-    assert rate_factor(cosine, 0) == 1
-    assert rate_factor(cosine, 0.5) == pytest.approx(0.5)
-    assert rate_factor(cosine, 1) == pytest.approx(0, abs=1e-12)
+    assert cosine.rate_factor(0) == 1
+    assert cosine.rate_factor(0.5) == pytest.approx(0.5)
+    assert cosine.rate_factor(1) == pytest.approx(0, abs=1e-12)
     for progress in (0.1, 0.3, 0.9):
-        assert rate_factor(cosine, progress) == pytest.approx((1 + math.cos(math.pi * progress)) / 2)
+        assert cosine.rate_factor(progress) == pytest.approx((1 + math.cos(math.pi * progress)) / 2)
 
 
 def test_multi_step_multiplies_by_the_decay_at_every_milestone() -> None:
     steps = recipe(schedule="multi-step", milestones=(0.2, 0.5, 0.75), decay=0.2)
-    found = [rate_factor(steps, progress) for progress in (0, 0.19, 0.2, 0.49, 0.5, 0.74, 0.75, 1)]
+    found = [steps.rate_factor(progress) for progress in (0, 0.19, 0.2, 0.49, 0.5, 0.74, 0.75, 1)]
     assert found == pytest.approx([1, 1, 0.2, 0.2, 0.04, 0.04, 0.008, 0.008])
     assert set(factors(recipe(schedule="multi-step"), 10)) == {1}
 
@@ -92,7 +89,7 @@ def test_every_factor_is_between_zero_and_one(
 ) -> None:
     which = recipe(schedule=schedule, warmup=warmup, milestones=tuple(milestones), decay=decay)
     for done in (step, step + more):  # the scheduler asks for one step after the last, too
-        assert 0 <= rate_factor(which, (done + 0.5) / (step + more)) <= 1
+        assert 0 <= which.rate_factor((done + 0.5) / (step + more)) <= 1
 
 
 @pytest.mark.parametrize("total", [1, 2, 5])
@@ -102,7 +99,7 @@ def test_the_shortest_trainings_have_a_rate_too(name: str, total: int) -> None:
 
 
 def test_a_training_may_be_all_warm_up() -> None:
-    assert rate_factor(recipe(warmup=1.0), 1.0) == pytest.approx(1)
+    assert recipe(warmup=1.0).rate_factor(1.0) == pytest.approx(1)
 
 
 # ----------------------------------------------------------------------------------------------------------- recipes
@@ -134,22 +131,6 @@ def test_the_imagenet_recipe_is_torchvisions_reference() -> None:
 def test_every_recipe_carries_its_name_and_says_where_it_comes_from(name: str) -> None:
     assert recipe_named(name).name == name
     assert len((RECIPES[name].__doc__ or "").splitlines()) > 1
-
-
-@pytest.mark.parametrize("name", sorted(RECIPES))
-def test_every_recipe_survives_json(name: str) -> None:
-    data = json.loads(json.dumps(recipe_named(name).to_json()))
-    tuples: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
-    assert Recipe(**tuples) == recipe_named(name)
-
-
-def test_fine_tuning_keeps_the_rest_of_the_recipe() -> None:
-    quick = recipe_named("quick")
-    fine = quick.fine_tuning()
-    assert (fine.epochs, fine.learning_rate) == (quick.fine_tune_epochs, quick.fine_tune_learning_rate)
-    changed = {"epochs", "learning_rate", "milestones"}
-    kept = [field.name for field in dataclasses.fields(Recipe) if field.name not in changed]
-    assert all(getattr(fine, name) == getattr(quick, name) for name in kept)
 
 
 @pytest.mark.parametrize(

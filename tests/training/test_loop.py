@@ -1,13 +1,8 @@
-"""The training loop: resuming is exact, and what can go wrong leaves the last good state."""
+"""The training loop: resuming is exact, and a failure leaves the last good state."""
 
 import copy
 import functools
-import json
 import resource
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -23,11 +18,10 @@ from compress.errors import UsageError
 from compress.network_cost import cost
 from compress.networks import Network, cut, spec_of
 from compress.recipes import Recipe, recipe_named
-from compress.runs import find_run, load, read_run
-from compress.training import Method, train
+from compress.runs import load, read_run
+from compress.training import Method, plan_of, train
 from compress.training.loop import DivergedError, Training, fit
 from compress.training.progress_bar import TrainingProgress
-from tests.conftest import Command
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "one-cycle": {},
@@ -49,9 +43,9 @@ def training_of(tiny: Dataset, recipe: Recipe) -> Training:
     return Training(network, parts, recipe, objective, augment=True, seed=0, precision="fp32")
 
 
-def weights_differ(one: Network, other: Network) -> list[str]:
+def weights_differ(network: Network, other: Network) -> list[str]:
     others = other.state_dict()
-    return [name for name, tensor in one.state_dict().items() if not torch.equal(tensor, others[name])]
+    return [name for name, tensor in network.state_dict().items() if not torch.equal(tensor, others[name])]
 
 
 class KilledError(Exception):
@@ -59,7 +53,7 @@ class KilledError(Exception):
 
 
 def recipe_of(variant: str) -> Recipe:
-    return replace(recipe_named("quick"), epochs=4, batch_size=32, **VARIANTS[variant])
+    return replace(recipe_named("quick"), epochs=3, batch_size=32, **VARIANTS[variant])
 
 
 @pytest.fixture(scope="module")
@@ -81,12 +75,12 @@ def test_a_resumed_training_ends_with_the_same_weights_bit_for_bit(
 ) -> None:
     recipe, whole = recipe_of(variant), uninterrupted(variant)
 
-    def die_in_the_third_epoch(training: Training) -> None:
-        if training.epochs_done == 3:
+    def die_in_the_second_epoch(training: Training) -> None:
+        if training.epochs_done == 2:
             raise KilledError  # before this epoch's checkpoint, so it is trained again
 
     with pytest.raises(KilledError):
-        fit(training_of(tiny, recipe), title="part", checkpoint=tmp_path, on_epoch=die_in_the_third_epoch)
+        fit(training_of(tiny, recipe), title="part", checkpoint=tmp_path, on_epoch=die_in_the_second_epoch)
     resumed = training_of(tiny, recipe)
     fit(resumed, title="resumed", checkpoint=tmp_path)
 
@@ -96,10 +90,9 @@ def test_a_resumed_training_ends_with_the_same_weights_bit_for_bit(
 
 def test_every_variant_changes_the_outcome(uninterrupted: Callable[[str], Training]) -> None:
     """Else the test above would hold for fields that nothing reads."""
-    networks = [uninterrupted(variant).network for variant in VARIANTS]
-    outcomes = [torch.cat([parameter.flatten() for parameter in network.parameters()]) for network in networks]
-    distinct = [one for i, one in enumerate(outcomes) if not any(torch.equal(one, other) for other in outcomes[:i])]
-    assert len(distinct) >= len(VARIANTS) - 1  # the best epoch may be the last one
+    weights = [[*uninterrupted(variant).network.parameters()] for variant in VARIANTS]
+    outcomes = {torch.cat([tensor.flatten() for tensor in tensors]).detach().numpy().tobytes() for tensors in weights}
+    assert len(outcomes) >= len(VARIANTS) - 1  # the best epoch may be the last one
 
 
 def test_the_best_epoch_on_validation_images_is_reported(tiny: Dataset) -> None:
@@ -133,12 +126,6 @@ def test_training_lowers_the_loss_of_every_exit(tiny: Dataset) -> None:
     first, last = training.history[0]["train_loss"], training.history[-1]["train_loss"]
     assert all(after < before for before, after in zip(first, last, strict=True))
     assert last[-1] < 0.75 * first[-1]
-
-
-def test_fewer_images_than_a_batch_are_one_batch(tiny: Dataset) -> None:
-    training = training_of(tiny, recipe_named("quick", epochs=1).changed(batch_size=4096))
-    fit(training, title="one batch")
-    assert (training.steps, training.batch_size) == (1, len(training.split.train))
 
 
 def test_a_corrupt_checkpoint_is_named(tiny: Dataset, tmp_path: Path) -> None:
@@ -186,50 +173,6 @@ def test_a_seed_out_of_range_is_refused(seed: int, tiny: Dataset, tmp_path: Path
     with pytest.raises(UsageError, match="seed"):
         train("resnet8", tiny, seed=seed, place=Place(runs=tmp_path))
     assert list(tmp_path.iterdir()) == []
-
-
-def test_the_recorded_command_says_exits_and_precision_and_points_out_a_recipe_of_ones_own(
-    tiny: Dataset, brief: Recipe, tmp_path: Path
-) -> None:
-    one_exit = train(
-        "resnet8", tiny, method="mwbp", exits=1, recipe=brief, place=Place(precision="bf16", runs=tmp_path)
-    )
-    assert "--exits 1 " in one_exit.record.command
-    assert "--precision bf16" in one_exit.record.command
-    named = replace(recipe_named("quick"), epochs=1)
-    assert "#" not in train("resnet8", tiny, recipe=named, place=Place(runs=tmp_path)).record.command
-    for recipe in (replace(named, name="mine"), replace(named, momentum=0.5), replace(named, crop_padding=1)):
-        assert (
-            "# with a recipe made in Python"
-            in train("resnet8", tiny, recipe=recipe, place=Place(runs=tmp_path)).record.command
-        )
-
-
-def test_a_killed_process_loses_at_most_an_epoch_and_the_same_command_goes_on(
-    compress: Command, tiny_folder: Path, tmp_path: Path
-) -> None:
-    runs = tmp_path / "killed"
-    options = ["--arch", "resnet8", "--exits", "2", "--epochs", "3", "--precision", "fp32"]
-    command = ["train-mwbp", *options, "--dataset", f"folder:{tiny_folder}", "--runs"]
-    assert compress(*command, tmp_path / "whole")[0] == 0
-    started = [sys.executable, "-m", "compress", *command, str(runs)]
-    process = subprocess.Popen(started, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while not list(runs.glob("*/checkpoint/last.pt")):
-        assert process.poll() is None
-        time.sleep(0.001)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    [path] = runs.iterdir()
-    assert read_run(path).record.status == "running"
-    with pytest.raises(UsageError, match=r"not finished; to go on .*: compress train-mwbp --arch resnet8"):
-        find_run(path, runs)
-
-    status, _, err = compress(*command, runs)
-    assert status == 0
-    assert "going on with" in err
-    for name in ("model.safetensors", "predictions.npz"):
-        assert (path / name).read_bytes() == (tmp_path / "whole" / path.name / name).read_bytes()
-    assert [json.loads(line)["epoch"] for line in (path / "metrics.jsonl").read_text().splitlines()] == [1, 2, 3]
 
 
 def test_a_full_disk_leaves_the_old_checkpoint(tiny: Dataset, tmp_path: Path) -> None:
@@ -284,16 +227,25 @@ def test_a_finished_run_is_found_and_its_record_is_true(tiny: Dataset, brief: Re
     assert record.data["split"] == {"train": 180, "validation": 10, "calibration": 10, "test": 100, "seed": 0}
 
 
-@pytest.mark.parametrize(
-    ("one", "other"), [({}, {"seed": 1}), ({}, {"arch": Architecture("resnet8", width=2)}), ({}, {"method": "mwbp"})]
-)
-def test_different_configurations_are_different_runs(
-    one: dict[str, Any], other: dict[str, Any], tiny: Dataset, brief: Recipe, tmp_path: Path
-) -> None:
-    first = train(dataset=tiny, recipe=brief, **{"arch": "resnet8"} | one, place=Place(runs=tmp_path))
-    second = train(dataset=tiny, recipe=brief, **{"arch": "resnet8"} | other, place=Place(runs=tmp_path))
-    assert first.id != second.id
-    assert (first.path / "model.safetensors").read_bytes() != (second.path / "model.safetensors").read_bytes()
+def test_the_recorded_command_has_exits_and_precision_and_a_comment_on_recipes_made_in_python(tiny: Dataset) -> None:
+    command = plan_of("resnet8", tiny, method="mwbp", exits=1, place=Place(precision="bf16")).command
+    assert "--exits 1 " in command
+    assert "--precision bf16" in command
+    assert "#" not in command
+    named = recipe_named("quick", epochs=1)
+    for recipe in (replace(named, name="mine"), replace(named, momentum=0.5), replace(named, crop_padding=1)):
+        assert "# with a recipe made in Python" in plan_of("resnet8", tiny, recipe=recipe).command
+
+
+def test_different_configurations_are_different_runs(tiny: Dataset) -> None:
+    plans = [
+        plan_of("resnet8", tiny),
+        plan_of("resnet8", tiny, seed=1),
+        plan_of(Architecture("resnet8", width=2), tiny),
+        plan_of("resnet8", tiny, method="mwbp"),
+        plan_of("resnet8", replace(tiny, test=tiny.train)),
+    ]
+    assert len({plan.path for plan in plans}) == len(plans)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA is here")
@@ -310,9 +262,8 @@ def test_bf16_trains_where_it_is_asked_for(tiny: Dataset, brief: Recipe, tmp_pat
 
 
 ARCHITECTURES = [
-    *map(Architecture, ("resnet8v1", "resnet8nl", "wrn-10-2")),
+    *map(Architecture, ("resnet8v1", "resnet8nl")),
     Architecture("mobilenetv2", widths="8,8,8,8,16,16,16"),
-    *(Architecture(f"torchvision:{name}", image_size=32) for name in ("resnet18", "regnet_y_400mf", "efficientnet_b0")),
 ]
 
 

@@ -1,4 +1,4 @@
-"""Methods: variants and controls in numbers, what they train, and what they refuse."""
+"""Training methods: their objectives in numbers, what they train, and which options they refuse."""
 
 import json
 from dataclasses import replace
@@ -12,12 +12,13 @@ from torch.nn import functional
 from compress import Architecture, Place, Start
 from compress.data import Dataset
 from compress.errors import UsageError
-from compress.network_cost import cost, exit_costs, head_macs
+from compress.network_cost import cost, exit_costs, part_costs
 from compress.networks import Network, create, spec_of
+from compress.networks.spec import StemSpec
 from compress.recipes import Recipe, recipe_named
 from compress.runs import load
-from compress.training import Method, Objective, train
-from compress.training.objectives import bp, mwbp
+from compress.training import Method, plan_of, train
+from compress.training.objectives import mwbp
 from tests.conftest import Command
 
 FIVE = spec_of("resnet56", exits=5)
@@ -88,8 +89,8 @@ class _Rescaled(torch.autograd.Function):
     """Two copies of the features, whose gradients come back multiplied by two factors."""
 
     @staticmethod
-    def forward(ctx: Any, features: torch.Tensor, one: float, other: float) -> tuple[torch.Tensor, torch.Tensor]:
-        ctx.factors = one, other
+    def forward(ctx: Any, features: torch.Tensor, first: float, second: float) -> tuple[torch.Tensor, torch.Tensor]:
+        ctx.factors = first, second
         return features.clone(), features.clone()
 
     @staticmethod
@@ -119,13 +120,6 @@ def test_distillation_is_its_definition() -> None:
     last = logits[2].grad
     assert last is not None
     assert not last.any()  # teaching an earlier exit does not move the last one
-
-
-def test_objectives_survive_json() -> None:
-    for method in (Method(), Method(name="auxnet"), Method(gradient_equilibrium=True, self_distillation=0.5)):
-        objective = method.objective(FIVE)
-        assert Objective.from_json(json.loads(json.dumps(objective.to_json()))) == objective
-    assert bp(FIVE) != mwbp(FIVE)
 
 
 @pytest.mark.parametrize(
@@ -192,7 +186,8 @@ def test_exits_on_a_frozen_trunk_leave_the_trunk_and_its_last_exit_as_they_were(
     torch.manual_seed(0)
     fresh = Network(network.spec).state_dict()
     assert not torch.equal(state["heads.1.4.weight"], fresh["heads.1.4.weight"])  # the auxiliary heads did learn
-    own = cost(network).macs + 2 * sum(head_macs(network)[:-1])
+    parts = part_costs(network)
+    own = cost(network).macs + 2 * sum(parts[f"heads.{block}"].macs for block in list(network.heads)[:-1])
     settling = 180 * cost(network).macs
     assert run.record.cost["training_macs"] == own * 180 // brief.batch_size * brief.batch_size + settling
     again = train(
@@ -230,22 +225,20 @@ def test_sequential_training_is_charged_for_every_pass(tiny: Dataset, brief: Rec
 
 
 COMMANDS = [
-    ["train-mwbp", "--arch", "MwResNet-14-2", "--update", "sequential", "--head", "bn-relu-conv-gap-fc"],
-    ["train-mwbp", "--arch", "resnet8", "--exits", "3", "--gamma", "0.5,1", "--self-distillation", "0.5"],
-    ["train-mwbp", "--arch", "resnet8", "--method", "auxnet", "--exits", "1,end"],
-    ["train-mwbp", "--arch", "resnet8", "--method", "deep-supervision", "--gradient-equilibrium"],
-    ["train-mwbp", "--arch", "resnet8", "--method", "mwbp-uniform-decay", "--stochastic-depth", "0.2"],
-    ["train-mwbp", "--arch", "mobilenetv2", "--blocks", "1,1,1,1,1,1,1", "--widths", "4,4,4,8,8,8,8", "--exits", "3"],
-    ["train", "--arch", "resnet8", "--extra-decay", "3", "--form", "norm-last", "--widths", "4,8,16"],
+    "train-mwbp --arch MwResNet-14-2 --update sequential --head bn-relu-conv-gap-fc",
+    "train-mwbp --arch resnet8 --exits 3 --gamma 0.5,1 --self-distillation 0.5",
+    "train-mwbp --arch resnet8 --method auxnet --exits 1,end",
+    "train-mwbp --arch resnet8 --method deep-supervision --gradient-equilibrium --stochastic-depth 0.2",
+    "train --arch resnet14 --extra-decay 3 --form norm-last --widths 4,8,16 --blocks 1,1,2",
 ]
 
 
-@pytest.mark.parametrize("words", COMMANDS, ids=lambda words: " ".join(words[1:5]))
+@pytest.mark.parametrize("command", COMMANDS)
 def test_a_recorded_command_with_every_option_is_the_same_run(
-    words: list[str], compress: Command, tiny_folder: Path, tmp_path: Path
+    command: str, compress: Command, tiny_folder: Path, tmp_path: Path
 ) -> None:
     place = ["--runs", str(tmp_path), "--dataset", f"folder:{tiny_folder}", "--epochs", "1", "--json"]
-    status, out, err = compress(*words, *place)
+    status, out, err = compress(*command.split(), *place)
     assert status == 0, err
     [run] = json.loads(out)["runs"]
     status, out, err = compress(*run["command"].split()[1:], "--runs", str(tmp_path), "--json")
@@ -320,12 +313,7 @@ def test_initial_weights_and_sizes_are_part_of_the_run_and_its_command(
     assert json.loads(out)["runs"][0]["id"] != started["id"]
 
 
-def test_a_foreign_net_is_trained_from_the_command_line(compress: Command, tmp_path: Path, tiny_folder: Path) -> None:
-    place = ["--runs", tmp_path, "--dataset", f"folder:{tiny_folder}", "--epochs", "1", "--json"]
-    words = ["train-mwbp", "--arch", "torchvision:shufflenet_v2_x0_5", "--exits", "stage2,stage3,end"]
-    status, out, err = compress(*words, *place)
-    assert status == 0, err
-    [run] = json.loads(out)["runs"]
-    assert run["spec"]["stem"] == {"kind": "enlarge", "out": 3, "size": 64}
-    status, out, err = compress(*run["command"].split()[1:], "--runs", tmp_path, "--json")
-    assert json.loads(out)["runs"][0]["id"] == run["id"], err
+def test_the_plan_of_a_foreign_net_names_its_exits_and_enlarges_images(tiny_folder: Path) -> None:
+    plan = plan_of("torchvision:shufflenet_v2_x0_5", f"folder:{tiny_folder}", method="mwbp", exits="stage2,stage3,end")
+    assert plan.spec.stem == StemSpec(kind="enlarge", out=3, size=64)
+    assert "--arch torchvision:shufflenet_v2_x0_5 --exits stage2,stage3,end " in plan.command

@@ -1,4 +1,4 @@
-"""The hand-written sequential MW-BP against autograd, against the simultaneous form, and against itself got wrong."""
+"""The hand-written sequential update: equal to autograd, and unlike the simultaneous update and likely mistakes."""
 
 import copy
 from collections import defaultdict
@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.optim import SGD
 
 from compress.networks import Network, spec_of
 from tests.training.naive_mwbp import NaiveMwbp
 from tests.training.naive_sequential import Backward, NaiveSequential, cross_entropy_gradient, forward
+from tests.training.parity import batches, disagreement
 
 OPTIONS: dict[str, Any] = {"rate": 0.05, "momentum": 0.9, "nesterov": True, "weight_decay": 5e-3}
 STEPS = 5
@@ -40,26 +40,9 @@ def double(arch: str, exits: int | str | Sequence[int | str], head: str = "bn-re
     return network
 
 
-def batches() -> list[tuple[Tensor, Tensor]]:
-    generator = torch.Generator().manual_seed(2)
-    return [
-        (
-            torch.randn(8, 1, 8, 8, generator=generator, dtype=torch.float64),
-            torch.randint(0, 10, (8,), generator=generator),
-        )
-        for _ in range(STEPS)
-    ]
-
-
-def disagreement(one: Network, other: Network) -> float:
-    """The largest absolute difference of any parameter or running statistic."""
-    theirs = other.state_dict()
-    return max(float((value - theirs[name]).abs().max()) for name, value in one.state_dict().items())
-
-
 def train(trainer: NaiveSequential | NaiveMwbp) -> Network:
     """Five steps, the last two at a tenth of the rate."""
-    for number, (images, labels) in enumerate(batches()):
+    for number, (images, labels) in enumerate(batches(STEPS)):
         trainer.scale_rate(1 if number < 3 else 0.1)
         trainer.step(images, labels)
     return trainer.network
@@ -74,7 +57,7 @@ def test_every_exits_backward_is_autograds(head: str, changed: bool) -> None:
     """
     ours = double("resnet14", "1,4,end", head)
     theirs = copy.deepcopy(ours)
-    images, labels = batches()[0]
+    images, labels = batches(STEPS)[0]
     with torch.no_grad():
         logits, backwards = forward(ours, images)
     losses = [functional.cross_entropy(of_exit, labels) for of_exit in theirs(images)]
@@ -93,20 +76,6 @@ def test_every_exits_backward_is_autograds(head: str, changed: bool) -> None:
             assert (mine.grad is None) == (parameter.grad is None), name
             if mine.grad is not None and parameter.grad is not None:
                 torch.testing.assert_close(mine.grad, parameter.grad, rtol=EXACT, atol=EXACT)
-
-
-@pytest.mark.parametrize("head", ["bn-relu-gap-fc", "gap-fc"])
-def test_without_auxiliary_exits_it_is_plain_backpropagation(head: str) -> None:
-    ours = double("resnet14", 1, head)
-    theirs = copy.deepcopy(ours)
-    train(NaiveSequential(ours, **OPTIONS))
-    plain = SGD(theirs.parameters(), lr=0.05, momentum=0.9, nesterov=True, weight_decay=5e-3)
-    for number, (images, labels) in enumerate(batches()):
-        plain.param_groups[0]["lr"] = 0.05 if number < 3 else 0.005
-        plain.zero_grad()
-        functional.cross_entropy(theirs(images)[0], labels).backward()
-        plain.step()
-    assert disagreement(ours, theirs) < EXACT
 
 
 class StaleWeights(NaiveSequential):
@@ -161,38 +130,3 @@ def test_a_mistake_is_seen(mistake: type[NaiveSequential]) -> None:
     network = double("resnet14", "1,4,end")
     wrong = train(mistake(copy.deepcopy(network), **OPTIONS))
     assert disagreement(train(NaiveSequential(network, **OPTIONS)), wrong) > VISIBLE
-
-
-def test_a_step_of_half_the_rate_is_a_quarter_as_far_from_the_simultaneous_one() -> None:
-    """The two orders differ by O(rate) of a step, so by O(rate^2) of the weights."""
-    images, labels = batches()[0]
-    apart = []
-    for rate in (1e-4, 5e-5):
-        ours = double("resnet14", "1,4,end")
-        theirs = copy.deepcopy(ours)
-        NaiveSequential(ours, **OPTIONS | {"rate": rate}).step(images, labels)
-        NaiveMwbp(theirs, **OPTIONS | {"rate": rate}).step(images, labels)
-        apart.append(disagreement(ours, theirs))
-    assert apart[0] / apart[1] == pytest.approx(4, rel=0.02)
-
-
-def test_auxnet_slows_the_exits_whose_loss_lags() -> None:
-    trainer = NaiveSequential(double("resnet20", "4,6,8,end", "gap-fc"), **OPTIONS, loss_ratio_rate=True)
-    trainer.scale_rate(0.1)
-    own = [0.005 / divisor for divisor in trainer.lambdas]
-    assert trainer.trunk_rates([5.0, 4.0, 4.1, 2.0]) == pytest.approx([0.005 * 2 / 5, own[1], 0.005 * 2 / 4.1, 0.005])
-    trainer.loss_ratio_rate = False
-    assert trainer.trunk_rates([5.0, 4.0, 4.1, 2.0]) == pytest.approx(own)
-
-
-@pytest.mark.parametrize("lags", [False, True])
-def test_auxnets_rate_is_used_where_a_loss_lags_and_only_there(lags: bool) -> None:
-    network = double("resnet14", "1,4,end", "gap-fc")
-    if lags:
-        nn.init.normal_(network.get_parameter("heads.1.2.weight"), std=20)
-    images, labels = batches()[0]
-    other = copy.deepcopy(network)
-    losses = NaiveSequential(network, **OPTIONS).step(images, labels)
-    assert (max(losses) / losses[-1] > 2) == lags
-    NaiveSequential(other, **OPTIONS, loss_ratio_rate=True).step(images, labels)
-    assert (disagreement(network, other) > VISIBLE) == lags

@@ -126,7 +126,7 @@ def test_compiled_blocks_compute_the_same_and_leave_the_network_as_it_was(
     assert twin is not network
     images = torch.randn(16, *tiny.input_shape)
     expected, got = (
-        torch.autograd.grad(one(images)[0].square().mean(), list(one.parameters())) for one in (eager, twin)
+        torch.autograd.grad(model(images)[0].square().mean(), list(model.parameters())) for model in (eager, twin)
     )
     torch.testing.assert_close(got, expected, rtol=1e-3, atol=1e-5)
     assert list(network.state_dict()) == names

@@ -1,4 +1,4 @@
-"""The data of a run: one under every spelling, found by its digest where it lies now, and refused where it differs."""
+"""The data set of a run: found by its digest under any path, and refused if the images differ."""
 
 import json
 import shutil
@@ -84,13 +84,6 @@ def test_images_that_are_nowhere_or_others_are_refused(place: Path) -> None:
         UsageError, match=rf"^run {run.id} was trained on other images than folder:.*digest .*, not .*-dir$"
     ):
         data_of(run, place)
-    del run.record.data["preprocessing"]
-    with pytest.raises(UsageError, match=r"or train it again, since an earlier version read image files otherwise$"):
-        data_of(run, place)
-
-
-def test_relative_paths_of_older_records_begin_beside_the_runs(place: Path) -> None:
-    assert data_of(named(place, run_in(place), "pictures")).name == f"folder:{place}/pictures"
 
 
 def test_the_same_data_under_another_spelling_are_not_trained_on_again(

@@ -1,4 +1,4 @@
-"""Batch norm after few steps: weights are measured, selected and reported with the statistics that they now give."""
+"""Batch norm's statistics are recomputed if a training has too few steps for them to settle."""
 
 import math
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Training on images that stay on disk: what it does in memory, resumable, and by ImageNet's protocol."""
+"""Training on images that are read from disk: equal to training in memory, resumable, and by ImageNet's protocol."""
 
 import os
 import signal
@@ -131,7 +131,9 @@ def test_imagenets_protocol_is_for_224_pixels(photos: Path, refused: Callable[..
     assert recipe_named("imagenet").image_size == 224
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
+)
 def test_ctrl_c_and_sigterm_leave_no_process_behind(
     number: signal.Signals, status: int, photos: Path, tmp_path: Path
 ) -> None:

@@ -1,24 +1,25 @@
-"""The sequential update against a hand-written one in float64, and what both updates must keep to be resumed."""
+"""The sequential update against a hand-written version in float64; saving and restoring of both updates."""
 
 import copy
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import cast
+from typing import Any, cast
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from compress import Architecture
 from compress.networks import Network, spec_of
 from compress.recipes import Recipe, recipe_named
 from compress.training.methods import Method
-from compress.training.objectives import Order, mwbp
+from compress.training.objectives import mwbp
 from compress.training.updates import update_of
 from tests.training.naive_sequential import NaiveSequential
+from tests.training.parity import batches, disagreement
 
 RATE, MOMENTUM, DECAY = 0.05, 0.9, 5e-3
-STEPS, DROP_AT, DROP = 20, 10, 0.1
+STEPS, DROP_AT, DROP = 8, 4, 0.1
 RECIPE = replace(recipe_named("quick"), learning_rate=RATE, momentum=MOMENTUM, weight_decay=DECAY)
 
 
@@ -35,21 +36,10 @@ def double(arch: str, exits: int | str | Sequence[int | str], head: str | None =
     return network
 
 
-def batches() -> list[tuple[Tensor, Tensor]]:
-    generator = torch.Generator().manual_seed(2)
-    return [
-        (
-            torch.randn(8, 1, 8, 8, generator=generator, dtype=torch.float64),
-            torch.randint(0, 10, (8,), generator=generator),
-        )
-        for _ in range(STEPS)
-    ]
-
-
 def train(network: Network, method: Method, recipe: Recipe = RECIPE) -> None:
     objective = method.objective(network.spec)
     update = update_of(objective, network, recipe)
-    for step, (images, labels) in enumerate(batches()):
+    for step, (images, labels) in enumerate(batches(STEPS)):
         update.set_rate(DROP if step >= DROP_AT else 1.0)
         update.step(objective.losses(network(images), labels))
 
@@ -63,16 +53,10 @@ def train_naively(network: Network, *, nesterov: bool = True, loss_ratio_rate: b
         weight_decay=DECAY,
         loss_ratio_rate=loss_ratio_rate,
     )
-    for step, (images, labels) in enumerate(batches()):
+    for step, (images, labels) in enumerate(batches(STEPS)):
         if step == DROP_AT:
             naive.scale_rate(DROP)
         naive.step(images, labels)
-
-
-def disagreement(one: Network, other: Network) -> float:
-    """The largest absolute difference of any parameter or running statistic."""
-    theirs = other.state_dict()
-    return max(float((value - theirs[name]).abs().max()) for name, value in one.state_dict().items())
 
 
 @pytest.mark.parametrize(
@@ -111,8 +95,8 @@ def test_sequential_and_simultaneous_differ_by_the_order_alone() -> None:
     for rate in (0.02, 0.01):
         pair = [double("resnet14", 4), double("resnet14", 4)]
         for network, update_kind in zip(pair, ("sequential", "simultaneous"), strict=True):
-            objective = replace(mwbp(network.spec), update=cast(Order, update_kind))
-            images, labels = batches()[0]
+            objective = replace(mwbp(network.spec), update=cast(Any, update_kind))
+            images, labels = batches(STEPS)[0]
             update = update_of(objective, network, replace(RECIPE, learning_rate=rate))
             update.step(objective.losses(network(images), labels))
         differences.append(disagreement(*pair))
@@ -128,7 +112,7 @@ def test_an_update_goes_on_from_its_saved_state(update: str) -> None:
     train(whole, method)
     objective = method.objective(parts.spec)
     kept = update_of(objective, parts, RECIPE)
-    for step, (images, labels) in enumerate(batches()):
+    for step, (images, labels) in enumerate(batches(STEPS)):
         if step in (3, DROP_AT):  # as a new process would: weights and momentum loaded into new objects
             weights, state = copy.deepcopy(parts.state_dict()), copy.deepcopy(kept.state_dict())
             parts = double("resnet14", 3)
@@ -149,7 +133,7 @@ def test_in_fp32_and_channels_last_it_is_the_same_update_up_to_rounding() -> Non
     update = update_of(objective, single, replace(RECIPE, learning_rate=1e-3))
     naive = NaiveSequential(by_hand, rate=1e-3, momentum=MOMENTUM, nesterov=True, weight_decay=DECAY)
     start = copy.deepcopy(by_hand)
-    for images, labels in batches()[:2]:
+    for images, labels in batches(STEPS)[:2]:
         update.step(objective.losses(single(images.float().to(memory_format=torch.channels_last)), labels))
         naive.step(images, labels)
     assert disagreement(single.double(), by_hand) < 1e-4 < 1e-2 * disagreement(start, by_hand)

@@ -1,4 +1,4 @@
-"""A training that makes no progress is said once, with what to try, and left alone."""
+"""The watchdog warns once about a training that makes no progress, and does not stop it."""
 
 import time
 from dataclasses import replace

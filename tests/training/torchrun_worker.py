@@ -1,4 +1,4 @@
-"""What `test_distributed.py` has torchrun start, or runs itself, in a world of one: FUNCTION, class folders, place."""
+"""Functions that `test_distributed.py` runs under torchrun. Arguments: function, class folders, output directory."""
 
 import copy
 import os
@@ -82,10 +82,10 @@ def batch_norms() -> None:
             got.backward(world.share(slope))
             assert whole.grad is not None
             close(part.grad, world.share(whole.grad))
-        for one, other in zip(plain.parameters(), shared.parameters(), strict=True):
-            assert one.grad is not None
+        for expected_parameter, other in zip(plain.parameters(), shared.parameters(), strict=True):
+            assert expected_parameter.grad is not None
             assert other.grad is not None
-            close(world.total(other.grad), one.grad)
+            close(world.total(other.grad), expected_parameter.grad)
         close(shared.state_dict(), plain.state_dict())
         close(shared.eval()(x), plain.eval()(x))
 

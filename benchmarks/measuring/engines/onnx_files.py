@@ -7,9 +7,8 @@ import copy
 import logging
 import warnings
 from collections.abc import Iterator
-from functools import cached_property
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +19,8 @@ from compress.networks import Network
 BATCH = "batch"  # the name of the only dimension that the files leave open; engines fix it
 IMAGES, LOGITS = "images", "logits"
 CALIBRATION_BATCH = 32
+
+logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # other notices are for the exporter's developers
 
 
 class LastExit(nn.Module):
@@ -47,77 +48,60 @@ class Source:
         self._folder = folder
 
     def onnx(self, precision: str) -> Path:
-        """The file that a runtime computes a precision from; it converts fp32 to bf16 and fp16 itself."""
-        return self.int8 if precision == "int8" else self.fp32
-
-    @cached_property
-    def fp32(self) -> Path:
-        """The exported network, with an open batch size.
+        """The file that a runtime computes a precision from, written at the first call; runtimes cast fp32 themselves.
 
         Raises:
-            UsageError: torch.onnx cannot export it.
+            UsageError: torch.onnx cannot export the network, or ONNX Runtime cannot quantise it.
         """
+        name = "int8" if precision == "int8" else "fp32"
+        path = self._folder / f"{name}.onnx"
+        if not path.exists():
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with warnings.catch_warnings(action="ignore"):
+                self._quantise(path) if name == "int8" else self._export(path)
+        return path
+
+    def _export(self, path: Path) -> None:
+        """Write the network with an open batch size."""
         # From channels-last weights the exporter makes a graph with transpositions.
         network = copy.deepcopy(self.network).to(memory_format=torch.contiguous_format)
         images = torch.zeros(2, *network.spec.input_shape)  # with a single image the exporter would fix the batch size
-        self._folder.mkdir(parents=True, exist_ok=True)
-        path = self._folder / "fp32.onnx"
-        try:
-            with _quiet_exporter():
-                program = torch.onnx.export(
-                    LastExit(network).eval(),
-                    (images,),
-                    input_names=[IMAGES],
-                    output_names=[LOGITS],
-                    dynamic_shapes=({0: BATCH},),
-                    dynamo=True,
-                    verbose=False,
-                )
-                assert program is not None
-                program.save(path)
-        except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:
-            reason = first_line(error)
-            raise UsageError(f"{network.spec.arch}: torch.onnx cannot export this network ({reason})") from error
-        return path
+        with refusing(f"{network.spec.arch}: torch.onnx cannot export this network"):
+            program = torch.onnx.export(
+                LastExit(network).eval(),
+                (images,),
+                input_names=[IMAGES],
+                output_names=[LOGITS],
+                dynamic_shapes=({0: BATCH},),
+                dynamo=True,
+                verbose=False,
+            )
+            assert program is not None
+            program.save(path)
 
-    @cached_property
-    def int8(self) -> Path:
-        """The network after static quantisation (QDQ): u8 activations, s8 weights by channel, ranges by min and max.
+    def _quantise(self, path: Path) -> None:
+        """Quantise the network statically (QDQ): u8 activations, s8 weights by channel, ranges by min and max.
 
         All engines use the same file. On CPUs without VNNI weights have 7 bits, since products of 8 bits overflow.
-
-        Raises:
-            UsageError: there are no images to calibrate on, or the network cannot be exported or quantised.
         """
-        from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+        from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
         from onnxruntime.quantization.shape_inference import quant_pre_process
 
-        if self.calibration is None:
-            raise UsageError("int8 needs images to calibrate on")
-
-        class Reader(CalibrationDataReader):  # type: ignore[misc]  # the package has no types
-            def __init__(self, batches: Iterator[Tensor]) -> None:
-                self.batches = batches
-
-            def get_next(self) -> dict[str, Any] | None:
-                batch = next(self.batches, None)
-                return None if batch is None else {IMAGES: batch.numpy()}
-
-        prepared, path = self._folder / "prepared.onnx", self._folder / "int8.onnx"
-        onnx = self.fp32
-        with _quiet_exporter(), refusing(f"{self.network.spec.arch}: ONNX Runtime cannot quantise this network"):
+        assert self.calibration is not None
+        batches = iter([{IMAGES: batch.numpy()} for batch in self.calibration.split(CALIBRATION_BATCH)])
+        prepared, onnx = self._folder / "prepared.onnx", self.onnx("fp32")
+        with refusing(f"{self.network.spec.arch}: ONNX Runtime cannot quantise this network"):
             quant_pre_process(onnx, prepared, skip_symbolic_shape=True)
             quantize_static(
                 prepared,
                 path,
-                Reader(iter(self.calibration.split(CALIBRATION_BATCH))),
+                SimpleNamespace(get_next=lambda: next(batches, None)),  # a CalibrationDataReader
                 quant_format=QuantFormat.QDQ,
                 per_channel=True,
                 reduce_range=reduced_range(),
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
             )
-        return path
 
 
 def reduced_range() -> bool:
@@ -137,16 +121,3 @@ def refusing(what: str) -> Iterator[None]:
         yield
     except Exception as error:  # the packages' errors have no common class
         raise UsageError(f"{what}: {first_line(error)}") from error
-
-
-@contextlib.contextmanager
-def _quiet_exporter() -> Iterator[None]:
-    """Suppress the exporter's notices to its developers."""
-    log = logging.getLogger("torch.onnx")
-    level = log.level
-    log.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            yield
-    finally:
-        log.setLevel(level)

@@ -13,12 +13,7 @@ from torch import Tensor
 from benchmarks.measuring.engines.engine import Engine, Infer
 from benchmarks.measuring.engines.onnx_files import BATCH, IMAGES, LOGITS, Source, refusing
 
-OPENVINO_TYPES = {
-    "fp32": "f32",
-    "bf16": "bf16",
-    "fp16": "f16",
-    "int8": "f32",
-}  # int8: for the other operators
+OPENVINO_TYPES = {"fp32": "f32", "bf16": "bf16", "fp16": "f16", "int8": "f32"}  # int8: for the other operators
 
 
 class OnnxRuntime(Engine):
@@ -60,8 +55,7 @@ class OpenVino(Engine):
     def precisions(self, device: torch.device) -> tuple[str, ...]:
         """The precisions that the plugin reports for this CPU."""
         has = _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        names = {"fp32": "FP32", "bf16": "BF16", "fp16": "FP16", "int8": "INT8"}
-        return tuple(precision for precision, name in names.items() if name in has)
+        return tuple(precision for precision in OPENVINO_TYPES if precision.upper() in has)
 
     def prepare(self, sources: Sequence[Source], images: Tensor, precision: str, threads: int) -> list[Infer]:
         """As `Engine.prepare`; the precision is explicit, as the plugin would use bf16 where the CPU has it."""

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
 
 from baselines import Technique
 from baselines.technique import SHAPED
 from benchmarks.report.group import Group, Row
 from benchmarks.report.section import Block, Bullets, Section, Table
 from benchmarks.report.sections.pruned_networks import requested
-from benchmarks.report.sections.verdicts import contrast_cells
+from benchmarks.report.sections.verdicts import judged_pairs
 from benchmarks.results.arms import plainly_trained, protocol, technique
-from benchmarks.results.cells import exit_name, mean_cell
-from benchmarks.results.contrasts import CLASS, same_class
+from benchmarks.results.contrasts import CLASS
 
 OF_TRAINING = {  # controls of MW-BP, and what each shows
     "bp": "the same trunk by plain BP: all that MW-BP changes",
@@ -37,39 +36,22 @@ METHOD = (
     "control's. Comparisons that Verdicts has, too, are shown as they are there; p-values of the others are adjusted "
     f"for all of them by Holm's method. There is no verdict if MACs differ by more than {CLASS:.0%}."
 )
-Pair = tuple[Row, Row, str]  # a network, its control, and the control's name
+Pair: TypeAlias = tuple[Row, Row, str]  # a network, its control, and the control's name
 
 
 def confounds_section(group: Group) -> Section | None:
     """The controls of MW-BP and of pruning, and those that are missing; None if there is neither."""
     rows = group.summary[group.summary["step"].isna()].to_dict("records")
-    trained, lacking = _of_training(rows)
-    pruned, lacking_pruned = _of_pruning(rows)
-    blocks: list[Block] = _table(group, [*trained, *pruned])
+    trained, lacking = _of_training([row for row in rows if row["family"] == "train"])
+    pruned, lacking_pruned = _of_pruning([row for row in rows if row["last"] and row["family"] != "train"])
+    pairs, blocks = [*trained, *pruned], list[Block]()
+    if pairs:
+        judged, _ = judged_pairs(group, [(network, control) for network, control, _ in pairs])
+        shown = [{"what it shows": (OF_TRAINING | OF_PRUNING)[name] + _precision(*pair)} for *pair, name in pairs]
+        blocks.append(Table.of((row | more for row, more in zip(judged, shown, strict=True)), last="verdict"))
     if missing := [f"**missing** for {line}" for line in (*lacking, *lacking_pruned)]:
         blocks.append(Bullets(missing))
     return Section("Controls and confounds", blocks, method=METHOD) if blocks else None
-
-
-def _table(group: Group, pairs: Sequence[Pair]) -> list[Block]:
-    found = group.compare((network, control) for network, control, _ in pairs if same_class(network, control))
-    rows = []
-    for network, control, name in pairs:
-        row = {
-            "network": exit_name(network),
-            "control": exit_name(control),
-            "what it shows": (OF_TRAINING | OF_PRUNING)[name] + _precision(network, control),
-            "test accuracies, %": f"{mean_cell(network)}; {mean_cell(control)}",
-        }
-        contrast = found.get((exit_name(network), exit_name(control)))
-        rows.append(row | (contrast_cells(contrast) if contrast else {"verdict": _why_not(network, control)}))
-    return [Table.of(rows, last="verdict")] if rows else []
-
-
-def _why_not(network: Row, control: Row) -> str:
-    """Why there is no verdict on a pair."""
-    share = control["macs"] / network["macs"]
-    return "none: no predictions" if same_class(network, control) else f"none: control has {share:.0%} of MACs"
 
 
 def _precision(network: Row, control: Row) -> str:
@@ -79,37 +61,33 @@ def _precision(network: Row, control: Row) -> str:
 
 
 def _of_training(rows: Sequence[Row]) -> tuple[list[Pair], list[str]]:
-    """Networks by MW-BP with their controls, last exits with last exits; and a line on what each lacks."""
-    trained = [row for row in rows if row["family"] == "train"]
-    subjects = [row for row in trained if row["last"] and row["exits"] > 1 and row["method"] == "mwbp"]
-    pairs, missing = [], []
-    for network in subjects:
-        config = network["config"]
-        sequential = config["objective"]["update"] == "sequential"
-        if sequential and _simultaneous(config, (row["config"] for row in trained)):
-            continue  # a control itself
+    """Networks by MW-BP with their controls, last exits with last exits; and a line on what each lacks.
+
+    Networks by the sequential update are controls themselves if there are any by the simultaneous one.
+    """
+    mwbp = [row for row in rows if row["last"] and row["exits"] > 1 and row["method"] == "mwbp"]
+    simultaneous = [row for row in mwbp if row["config"]["objective"]["update"] == "simultaneous"]
+    pairs, missing = list[Pair](), []
+    for network in simultaneous or mwbp:
+        own = [row for row in rows if row["series"] == network["series"]]
         found = [
-            (name, other)
-            for other in trained
-            if (name := _controls(config, other["config"])) and (other["last"] or name == "frozen-trunk")
+            (row, control, name)
+            for name in OF_TRAINING
+            for control in rows
+            if _controls(network["config"], control["config"]) == name
+            for row in own
+            if (_same_auxiliary(row, control) if name == "frozen-trunk" else row["last"] and control["last"])
         ]
-        pairs += [
-            (own, control, name)
-            for name, control in _in_order(found, OF_TRAINING)
-            for own in _partners(network, control, trained)
-        ]
-        present = {name for name, _ in found} | ({"sequential"} if sequential else set())
+        pairs += found
+        present = {name for *_, name in found} | {network["config"]["objective"]["update"]}
         if absent := [name for name in OF_TRAINING if name not in present]:
             missing.append(f"{network['network']}: {', '.join(absent)}")
     return pairs, missing
 
 
-def _partners(network: Row, control: Row, rows: Sequence[Row]) -> list[Row]:
-    """What a control's exit is compared with: the last exit or, for a frozen trunk, its own auxiliary exits."""
-    if control["method"] != "frozen-trunk":
-        return [network]
-    alike = [row for row in rows if row["series"] == network["series"] and row["exit"] == control["exit"]]
-    return [row for row in alike if not row["last"]]
+def _same_auxiliary(row: Row, control: Row) -> bool:
+    """Whether both are the same auxiliary exit: a frozen trunk's last exit is no control, but the trunk's own."""
+    return not row["last"] and row["exit"] == control["exit"]
 
 
 def _controls(config: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
@@ -118,14 +96,14 @@ def _controls(config: Mapping[str, Any], other: Mapping[str, Any]) -> str | None
         return None
     if plainly_trained(other):
         return "bp"
-    own, its = config["objective"], other["objective"]
-    if other["method"] == "bp-extra-decay":
-        return "bp-extra-decay" if its["decay_factors"] == own["decay_factors"] else None
+    own, its, method = config["objective"], other["objective"], other["method"]
+    if method == "bp-extra-decay":
+        return method if its["decay_factors"] == own["decay_factors"] else None
     if config["spec"]["exits"] != other["spec"]["exits"]:
         return None
-    if other["method"] == "mwbp" and (own["update"], its["update"]) == ("simultaneous", "sequential"):
+    if method == "mwbp" and (own["update"], its["update"]) == ("simultaneous", "sequential"):
         return "sequential"
-    return other["method"] if other["method"] in OF_TRAINING else None
+    return str(method) if method in OF_TRAINING else None
 
 
 def _trunk(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -133,45 +111,21 @@ def _trunk(config: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in config["spec"].items() if key not in ("arch", "exits")}
 
 
-def _simultaneous(config: Mapping[str, Any], others: Iterable[Mapping[str, Any]]) -> bool:
-    """Whether the same network was trained by the simultaneous update, too."""
-    return any(
-        other["method"] == "mwbp"
-        and other["objective"]["update"] == "simultaneous"
-        and (_trunk(other), other["spec"]["exits"]) == (_trunk(config), config["spec"]["exits"])
-        and protocol(other) == protocol(config)
-        for other in others
-    )
-
-
-def _in_order(found: Sequence[tuple[str, Row]], order: Mapping[str, str]) -> list[tuple[str, Row]]:
-    return sorted(found, key=lambda item: list(order).index(item[0]))
-
-
 def _of_pruning(rows: Sequence[Row]) -> tuple[list[Pair], list[str]]:
     """Controls of pruning at every budget, with what they are compared with; and a line on what each lacks."""
-    last = [row for row in rows if row["last"] and row["family"] != "train"]
     points: dict[tuple[int, str], list[Row]] = {}
-    for row in last:
+    for row in rows:
         points.setdefault((_origin(row), requested(row)), []).append(row)
     pairs: list[Pair] = []
-    lacking: dict[tuple[str, ...], list[str]] = {}
+    lacking: dict[str, list[str]] = {}
     for (_, budget), own in points.items():
         pruned = [row for row in own if row["family"] != "control" and row["method"] != "random"]
-        controls = [(row["method"], row) for row in own if row["method"] in OF_PRUNING]
-        if not pruned:
-            continue
-        pairs += [
-            (row, control, name)
-            for name, control in _in_order(controls, OF_PRUNING)
-            for row in _controlled(control["config"], pruned)
-        ]
-        absent = tuple(name for name in OF_PRUNING if name not in {name for name, _ in controls})
-        if absent:
+        found = [(row, name) for name in OF_PRUNING for row in own if row["method"] == name]
+        pairs += [(row, control, name) for control, name in found for row in _controlled(control["config"], pruned)]
+        absent = ", ".join(name for name in OF_PRUNING if name not in {name for _, name in found})
+        if pruned and absent:
             lacking.setdefault(absent, []).append(budget)
-    missing = [f"what was pruned to {' and '.join(asked)}: {', '.join(absent)}" for absent, asked in lacking.items()]
-    shapes = _without_scratch(last)
-    return pairs, missing + ([f"the shapes of {', '.join(shapes)}: from-scratch controls"] if shapes else [])
+    return pairs, [f"what was pruned to {' and '.join(asked)}: {absent}" for absent, asked in lacking.items()]
 
 
 def _controlled(config: Mapping[str, Any], pruned: Sequence[Row]) -> list[Row]:
@@ -180,25 +134,14 @@ def _controlled(config: Mapping[str, Any], pruned: Sequence[Row]) -> list[Row]:
     If there is no such network, a control of a shape has no partner; any other control has every pruned network.
     """
     asked = technique(config)
-    wanted = dataclasses.replace(asked, method=asked.shape, shape="l1", nearest=False), _schedule(config)
+    wanted = _options(config, method=asked.shape, shape="l1")
     found = [row for row in pruned if _options(row["config"]) == wanted]
     return found or ([] if asked.method in SHAPED else list(pruned))
 
 
-def _options(config: Mapping[str, Any]) -> tuple[Technique, str | None]:
-    return dataclasses.replace(technique(config), nearest=False), _schedule(config)
-
-
-def _schedule(config: Mapping[str, Any]) -> str | None:
-    schedule: str | None = config.get("request", {}).get("schedule")
-    return schedule
-
-
-def _without_scratch(rows: Sequence[Row]) -> list[str]:
-    """The methods whose shapes were not trained from scratch, if other shapes were."""
-    shapes = {technique(row["config"]).shape for row in rows if row["method"] in SHAPED}
-    pruned = [row["method"] for row in rows if row["family"] != "control" and row["method"] != "random"]
-    return [method for method in dict.fromkeys(pruned) if method not in shapes] if shapes else []
+def _options(config: Mapping[str, Any], **changes: Any) -> tuple[Technique, str | None]:
+    """The technique, with changes, and the schedule of its fine-tuning."""
+    return dataclasses.replace(technique(config), nearest=False, **changes), config.get("request", {}).get("schedule")
 
 
 def _origin(row: Row) -> int:

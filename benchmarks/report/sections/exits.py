@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 
 from benchmarks.report.group import Group, Row
-from benchmarks.report.section import Section, Table, Text
+from benchmarks.report.section import Block, Section, Table, Text
 from benchmarks.report.sections.networks import batches
-from benchmarks.report.sections.verdicts import contrast_cells
+from benchmarks.report.sections.resources import SIZES, cells
+from benchmarks.report.sections.verdicts import judged_pairs
 from benchmarks.results.arms import plainly_trained, protocol
-from benchmarks.results.cells import Number, accuracy_cell, exit_name, mean_cell, megabytes, millions, number, ratio
+from benchmarks.results.cells import Number, accuracy_cell, megabytes, millions, number, ratio
 from benchmarks.results.contrasts import CLASS, Contrast, same_class
 from benchmarks.statistics.scores import ENOUGH_SEEDS
 
-MEMORY: dict[str, tuple[str, Callable[[float | None], str]]] = {  # columns of an exit, if measured
-    "on disk": ("bytes", megabytes),
-    "activations": ("activations", millions),
-    "peak memory, training step of 128 (of it alone)": ("peak_training_bytes", megabytes),
-    "peak memory, inference of 1": ("peak_inference_bytes_b1", megabytes),
-    "inference of 128": ("peak_inference_bytes_b128", megabytes),
-}
+COLUMNS = SIZES | {"peak memory, training step of 128 (of it alone)": ("peak_training_bytes", megabytes)}
 SEVERAL_MODELS = ("mwbp", "auxnet")  # the methods that claim to train several models at once; the others are controls
 METHOD = (
     f"Each auxiliary exit is compared with the networks of its budget class (MACs within {CLASS:.0%}) that were "
@@ -33,7 +28,6 @@ METHOD = (
 def exits_section(group: Group) -> Section | None:
     """A row for each exit of the networks that have several; None if none has."""
     several = group.summary[group.summary["exits"] > 1].to_dict("records")
-    timed = [f"latency_ratio_b{batch}" for batch in batches(group.summary)]
     rows = (
         {
             "network": row["network"],
@@ -44,8 +38,8 @@ def exits_section(group: Group) -> Section | None:
             "MACs": millions(row["macs"]),
             "parameters": millions(row["params"]),
         }
-        | {heading: form(row.get(column)) for heading, (column, form) in MEMORY.items()}
-        | {column.replace("_ratio_b", " ratio, batch "): ratio(row[column]) for column in timed}
+        | cells(row, COLUMNS)
+        | {f"latency ratio, batch {batch}": ratio(row[f"latency_ratio_b{batch}"]) for batch in batches(group.summary)}
         for row in several
     )
     return Section("Every exit", [Table.of(rows)]) if several else None
@@ -58,44 +52,24 @@ def separate_section(group: Group) -> Section | None:
     if not auxiliary:
         return None
     plain = summary[summary["config"].map(plainly_trained)].to_dict("records")
-    beside = [(row, other) for row in auxiliary for other in _beside(row, plain)]
-    judged = group.compare((row, other) for row, other in beside if other and same_class(row, other))
-    return Section(
-        "Exits against separately trained networks",
-        [
-            Text(_answer(auxiliary, list(judged.values()))),
-            Table.of((_line(row, other, judged) for row, other in beside), last="verdict"),
-        ],
-        method=METHOD,
-    )
+    rows, judged = judged_pairs(group, [(row, other) for row in auxiliary for other in _beside(row, plain)])
+    blocks: list[Block] = [Text(_answer(len(auxiliary), judged))]
+    if rows:
+        blocks.append(Table.of(rows, last="verdict"))
+    return Section("Exits against separately trained networks", blocks, method=METHOD)
 
 
-def _beside(row: Row, plain: Sequence[Row]) -> Sequence[Row | None]:
-    """The networks of the exit's class, else the nearest; None if none was trained alike."""
+def _beside(row: Row, plain: Sequence[Row]) -> Sequence[Row]:
+    """The networks trained alike of the exit's class, else the nearest."""
     wanted = protocol(row["config"])
     alike = [other for other in plain if protocol(other["config"]) == wanted]
     own = [other for other in alike if same_class(row, other)]
-    return own or sorted(alike, key=lambda other: abs(math.log(row["macs"] / other["macs"])))[:1] or [None]
+    return own or sorted(alike, key=lambda other: abs(math.log(row["macs"] / other["macs"])))[:1]
 
 
-def _line(row: Row, other: Row | None, judged: Mapping[tuple[str, str], Contrast]) -> dict[str, str]:
-    line = {"exit": exit_name(row), "test accuracy, %": mean_cell(row)}
-    if other is None:
-        return line | {"verdict": "no network was trained alike"}
-    share = other["macs"] / row["macs"]
-    line |= {
-        "separately trained": exit_name(other),
-        "its accuracy, %": mean_cell(other),
-        "its MACs": Number(f"{share:.0%}", share),
-    }
-    if contrast := judged.get((exit_name(row), exit_name(other))):
-        return line | contrast_cells(contrast)
-    return line | {"verdict": "none: no predictions" if same_class(row, other) else "none: other budget"}
-
-
-def _answer(auxiliary: Sequence[Row], judged: Sequence[Contrast]) -> str:
+def _answer(auxiliary: int, judged: Sequence[Contrast]) -> str:
     """What the comparisons within a class come to, in one sentence."""
-    exits = f"Of {len(auxiliary)} auxiliary exit{'s' if len(auxiliary) > 1 else ''}"
+    exits = f"Of {auxiliary} auxiliary exit{'s' if auxiliary > 1 else ''}"
     if not judged:
         return (
             f"{exits} none has a separately trained network of its budget class here: whether one training gives "

@@ -7,9 +7,8 @@ from collections.abc import Container, Sequence
 
 import pandas as pd
 
-from benchmarks.report.figures import anytime
 from benchmarks.report.group import Group, Row
-from benchmarks.report.section import Section, Table, Text, figures
+from benchmarks.report.section import Section, Table, Text
 from benchmarks.report.sections.latency_by_engine import NOISE
 from benchmarks.results.cells import accuracy_cell, exit_name, millions, number, percent, ratio, trillions
 from benchmarks.results.escaping import code
@@ -36,7 +35,7 @@ METHOD = (
 def networks_section(group: Group) -> Section:
     """The main table and the figures that the answer has not shown."""
     bold = group.verdicts.bold
-    curve = anytime(group.summary, group.title, group.reference)
+    curve = group.accuracy_figure("anytime")
     return Section(
         "Networks",
         [
@@ -44,7 +43,7 @@ def networks_section(group: Group) -> Section:
             Text(" ".join(_notes(group, bold=bool(bold)))),
             *group.accuracy_figures[1:],
             *([Text(ANYTIME)] if curve else []),
-            *figures(f"anytime{group.suffix}", "Accuracy within a budget of MACs", curve),
+            *curve,
         ],
         method=METHOD,
     )

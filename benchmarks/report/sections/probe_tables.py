@@ -11,7 +11,8 @@ from scipy import stats
 
 from benchmarks.probing.retraining import QUARTERS
 from benchmarks.report.comparison import make_directory
-from benchmarks.report.figures import block_probes, save
+from benchmarks.report.figures.block_probes import block_probes
+from benchmarks.report.figures.files import save
 from benchmarks.report.group import Group
 from benchmarks.report.section import Section, Table, Text, figures
 from benchmarks.results.cells import Number, number

@@ -7,12 +7,21 @@ import math
 import pandas as pd
 
 from baselines.budget import TOLERANCE
-from benchmarks.report.figures import kept_channels, pruning_curves
+from benchmarks.report.figures.kept_channels import kept_channels
 from benchmarks.report.group import Group, Row
 from benchmarks.report.section import Section, Table, Text, figures
+from benchmarks.report.sections.resources import Columns, cells
 from benchmarks.results.cells import MISSING, Number, mean_cell, number, percent, ratio
 
 ASKED = {"ratio": ".2f", "speedup": ".2f", "macs": ",.0f", "params": ",.0f", "latency_ratio": ".2f"}
+COLUMNS: Columns = {
+    "ratio of channels removed": ("achieved_ratio", lambda value: number(value, ".3f")),
+    "speed-up": ("achieved_speedup", ratio),
+    "choosing, s": ("choosing_seconds", lambda value: number(value, ".1f")),
+    "validation accuracy, %: before": ("val_accuracy_before", percent),
+    "right after pruning": ("val_accuracy_pruned", percent),
+    "fine-tuned": ("val_accuracy", percent),
+}
 CURVES = (
     "An arm is a technique at several budgets. Cells are test accuracies in percent at the budget requested, with 95% "
     f"intervals over seeds if there are several; in brackets the speed-up achieved if it missed the budget by more "
@@ -29,9 +38,8 @@ def curves_section(group: Group) -> Section | None:
     reference, note = group.reference_row, ""
     if reference is not None:
         note = f" The reference, {reference['network']}, reaches {mean_cell(reference)}."
-    drawing = pruning_curves(group.summary, group.title, group.reference)
-    image = figures(f"pruning-curves{group.suffix}", "Pruning curves", drawing)
-    return Section("Pruning curves", [Text(CURVES + note), curves_table(group.summary), *image])
+    figure = group.accuracy_figure("pruning-curves")
+    return Section("Pruning curves", [Text(CURVES + note), curves_table(group.summary), *figure])
 
 
 def curves_table(summary: pd.DataFrame) -> Table:
@@ -50,21 +58,8 @@ def pruning_section(group: Group) -> Section | None:
     rows = _pruned(group.summary).to_dict("records")
     if not rows:
         return None
-    table = Table.of(
-        {
-            "network": row["network"],
-            "requested": requested(row),
-            "ratio of channels removed": number(row.get("achieved_ratio"), ".3f"),
-            "speed-up": ratio(row.get("achieved_speedup")),
-            "choosing, MACs": number(row.get("choosing_macs"), ".3f", "T", scale=1e-12),
-            "choosing, s": number(row.get("choosing_seconds"), ".1f"),
-            "validation accuracy, %: before": percent(row.get("val_accuracy_before")),
-            "right after pruning": percent(row.get("val_accuracy_pruned")),
-            "fine-tuned": percent(row.get("val_accuracy")),
-        }
-        for row in rows
-    )
-    return Section("Pruning, requested and achieved", [table])
+    table = ({"network": row["network"], "requested": requested(row)} | cells(row, COLUMNS) for row in rows)
+    return Section("Pruning, requested and achieved", [Table.of(table)])
 
 
 def channels_section(group: Group) -> Section | None:

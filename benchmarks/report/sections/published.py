@@ -40,13 +40,8 @@ def published_section(group: Group) -> Section | None:
     recoded = RECODED if group.data["copy"].startswith("class folders") else ""
     blocks: list[Block] = [Text(APART + recoded)]
     for kind, own in found.groupby("group", sort=False):
-        quoted = own[own["quoted"] == "yes"].to_dict("records")
-        rows = ({heading: _cell(row[name]) for name, heading in NAMES.items()} for row in quoted)
+        rows = ({heading: _cell(row[name]) for name, heading in NAMES.items()} for row in own.to_dict("records"))
         blocks += [Text(f"{kind}:"), Table.of(rows)]
-        blocks += [
-            Text(f"Not quoted, since not verified: {row['network']} ({row['source']}).")
-            for row in own[own["quoted"] == "no"].to_dict("records")
-        ]
     return Section("Published figures", blocks)
 
 

@@ -1,45 +1,44 @@
-"""Resources: what every network, or arm, took to train and takes to keep and run; unmeasured columns are left out."""
+"""Resources: what every network took to train and takes to keep and run; unmeasured columns are left out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
 
 import pandas as pd
 
 from benchmarks.report.group import Group
 from benchmarks.report.section import Section, Table, Text
-from benchmarks.results.cells import MISSING, Number, megabytes, millions, number
+from benchmarks.results.cells import megabytes, millions, number, trillions
 
 METHOD = (
-    "Means over seeds; an arm of several budgets has one row, from its least to its most. Training MACs, own: of the "
-    "run itself, and of the last step if pruning took several. Before: those of a reference, a teacher or earlier "
-    "steps, sparse training included. Choosing: those of deciding what to prune. Epochs and seconds are the run's own. "
-    "Peak memory of a training step is that of plain BP or, with several exits, of MW-BP's simultaneous update, "
-    "whatever trained the network; what other updates, a teacher or sparse training take was not measured."
+    "Means over seeds. Training MACs, own: of the run itself, and of the last step if pruning took several. Before: "
+    "those of a reference, a teacher or earlier steps, sparse training included. Choosing: those of deciding what to "
+    "prune. Epochs and seconds are the run's own. Peak memory of a training step is that of plain BP or, with several "
+    "exits, of MW-BP's simultaneous update, whatever trained the network; what other updates, a teacher or sparse "
+    "training take was not measured."
 )
+Columns: TypeAlias = dict[str, tuple[str, Callable[[Any], str]]]  # by heading: the summary's column and its format
 
 
-def _trillions(macs: float) -> str:
-    return number(macs or None, ".3g", "T", scale=1e-12)
+def _whole(value: float | None) -> str:
+    return number(value, ".0f")
 
 
-def _whole(value: float) -> str:
-    return number(value, ".3g" if value < 100 else ".0f")
-
-
-COLUMNS: dict[str, tuple[str, Callable[[float], str]]] = {
-    "training MACs: own": ("training_macs", _trillions),
-    "before": ("macs_before", _trillions),
-    "choosing": ("choosing_macs", _trillions),
-    "all": ("total_training_macs", _trillions),
-    "epochs": ("epochs", _whole),
-    "seconds": ("training_seconds", _whole),
-    "parameters": ("params", millions),
+SIZES: Columns = {  # of every exit
     "on disk": ("bytes", megabytes),
     "activations": ("activations", millions),
-    "peak memory, training step of 128": ("peak_joint_training_bytes", megabytes),
     "peak memory, inference of 1": ("peak_inference_bytes_b1", megabytes),
     "inference of 128": ("peak_inference_bytes_b128", megabytes),
+}
+COLUMNS: Columns = {
+    "training MACs: own": ("training_macs", trillions),
+    "before": ("macs_before", trillions),
+    "choosing": ("choosing_macs", trillions),
+    "epochs": ("epochs", _whole),
+    "seconds": ("training_seconds", _whole),
+    "peak memory, training step of 128": ("peak_joint_training_bytes", megabytes),
+    **SIZES,
 }
 
 
@@ -52,21 +51,13 @@ def resources_section(group: Group) -> Section:
 
 
 def resources_table(summary: pd.DataFrame) -> Table:
-    """A row for each network; the networks of an arm share one."""
+    """A row for each network."""
     last = summary[summary["last"] & summary["step"].isna()]
     before = last["total_training_macs"] - last["training_macs"] - last["choosing_macs"].fillna(0)
-    rows = []
-    for _, own in last.assign(macs_before=before).groupby("arm_key", sort=False):
-        name = own["network"].iloc[0] if len(own) == 1 else f"{own['arm'].iloc[0]} ({len(own)})"
-        spans = {heading: _span(own[column], form) for heading, (column, form) in COLUMNS.items() if column in own}
-        rows.append({"network": name} | spans)
-    return Table.of(rows)
+    rows = last.assign(macs_before=before).replace({"macs_before": 0, "choosing_macs": 0}, float("nan"))
+    return Table.of({"network": row["network"]} | cells(row, COLUMNS) for row in rows.to_dict("records"))
 
 
-def _span(values: pd.Series, form: Callable[[float], str]) -> str:
-    """One value as in ``1.2T``, several as in ``1.2T to 3.4T``."""
-    known = values.dropna()
-    if known.empty:
-        return MISSING
-    low, high = form(known.min()), form(known.max())
-    return low if low == high else Number(f"{low} to {high}", known.min())
+def cells(row: Mapping[Any, Any], columns: Columns) -> dict[str, str]:
+    """A row's cells, by heading; `MISSING` where nothing was measured."""
+    return {heading: form(row.get(column)) for heading, (column, form) in columns.items()}

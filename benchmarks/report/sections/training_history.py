@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.report.figures import training_curves
+from benchmarks.report.figures.training_curves import training_curves
 from benchmarks.report.group import Group
 from benchmarks.report.section import Section, Text, figures
 from benchmarks.results.epochs import read_epochs

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pandas as pd
 
-from benchmarks.report.group import Group
+from benchmarks.report.group import Group, Row
 from benchmarks.report.section import Block, Bullets, Section, Table, Text
 from benchmarks.report.sections.networks import batches
-from benchmarks.results.cells import Number, exit_name, ratio
-from benchmarks.results.contrasts import CLASS, Contrast, row_of
+from benchmarks.results.cells import Number, exit_name, mean_cell, ratio
+from benchmarks.results.contrasts import CLASS, Contrast, row_of, same_class
 from benchmarks.results.escaping import SENTENCE, inline
 from benchmarks.statistics.difference import ALPHA, DRAWS, MARGIN
 from benchmarks.statistics.scores import CONFIDENCE
@@ -52,7 +54,7 @@ def contrast_cells(contrast: Contrast) -> dict[str, str]:
     return {
         "difference, points": Number(f"{100 * contrast.found.estimate:+z.2f}", contrast.found.estimate),
         f"{CONFIDENCE:.0%} interval": Number(f"{100 * low:z.2f} to {100 * high:z.2f}", low),
-        "n": Number(_seeds(contrast), contrast.found.seeds[0]),
+        "n": Number(" and ".join(map(str, dict.fromkeys(contrast.found.seeds))), contrast.found.seeds[0]),
         "p" if contrast.primary else "p, adjusted": Number(
             "< 0.001" if contrast.p < 0.001 else f"{contrast.p:.3f}", contrast.p
         ),
@@ -60,8 +62,21 @@ def contrast_cells(contrast: Contrast) -> dict[str, str]:
     }
 
 
-def _seeds(contrast: Contrast) -> str:
-    return " and ".join(str(count) for count in dict.fromkeys(contrast.found.seeds))
+def judged_pairs(group: Group, pairs: Sequence[tuple[Row, Row]]) -> tuple[list[dict[str, str]], list[Contrast]]:
+    """A table's row for each pair of exits, and the contrasts of those of the same budget class that have scores."""
+    judged = group.compare(pair for pair in pairs if same_class(*pair))
+    rows = []
+    for network, other in pairs:
+        names, share = (exit_name(network), exit_name(other)), other["macs"] / network["macs"]
+        row = {
+            "network": names[0],
+            "compared with": names[1],
+            "its MACs": Number(f"{share:.0%}", share),
+            "test accuracies, %": f"{mean_cell(network)}; {mean_cell(other)}",
+        }
+        none = {"verdict": "none: no predictions" if same_class(network, other) else "none: other budget"}
+        rows.append(row | (contrast_cells(judged[names]) if names in judged else none))
+    return rows, list(judged.values())
 
 
 def _line(contrast: Contrast, last: pd.DataFrame) -> dict[str, str]:

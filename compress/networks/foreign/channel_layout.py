@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
+import torch
 from torch import fx, nn
 
 # Layers with channels in the second dimension, and in the last; other operations keep their input's channels.
@@ -71,21 +71,13 @@ def _handed_on(node: fx.Node, shape: tuple[int, ...], found: Mapping[fx.Node, in
 
 def _permuted(node: fx.Node, dim: int, dims: int) -> int | None:
     """The position of dimension `dim` after a permutation."""
-    given: list[Any] = [*node.args[1:], *node.kwargs.values()]
-    listed: list[Any] = [list(item) if isinstance(item, list | tuple) else item for item in given]
-    if not all(isinstance(number, int) for item in listed for number in (item if isinstance(item, list) else [item])):
+    if len(node.all_input_nodes) > 1:  # the new order is computed
         return None
-    if _name(node) == "permute":
-        order: list[int] = listed[0] if isinstance(listed[0], list) else listed
-        return [number % dims for number in order].index(dim)
-    first, second = ([item] if isinstance(item, int) else item for item in listed)
-    origins, targets = [number % dims for number in first], [number % dims for number in second]
-    if _name(node) in ("movedim", "moveaxis"):
-        if dim in origins:
-            return targets[origins.index(dim)]
-        left = [number for number in range(dims) if number not in origins]
-        return [number for number in range(dims) if number not in targets][left.index(dim)]
-    return {origins[0]: targets[0], targets[0]: origins[0]}.get(dim, dim)
+    sizes = torch.empty(*range(1, dims + 1), device="meta")
+    others = node.args[1:], node.kwargs
+    call = getattr(torch, _name(node)) if node.op == "call_function" else getattr(torch.Tensor, _name(node))
+    order = list(call(sizes, *others[0], **others[1]).shape)
+    return order.index(dim + 1)
 
 
 def _name(node: fx.Node) -> str:

@@ -55,9 +55,7 @@ def foreign_spec(
     features = [net.features(module) for module in modules]
     depths = [0, *(feature.depth for feature in features)]
     blocks = tuple(
-        SegmentSpec(
-            module=feature.module, out=feature.channels, shape=feature.shape_of_one, depth=feature.depth - before
-        )
+        SegmentSpec(module=feature.module, out=feature.channels, shape=feature.shape, depth=feature.depth - before)
         for feature, before in zip(features, depths, strict=False)
     )
     return Spec(

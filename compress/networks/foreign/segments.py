@@ -11,21 +11,11 @@ from math import prod
 from torch import fx, nn
 
 from compress.errors import UsageError, nearest
-from compress.networks.foreign.tracing import Step, Trace, trace
+from compress.networks.foreign.tracing import Trace, trace
 from compress.networks.spec import END
 from compress.networks.strided_pointwise import CONVOLUTIONS, subsample_call, subsample_modules
 
 IN_PLACE = ("iadd", "imul", "isub", "itruediv", "setitem")
-
-
-class Segment(fx.GraphModule):
-    """A part of a network, whose errors are only raised, while torch.fx would also print them."""
-
-    def recompile(self) -> fx.graph.PythonCode:
-        """Generate the forward from the graph."""
-        code = super().recompile()
-        type(self).__call__ = nn.Module.__call__  # type: ignore[method-assign]
-        return code
 
 
 @dataclass(frozen=True)
@@ -34,25 +24,18 @@ class Features:
 
     Attributes:
         module: module that returns it; ``end`` for the input of the network's own head.
-        shape: shape for a batch of two: `(2, C, H, W)`, `(2, H, W, C)` or `(2, tokens, C)`.
-        channels_last: whether channels are the last dimension, as for tokens.
+        shape: shape for a single image: `(C, H, W)`, or `(positions, C)` if channels are last.
         depth: convolutions and linear layers on the longest path to it.
     """
 
     module: str
     shape: tuple[int, ...]
-    channels_last: bool
     depth: int
 
     @property
     def channels(self) -> int:
         """Number of channels."""
-        return self.shape[-1 if self.channels_last else 1]
-
-    @property
-    def shape_of_one(self) -> tuple[int, ...]:
-        """Shape for a single image: `(C, H, W)`, or `(positions, C)` if channels are last."""
-        return (prod(self.shape[1:-1]), self.shape[-1]) if self.channels_last else self.shape[1:]
+        return self.shape[0 if len(self.shape) == 3 else -1]
 
 
 class Divisible:
@@ -139,7 +122,9 @@ class Divisible:
         """The features at a module of `points`, or at ``end``."""
         step = self.steps[self._step(module)]
         assert step.shape
-        return Features(module, step.shape, len(step.shape) == 3 or step.channels == 3, step.depth)
+        channels_last = len(step.shape) == 3 or step.channels == 3
+        shape = (prod(step.shape[1:-1]), step.shape[-1]) if channels_last else step.shape[1:]
+        return Features(module, shape, step.depth)
 
     def split(self, modules: Sequence[str]) -> tuple[list[fx.GraphModule], fx.GraphModule]:
         """Split into segments that end at these modules (in order, the last ``end``), and the network's own head.
@@ -166,7 +151,7 @@ class Divisible:
             if step.node.target in CONVOLUTIONS:
                 subsample_call(copied, self._kernel(step.node))
         graph.output(copies[self.steps[stop].node])
-        return Segment(self.trace.model, graph, class_name="Segment")
+        return fx.GraphModule(self.trace.model, graph, class_name="Segment")
 
     def _kernel(self, convolution: fx.Node) -> tuple[int, ...]:
         """The shape of the weight in a call of a convolution; empty if it is no tensor of the graph."""
@@ -209,7 +194,7 @@ class Divisible:
 
     def _why_not(self, name: str) -> str:
         """The reason why a module is no possible exit, and the possible ones."""
-        where = f"it can be at {', '.join([*self.blocks])}"
+        where = f"it can be at {', '.join(self.blocks)}"
         known = dict(self.trace.model.named_modules())
         if name == END:
             return "'end' is the last exit and cannot be another"
@@ -217,34 +202,13 @@ class Divisible:
             return f"{name!r} is not a module of the net; {nearest(name, [*self.points, END])}"
         at = self.trace.modules.get(name, -1)
         if at < 0:
-            ran = (
-                "runs several times or returns no single tensor"
-                if name in self.trace.modules
-                else "is not run by itself"
-            )
-            return f"{name!r} {ran}, so no exit can be there; {where}"
+            return f"{name!r} is not run by itself, or several times, or returns no single tensor; {where}"
         if at >= self.end:
             return f"{name!r} is where the net's own head begins, or after it; write 'end'"
         later = next((point for point, step in self.points.items() if step >= at), END)
         if at not in self.cuts:
-            return f"{name!r} is passed by another path ({self._passing(at)}); the nearest place is {later!r}"
+            return f"{name!r} is passed by another path; the nearest place is {later!r}"
         return f"{name!r} hands on {self.steps[at].shape}, no features of an image; the nearest place is {later!r}"
-
-    def _passing(self, at: int) -> str:
-        """What crosses a cut after a step: an earlier value, or weights used on both sides."""
-        places = {step.node: index for index, step in enumerate(self.steps)}
-        for step in self.steps[:at]:
-            users = [user for user in step.node.users if places[user] > at]
-            if users and step.node.target != "training":
-                giver, taker = (self._author(end) for end in (step, self.steps[places[users[0]]]))
-                return f"{taker} uses what {giver} gives"
-        return "weights before it are used again after it"
-
-    def _author(self, step: Step) -> str:
-        """The module that ran a step, for error messages."""
-        if step.node.op == "placeholder":
-            return "the input"
-        return str(step.node.target) if step.node.op == "call_module" else step.owner or f"{step.node.name} of the net"
 
 
 def _inside(name: str, others: Sequence[str]) -> bool:

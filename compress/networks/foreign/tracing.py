@@ -6,12 +6,12 @@ forward ran them, so a segment is the nodes between two cuts, in-place operation
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.utils._pytree import TreeSpec, tree_flatten, tree_map
 
 from compress.errors import UsageError, first_line
 from compress.networks.foreign.channel_layout import channel_dims
@@ -164,13 +164,10 @@ def _follow_mode(train: fx.Graph, evaluate: fx.Graph) -> str | None:
     places = [{node: index for index, node in enumerate(graph.nodes)} for graph in (train, evaluate)]
     flagged = []
     for node, other in zip(train.nodes, evaluate.nodes, strict=False):
-        first, second = (
-            [traced.op, traced.target, *_flat((traced.args, traced.kwargs), place)]
-            for traced, place in zip((node, other), places, strict=True)
-        )
+        (first, shape), (second, other_shape) = _flat(node, places[0]), _flat(other, places[1])
         pairs = list(zip(first, second, strict=False))
         follows = any(a is True and b is False for a, b in pairs)
-        if len(first) != len(second) or any(a != b and not (a is True and b is False) for a, b in pairs):
+        if shape != other_shape or any(a != b and not (a is True and b is False) for a, b in pairs):
             return str(max(node.meta["owner"], other.meta["owner"], key=lambda name: name.count(".") + bool(name)))
         if follows:
             flagged.append((node, other))
@@ -178,8 +175,11 @@ def _follow_mode(train: fx.Graph, evaluate: fx.Graph) -> str | None:
         with evaluate.inserting_before(other):
             mode = evaluate.create_node("get_attr", "training")
             mode.meta["owner"] = other.meta["owner"]
-        other.args = _bound(node.args, other.args, mode)
-        other.kwargs = _bound(node.kwargs, other.kwargs, mode)
+        other.args, other.kwargs = tree_map(
+            lambda train, evaluate, mode=mode: mode if train is True and evaluate is False else evaluate,
+            (node.args, node.kwargs),
+            (other.args, other.kwargs),
+        )
     return None
 
 
@@ -190,30 +190,14 @@ class _Place:
     index: int
 
 
-def _flat(value: Any, places: dict[fx.Node, int]) -> Iterator[Any]:
-    """Yield a node's arguments in a form that can be compared: other nodes by their position."""
-    if isinstance(value, fx.Node):
-        yield _Place(places[value])
-    elif isinstance(value, slice):
-        yield from _flat((value.start, value.stop, value.step), places)
-    elif isinstance(value, dict):
-        yield from _flat(tuple(value.items()), places)
-    elif isinstance(value, list | tuple):
-        yield len(value)
-        for part in value:
-            yield from _flat(part, places)
-    else:
-        yield value
+def _flat(node: fx.Node, places: dict[fx.Node, int]) -> tuple[list[Any], TreeSpec]:
+    """A node's operation and arguments, other nodes by their position, as a list and its structure."""
+    arguments = fx.node.map_aggregate((node.args, node.kwargs), lambda value: _placed(value, places))
+    return tree_flatten((node.op, node.target, arguments))
 
 
-def _bound(train: Any, evaluate: Any, mode: fx.Node) -> Any:
-    """Replace values that are true in train mode and false in eval mode by the mode."""
-    if isinstance(evaluate, dict):
-        return {key: _bound(train[key], value, mode) for key, value in evaluate.items()}
-    if isinstance(evaluate, list | tuple):
-        bound = [_bound(first, second, mode) for first, second in zip(train, evaluate, strict=True)]
-        return bound if isinstance(evaluate, list) else tuple(bound)
-    return mode if train is True and evaluate is False else evaluate
+def _placed(value: Any, places: dict[fx.Node, int]) -> Any:
+    return _Place(places[value]) if isinstance(value, fx.Node) else value
 
 
 class _Recorder(fx.Interpreter):

@@ -93,20 +93,21 @@ def _from_torchvision(arch: str, name: str, classes: int, input_shape: tuple[int
 
 
 def _from_timm(arch: str, name: str, classes: int, input_shape: tuple[int, int, int]) -> nn.Module:
-    timm = timm_or_error(arch)
-    if not timm.is_model(name):
-        raise UsageError(f"architecture {arch!r}: {_nearest_of_many(name, timm.list_models())}")
-    settings = timm.get_pretrained_cfg(name)
-    sized = {"img_size": input_shape[1:]} if settings and settings.fixed_input_size else {}
-    return _checked(arch, lambda: timm.create_model(name, num_classes=classes, **sized))
-
-
-def timm_or_error(arch: str) -> Any:
-    """The optional library timm."""
     try:
-        return importlib.import_module("timm")
+        timm = importlib.import_module("timm")
     except ImportError as error:
         raise UsageError(f"architecture {arch!r} needs timm: pip install 'multiway-compress[zoo]'") from error
+    if not timm.is_model(name):
+        raise UsageError(f"architecture {arch!r}: {_nearest_of_many(name, timm.list_models())}")
+    return _checked(arch, lambda: timm_model(name, classes, input_shape))
+
+
+def timm_model(name: str, classes: int, input_shape: tuple[int, int, int], *, pretrained: bool = False) -> Any:
+    """Make a network of timm, for images `(C, H, W)`."""
+    timm = importlib.import_module("timm")
+    settings = timm.get_pretrained_cfg(name)
+    sized = {"img_size": input_shape[1:]} if settings and settings.fixed_input_size else {}
+    return timm.create_model(name, num_classes=classes, pretrained=pretrained, **sized)
 
 
 def _imported(arch: str, name: str) -> Factory:

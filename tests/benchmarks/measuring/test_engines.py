@@ -67,7 +67,7 @@ def test_runtimes_agree_with_eager_and_are_recorded_beside_one_another(session: 
     # The accuracy of int8 is that of the same file, evaluated here image by image.
     candidate, held_out = session.candidates[1], session.held_out
     assert held_out is not None
-    runtime = onnxruntime.InferenceSession(candidate.source.int8, providers=["CPUExecutionProvider"])
+    runtime = onnxruntime.InferenceSession(candidate.source.onnx("int8"), providers=["CPUExecutionProvider"])
     [images] = held_out.test.batches([torch.arange(len(held_out.test))])
     logits = [
         torch.from_numpy(runtime.run(None, {"images": image[None].numpy()})[0])
@@ -79,19 +79,18 @@ def test_runtimes_agree_with_eager_and_are_recorded_beside_one_another(session: 
         row["test_accuracy"] for row in measured if (row["run"], row["exit"]) == (candidate.run.id, candidate.exit)
     }
     assert found == {float(right.double().mean())}
-    kinds = {node.op_type for node in onnx.load(candidate.source.int8).graph.node}
+    kinds = {node.op_type for node in onnx.load(candidate.source.onnx("int8")).graph.node}
     assert {"QuantizeLinear", "DequantizeLinear", "Conv"} <= kinds
 
 
 @pytest.mark.parametrize("name", ["onnxruntime", "openvino"])
 def test_a_graph_with_other_weights_is_not_timed(name: str, session: Session, tmp_path: Path) -> None:
     candidate = session.candidates[0]
-    model = onnx.load(candidate.source.fp32)
+    model = onnx.load(candidate.source.onnx("fp32"))
     kernel = next(tensor for tensor in model.graph.initializer if len(tensor.dims) == 4)
     kernel.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(kernel) * 1.1, kernel.name))
-    onnx.save(model, tmp_path / "other.onnx")
+    onnx.save(model, tmp_path / "fp32.onnx")
     source = Source(candidate.source.network, tmp_path)
-    source.__dict__["fp32"] = tmp_path / "other.onnx"
     wrong = dataclasses.replace(session, candidates=[dataclasses.replace(candidate, source=source)])
     with pytest.raises(UsageError, match=rf"{candidate.run.id} exit 1, {name} fp32: logits deviate by .* than 0\.001"):
         wrong.measure(engine_named(name), "fp32")

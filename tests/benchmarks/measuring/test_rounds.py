@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from benchmarks.measuring.energy import Counter, Meter
-from benchmarks.measuring.rounds import interleaved, interquartile_range, median_interval
+from benchmarks.measuring.rounds import interleaved, median_interval
 
 CPU = torch.device("cpu")
 
@@ -33,4 +33,3 @@ def test_the_interval_of_a_median_is_that_of_order_statistics() -> None:
     values = np.array([9.0, 1, 8, 2, 7, 3, 6, 4, 5])
     assert median_interval(values) == (2, 8)
     assert median_interval(values[:5]) is None
-    assert interquartile_range(values) == 4

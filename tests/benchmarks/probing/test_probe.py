@@ -189,13 +189,6 @@ def test_the_command(own: Run, compress: Command, tmp_path: Path) -> None:
     assert Path(document["figure"]).exists()
 
 
-def test_the_command_refuses_what_is_not_finished(own: Run, refused: Callable[..., str]) -> None:
-    own.record.status = "running"
-    own.write_record()
-    assert "is running, not finished" in refused("probe", own.id, "--runs", own.path.parent)
-    assert "name the runs" in refused("probe", "--runs", own.path.parent)
-
-
 def test_somebody_elses_net_is_probed_at_its_own_blocks(
     small: Dataset, brief: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks.report.comparison import Comparison
 from benchmarks.report.group import Group
+from benchmarks.report.section import Bullets, Section, Table, Text
 from benchmarks.results.contrasts import judge
 from benchmarks.results.latencies import latencies
 from benchmarks.results.predictions import of_last_exits
@@ -30,14 +31,41 @@ def scores_of(rows: list[dict[str, Any]]) -> Mapping[tuple[str, int], Scores]:
 
 
 def network(
-    name: str, macs: float, accuracy: float, seeds: int = 3, exit: int = 1, exits: int = 1, **more: Any
-) -> dict[str, Any]:
-    """A row of a summary."""
-    return {
-        **{"series": name, "network": name, "exit": exit, "exits": exits, "last": exit == exits, "macs": macs},
-        **{"n": seeds, "test_accuracy": accuracy, "test_accuracy_half_width": 0.01, "step": float("nan")},
-        **{"total_training_macs": macs},
-    } | more
+    name: str, macs: list[float], accuracies: list[float], seeds: int = 3, more: Mapping[str, Any] = {}, **config: Any
+) -> list[dict[str, Any]]:
+    """The rows of a network in a summary, one for each exit, with `more` columns and settings of its configuration."""
+    settings: dict[str, Any] = {
+        "kind": "train", "method": "bp", "recipe": {"name": "quick"}, "request": {}, "precision": "fp32",
+        "objective": {"update": "simultaneous", "decay_factors": [1.0], "teacher": 0.0},
+        "spec": {"arch": name, "blocks": 3, "exits": list(range(len(macs)))},
+    } | config  # fmt: skip
+    kind, exits = settings["kind"], len(macs)
+    shared: dict[str, Any] = {
+        "series": name, "config": settings, "network": name, "arm": name, "arm_key": name, "base": name,
+        "family": {"prune": "width"}.get(kind, kind), "method": settings["method"], "kind": kind, "recipe": "quick",
+        "run": f"{name}_s0", "epochs": 5, "exits": exits, "n": seeds, "test_accuracy_half_width": 0.01, "step": np.nan,
+        "requested_speedup": settings["request"].get("speedup", np.nan), "params": 1e5,
+    }  # fmt: skip
+    return [
+        shared
+        | {"exit": exit, "last": exit == exits, "macs": size, "test_accuracy": accuracy}
+        | {"achieved_speedup": 200 / size, "total_training_macs": 1e6 * macs[-1]}
+        | dict(more)
+        for exit, (size, accuracy) in enumerate(zip(macs, accuracies, strict=True), start=1)
+    ]
+
+
+def table_of(section: Section | None) -> list[dict[str, str]]:
+    """The rows of a section's first table."""
+    assert section
+    return next(block.rows for block in section.blocks if isinstance(block, Table))
+
+
+def texts_of(section: Section | None) -> list[str]:
+    """A section's texts, then its items."""
+    assert section
+    texts = [block.words for block in section.blocks if isinstance(block, Text)]
+    return texts + [item for block in section.blocks if isinstance(block, Bullets) for item in block.items]
 
 
 @pytest.fixture(scope="session")

@@ -46,16 +46,6 @@ def test_a_committed_report_is_made_again_byte_for_byte(committed: Path, tmp_pat
     assert content(tmp_path, "*.svg") == content(committed, "*.svg")
 
 
-def test_the_small_comparison_has_all_that_a_report_can_be_made_from() -> None:
-    small = read_comparison(SMALL)
-    assert {(run.record.kind, len(run.exits), run.record.seed) for run in small.runs} == {
-        (kind, exits, seed) for kind, exits in (("train", 1), ("train", 2), ("prune", 1)) for seed in (0, 1)
-    }
-    assert small.primary
-    assert [trial.accuracy is None for trial in small.trials] == [False, False, True, True]
-    assert small.failures
-
-
 def test_what_a_report_takes_is_kept(runs: list[Run], tmp_path: Path) -> None:
     given = Comparison(
         runs=runs,
@@ -136,7 +126,7 @@ def test_a_report_beside_its_runs_changes_none_of_them(runs: list[Run], tmp_path
     [
         (lambda document: "no JSON", "corrupt"),
         (lambda document: [], "corrupt"),
-        (lambda document: {key: value for key, value in document.items() if key != "trials"}, "corrupt"),
+        (lambda document: {key: value for key, value in document.items() if key != "runs"}, "corrupt"),
         (lambda document: document | {"schema_version": 2}, "schema 2, this version reads 1"),
         (lambda document: document | {"about": 5}, "corrupt"),
         (lambda document: document | {"failures": "one"}, "corrupt"),

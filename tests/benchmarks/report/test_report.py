@@ -40,21 +40,10 @@ def test_the_markdown_holds_both_tables_the_figure_and_every_command(report: Pat
     assert "(n = 2) |" in table
     assert all(f"`{run.record.command}`" in text for run in runs)
     assert "(accuracy-macs.svg)" in text
+    achieved = runs[3].record.results["achieved"]
+    assert f"| speedup 2.00 | {achieved['ratio']:.3f} | {achieved['speedup']:.2f}x |" in text
     exits = text[text.index("### Every exit") : text.index("### Exits against")]
     assert sum(line.startswith("| MwResNet-8-2 ") for line in exits.splitlines()) == 2
-
-
-def test_what_pruning_was_asked_for_and_achieved_is_said(report: Path, runs: list[Run]) -> None:
-    text = report.read_text()
-    section = text[text.index("### Pruning, requested and achieved") :]
-    achieved = runs[3].record.results["achieved"]
-    assert f"| speedup 2.00 | {achieved['ratio']:.3f} | {achieved['speedup']:.2f}x |" in section
-
-
-def test_names_with_dollars_are_no_mathematics(runs: list[Run], tmp_path: Path) -> None:
-    data = runs[0].record.data | {"name": "folder:/a$b_{$c"}
-    run = Run(tmp_path / "run", replace(runs[0].record, data=data))
-    assert "a$b_{$c" in write_report(Comparison(runs=[run]), tmp_path / "report").read_text()
 
 
 def test_the_csv_has_a_row_an_exit_of_every_run(report: Path, runs: list[Run]) -> None:
@@ -88,7 +77,7 @@ def test_runs_on_other_data_get_a_section_and_a_figure_of_their_own(runs: list[R
 
 def test_what_was_not_measured_is_not_there(runs: list[Run], tmp_path: Path) -> None:
     text = write_report(Comparison(runs=[Run(tmp_path / "run", runs[0].record)]), tmp_path / "report").read_text()
-    assert "Latency was not measured" in text
+    assert "Latency was not measured" in " ".join(text.split())
     assert "latency, batch" not in text
 
 
@@ -105,40 +94,31 @@ def test_the_reference_can_be_named(runs: list[Run]) -> None:
     assert float(table["speed-up (MACs)"].iloc[0].rstrip("x")) == pytest.approx(0.5, abs=0.01)
 
 
-def test_without_runs_there_is_no_report(tmp_path: Path) -> None:
+def test_without_runs_or_a_place_to_write_there_is_no_report(runs: list[Run], tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no finished runs"):
         write_report(Comparison(runs=[]), tmp_path / "report")
-    assert not (tmp_path / "report").exists()
-
-
-def test_where_nothing_can_be_written_is_refused(runs: list[Run], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match=r"cannot write to .*--out"):
         write_report(Comparison(runs=runs), tmp_path / "file" / "report")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_copies_are_no_seeds(compress: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
-    runs = sorted((SMALL / "runs").iterdir())
+    runs = sorted((SMALL / "runs").glob("*_s0_*"))
     for run in runs:
-        if "_s0_" in run.name:
-            for name in (run.name, f"a-copy-of-{run.name[:20]}", f"merged-{run.name}"):
-                shutil.copytree(run, tmp_path / "runs" / name)
+        for name in (run.name, f"a-copy-of-{run.name[:20]}", f"merged-{run.name}"):
+            shutil.copytree(run, tmp_path / "runs" / name)
     damaged = next((tmp_path / "runs").glob("merged-resnet14_*")) / "run.json"
     document = json.loads(damaged.read_text())
     document["results"]["exits"][0]["test_loss"] += 0.5
     damaged.write_text(json.dumps(document))
     status, out, err = compress("report", tmp_path / "runs", "--out", tmp_path / "report", "--json")
     reported = json.loads(out)
-    assert status == 0
-    assert sorted(reported["runs"]) == [run.name for run in runs if "_s0_" in run.name]
-    assert len(reported["skipped"]) == 6
-    assert sum("which alone counts (a copy)" in line for line in reported["skipped"]) == 5
-    assert sum("which alone counts (trained again, with other results)" in line for line in reported["skipped"]) == 1
+    assert (status, sorted(reported["runs"])) == (0, [run.name for run in runs])
+    reasons = [line.partition(" (")[2] for line in reported["skipped"]]
+    assert sorted(reasons) == [*["a copy)"] * 5, "trained again, with other results)"]
     assert all(f"skipped: {line}" in err for line in reported["skipped"])
-    text = (tmp_path / "report" / "report.md").read_text()
-    assert "**Preliminary: one seed.**" in text
-    assert "n = 1" in text
-    assert "n = 3" not in text
+    assert "**Preliminary: one seed.**" in (tmp_path / "report" / "report.md").read_text()
 
 
 def test_other_images_seeds_and_parents_are_told_from_copies(runs: list[Run]) -> None:

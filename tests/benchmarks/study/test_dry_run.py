@@ -10,9 +10,10 @@ import pytest
 
 from benchmarks import plan_study, read_study
 from benchmarks.study.dry_run import StudyPlan
-from benchmarks.study.entry import Pruned, Source
-from benchmarks.study.estimate import Estimate, estimate
-from benchmarks.study.graph import graph
+from benchmarks.study.estimate import seconds_left
+from benchmarks.study.graph import Node, graph
+from benchmarks.study.outcomes import Outcomes
+from benchmarks.study.runner import Runner
 from compress import Place, Start
 from compress.data import Dataset
 from compress.network_cost import exit_costs
@@ -42,7 +43,8 @@ run = [
 
 
 def _states(plan: StudyPlan) -> dict[str, str]:
-    return {str(node).removesuffix(", seed 0"): plan.state(node) for node in plan.outcomes.nodes}
+    table = plan.table()
+    return dict(zip(table["run"].str.removesuffix(", seed 0"), table["state"], strict=True))
 
 
 def test_a_plan_says_what_is_finished_and_what_waits_for_what(
@@ -120,7 +122,7 @@ def test_seconds_are_training_macs_times_seconds_a_mac(
     [deep] = exit_costs(create("resnet8", input_shape=setting.dataset.input_shape))
     monkeypatch.setattr("benchmarks.study.estimate.image_seconds", lambda *_, **__: 3.0 * deep.macs)  # a second a MAC
     nodes = graph(setting.study)
-    seconds = {str(node).removesuffix(", seed 0"): value for node, value in estimate(setting, nodes).seconds.items()}
+    seconds = {str(node).removesuffix(", seed 0"): value for node, value in seconds_left(setting, nodes).items()}
     step = 180 * 3  # training images, and forward passes whose MACs a step costs
     early, late = exit_costs(create("resnet8", exits=2, input_shape=setting.dataset.input_shape))
     assert seconds["deep"] == 2 * step * deep.macs
@@ -134,17 +136,16 @@ def test_seconds_are_training_macs_times_seconds_a_mac(
 
 def test_what_is_left_follows_the_pace_at_which_runs_come_out(settings: Settings, tmp_path: Path) -> None:
     run = Run(Path("made"), cast(Record, None))
-    first, second, third, *_ = graph(settings(STUDY, tmp_path).study)
-    guess = Estimate(seconds={first: 10.0, second: 20.0, third: 40.0}, started=time.monotonic() - 60)
-    assert guess.left({}) == 70
-    assert guess.pace({second: None}) is None  # what could not be made took no time
-    assert guess.left({second: None}) == 50
-    assert guess.left({first: run}) == pytest.approx(6 * 60, rel=0.01)
-    assert guess.left({first: run, second: run}) == pytest.approx(2 * 40, rel=0.01)
-
-
-def test_a_pruning_by_architecture_starts_from_the_entry_that_trains_it(settings: Settings, tmp_path: Path) -> None:
     setting = settings(STUDY, tmp_path)
-    pruned = setting.study.entry("l1")
-    assert isinstance(pruned, Pruned)
-    assert setting.source(pruned) == Source(name="deep")
+    first, second, third, *_ = graph(setting.study)
+    seconds = {first: 10.0, second: 20.0, third: 40.0}
+    runner = Runner(outcomes=Outcomes(setting=setting), seconds=seconds, started=time.monotonic() - 60)
+    cases: list[tuple[dict[Node, Run | None], str]] = [
+        ({}, "1 min 10 s, a guess,"),
+        ({second: None}, "50 s, a guess,"),  # what could not be made took no time
+        ({first: run}, "6 min"),
+        ({first: run, second: run}, "1 min 20 s"),
+    ]
+    for made, expected in cases:
+        runner.outcomes.runs = made
+        assert runner.time_left().startswith(expected)

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from baselines import Budget
-from benchmarks.report.section import Table
-from benchmarks.report.sections.tuning_trials import tuning_section
+from baselines.job import find_reference, training_recipe
 from benchmarks.report.trials import Factors, Trial, best
 from benchmarks.study.entry import Pruned, read_entry
 from benchmarks.study.outcomes import Outcomes
@@ -71,17 +70,6 @@ def test_of_equals_the_lowest_rate_is_best_and_of_failures_none(runs: list[Run])
     assert best([trial(runs[3], 1, None), trial(runs[3], 3, None)]) is None
 
 
-def test_the_table_marks_the_chosen_one_and_what_failed(runs: list[Run]) -> None:
-    recipe = runs[3].record.config["recipe"]
-    section = tuning_section([trial(runs[3], 0.3, 0.6), trial(runs[3], 1, 0.75), trial(runs[3], 3, None)])
-    assert section
-    table = section.blocks[1]
-    assert isinstance(table, Table)
-    chosen = f"{recipe['learning_rate']:.3g}, {recipe['weight_decay']:.3g}"
-    assert [list(row.values()) for row in table.rows] == [["l1 at speedup 2", "60.00", "**75.00**", "failed", chosen]]
-    assert tuning_section([]) is None
-
-
 @pytest.mark.parametrize("keys", [{}, {"schedule": "restart"}, {"method": "scratch-e"}])
 def test_the_rate_that_factors_multiply_is_the_one_that_pruning_takes(
     keys: dict[str, str], settings: Settings, brief: Recipe, made: list[Run], place: Path
@@ -94,7 +82,7 @@ def test_the_rate_that_factors_multiply_is_the_one_that_pruning_takes(
     untuned, tuned = (
         outcomes.job(replace(node, factors=factors)) for factors in (Factors(), Factors(rate=2.0, decay=3.0))
     )
-    before, after = ((job.from_scratch if keys.get("method") else job.fine_tuned).to_json() for job in (untuned, tuned))
+    before, after = (training_recipe(job, find_reference(job)).to_json() for job in (untuned, tuned))
     assert before["learning_rate"] == untuned_rate(entry_of(**keys), brief)
     assert after["learning_rate"] == 2 * before["learning_rate"]
     assert after["weight_decay"] == pytest.approx(3 * before["weight_decay"])

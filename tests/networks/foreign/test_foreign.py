@@ -1,4 +1,4 @@
-"""Anybody's nets as ours: the same logits as the net itself; cut, trained, rebuilt from plain data."""
+"""Foreign networks: equal logits, cutting, training, and rebuilding from plain data."""
 
 import json
 import sys
@@ -31,10 +31,18 @@ NETS: dict[str, int | str | list[int | str]] = {
     "timm:resnet10t": 2,
     "timm:mobilenetv3_small_050": 3,
 }
-SMALL = ("torchvision:convnext_tiny", "vit")  # images suffice
+SMALL = ("torchvision:convnext_tiny", "torchvision:resnet18", "vit")  # images suffice
+LARGE = (
+    "torchvision:mobilenet_v2",
+    "torchvision:regnet_y_400mf",
+    "torchvision:densenet121",
+    "torchvision:convnext_tiny",
+    "torchvision:efficientnet_b0",
+    "timm:mobilenetv3_small_050",
+)
 
 
-@pytest.mark.parametrize("arch", NETS)
+@pytest.mark.parametrize("arch", [pytest.param(arch, marks=[pytest.mark.slow] * (arch in LARGE)) for arch in NETS])
 def test_a_net_of_the_zoos_is_a_network_like_any_other(arch: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(zoo, "_registered", {"vit": narrow_transformer})
     if arch.startswith("timm:"):

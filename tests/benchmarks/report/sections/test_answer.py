@@ -16,10 +16,13 @@ def lines(group: Group) -> list[dict[str, str]]:
 
 def test_the_best_of_each_budget_stands_with_how_many_it_can_be_told_from(summed_up: Callable[..., Group]) -> None:
     rows = [
-        network("reference", 4e6, 0.95),
-        *(network(name, 2e6, accuracy) for name, accuracy in (("worse", 0.8), ("best", 0.9), ("alike", 0.8995))),
-        *(network(name, 1e6, accuracy) for name, accuracy in (("first", 0.9), ("second", 0.7))),
-        network("alone", 3e6, 0.99),
+        *network("reference", [4e6], [0.95]),
+        *network("worse", [2e6], [0.8]),
+        *network("best", [2e6], [0.9]),
+        *network("alike", [2e6], [0.8995]),
+        *network("first", [1e6], [0.9]),
+        *network("second", [1e6], [0.7]),
+        *network("alone", [3e6], [0.99]),
     ]
     assert [tuple(line.values()) for line in lines(summed_up(rows, "reference"))] == [
         ("4M (100%)", "reference", "95.00 ± 1.00 (n = 3)", "1.00x", "no other network at this budget"),
@@ -29,8 +32,7 @@ def test_the_best_of_each_budget_stands_with_how_many_it_can_be_told_from(summed
 
 
 def test_few_seeds_are_preliminary_and_an_exit_can_be_the_best(summed_up: Callable[..., Group]) -> None:
-    rows = [network("A", 1e6, 0.9, 1, exit=1, exits=2), network("A", 2e6, 0.95, 1, exit=2, exits=2)]
-    found = lines(summed_up([*rows, network("B", 1e6, 0.7, 3)]))
+    found = lines(summed_up([*network("A", [1e6, 2e6], [0.9, 0.95], 1), *network("B", [1e6], [0.7])]))
     assert [(line["best network"], line["against the others"]) for line in found] == [
         ("A (exit 2)", "no other network at this budget"),
         ("A (exit 1)", "more accurate than the other one (preliminary)"),
@@ -39,10 +41,9 @@ def test_few_seeds_are_preliminary_and_an_exit_can_be_the_best(summed_up: Callab
 
 def test_what_the_verdicts_do_not_tell_apart_the_answer_does_not_either(summed_up: Callable[..., Group]) -> None:
     """A difference that is clear as the only one of its budget is none as one of the many of the verdicts."""
-    rows = [network("reference", 9e6, 0.9), network("A", 1e6, 0.905, 1), network("B", 1e6, 0.897, 1)]
-    alone, many = (
-        summed_up(rows + more, "reference") for more in ([], [network(f"N{i}", 2e6 + i * 1e5, 0.9) for i in range(9)])
-    )
+    rows = [*network("reference", [9e6], [0.9]), *network("A", [1e6], [0.905], 1), *network("B", [1e6], [0.897], 1)]
+    more = [row for i in range(9) for row in network(f"N{i}", [2e6 + i * 1e5], [0.9])]
+    alone, many = summed_up(rows, "reference"), summed_up(rows + more, "reference")
     assert lines(alone)[-1]["against the others"].startswith("more accurate")
     assert next(line for line in lines(many) if line["best network"] == "A")["against the others"].startswith(
         "not shown"

@@ -9,9 +9,9 @@ from msgspec.structs import replace
 from benchmarks import Comparison, write_report
 from benchmarks.measuring.bench_file import Measurement, write_measurement
 from benchmarks.report.group import Group
-from benchmarks.report.section import Table, Text
 from benchmarks.report.sections.latency_by_engine import NO_GPU, NOISE, latency_section
 from compress.runs import Run
+from tests.benchmarks.report.conftest import table_of, texts_of
 
 
 @pytest.fixture
@@ -36,16 +36,14 @@ def test_the_section_has_a_row_a_network_and_engine(
     write_measurement(own[1], replace(int8, rows=[row | {"test_accuracy": 0.8765}]))
     group = grouped(own)
     section = latency_section(group)
-    assert section is not None
     reference, pruned = group.summary["network"]
-    [table] = [block for block in section.blocks if isinstance(block, Table)]
     ratio = "0.50x [0.45, 0.55]"
-    assert [list(cells.values()) for cells in table.rows] == [
+    assert [list(cells.values()) for cells in table_of(section)] == [
         [reference, "eager fp32", "2.00", ratio, "-"],
         [pruned, "eager fp32", "2.00", ratio, "-"],
         [pruned, "openvino int8\\*", "2.00", ratio, "87.65"],
     ]
-    texts = [block.words for block in section.blocks if isinstance(block, Text)]
+    texts = texts_of(section)
     assert texts[0] == f"**a CPU (cpu), 1 thread(s)**; reference: {reference}."
     assert any("the same for all (500 calibration images, weights of 7 bits); " in text for text in texts)
     assert texts[-2:] == [f"\\*: noisy: {NOISE}.", NO_GPU]
@@ -55,9 +53,7 @@ def test_a_gpu_has_a_table_of_its_own(own: list[Run], measurement: Measurement, 
     write_measurement(own[0], measurement)
     on_gpu = replace(measurement, device="cuda", environment=measurement.environment | {"gpu": "a GPU"})
     write_measurement(own[0], replace(on_gpu, session="t"))
-    section = latency_section(grouped(own[:1]))
-    assert section is not None
-    assert [block.words for block in section.blocks if isinstance(block, Text)] == [
+    assert texts_of(latency_section(grouped(own[:1]))) == [
         "**a CPU (cpu), 1 thread(s)**; reference: `r`.",
         "**a GPU (cuda)**; reference: `r`.",
     ]
@@ -75,8 +71,7 @@ def test_a_report_says_where_noisily_and_in_how_many_sessions_latency_was_measur
         write_measurement(run, replace(noisy, session=session, device="cuda"))
     text = " ".join(write_report(Comparison(runs=seeds), tmp_path / "apart").read_text().split())
     assert "Seeds of different sessions have no mean and are left out." in text
-    assert "Latency was measured on a CPU (cpu) and a CPU (cuda) alone, with eager fp32: " in text
-    assert "on a GPU" not in text
+    assert NO_GPU not in text
     write_measurement(seeds[1], noisy)
     text = " ".join(write_report(Comparison(runs=seeds), tmp_path / "together").read_text().split())
     assert f"**These latencies are noisy**: {NOISE}." in text
