@@ -160,5 +160,5 @@ def test_what_does_not_fit_is_refused_in_one_line(options: dict[str, Any], messa
 
 
 def test_unknown_words_are_refused_by_the_command_too() -> None:
-    with pytest.raises(CoercionError, match='"outer" for --scope. Choose from: "all", "inner"'):
+    with pytest.raises(CoercionError, match=r'"outer" for --scope. Choose from: "all", "inner"'):
         parsed(["--scope", "outer"])
