@@ -61,7 +61,7 @@ def test_blocks_that_keep_the_shape_and_open_no_stage_can_go(arch: str, exits: s
 
 
 @given(data=st.data(), arch=st.sampled_from(TRUNKS))
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=4, deadline=None)
 def test_any_moves_together_leave_an_ordinary_network_of_the_size_foretold(data: st.DataObject, arch: str) -> None:
     last = len(spec_of(arch).blocks)
     placed = sorted(data.draw(st.sets(st.integers(1, last), max_size=3)) | {last})
@@ -119,9 +119,8 @@ def test_neither_the_network_nor_the_random_state_nor_the_copy_is_moved() -> Non
     assert not differing(network, untouched)
 
 
-@pytest.mark.parametrize("arch", ["resnet14", "mobilenetv2w4-4-4-8-8-12-16"])
-def test_blocks_go_from_a_narrowed_network_and_channels_from_a_shortened_one(arch: str) -> None:
-    network = network_of(arch, 3)
+def test_blocks_go_from_a_narrowed_network_and_channels_from_a_shortened_one() -> None:
+    network = network_of("mobilenetv2w4-4-4-8-8-12-16", 2)
     narrowed = narrowed_by(network, 1 / 4)
     blocks = removable_blocks(narrowed.spec)
     steps = block_order(narrowed, dict.fromkeys(blocks, 0.0))

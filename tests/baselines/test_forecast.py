@@ -18,7 +18,6 @@ from tests.baselines.jobs import job_of
     [
         Technique(method="lamp"),
         Technique(method="depth-cut", nearest=True),
-        Technique(method="scratch-b"),
         Technique(method="shallow", nearest=True),
     ],
     ids=lambda technique: technique.label,

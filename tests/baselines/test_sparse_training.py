@@ -86,9 +86,9 @@ def test_slimming_shrinks_every_scale_of_batch_norm_and_the_small_ones_by_a_larg
 @pytest.mark.parametrize(("arch", "exits"), [("resnet8v1", 3), ("mobilenetv2b1-2-1-1-1-1-1w8-8-8-16-16-24-24", 2)])
 def test_group_norm_adds_the_gradients_that_torch_prunings_pruner_adds(arch: str, exits: int) -> None:
     network = network_of(arch, exits)
-    for parameter in network.parameters():
-        parameter.grad = torch.zeros_like(parameter)
     theirs = copy.deepcopy(network)
+    for parameter in (*network.parameters(), *theirs.parameters()):
+        parameter.grad = torch.zeros_like(parameter)
     regulariser(network, "group-norm", 0.5)(network)
     torch_pruning.pruner.GroupNormPruner(
         theirs,
