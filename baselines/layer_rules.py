@@ -38,6 +38,20 @@ def _convolution(
         tracker.channels.join_rows(written.view(groups, -1).t())
 
 
+def _transposed_convolution(
+    tracker: Tracker, value: Tensor, input: Tensor, weight: Tensor, bias: Tensor | None = None, *_: Any, **options: Any
+) -> None:
+    groups = int(options.get("groups", _[3] if len(_) > 3 else 1))
+    if groups > 1:  # the weight has the inputs of all groups, but the outputs of a single group
+        tracker.channels.fix(torch.cat([tracker.of(input).flatten(), tracker.axis(weight, 0), tracker.axis(weight, 1)]))
+        tracker.mark(value, torch.full(value.shape, FIXED, dtype=torch.float64))
+        return
+    across = 1 if input.dim() == weight.dim() else 0
+    tracker.reads(weight, 0, input, across)
+    tracker.writes(value, weight, 1, bias, across)
+    tracker.count(weight, input.numel() // input.shape[across] - value.numel() // value.shape[across])
+
+
 def _linear(tracker: Tracker, value: Tensor, input: Tensor, weight: Tensor, bias: Tensor | None = None) -> None:
     tracker.reads(weight, 1, input, -1)
     tracker.writes(value, weight, 0, bias, -1)
@@ -132,6 +146,9 @@ RULES: dict[Any, Callable[..., None]] = {
     functional.conv1d: _convolution,
     functional.conv2d: _convolution,
     functional.conv3d: _convolution,
+    functional.conv_transpose1d: _transposed_convolution,
+    functional.conv_transpose2d: _transposed_convolution,
+    functional.conv_transpose3d: _transposed_convolution,
     functional.linear: _linear,
     functional.batch_norm: _batch_norm,
     functional.instance_norm: _batch_norm,

@@ -6,6 +6,7 @@ network is compared with the masked whole network.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -16,7 +17,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from compress.errors import UsageError
-from compress.networks import Network
+from compress.networks import Network, in_the_net
 
 IMAGES = 2
 DRAWS = 4  # most draws of weights and images, which end once the logits depend on the images
@@ -41,7 +42,7 @@ def check_equivalence(whole: Network, pruned: Network, kept: Kept) -> float:
     difference. Norms over channels leave the removed ones out of their statistics.
 
     Raises:
-        UsageError: the logits differ.
+        UsageError: the logits differ; the first module whose output differs is named.
     """
     masked, small, worst = copy.deepcopy(whole).double().eval(), copy.deepcopy(pruned).double().eval(), 0.0
     generator, device = torch.Generator().manual_seed(0), next(whole.parameters()).device
@@ -58,9 +59,9 @@ def check_equivalence(whole: Network, pruned: Network, kept: Kept) -> float:
         off = float((logits - expected).abs().max() / expected.abs().max().clamp(min=TINY))
         if not off <= BOUND:  # also where it is NaN
             raise UsageError(
-                f"{whole.spec.arch} cannot be pruned: its code reorders, mixes or counts channels, so that weights "
-                "would meet other channels than their own (the logits are off by "
-                f"{off:.1g} of the largest from those with the removed weights at zero)"
+                f"{whole.spec.arch} cannot be pruned: {_first_difference(masked, small, images)} is given other "
+                "channels than those that its weights are kept for, as code before it reorders, mixes or counts them "
+                f"(the logits are off by {off:.1g} of the largest from those with the removed weights at zero)"
             )
         worst = max(worst, off)
         if (logits != logits[:, :1]).flatten(1).any(1).all():  # at every exit
@@ -148,3 +149,31 @@ def _settle(network: Network, images: Tensor) -> None:
     network(images)
     for norm in norms:
         norm.training = False
+
+
+def _first_difference(masked: Network, pruned: Network, images: Tensor) -> str:
+    """The first module with weights whose output differs in the sum of magnitudes, which masking does not change."""
+    sums: list[list[tuple[str, float]]] = []
+    for network in (masked, pruned):
+        found: list[tuple[str, float]] = []
+        hooks = [
+            module.register_forward_hook(_summing(name, found))
+            for name, module in network.named_modules()
+            if next(module.parameters(recurse=False), None) is not None
+        ]
+        with torch.no_grad(), StatisticsOfKept() if network is masked else contextlib.nullcontext():
+            network(images)
+        for hook in hooks:
+            hook.remove()
+        sums.append(found)
+    pairs = zip(*sums, strict=False)
+    apart = (name for (name, total), (_, small) in pairs if not abs(total - small) <= BOUND * abs(total))
+    return f"module {in_the_net(masked, next(apart, f'heads.{list(masked.heads)[-1]}'))}"
+
+
+def _summing(name: str, found: list[tuple[str, float]]) -> Callable[..., None]:
+    def hook(module: nn.Module, inputs: Any, outputs: Any) -> None:
+        if isinstance(outputs, Tensor):
+            found.append((name, float(outputs.abs().sum())))
+
+    return hook

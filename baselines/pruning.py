@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from baselines.budget import Budget, check_held
+from baselines.budget import Budget
+from baselines.budget_search import check_held
 from baselines.channels import Channels
 from baselines.controls import DISTILLED, scratch, scratch_epochs
 from baselines.feasibility import check, check_prunable

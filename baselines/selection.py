@@ -14,17 +14,8 @@ from typing import Any
 
 from msgspec import Struct
 
-from baselines.budget import (
-    NEAREST,
-    TOLERANCE,
-    AlreadyMetError,
-    Budget,
-    Limit,
-    Quartiles,
-    check_held,
-    meet,
-    meet_latency,
-)
+from baselines.budget import NEAREST, TOLERANCE, AlreadyMetError, Budget, Limit, Quartiles
+from baselines.budget_search import check_held, meet, meet_latency
 from baselines.channel_tracking import Axis
 from baselines.coupling import Coupling
 from baselines.job import Job, Reference

@@ -19,15 +19,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.probing.linear_probe import channel_moments, pooled_features, probe_predictions
 from benchmarks.probing.probe_file import SCHEMA_VERSION, read_probe
-from benchmarks.probing.representations import (
-    channel_moments,
-    gradient_shares,
-    pooled_features,
-    probe_predictions,
-    similarities_to_next,
-    skip_drops,
-)
+from benchmarks.probing.representations import gradient_shares, similarities_to_next, skip_drops
 from benchmarks.probing.retraining import frozen_lengths, retrained_accuracy, retraining_recipe
 from benchmarks.statistics.scores import pack
 from compress.console import console

@@ -16,7 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks.report.trials import Trial
+from benchmarks.report.best_trial import Trial
 from benchmarks.results.predictions import write_right
 from compress.console import console
 from compress.documents import read_file, read_json, read_kept

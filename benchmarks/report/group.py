@@ -10,10 +10,10 @@ from typing import Any
 
 import pandas as pd
 
+from benchmarks.report.best_trial import Trial
 from benchmarks.report.comparison import Comparison
 from benchmarks.report.figures.accuracy_against_cost import KINDS, accuracy_against
 from benchmarks.report.section import Block, figures
-from benchmarks.report.trials import Trial
 from benchmarks.results.cells import exit_name
 from benchmarks.results.contrasts import Contrast, Verdicts, compare, judge
 from benchmarks.results.escaping import one_line

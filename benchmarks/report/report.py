@@ -27,7 +27,7 @@ from benchmarks.report.sections.published import published_section
 from benchmarks.report.sections.reproduction import reproduction_section
 from benchmarks.report.sections.resources import resources_section
 from benchmarks.report.sections.training_history import training_section
-from benchmarks.report.sections.tuning_trials import tuning_section
+from benchmarks.report.sections.tuning_table import tuning_section
 from benchmarks.report.sections.verdicts import verdicts_section
 from benchmarks.results.escaping import SENTENCE, cell, code, inline, one_line
 from benchmarks.results.latencies import latencies

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import pandas as pd
-from scipy.cluster.hierarchy import fcluster, linkage
 
+from benchmarks.results.budget_classes import budget_classes
 from benchmarks.results.cells import millions
 from benchmarks.statistics.difference import ALPHA, MARGIN, Difference, difference, holm, p_value
 from benchmarks.statistics.scores import ENOUGH_SEEDS, Scores
-
-CLASS = 0.02  # largest relative difference of MACs within a budget class
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,20 +158,6 @@ def _inadmissible(
         sizes = " and ".join(f"{last['network'][key]} of {millions(last['macs'][key])} MACs" for key in primary)
         return f"{sizes} are of different budget classes and neither is the reference"
     return None
-
-
-def budget_classes(macs: pd.Series) -> pd.Series:
-    """The number of each network's budget class, cheapest first; MACs within a class differ by at most 2%."""
-    if len(macs) < 2:
-        return pd.Series(1, index=macs.index)
-    points = macs.astype(float).map(math.log).to_numpy()[:, None]
-    found = fcluster(linkage(points, "complete"), math.log1p(CLASS), "distance")
-    return macs.groupby(found).transform("min").rank(method="dense").astype(int)
-
-
-def same_class(first: Mapping[Any, Any], second: Mapping[Any, Any]) -> bool:
-    """Whether the MACs of two rows differ by at most 2%."""
-    return abs(math.log(first["macs"] / second["macs"])) <= math.log1p(CLASS)
 
 
 def _best(last: pd.DataFrame) -> dict[int, str]:

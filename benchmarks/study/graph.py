@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from benchmarks.report.trials import Factors
+from benchmarks.report.best_trial import Factors
 from benchmarks.study.entry import Entry, Target
 from benchmarks.study.study import Study
 

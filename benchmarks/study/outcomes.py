@@ -10,12 +10,12 @@ from typing import Any
 
 from baselines import Budget, Job, finished_run
 from benchmarks.measuring.latency import latency_ratio
-from benchmarks.report.trials import Factors, Trial, best
+from benchmarks.report.best_trial import Factors, Trial, best
 from benchmarks.results.series import distinct_runs
 from benchmarks.study.entry import Entry, Match, Pruned, Source, Target, Trained
 from benchmarks.study.graph import Node, graph
 from benchmarks.study.setting import Setting
-from benchmarks.study.tuning import untuned_rate
+from benchmarks.study.tuning_grid import untuned_rate
 from compress.errors import UsageError
 from compress.runs import Run, finished_runs
 from compress.training import is_reference, plan_of

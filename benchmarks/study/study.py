@@ -7,7 +7,7 @@ from typing import Any, get_type_hints
 
 from benchmarks.study.entry import Entry, read_entry, read_table
 from benchmarks.study.study_file import study_text
-from benchmarks.study.tuning import Tuning
+from benchmarks.study.tuning_grid import Tuning
 from compress.documents import fitted, parse_toml
 from compress.errors import UsageError, checked, nearest
 

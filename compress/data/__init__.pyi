@@ -1,7 +1,7 @@
 from .augmentation import Augmentation, Flip, ResizedCrop, pad_crop_flip
 from .catalogue import Availability, available
 from .dataset import Dataset, Labelled, Part, in_order
-from .inventory import Inventory, take_inventory
+from .folder_inventory import Inventory, take_inventory
 from .normalisation import Normalisation, measure, normalise
 from .sets import open_dataset
 from .splits import Split, split, training_images

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from compress.data.folders import ClassFolders
+from compress.data.class_folders import ClassFolders
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,7 +26,7 @@ from compress.data.catalogue import (
 )
 from compress.data.dataset import Dataset, Labelled
 from compress.data.normalisation import Normalisation
-from compress.data.own import open_folder
+from compress.data.own_folders import open_folder
 from compress.data.readers import FASHION_CLASSES, read_cifar, read_fashion_mnist, read_svhn
 from compress.errors import UsageError, checked
 

@@ -19,7 +19,7 @@ from torch.utils.data import Dataset as TorchDataset
 from compress import signals
 from compress.data.augmentation import ResizedCrop
 from compress.data.dataset import in_order
-from compress.data.preprocessing import RULES, centre, decode, opened, pixels
+from compress.data.image_decoding import RULES, centre, decode, opened, pixels
 from compress.errors import UsageError
 
 SAMPLE = 10_000  # images to measure the normalisation on

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from compress.errors import UsageError, checked
-from compress.networks.blocks import BLOCKS, STEMS, Block
+from compress.networks.blocks import BLOCKS, Block
 from compress.networks.foreign.parts import foreign_parts
 from compress.networks.heads import HEADS, OWN
 from compress.networks.spec import Spec
+from compress.networks.stems import STEMS
 
 
 @checked

@@ -10,8 +10,9 @@ from typing import Any, TypeVar
 
 from compress.documents import fitted
 from compress.errors import UsageError, checked
-from compress.networks.blocks import BLOCKS, SEGMENT, STEMS, BlockSpec, SegmentSpec
+from compress.networks.blocks import BLOCKS, SEGMENT, BlockSpec, SegmentSpec
 from compress.networks.heads import FOR_POSITIONS, HEADS, OWN, WIDENING, suitable_head
+from compress.networks.stems import STEMS
 
 T = TypeVar("T", "StemSpec", BlockSpec, "ExitSpec")
 ENLARGE, END = "enlarge", "end"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from compress.data import Dataset, open_dataset
 from compress.data.catalogue import FOLDER
-from compress.data.own import folders_like
+from compress.data.own_folders import folders_like
 from compress.errors import UsageError
 from compress.runs import Run
 

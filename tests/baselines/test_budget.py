@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from baselines import Budget, Technique
-from baselines.budget import LATENCY_TRIALS, NEAREST, TOLERANCE, Quartiles, meet, meet_latency
+from baselines.budget import NEAREST, TOLERANCE, Quartiles
+from baselines.budget_search import LATENCY_TRIALS, meet, meet_latency
 from baselines.pruning_candidates import Candidates, find_candidates
 from baselines.removal_order import Move, RemovalOrder, Removed, Size
 from baselines.technique import CRITERIA, Scope

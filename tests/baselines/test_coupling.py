@@ -90,6 +90,7 @@ SMALL: dict[str, tuple[str, int | str, str | None]] = {
     "grouped": ("grouped", 1, None),
     "gated": ("gated", 1, None),
     "dense": ("dense", 1, None),
+    "transposed": ("transposed", 1, None),
     "shared": ("shared", 1, None),
 }
 
@@ -97,7 +98,7 @@ SMALL: dict[str, tuple[str, int | str, str | None]] = {
 @pytest.fixture(autouse=True, scope="module")
 def registered() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        awkward = {"shared": "siamese"}
+        awkward = {"transposed": "transposed-convolution", "shared": "siamese"}
         nets = {name: functools.partial(Net, NETS[kind]) for name, kind in awkward.items()}
         patch.setattr(zoo, "_registered", {"grouped": Grouped, "gated": Gated, "dense": Dense, **nets})
         yield

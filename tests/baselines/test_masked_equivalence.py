@@ -103,7 +103,7 @@ def test_channels_that_change_places_are_found(exits: int) -> None:
     assert all(torch.equal(value, network.state_dict()[name]) for name, value in take(network, kept).items())
     assert check_equivalence(network, network, kept) < 1e-13 < BOUND
     kept["blocks.1.conv1.weight"] = kept["blocks.1.conv1.weight"].flip(1)
-    with pytest.raises(UsageError, match="resnet8 cannot be pruned: its code reorders, mixes or counts channels"):
+    with pytest.raises(UsageError, match=r"resnet8 cannot be pruned: module blocks\.1\.conv1 is given other channels"):
         check_equivalence(network, network, kept)
 
 
@@ -117,7 +117,7 @@ def test_weights_that_are_zero_or_not_finite_hide_nothing() -> None:
         network.get_parameter("stem.0.weight")[0] = torch.nan
     assert check_equivalence(network, network, kept) < 1e-13
     kept["blocks.1.conv2.weight"] = kept["blocks.1.conv2.weight"].flip(1)
-    with pytest.raises(UsageError, match="cannot be pruned"):
+    with pytest.raises(UsageError, match=r"module blocks\.1\.conv2"):
         check_equivalence(network, network, kept)
 
 

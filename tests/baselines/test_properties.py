@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from baselines import Budget, Technique
-from baselines.budget import meet
+from baselines.budget_search import meet
 from baselines.depth_pruning import removable_blocks
 from baselines.pruning_candidates import find_candidates
 from baselines.removal_order import Size

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from cyclopts import App
+from cyclopts import App, CoercionError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -160,4 +160,5 @@ def test_what_does_not_fit_is_refused_in_one_line(options: dict[str, Any], messa
 
 
 def test_unknown_words_are_refused_by_the_command_too() -> None:
-    parsed(["--scope", "outer"])
+    with pytest.raises(CoercionError, match='"outer" for --scope'):
+        parsed(["--scope", "outer"])

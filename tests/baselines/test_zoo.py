@@ -6,7 +6,8 @@ from typing import cast
 import pytest
 import torch
 
-from baselines.budget import NEAREST, Budget, meet
+from baselines.budget import NEAREST, Budget
+from baselines.budget_search import meet
 from baselines.channels import ascending, by_score, remove_channels
 from baselines.coupling import Coupling
 from baselines.criteria import channel_scores

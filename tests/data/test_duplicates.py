@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from compress.data.class_folders import ClassFolders
 from compress.data.duplicates import Duplicates
-from compress.data.folders import ClassFolders
 
 
 def test_the_same_bytes_in_two_parts_or_classes_are_counted_and_one_pair_is_named() -> None:

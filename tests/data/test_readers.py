@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from compress.data.own import open_folder
+from compress.data.own_folders import open_folder
 from compress.data.readers import read_idx
 from compress.errors import UsageError
 

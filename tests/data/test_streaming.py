@@ -13,7 +13,17 @@ import pytest
 import torch
 from PIL import Image
 
-from compress.data import Dataset, Labelled, ResizedCrop, Streamed, in_order, measure, open_dataset, own, streaming
+from compress.data import (
+    Dataset,
+    Labelled,
+    ResizedCrop,
+    Streamed,
+    in_order,
+    measure,
+    open_dataset,
+    own_folders,
+    streaming,
+)
 from compress.errors import UsageError
 
 pytestmark = [
@@ -166,7 +176,7 @@ def test_a_data_set_says_how_it_was_opened(photos: Path, options: dict[str, int]
 
 
 def test_large_folders_are_streamed_unless_told_otherwise(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(own, "STREAM_ABOVE", 8 * 3 * 32 * 32)
+    monkeypatch.setattr(own_folders, "STREAM_ABOVE", 8 * 3 * 32 * 32)
     name = f"folder:{photos}"
     assert open_dataset(name, image_size=32).copy == "class folders"
     assert open_dataset(name, image_size=33).copy == "class folders, streamed"

@@ -12,7 +12,7 @@ import pytest
 from baselines import METHODS
 from benchmarks import Study, read_study
 from benchmarks.study.entry import KEYS
-from benchmarks.study.tuning import Tuning
+from benchmarks.study.tuning_grid import Tuning
 from compress.cli.app import app
 from compress.records import Configuration, Cost, Data, Environment, Record, Results
 from compress.training import METHODS as TRAININGS

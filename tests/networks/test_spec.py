@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from compress import Architecture
 from compress.errors import UsageError
 from compress.networks import Network, Spec, spec_of
-from compress.networks.blocks import BLOCKS, STEMS, BlockSpec
+from compress.networks.blocks import BLOCKS, BlockSpec
 from compress.networks.heads import HEADS, WIDENING
 from compress.networks.spec import ExitSpec, StemSpec
+from compress.networks.stems import STEMS
 
 
 @st.composite

@@ -10,8 +10,9 @@ from scipy import stats
 from benchmarks.report.group import Group, Row
 from benchmarks.report.section import Section, Table, Text
 from benchmarks.report.sections.networks import batches
+from benchmarks.results.budget_classes import CLASS, budget_classes
 from benchmarks.results.cells import Number, accuracy_cell, exit_name, millions, ratio
-from benchmarks.results.contrasts import CLASS, Contrast, budget_classes
+from benchmarks.results.contrasts import Contrast
 from benchmarks.results.escaping import inline
 from benchmarks.statistics.scores import CONFIDENCE, ENOUGH_SEEDS
 

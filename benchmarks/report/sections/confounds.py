@@ -14,7 +14,7 @@ from benchmarks.report.section import Block, Bullets, Section, Table
 from benchmarks.report.sections.pruned_networks import requested
 from benchmarks.report.sections.verdicts import judged_pairs
 from benchmarks.results.arms import plainly_trained, protocol, technique
-from benchmarks.results.contrasts import CLASS
+from benchmarks.results.budget_classes import CLASS
 
 OF_TRAINING = {  # controls of MW-BP, and what each shows
     "bp": "the same trunk by plain BP: all that MW-BP changes",

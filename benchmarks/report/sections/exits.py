@@ -11,8 +11,9 @@ from benchmarks.report.sections.networks import batches
 from benchmarks.report.sections.resources import SIZES, cells
 from benchmarks.report.sections.verdicts import judged_pairs
 from benchmarks.results.arms import plainly_trained, protocol
+from benchmarks.results.budget_classes import CLASS, same_class
 from benchmarks.results.cells import Number, accuracy_cell, megabytes, millions, number, ratio
-from benchmarks.results.contrasts import CLASS, Contrast, same_class
+from benchmarks.results.contrasts import Contrast
 from benchmarks.statistics.scores import ENOUGH_SEEDS
 
 COLUMNS = SIZES | {"peak memory, training step of 128 (of it alone)": ("peak_training_bytes", megabytes)}

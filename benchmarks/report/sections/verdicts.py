@@ -9,8 +9,9 @@ import pandas as pd
 from benchmarks.report.group import Group, Row
 from benchmarks.report.section import Block, Bullets, Section, Table, Text
 from benchmarks.report.sections.networks import batches
+from benchmarks.results.budget_classes import CLASS, same_class
 from benchmarks.results.cells import Number, exit_name, mean_cell, ratio
-from benchmarks.results.contrasts import CLASS, Contrast, row_of, same_class
+from benchmarks.results.contrasts import Contrast, row_of
 from benchmarks.results.escaping import SENTENCE, inline
 from benchmarks.statistics.difference import ALPHA, DRAWS, MARGIN
 from benchmarks.statistics.scores import CONFIDENCE

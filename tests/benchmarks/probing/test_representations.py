@@ -8,15 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from benchmarks.probing.representations import (
-    channel_moments,
-    gradient_shares,
-    linear_cka,
-    pooled_features,
-    probe_predictions,
-    similarities_to_next,
-    skip_drops,
-)
+from benchmarks.probing.linear_probe import channel_moments, pooled_features, probe_predictions
+from benchmarks.probing.representations import gradient_shares, linear_cka, similarities_to_next, skip_drops
 from compress.networks import Network, create, cut, register
 from compress.networks.foreign import zoo
 

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from benchmarks import Comparison, read_comparison
+from benchmarks.report.best_trial import Factors, Trial
 from benchmarks.report.comparison import write_records
-from benchmarks.report.trials import Factors, Trial
 from benchmarks.results.predictions import read_right, read_scores
 from compress.cli.app import main
 from compress.errors import UsageError

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks.results.contrasts import Verdicts, budget_classes, judge
+from benchmarks.results.budget_classes import budget_classes
+from benchmarks.results.contrasts import Verdicts, judge
 from benchmarks.statistics.scores import Scores
 
 IMAGES = 2000

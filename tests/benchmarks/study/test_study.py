@@ -8,7 +8,7 @@ import pytest
 
 from baselines import METHODS, Budget
 from benchmarks import read_study
-from benchmarks.results.contrasts import CLASS
+from benchmarks.results.budget_classes import CLASS
 from benchmarks.study.entry import Match, Pruned, Source, Trained
 from benchmarks.study.outcomes import Outcomes
 from benchmarks.study.study_file import BUNDLED

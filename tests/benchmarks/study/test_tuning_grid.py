@@ -8,10 +8,10 @@ import pytest
 
 from baselines import Budget
 from baselines.job import find_reference, training_recipe
-from benchmarks.report.trials import Factors, Trial, best
+from benchmarks.report.best_trial import Factors, Trial, best
 from benchmarks.study.entry import Pruned, read_entry
 from benchmarks.study.outcomes import Outcomes
-from benchmarks.study.tuning import Tuning, untuned_rate
+from benchmarks.study.tuning_grid import Tuning, untuned_rate
 from compress.recipes import Recipe
 from compress.runs import Run
 from tests.benchmarks.study.conftest import DEEP, HEAD, Settings

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from compress.data.division import divided
+from compress.data.class_folders import list_class_folders
 from compress.data.duplicates import Duplicates
-from compress.data.folders import list_class_folders
-from compress.data.survey import survey_files
+from compress.data.folder_split import divided
+from compress.data.folder_survey import survey_files
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from itertools import product
 
-from benchmarks.report.trials import Factors
+from benchmarks.report.best_trial import Factors
 from benchmarks.study.entry import Entry, Pruned, Target
 from compress.errors import UsageError
 from compress.recipes import Recipe

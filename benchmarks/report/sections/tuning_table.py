@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from benchmarks.report.best_trial import Trial, best
 from benchmarks.report.section import Section, Table, Text
-from benchmarks.report.trials import Trial, best
 from benchmarks.results.cells import MISSING, Number, percent
 from benchmarks.results.escaping import inline
 

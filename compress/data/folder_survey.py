@@ -13,10 +13,10 @@ from pathlib import Path
 import PIL
 
 from compress.data.catalogue import cache_directory
-from compress.data.division import divided
+from compress.data.class_folders import ClassFolders
 from compress.data.duplicates import Duplicates
-from compress.data.folders import ClassFolders
-from compress.data.preprocessing import RULES, SIXTEEN_BITS, is_grey, opened, upright_size
+from compress.data.folder_split import divided
+from compress.data.image_decoding import RULES, SIXTEEN_BITS, is_grey, opened, upright_size
 from compress.errors import UsageError
 
 WORTH_ANNOUNCING = 1 << 30  # bytes

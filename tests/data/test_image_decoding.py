@@ -15,7 +15,7 @@ from PIL import ExifTags, Image, ImageOps
 from torchvision.transforms import v2
 
 from compress.data import open_dataset
-from compress.data.preprocessing import centre, decode, is_grey, opened, upright_size
+from compress.data.image_decoding import centre, decode, is_grey, opened, upright_size
 from compress.errors import UsageError
 
 RNG = np.random.default_rng(0)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from compress.data.folders import UNDIVIDED, ClassFolders
+from compress.data.class_folders import UNDIVIDED, ClassFolders
 from compress.errors import UsageError
 
 SEED = 0

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from compress.data.folders import list_class_folders
+from compress.data.class_folders import list_class_folders
 from compress.errors import UsageError
 
 

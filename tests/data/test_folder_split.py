@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compress.data.division import SHARES, divided
-from compress.data.folders import UNDIVIDED, ClassFolders
+from compress.data.class_folders import UNDIVIDED, ClassFolders
+from compress.data.folder_split import SHARES, divided
 from compress.errors import UsageError
 
 

@@ -11,12 +11,12 @@ import numpy as np
 import torch
 
 from compress.data.catalogue import FOLDER
+from compress.data.class_folders import list_class_folders
 from compress.data.dataset import Dataset, Labelled, Part
-from compress.data.division import division
-from compress.data.folders import list_class_folders
-from compress.data.preprocessing import preprocessing
+from compress.data.folder_split import division
+from compress.data.folder_survey import survey_files
+from compress.data.image_decoding import preprocessing
 from compress.data.streaming import Files, Streamed, default_workers, read_image
-from compress.data.survey import survey_files
 from compress.errors import UsageError
 
 STREAM_ABOVE = 2 << 30  # bytes of decoded images

@@ -11,7 +11,7 @@ from PIL import Image
 
 from compress.data import open_dataset
 from compress.data.catalogue import find_folder
-from compress.data.own import folders_like
+from compress.data.own_folders import folders_like
 from compress.errors import UsageError
 
 
