@@ -1,5 +1,4 @@
-"""Representations: three measures of what every block has learnt, each a function of a network and images; the fourth
-is `linear_probe`.
+"""Representations: three measures of what every block has learnt. The fourth is in `linear_probe`.
 
 The network is in eval mode, images are normalised `(N, C, H, W)`, batches are pairs of images and labels `(N,)`. Only
 the head of the final exit is used, so that networks trained with and without earlier exits are measured alike.
