@@ -82,6 +82,8 @@ class Spec:
     numbers: tuple[tuple[str, int], ...] = ()
 
     def __post_init__(self) -> None:
+        if any(type(size) is not int for size in self.input_shape):
+            raise UsageError(f"{self.arch}: input_shape {self.input_shape!r} is not three whole numbers (C, H, W)")
         numbers = [self.stem.out, *(number for b in self.blocks for number in (b.width, b.out, b.stride))]
         if min(*self.input_shape, self.classes, *numbers) < 1:
             raise UsageError(f"{self.arch}: image shape, classes, widths and strides must be positive")

@@ -82,7 +82,6 @@ def test_a_dry_run_says_what_can_be_had_and_trains_nothing(
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.slow
 def test_a_latency_is_met_as_measured_here(compress: Command, options: list[str]) -> None:
     given = ["--latency-ratio", "0.8", "--nearest", *options, "--image-size", "8", "--json"]
     status, out, err = compress("prune", *SMALL, *given)
@@ -190,10 +189,7 @@ TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "
     [
         (signal.SIGINT, 130, (), ["train", "--arch", "resnet8"], f"interrupted; {GO_ON}"),
         (signal.SIGTERM, 143, (), ["study", "small.toml"], "terminated; 0 of 2 runs are done; the same command"),
-        pytest.param(
-            *(signal.SIGTERM, 1, TORCHRUN, ["train", "--arch", "resnet8"], f"terminated; {GO_ON}"),
-            marks=pytest.mark.slow,
-        ),
+        (signal.SIGTERM, 1, TORCHRUN, ["train", "--arch", "resnet8"], f"terminated; {GO_ON}"),
     ],
     ids=["ctrl-c", "study", "torchrun"],
 )

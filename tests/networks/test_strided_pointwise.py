@@ -85,7 +85,6 @@ def test_gradients_are_right_at_every_width_that_pruning_can_leave(kind: str, wi
             torch.testing.assert_close(gradient.double(), value, rtol=0, atol=1e-4 * float(value.abs().max()) + 1e-5)
 
 
-@pytest.mark.slow
 def test_they_are_right_by_the_kernels_for_avx2() -> None:
     """Those of a CPU without AVX-512, in a process of its own: a wrong one corrupts the heap."""
     test = f"{Path(__file__)}::{test_gradients_are_right_at_every_width_that_pruning_can_leave.__name__}"

@@ -61,7 +61,6 @@ def test_two_processes_take_the_same_steps_as_one(
     assert "Warning" not in errors
 
 
-@pytest.mark.slow
 def test_a_killed_process_ends_the_job_and_the_same_command_goes_on(tiny_folder: Path, tmp_path: Path) -> None:
     process = torchrun(WORKER, "whole_and_again", tiny_folder, tmp_path)
     while not list(tmp_path.glob("again/*/checkpoint/last.pt")):

@@ -21,8 +21,8 @@ KILLED = Path(__file__).parents[1] / "killed.py"
     [
         ("rmtree", "checkpoint", 1),  # finished, and its checkpoint not removed yet
         ("replace", ".last.pt", 3),
-        pytest.param("replace", ".last.pt", 1, marks=pytest.mark.slow),  # of the first epoch's start
-        pytest.param("replace", ".run.json", 2, marks=pytest.mark.slow),  # all but the last record
+        ("replace", ".last.pt", 1),  # of the first epoch's start
+        ("replace", ".run.json", 2),  # all but the last record
     ],
 )
 def test_the_same_command_finishes_it_alike_and_sweeps(

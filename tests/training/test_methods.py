@@ -254,7 +254,6 @@ def test_what_a_command_cannot_do_is_one_line(refused: Any, tiny_folder: Path, t
     assert "not under" in refused("train", "--teacher", "resnet110_nothing", *place)
     assert "goes with method frozen-trunk" in refused("train-mwbp", "--trunk", "resnet44_", *place)
     assert "auxnet has gap-fc heads" in refused("train-mwbp", "--method", "auxnet", "--head", "relu-gap-fc", *place)
-    assert "use compress train" in refused("train-mwbp", "--method", "bp", *place)
 
 
 def test_what_a_training_cannot_do_leaves_no_run_behind(refused: Any, tiny_folder: Path, tmp_path: Path) -> None:

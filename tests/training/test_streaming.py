@@ -131,9 +131,7 @@ def test_imagenets_protocol_is_for_224_pixels(photos: Path, refused: Callable[..
     assert recipe_named("imagenet").image_size == 224
 
 
-@pytest.mark.parametrize(
-    ("number", "status"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_ctrl_c_and_sigterm_leave_no_process_behind(
     number: signal.Signals, status: int, photos: Path, tmp_path: Path
 ) -> None:
