@@ -164,7 +164,9 @@ def _draw_line(axes: Axes, points: pd.DataFrame, look: Mapping[str, Any], floor:
         cost, alpha = point["cost"], FADED if point["pale"] else 1
         draw_point(axes, cost, max(value, floor), point["tooltip"], look, alpha=alpha, clip_on=False)
         if value < floor:
-            label = f"\N{DOWNWARDS ARROW}{value:.1f}"
-            axes.annotate(label, (cost, floor), (0, 7), textcoords="offset points", ha="center", fontsize="small")
+            label = f"\N{LEFTWARDS ARROW}{value:.1f}"  # points down as the text stands upright, so that two have room
+            axes.annotate(
+                label, (cost, floor), (0, 7), textcoords="offset points", ha="center", rotation=90, fontsize="small"
+            )
         elif not pd.isna(half_width := point["test_accuracy_half_width"]):
             axes.errorbar(cost, value, 100 * half_width, fmt="none", ecolor=look["color"], alpha=alpha, capsize=3)

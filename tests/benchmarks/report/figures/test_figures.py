@@ -111,7 +111,7 @@ def test_a_far_worse_network_is_marked_at_the_edge_with_its_accuracy(summary: pd
     worse = drawn_network("W", [50], [0.2])
     axes = against("accuracy-macs", pd.concat([summary, pd.DataFrame(worse)], ignore_index=True)).axes[0]
     assert axes.get_ylim()[0] > 70
-    assert "\N{DOWNWARDS ARROW}20.0" in [text.get_text() for text in axes.texts]
+    assert "\N{LEFTWARDS ARROW}20.0" in [text.get_text() for text in axes.texts]
     assert (axes.lines[-1].get_gid() or "").startswith("W\nexit: 1 of 1\ntest accuracy, %: 20.00")
 
 
