@@ -81,6 +81,8 @@ def _check(what: str, value: object, hint: Any) -> None:
     if any(typing.get_origin(part) is typing.Literal for part in parts) and isinstance(value, str):
         return  # which of a few words is the nearest is for the function to say
     try:
+        if isinstance(value, bool) and int in parts and bool not in parts:
+            raise TypeCheckError("a truth value is no number")  # Python's bool is an int, and so it is to typeguard
         check_type(value, hint, collection_check_strategy=CollectionCheckStrategy.ALL_ITEMS)
     except TypeCheckError as error:
         allowed = re.sub(r"[\w.]+\.(?=\w)", "", inspect.formatannotation(hint))

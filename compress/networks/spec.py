@@ -153,10 +153,10 @@ class Spec:
                 f"{self.arch}: images of {self.input_shape} are larger than {self.stem.size} pixels already"
             )
         for name, shape in self.resized:
-            if min(shape, default=1) < 1:
+            if any(type(size) is not int or size < 1 for size in shape):
                 raise UsageError(f"{self.arch}: resized {name!r} to {shape!r}")
         for name, number in self.numbers:
-            if number < 1:
+            if type(number) is not int or number < 1:
                 raise UsageError(f"{self.arch}: number {name!r} is {number!r}")
 
     @property
