@@ -6,7 +6,7 @@ from .report.report import REPORT, write_report
 from .report.sections.networks import main_table
 from .report.sections.probe_tables import probe_tables, write_probe_figure
 from .results.probed_blocks import read_probes
-from .results.series import distinct_runs
+from .results.repeated_runs import distinct_runs
 from .study.dry_run import plan_study
 from .study.runner import run_study
 from .study.setting import Setting

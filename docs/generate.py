@@ -21,6 +21,7 @@ from cyclopts.docs.markdown import generate_markdown_docs
 import compress
 from benchmarks import main_table, read_comparison
 from benchmarks.report.section import Table
+from benchmarks.report.sections.latency_by_engine import NOISE
 from benchmarks.results.cells import accuracy_cell, exit_name, millions, ratio
 from benchmarks.results.rows import rows, summarise
 from benchmarks.statistics.scores import ENOUGH_SEEDS
@@ -55,17 +56,18 @@ def results() -> str:
     )
     [reference] = summary.loc[summary["run"] == comparison.reference, "network"]
     latency = f"Latency: batch 1, {summary['latency_conditions'].dropna().iloc[0]}, as a ratio to {reference}"
-    return f"{_markdown(table)}\n\n{_trained(comparison.runs[0].record)} {latency}."
+    noisy = f" **These latencies are noisy**: {NOISE}." if (summary["latency_noisy"] > 0).any() else ""
+    return f"{_markdown(table)}\n\n{_trained(comparison.runs[0].record)} {latency}.{noisy}"
 
 
 def _trained(first: Record) -> str:
     """On what networks were trained, and what a figure of their accuracy is."""
     place, recipe, images = first.environment, first.config["recipe"], first.data["split"]
-    hardware = place["gpu"] or f"{place['cpu']}, {place['threads']} threads"
+    hardware = place["gpu"] or f"{place['cpu']}, {place['threads']} thread{'s' * (place['threads'] > 1)}"
     return (
         f"Data set {first.data['name']}: {images['train']:,} training and {images['test']:,} test images; recipe "
         f"`{recipe['name']}`, {first.cost['epochs']} epochs, {place['precision']}. Mean ± half of the 95% interval "
-        f"over n seeds (Student's t). Hardware: {hardware}."
+        f"over n seeds (Student's t). Trained on: {hardware}."
     )
 
 

@@ -1,9 +1,11 @@
-"""The wheel holds the three packages with their data, and nothing else."""
+"""The wheel holds the three packages with their data alone; their files have names and sizes to be found and read."""
 
+import ast
 import subprocess
 import sys
 import zipfile
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -36,7 +38,7 @@ def test_wheel_holds_the_three_packages_alone(wheel: zipfile.Path) -> None:
         "compress/data/FASHION-MNIST-LICENSE",
         "compress/py.typed",
         "compress/__init__.pyi",
-        "benchmarks/page.html",
+        "benchmarks/report/page.html",
         "benchmarks/study/bundled/quickstart.toml",
         f"{INFO}/licenses/LICENSE",
     ],
@@ -53,3 +55,22 @@ def test_no_two_library_files_share_a_name() -> None:
     files = [file for package in ("compress", "baselines", "benchmarks") for file in (ROOT / package).rglob("*.py")]
     names = Counter(file.name for file in files)
     assert sorted(name for name, count in names.items() if count > 1) == ["__init__.py", "__main__.py"]
+
+
+def functions() -> Iterator[tuple[str, ast.FunctionDef]]:
+    for package in ("compress", "baselines", "benchmarks", "docs", "tests"):
+        for file in (ROOT / package).rglob("*.py"):
+            lines = file.read_text().splitlines()
+            assert len(lines) <= 350, f"{file}: {len(lines)} lines"
+            for node in ast.walk(ast.parse("\n".join(lines))):
+                if isinstance(node, ast.FunctionDef):
+                    yield f"{file.relative_to(ROOT)}: {node.name}", node
+
+
+def test_files_functions_and_signatures_are_of_a_size_to_be_read() -> None:
+    for name, function in functions():
+        length = (function.end_lineno or 0) - function.lineno + 1
+        assert length <= 60, f"{name} has {length} lines"
+        given = [*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs]
+        parameters = [argument for argument in given if argument.arg not in ("self", "cls")]
+        assert len(parameters) <= 8, f"{name} has {len(parameters)} parameters"

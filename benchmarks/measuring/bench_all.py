@@ -12,10 +12,10 @@ from typing import Any
 
 import torch
 
+from benchmarks.measuring.calibration_images import open_held_out
 from benchmarks.measuring.candidates import Candidate, candidates
 from benchmarks.measuring.costs_file import record_costs
 from benchmarks.measuring.engines import engines_here
-from benchmarks.measuring.held_out import open_held_out
 from benchmarks.measuring.latency import ROUNDS, Session, check_numbers
 from compress.console import console
 from compress.documents import read_kept

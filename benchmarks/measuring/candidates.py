@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from benchmarks.measuring.calibration_images import HeldOut
 from benchmarks.measuring.engines import Source
-from benchmarks.measuring.held_out import HeldOut
 from compress.network_cost import Cost, exit_costs
 from compress.networks import Network, Spec, cut, initialised
 from compress.runs import WEIGHTS, Run, load

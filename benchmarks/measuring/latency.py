@@ -22,11 +22,11 @@ from torch import Tensor
 
 from benchmarks.measuring.agreement import check_logits
 from benchmarks.measuring.bench_file import Calibration, Measurement, write_measurement
+from benchmarks.measuring.calibration_images import HeldOut, open_held_out
 from benchmarks.measuring.candidates import Candidate, candidates, random_images
 from benchmarks.measuring.costs_file import record_costs
 from benchmarks.measuring.energy import meter
 from benchmarks.measuring.engines import Engine, Source, engine_named, reduced_range
-from benchmarks.measuring.held_out import HeldOut, open_held_out
 from benchmarks.measuring.rounds import NOISY, conditions, interleaved, median_interval, quartiles
 from compress.console import console
 from compress.errors import UsageError, checked

@@ -16,7 +16,7 @@ from benchmarks.report.figures.accuracy_against_cost import KINDS, accuracy_agai
 from benchmarks.report.section import Block, figures
 from benchmarks.results.cells import exit_name
 from benchmarks.results.contrasts import Contrast, Verdicts, compare, judge
-from benchmarks.results.escaping import one_line
+from benchmarks.results.escaping import short_line
 from benchmarks.results.predictions import of_last_exits, read_scores
 from benchmarks.results.rows import reference_of, rows, summarise
 from benchmarks.results.series import series
@@ -94,7 +94,7 @@ class Group:
     @property
     def name(self) -> str:
         """The data set, as in ``cifar10 (class folders)``, as plain text."""
-        return f"{one_line(self.data['name'])} ({one_line(self.data['copy'])})"
+        return f"{short_line(self.data['name'])} ({short_line(self.data['copy'])})"
 
     @property
     def title(self) -> str:

@@ -27,7 +27,7 @@ def as_page(title: str, sections: Sequence[Section], svgs: Mapping[str, bytes]) 
         title: of the browser's window, as plain text.
         sections: their figures are replaced by `svgs`, by the figure's name.
     """
-    return Template(files("benchmarks").joinpath("page.html").read_text(encoding="utf-8")).substitute(
+    return Template(files("benchmarks.report").joinpath("page.html").read_text(encoding="utf-8")).substitute(
         title=escape(title),
         body="\n".join(_section(section, svgs) for section in sections),
         tables=files("itables").joinpath("html", "dt_bundle.js").read_text(encoding="utf-8"),

@@ -29,9 +29,9 @@ from benchmarks.report.sections.resources import resources_section
 from benchmarks.report.sections.training_history import training_section
 from benchmarks.report.sections.tuning_table import tuning_section
 from benchmarks.report.sections.verdicts import verdicts_section
-from benchmarks.results.escaping import SENTENCE, cell, code, inline, one_line
+from benchmarks.results.escaping import SENTENCE, cell, code, inline, short_line
 from benchmarks.results.latencies import latencies
-from benchmarks.results.series import distinct_runs
+from benchmarks.results.repeated_runs import distinct_runs
 from compress.console import console
 from compress.errors import UsageError, checked
 from compress.runs import write_atomically
@@ -93,7 +93,7 @@ def write_report(comparison: Comparison, out: Path, *, png: bool = False) -> Pat
         save(drawn.drawing, out / drawn.name, png=png)
         svgs[drawn.name] = (out / f"{drawn.name}.svg").read_bytes()
     write_atomically(out / REPORT, as_markdown(sections).encode(errors="replace"))
-    write_atomically(out / PAGE, as_page(one_line(kept.title), sections, svgs).encode(errors="replace"))
+    write_atomically(out / PAGE, as_page(short_line(kept.title), sections, svgs).encode(errors="replace"))
     return out / REPORT
 
 

@@ -10,7 +10,7 @@ MARKUP = re.compile(r"([\\`*\[\]<>|&#~])")
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
-def one_line(text: str, longest: int = NAME) -> str:
+def short_line(text: str, longest: int = NAME) -> str:
     """A name in one line of limited length, without invisible characters and invalid text."""
     text = " ".join(UNSEEN.sub(" ", text.encode(errors="replace").decode()).split())
     return text if len(text) <= longest else f"{text[: longest - 3]}..."
@@ -18,7 +18,7 @@ def one_line(text: str, longest: int = NAME) -> str:
 
 def inline(text: str, longest: int = NAME) -> str:
     """A name as Markdown text for a sentence, a heading or the cell of a table."""
-    return MARKUP.sub(r"\\\1", one_line(text, longest))
+    return MARKUP.sub(r"\\\1", short_line(text, longest))
 
 
 def code(text: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from baselines import Budget, Job, finished_run
 from benchmarks.measuring.latency import latency_ratio
 from benchmarks.report.best_trial import Factors, Trial, best
-from benchmarks.results.series import distinct_runs
+from benchmarks.results.repeated_runs import distinct_runs
 from benchmarks.study.entry import Entry, Match, Pruned, Source, Target, Trained
 from benchmarks.study.graph import Node, graph
 from benchmarks.study.setting import Setting

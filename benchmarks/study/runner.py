@@ -15,8 +15,8 @@ from benchmarks.measuring.latency import bench
 from benchmarks.report.comparison import Comparison
 from benchmarks.report.report import write_report
 from benchmarks.results.lag_warnings import warn_of_lag
+from benchmarks.results.repeated_runs import distinct_runs
 from benchmarks.results.rows import rows
-from benchmarks.results.series import distinct_runs
 from benchmarks.study.dry_run import plan_study
 from benchmarks.study.entry import Pruned
 from benchmarks.study.graph import Node

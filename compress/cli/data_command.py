@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 
 from compress.cli.options import OUTPUT, Output
-from compress.cli.printing import print_json, show_inventory
+from compress.cli.printing import print_json, print_table, table_of
 from compress.data.catalogue import FOLDER, available, find_folder
 from compress.errors import UsageError
 from compress.machine import summary
@@ -26,7 +26,12 @@ def data(name: str | None = None, *, data_dir: Path | None = None, output: Outpu
 
         from compress.data import take_inventory
 
-        return show_inventory(take_inventory(root), as_json=output.json)
+        inventory = take_inventory(root)
+        if output.json:
+            return print_json(inventory.to_json())
+        print(f"{inventory.root}: {len(inventory.images['train'])} classes")
+        print_table(table_of(inventory.rows()))
+        return print(*inventory.lines(), sep="\n")
     rows, machine = available(data_dir), "; ".join(summary())
     if output.json:
         return print_json({"datasets": [dataclasses.asdict(row) for row in rows], "machine": machine})

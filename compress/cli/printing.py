@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from baselines import Forecast
-    from compress.data import Inventory
     from compress.runs import Run
 
 
@@ -23,18 +22,8 @@ def show_runs(runs: Sequence[Run], *, as_json: bool) -> None:
     if as_json:
         return print_json({"runs": [run_as_json(run) for run in runs]})
     for run in runs:
-        print_table(_table(run.exits).round(4))
+        print_table(table_of(run.exits).round(4))
         print(f"run: {run.path}")
-
-
-def show_inventory(inventory: Inventory, *, as_json: bool) -> None:
-    """Print a table of the images in class folders by class and part, and lines on everything else; or JSON."""
-    if as_json:
-        return print_json(inventory.to_json())
-    print(f"{inventory.root}: {len(inventory.images['train'])} classes")
-    print_table(_table(inventory.rows()))
-    for line in inventory.lines():
-        print(line)
 
 
 def show_forecasts(forecasts: Sequence[Forecast], *, as_json: bool) -> None:
@@ -61,7 +50,7 @@ def show_latencies(rows: Sequence[dict[str, Any]], skipped: Sequence[str] | None
         return print_json({"rows": rows} | ({} if skipped is None else {"skipped": skipped}))
     if not rows:
         return
-    table = _table(rows)[["run", "exit", "macs", "params", "engine", "precision", "batch_size"]]
+    table = table_of(rows)[["run", "exit", "macs", "params", "engine", "precision", "batch_size"]]
     if any("bytes" in row for row in rows):
         table.insert(4, "bytes", [str(row.get("bytes", "")) for row in rows])
     table["median ms"] = [f"{1e3 * row['seconds'][1]:.2f}" for row in rows]
@@ -100,7 +89,7 @@ def print_json(document: dict[str, Any]) -> None:
     print(json.dumps(document))
 
 
-def _table(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+def table_of(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     import pandas as pd  # here, as most errors and all help come without a table
 
     return pd.DataFrame(rows)

@@ -14,7 +14,7 @@ from matplotlib.ticker import LogLocator
 from benchmarks.report.figures.style import FADED, plain, styles
 from benchmarks.report.figures.tooltips import draw_point, result_tooltips
 from benchmarks.results.cells import exit_name
-from benchmarks.results.escaping import one_line
+from benchmarks.results.escaping import short_line
 from benchmarks.statistics.fronts import on_front
 
 WIDE_RANGE = 10.0  # largest / smallest cost from which an axis is logarithmic
@@ -82,7 +82,7 @@ def _by_latency(summary: pd.DataFrame) -> Costs:
     points = measured[(measured[ALIKE] == list(most)).all(axis=1)]
     exits = {f"{row['run']} exit {row['exit']}": exit_name(row) for row in measured.to_dict("records")}
     _, compared_with, conditions = most
-    label = f"latency at batch size 1 (ratio to {exits.get(compared_with) or one_line(compared_with)}; {conditions})"
+    label = f"latency at batch size 1 (ratio to {exits.get(compared_with) or short_line(compared_with)}; {conditions})"
     return points if len(points) > 1 else points[:0], points[LATENCY], label
 
 

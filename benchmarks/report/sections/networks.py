@@ -12,8 +12,9 @@ from benchmarks.report.section import Section, Table, Text
 from benchmarks.report.sections.latency_by_engine import NOISE
 from benchmarks.results.cells import accuracy_cell, exit_name, millions, number, percent, ratio, trillions
 from benchmarks.results.escaping import code
+from benchmarks.results.repeated_runs import distinct_runs
 from benchmarks.results.rows import reference_of, rows, summarise
-from benchmarks.results.series import distinct_runs, series
+from benchmarks.results.series import series
 from compress.errors import UsageError, checked
 from compress.runs import Run
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from markdown_it import MarkdownIt
 
-from benchmarks.results.escaping import NAME, cell, code, inline, one_line
+from benchmarks.results.escaping import NAME, cell, code, inline, short_line
 from compress.records import digest_of
 from compress.runs import identify
 
@@ -34,12 +34,12 @@ def test_a_name_in_markdown_is_the_same_text_and_nothing_else(text: str) -> None
     for source, tags in ((f"# {inline(text)}", 1), (table, 4)):
         tokens = parser.parse(source)
         [*_, shown] = [token for token in tokens if token.type == "inline" and token.content != "end"]
-        assert "".join(child.content for child in shown.children or ()) == one_line(text)
+        assert "".join(child.content for child in shown.children or ()) == short_line(text)
         assert {child.type for child in shown.children or ()} <= {"text", "text_special"}
         assert sum(token.type in ("heading_open", "th_open", "td_open") for token in tokens) == tags
     [shown] = [token for token in parser.parse(f"- {code(text)}") if token.type == "inline"]
     assert [child.type for child in shown.children or ()] == ["code_inline"]
-    assert len(one_line(text)) <= NAME
+    assert len(short_line(text)) <= NAME
 
 
 def test_ordinary_names_stay_as_they_are() -> None:
@@ -48,7 +48,7 @@ def test_ordinary_names_stay_as_they_are() -> None:
         "timm:vit_tiny",
         "Intel(R) Xeon(R) @ 2.10GHz (cpu)",
     ):
-        assert inline(name) == one_line(name) == cell(name) == name
+        assert inline(name) == short_line(name) == cell(name) == name
         assert code(name) == f"`{name}`"
 
 
