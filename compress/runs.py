@@ -32,6 +32,7 @@ LOCK, CHECKPOINT = ".lock", "checkpoint"
 BENCH = "bench.json"  # latency and energy; written and read by `benchmarks.measuring.bench_file`
 COSTS = "costs.json"  # bytes, activations, peak memory; written and read by `benchmarks.measuring.costs_file`
 PROBE = "probe.json"  # what blocks have learnt; written and read by `benchmarks.probing.probe_file`
+EARLY_EXIT = "early_exit.json"  # policies and certificates; written and read by `benchmarks.certifying`
 CORRECTNESS = "correctness.json"  # PREDICTIONS in short, in a report; see `benchmarks.results.predictions`
 COMPARISON, RECORDS = "comparison.json", "runs"  # in a report's directory: what it is on, and the records of its runs
 LONGEST = 80  # characters of a name in an id: file systems take 255 bytes

@@ -13,6 +13,7 @@ from .initial_weights import load_pretrained, load_weights
 from .modes import evaluating
 from .network import Network, code_digest, cut, in_the_net, initialised
 from .spec import Spec
+from .weights_digest import digest_of_weights
 
 __all__ = [
     "Architecture",
@@ -23,6 +24,7 @@ __all__ = [
     "create",
     "cut",
     "default_heads",
+    "digest_of_weights",
     "display_name",
     "evaluating",
     "exits_in_name",

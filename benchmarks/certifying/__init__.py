@@ -1,0 +1,1 @@
+"""Certifying. Enters: choosing, certifying and measuring early exit of a run, by any engine."""

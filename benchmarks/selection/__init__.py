@@ -1,0 +1,1 @@
+"""Selection. Enters: the choice of one network among all finished runs, under limits."""

@@ -1,0 +1,7 @@
+from .policy import Policy, confidences, leave
+
+__all__ = [
+    "Policy",
+    "confidences",
+    "leave",
+]
