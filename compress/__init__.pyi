@@ -1,5 +1,6 @@
 from .data import Dataset, normalise, open_dataset
 from .errors import UsageError
+from .export import Bundle, export_bundle, read_bundle
 from .network_cost import Cost, cost, exit_costs
 from .networks import Architecture, Network, Spec, create, cut, load_pretrained, load_weights, register
 from .recipes import RECIPES, Recipe
@@ -11,6 +12,7 @@ __version__: str
 __all__ = [
     "RECIPES",
     "Architecture",
+    "Bundle",
     "Cost",
     "Dataset",
     "Network",
@@ -24,12 +26,14 @@ __all__ = [
     "create",
     "cut",
     "exit_costs",
+    "export_bundle",
     "find_run",
     "load",
     "load_pretrained",
     "load_weights",
     "normalise",
     "open_dataset",
+    "read_bundle",
     "register",
     "train",
 ]
