@@ -7,6 +7,10 @@ from .report.sections.networks import main_table
 from .report.sections.probe_tables import probe_tables, write_probe_figure
 from .results.probed_blocks import read_probes
 from .results.repeated_runs import distinct_runs
+from .selection.select import select
+from .selection.selected import Selection
+from .selection.selection_limits import Limits
+from .selection.serving import Serving
 from .study.dry_run import plan_study
 from .study.runner import run_study
 from .study.setting import Setting
@@ -16,6 +20,9 @@ __all__ = [
     "COMPARISON",
     "REPORT",
     "Comparison",
+    "Limits",
+    "Selection",
+    "Serving",
     "Setting",
     "Study",
     "bench",
@@ -30,6 +37,7 @@ __all__ = [
     "read_probes",
     "read_study",
     "run_study",
+    "select",
     "write_probe_figure",
     "write_report",
 ]
