@@ -15,19 +15,26 @@ Asked = dict[str, tuple[Run, set[int]]]  # by id: a run, and its exits that were
 
 
 def runs_asked_for(names: Iterable[Name], directory: Path) -> tuple[Asked, list[str]]:
-    """The runs that names (RUN or RUN:EXIT) mean, else all finished ones, and a line on each that is skipped.
+    """The runs that names mean, else all finished ones under a directory, and a line on each that is skipped.
+
+    A name is RUN, RUN:EXIT, or the path of another directory of runs.
 
     Raises:
         UsageError: a name means no finished run or no exit of it, or there is no finished run at all.
     """
     asked: Asked = {}
+    skipped: list[str] = []
     for name in names:
+        if not os.path.exists(Path(name) / RECORD) and any_there(Path(name)):
+            within, lines = runs_asked_for([], Path(name))
+            asked, skipped = asked | within, [*skipped, *lines]
+            continue
         run, exit = run_and_exit(name, directory)
         known = asked.get(run.id)
         whole = exit is None or (known is not None and not known[1])
         asked[run.id] = (run, set() if whole else (known[1] if known else set()) | {exit or 0})
     if asked:
-        return asked, []
+        return asked, skipped
     found, skipped = finished_runs(directory)
     if not found:
         raise none_there(directory, skipped)

@@ -72,9 +72,9 @@ def _victory(selection: Selection, chosen: Contender) -> str:
     alike = sum(as_good(each, best, selection.max_drop) for each in feasible)
     times = (best.costs[cost] or 0) / (chosen.costs[cost] or 1)
     return (
-        f"{chosen} wins: lowest {NAMES[cost]} of {alike} that {images:,} validation images cannot tell apart (McNemar's "
-        f"exact test at 5%, {100 * selection.max_drop:g} points at most); {best} is "
-        f"{_points(best, chosen)} (p = {mcnemar_p(best.right, chosen.right):.2g}) for {times:.3g} times the {NAMES[cost]}"
+        f"{chosen} wins: lowest {NAMES[cost]} of {alike} that {images:,} validation images cannot tell apart "
+        f"(McNemar's exact test at 5%, {100 * selection.max_drop:g} points at most); {best} is {_points(best, chosen)} "
+        f"(p = {mcnemar_p(best.right, chosen.right):.2g}) for {times:.3g} times the {NAMES[cost]}"
     )
 
 
@@ -132,8 +132,8 @@ def _cheaper(selection: Selection, chosen: Contender) -> list[str]:
         each for each in selection.feasible if (each.costs[limits.cost] or 0) < price and not told_apart(each, best)
     ]
     return [
-        f"{len(best.right):,} validation images cannot tell {each} ({amount(limits.cost, each.costs[limits.cost])}) from "
-        f"{best} either (p = {mcnemar_p(each.right, best.right):.2g}), but its accuracy there is lower by "
+        f"{len(best.right):,} validation images cannot tell {each} ({amount(limits.cost, each.costs[limits.cost])}) "
+        f"from {best} either (p = {mcnemar_p(each.right, best.right):.2g}), but its accuracy there is lower by "
         f"{_points(best, each).lstrip('+')}: --max-drop {100 * (accuracy(best) - accuracy(each)):.1f} accepts that"
         for each in sorted(alike, key=lambda each: -accuracy(each))[:1]
     ]

@@ -87,11 +87,11 @@ def _measured(found: Sequence[Contender], trial: Trial, limits: Limits) -> list[
     """The contenders with what the limits need to know of them, measured only of those within the limits until then."""
     precision = trial.serving.precision
     if precision != "fp32":
-        size = {"bytes": None} if precision == "int8" else {}
-        found = _within([replace(each, val_accuracy=None, **size) for each in found], limits)
-        console.print(
-            f"{precision}: accuracy of {sum(not each.left_out for each in found)} network(s) on validation images"
-        )
+        in_fp32 = precision != "int8"  # the size of the weights in the file: runtimes cast them themselves
+        unknown = [replace(each, val_accuracy=None, bytes=each.bytes if in_fp32 else None) for each in found]
+        found = _within(unknown, limits)
+        networks = sum(not each.left_out for each in found)
+        console.print(f"{precision}: accuracy of {networks} network{'s' * (networks != 1)} on validation images")
         found = [each if each.left_out else trial.with_accuracy(each) for each in found]
     found = _within(found, limits)
     open_to_choice = [each for each in found if not each.left_out]

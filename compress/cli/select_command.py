@@ -109,8 +109,8 @@ def select(
     """Choose the best network among all exits and early-exit policies of finished runs, within limits.
 
     It is the most accurate one on validation images or, of those that these cannot tell from it, the cheapest; with
-    --min-accuracy the cheapest that is accurate enough. Its test accuracy is read after the choice. The exit status is 1
-    if nothing is within the limits; then what comes nearest is named.
+    --min-accuracy the cheapest that is accurate enough. Its test accuracy is read after the choice. The exit status is
+    1 if nothing is within the limits; then what comes nearest is named.
 
     Args:
         run: RUN, RUN:EXIT or directories of runs to choose among (default: all finished runs under --runs).
