@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable
-from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from benchmarks.certifying.exits_file import ExitPolicy, read_policies
 from benchmarks.selection.comparable_runs import Asked
 from benchmarks.selection.contender import Contender
 from compress.errors import UsageError
-from compress.inference import leave
+from compress.inference import leave, leaving_macs, mean_macs
 from compress.network_cost import exit_costs, part_costs
 from compress.networks import Network, digest_of_weights
 from compress.runs import PREDICTIONS, Run, load
@@ -70,27 +69,19 @@ def _with_policy(
     run: Run, early: ExitPolicy, network: Network, logits: NDArray[Any], right: NDArray[np.bool_]
 ) -> Contender:
     """The run's network with an early-exit policy, as the policy decides on the stored logits."""
-    left = leave(logits, early.policy) - 1
-    parts = part_costs(network)
-    by_policy = right[left, np.arange(len(left))]
+    left = leave(logits, early.policy)
+    parts = part_costs(network).values()
+    by_policy = right[left - 1, np.arange(len(left))]
     return Contender(
         run=run,
         exit=len(run.exits),
         early=early,
-        macs=float(np.mean(np.array(macs_until_exits(network))[left])),
-        params=sum(part.params for part in parts.values()),
-        bytes=sum(part.bytes for part in parts.values()),
+        macs=mean_macs(left, leaving_macs(network)),
+        params=sum(part.params for part in parts),
+        bytes=sum(part.bytes for part in parts),
         val_accuracy=float(by_policy.mean()),
         right=by_policy,
     )
-
-
-def macs_until_exits(network: Network) -> list[int]:
-    """MACs of an image that leaves at every exit, shallow to deep, heads that it has passed included."""
-    parts = part_costs(network)
-    heads = [parts[f"heads.{exit.block}"].macs for exit in network.spec.exits]
-    passed = [0, *accumulate(heads)][:-1]
-    return [cost.macs + before for cost, before in zip(exit_costs(network), passed, strict=True)]
 
 
 def read_validation(run: Run) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -25,6 +25,11 @@ def amount(cost: str, value: float | None) -> str:
     return "-" if value is None else f"{scale * value:.3g}{unit}"
 
 
+def times(factor: float) -> str:
+    """A factor, as in ``1.37 times``."""
+    return f"{factor:,.0f} times" if factor >= 100 else f"{factor:.3g} times"
+
+
 def percent(share: float) -> str:
     """A fraction in percent."""
     return f"{100 * share:.1f}%"
@@ -38,7 +43,7 @@ def within(interval: Interval) -> str:
 def missed(contender: Contender, limits: Limits) -> str:
     """By how much a contender misses the limits, as in ``41M MACs: 1.3 times the limit``; empty if it misses none."""
     parts = [
-        f"{amount(cost, contender.costs[cost])}: {contender.misses[cost]:.3g} times the limit"
+        f"{amount(cost, contender.costs[cost])}: {times(contender.misses[cost])} the limit"
         for cost in COSTS
         if cost in contender.misses
     ]
@@ -70,11 +75,11 @@ def _victory(selection: Selection, chosen: Contender) -> str:
         what = "the only one within the limits" if len(feasible) == 1 else f"the most accurate of {len(feasible)}"
         return f"{chosen} wins: {what}, on {images:,} validation images"
     alike = sum(as_good(each, best, selection.max_drop) for each in feasible)
-    times = (best.costs[cost] or 0) / (chosen.costs[cost] or 1)
+    factor = (best.costs[cost] or 0) / (chosen.costs[cost] or 1)
     return (
         f"{chosen} wins: lowest {NAMES[cost]} of {alike} that {images:,} validation images cannot tell apart "
         f"(McNemar's exact test at 5%, {100 * selection.max_drop:g} points at most); {best} is {_points(best, chosen)} "
-        f"(p = {mcnemar_p(best.right, chosen.right):.2g}) for {times:.3g} times the {NAMES[cost]}"
+        f"(p = {mcnemar_p(best.right, chosen.right):.2g}) for {times(factor)} the {NAMES[cost]}"
     )
 
 
@@ -85,11 +90,8 @@ def _next(selection: Selection, chosen: Contender) -> str:
         return "next better: none of the others is more accurate by more than chance"
     if better.misses:
         return f"next better: {better}, {_points(better, chosen)}, needs {missed(better, selection.limits)}"
-    times = (better.costs[cost] or 0) / (chosen.costs[cost] or 1)
-    return (
-        f"next better: {better}, {_points(better, chosen)}, needs {amount(cost, better.costs[cost])}: "
-        f"{times:.3g} times those of the chosen one"
-    )
+    factor, needs = (better.costs[cost] or 0) / (chosen.costs[cost] or 1), amount(cost, better.costs[cost])
+    return f"next better: {better}, {_points(better, chosen)}, needs {needs}: {times(factor)} that of the chosen one"
 
 
 def _points(one: Contender, other: Contender) -> str:

@@ -23,8 +23,8 @@ from benchmarks.selection.serving import Serving
 from compress.console import console
 from compress.data import Part, normalise
 from compress.errors import UsageError
-from compress.networks import Network
-from compress.runs import Run, load
+from compress.inference import EarlyExit
+from compress.runs import load
 
 TIMED_IMAGES = 256  # validation images that early exit is timed on, at most
 Shape = tuple[Any, ...]  # what the time of a network depends on: its spec and the shapes of its weights
@@ -155,17 +155,14 @@ class Trial:
             raise UsageError(f"early exit is not timed by {self.engine.name}; --engine eager")
         if self.held_out is None:
             raise UsageError("early exit is timed on validation images, which are not here (--data-dir)")
-        from compress.inference import EarlyExit
-
         part, size, device = self.held_out.validation, self.serving.batch_size, self.serving.place
         order = torch.from_numpy(np.random.default_rng(0).permutation(len(part)))[:TIMED_IMAGES]
         [images] = part.subset(order).batches([torch.arange(len(order))])
         normalised = normalise(images, contender.run.normalisation)
         whole = normalised[: len(order) // size * size] if len(order) >= size else normalised
         batches = [self.engine.place(batch, device) for batch in whole.split(size)]
-        early = EarlyExit(_network(contender.run, device), contender.early.policy)
+        early = EarlyExit(load(contender.run).to(device), contender.early.policy)
 
-        @torch.inference_mode()
         def call() -> None:
             for batch in batches:
                 early(batch)
@@ -199,8 +196,3 @@ class Trial:
             return (contender.run.id, contender.early.policy.digest)
         network = self._candidate(contender).source.network
         return (network.spec, *(tensor.shape for tensor in network.state_dict().values()))
-
-
-def _network(run: Run, device: torch.device) -> Network:
-    """The run's network on a device."""
-    return load(run).to(device)

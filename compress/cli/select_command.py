@@ -108,9 +108,9 @@ def select(
 ) -> int:
     """Choose the best network among all exits and early-exit policies of finished runs, within limits.
 
-    It is the most accurate one on validation images or, of those that these cannot tell from it, the cheapest; with
-    --min-accuracy the cheapest that is accurate enough. Its test accuracy is read after the choice. The exit status is
-    1 if nothing is within the limits; then what comes nearest is named.
+    It is the most accurate one on validation images or, of those that these cannot tell from it, the cheapest; a least
+    accuracy makes it the cheapest that has it. Test accuracy is read after the choice. If nothing is within the limits,
+    what comes nearest is named, and the exit status is 1.
 
     Args:
         run: RUN, RUN:EXIT or directories of runs to choose among (default: all finished runs under --runs).
