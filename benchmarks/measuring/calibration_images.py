@@ -28,13 +28,11 @@ class HeldOut:
     Attributes:
         name: the part that the calibration images are drawn from.
         calibration: drawn at random, equal for all runs.
-        validation: all validation images, of which there may be none.
         test: all test images.
     """
 
     name: str
     calibration: Part
-    validation: Part
     test: Part
 
     def calibration_images(self, normalisation: Normalisation) -> Tensor:
@@ -47,24 +45,16 @@ class HeldOut:
 
         This is a measurement after all choices: nothing is selected on it.
         """
-        right = classified_correctly(infer, self.test, normalisation, self.test_batch)
-        return int(right.sum()) / len(right)
+        indices, correct = in_order(len(self.test), self.test_batch), 0
+        for chosen, images in zip(indices, self.test.batches(indices), strict=True):
+            logits = infer(padded(normalise(images, normalisation), self.test_batch))[: len(chosen)]
+            correct += int((logits.argmax(dim=1) == self.test.labels[chosen]).sum())
+        return correct / len(self.test)
 
     @property
     def test_batch(self) -> int:
         """Batch size of the pass over the test set."""
         return min(TEST_BATCH, len(self.test))
-
-
-def classified_correctly(
-    infer: Callable[[Tensor], Tensor], part: Part, normalisation: Normalisation, batch: int
-) -> Tensor:
-    """Which images of a part a network, prepared for `batch` images, classifies correctly, bools `(N,)`."""
-    indices, found = in_order(len(part), batch), []
-    for chosen, images in zip(indices, part.batches(indices), strict=True):
-        logits = infer(padded(normalise(images, normalisation), batch))[: len(chosen)]
-        found.append(logits.argmax(dim=1) == part.labels[chosen])
-    return torch.cat(found)
 
 
 def open_held_out(runs: Sequence[Run], data_dir: Path | None = None) -> HeldOut:
@@ -82,8 +72,7 @@ def open_held_out(runs: Sequence[Run], data_dir: Path | None = None) -> HeldOut:
     for name, part in (("calibration", parts.calibration), ("validation", parts.validation)):
         if len(part):
             order = torch.from_numpy(np.random.default_rng(0).permutation(len(part)))
-            drawn = part.subset(order[:CALIBRATION_IMAGES])
-            return HeldOut(name=name, calibration=drawn, validation=parts.validation, test=parts.test)
+            return HeldOut(name=name, calibration=part.subset(order[:CALIBRATION_IMAGES]), test=parts.test)
     raise UsageError(
         f"int8 is calibrated on held-out images, and the {len(dataset.train)} training images of {first.id} leave none "
         f"at recipe {recipe.name}'s shares: use --precision fp32, or train anew on more images or by another recipe"

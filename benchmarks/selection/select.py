@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks.measuring.calibration_images import HeldOut, open_held_out
+from benchmarks.measuring.calibration_images import open_held_out
 from benchmarks.selection.choice import MAX_DROP, accuracy, by_cost, choose
 from benchmarks.selection.comparable_runs import comparable, runs_asked_for
 from benchmarks.selection.contender import Contender
@@ -19,7 +19,12 @@ from benchmarks.selection.selection_limits import Limits
 from benchmarks.selection.serving import Serving
 from benchmarks.selection.serving_trial import Trial
 from compress.console import console
+from compress.data import Split
 from compress.errors import UsageError, checked
+from compress.recipes import Recipe
+from compress.runs import Run
+from compress.training import data_of
+from compress.training.plan import split_by
 
 NO_LIMITS, SERVING = Limits(), Serving()
 
@@ -66,7 +71,8 @@ def select(
     with TemporaryDirectory() as folder:
         if engine is not None:
             images = _images(found, serving, data_dir)
-            trial = Trial(serving=serving, engine=engine, folder=Path(folder), held_out=images)
+            calibrated = open_held_out(_runs(found), data_dir) if serving.precision == "int8" else None
+            trial = Trial(serving=serving, engine=engine, folder=Path(folder), images=images, held_out=calibrated)
             found, noise = _measured(found, trial, limits), trial.noise
         found = _within(found, limits)
         chosen = choose(found, limits, max_drop)
@@ -108,8 +114,8 @@ def _within(found: Sequence[Contender], limits: Limits) -> list[Contender]:
     return [replace(each, left_out=each.left_out or missed(each, limits)) for each in checked]
 
 
-def _images(found: Sequence[Contender], serving: Serving, data_dir: Path | None) -> HeldOut | None:
-    """The held-out images of the runs, where accuracy or early exit is measured on them.
+def _images(found: Sequence[Contender], serving: Serving, data_dir: Path | None) -> Split | None:
+    """The images of the runs, where accuracy or early exit is measured on them.
 
     Raises:
         UsageError: accuracy is to be measured, and they are not here.
@@ -118,12 +124,18 @@ def _images(found: Sequence[Contender], serving: Serving, data_dir: Path | None)
     if not needed and all(each.early is None for each in found):
         return None
     try:
-        return open_held_out(list({each.run.id: each.run for each in found}.values()), data_dir)
+        run = found[0].run
+        return split_by(Recipe.from_json(run.record.config["recipe"]), data_of(run, data_dir))
     except UsageError as error:
         if needed:
             raise
         console.print(f"early exit is left out: {error}")
         return None
+
+
+def _runs(found: Sequence[Contender]) -> list[Run]:
+    """The runs of the contenders, each once."""
+    return list({each.run.id: each.run for each in found}.values())
 
 
 def _recorded_test_accuracy(chosen: Contender) -> float:

@@ -14,18 +14,19 @@ from scipy import stats
 from torch import Tensor
 
 from benchmarks.measuring.agreement import check_logits
-from benchmarks.measuring.calibration_images import TEST_BATCH, HeldOut, classified_correctly
+from benchmarks.measuring.calibration_images import HeldOut, padded
 from benchmarks.measuring.candidates import Candidate, candidates, random_images
 from benchmarks.measuring.engines import Engine, Infer
 from benchmarks.measuring.rounds import Call, conditions, interleaved, median_interval, quartiles
 from benchmarks.selection.contender import Contender
 from benchmarks.selection.serving import Serving
 from compress.console import console
-from compress.data import Part, normalise
+from compress.data import Normalisation, Part, Split, in_order, normalise
 from compress.errors import UsageError
 from compress.inference import EarlyExit
 from compress.runs import load
 
+BATCH = 250  # of the passes that measure accuracy
 TIMED_IMAGES = 256  # validation images that early exit is timed on, at most
 Shape = tuple[Any, ...]  # what the time of a network depends on: its spec and the shapes of its weights
 
@@ -36,13 +37,15 @@ class Trial:
 
     Attributes:
         folder: for the ONNX files.
-        held_out: the runs' images; None where neither accuracy nor early exit is measured.
+        images: the runs' own; None where neither accuracy nor early exit is measured on them.
+        held_out: what int8 is calibrated on; None in other precisions.
         noise: interquartile range of a network's times over those of the same network in the same round.
     """
 
     serving: Serving
     engine: Engine
     folder: Path
+    images: Split | None = None
     held_out: HeldOut | None = None
     noise: float = 0.0
     _found: dict[str, list[Candidate]] = field(default_factory=dict)
@@ -52,13 +55,13 @@ class Trial:
 
         Early exit, and what the engine cannot run, is left out.
         """
-        assert self.held_out is not None
+        assert self.images is not None
         if contender.early is not None:
             return replace(
                 contender, val_accuracy=None, left_out=f"its policy was not chosen for {self.serving.precision}"
             )
         try:
-            right = self._right(contender, self.held_out.validation)
+            right = self._right(contender, self.images.validation)
         except UsageError as error:
             return replace(contender, val_accuracy=None, left_out=str(error))
         size = contender.bytes
@@ -68,8 +71,8 @@ class Trial:
 
     def test_accuracy(self, contender: Contender) -> float:
         """The contender's accuracy on test images in the precision that will serve; read after the choice alone."""
-        assert self.held_out is not None
-        return float(self._right(contender, self.held_out.test).mean())
+        assert self.images is not None
+        return float(self._right(contender, self.images.test).mean())
 
     def timed(self, contenders: Sequence[Contender]) -> list[Contender]:
         """The contenders with the time of a batch, measured in turn; what the engine cannot run is left out.
@@ -153,9 +156,9 @@ class Trial:
         assert contender.early is not None
         if self.engine.name != "eager":
             raise UsageError(f"early exit is not timed by {self.engine.name}; --engine eager")
-        if self.held_out is None:
+        if self.images is None:
             raise UsageError("early exit is timed on validation images, which are not here (--data-dir)")
-        part, size, device = self.held_out.validation, self.serving.batch_size, self.serving.place
+        part, size, device = self.images.validation, self.serving.batch_size, self.serving.place
         order = torch.from_numpy(np.random.default_rng(0).permutation(len(part)))[:TIMED_IMAGES]
         [images] = part.subset(order).batches([torch.arange(len(order))])
         normalised = normalise(images, contender.run.normalisation)
@@ -171,7 +174,7 @@ class Trial:
 
     def _right(self, contender: Contender, part: Part) -> np.ndarray[Any, np.dtype[np.bool_]]:
         """Which images of a part the engine classifies correctly with the contender's network."""
-        batch = min(TEST_BATCH, len(part))
+        batch = min(BATCH, len(part))
         images = self.engine.place(random_images(batch, contender.run.spec.input_shape), self.serving.place)
         source, precision = self._candidate(contender).source, self.serving.precision
         with conditions(self.serving.threads):
@@ -196,3 +199,12 @@ class Trial:
             return (contender.run.id, contender.early.policy.digest)
         network = self._candidate(contender).source.network
         return (network.spec, *(tensor.shape for tensor in network.state_dict().values()))
+
+
+def classified_correctly(infer: Infer, part: Part, normalisation: Normalisation, batch: int) -> Tensor:
+    """Which images of a part a network, prepared for `batch` images, classifies correctly, bools `(N,)`."""
+    indices, found = in_order(len(part), batch), []
+    for chosen, images in zip(indices, part.batches(indices), strict=True):
+        logits = infer(padded(normalise(images, normalisation), batch))[: len(chosen)]
+        found.append(logits.argmax(dim=1) == part.labels[chosen])
+    return torch.cat(found)
