@@ -11,16 +11,15 @@ from pathlib import Path
 
 import numpy as np
 
-from compress import runs as run_directories
 from compress.errors import UsageError, checked
 from compress.inference import Policy
 from compress.prediction.image_files import image_files
 from compress.prediction.models import Answer, Model, bundle_model, run_model
+from compress.prediction.source import find_source
 from compress.prediction.worker_threads import concurrently, cores
 from compress.runs import Run
 
 BATCH_SIZE = 32  # images that a thread reads and a network answers at a time
-MANIFEST = "bundle.json"
 PathLike = str | os.PathLike[str]
 
 
@@ -138,23 +137,19 @@ def predictor(
     for name, number in (("batch_size", batch_size), ("workers", workers), ("threads", threads)):
         if number is not None and number < 1:
             raise UsageError(f"{name} {number} must be 1 or more")
-    if not isinstance(source, Run) and is_bundle(source):
+    found = find_source(source, Path(runs))
+    if isinstance(found, Path):
         if exit is not None or policy is not None or device not in ("auto", "cpu"):
             raise UsageError(f"{source} is a bundle, which has its exit and policy in it and computes on the CPU")
         from compress.export import read_bundle
 
-        model = bundle_model(read_bundle(Path(source)), threads=threads)
+        model = bundle_model(read_bundle(found), threads=threads)
     else:
-        run, named = (source, None) if isinstance(source, Run) else run_directories.run_and_exit(source, Path(runs))
-        if named is not None and exit not in (None, named):
+        run, named = found
+        if None not in (exit, named) and exit != named:
             raise UsageError(f"{source} names exit {named}, and exit {exit} is asked for")
         exit = named if exit is None else exit
         if exit is not None and policy is not None:
             raise UsageError(f"exit {exit} and early exit by a policy: give one of them")
         model = run_model(run, exit=exit, policy=policy, device=device, threads=threads)
     return Predictor(model, batch_size=batch_size, workers=workers)
-
-
-def is_bundle(path: str | os.PathLike[str]) -> bool:
-    """Return whether a directory holds a bundle."""
-    return os.path.isfile(os.path.join(path, MANIFEST))
