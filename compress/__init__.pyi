@@ -2,6 +2,7 @@ from .data import Dataset, normalise, open_dataset
 from .errors import UsageError
 from .network_cost import Cost, cost, exit_costs
 from .networks import Architecture, Network, Spec, create, cut, load_pretrained, load_weights, register
+from .prediction import Prediction, Predictor, predictor
 from .recipes import RECIPES, Recipe
 from .runs import Run, find_run, load
 from .training import Place, Start, train
@@ -15,6 +16,8 @@ __all__ = [
     "Dataset",
     "Network",
     "Place",
+    "Prediction",
+    "Predictor",
     "Recipe",
     "Run",
     "Spec",
@@ -30,6 +33,7 @@ __all__ = [
     "load_weights",
     "normalise",
     "open_dataset",
+    "predictor",
     "register",
     "train",
 ]
