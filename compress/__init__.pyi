@@ -3,6 +3,7 @@ from .errors import UsageError
 from .export import Bundle, export_bundle, read_bundle
 from .network_cost import Cost, cost, exit_costs
 from .networks import Architecture, Network, Spec, create, cut, load_pretrained, load_weights, register
+from .prediction import Prediction, Predictor, predictor
 from .recipes import RECIPES, Recipe
 from .runs import Run, find_run, load
 from .training import Place, Start, train
@@ -17,6 +18,8 @@ __all__ = [
     "Dataset",
     "Network",
     "Place",
+    "Prediction",
+    "Predictor",
     "Recipe",
     "Run",
     "Spec",
@@ -33,6 +36,7 @@ __all__ = [
     "load_weights",
     "normalise",
     "open_dataset",
+    "predictor",
     "read_bundle",
     "register",
     "train",
