@@ -1,7 +1,7 @@
 from .data import Dataset, normalise, open_dataset
 from .errors import UsageError
 from .network_cost import Cost, cost, exit_costs
-from .networks import Architecture, Network, Spec, create, cut, load_pretrained, load_weights, register
+from .networks import Architecture, Network, Spec, create, cut, load_pretrained, load_weights, plain, register
 from .recipes import RECIPES, Recipe
 from .runs import Run, find_run, load
 from .training import Place, Start, train
@@ -30,6 +30,7 @@ __all__ = [
     "load_weights",
     "normalise",
     "open_dataset",
+    "plain",
     "register",
     "train",
 ]
