@@ -33,10 +33,11 @@ from compress.networks import Network, initialised
 from compress.recipes import Recipe, recipe_named
 from compress.runs import Run
 from compress.training import Method, Prepared, execute, run_option
+from compress.training.batchnorm import REESTIMATION_IMAGES
 from compress.training.distributed import current_world
 from compress.training.evaluation import accuracies, predict
 from compress.training.plan import split_by
-from compress.training.planning import PLACE, Place
+from compress.training.planning import PLACE, START, Place, Start
 
 BP = Method(name="bp")
 
@@ -51,6 +52,7 @@ def prune(
     recipe: Recipe | str = "quick",
     fine_tuning: FineTuning = FINE_TUNING,
     seed: int = 0,
+    start: Start = START,
     place: Place = PLACE,
 ) -> Run:
     """The finished run of a reference made smaller and fine-tuned by the objective that trained it, or of a control.
@@ -59,7 +61,7 @@ def prune(
         arch_or_run: an architecture's name, whose newest run by plain BP is pruned, or else one trained now; or the
             finished run to prune, as a `Run` or a path; the path RUN:EXIT cuts it at that exit first.
         dataset, technique, recipe: see `Job`; or their names.
-        budget, fine_tuning, seed, place: see `Job`.
+        budget, fine_tuning, seed, start, place: see `Job`.
 
     Raises:
         UsageError: an argument is unknown, the reference does not fit, or the budget cannot be met.
@@ -73,6 +75,7 @@ def prune(
             technique=Technique(method=technique) if isinstance(technique, str) else technique,
             recipe=recipe_named(recipe) if isinstance(recipe, str) else recipe,
             reference=None if isinstance(run, str) else run,
+            start=start,
             fine_tuning=fine_tuning,
             seed=seed,
             place=place,
@@ -126,6 +129,8 @@ def _prune_once(
             "val_accuracy_before": _validation_accuracies(network, parts),
             "val_accuracy_pruned": _validation_accuracies(selection.network, parts),
         }
+        if not plan.recipe.epochs:
+            results["batch_norm"] = f"re-estimated on up to {REESTIMATION_IMAGES:,} training images; nothing trained"
         if follows:
             before = _spent_on_choosing(parent)
             spent = {"macs": selection.macs, "seconds": selection.seconds}

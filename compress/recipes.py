@@ -17,7 +17,8 @@ LEAST_STEPS = 10  # per epoch; fewer images get a smaller batch
 BATCHES_OF = 8  # a reduced batch is a multiple of this: it splits over processes, and batch norm needs as many
 MOST_EPOCHS, MOST_IMAGES = 10_000, 1_000_000  # per training, per batch
 RANGES: dict[str, tuple[float, float]] = {  # allowed range of fields, inclusive
-    **dict.fromkeys(("epochs", "fine_tune_epochs"), (1, MOST_EPOCHS)),
+    "epochs": (0, MOST_EPOCHS),
+    "fine_tune_epochs": (1, MOST_EPOCHS),
     "batch_size": (1, MOST_IMAGES),
     **dict.fromkeys(("momentum", "label_smoothing", "warmup", "averaging_start", "ema_decay"), (0, 1)),
     **dict.fromkeys(("validation", "calibration"), (0, 1)),
@@ -33,7 +34,7 @@ class Recipe:
     """All settings of a training but network, data and seed; equal for all methods that are compared.
 
     Attributes:
-        epochs: passes over the training images.
+        epochs: passes over the training images; 0 where given weights are taken, or pruned, as they are.
         batch_size: images per step; smaller for few images in a named recipe, see `batch`.
         least_steps: fewest steps of an epoch; smaller batches make up for few images. 1: keep the batch size.
         learning_rate: highest learning rate, of SGD with (Nesterov) momentum.

@@ -167,16 +167,17 @@ class Cost(Struct, frozen=True, kw_only=True):
         total_epochs: epochs, including those of the parent and the teacher.
         choosing_macs, choosing_seconds: spent on choosing what to prune; None if it was not timed. Seconds of choices
             during training are part of `seconds`, too.
-        total_training_macs: MACs of training and choosing, including those of the parent and the teacher.
+        total_training_macs: MACs of training and choosing, including those of the parent and the teacher; None where
+            one of them started from given weights, as nobody knows what these took.
     """
 
-    epochs: Number
+    epochs: Count
     total_epochs: Count
     seconds: Amount
-    training_macs: Number
+    training_macs: Count
     choosing_macs: Count
     choosing_seconds: Amount | None
-    total_training_macs: Number
+    total_training_macs: Count | None
 
 
 class Exit(Struct, frozen=True, kw_only=True):

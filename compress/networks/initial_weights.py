@@ -38,10 +38,13 @@ def load_weights(network: Network, path: str | Path) -> str:
 
 
 @checked
-def load_pretrained(network: Network) -> str:
+def load_pretrained(network: Network, *, whole: bool = False) -> str:
     """Load the weights that torchvision or timm publishes for a network, in place, and return a digest of them.
 
     They are downloaded once. The classifier keeps its weights if the number of classes differs.
+
+    Args:
+        whole: refuse weights for another number of classes: the network is to be used as published.
 
     Raises:
         UsageError: no weights are published, they cannot be downloaded, or they do not fit.
@@ -56,7 +59,7 @@ def load_pretrained(network: Network) -> str:
         raise UsageError(
             f"pretrained {arch}: needs a network, or the file in torch's cache ({first_line(error)})"
         ) from error
-    _load(network, state, f"pretrained {arch}", published=True)
+    _load(network, state, f"pretrained {arch}", published=True, whole=whole)
     return _digest(state)
 
 
@@ -108,7 +111,7 @@ def _read(path: Path) -> State:
     return {name.removeprefix("module.") if wrapped else name: value for name, value in content.items()}
 
 
-def _load(network: Network, state: State, what: str, *, published: bool = False) -> None:
+def _load(network: Network, state: State, what: str, *, published: bool = False, whole: bool = False) -> None:
     """Load a state that fits exactly; published weights may differ in the classifier and in parts that never run."""
     own, classes = network.state_dict(), network.spec.classes
     names = _names(network, state)
@@ -116,6 +119,11 @@ def _load(network: Network, state: State, what: str, *, published: bool = False)
     classifier = [name for name in reshaped if _differ_by_classes(state[name], own[names[name]], classes)]
     if published:
         kept = {name for name, ours in names.items() if name not in state and ours.startswith("heads.")}
+        if whole and (classifier or kept):
+            raise UsageError(
+                f"{what}: published for other classes than this network's {classes}: train it on them first, "
+                "compress train --pretrained, and name that run"
+            )
         names = {name: ours for name, ours in names.items() if name not in {*classifier, *kept}}
     elif reshaped and reshaped == classifier:
         raise UsageError(f"{what}: for {len(state[classifier[0]])} classes, this network has {classes}")

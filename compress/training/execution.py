@@ -150,7 +150,7 @@ def _announce(plan: Plan, training: Training) -> None:
     images, batch, steps = len(training.split.train), training.batch_size, training.steps
     if plan.fewer:
         console.print(f"{plan.title}: batches of {batch}, not {plan.recipe.batch_size}, for {images} training images")
-    if steps < LEAST_STEPS:
+    if plan.recipe.epochs and steps < LEAST_STEPS:
         every = steps * plan.recipe.epochs
         console.print(
             f"{plan.title}: warning: an epoch has only {steps} step{'s' * (steps > 1)} of {batch} images, the training "
@@ -165,23 +165,15 @@ def _evaluate(plan: Plan, run: Run, training: Training, prepared: Prepared) -> R
     predicted = {name: (predict(network, part, parts.normalisation), part.labels) for name, part in named.items()}
     if not all(torch.isfinite(logits).all() for logits, _ in predicted.values()):
         raise DivergedError("the network's logits are not finite after training; a lower --learning-rate may help")
+    if not training.history:  # no epoch has written it
+        _write_metrics(run, training)
     run.write_weights(network)
     run.write_predictions(
         {f"{name}_logits": logits.half() for name, (logits, _) in predicted.items()}
         | {f"{name}_labels": labels for name, (_, labels) in predicted.items()}
     )
-    macs, choosing = training.training_macs, prepared.choosing_macs + training.spent.choosing_macs
-    before = [run for run in (plan.parent, plan.teacher) if run]
     run.record.spec = network.spec.to_json()
-    run.record.cost = {
-        "epochs": training.epochs_done,
-        "total_epochs": training.epochs_done + sum(run.record.cost["total_epochs"] for run in before),
-        "seconds": sum(line["seconds"] for line in training.history) + training.spent.settling_seconds,
-        "training_macs": macs,
-        "choosing_macs": choosing,
-        "choosing_seconds": prepared.choosing_seconds + training.spent.choosing_seconds,
-        "total_training_macs": macs + choosing + sum(run.record.cost["total_training_macs"] for run in before),
-    }
+    run.record.cost = _cost(plan, training, prepared)
     settled = _settled(training)
     if settled:
         console.print(f"{plan.title}: batch norm: {settled}")
@@ -196,6 +188,23 @@ def _evaluate(plan: Plan, run: Run, training: Training, prepared: Prepared) -> R
     run.write_record()
     shutil.rmtree(run.path / CHECKPOINT)
     return run
+
+
+def _cost(plan: Plan, training: Training, prepared: Prepared) -> dict[str, Any]:
+    """What the run took, as its record has it; the total is unknown where given weights are part of it."""
+    macs, choosing = training.training_macs, prepared.choosing_macs + training.spent.choosing_macs
+    before = [run.record.cost for run in (plan.parent, plan.teacher) if run]
+    totals = [cost["total_training_macs"] for cost in before]
+    unknown = plan.initial is not None or None in totals
+    return {
+        "epochs": training.epochs_done,
+        "total_epochs": training.epochs_done + sum(cost["total_epochs"] for cost in before),
+        "seconds": sum(line["seconds"] for line in training.history) + training.spent.settling_seconds,
+        "training_macs": macs,
+        "choosing_macs": choosing,
+        "choosing_seconds": prepared.choosing_seconds + training.spent.choosing_seconds,
+        "total_training_macs": None if unknown else macs + choosing + sum(totals),
+    }
 
 
 def _finished(plan: Plan, *, resume: bool) -> Run | None:
@@ -254,6 +263,8 @@ def _write_metrics(run: Run, training: Training) -> None:
 
 
 def _reported(recipe: Recipe) -> str:
+    if not recipe.epochs:
+        return "as given, without any training"
     if recipe.select == "best-validation":
         return "best by the last exit's validation accuracy"
     return "last" if recipe.averaging == "none" else f"{recipe.averaging} average"
