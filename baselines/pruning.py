@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 from baselines.budget import Budget
 from baselines.budget_search import check_held
@@ -123,7 +124,7 @@ def _prune_once(
             selection = select(job, step, start, unpruned, scoring, kept)
         except UsageError as error:
             raise UsageError(f"{error}{_what_is_kept(job, reference, parent)}") from error
-        results = {
+        results: dict[str, Any] = {
             "requested": dict([step.budget.option]),
             "achieved": selection.achieved,
             "val_accuracy_before": _validation_accuracies(network, parts),

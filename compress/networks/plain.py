@@ -55,7 +55,8 @@ def plain_names(network: Network) -> dict[str, str]:
         if name.startswith(last):
             names[name.removeprefix(last) if own else f"{HEAD}.{name.removeprefix(last)}"] = name
         elif not name.startswith("heads."):
-            names[name.split(".", 2)[2] if network.spec.foreign else name] = name  # as in blocks.3.layer1.0.conv1.weight
+            original = name.split(".", 2)[2] if network.spec.foreign else name  # as in blocks.3.layer1.0.conv1.weight
+            names[original] = name
     return names
 
 
