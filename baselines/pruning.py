@@ -38,7 +38,7 @@ from compress.training.batchnorm import REESTIMATION_IMAGES
 from compress.training.distributed import current_world
 from compress.training.evaluation import accuracies, predict
 from compress.training.plan import split_by
-from compress.training.planning import PLACE, START, Place, Start
+from compress.training.planning import PLACE, Place
 
 BP = Method(name="bp")
 
@@ -53,7 +53,6 @@ def prune(
     recipe: Recipe | str = "quick",
     fine_tuning: FineTuning = FINE_TUNING,
     seed: int = 0,
-    start: Start = START,
     place: Place = PLACE,
 ) -> Run:
     """The finished run of a reference made smaller and fine-tuned by the objective that trained it, or of a control.
@@ -62,7 +61,7 @@ def prune(
         arch_or_run: an architecture's name, whose newest run by plain BP is pruned, or else one trained now; or the
             finished run to prune, as a `Run` or a path; the path RUN:EXIT cuts it at that exit first.
         dataset, technique, recipe: see `Job`; or their names.
-        budget, fine_tuning, seed, start, place: see `Job`.
+        budget, fine_tuning, seed, place: see `Job`.
 
     Raises:
         UsageError: an argument is unknown, the reference does not fit, or the budget cannot be met.
@@ -76,7 +75,6 @@ def prune(
             technique=Technique(method=technique) if isinstance(technique, str) else technique,
             recipe=recipe_named(recipe) if isinstance(recipe, str) else recipe,
             reference=None if isinstance(run, str) else run,
-            start=start,
             fine_tuning=fine_tuning,
             seed=seed,
             place=place,
