@@ -1,5 +1,6 @@
 from .data import Dataset, normalise, open_dataset
 from .errors import UsageError
+from .export import Bundle, export_bundle, read_bundle
 from .network_cost import Cost, cost, exit_costs
 from .networks import Architecture, Network, Spec, create, cut, load_pretrained, load_weights, register
 from .prediction import Prediction, Predictor, predictor
@@ -12,6 +13,7 @@ __version__: str
 __all__ = [
     "RECIPES",
     "Architecture",
+    "Bundle",
     "Cost",
     "Dataset",
     "Network",
@@ -27,6 +29,7 @@ __all__ = [
     "create",
     "cut",
     "exit_costs",
+    "export_bundle",
     "find_run",
     "load",
     "load_pretrained",
@@ -34,6 +37,7 @@ __all__ = [
     "normalise",
     "open_dataset",
     "predictor",
+    "read_bundle",
     "register",
     "train",
 ]
