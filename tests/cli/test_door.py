@@ -18,7 +18,10 @@ ALLOWED = {
 }
 SHOWN = [
     *("--help", "--version"),
-    *(f"{name} --help" for name in ("train", "train-mwbp", "prune", "bench", "probe", "study", "report", "data")),
+    *(
+        f"{name} --help"
+        for name in ("train", "train-mwbp", "prune", "bench", "probe", "predict", "study", "report", "data")
+    ),
     *("data", "data --json", "prune --list-methods"),
 ]
 REFUSED = [
@@ -81,6 +84,11 @@ REFUSED = [
     ("train-mwbp --method frozen-trunk --trunk nothing", "run nothing"),
     ("bench nothing --batch-size some", "--batch-size some: a whole number"),
     ("probe nothing", "run nothing"),
+    ("predict nothing", "name image files, folders of them, or - for a list on stdin"),
+    ("predict nothing photo.png", "run nothing"),
+    ("predict nothing photo.png --format xml", '"xml" for --format. Choose from: "csv", "jsonl"'),
+    ("predict nothing photo.png --out no/file", "--out no/file: name a file in a folder that is there"),
+    ("predict nothing --fromat", "--fromat: neither an option nor a file"),
     ("data folder:nowhere", "folder:nowhere is not a folder"),
     ("data cifar10", "only class folders, folder:PATH, have an inventory"),
 ]
