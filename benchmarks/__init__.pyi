@@ -12,6 +12,7 @@ from .selection.selected import Selection
 from .selection.selection_limits import Limits
 from .selection.serving import Serving
 from .study.dry_run import plan_study
+from .study.handover import Handover, hand_over
 from .study.runner import run_study
 from .study.setting import Setting
 from .study.study import Study, read_study
@@ -20,6 +21,7 @@ __all__ = [
     "COMPARISON",
     "REPORT",
     "Comparison",
+    "Handover",
     "Limits",
     "Selection",
     "Serving",
@@ -28,6 +30,7 @@ __all__ = [
     "bench",
     "bench_all",
     "distinct_runs",
+    "hand_over",
     "latency_ratio",
     "main_table",
     "plan_study",
