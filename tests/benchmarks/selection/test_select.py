@@ -13,11 +13,11 @@ import torch
 
 from benchmarks import Limits, Selection, Serving, select
 from benchmarks.certifying.exits_file import ExitPolicy, write_policies
-from benchmarks.measuring.calibration_images import open_held_out
 from benchmarks.measuring.candidates import candidates
 from benchmarks.selection.serving_trial import Trial
 from compress.data import Dataset, normalise
 from compress.errors import UsageError
+from compress.export.held_out import open_held_out
 from compress.inference import Certificate, Policy, simulate
 from compress.networks import digest_of_weights
 from compress.recipes import Recipe
