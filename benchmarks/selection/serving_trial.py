@@ -108,7 +108,7 @@ class Trial:
         calls: dict[Shape, tuple[Call, int]] = {key: (partial(infer, images), 1) for key, infer in prepared.items()}
         for contender in (each for each in contenders if each.early is not None):
             try:
-                calls[self._key(contender)] = self._early_exit(contender)
+                calls[self._key(contender)] = self._early_exit(contender, self.images)
             except UsageError as error:
                 refused[self._key(contender)] = str(error)
         return calls, refused
@@ -147,30 +147,23 @@ class Trial:
             )
         return dict(zip(networks, prepared, strict=True))
 
-    def _early_exit(self, contender: Contender) -> tuple[Call, int]:
+    def _early_exit(self, contender: Contender, images: Split | None) -> tuple[Call, int]:
         """Early exit on validation images, in batches that are placed, and their number.
 
         Raises:
-            UsageError: the engine does not run early exit.
+            UsageError: the engine does not run early exit, or the images are not here.
         """
         assert contender.early is not None
-        if self.engine.name != "eager":
-            raise UsageError(f"early exit is not timed by {self.engine.name}; --engine eager")
-        if self.images is None:
+        if images is None:
             raise UsageError("early exit is timed on validation images, which are not here (--data-dir)")
-        part, size, device = self.images.validation, self.serving.batch_size, self.serving.place
+        part, size = images.validation, self.serving.batch_size
         order = torch.from_numpy(np.random.default_rng(0).permutation(len(part)))[:TIMED_IMAGES]
-        [images] = part.subset(order).batches([torch.arange(len(order))])
-        normalised = normalise(images, contender.run.normalisation)
-        whole = normalised[: len(order) // size * size] if len(order) >= size else normalised
-        batches = [self.engine.place(batch, device) for batch in whole.split(size)]
-        early = EarlyExit(load(contender.run).to(device), contender.early.policy)
-
-        def call() -> None:
-            for batch in batches:
-                early(batch)
-
-        return call, len(batches)
+        order = order[: len(order) // size * size or len(order)]  # whole batches, as far as there are any
+        [pixels] = part.subset(order).batches([torch.arange(len(order))])
+        batches = pixels.split(size)
+        answer = self._answering(contender.run, contender.early.policy, self.folder / str(contender))
+        placed = [answer.place(batch) for batch in batches]
+        return partial(_in_turn, answer.infer, placed), len(placed)
 
     def _right(self, contender: Contender, part: Part) -> np.ndarray[Any, np.dtype[np.bool_]]:
         """Which images of a part the engine classifies correctly with the contender's network."""

@@ -18,7 +18,7 @@ ALLOWED = {
 }
 SHOWN = [
     *("--help", "--version"),
-    *(f"{name} --help" for name in ("train", "train-mwbp", "prune", "bench", "probe", "study", "report", "data")),
+    *(f"{name} --help" for name in ("train", "train-mwbp", "prune", "bench", "probe", "select", "study", "report", "data")),
     *("data", "data --json", "prune --list-methods"),
 ]
 REFUSED = [
@@ -67,6 +67,13 @@ REFUSED = [
     ("prune --ratio 0.5 --from nothing", "run nothing"),
     ("bench", "name the runs"),
     ("bench nothing", "run nothing"),
+    ("select", "no finished run under runs (--runs names another directory) to choose from; train one: compress train"),
+    ("select --max-latency 5", "--max-latency 5: a number with its unit, such as 5ms, 800us or 0.1s"),
+    ("select --max-macs -1", "--max-macs -1: a number with its unit, such as 30e6 or 30M"),
+    ("select --min-accuracy 90", "--min-accuracy 90: a share, such as 0.9 or 90%"),
+    ("select --engine openvin", "--engine 'openvin': did you mean 'openvino'?"),
+    ("select --max-drop 101", "--max-drop 101: points of accuracy, from 0 to 100"),
+    ("select --batch-size 0", "--batch-size 0: 1 or more"),
     ("report nowhere", "nowhere is not a directory of runs"),
     ("train --archh resnet8", "--archh"),
     ("train --epochs many", "many"),

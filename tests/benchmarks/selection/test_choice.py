@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ def plant(reopened: list[Run]) -> Plant:
     def planted(macs: float, errors: int, *, first: int = 0, exit: int = 1, images: int = IMAGES) -> Contender:
         right = np.ones(images, dtype=bool)
         right[first : first + errors] = False
-        sizes = {"macs": macs, "params": round(macs), "bytes": 4 * round(macs)}
+        sizes: dict[str, Any] = {"macs": macs, "params": round(macs), "bytes": 4 * round(macs)}
         return Contender(run=reopened[2], exit=exit, val_accuracy=float(right.mean()), right=right, **sizes)
 
     return planted
