@@ -1,3 +1,5 @@
+from .certifying.certify_run import Wanted, certify_run
+from .certifying.exits_file import ExitPolicy, read_policies
 from .measuring.bench_all import bench_all
 from .measuring.latency import bench, latency_ratio
 from .probing.probe import probe
@@ -16,10 +18,13 @@ __all__ = [
     "COMPARISON",
     "REPORT",
     "Comparison",
+    "ExitPolicy",
     "Setting",
     "Study",
+    "Wanted",
     "bench",
     "bench_all",
+    "certify_run",
     "distinct_runs",
     "latency_ratio",
     "main_table",
@@ -27,6 +32,7 @@ __all__ = [
     "probe",
     "probe_tables",
     "read_comparison",
+    "read_policies",
     "read_probes",
     "read_study",
     "run_study",
