@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -46,20 +45,21 @@ class Serving:
     device: torch.device
     threads: int = 1
 
-    @contextlib.contextmanager
-    def opened(self, policy: Policy) -> Iterator[Answer]:
-        """Early exit by a policy, as the engine serves it: a function of what `batches` has."""
+    def opened(self, policy: Policy, folder: Path) -> Answer:
+        """Early exit by a policy, as the engine serves it: a function of what `batches` has.
+
+        Runtimes run stages of the network, written into the folder at the first call.
+        """
         if self.engine == "eager":
-            yield EarlyExit(placed(self.network, self.precision, self.device), self._cast(policy))
-            return
-        with TemporaryDirectory() as name:
-            folder = Path(name)
+            return EarlyExit(placed(self.network, self.precision, self.device), self._cast(policy))
+        folder.mkdir(exist_ok=True)
+        if not (files := sorted(path.name for path in folder.glob("stage*"))):
             images = torch.zeros(2, *self.network.spec.input_shape, dtype=torch.uint8)
-            files = [*write_stages(stages_of(self.network, self.normalisation), images, folder, "onnx"), POLICY]
-            write_policy(folder, policy, engine=self.engine, precision="fp32")
-            manifest = {"kind": "cascade", "format": "onnx", "precision": "fp32", "files": digests(folder, files)}
-            write_json(folder / "bundle.json", manifest)
-            yield Cascade(folder, engine=self.engine, threads=self.threads)
+            files = write_stages(stages_of(self.network, self.normalisation), images, folder, "onnx")
+        write_policy(folder, policy, engine=self.engine, precision="fp32")
+        manifest = {"kind": "cascade", "format": "onnx", "precision": "fp32", "files": digests(folder, [*files, POLICY])}
+        write_json(folder / "bundle.json", manifest)
+        return Cascade(folder, engine=self.engine, threads=self.threads)
 
     def _cast(self, policy: Policy) -> Policy:
         """The policy for the weights in the engine's precision."""
@@ -89,13 +89,12 @@ def measure_time(serving: Serving, test: Part, *, rounds: int = ROUNDS) -> Measu
         UsageError: the engine cannot run the network.
     """
     order = torch.from_numpy(np.random.default_rng(0).permutation(len(test)))
-    with conditions(serving.threads):
-        rows = []
-        noise = 0.0
+    rows, noise = [], 0.0
+    with conditions(serving.threads), TemporaryDirectory() as folder:
         for size, count in TIMED.items():
             size, count = min(size, len(test)), min(count, len(test))
             [images] = test.subset(order[:count]).batches([torch.arange(count)])
-            row, found = _measure(serving, images.cpu(), size, rounds)
+            row, found = _measure(serving, images.cpu(), size, rounds, Path(folder))
             rows.append(row)
             noise = max(noise, found)
         machine = describe(serving.device)
@@ -109,20 +108,19 @@ def measure_time(serving: Serving, test: Part, *, rounds: int = ROUNDS) -> Measu
     )
 
 
-def _measure(serving: Serving, images: Tensor, size: int, rounds: int) -> tuple[Timing, float]:
+def _measure(serving: Serving, images: Tensor, size: int, rounds: int, folder: Path) -> tuple[Timing, float]:
     """The times at one batch size, and the noise: the interquartile range of the whole network's ratio to itself."""
     never = replace(serving.policy, thresholds=(NEVER,) * len(serving.policy.thresholds))
     batches = serving.batches(images, size)
-    with TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
-        early, idle = (stack.enter_context(serving.opened(policy)) for policy in (serving.policy, never))
-        statics = serving.statics(images, size, Path(folder))
-        exits = np.concatenate([np.asarray(early(batch).exits) for batch in batches])
-        seconds, _ = interleaved(
-            [partial(_run, early, batches), partial(_run, idle, batches), *statics, statics[-1]],
-            rounds=rounds,
-            device=serving.device,
-            what=f"time of early exit, {serving.engine} {serving.precision}, batch {size}",
-        )
+    early, idle = (serving.opened(policy, folder / "cascade") for policy in (serving.policy, never))
+    statics = serving.statics(images, size, folder)
+    exits = np.concatenate([np.asarray(early(batch).exits) for batch in batches])
+    seconds, _ = interleaved(
+        [partial(_run, early, batches), partial(_run, idle, batches), *statics, statics[-1]],
+        rounds=rounds,
+        device=serving.device,
+        what=f"time of early exit, {serving.engine} {serving.precision}, batch {size}",
+    )
     ratios = seconds / seconds[:, [-2]]
     return _timing(seconds / len(images), ratios, exits, serving, size), float(np.subtract(*quartiles(ratios[:, -1])[::-2]))
 
