@@ -57,7 +57,12 @@ class Serving:
             images = torch.zeros(2, *self.network.spec.input_shape, dtype=torch.uint8)
             files = write_stages(stages_of(self.network, self.normalisation), images, folder, "onnx")
         write_policy(folder, policy, engine=self.engine, precision="fp32")
-        manifest = {"kind": "cascade", "format": "onnx", "precision": "fp32", "files": digests(folder, [*files, POLICY])}
+        manifest = {
+            "kind": "cascade",
+            "format": "onnx",
+            "precision": "fp32",
+            "files": digests(folder, [*files, POLICY]),
+        }
         write_json(folder / "bundle.json", manifest)
         return Cascade(folder, engine=self.engine, threads=self.threads)
 
@@ -122,7 +127,9 @@ def _measure(serving: Serving, images: Tensor, size: int, rounds: int, folder: P
         what=f"time of early exit, {serving.engine} {serving.precision}, batch {size}",
     )
     ratios = seconds / seconds[:, [-2]]
-    return _timing(seconds / len(images), ratios, exits, serving, size), float(np.subtract(*quartiles(ratios[:, -1])[::-2]))
+    return _timing(seconds / len(images), ratios, exits, serving, size), float(
+        np.subtract(*quartiles(ratios[:, -1])[::-2])
+    )
 
 
 def _timing(

@@ -31,7 +31,9 @@ CERTIFICATE = Certificate(
 def test_a_certificate_holds_for_one_policy_engine_and_precision() -> None:
     assert CERTIFICATE.void(POLICY, engine="eager", precision="fp32") is None
     for engine, precision in (("eager", "bf16"), ("openvino", "fp32")):
-        assert f"not for {engine} in {precision}" in (CERTIFICATE.void(POLICY, engine=engine, precision=precision) or "")
+        assert f"not for {engine} in {precision}" in (
+            CERTIFICATE.void(POLICY, engine=engine, precision=precision) or ""
+        )
     for other in (replace(POLICY, thresholds=(0.8,)), replace(POLICY, weights="cd")):
         assert "other weights" in (CERTIFICATE.void(other, engine="eager", precision="fp32") or "")
 

@@ -43,14 +43,18 @@ class Images:
             self.logits, self.labels, risk, macs=MACS, temperatures=TEMPERATURES, weights="", levels=levels
         )
 
-    def true_risks(self, path: list[Policy], risk: Risk, served: Callable[..., NDArray[np.int64]] = leave) -> list[float]:
+    def true_risks(
+        self, path: list[Policy], risk: Risk, served: Callable[..., NDArray[np.int64]] = leave
+    ) -> list[float]:
         """The risk of every policy, from the labels that its images really get."""
         found = []
         for policy in path:
             exits = served(self.logits, policy)
             labels = self.logits[exits - 1, np.arange(len(self.labels))].argmax(axis=1)
             last = self.logits[-1].argmax(axis=1)
-            wrong = labels != last if risk.name == "agreement" else (last == self.labels) * 1.0 - (labels == self.labels)
+            wrong = (
+                labels != last if risk.name == "agreement" else (last == self.labels) * 1.0 - (labels == self.labels)
+            )
             found.append(float(wrong.mean()))
         return found
 
@@ -116,7 +120,9 @@ def test_a_walk_that_returns_the_first_uncertified_policy_is_found(
     assert violations(losses, true, risk, epsilon=epsilon, images=1000) > ALLOWED
 
 
-def test_a_bet_that_knows_its_own_image_is_found(stored: tuple[Images, Images], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bet_that_knows_its_own_image_is_found(
+    stored: tuple[Images, Images], monkeypatch: pytest.MonkeyPatch
+) -> None:
     choosing, population = stored
     risk = RISKS["drop"]
     path = choosing.path(risk, levels=20)
