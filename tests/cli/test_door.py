@@ -18,7 +18,8 @@ ALLOWED = {
 }
 SHOWN = [
     *("--help", "--version"),
-    *(f"{name} --help" for name in ("train", "train-mwbp", "prune", "bench", "probe", "select", "study", "report", "data")),
+    *(f"{name} --help" for name in ("train", "train-mwbp", "prune", "bench", "exits", "probe", "select")),
+    *(f"{name} --help" for name in ("study", "report", "data")),
     *("data", "data --json", "prune --list-methods"),
 ]
 REFUSED = [
@@ -39,6 +40,8 @@ REFUSED = [
     ("train-mwbp --arch resnet8 --exits foo", "exits: 'foo' is neither the number of a block nor 'end'"),
     ("bench nothing --engine egaer", "--engine 'egaer': did you mean 'eager'?"),
     ("bench nothing --precision fp32,fp31", "--precision 'fp31': did you mean 'fp32'?"),
+    ("exits nothing --max-drop 0", "--max-drop 0: above 0 and below 100"),
+    ("exits nothing", "run nothing"),
     ("prune --ratio 1.5", "between 0 and 1"),
     ("prune --ratio 0", "between 0 and 1"),
     ("prune --ratio half", "--ratio half: a number"),

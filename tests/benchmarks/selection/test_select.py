@@ -175,7 +175,12 @@ def early(directory: Path, reopened: list[Run]) -> Run:
         risk="drop", epsilon=0.01, delta=0.05, n=40, observed=0.0, bound=0.01, margin=0.0, step=1, steps=5,
         data="d" * 64, weights=weights, policy=policy.digest, engine="eager", precision="fp32", seed=0,
     )  # fmt: skip
-    measured: dict[str, Any] = {"test_interval": (0.0, 1.0), "test_drop": 0.0, "drop_interval": (0.0, 0.0), "full_macs": 1}
+    measured: dict[str, Any] = {
+        "test_interval": (0.0, 1.0),
+        "test_drop": 0.0,
+        "drop_interval": (0.0, 0.0),
+        "full_macs": 1,
+    }
     write_policies(
         run,
         [
