@@ -16,7 +16,7 @@ from cyclopts.validators import Number
 from compress.data.catalogue import BUNDLED, FOLDER, check_request
 from compress.errors import UsageError
 from compress.networks.architecture_names import FORMS, parse
-from compress.recipes import RECIPES, Recipe, recipe_named
+from compress.recipes import RECIPES, ClassWeights, Recipe, recipe_named
 from compress.runs import find_run
 
 if TYPE_CHECKING:
@@ -215,6 +215,7 @@ class TrainingOptions(RecipeOptions):
         batch_size: Images per step, instead of the recipe's (which is smaller for few images).
         weight_decay: Weight decay, instead of the recipe's.
         stochastic_depth: Probability of skipping the last residual block for an image; lower for earlier blocks.
+        class_weights: balanced: images of rare classes count more, as if all classes had as many.
         seed: Random seed for initial weights, data order and augmentation.
     """
 
@@ -222,11 +223,14 @@ class TrainingOptions(RecipeOptions):
     batch_size: Whole | None = None
     weight_decay: float | None = None
     stochastic_depth: float = 0.0
+    class_weights: ClassWeights = "none"
     seed: Seed = 0
 
     def changed(self) -> Recipe:
         """Return the recipe with all changes."""
-        recipe = self.named(epochs=self.epochs, stochastic_depth=self.stochastic_depth)
+        recipe = self.named(
+            epochs=self.epochs, stochastic_depth=self.stochastic_depth, class_weights=self.class_weights
+        )
         return recipe.changed(
             learning_rate=self.learning_rate, batch_size=self.batch_size, weight_decay=self.weight_decay
         )
