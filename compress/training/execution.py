@@ -33,7 +33,7 @@ from compress.runs import (
     write_atomically,
 )
 from compress.training.distributed import current_world, naming_lost_processes
-from compress.training.evaluation import exit_rows, predict
+from compress.training.evaluation import class_rows, exit_rows, predict
 from compress.training.hooks import NO_HOOK, Hook, Options
 from compress.training.loop import DivergedError, Training, fit
 from compress.training.objectives import Objective
@@ -186,11 +186,13 @@ def _evaluate(plan: Plan, run: Run, training: Training, prepared: Prepared) -> R
     if settled:
         console.print(f"{plan.title}: batch norm: {settled}")
     concluded = prepared.conclude(network) if prepared.conclude else {}
+    of_classes = class_rows(*predicted["test"], parts.train.labels)
     run.record.results = (
         prepared.results
         | concluded
         | ({"batch_norm": settled} if settled else {})
         | {"weights": _reported(plan.recipe), "exits": exit_rows(network, predicted)}
+        | ({"per_class": of_classes} if of_classes else {})
     )
     run.record.status = "finished"
     run.write_record()
