@@ -134,6 +134,9 @@ class DataOptions:
             64 where they are smaller).
         stream: Keep images of folder:PATH on disk (default: above 2 GiB).
         skip_unreadable: Leave out unreadable images of folder:PATH.
+        split: For folder:PATH without parts: percent of train, val and test images, such as 70/15/15 (the default) or
+            80/20 (no val); or a run, whose files keep their parts while new ones are divided.
+        split_seed: Seed of that division (default: 0).
         workers: Processes that read streamed images (default: one per core, at most 4; 0: none but this one).
     """
 
@@ -142,6 +145,8 @@ class DataOptions:
     image_size: Whole | None = None
     stream: Annotated[bool | None, Parameter(negative="--no-stream")] = None
     skip_unreadable: Flag = False
+    split: str | None = None
+    split_seed: Seed | None = None
     workers: Whole | None = None
 
     def check(self, recipe: Recipe, default: str = BUNDLED, *, arch: str = "") -> None:
@@ -169,10 +174,11 @@ class DataOptions:
 
         if self.dataset is not None or run.record.data["name"] == BUNDLED:
             return self.open(recipe)
-        if self.image_size is not None or self.stream is not None or self.skip_unreadable:
+        how = (self.image_size, self.stream, self.split, self.split_seed, self.skip_unreadable or None)
+        if any(value is not None for value in how):
             raise UsageError(
-                f"--image-size, --stream and --skip-unreadable go with --dataset: run {run.id} says how its images "
-                "were read"
+                "--image-size, --stream, --skip-unreadable, --split and --split-seed go with --dataset: run "
+                f"{run.id} says how its images were read"
             )
         return data_of(run, self.data_dir, workers=self.workers)
 

@@ -25,6 +25,7 @@ from compress.data.catalogue import (
     search_places,
 )
 from compress.data.dataset import Dataset, Labelled
+from compress.data.division import Division
 from compress.data.normalisation import Normalisation
 from compress.data.own_folders import open_folder
 from compress.data.readers import FASHION_CLASSES, read_cifar, read_fashion_mnist, read_svhn
@@ -49,6 +50,8 @@ def open_dataset(
     stream: bool | None = None,
     skip_unreadable: bool = False,
     workers: int | None = None,
+    split: str | Division | None = None,
+    split_seed: int | None = None,
     download: bool = True,
 ) -> Dataset:
     """Return the data set called ``name``: bundled, from files that are here, or downloaded.
@@ -62,6 +65,9 @@ def open_dataset(
         stream: class folders: whether images stay on disk; None: where they take more than 2 GiB decoded.
         skip_unreadable: class folders: leave out files that are not readable images.
         workers: class folders: processes that read streamed images; None: one a core, at most 4; 0: this process.
+        split: class folders without parts: percent of train, val and test images ("70/15/15", or "80/20" without val),
+            or the run, or file, in which a division was recorded: files keep their parts, others are divided.
+        split_seed: the seed of that division; None: 0.
         download: whether a published data set that is not here is downloaded.
 
     Raises:
@@ -75,10 +81,18 @@ def open_dataset(
         stream=stream,
         skip_unreadable=skip_unreadable,
         workers=workers,
+        split=None if isinstance(split, Division) else split,
+        split_seed=split_seed,
     )
     if name.startswith(FOLDER):
-        root = find_folder(name, data_dir)
-        return open_folder(root, image_size=image_size, stream=stream, skip_unreadable=skip_unreadable, workers=workers)
+        return open_folder(
+            find_folder(name, data_dir),
+            image_size=image_size,
+            stream=stream,
+            skip_unreadable=skip_unreadable,
+            workers=workers,
+            division=split if isinstance(split, Division) else Division.asked(split, split_seed),
+        )
     if name == BUNDLED:
         return _checked(_read_bundled())
     published, places = PUBLISHED[name], search_places(data_dir)

@@ -14,6 +14,7 @@ import torch
 
 from compress.console import console
 from compress.data import Split
+from compress.data.division import DIVISION
 from compress.errors import UsageError
 from compress.hardware import check_bf16, describe
 from compress.network_cost import cross_check
@@ -31,6 +32,7 @@ from compress.runs import (
     read_run,
     sweep,
     write_atomically,
+    write_json,
 )
 from compress.training.distributed import current_world, naming_lost_processes
 from compress.training.evaluation import class_rows, exit_rows, predict
@@ -100,6 +102,7 @@ def execute(plan: Plan, prepare: Prepare, *, resume: bool = False) -> Run:
         training = _training(plan, parts, prepared)  # raises before a record is written
         run = Run(plan.path, _new_record(plan, training))
         world.on_leader(run.write_record)
+        world.on_leader(partial(_write_division, plan))
         _announce(plan, training)
         try:
             with naming_lost_processes():
@@ -248,6 +251,15 @@ def _new_record(plan: Plan, training: Training) -> Record:
         | {"precision": plan.precision, "world_size": training.world.size, "compiled": compiled},
         command=plan.command,
     )
+
+
+def _write_division(plan: Plan) -> None:
+    """Write the part of every file, where flat class folders were divided."""
+    if plan.dataset.division and plan.dataset.divided:
+        files: dict[str, list[str]] = {part: [] for part in plan.dataset.division["shares"]}
+        for content, part in sorted(plan.dataset.divided.items()):
+            files[part].append(content)
+        write_json(plan.path / DIVISION, plan.dataset.division | {"files": files})
 
 
 def _write_metrics(run: Run, training: Training) -> None:
