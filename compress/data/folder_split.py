@@ -31,7 +31,8 @@ def divided(folders: ClassFolders, digests: Mapping[str, str], division: Divisio
             classes_of.setdefault(digests[name], set()).add(label)
     files: dict[str, dict[str, list[str]]] = {part: {} for part in division.shares}
     for label, names in folders.files[UNDIVIDED].items():
-        own = {digests[name] for name in names if len(classes_of[digests[name]]) == 1}
+        contents = {digests[name] for name in names}
+        own = {content for content in contents if len(classes_of[content]) == 1 or content in division.recorded}
         if len(own) < len(files) and not division.closed:
             raise UsageError(
                 f"{folders.root / label} holds {len(own)} different images of its own; to be split into "
