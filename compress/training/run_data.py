@@ -14,7 +14,7 @@ from compress.errors import UsageError
 from compress.runs import Run
 
 
-def data_of(run: Run, data_dir: Path | None = None, *, workers: int | None = None) -> Dataset:
+def data_of(run: Run, data_dir: Path | None = None, *, workers: int | None = None, download: bool = True) -> Dataset:
     """Open the data set that a run was trained on: the first with its digest, searched in ``data_dir`` first.
 
     Flat class folders are divided as the run recorded, without files that came later.
@@ -40,6 +40,7 @@ def data_of(run: Run, data_dir: Path | None = None, *, workers: int | None = Non
                 skip_unreadable=skip,
                 workers=workers,
                 split=division,
+                download=download,
             )
         except UsageError as error:
             missing = missing or error
