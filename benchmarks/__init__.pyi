@@ -20,8 +20,8 @@ from .study.study import Study, read_study
 __all__ = [
     "COMPARISON",
     "REPORT",
-    "Handover",
     "Comparison",
+    "Handover",
     "Limits",
     "Selection",
     "Serving",

@@ -14,6 +14,7 @@ from cyclopts import Group, Parameter, Token
 from cyclopts.validators import Number
 
 from compress.data.catalogue import BUNDLED, FOLDER, check_request
+from compress.data.division import Division
 from compress.errors import UsageError
 from compress.networks.architecture_names import FORMS, parse
 from compress.recipes import RECIPES, ClassWeights, Recipe, recipe_named
@@ -185,6 +186,7 @@ class DataOptions:
     def _request(self, recipe: Recipe, default: str, arch: str) -> dict[str, Any]:
         """Return the arguments of `open_dataset`."""
         given = vars(self) | {"name": default if self.dataset is None else self.dataset}
+        given["division"] = Division.asked(given.pop("split"), given.pop("split_seed"))
         del given["dataset"]
         if not given["name"].startswith(FOLDER):
             given["image_size"] = None if is_foreign(arch) else self.image_size

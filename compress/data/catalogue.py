@@ -128,8 +128,7 @@ def check_request(
     stream: bool | None = None,
     skip_unreadable: bool = False,
     workers: int | None = None,
-    split: str | None = None,
-    split_seed: int | None = None,
+    division: Division | None = None,
 ) -> None:
     """Refuse arguments of ``open_dataset`` that cannot be right, without reading any image.
 
@@ -138,7 +137,6 @@ def check_request(
     """
     search_places(data_dir)
     if name.startswith(FOLDER):
-        Division.asked(split, split_seed)
         for option, value, least, most in (
             ("--image-size", image_size, 1, LARGEST_SIZE),
             ("--workers", workers, 0, WORKERS_PER_CORE * (os.cpu_count() or 1)),
@@ -153,7 +151,7 @@ def check_request(
         raise UsageError(f"unknown data set {name!r}: {nearest(name, [*NAMES, f'{FOLDER}PATH'])}")
     if image_size is not None:
         raise UsageError(f"--image-size is for folder:PATH; the images of {name} come in one size")
-    if split is not None or split_seed is not None:
+    if division and division != Division():
         raise UsageError(f"--split and --split-seed are for folder:PATH without parts; {name} has its own")
     if stream or skip_unreadable:
         option = "--stream" if stream else "--skip-unreadable"

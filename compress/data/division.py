@@ -43,8 +43,11 @@ class Division:
     options: tuple[str, ...] = ()
 
     @classmethod
-    def asked(cls, split: str | None, seed: int | None) -> "Division":
+    def asked(cls, split: str | None, seed: int | None = None) -> "Division":
         """Return the division that ``--split`` and ``--split-seed`` ask for.
+
+        ``split``: percent of train, val and test images ("70/15/15", the default) or of train and test images
+        ("80/20"); or a run, or its file: recorded files keep their parts, and others are divided.
 
         Raises:
             UsageError: the shares do not add up to 100, or there is no recorded division of that name.

@@ -39,7 +39,7 @@ def data_of(run: Run, data_dir: Path | None = None, *, workers: int | None = Non
                 stream=streamed,
                 skip_unreadable=skip,
                 workers=workers,
-                split=division,
+                division=division,
                 download=download,
             )
         except UsageError as error:

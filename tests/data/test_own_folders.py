@@ -11,6 +11,7 @@ from PIL import Image
 
 from compress.data import open_dataset
 from compress.data.catalogue import find_folder
+from compress.data.division import Division
 from compress.data.own_folders import folders_like
 from compress.errors import UsageError
 
@@ -112,7 +113,7 @@ def test_one_file_in_train_and_test_is_warned_of(tmp_path: Path, caplog: pytest.
 
 def test_a_split_as_asked_has_its_options_and_is_refused_where_there_are_parts(tmp_path: Path) -> None:
     base = photos(tmp_path / "base", count=20)
-    data = open_dataset(f"folder:{base}", split="80/20", split_seed=5)
+    data = open_dataset(f"folder:{base}", division=Division.asked("80/20", 5))
     assert {name: len(part) for name, part in data.parts.items()} == {"train": 32, "test": 8}
     assert data.options == ("--split", "80/20", "--split-seed", "5")
     assert data.division == {"seed": 5, "shares": {"train": 0.8, "test": 0.2}, "by": "SHA-256 of each file's content"}
@@ -120,11 +121,11 @@ def test_a_split_as_asked_has_its_options_and_is_refused_where_there_are_parts(t
     parted = photos(tmp_path / "parted", parts=("Train", "TEST", "Validation"))
     assert open_dataset(f"folder:{parted}").options == ()
     with pytest.raises(UsageError, match=r"has train/ and test/ already: --split is for class folders without parts$"):
-        open_dataset(f"folder:{parted}", split="80/20")
+        open_dataset(f"folder:{parted}", division="80/20")
     with pytest.raises(UsageError, match="fashion-mini has its own"):
-        open_dataset("fashion-mini", split="80/20")
+        open_dataset("fashion-mini", division="80/20")
     with pytest.raises(UsageError, match="there is no such file"):
-        open_dataset(f"folder:{base}", split="nowhere")
+        open_dataset(f"folder:{base}", division="nowhere")
 
 
 def test_what_divided_folders_use_is_said_in_a_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

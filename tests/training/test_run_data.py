@@ -11,7 +11,7 @@ from PIL import Image
 
 from compress import Place
 from compress.data import open_dataset
-from compress.data.division import DIVISION
+from compress.data.division import DIVISION, Division
 from compress.errors import UsageError
 from compress.recipes import Recipe
 from compress.runs import RECORD, Run, read_run
@@ -140,8 +140,8 @@ def test_a_run_finds_its_images_again_after_others_came(
 ) -> None:
     flat = tmp_path / "flat"
     shutil.copytree(tiny_folder / "train", flat)
-    given = {"split": "60/10/30", "split_seed": 3, "stream": stream, "workers": 0}
-    dataset = open_dataset(f"folder:{flat}", **given)
+    division = Division.asked("60/10/30", 3)
+    dataset = open_dataset(f"folder:{flat}", division=division, stream=stream, workers=0)
     run = train("resnet8", dataset, recipe=brief, place=Place(runs=tmp_path / "runs"))
     assert run.record.data["division"]["shares"] == {"train": 0.6, "test": 0.3, "val": 0.1}
     assert "--split 60/10/30 --split-seed 3" in run.record.command
@@ -150,11 +150,11 @@ def test_a_run_finds_its_images_again_after_others_came(
 
     for image in (tiny_folder / "test").rglob("*.png"):
         shutil.copy(image, flat / image.parent.name / f"later-{image.name}")
-    assert open_dataset(f"folder:{flat}", **given).digest != dataset.digest
+    assert open_dataset(f"folder:{flat}", division=division).digest != dataset.digest
     with caplog.at_level(logging.WARNING, logger="compress"):
         assert data_of(run, workers=0).digest == dataset.digest
     assert "100 that came after the split was recorded" in caplog.text
-    more = open_dataset(f"folder:{flat}", split=str(run.path))
+    more = open_dataset(f"folder:{flat}", division=str(run.path))
     assert more.divided is not None
     assert {content: part for part, files in recorded.items() for content in files}.items() <= more.divided.items()
     assert len(more.divided) == 300
