@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks.measuring.calibration_images import open_held_out
 from benchmarks.selection.choice import MAX_DROP, accuracy, by_cost, choose
 from benchmarks.selection.comparable_runs import comparable, runs_asked_for
 from benchmarks.selection.contender import Contender
@@ -21,6 +20,7 @@ from benchmarks.selection.serving_trial import Trial
 from compress.console import console
 from compress.data import Split
 from compress.errors import UsageError, checked
+from compress.export.held_out import open_held_out
 from compress.recipes import Recipe
 from compress.runs import Run
 from compress.training import data_of

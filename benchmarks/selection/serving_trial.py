@@ -13,8 +13,6 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from benchmarks.measuring.agreement import check_logits
-from benchmarks.measuring.calibration_images import HeldOut, padded
 from benchmarks.measuring.candidates import Candidate, candidates, random_images
 from benchmarks.measuring.engines import Engine, Infer
 from benchmarks.measuring.rounds import Call, conditions, interleaved, median_interval, quartiles
@@ -23,6 +21,8 @@ from benchmarks.selection.serving import Serving
 from compress.console import console
 from compress.data import Normalisation, Part, Split, in_order, normalise
 from compress.errors import UsageError
+from compress.export.agreement import check_logits
+from compress.export.held_out import HeldOut, padded
 from compress.inference import EarlyExit
 from compress.runs import load
 
