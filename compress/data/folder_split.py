@@ -38,7 +38,7 @@ def divided(folders: ClassFolders, digests: Mapping[str, str], division: Divisio
                 f"{folders.root / label} holds {len(own)} different images of its own; to be split into "
                 f"{', '.join(files)} it needs at least {len(files)}; or give train/CLASS/* and test/CLASS/*"
             )
-        part_of = _parts(own, division) | division.recorded
+        part_of = {**_parts(own, division), **division.recorded}
         for part, by_class in files.items():
             by_class[label] = [name for name in names if part_of.get(digests[name], "train") == part]
         if empty := [part for part, by_class in files.items() if not by_class[label]]:

@@ -74,7 +74,7 @@ def _latencies(subject: Subject) -> list[str]:
     form = subject.form
     kept = read_kept(subject.run.path / BENCH, dict[str, Any], "compress bench measures again")
     lines = []
-    for measured in kept[1].get("measurements", []) if kept else []:
+    for measured in (kept[1].get("measurements", []) if kept else []):
         if (measured["engine"], measured["precision"]) != (ENGINES[form.format][0], form.precision):
             continue
         hardware = measured["environment"]["gpu"] or measured["environment"]["cpu"]

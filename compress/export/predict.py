@@ -11,10 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import ExifTags, Image
 
-SIXTEEN_BITS, OTHERS = (
-    ("I;16", "I;16B", "I;16L", "I;16N"),
-    ["1", "L", "LA", "RGB", "RGBA", "RGBX", "P", "PA", "CMYK", "YCbCr"],
-)
+SIXTEEN_BITS, OTHERS = ("I;16", "I;16B", "I;16L", "I;16N"), "1 L LA RGB RGBA RGBX P PA CMYK YCbCr".split()
 TURNED = dict(zip(range(2, 9), (0, 3, 1, 5, 4, 6, 2), strict=True))  # EXIF orientation to PIL.Image.Transpose
 UNREADABLE = (OSError, EOFError, SyntaxError, ValueError, Image.DecompressionBombError)
 
@@ -83,9 +80,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("paths", nargs="+", type=Path, help="image files, and folders of them")
     here, images, failed = Path(__file__).resolve().parent, Image.registered_extensions(), 0
-    about, labels, rules = (
-        json.loads((here / f"{name}.json").read_text("utf-8")) for name in ("bundle", "labels", "preprocess")
-    )
+    about, labels, rules = (json.loads((here / f"{name}.json").read_text("utf-8")) for name in ("bundle", "labels", "preprocess"))
     model = open_model(here)
     for given in parser.parse_args().paths:
         inside = sorted(path for path in given.rglob("*") if path.suffix.lower() in images)

@@ -44,7 +44,9 @@ def certify_path(
     order = np.random.default_rng(seed).permutation(logits.shape[1])
     logits, labels = logits[:, order], None if labels is None else labels[order]
     at_exits = risk.losses(logits, labels, margin)
-    step = last_passed(risk.passes(worst_losses(policy, logits, at_exits, margin), epsilon, delta) for policy in path)
+    step = last_passed(
+        risk.passes(worst_losses(policy, logits, at_exits, margin), epsilon, delta) for policy in path
+    )
     return None if step is None else (step, worst_losses(path[step], logits, at_exits, margin))
 
 

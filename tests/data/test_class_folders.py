@@ -140,7 +140,7 @@ def test_every_extension_that_pillow_reads_is_read_or_named(tmp_path: Path) -> N
             continue
         if suffix in IMAGE_SUFFIXES:
             with opened(path) as image:
-                assert decode(image, grey=False).size == (16, 16), suffix
+                assert decode(image, grey=False).mode == "RGB", suffix
             saved.add(suffix)
     assert len(saved) > 25
     folders = list_class_folders(tmp_path)
