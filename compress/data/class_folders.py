@@ -15,7 +15,7 @@ from compress.data.catalogue import EXPECTED
 from compress.errors import UsageError
 
 # What Pillow decodes by itself. Files of the others that it knows (documents, video, data) are named as not used.
-_BITMAPS = ".apng .avif .avifs .bmp .bw .cur .dcx .dds .dib .gif .icb .icns .ico .im .msp .pbm .pcx .pgm .png .pnm .ppm"
+_BITMAPS = ".apng .avif .avifs .bmp .bw .cur .dcx .dds .dib .gif .icb .icns .ico .msp .pbm .pcx .pgm .png .pnm .ppm"
 _PHOTOS = ".j2c .j2k .jfif .jp2 .jpc .jpe .jpeg .jpf .jpg .jpx .mpo .tif .tiff .webp"
 _OTHERS = ".psd .qoi .ras .rgb .rgba .sgi .tga .vda .vst .xbm .xpm"
 IMAGE_SUFFIXES = frozenset(f"{_BITMAPS} {_PHOTOS} {_OTHERS}".split())

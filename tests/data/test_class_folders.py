@@ -120,6 +120,7 @@ def test_a_folder_that_cannot_be_listed_is_named(tmp_path: Path, monkeypatch: py
     assert complaint(tmp_path) == f"{closed} cannot be listed (Permission denied)"
 
 
+@pytest.mark.filterwarnings("ignore:.* image format is deprecated:DeprecationWarning")
 def test_every_extension_that_pillow_reads_is_read_or_named(tmp_path: Path) -> None:
     Image.init()
     known = {suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN}

@@ -58,8 +58,8 @@ def _of_classes(runs: Sequence[Run], wanted: str) -> list[dict[str, Any]]:
 
 def _accuracies(own: Sequence[dict[str, Any]]) -> np.ndarray:
     """The accuracy of every class `(classes,)` at the last exit; not a number for a class without test images."""
-    found: np.ndarray = np.mean([results["accuracy"][-1] for results in own], axis=0, dtype=float)
-    return found
+    each = np.array([results["accuracy"][-1] for results in own], dtype=float)
+    return np.asarray(each.mean(axis=0))
 
 
 def _each_class(classes: Sequence[str], networks: Sequence[tuple[dict[Any, Any], list[dict[str, Any]]]]) -> Table:
