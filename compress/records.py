@@ -16,6 +16,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from compress import networks
 from compress.documents import LONGEST, fitted, parse_json
 from compress.errors import UsageError
+from compress.per_class import PerClass
 from compress.recipes import Recipe
 
 SCHEMA_VERSION = 2  # 1: objectives were names
@@ -216,6 +217,7 @@ class Results(Struct, frozen=True, kw_only=True):
 
     exits: Annotated[tuple[Exit, ...], Meta(min_length=1)]
     weights: str
+    per_class: PerClass | UnsetType = UNSET
     requested: Size = Size()
     achieved: Size = Size()
     choosing: Choosing | UnsetType = UNSET
@@ -288,6 +290,8 @@ class Record:
         wanted = [(number, exit.block) for number, exit in enumerate(spec.exits, start=1)]
         if exits != wanted:
             raise UsageError(f"results.exits: numbers and blocks {exits}, but the spec has {wanted}")
+        if results.per_class is not UNSET:
+            results.per_class.check(len(spec.exits), spec.classes)
         validated: dict[str, Any] = {
             f"exits[{number}].val_accuracy": row.val_accuracy for number, row in enumerate(results.exits)
         }

@@ -23,7 +23,7 @@ from compress.cli.options import (
     options,
 )
 from compress.errors import UsageError
-from compress.recipes import FineTuneSchedule
+from compress.recipes import ClassWeights, FineTuneSchedule
 from compress.runs import macs_of, run_and_exit
 
 if TYPE_CHECKING:
@@ -135,11 +135,13 @@ class FineTuningOptions(RecipeOptions):
         schedule: Learning rates of fine-tuning; restart: those of training.
         learning_rate: Highest rate, instead of the schedule's.
         weight_decay: Weight decay, instead of the recipe's.
+        class_weights: balanced: images of rare classes count more, as if all classes had as many.
     """
 
     schedule: FineTuneSchedule = "small-rate"
     learning_rate: float | None = None
     weight_decay: float | None = None
+    class_weights: ClassWeights = "none"
 
 
 @options("Output")
@@ -175,7 +177,7 @@ def prune(
         from compress.cli.printing import show_methods
 
         return show_methods(METHODS, as_json=output.json)
-    recipe = fine_tuning.named()
+    recipe = fine_tuning.named(class_weights=fine_tuning.class_weights)
     changes: dict[str, Any] = {name: getattr(fine_tuning, name) for name in ("epochs", "learning_rate", "weight_decay")}
     recipe.fine_tuning(fine_tuning.schedule).changed(**changes)
     asked = technique.technique()

@@ -14,6 +14,7 @@ import torch
 
 from compress.console import console
 from compress.data import Split
+from compress.data.division import DIVISION
 from compress.errors import UsageError
 from compress.hardware import check_bf16, describe
 from compress.network_cost import cross_check
@@ -31,9 +32,10 @@ from compress.runs import (
     read_run,
     sweep,
     write_atomically,
+    write_json,
 )
 from compress.training.distributed import current_world, naming_lost_processes
-from compress.training.evaluation import exit_rows, predict
+from compress.training.evaluation import class_rows, exit_rows, predict
 from compress.training.hooks import NO_HOOK, Hook, Options
 from compress.training.loop import DivergedError, Training, fit
 from compress.training.objectives import Objective
@@ -100,6 +102,7 @@ def execute(plan: Plan, prepare: Prepare, *, resume: bool = False) -> Run:
         training = _training(plan, parts, prepared)  # raises before a record is written
         run = Run(plan.path, _new_record(plan, training))
         world.on_leader(run.write_record)
+        world.on_leader(partial(_write_division, plan))
         _announce(plan, training)
         try:
             with naming_lost_processes():
@@ -178,11 +181,13 @@ def _evaluate(plan: Plan, run: Run, training: Training, prepared: Prepared) -> R
     if settled:
         console.print(f"{plan.title}: batch norm: {settled}")
     concluded = prepared.conclude(network) if prepared.conclude else {}
+    of_classes = class_rows(*predicted["test"], parts.train.labels)
     run.record.results = (
         prepared.results
         | concluded
         | ({"batch_norm": settled} if settled else {})
         | {"weights": _reported(plan.recipe), "exits": exit_rows(network, predicted)}
+        | ({"per_class": of_classes} if of_classes else {})
     )
     run.record.status = "finished"
     run.write_record()
@@ -255,6 +260,15 @@ def _new_record(plan: Plan, training: Training) -> Record:
         | {"precision": plan.precision, "world_size": training.world.size, "compiled": compiled},
         command=plan.command,
     )
+
+
+def _write_division(plan: Plan) -> None:
+    """Write the part of every file, where flat class folders were divided."""
+    if plan.dataset.division and plan.dataset.divided:
+        files: dict[str, list[str]] = {part: [] for part in plan.dataset.division["shares"]}
+        for content, part in sorted(plan.dataset.divided.items()):
+            files[part].append(content)
+        write_json(plan.path / DIVISION, plan.dataset.division | {"files": files})
 
 
 def _write_metrics(run: Run, training: Training) -> None:
