@@ -7,7 +7,12 @@ from .report.sections.networks import main_table
 from .report.sections.probe_tables import probe_tables, write_probe_figure
 from .results.probed_blocks import read_probes
 from .results.repeated_runs import distinct_runs
+from .selection.select import select
+from .selection.selected import Selection
+from .selection.selection_limits import Limits
+from .selection.serving import Serving
 from .study.dry_run import plan_study
+from .study.handover import Handover, hand_over
 from .study.runner import run_study
 from .study.setting import Setting
 from .study.study import Study, read_study
@@ -16,11 +21,16 @@ __all__ = [
     "COMPARISON",
     "REPORT",
     "Comparison",
+    "Handover",
+    "Limits",
+    "Selection",
+    "Serving",
     "Setting",
     "Study",
     "bench",
     "bench_all",
     "distinct_runs",
+    "hand_over",
     "latency_ratio",
     "main_table",
     "plan_study",
@@ -30,6 +40,7 @@ __all__ = [
     "read_probes",
     "read_study",
     "run_study",
+    "select",
     "write_probe_figure",
     "write_report",
 ]

@@ -1,4 +1,5 @@
 from .budgeted_batch import BudgetPoint, budget_curve, budget_shares, policy_of_shares
+from .certificate import Certificate
 from .early_exit import EarlyExit
 from .leaving_cost import leaving_macs, mean_macs
 from .policy import Policy, confidences, leave
@@ -7,6 +8,7 @@ from .temperature import fit_temperature, fit_temperatures
 
 __all__ = [
     "BudgetPoint",
+    "Certificate",
     "EarlyExit",
     "Exited",
     "Policy",
