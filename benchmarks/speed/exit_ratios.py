@@ -22,11 +22,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from benchmarks.measuring.rounds import conditions, interleaved
 from benchmarks.speed.ratios import ratio
 from compress.console import console
 from compress.data import Normalisation, normalise
+from compress.export.cascade import opened_cascade
+from compress.export.early_exit_runner import Cascade
 from compress.hardware import describe
 from compress.inference import EarlyExit, Policy, leaving_macs, mean_macs, policy_of_shares
 from compress.inference.policy import NEVER
@@ -42,13 +45,13 @@ class Served(NamedTuple):
     """What an engine runs.
 
     Attributes:
-        batches: the images as it takes them.
+        take: turns uint8 images `(N, 3, H, W)` into what the others take.
         cuts: the network cut at every exit, shallow to deep.
         early: early exit by the policy; what it returns has `exits`.
         idle: early exit by which no image leaves.
     """
 
-    batches: Sequence[Any]
+    take: Answer
     cuts: Sequence[Answer]
     early: Answer
     idle: Answer
@@ -59,13 +62,14 @@ class ExitSetup:
     """What is measured, and how often.
 
     Attributes:
-        images: number of images answered in one timing, in batches; at least those of one batch are.
+        least: number of images that are answered in one timing at the least, in batches.
     """
 
     arch: str = "resnet44"
     exits: int = 5
+    engines: tuple[str, ...] = ("eager", "onnxruntime")
     batch_sizes: tuple[int, ...] = (1, 128)
-    images: int = 10
+    least: int = 20
     rounds: int = 9
     threads: int = 1
 
@@ -75,27 +79,46 @@ class ExitSetup:
         torch.manual_seed(0)
         return create(self.arch, exits=self.exits).eval().to(memory_format=torch.channels_last)
 
+    @cached_property
+    def images(self) -> Tensor:
+        """Noise in the shape of CIFAR's images."""
+        generator = torch.Generator().manual_seed(0)
+        count = max(self.least, *self.batch_sizes)
+        return torch.randint(256, (count, 3, 32, 32), generator=generator, dtype=torch.uint8)
+
+    @cached_property
+    def policies(self) -> tuple[Policy, Policy]:
+        """The policy by which as many of the images leave at every exit, and one by which none leaves early."""
+        with torch.inference_mode():
+            logits = torch.stack(self.network(_normalised(self.images))).numpy()
+        idle = Policy(
+            temperatures=tuple(float(exit.std()) for exit in logits),  # else all confidences of random weights are 1
+            thresholds=(NEVER,) * (self.exits - 1),
+            weights=digest_of_weights(self.network),
+        )
+        return policy_of_shares(idle, np.full(self.exits, 1 / self.exits), logits), idle
+
 
 def measure_exits(setup: ExitSetup) -> dict[str, Any]:
     """The ratios by engine and batch size, and `environment`."""
-    results: dict[str, Any] = {}
+    results: dict[str, Any] = {engine: {} for engine in setup.engines}
     with conditions(setup.threads):
-        for engine, served in ENGINES.items():
-            for size in setup.batch_sizes:
-                images = torch.randint(256, (max(size, setup.images), 3, 32, 32), dtype=torch.uint8)
-                with served(setup, images.split(size)) as ready:
-                    row = results.setdefault(engine, {})[str(size)] = _ratios(setup, ready)
-                found = ", ".join(f"{key} {value['ratio']:.3f}" for key, value in row.items() if key != "macs")
-                console.print(f"{engine}, batch {size}: macs {row['macs']:.3f}, {found}")
+        for engine in setup.engines:
+            with ENGINES[engine](setup) as served:
+                for size in setup.batch_sizes:
+                    row = results[engine][str(size)] = _ratios(setup, served, size)
+                    found = ", ".join(f"{key} {value['ratio']:.3f}" for key, value in row.items() if key != "macs")
+                    console.print(f"{engine}, batch {size}: macs {row['macs']:.3f}, {found}")
         return results | {"environment": describe(CPU) | dataclasses.asdict(setup)}
 
 
-def _ratios(setup: ExitSetup, served: Served) -> dict[str, Any]:
+def _ratios(setup: ExitSetup, served: Served, size: int) -> dict[str, Any]:
     """The ratios of one engine at one batch size."""
-    calls = [partial(_answer, answer, served.batches) for answer in (*served.cuts, served.early, served.idle)]
+    batches = [served.take(batch) for batch in setup.images[: max(size, setup.least)].split(size)]
+    calls = [partial(_answer, answer, batches) for answer in (*served.cuts, served.early, served.idle)]
     found, _ = interleaved(calls, rounds=setup.rounds, device=CPU)
     *cuts, early, idle = found.T
-    exits = np.concatenate([np.asarray(served.early(batch).exits) for batch in served.batches])
+    exits = np.concatenate([np.asarray(served.early(batch).exits) for batch in batches])
     shares = np.bincount(exits - 1, minlength=setup.exits) / len(exits)
     macs = mean_macs(exits, leaving_macs(setup.network)) / exit_costs(setup.network)[-1].macs
     return {
@@ -112,30 +135,33 @@ def _answer(answer: Answer, batches: Sequence[Any]) -> None:
         answer(batch)
 
 
-def _policies(network: Network, images: torch.Tensor) -> tuple[Policy, Policy]:
-    """The policy by which as many of these normalised images leave at every exit, and one by which none does."""
-    with torch.inference_mode():
-        logits = torch.stack(network(images)).numpy()
-    exits = len(logits)
-    idle = Policy(
-        temperatures=tuple(float(exit.std()) for exit in logits),  # else all confidences of random weights are 1
-        thresholds=(NEVER,) * (exits - 1),
-        weights=digest_of_weights(network),
-    )
-    return policy_of_shares(idle, np.full(exits, 1 / exits), logits), idle
-
-
-def _normalised(images: torch.Tensor) -> torch.Tensor:
+def _normalised(images: Tensor) -> Tensor:
     return normalise(images, NORMALISATION).contiguous(memory_format=torch.channels_last)
 
 
 @contextlib.contextmanager
-def _eager(setup: ExitSetup, images: Sequence[torch.Tensor]) -> Iterator[Served]:
+def _eager(setup: ExitSetup) -> Iterator[Served]:
     """Eager in fp32, channels last."""
-    network, batches = setup.network, [_normalised(batch) for batch in images]
-    policies = _policies(network, torch.cat(batches))
+    network = setup.network
     cuts = [torch.inference_mode()(cut(network, exit)) for exit in range(1, setup.exits + 1)]
-    yield Served(batches, cuts, *(EarlyExit(network, policy) for policy in policies))
+    yield Served(_normalised, cuts, *(EarlyExit(network, policy) for policy in setup.policies))
 
 
-ENGINES: dict[str, Callable[[ExitSetup, Sequence[torch.Tensor]], Any]] = {"eager": _eager}
+@contextlib.contextmanager
+def _onnxruntime(setup: ExitSetup) -> Iterator[Served]:
+    """Cascades in ONNX Runtime, fp32, from uint8 images on; a cut network is a cascade of one stage."""
+    network = setup.network
+    with contextlib.ExitStack() as stack:
+
+        def opened(network: Network, policy: Policy | None = None) -> Cascade:
+            made = opened_cascade(network, NORMALISATION, engine="onnxruntime", threads=setup.threads, policy=policy)
+            return stack.enter_context(made)
+
+        cuts = [opened(cut(network, exit)).logits for exit in range(1, setup.exits + 1)]
+        yield Served(Tensor.numpy, cuts, *(opened(network, policy) for policy in setup.policies))
+
+
+ENGINES: dict[str, Callable[[ExitSetup], contextlib.AbstractContextManager[Served]]] = {
+    "eager": _eager,
+    "onnxruntime": _onnxruntime,
+}
