@@ -34,6 +34,7 @@ from compress.inference import (
     policy_of_shares,
     simulate,
 )
+from compress.inference.certificate import RiskName
 from compress.inference.certification import certify_path
 from compress.inference.policy_path import choose_path
 from compress.inference.possible_exits import MARGINS
@@ -58,7 +59,7 @@ class Wanted:
         latency: whether time is measured.
     """
 
-    risk: str = "drop"
+    risk: RiskName = "drop"
     epsilon: float = 0.01
     delta: float = 0.05
     engine: str = "eager"
