@@ -49,7 +49,7 @@ build-site = $(BIN)/zensical build --clean --strict
 
 # The files .venv/quickstart and .venv/test say when the environment was last made to fit pyproject.toml.
 .venv/quickstart: pyproject.toml | .venv/torch
-	$(call fetch,--editable .)
+	$(call fetch,--editable '.[deploy]')
 	touch $@
 
 .venv/test: pyproject.toml | .venv/torch

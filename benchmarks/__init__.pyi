@@ -9,7 +9,12 @@ from .report.sections.networks import main_table
 from .report.sections.probe_tables import probe_tables, write_probe_figure
 from .results.probed_blocks import read_probes
 from .results.repeated_runs import distinct_runs
+from .selection.select import select
+from .selection.selected import Selection
+from .selection.selection_limits import Limits
+from .selection.serving import Serving
 from .study.dry_run import plan_study
+from .study.handover import Handover, hand_over
 from .study.runner import run_study
 from .study.setting import Setting
 from .study.study import Study, read_study
@@ -19,6 +24,10 @@ __all__ = [
     "REPORT",
     "Comparison",
     "ExitPolicy",
+    "Handover",
+    "Limits",
+    "Selection",
+    "Serving",
     "Setting",
     "Study",
     "Wanted",
@@ -26,6 +35,7 @@ __all__ = [
     "bench_all",
     "certify_run",
     "distinct_runs",
+    "hand_over",
     "latency_ratio",
     "main_table",
     "plan_study",
@@ -36,6 +46,7 @@ __all__ = [
     "read_probes",
     "read_study",
     "run_study",
+    "select",
     "write_probe_figure",
     "write_report",
 ]

@@ -15,7 +15,7 @@ from scipy import stats
 
 from benchmarks.certifying.exit_images import digest_of_part, open_images
 from benchmarks.certifying.exit_logits import exit_logits
-from benchmarks.certifying.exit_timing import Serving, measure_time
+from benchmarks.certifying.exit_timing import ServedExits, measure_time
 from benchmarks.certifying.exits_file import ExitPolicy, Point, write_policies
 from benchmarks.measuring.engines import engine_named
 from benchmarks.statistics.difference import difference
@@ -218,7 +218,7 @@ class Trial:
         right, last = labels == test.labels, test.logits[-1].argmax(axis=-1) == test.labels
         accuracy = stats.binomtest(int(right.sum()), len(right)).proportion_ci(CONFIDENCE, "wilson")
         drop = difference(*(Scores(seeds=(0,), right=each[None]) for each in (last, right)))
-        serving = Serving(
+        serving = ServedExits(
             network=self.network,
             normalisation=self.run.normalisation,
             policy=policy,

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.measuring.calibration_images import open_held_out
+from compress.export.held_out import open_held_out
 from benchmarks.measuring.candidates import Candidate, candidates
 from benchmarks.measuring.costs_file import record_costs
 from benchmarks.measuring.engines import engines_here

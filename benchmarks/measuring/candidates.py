@@ -9,8 +9,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from benchmarks.measuring.calibration_images import HeldOut
+from compress.export.held_out import HeldOut
 from benchmarks.measuring.engines import Source
+from compress.data import normalise
 from compress.network_cost import Cost, exit_costs
 from compress.networks import Network, Spec, cut, initialised
 from compress.runs import WEIGHTS, Run, load
@@ -59,7 +60,7 @@ def candidates(
     for run in runs:
         drawn = draw and not (run.path / WEIGHTS).exists()
         network = _with_random_weights(run.spec) if drawn else load(run)
-        images = held_out.calibration_images(run.normalisation) if held_out and not drawn else None
+        images = normalise(held_out.calibration_images, run.normalisation) if held_out and not drawn else None
         for exit, cost in enumerate(exit_costs(network), start=1):
             source = Source(cut(network, exit), folder / run.id / str(exit), images)
             found.append(Candidate(run=run, exit=exit, cost=cost, source=source, drawn=drawn))

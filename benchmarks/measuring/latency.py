@@ -20,15 +20,16 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from benchmarks.measuring.agreement import check_logits
+from compress.export.agreement import check_logits
 from benchmarks.measuring.bench_file import Calibration, Measurement, write_measurement
-from benchmarks.measuring.calibration_images import HeldOut, open_held_out
+from compress.export.held_out import HeldOut, open_held_out
 from benchmarks.measuring.candidates import Candidate, candidates, random_images
 from benchmarks.measuring.costs_file import record_costs
 from benchmarks.measuring.energy import meter
 from benchmarks.measuring.engines import Engine, Source, engine_named, reduced_range
 from benchmarks.measuring.rounds import NOISY, conditions, interleaved, median_interval, quartiles
 from compress.console import console
+from compress.data import normalise
 from compress.errors import UsageError, checked
 from compress.hardware import describe, resolve_device
 from compress.networks import Network, cut
@@ -161,7 +162,8 @@ class Session:
             images = random_images(self.held_out.test_batch, candidate.run.spec.input_shape)
             placed = engine.place(images, self.device)
             [infer] = engine.prepare([candidate.source], placed, "int8", self.threads)
-            accuracy = self.held_out.test_accuracy(self._from_cpu(engine, infer), candidate.run.normalisation)
+            from_cpu, prepare = self._from_cpu(engine, infer), partial(normalise, normalisation=candidate.run.normalisation)
+            accuracy = self.held_out.test_accuracy(lambda images, call=from_cpu, to=prepare: call(to(images)))
             found.append({"test_accuracy": accuracy})
         return found
 

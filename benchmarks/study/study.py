@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, get_type_hints
 
 from benchmarks.study.entry import Entry, read_entry, read_table
+from benchmarks.study.handover import Handover
 from benchmarks.study.study_file import study_text
 from benchmarks.study.tuning_grid import Tuning
 from compress.documents import fitted, parse_toml
@@ -25,6 +26,7 @@ class Study:
         primary: names of the two entries whose difference the study is made for, if declared; every other comparison
             is then exploratory.
         tuning: what is tried for every arm; None: the recipe's learning rate and weight decay are taken as they are.
+        handover: what is selected among the runs and exported at the end; None: nothing.
     """
 
     title: str
@@ -37,6 +39,7 @@ class Study:
     seeds: tuple[int, ...] = (0,)
     primary: tuple[str, ...] = ()
     tuning: Tuning | None = None
+    handover: Handover | None = None
 
     def __post_init__(self) -> None:
         if not self.seeds:
@@ -100,9 +103,13 @@ def read_study(name: str) -> Study:
         if not entries:
             raise UsageError("it has no [[run]]")
         runs, tuning = tuple(read_entry(entry) for table in entries for entry in _by_method(table)), None
+        handover = None
         if "tuning" in table:
             tuning = Tuning(**read_table(table.pop("tuning"), get_type_hints(Tuning)))
-        return Study(**read_table(table, get_type_hints(Study), required=REQUIRED), runs=runs, tuning=tuning)
+        if "handover" in table:
+            handover = Handover(**read_table(table.pop("handover"), get_type_hints(Handover), required=("max_macs",)))
+        settings = read_table(table, get_type_hints(Study), required=REQUIRED)
+        return Study(**settings, runs=runs, tuning=tuning, handover=handover)
     except UsageError as error:
         raise UsageError(f"study {name}: {error}") from error
 

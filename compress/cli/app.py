@@ -18,9 +18,11 @@ from compress import __version__
 from compress.cli.bench_command import bench
 from compress.cli.data_command import data
 from compress.cli.exits_command import exits
+from compress.cli.predict_command import predict
 from compress.cli.probe_command import probe
 from compress.cli.prune_command import prune
 from compress.cli.report_command import report
+from compress.cli.select_command import select
 from compress.cli.study_command import study
 from compress.cli.train_command import train, train_mwbp
 from compress.errors import UsageError, one_line
@@ -35,12 +37,12 @@ app = App(
     default_parameter=Parameter(negative=""),
 )
 SEVERAL_PROCESSES = ("train", "train-mwbp", "prune")  # the commands that torchrun may start
-for command in (train, train_mwbp, prune, bench, exits, probe, study, report, data):
+for command in (train, train_mwbp, prune, bench, exits, probe, select, predict, study, report, data):
     app.command(command)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; return the exit status: 0, or 2 for an error that the user can mend."""
+    """Run the command; return the exit status: the command's, usually 0, or 2 for an error that the user can mend."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     if "--debug" in given and not faulthandler.is_enabled():
         faulthandler.enable(2)  # stderr; the watchdog uses it for a training that makes no progress, too
@@ -55,14 +57,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with joined:
             if several and name in app and name not in SEVERAL_PROCESSES:
                 raise UsageError(f"{name} runs in one process; under torchrun: {', '.join(SEVERAL_PROCESSES)}")
-            app(given, exit_on_error=False, print_error=False, result_action="return_none")
+            how = "return_int_as_exit_code_else_zero"
+            status: int = app(given, exit_on_error=False, print_error=False, result_action=how)
+            return status
     except Exception as error:
         text = _what_to_mend(error, name)
         if text is None or "--debug" in given:
             raise
         print(f"compress: {one_line(text)}", file=sys.stderr)
         return 2
-    return 0
 
 
 def _what_to_mend(error: Exception, command: str) -> str | None:

@@ -30,7 +30,7 @@ DEFAULT_RECIPE = "quick"
 SEEDS = 2**63  # seeds are below it
 PANELS = (  # of `--help`, in their order
     *("Network", "Budget: give one of these; several values are separated by commas", "Method", "Multi-exit training"),
-    *("Measuring", "Recipe", "Start and distillation", "Data", "Runs", "Output"),
+    *("Limits", "Measuring", "Prediction", "Recipe", "Start and distillation", "Data", "Runs", "Output"),
 )
 
 

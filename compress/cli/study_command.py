@@ -30,6 +30,8 @@ def study(
 ) -> None:
     """Run a whole comparison: train what is missing, measure all of it and write the report.
 
+    A study with a handover then selects a network within its limit, exports it, and predicts an image with it.
+
     Args:
         name: quickstart, pruning, fashion-mnist, cifar10, or another bundled study; or a TOML file of your own.
         out: Directory of the report (default: report/NAME).
@@ -37,9 +39,10 @@ def study(
     """
     study_text(name)  # refuses what is not there
 
-    from benchmarks import REPORT, Setting, main_table, plan_study, read_study, run_study
+    from benchmarks import REPORT, Setting, hand_over, main_table, plan_study, read_study, run_study
     from compress.cli.printing import print_json, print_table, run_as_json
     from compress.console import console
+    from compress.errors import UsageError
 
     study = read_study(name)
     console.print(f"{study.title}: {study.takes}")
@@ -52,8 +55,15 @@ def study(
         print_table(plan.table())
         return print(plan.summary())
     out = out or Path("report") / Path(name).stem
-    runs = run_study(setting, out=out)
+    runs, handed = run_study(setting, out=out), []
+    if not output.json:
+        print_table(main_table(runs, runs[0].id))
+        console.print(f"report: {out / REPORT}")
+    if study.handover:
+        try:
+            handed = hand_over(study.handover, runs, setting.dataset, out)
+        except UsageError as error:  # the study itself is done
+            console.print(f"not handed over: {error}")
     if output.json:
-        return print_json({"runs": [run_as_json(run) for run in runs], "report": str(out / REPORT)})
-    print_table(main_table(runs, runs[0].id))
-    console.print(f"report: {out / REPORT}")
+        return print_json({"runs": [run_as_json(run) for run in runs], "report": str(out / REPORT), "handover": handed})
+    print(*handed, sep="\n")

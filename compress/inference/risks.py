@@ -137,7 +137,7 @@ def uncertain(logits: NDArray[Any], margin: float) -> NDArray[np.bool_]:
 
 
 def log_wealth(losses: Losses, epsilon: float) -> NDArray[np.float64]:
-    """The logarithm of the wealth, `(N,)`, after every image; it begins with 1 and bets against a mean above epsilon."""
+    """The logarithm of the wealth `(N,)` after every image, from 1 on, of bets against a mean above epsilon."""
     return np.log1p(-bets(losses, epsilon) * (losses - epsilon)).cumsum(axis=-1)
 
 

@@ -13,7 +13,7 @@ from compress.errors import UsageError
 from compress.runs import Run
 
 
-def data_of(run: Run, data_dir: Path | None = None, *, workers: int | None = None) -> Dataset:
+def data_of(run: Run, data_dir: Path | None = None, *, workers: int | None = None, download: bool = True) -> Dataset:
     """Open the data set that a run was trained on: the first with its digest, searched in ``data_dir`` first.
 
     Raises:
@@ -28,7 +28,13 @@ def data_of(run: Run, data_dir: Path | None = None, *, workers: int | None = Non
     for name in _names(run, data_dir) if own else [data["name"]]:
         try:
             dataset = open_dataset(
-                name, data_dir=data_dir, image_size=resized, stream=streamed, skip_unreadable=skip, workers=workers
+                name,
+                data_dir=data_dir,
+                image_size=resized,
+                stream=streamed,
+                skip_unreadable=skip,
+                workers=workers,
+                download=download,
             )
         except UsageError as error:
             missing = missing or error

@@ -3,10 +3,11 @@
 import torch
 
 from benchmarks.measuring.engines.engine import PRECISIONS, Engine, Infer
-from benchmarks.measuring.engines.onnx_files import Source, reduced_range
+from benchmarks.measuring.engines.onnx_files import Source
 from benchmarks.measuring.engines.pytorch import Compile, CudaGraphs, Eager
 from benchmarks.measuring.engines.runtimes import OnnxRuntime, OpenVino
 from compress.errors import UsageError, nearest
+from compress.export.onnx_graph import reduced_range
 
 ENGINES: dict[str, Engine] = {
     engine.name: engine for engine in (Eager(), Compile(), OnnxRuntime(), OpenVino(), CudaGraphs())

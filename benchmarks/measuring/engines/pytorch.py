@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from benchmarks.measuring.engines.engine import Engine, Infer
-from benchmarks.measuring.engines.onnx_files import LastExit, Source, refusing
+from benchmarks.measuring.engines.onnx_files import Source
+from compress.export.onnx_graph import refusing
+from compress.export.served_network import LastExit
 from compress.hardware import has_bf16
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}

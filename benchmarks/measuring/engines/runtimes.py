@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.measuring.engines.engine import Engine, Infer
-from benchmarks.measuring.engines.onnx_files import BATCH, IMAGES, LOGITS, Source, refusing
+from benchmarks.measuring.engines.onnx_files import Source
+from compress.export.onnx_graph import BATCH, IMAGES, LOGITS, refusing
 
 OPENVINO_TYPES = {"fp32": "f32", "bf16": "bf16", "fp16": "f16", "int8": "f32"}  # int8: for the other operators
 

@@ -12,9 +12,9 @@ import pytest
 import torch
 from onnx import numpy_helper
 
-from benchmarks.measuring.agreement import check_logits
+from compress.export.agreement import check_logits
 from benchmarks.measuring.bench_file import read_measurements
-from benchmarks.measuring.calibration_images import HeldOut, open_held_out
+from compress.export.held_out import HeldOut, open_held_out
 from benchmarks.measuring.candidates import candidates
 from benchmarks.measuring.engines import Source, engine_named, engines_here, reduced_range
 from benchmarks.measuring.latency import Session

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from benchmarks.measuring.calibration_images import padded
+from compress.export.held_out import padded
 from compress.errors import UsageError
 
 # By precision the largest deviation, and the smallest share of images with the same top class, that are allowed. The

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from compress.data import Normalisation, Part, in_order, normalise
+from compress.data import Part, in_order
 from compress.errors import UsageError
 from compress.recipes import Recipe
 from compress.runs import Run
@@ -35,19 +35,20 @@ class HeldOut:
     calibration: Part
     test: Part
 
-    def calibration_images(self, normalisation: Normalisation) -> Tensor:
-        """The calibration images, normalised, `(N, C, H, W)`."""
+    @property
+    def calibration_images(self) -> Tensor:
+        """The calibration images, uint8 `(N, C, H, W)`."""
         [images] = self.calibration.batches([torch.arange(len(self.calibration))])
-        return normalise(images, normalisation)
+        return images
 
-    def test_accuracy(self, infer: Callable[[Tensor], Tensor], normalisation: Normalisation) -> float:
-        """The share of test images that a network, prepared for `test_batch` images, classifies correctly.
+    def test_accuracy(self, infer: Callable[[Tensor], Tensor]) -> float:
+        """The share of test images that a function from `test_batch` uint8 images to logits classifies correctly.
 
         This is a measurement after all choices: nothing is selected on it.
         """
         indices, correct = in_order(len(self.test), self.test_batch), 0
         for chosen, images in zip(indices, self.test.batches(indices), strict=True):
-            logits = infer(padded(normalise(images, normalisation), self.test_batch))[: len(chosen)]
+            logits = infer(padded(images, self.test_batch))[: len(chosen)]
             correct += int((logits.argmax(dim=1) == self.test.labels[chosen]).sum())
         return correct / len(self.test)
 
@@ -57,7 +58,7 @@ class HeldOut:
         return min(TEST_BATCH, len(self.test))
 
 
-def open_held_out(runs: Sequence[Run], data_dir: Path | None = None) -> HeldOut:
+def open_held_out(runs: Sequence[Run], data_dir: Path | None = None, *, download: bool = True) -> HeldOut:
     """The runs' calibration images, or their validation images where there are none, and the test images.
 
     Raises:
@@ -67,7 +68,7 @@ def open_held_out(runs: Sequence[Run], data_dir: Path | None = None) -> HeldOut:
     for run in runs:
         if any(run.record.data[key] != first.record.data[key] for key in ("digest", "split")):
             raise UsageError(f"runs {first.id} and {run.id} have different data or splits: bench their int8 apart")
-    recipe, dataset = Recipe.from_json(first.record.config["recipe"]), data_of(first, data_dir)
+    recipe, dataset = Recipe.from_json(first.record.config["recipe"]), data_of(first, data_dir, download=download)
     parts = split_by(recipe, dataset)
     for name, part in (("calibration", parts.calibration), ("validation", parts.validation)):
         if len(part):

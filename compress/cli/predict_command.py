@@ -1,0 +1,236 @@
+"""`compress predict`: labels for image files, one line each, as they come."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO
+
+from cyclopts import Parameter
+
+from compress.cli.options import OUTPUT, PLACE, Flag, Output, PlaceOptions, Whole, options
+from compress.cli.printing import print_json
+from compress.console import console
+from compress.errors import UsageError, one_line
+from compress.prediction.source import find_source
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from compress.inference import Policy
+    from compress.prediction import Prediction
+    from compress.runs import Run
+
+FIELDS = ("path", "label", "probability", "exit")
+DIGITS = 6  # of a probability
+STDIN = "-"
+ENGINE, PRECISION = "eager", "fp32"  # what a run's network computes with here
+
+
+@options("Prediction")
+@dataclass(frozen=True, kw_only=True)
+class PredictOptions:
+    """How labels are predicted and written.
+
+    Attributes:
+        early_exit: Images leave the run's network early, by its newest certified policy (see compress exits).
+        format: csv (with a header), or jsonl: a JSON object a line.
+        out: File to write to, when all is done, instead of stdout.
+        batch_size: Images that a worker reads and the network answers at a time.
+        workers: Threads that read images and compute at once (default: one per core).
+        threads: Threads of the CPU that each worker computes with.
+    """
+
+    early_exit: Flag = False
+    format: Literal["csv", "jsonl"] = "csv"
+    out: Path | None = None
+    batch_size: Whole = 32
+    workers: Whole | None = None
+    threads: Whole = 1
+
+    def check(self, output: Output) -> None:
+        """Refuse a place that nothing can be written to."""
+        if output.json and (self.out is not None or self.format != "csv"):
+            raise UsageError("--json prints one document at the end: leave out --out and --format")
+        if self.out is not None and (self.out.is_dir() or not self.out.absolute().parent.is_dir()):
+            raise UsageError(f"--out {self.out}: name a file in a folder that is there")
+
+
+PREDICTING = PredictOptions()
+
+
+def _path(_: object, text: str) -> None:
+    """Refuse a misspelt option; "-" is none, and a file may be called like one."""
+    if text.startswith("-") and text != STDIN and not os.path.lexists(text):
+        raise ValueError(f"{text}: neither an option nor a file; see compress predict --help")
+
+
+def predict(
+    model: str,
+    /,
+    *path: Annotated[str, Parameter(allow_leading_hyphen=True, validator=_path)],
+    predicting: PredictOptions = PREDICTING,
+    place: PlaceOptions = PLACE,
+    output: Output = OUTPUT,
+) -> int:
+    """Predict the labels of image files, by a run or by a bundle.
+
+    Images are prepared as those that the network was trained on were.
+
+    - Each gets a line, in order and as soon as it is there: path, label, probability, and the exit that answered.
+    - Files that cannot be read are named on stderr and left out; the exit status is then 1.
+
+    Args:
+        model: RUN, RUN:EXIT or the directory of a bundle.
+        path: Image files, folders (with all that is in them, except hidden files), or - for a list of them on stdin.
+    """
+    if not path:
+        raise UsageError(f"predict: name image files, folders of them, or {STDIN} for a list on stdin")
+    predicting.check(output)
+    found = find_source(model, place.runs)
+    if predicting.early_exit and isinstance(found, Path):
+        raise UsageError(f"--early-exit goes with a run; the bundle {model} leaves early if it was exported so")
+
+    from compress.prediction import image_files, predictor
+
+    files = image_files(_given(path))
+    first = next(files, None)
+    if first is None:
+        raise UsageError(f"predict: no images in {', '.join(path)}")
+    predicts = predictor(
+        model,
+        policy=_certified(found[0]) if predicting.early_exit and not isinstance(found, Path) else None,
+        runs=place.runs,
+        device=place.device,
+        batch_size=predicting.batch_size,
+        workers=predicting.workers,
+        threads=predicting.threads,
+    )
+    tally = Tally()
+    with contextlib.closing(predicts.predict(chain([first], files), unreadable=tally.leave_out)) as predictions:
+        rows = map(_row, tally.counted(predictions, _total(path, predicting, output)))
+        if output.json:
+            print_json({"predictions": list(rows), "unreadable": tally.unreadable})
+        else:
+            _write(rows, predicting, tally)
+    if tally.unreadable:
+        console.print(f"{tally.predicted:,} images predicted, {tally.unreadable:,} files could not be read")
+    return 1 if tally.unreadable else 0
+
+
+class Tally:
+    """Counts what is predicted and what is left out, and shows that as a progress bar where asked.
+
+    Attributes:
+        predicted, unreadable: numbers of files.
+    """
+
+    def __init__(self) -> None:
+        self.predicted = self.unreadable = 0
+
+    def leave_out(self, error: UsageError) -> None:
+        """Name a file that cannot be read, with the reason, on stderr."""
+        console.print(one_line(str(error)))
+        self.unreadable += 1
+
+    def counted(self, predictions: Iterable[Prediction], total: int | None) -> Iterator[Prediction]:
+        """Pass predictions on; `total` is the number of files for the progress bar, None for no bar."""
+        with _bar(total) as bar:
+            task = bar.add_task("predict", total=total)
+            for prediction in predictions:
+                self.predicted += 1
+                bar.update(task, completed=self.predicted + self.unreadable)
+                yield prediction
+
+
+def _bar(total: int | None) -> Progress:
+    from rich.progress import Progress
+
+    return Progress(console=console, disable=total is None, transient=True)
+
+
+def _total(path: Sequence[str], predicting: PredictOptions, output: Output) -> int | None:
+    """Count the files for a progress bar; None where none is shown: results on a terminal show progress themselves."""
+    elsewhere = predicting.out is not None or output.json or not sys.stdout.isatty()
+    if not console.is_terminal or not elsewhere or STDIN in path:
+        return None
+
+    from compress.prediction import image_files
+
+    return sum(1 for _ in image_files(path))
+
+
+def _given(path: Iterable[str]) -> Iterator[str]:
+    """Yield the paths, those on stdin in the place of "-", as they come."""
+    for each in path:
+        if each != STDIN:
+            yield each
+            continue
+        for line in sys.stdin.buffer:
+            if name := line.rstrip(b"\r\n"):
+                yield os.fsdecode(name)
+
+
+def _certified(run: Run) -> Policy:
+    """Return the newest certified policy of a run, if possible one that is certified for what computes here."""
+    from benchmarks.certifying.exits_file import read_policies
+
+    certified = [(each.policy, each.certificate) for each in read_policies(run) if each.certificate is not None]
+    if not certified:
+        raise UsageError(f"run {run.id} has no certified policy of early exit: compress exits {run.id} certifies one")
+    voids = [certificate.void(policy, engine=ENGINE, precision=PRECISION) for policy, certificate in certified]
+    number = max(range(len(voids)), key=lambda each: (voids[each] is None, each))
+    if problem := voids[number]:
+        console.print(problem)
+    return certified[number][0]
+
+
+def _row(prediction: Prediction) -> dict[str, Any]:
+    """Return the fields of a line."""
+    probability = round(prediction.probability, DIGITS)
+    values = (os.fspath(prediction.path), prediction.label, probability, prediction.exit)
+    return dict(zip(FIELDS, values, strict=True))
+
+
+def _write(rows: Iterable[dict[str, Any]], predicting: PredictOptions, tally: Tally) -> None:
+    """Write whole lines, each as it comes; end quietly where nobody reads on."""
+    try:
+        with _opened(predicting.out) as file:
+            table = csv.DictWriter(file, FIELDS, lineterminator="\n")
+            if predicting.format == "csv":
+                table.writeheader()
+            for row in rows:
+                table.writerow(row) if predicting.format == "csv" else file.write(json.dumps(row) + "\n")
+                file.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it once more at the end
+    except KeyboardInterrupt as interruption:
+        kept = f"nothing was written to {predicting.out}" if predicting.out else "the lines written are whole"
+        raise type(interruption)(f"{tally.predicted:,} images were predicted; {kept}") from None
+
+
+@contextlib.contextmanager
+def _opened(out: Path | None) -> Iterator[TextIO]:
+    """Open stdout, or a file that is there when all is written; names of files keep their bytes in both."""
+    if out is None:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="surrogateescape")
+        yield sys.stdout
+        return
+    temporary = out.with_name(f".{out.name}.{os.getpid()}")
+    try:
+        with temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(out)
+    finally:
+        temporary.unlink(missing_ok=True)

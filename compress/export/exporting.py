@@ -1,0 +1,96 @@
+"""Exporting: one exit of a finished run becomes a bundle, checked before it is there."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from compress.errors import UsageError, checked
+from compress.export.accuracy import accuracy_of
+from compress.export.bundle import Bundle, read_bundle
+from compress.export.form import Form, check_place
+from compress.export.model_files import write_model
+from compress.export.papers import write_papers
+from compress.export.parity import check_parity
+from compress.export.predict import open_model
+from compress.export.subject import subject_of
+from compress.inference import Policy
+from compress.runs import Run, run_and_exit
+from compress.signals import heeded
+
+
+@checked
+def export_bundle(
+    run: str | os.PathLike[str] | Run,
+    exit: int | None = None,
+    *,
+    out: str | os.PathLike[str],
+    policy: Policy | None = None,
+    runs: str | os.PathLike[str] = "runs",
+    data_dir: Path | None = None,
+    **form: Any,
+) -> Bundle:
+    """Export one exit of a finished run as a directory that runs without this package.
+
+    Nothing is there before the model has given eager's logits and classes on held-out images.
+
+    Args:
+        run: a run, its path or id, or RUN:EXIT.
+        exit: 1-based; None: the last.
+        out: the directory, new or empty.
+        policy: when images leave, for a cascade.
+        runs: directory of the runs.
+        data_dir: where the data are looked for first. Data that are not here are not downloaded; without them an fp32
+            model is compared with eager on random pixels.
+        form: fields of `Form`: format, precision, input, output, cascade.
+
+    Raises:
+        UsageError: an argument does not fit, the directory is not empty, a package is missing, the network cannot be
+            exported, or what was exported does not answer as eager does.
+    """
+    asked, place = Form(**form), Path(out)
+    asked.check_installed()
+    check_place(place)
+    if asked.cascade or policy is not None:
+        raise UsageError("cascade: bundles of one graph a stage cannot be made yet")
+    found, named = (run, None) if isinstance(run, Run) else run_and_exit(run, Path(runs))
+    if exit is not None and named is not None and exit != named:
+        raise UsageError(f"exit {exit}: {run} names exit {named}")
+    subject = subject_of(found, named if exit is None else exit, asked, data_dir)
+    with new_directory(place) as folder:
+        write_model(subject, folder)
+        infer = open_model(folder)
+        parity = check_parity(infer, subject, f"{found.id} exit {subject.exit}, {asked.format} {asked.precision}")
+        write_papers(subject, folder, parity, accuracy_of(subject, infer))
+        del infer  # it may hold files open
+    return read_bundle(place)
+
+
+@contextlib.contextmanager
+def new_directory(path: Path) -> Iterator[Path]:
+    """Yield a new directory beside `path`, which gets that name at the end; after an error nothing is left of it.
+
+    Raises:
+        UsageError: it cannot be written.
+    """
+    made = [parent for parent in path.absolute().parents if not parent.exists()]
+    temporary = path.absolute().parent / f".{path.name}.{os.getpid()}"
+    with heeded():
+        try:
+            temporary.mkdir(parents=True)
+            yield temporary
+            if path.is_dir():
+                path.rmdir()
+            temporary.rename(path)
+        except BaseException as error:
+            shutil.rmtree(temporary, ignore_errors=True)
+            for parent in made:
+                with contextlib.suppress(OSError):
+                    parent.rmdir()
+            if isinstance(error, OSError):
+                raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
+            raise

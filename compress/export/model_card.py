@@ -1,0 +1,115 @@
+"""The model card: what a bundle's model is, how good, how large and how fast, how it was made, and its limits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from compress.documents import read_kept
+from compress.export.form import FILES
+from compress.export.subject import RANDOM, Subject
+from compress.runs import BENCH
+
+RUNTIMES = {"onnx": "onnxruntime", "openvino": "openvino", "pt2": "torch"}
+ENGINES = {"onnx": ("onnxruntime",), "openvino": ("openvino",), "pt2": ("eager",)}  # whose latencies are the model's
+
+
+def model_card(subject: Subject, manifest: dict[str, Any]) -> str:
+    """The card as Markdown."""
+    title = f"# {subject.run.id}, exit {subject.exit} of {len(subject.run.exits)}"
+    parts = (
+        ("Use", _use(subject)),
+        ("Quality", _quality(subject, manifest)),
+        ("Cost", _cost(subject, manifest)),
+        ("Making", _making(subject)),
+        ("Limits", _limits(subject, manifest)),
+    )
+    return "\n\n".join([title, *(f"## {name}\n\n{text}" for name, text in parts)]) + "\n"
+
+
+def _use(subject: Subject) -> str:
+    form, (channels, height, width) = subject.form, subject.run.spec.input_shape
+    pixels = "0 to 255, uint8" if form.input == "uint8" else "0 to 1, fp32"
+    record = subject.run.record
+    return (
+        f"An image classifier, {record.arch}, for the {len(subject.labels)} classes of {record.data['name']} "
+        f"(`labels.json`), in {form.format} {form.precision} (`{'`, `'.join(FILES[form.format])}`).\n\n"
+        f"    pip install {RUNTIMES[form.format]} numpy pillow\n"
+        "    python predict.py photo.jpg folder/\n\n"
+        f"The model takes pixels ({pixels}) of shape (N, {channels}, {height}, {width}), N being any number, normalises "
+        f"them itself and returns {form.output} (N, {len(subject.labels)}). `preprocess.json` says how a file becomes "
+        "pixels; `predict.py` does it."
+    )
+
+
+def _quality(subject: Subject, manifest: dict[str, Any]) -> str:
+    accuracy, parity = manifest["accuracy"], manifest["parity"]
+    low, high = accuracy["interval"]
+    lines = [
+        f"- Accuracy on {accuracy['images']:,} test images: {accuracy['test']:.2%} (Wilson's 95% interval {low:.2%} to "
+        f"{high:.2%}), measured with {accuracy['measured_with']}.",
+        f"- On {parity['images']} {_kind(parity['part'])} the exported model's logits deviate by "
+        f"{parity['deviation']:.1e} from PyTorch's (root mean square, relative; allowed: {parity['tolerance']:g}), and "
+        f"{parity['same_class']:.1%} get the same class.",
+    ]
+    if calibration := manifest["calibration"]:
+        lines.append(
+            f"- int8 was calibrated on {calibration['images']} {calibration['part']} images, with weights of "
+            f"{calibration['weight_bits']} bits."
+        )
+    return "\n".join(lines)
+
+
+def _kind(part: str) -> str:
+    return "images of random pixels (the data were not here)" if part == RANDOM else f"{part} images"
+
+
+def _cost(subject: Subject, manifest: dict[str, Any]) -> str:
+    cost = manifest["cost"]
+    lines = [f"- {cost['macs']:,} MACs an image, {cost['params']:,} parameters, {cost['bytes']:,} bytes."]
+    return "\n".join([*lines, *_latencies(subject)])
+
+
+def _latencies(subject: Subject) -> list[str]:
+    """A line for each latency that `compress bench` measured of this exit with the runtime and precision."""
+    form = subject.form
+    kept = read_kept(subject.run.path / BENCH, dict[str, Any], "compress bench measures again")
+    lines = []
+    for measured in (kept[1].get("measurements", []) if kept else []):
+        if (measured["engine"], measured["precision"]) != (ENGINES[form.format][0], form.precision):
+            continue
+        hardware = measured["environment"]["gpu"] or measured["environment"]["cpu"]
+        lines += [
+            f"- Latency at batch {row['batch_size']}: {1e3 * row['seconds'][1]:.2f} ms (median of {measured['rounds']} "
+            f"rounds, {measured['engine']} {measured['precision']}, {measured['threads']} thread(s), {hardware})."
+            for row in measured["rows"]
+            if row["exit"] == subject.exit
+        ]
+    return lines
+
+
+def _making(subject: Subject) -> str:
+    record, data = subject.run.record, subject.run.record.data
+    split = data["split"]
+    lines = [
+        f"- Command: `{record.command}`",
+        f"- Method {record.method}, recipe {record.config['recipe']['name']}, seed {record.seed}"
+        + (f", from run {record.parent}." if record.parent else "."),
+        f"- Data: {data['name']} ({data['copy']}), {split['train']:,} training images, {split['validation']:,} "
+        f"validation, {split['calibration']:,} calibration, {split['test']:,} test; SHA-256 {data['digest']}.",
+        f"- Weights: SHA-256 {subject.source['weights']} (of all exits).",
+    ]
+    return "\n".join(lines)
+
+
+def _limits(subject: Subject, manifest: dict[str, Any]) -> str:
+    lines = [
+        "- Every image gets one of the classes, also one that shows none of them.",
+        "- The accuracy is that on images like those of the training; on others it is unknown.",
+        "- Probabilities are the softmax of the logits, not calibrated: do not read them as chances of being right.",
+    ]
+    if not subject.preprocess.get("resize"):
+        _, height, width = subject.run.spec.input_shape
+        lines.append(f"- Images must have exactly {width}x{height} pixels.")
+    if manifest["parity"]["part"] == RANDOM:
+        lines.append("- The exported model was compared with PyTorch on random pixels alone, not on real images.")
+    return "\n".join(lines)

@@ -1,0 +1,50 @@
+"""The papers of a bundle: labels, preprocessing, the script that predicts, the model card, and the manifest."""
+
+from __future__ import annotations
+
+import json
+from importlib import metadata, resources
+from pathlib import Path
+from typing import Any
+
+from compress.export.accuracy import Accuracy
+from compress.export.bundle import CARD, LABELS, MANIFEST, PREPROCESS, SCRIPT, VERSION, digest_of
+from compress.export.form import PACKAGES
+from compress.export.model_card import model_card
+from compress.export.onnx_graph import reduced_range
+from compress.export.parity import Parity
+from compress.export.subject import Subject
+
+
+def write_papers(subject: Subject, folder: Path, parity: Parity, accuracy: Accuracy) -> None:
+    """Write everything but the model beside the model's files, the manifest with all their digests last."""
+    form = subject.form
+    model = sum(file.stat().st_size for file in folder.iterdir())
+    manifest: dict[str, Any] = {
+        "bundle_version": VERSION,
+        "kind": "model",
+        **{"format": form.format, "precision": form.precision, "input": form.input, "output": form.output},
+        "source": subject.source,
+        "cost": {"macs": subject.row["macs"], "params": subject.row["params"], "bytes": model},
+        "parity": parity.to_json(),
+        "accuracy": accuracy.to_json(),
+        "calibration": _calibration(subject) if form.precision == "int8" else None,
+        "versions": {name: metadata.version(name) for name in ("torch", *PACKAGES[form.format])},
+    }
+    write_json(folder / LABELS, subject.labels)
+    write_json(folder / PREPROCESS, subject.preprocess)
+    script = resources.files("compress.export") / SCRIPT
+    (folder / SCRIPT).write_bytes(script.read_bytes())
+    (folder / CARD).write_text(model_card(subject, manifest), "utf-8")
+    files = {file.name: digest_of(file) for file in sorted(folder.iterdir())}
+    write_json(folder / MANIFEST, manifest | {"files": files})
+
+
+def write_json(path: Path, document: Any) -> None:
+    """Write a document, readable for people."""
+    path.write_text(json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
+
+
+def _calibration(subject: Subject) -> dict[str, Any]:
+    """What int8 was calibrated on, as in `bench.json`."""
+    return {"part": subject.part, "images": len(subject.images), "weight_bits": 7 if reduced_range() else 8}

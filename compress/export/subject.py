@@ -1,0 +1,110 @@
+"""The subject of an export: one exit of a run as a network of its own, and the images that the export is checked on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from compress.data import normalise
+from compress.errors import UsageError
+from compress.export.form import Form
+from compress.export.held_out import HeldOut, open_held_out
+from compress.networks import Network, cut, digest_of_weights
+from compress.runs import Run, load
+
+RANDOM = "random pixels"
+RANDOM_IMAGES = 64
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Subject:
+    """What is exported.
+
+    Attributes:
+        exit: 1-based, of the run's network.
+        whole: the run's network, in eval mode.
+        form: the form of the bundle.
+        part: where the images come from: calibration, validation, or random pixels.
+        images: uint8 `(N, C, H, W)`, which no training has seen.
+        held_out: None where the data are not here, or nothing was held out.
+    """
+
+    run: Run
+    exit: int
+    whole: Network
+    form: Form
+    part: str
+    images: Tensor
+    held_out: HeldOut | None
+
+    @property
+    def network(self) -> Network:
+        """The network, cut at the exit."""
+        return cut(self.whole, self.exit)
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """The exit's row in the run's results."""
+        return self.run.exits[self.exit - 1]
+
+    @property
+    def labels(self) -> list[str]:
+        """The name of every class."""
+        return list(self.run.record.data["classes"])
+
+    @property
+    def preprocess(self) -> dict[str, Any]:
+        """How a file becomes pixels, as in the record, and the shape of the images."""
+        channels, height, width = self.run.spec.input_shape
+        shape = {"channels": channels, "height": height, "width": width}
+        return (self.run.record.data.get("preprocessing") or {}) | shape
+
+    @property
+    def source(self) -> dict[str, Any]:
+        """Where the model comes from, for the manifest; `weights` is the digest of the run's whole network."""
+        return {
+            "run": self.run.id,
+            "arch": self.run.record.arch,
+            "exit": self.exit,
+            "exits": len(self.run.exits),
+            "weights": digest_of_weights(self.whole),
+            "data": self.run.record.data["digest"],
+        }
+
+    def taken(self, images: Tensor) -> Tensor:
+        """Uint8 images as the model takes them."""
+        return images if self.form.input == "uint8" else images.float() / 255
+
+    def logits(self) -> list[Tensor]:
+        """The logits of every exit up to this one for `images`, by eager in fp32: the truth that exports must meet."""
+        with torch.inference_mode():
+            normalised = normalise(self.images, self.run.normalisation)
+            logits: list[Tensor] = self.whole(normalised)[: self.exit]
+        return logits
+
+
+def subject_of(run: Run, exit: int | None, form: Form, data_dir: Path | None) -> Subject:
+    """The subject of an export; `exit` None is the last.
+
+    Raises:
+        UsageError: the run has no such exit or no weights; or int8 was asked for or `data_dir` given, and the data are
+            not found or hold nothing out.
+    """
+    number = len(run.exits) if exit is None else exit
+    if not 1 <= number <= len(run.exits):
+        raise UsageError(f"exit {exit}: run {run.id} has exits 1 to {len(run.exits)}")
+    whole = load(run)
+    try:
+        held_out = open_held_out([run], data_dir, download=False)
+        part, images = held_out.name, held_out.calibration_images
+    except UsageError:
+        if form.precision == "int8" or data_dir is not None:
+            raise
+        held_out, part, generator = None, RANDOM, torch.Generator().manual_seed(0)
+        shape = (RANDOM_IMAGES, *run.spec.input_shape)
+        images = torch.randint(256, shape, generator=generator, dtype=torch.uint8)
+    return Subject(run=run, exit=number, whole=whole, form=form, part=part, images=images, held_out=held_out)

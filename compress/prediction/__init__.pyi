@@ -1,0 +1,11 @@
+from .image_files import image_files
+from .predictor import Prediction, Predictor, predictor
+from .source import find_source
+
+__all__ = [
+    "Prediction",
+    "Predictor",
+    "find_source",
+    "image_files",
+    "predictor",
+]

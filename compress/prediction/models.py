@@ -1,0 +1,120 @@
+"""Models: what answers images, the network of a run or a bundle; only the former imports torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compress import networks, runs
+from compress.errors import UsageError
+from compress.inference import Policy
+from compress.prediction.preparation import Preparation
+
+if TYPE_CHECKING:
+    from compress.export import Bundle
+    from compress.runs import Run
+
+
+class Answers(NamedTuple):
+    """What a model says of N images.
+
+    Attributes:
+        labels: int `(N,)`.
+        probabilities: of every class, `(N, classes)`.
+        exits: at which the network answered, 1-based, int `(N,)`.
+    """
+
+    labels: NDArray[Any]
+    probabilities: NDArray[Any]
+    exits: NDArray[Any]
+
+
+Answer = Callable[[NDArray[np.uint8]], Answers]  # of images (N, C, H, W)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """What predictions need of a run or a bundle.
+
+    Attributes:
+        classes: names of the classes, in the order of the labels.
+        begin: makes a function that answers images, for one thread at a time.
+    """
+
+    classes: tuple[str, ...]
+    preparation: Preparation
+    begin: Callable[[], Answer]
+
+
+def run_model(run: Run, *, exit: int | None, policy: Policy | None, device: str, threads: int) -> Model:
+    """Return the network of a run, as a whole, cut at an exit (1-based), or with early exit by a policy.
+
+    Raises:
+        UsageError: weights are missing or damaged, or the exit or policy does not fit.
+    """
+    import torch
+
+    from compress.data import normalise
+    from compress.hardware import resolve_device
+
+    where, normalisation = resolve_device(device), run.normalisation
+    network = runs.load(run)
+    network = (network if exit is None else networks.cut(network, exit)).to(where)
+    number = exit or len(run.exits)
+    early_exit = None
+    if policy is not None:
+        from compress.inference import EarlyExit
+
+        early_exit = EarlyExit(network, policy)
+    torch.get_num_threads()  # fixes the number of the caller's thread, before others set theirs
+
+    @torch.inference_mode()
+    def answer(images: NDArray[np.uint8]) -> Answers:
+        if torch.get_num_threads() != threads:
+            torch.set_num_threads(threads)
+        prepared = normalise(torch.from_numpy(images).to(where), normalisation)
+        if early_exit is not None:
+            left = early_exit(prepared)
+            return Answers(*(each.cpu().numpy() for each in (left.labels, left.probabilities, left.exits)))
+        logits = network(prepared)[-1].float()
+        labels, probabilities = logits.argmax(dim=-1).cpu().numpy(), logits.softmax(dim=-1).cpu().numpy()
+        return Answers(labels, probabilities, np.full(len(images), number))
+
+    preparation = Preparation.of(run.record.data.get("preprocessing"), run.spec.input_shape)
+    return Model(classes=tuple(run.record.data["classes"]), preparation=preparation, begin=lambda: answer)
+
+
+def bundle_model(bundle: Bundle, *, threads: int) -> Model:
+    """Return what a bundle holds.
+
+    Raises:
+        UsageError: the runtime that it needs is not installed, or its labels are not as many as its outputs.
+    """
+    names = bundle.preprocess
+    preparation = Preparation.of(names, (names["channels"], names["height"], names["width"]))
+    classes, number = tuple(bundle.labels), bundle.manifest["source"]["exit"]
+    as_input = np.uint8 if bundle.manifest["input"] == "uint8" else np.float32
+
+    def begin() -> Answer:
+        infer = bundle.infer(threads=threads)
+
+        def answer(images: NDArray[np.uint8]) -> Answers:
+            outputs = infer(images.astype(as_input, copy=False))
+            probabilities = outputs if bundle.manifest["output"] == "probabilities" else _softmax(outputs)
+            return Answers(outputs.argmax(axis=-1), probabilities, np.full(len(images), number))
+
+        return answer
+
+    outputs = begin()(np.zeros((1, *preparation.shape), np.uint8)).probabilities.shape[1]
+    if outputs != len(classes):
+        raise UsageError(f"bundle {bundle.path}: labels.json names {len(classes)} classes, the model answers {outputs}")
+    return Model(classes=classes, preparation=preparation, begin=begin)
+
+
+def _softmax(logits: NDArray[Any]) -> NDArray[np.float64]:
+    powers = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=-1, keepdims=True))

@@ -1,0 +1,69 @@
+"""Preparation: from an image file to the pixels that a network takes, as its training images were prepared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import UnidentifiedImageError
+
+from compress.data.image_decoding import RULES, centre, decode, opened, pixels
+from compress.errors import UsageError, first_line
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preparation:
+    """How an image file becomes uint8 pixels.
+
+    Attributes:
+        shape: `(C, H, W)` of the pixels; one channel is grey, three are RGB.
+        resized: whether images of another size are resized and cropped; otherwise they are refused.
+    """
+
+    shape: tuple[int, int, int]
+    resized: bool
+
+    @classmethod
+    def of(cls, rules: Mapping[str, Any] | None, shape: tuple[int, int, int]) -> Preparation:
+        """Return the preparation that a record or a bundle describes: its `preprocessing`, None for no image files.
+
+        Raises:
+            UsageError: this version prepares images by other rules.
+        """
+        rules = rules or {}
+        for name, rule in RULES.items():
+            if rules.get(name) not in (None, rule):
+                raise UsageError(f"preprocessing: its {name} is {rules[name]!r}; this version of compress has {rule!r}")
+        return cls(shape=shape, resized=rules.get("resize") is not None)
+
+    def read(self, path: Path) -> NDArray[np.uint8]:
+        """Return the pixels `(C, H, W)` of an image file.
+
+        Raises:
+            UsageError: the file is unreadable, or has another size and is not to be resized.
+        """
+        (channels, height, width) = self.shape
+        try:
+            with opened(path) as file:
+                image = decode(file, grey=channels == 1)
+        except Exception as error:  # the errors of Pillow's decoders have no common class
+            if isinstance(error, UsageError) and error.__cause__ is None:
+                raise
+            raise UsageError(f"{path} cannot be read as an image ({_reason(error.__cause__ or error)})") from error
+        if not self.resized and image.size != (width, height):
+            raise UsageError(
+                f"{path} has {image.width}x{image.height} pixels (width x height); the network takes images of "
+                f"{width}x{height} alone, as it was trained without resizing"
+            )
+        return pixels(centre(image, (height, width)))
+
+
+def _reason(error: BaseException) -> str:
+    """What Pillow or the system said, without the memory address of what it read."""
+    if isinstance(error, UnidentifiedImageError):
+        return "of no format that Pillow reads"
+    return error.strerror if isinstance(error, OSError) and error.strerror else first_line(error)
