@@ -15,7 +15,7 @@ from scipy import stats
 
 from benchmarks.certifying.exit_images import digest_of_part, open_images
 from benchmarks.certifying.exit_logits import exit_logits
-from benchmarks.certifying.exit_timing import Serving, measure_time
+from benchmarks.certifying.exit_timing import ServedExits, measure_time
 from benchmarks.certifying.exits_file import ExitPolicy, Point, write_policies
 from benchmarks.measuring.engines import engine_named
 from benchmarks.statistics.difference import difference
@@ -34,6 +34,7 @@ from compress.inference import (
     policy_of_shares,
     simulate,
 )
+from compress.inference.certificate import RiskName
 from compress.inference.certification import certify_path
 from compress.inference.policy_path import choose_path
 from compress.inference.possible_exits import MARGINS
@@ -58,7 +59,7 @@ class Wanted:
         latency: whether time is measured.
     """
 
-    risk: str = "drop"
+    risk: RiskName = "drop"
     epsilon: float = 0.01
     delta: float = 0.05
     engine: str = "eager"
@@ -217,7 +218,7 @@ class Trial:
         right, last = labels == test.labels, test.logits[-1].argmax(axis=-1) == test.labels
         accuracy = stats.binomtest(int(right.sum()), len(right)).proportion_ci(CONFIDENCE, "wilson")
         drop = difference(*(Scores(seeds=(0,), right=each[None]) for each in (last, right)))
-        serving = Serving(
+        serving = ServedExits(
             network=self.network,
             normalisation=self.run.normalisation,
             policy=policy,

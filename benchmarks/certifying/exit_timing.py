@@ -34,7 +34,7 @@ Answer = Callable[[Any], Any]  # a batch to `Exited` or the like
 
 
 @dataclass(frozen=True, kw_only=True)
-class Serving:
+class ServedExits:
     """A network and a policy, and what runs them."""
 
     network: Network
@@ -87,7 +87,7 @@ class Serving:
         return [partial(_run, infer, ready) for infer in prepared]
 
 
-def measure_time(serving: Serving, test: Part, *, rounds: int = ROUNDS) -> Measured:
+def measure_time(serving: ServedExits, test: Part, *, rounds: int = ROUNDS) -> Measured:
     """Measure early exit on randomly drawn test images, one at a time and in batches of 128.
 
     Raises:
@@ -113,7 +113,7 @@ def measure_time(serving: Serving, test: Part, *, rounds: int = ROUNDS) -> Measu
     )
 
 
-def _measure(serving: Serving, images: Tensor, size: int, rounds: int, folder: Path) -> tuple[Timing, float]:
+def _measure(serving: ServedExits, images: Tensor, size: int, rounds: int, folder: Path) -> tuple[Timing, float]:
     """The times at one batch size, and the noise: the interquartile range of the whole network's ratio to itself."""
     never = replace(serving.policy, thresholds=(NEVER,) * len(serving.policy.thresholds))
     batches = serving.batches(images, size)
@@ -133,7 +133,7 @@ def _measure(serving: Serving, images: Tensor, size: int, rounds: int, folder: P
 
 
 def _timing(
-    seconds: NDArray[np.float64], ratios: NDArray[np.float64], exits: NDArray[np.int64], serving: Serving, size: int
+    seconds: NDArray[np.float64], ratios: NDArray[np.float64], exits: NDArray[np.int64], serving: ServedExits, size: int
 ) -> Timing:
     """The row of a batch size; columns are early exit, the same without leaving, every exit, and the last again."""
     return Timing(

@@ -78,8 +78,9 @@ def show_exits(document: Mapping[str, Any]) -> None:
         print_table(table_of(rows))
         low, high = policy["test_interval"]
         print(
-            f"test accuracy {policy['test_accuracy']:.4f} [{low:.4f}, {high:.4f}], drop {100 * policy['test_drop']:.2f} "
-            f"points; mean MACs {policy['mean_macs']:,.0f}, {policy['mean_macs'] / policy['full_macs']:.1%} of all"
+            f"test accuracy {policy['test_accuracy']:.4f} [{low:.4f}, {high:.4f}], "
+            f"drop {100 * policy['test_drop']:.2f} points; mean MACs {policy['mean_macs']:,.0f}, "
+            f"{policy['mean_macs'] / policy['full_macs']:.1%} of all"
         )
         for row in policy["measured"]["rows"] if policy["measured"] else []:
             print(

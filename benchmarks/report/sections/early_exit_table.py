@@ -15,12 +15,12 @@ from benchmarks.results.series import series
 from compress.runs import Run
 
 METHOD = (
-    "Temperatures and thresholds of early exit are chosen on validation images. A certified policy is the most eager one "
+    "Temperatures and thresholds of early exit are chosen on validation images. A certified policy is the most eager "
     "on a path, fixed before, that passes a test on calibration images, which saw nothing else: learn-then-test with a "
-    "fixed sequence (arXiv 2110.01052). Accuracy and mean MACs are those of test images; earlier heads are counted. Time "
-    "is that of early exit in the same rounds as the whole network and every exit as a network of its own, on the same "
-    "images. The smallest static network of equal accuracy is the one with the fewest MACs whose accuracy on validation "
-    "images is not below that of early exit."
+    "fixed sequence (arXiv 2110.01052). Accuracy and mean MACs are those of test images; earlier heads are counted. "
+    "Time is that of early exit in the same rounds as the whole network and every exit as a network of its own, on the "
+    "same images. The smallest static network of equal accuracy is the one with the fewest MACs whose accuracy on "
+    "validation images is not below that of early exit. Where it is a network of another run, the two were timed apart."
 )
 
 

@@ -14,7 +14,7 @@ import pytest
 from benchmarks.certifying import certify_run as certifying
 from benchmarks.certifying.certify_run import Trial, Wanted, certify_run
 from benchmarks.certifying.exit_images import digest_of_part, open_images
-from benchmarks.certifying.exit_timing import Serving, measure_time
+from benchmarks.certifying.exit_timing import ServedExits, measure_time
 from benchmarks.certifying.exits_file import read_policies, write_policies
 from compress.data import in_order, normalise
 from compress.errors import UsageError
@@ -100,7 +100,7 @@ def test_time_is_measured_against_every_static_exit(run: Run, engine: str, monke
     monkeypatch.setattr("benchmarks.certifying.exit_timing.TIMED", {1: 2, 128: 8})
     monkeypatch.setattr("benchmarks.measuring.rounds.SHORTEST", 1e-4)
     trial = Trial(run=run, wanted=LOOSE, data_dir=None)
-    serving = Serving(
+    serving = ServedExits(
         network=trial.network,
         normalisation=run.normalisation,
         policy=trial.path[len(trial.path) // 2],
