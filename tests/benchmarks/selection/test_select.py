@@ -186,7 +186,7 @@ def early(directory: Path, reopened: list[Run]) -> Run:
         [
             ExitPolicy(
                 policy=policy, engine="eager", precision="fp32", certificate=certificate, val_accuracy=0.5,
-                test_accuracy=0.375, mean_macs=1.0, full_macs=1, shares=(0.5, 0.5), **measured,
+                test_accuracy=0.375, mean_macs=1.0, shares=(0.5, 0.5), **measured,
             )
         ],
     )  # fmt: skip
