@@ -19,7 +19,7 @@ ALLOWED = {
 SHOWN = [
     *("--help", "--version"),
     *(f"{name} --help" for name in ("train", "train-mwbp", "prune", "bench", "exits", "probe", "select")),
-    *(f"{name} --help" for name in ("study", "report", "data")),
+    *(f"{name} --help" for name in ("export", "predict", "study", "report", "data")),
     *("data", "data --json", "prune --list-methods"),
 ]
 REFUSED = [
@@ -91,6 +91,11 @@ REFUSED = [
     ("train-mwbp --method frozen-trunk --trunk nothing", "run nothing"),
     ("bench nothing --batch-size some", "--batch-size some: a whole number"),
     ("probe nothing", "run nothing"),
+    ("predict nothing", "name image files, folders of them, or - for a list on stdin"),
+    ("predict nothing photo.png", "run nothing"),
+    ("predict nothing photo.png --format xml", '"xml" for --format. Choose from: "csv", "jsonl"'),
+    ("predict nothing photo.png --out no/file", "--out no/file: name a file in a folder that is there"),
+    ("predict nothing --fromat", "--fromat: neither an option nor a file"),
     ("data folder:nowhere", "folder:nowhere is not a folder"),
     ("data cifar10", "only class folders, folder:PATH, have an inventory"),
 ]
