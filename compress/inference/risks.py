@@ -155,4 +155,6 @@ def bets(losses: Losses, epsilon: float) -> NDArray[np.float64]:
 
 def earned_before(gains: NDArray[np.float64]) -> NDArray[np.float64]:
     """The sums of the gains `(..., N)` of the images before each one: a bet must not know its own image."""
-    return gains.cumsum(axis=-1) - gains
+    before = np.zeros_like(gains)
+    gains[..., :-1].cumsum(axis=-1, out=before[..., 1:])
+    return before
