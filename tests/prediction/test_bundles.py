@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -29,7 +30,7 @@ def exported(trained: Train, tmp_path_factory: pytest.TempPathFactory) -> Export
     """Export the run on photos, once in every form."""
 
     @functools.cache
-    def export(**form: str) -> Path:
+    def export(**form: Any) -> Path:
         given, place = trained(), tmp_path_factory.mktemp("bundles") / "bundle"
         return export_bundle(given.run, out=place, runs=given.run.path.parent, **form).path
 
