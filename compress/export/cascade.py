@@ -149,15 +149,17 @@ def check_fits(policy: Policy, network: Network) -> None:
 
 @contextlib.contextmanager
 def opened_cascade(
-    network: Network, normalisation: Normalisation, *, engine: str, threads: int = 1
+    network: Network, normalisation: Normalisation, *, engine: str, threads: int = 1, policy: Policy | None = None
 ) -> Iterator[Cascade]:
-    """The stages of a network, run by an engine from a temporary folder; no image leaves early.
+    """The stages of a network, run by an engine from a temporary folder; without a policy no image leaves early.
 
     Raises:
         UsageError: the engine is not installed, or a stage cannot be exported.
     """
     exits = len(network.spec.exits)
-    policy = Policy(temperatures=(1.0,) * exits, thresholds=(NEVER,) * (exits - 1), weights=digest_of_weights(network))
+    policy = policy or Policy(
+        temperatures=(1.0,) * exits, thresholds=(NEVER,) * (exits - 1), weights=digest_of_weights(network)
+    )
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_stages(network, normalisation, folder)
