@@ -98,29 +98,45 @@ def test_logits_are_eagers(engine: str, network: Network, images: NDArray[np.uin
     np.testing.assert_allclose(found, eager, atol=1e-4)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("threshold", [0.1, np.nextafter(0.1, 0)])
-def test_ties_stay(engine: str, threshold: float, images: NDArray[np.uint8], tmp_path: Path) -> None:
-    equal = network_of("resnet8", exits=2, size=14)
-    for head in equal.heads.values():
-        torch.nn.init.zeros_(list(head.modules())[-1].weight)  # type: ignore[arg-type]
-    tied = Policy(temperatures=(0.7, 1.0), thresholds=(float(threshold),), weights=digest_of_weights(equal))
-    cascade = Cascade(write(tmp_path, equal, tied), engine=engine)
-    expected = leave(cascade.logits(images[:7]), tied)
-    assert set(expected) == ({2} if threshold == 0.1 else {1})
-    np.testing.assert_array_equal(cascade(images[:7]).exits, expected)
+@pytest.fixture(scope="module")
+def tied(tmp_path_factory: pytest.TempPathFactory) -> tuple[Network, Path]:
+    """Two exits; every class has the same logit at the first."""
+    network = network_of("resnet8", exits=2, size=14)
+    head = next(iter(network.heads.values()))
+    torch.nn.init.zeros_([*head.modules()][-1].get_parameter("weight"))
+    folder = tmp_path_factory.mktemp("tied")
+    write_stages(network, GREY, folder)
+    return network, folder
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("threshold", [1.0, np.nextafter(1, 0)])
-def test_no_confidence_passes_one(engine: str, threshold: float, images: NDArray[np.uint8], tmp_path: Path) -> None:
-    sure = network_of("resnet8", exits=2, size=14)
+@pytest.fixture(scope="module")
+def sure(tmp_path_factory: pytest.TempPathFactory) -> tuple[Network, Path]:
+    """Two exits; confidences at the first are rounded to 1.0."""
+    network = network_of("resnet8", exits=2, size=14)
+    head = next(iter(network.heads.values()))
     with torch.no_grad():
-        list(sure.heads["2"].modules())[-1].get_parameter("bias")[4] = 1e4
-    policy = Policy(temperatures=(1.0, 1.0), thresholds=(float(threshold),), weights=digest_of_weights(sure))
-    cascade = Cascade(write(tmp_path, sure, policy), engine=engine)
-    assert (confidences(cascade.logits(images[:7])[0], 1.0) == 1.0).all()
-    np.testing.assert_array_equal(cascade(images[:7]).exits, 2 if threshold == 1.0 else 1)
+        [*head.modules()][-1].get_parameter("bias")[4] = 1e4
+    folder = tmp_path_factory.mktemp("sure")
+    write_stages(network, GREY, folder)
+    return network, folder
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("name", ["tied", "sure"])
+def test_a_confidence_at_the_threshold_stays(
+    name: str, engine: str, images: NDArray[np.uint8], request: pytest.FixtureRequest
+) -> None:
+    network, folder = request.getfixturevalue(name)
+    confidence = {"tied": 0.1, "sure": 1.0}[name]
+    for threshold, exit in ((confidence, 2), (float(np.nextafter(confidence, 0)), 1)):
+        policy = Policy(temperatures=(0.7, 1.0), thresholds=(threshold,), weights=digest_of_weights(network))
+        write_policy(folder, policy, None, engine=engine, input="uint8")
+        write_stage_digests(folder, format="onnx", input="uint8")
+        cascade = Cascade(folder, engine=engine)
+        logits = cascade.logits(images[:7])
+        assert (confidences(logits[0], 0.7) == confidence).all()
+        np.testing.assert_array_equal(leave(logits, policy), exit)
+        np.testing.assert_array_equal(cascade(images[:7]).exits, exit)
 
 
 def test_the_runners_confidences_are_the_librarys_bit_for_bit() -> None:
@@ -161,6 +177,7 @@ def test_what_lies_behind_is_not_computed(engine: str, folder: Path, images: NDA
         assert [stage.sizes for stage in stages] == [[1]] * exit + [[]] * (3 - exit)
 
 
+@pytest.mark.slow
 def test_a_foreign_network(images: NDArray[np.uint8]) -> None:
     foreign = network_of("timm:test_convnext", exits=2, size=14)
     with torch.inference_mode():
