@@ -116,7 +116,7 @@ class Cascade:
             raise ValueError(
                 f"images are {given}; the network takes {type_} (N, {', '.join(map(str, shape))}), N above 0"
             )
-        return np.ascontiguousarray(images)
+        return np.require(images, requirements="CW")  # OpenVINO shares no memory that is read-only
 
 
 class _OnnxRuntimeStage:

@@ -116,7 +116,7 @@ def test_ties_stay(engine: str, threshold: float, images: NDArray[np.uint8], tmp
 def test_no_confidence_passes_one(engine: str, threshold: float, images: NDArray[np.uint8], tmp_path: Path) -> None:
     sure = network_of("resnet8", exits=2, size=14)
     with torch.no_grad():
-        list(sure.heads["2"].modules())[-1].bias[4] = 1e4  # type: ignore[index]
+        list(sure.heads["2"].modules())[-1].get_parameter("bias")[4] = 1e4
     policy = Policy(temperatures=(1.0, 1.0), thresholds=(float(threshold),), weights=digest_of_weights(sure))
     cascade = Cascade(write(tmp_path, sure, policy), engine=engine)
     assert (confidences(cascade.logits(images[:7])[0], 1.0) == 1.0).all()
@@ -263,7 +263,15 @@ def test_images_that_do_not_fit_are_refused(folder: Path, images: NDArray[np.uin
     for wrong in (images[:0], images[..., :-1], images.astype(np.float32), images[0], images.tolist()):
         with pytest.raises(ValueError, match=r"the network takes uint8 \(N, 1, 14, 14\), N above 0"):
             cascade(wrong)
-    np.testing.assert_array_equal(cascade(images[:9:2]).exits, cascade(images).exits[:9:2])  # not contiguous
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_views_and_read_only_images(engine: str, folder: Path, images: NDArray[np.uint8]) -> None:
+    cascade, frozen = Cascade(folder, engine=engine), images.copy()
+    frozen.setflags(write=False)
+    expected = cascade(images).exits
+    np.testing.assert_array_equal(cascade(frozen).exits, expected)
+    np.testing.assert_array_equal(cascade(images[:9:2]).exits, expected[:9:2])
 
 
 def test_float_images(
