@@ -72,7 +72,7 @@ def public() -> Iterator[tuple[Callable[..., Any], str]]:
     chosen = [getattr(compress, name) for name in compress.__all__]
     chosen += [baselines.prune, baselines.Budget, baselines.FineTuning, baselines.Technique, Normalisation]
     chosen += [benchmarks.bench, benchmarks.bench_all, benchmarks.latency_ratio, benchmarks.main_table]
-    chosen += [benchmarks.Comparison]
+    chosen += [benchmarks.Comparison, benchmarks.Limits, benchmarks.Serving, benchmarks.select]
     chosen += [benchmarks.probe, benchmarks.read_comparison, benchmarks.read_study, benchmarks.write_report]
     for function in chosen:
         if callable(function) and function not in (UsageError, compress.Run):  # a run is read, and not made

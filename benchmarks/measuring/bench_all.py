@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 
-from compress.export.held_out import open_held_out
 from benchmarks.measuring.candidates import Candidate, candidates
 from benchmarks.measuring.costs_file import record_costs
 from benchmarks.measuring.engines import engines_here
@@ -20,6 +19,7 @@ from benchmarks.measuring.latency import ROUNDS, Session, check_numbers
 from compress.console import console
 from compress.documents import read_kept
 from compress.errors import UsageError, checked, reason
+from compress.export.held_out import open_held_out
 from compress.hardware import resolve_device
 from compress.runs import COMPARISON, RECORDS, WEIGHTS, Run, finished_runs
 

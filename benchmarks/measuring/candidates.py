@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from compress.export.held_out import HeldOut
 from benchmarks.measuring.engines import Source
 from compress.data import normalise
+from compress.export.held_out import HeldOut
 from compress.network_cost import Cost, exit_costs
 from compress.networks import Network, Spec, cut, initialised
 from compress.runs import WEIGHTS, Run, load

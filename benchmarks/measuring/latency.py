@@ -20,9 +20,7 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from compress.export.agreement import check_logits
 from benchmarks.measuring.bench_file import Calibration, Measurement, write_measurement
-from compress.export.held_out import HeldOut, open_held_out
 from benchmarks.measuring.candidates import Candidate, candidates, random_images
 from benchmarks.measuring.costs_file import record_costs
 from benchmarks.measuring.energy import meter
@@ -31,6 +29,8 @@ from benchmarks.measuring.rounds import NOISY, conditions, interleaved, median_i
 from compress.console import console
 from compress.data import normalise
 from compress.errors import UsageError, checked
+from compress.export.agreement import check_logits
+from compress.export.held_out import HeldOut, open_held_out
 from compress.hardware import describe, resolve_device
 from compress.networks import Network, cut
 from compress.runs import Run
@@ -162,7 +162,10 @@ class Session:
             images = random_images(self.held_out.test_batch, candidate.run.spec.input_shape)
             placed = engine.place(images, self.device)
             [infer] = engine.prepare([candidate.source], placed, "int8", self.threads)
-            from_cpu, prepare = self._from_cpu(engine, infer), partial(normalise, normalisation=candidate.run.normalisation)
+            from_cpu, prepare = (
+                self._from_cpu(engine, infer),
+                partial(normalise, normalisation=candidate.run.normalisation),
+            )
             accuracy = self.held_out.test_accuracy(lambda images, call=from_cpu, to=prepare: call(to(images)))
             found.append({"test_accuracy": accuracy})
         return found

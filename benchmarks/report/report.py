@@ -29,6 +29,7 @@ from benchmarks.report.sections.reproduction import reproduction_section
 from benchmarks.report.sections.resources import resources_section
 from benchmarks.report.sections.training_history import training_section
 from benchmarks.report.sections.tuning_table import tuning_section
+from benchmarks.report.sections.uneven_classes import classes_section
 from benchmarks.report.sections.verdicts import verdicts_section
 from benchmarks.results.escaping import SENTENCE, cell, code, inline, short_line
 from benchmarks.results.latencies import latencies
@@ -45,6 +46,7 @@ SECTIONS: tuple[Callable[[Group], Section | None], ...] = (  # of each group of 
     exits_section,
     separate_section,
     early_exit_section,
+    classes_section,
     curves_section,
     pruning_section,
     channels_section,

@@ -18,6 +18,7 @@ from compress import __version__
 from compress.cli.bench_command import bench
 from compress.cli.data_command import data
 from compress.cli.exits_command import exits
+from compress.cli.export_command import export
 from compress.cli.predict_command import predict
 from compress.cli.probe_command import probe
 from compress.cli.prune_command import prune
@@ -37,7 +38,7 @@ app = App(
     default_parameter=Parameter(negative=""),
 )
 SEVERAL_PROCESSES = ("train", "train-mwbp", "prune")  # the commands that torchrun may start
-for command in (train, train_mwbp, prune, bench, exits, probe, select, predict, study, report, data):
+for command in (train, train_mwbp, prune, bench, exits, probe, select, export, predict, study, report, data):
     app.command(command)
 
 

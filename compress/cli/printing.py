@@ -22,7 +22,10 @@ def show_runs(runs: Sequence[Run], *, as_json: bool) -> None:
     if as_json:
         return print_json({"runs": [run_as_json(run) for run in runs]})
     for run in runs:
-        print_table(table_of(run.exits).round(4))
+        table = table_of(run.exits)
+        if of_classes := run.record.results.get("per_class"):
+            table["balanced_accuracy"] = of_classes["balanced_accuracy"]
+        print_table(table.round(4))
         print(f"run: {run.path}")
 
 

@@ -42,11 +42,7 @@ def accuracy_of(subject: Subject, infer: Infer) -> Accuracy:
     measured = subject.form.precision == "int8"
     if measured:
         assert subject.held_out is not None
-        share = subject.held_out.test_accuracy(
-            lambda images: torch.from_numpy(infer(subject.taken(images).numpy()))
-        )
+        share = subject.held_out.test_accuracy(lambda images: torch.from_numpy(infer(subject.taken(images).numpy())))
     found = stats.binomtest(round(share * count), count).proportion_ci(CONFIDENCE, method="wilson")
     interval = (float(found.low), float(found.high))
-    return Accuracy(
-        test=share, images=count, interval=interval, measured_with="the bundle" if measured else "PyTorch"
-    )
+    return Accuracy(test=share, images=count, interval=interval, measured_with="the bundle" if measured else "PyTorch")

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from compress.export.held_out import padded
 from compress.errors import UsageError
+from compress.export.held_out import padded
 
 # By precision the largest deviation, and the smallest share of images with the same top class, that are allowed. The
 # accuracy of int8 is measured; its tolerance is to catch a wrong graph, not poor quantisation.

@@ -126,14 +126,14 @@ def _converted(path: Path) -> list[str]:
 
 @contextlib.contextmanager
 def opened_cascade(
-    network: Network, normalisation: Normalisation, *, engine: str, threads: int = 1
+    network: Network, normalisation: Normalisation, *, engine: str, threads: int = 1, policy: Policy | None = None
 ) -> Iterator[Cascade]:
-    """The stages of a network, run by an engine from a temporary folder; no image leaves early.
+    """The stages of a network, run by an engine from a temporary folder; without a policy no image leaves early.
 
     Raises:
         UsageError: the engine is not installed, or a stage cannot be exported.
     """
-    policy = Policy(
+    policy = policy or Policy(
         temperatures=(1.0,) * len(network.spec.exits),
         thresholds=(NEVER,) * (len(network.spec.exits) - 1),
         weights=digest_of_weights(network),

@@ -73,8 +73,7 @@ class Cascade:
         Raises:
             ValueError: there are none, or they are of another shape or type than the network takes.
         """
-        self._check(images)
-        features, rows = images, np.arange(len(images))
+        features, rows = self._checked(images), np.arange(len(images))
         exits = np.empty(len(images), dtype=np.int64)
         logits = np.empty((len(images), self._stages[-1].classes), dtype=np.float32)
         for number, stage in enumerate(self._stages, start=1):
@@ -98,18 +97,25 @@ class Cascade:
         Raises:
             ValueError: as when it is called.
         """
-        self._check(images)
-        features, every = images, []
+        features, every = self._checked(images), []
         for stage in self._stages:
             features, found = stage(features)
             every.append(np.array(found))
         return np.stack(every)
 
-    def _check(self, images: NDArray[Any]) -> None:
-        takes, shape = self._stages[0].takes, np.shape(images)
-        if len(shape) != 4 or not len(images) or list(shape[1:]) != takes[1:] or str(images.dtype) != takes[0]:
-            of = getattr(images, "dtype", type(images).__name__)
-            raise ValueError(f"images {shape} of {of}: the network takes (N, {str(takes[1:])[1:-1]}) of {takes[0]}")
+    def _checked(self, images: NDArray[Any]) -> NDArray[Any]:
+        type_, *shape = self._stages[0].takes
+        if (
+            not isinstance(images, np.ndarray)
+            or images.dtype != type_
+            or [*images.shape[1:]] != shape
+            or not len(images)
+        ):
+            given = f"{images.dtype} {images.shape}" if isinstance(images, np.ndarray) else type(images).__name__
+            raise ValueError(
+                f"images are {given}; the network takes {type_} (N, {', '.join(map(str, shape))}), N above 0"
+            )
+        return np.ascontiguousarray(images)
 
 
 class _OnnxRuntimeStage:
@@ -138,22 +144,32 @@ class _OpenVinoStage:
     """
 
     def __init__(self, path: Path, threads: int) -> None:
-        model = _openvino().read_model(path)
-        settings = {
-            "INFERENCE_PRECISION_HINT": "f32",  # it would use bf16 by itself where the CPU has it
-            "INFERENCE_NUM_THREADS": threads,
-            "NUM_STREAMS": 1,
-            "PERFORMANCE_HINT": "LATENCY",
-        }
-        given = model.input(0)
-        self.takes = [given.element_type.to_dtype().name, *(size.get_length() for size in [*given.partial_shape][1:])]
-        self.classes = model.output(len(model.outputs) - 1).partial_shape[1].get_length()
-        self._request = _openvino().compile_model(model, "CPU", settings).create_infer_request()
+        self._model, self._threads, self._requests = _openvino().Core().read_model(path), threads, dict[int, Any]()
+        given, logits = self._model.input(0), self._model.output(len(self._model.outputs) - 1)
+        self._shape = [size.get_length() for size in [*given.partial_shape][1:]]
+        self.takes = [given.element_type.to_dtype().name, *self._shape]
+        self.classes = logits.partial_shape[1].get_length()
 
     def __call__(self, features: NDArray[Any]) -> tuple[Any, NDArray[np.float32]]:
-        found = self._request.infer([features], share_inputs=True, share_outputs=True)
-        *passed, logits = (found[index] for index in range(len(found)))
+        request = self._request(1 if len(features) == 1 else -1)
+        request.set_input_tensor(_openvino().Tensor(features, shared_memory=True))
+        request.infer(share_outputs=True)
+        *passed, logits = (request.get_output_tensor(index).data for index in range(len(self._model.outputs)))
         return (passed[0] if passed else None), logits
+
+    def _request(self, count: int) -> Any:
+        """What computes one image, or (-1) any number of them, which takes longer for one."""
+        if count not in self._requests:
+            settings = {
+                "INFERENCE_PRECISION_HINT": "f32",  # it would use bf16 by itself where the CPU has it
+                "INFERENCE_NUM_THREADS": self._threads,
+                "NUM_STREAMS": 1,
+                "PERFORMANCE_HINT": "LATENCY",
+            }
+            model = self._model.clone()
+            model.reshape([count, *self._shape])
+            self._requests[count] = _openvino().compile_model(model, "CPU", settings).create_infer_request()
+        return self._requests[count]
 
 
 @functools.cache
@@ -162,7 +178,7 @@ def _openvino() -> Any:
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     import openvino
 
-    return openvino.Core()
+    return openvino
 
 
 def _confidences(logits: NDArray[np.float32], temperature: float) -> NDArray[np.float64]:

@@ -35,8 +35,8 @@ def _use(subject: Subject) -> str:
         f"(`labels.json`), in {form.format} {form.precision} (`{'`, `'.join(FILES[form.format])}`).\n\n"
         f"    pip install {RUNTIMES[form.format]} numpy pillow\n"
         "    python predict.py photo.jpg folder/\n\n"
-        f"The model takes pixels ({pixels}) of shape (N, {channels}, {height}, {width}), N being any number, normalises "
-        f"them itself and returns {form.output} (N, {len(subject.labels)}). `preprocess.json` says how a file becomes "
+        f"The model takes pixels ({pixels}) of shape (N, {channels}, {height}, {width}), any N, normalises them "
+        f"itself and returns {form.output} (N, {len(subject.labels)}). `preprocess.json` says how a file becomes "
         "pixels; `predict.py` does it."
     )
 
@@ -74,7 +74,7 @@ def _latencies(subject: Subject) -> list[str]:
     form = subject.form
     kept = read_kept(subject.run.path / BENCH, dict[str, Any], "compress bench measures again")
     lines = []
-    for measured in (kept[1].get("measurements", []) if kept else []):
+    for measured in kept[1].get("measurements", []) if kept else []:
         if (measured["engine"], measured["precision"]) != (ENGINES[form.format][0], form.precision):
             continue
         hardware = measured["environment"]["gpu"] or measured["environment"]["cpu"]

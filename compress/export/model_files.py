@@ -33,7 +33,10 @@ def write_model(subject: Subject, folder: Path) -> None:
     example = subject.taken(torch.zeros(LEAST_IMAGES, *run.spec.input_shape, dtype=torch.uint8))
     if form.format == "pt2":
         path = folder / FILES["pt2"][0]
-        with exportable(run.record.arch, module, example, torch.export.export), warnings.catch_warnings(action="ignore"):
+        with (
+            exportable(run.record.arch, module, example, torch.export.export),
+            warnings.catch_warnings(action="ignore"),
+        ):
             program = torch.export.export(module, (example,), dynamic_shapes=({0: torch.export.Dim(BATCH)},))
             torch.export.save(program, path, extra_files=metadata(subject))
         return

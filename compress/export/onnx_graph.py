@@ -21,15 +21,13 @@ IMAGES, LOGITS = "images", "logits"
 CALIBRATION_BATCH = 32
 LEAST_IMAGES = 2  # with a single image the exporter would fix the batch size
 
-logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # other notices are for the exporter's developers
-
 
 def write_graph(module: nn.Module, images: Tensor, path: Path, *, output: str = LOGITS) -> None:
     """Write a module in eval mode that maps images `(N, C, H, W)` to `(N, classes)`, with an open batch size.
 
     `images` are an example, two of them or more, of the shape and type that the graph takes.
     """
-    with warnings.catch_warnings(action="ignore"):
+    with _quiet():
         program = torch.onnx.export(
             module,
             (images,),
@@ -57,19 +55,41 @@ def quantise(graph: Path, path: Path, calibration: Tensor) -> None:
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     batches = iter([{IMAGES: batch.numpy()} for batch in calibration.split(CALIBRATION_BATCH)])
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(action="ignore"):
+    with tempfile.TemporaryDirectory() as folder, _quiet():
         prepared = Path(folder) / "prepared.onnx"
         quant_pre_process(graph, prepared, skip_symbolic_shape=True)
         quantize_static(
             prepared,
             path,
             SimpleNamespace(get_next=lambda: next(batches, None)),  # a CalibrationDataReader
+            nodes_to_exclude=_last_softmax(prepared),
             quant_format=QuantFormat.QDQ,
             per_channel=True,
             reduce_range=reduced_range(),
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
         )
+
+
+def _last_softmax(path: Path) -> list[str]:
+    """The name of the softmax that a graph ends with, if it does: 8 bits would round small probabilities to zero."""
+    import onnx
+
+    graph = onnx.load(path).graph
+    ends = {output.name for output in graph.output}
+    return [node.name for node in graph.node if node.op_type == "Softmax" and ends & set(node.output)]
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep back warnings, and what a package logs as one, which are for its developers."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            yield
+    finally:
+        logging.disable(before)
 
 
 def reduced_range() -> bool:

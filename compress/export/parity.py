@@ -65,9 +65,7 @@ def check_parity(infer: Infer, subject: Subject, what: str) -> Parity:
     share = float(same.double().mean())
     if share < least or (form.precision == "fp32" and not (same | tied).all()):
         raise UsageError(f"{what}: {share:.1%} of {len(same)} images get eager's class: nothing is written")
-    return Parity(
-        part=subject.part, images=len(same), deviation=measured, tolerance=tolerance, same_class=share
-    )
+    return Parity(part=subject.part, images=len(same), deviation=measured, tolerance=tolerance, same_class=share)
 
 
 def outputs(infer: Infer, subject: Subject) -> Tensor:

@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 from PIL import ExifTags, Image
 
-SIXTEEN_BITS, OTHERS = ("I;16", "I;16B", "I;16L", "I;16N"), "1 L LA RGB RGBA RGBX P PA CMYK YCbCr".split()
+SIXTEEN_BITS = ("I;16", "I;16B", "I;16L", "I;16N")
+EIGHT_BITS = ("1", "L", "LA", "RGB", "RGBA", "RGBX", "P", "PA", "CMYK", "YCbCr")
+FILES = ("bundle.json", "labels.json", "preprocess.json")
 TURNED = dict(zip(range(2, 9), (0, 3, 1, 5, 4, 6, 2), strict=True))  # EXIF orientation to PIL.Image.Transpose
 UNREADABLE = (OSError, EOFError, SyntaxError, ValueError, Image.DecompressionBombError)
 
@@ -29,7 +31,7 @@ def open_model(folder: Path, threads: int = 1) -> Callable[[np.ndarray], np.ndar
         sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # it reports to its makers
         import openvino
 
-        settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads}
+        settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
         compiled = openvino.compile_model(folder / "model.xml", "CPU", settings)
         return lambda images: np.array(compiled(images)[0])
     import torch
@@ -42,7 +44,7 @@ def read_image(path: Path, rules: dict[str, Any]) -> np.ndarray:
     """Read a file as the images that the model was trained on: upright, on white, 8 bits, uint8 (C, H, W)."""
     image: Image.Image = Image.open(io.BytesIO(path.read_bytes()))
     deep = image.mode in SIXTEEN_BITS or (image.mode == "I" and image.format == "PPM")
-    if not deep and image.mode not in OTHERS:
+    if not deep and image.mode not in EIGHT_BITS:
         raise ValueError(f"pixels of PIL mode {image.mode}, whose range is unknown")
     image.load()
     try:
@@ -80,7 +82,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("paths", nargs="+", type=Path, help="image files, and folders of them")
     here, images, failed = Path(__file__).resolve().parent, Image.registered_extensions(), 0
-    about, labels, rules = (json.loads((here / f"{name}.json").read_text("utf-8")) for name in ("bundle", "labels", "preprocess"))
+    about, labels, rules = (json.loads((here / file).read_text("utf-8")) for file in FILES)
     model = open_model(here)
     for given in parser.parse_args().paths:
         inside = sorted(path for path in given.rglob("*") if path.suffix.lower() in images)

@@ -18,10 +18,8 @@ ALLOWED = {
 }
 SHOWN = [
     *("--help", "--version"),
-    *(
-        f"{name} --help"
-        for name in ("train", "train-mwbp", "prune", "bench", "exits", "probe", "study", "report", "data")
-    ),
+    *(f"{name} --help" for name in ("train", "train-mwbp", "prune", "bench", "exits", "probe", "select")),
+    *(f"{name} --help" for name in ("export", "predict", "study", "report", "data")),
     *("data", "data --json", "prune --list-methods"),
 ]
 REFUSED = [
@@ -72,6 +70,13 @@ REFUSED = [
     ("prune --ratio 0.5 --from nothing", "run nothing"),
     ("bench", "name the runs"),
     ("bench nothing", "run nothing"),
+    ("select", "no finished run under runs (--runs names another directory) to choose from; train one: compress train"),
+    ("select --max-latency 5", "--max-latency 5: a number with its unit, such as 5ms, 800us or 0.1s"),
+    ("select --max-macs -1", "--max-macs -1: a number with its unit, such as 30e6 or 30M"),
+    ("select --min-accuracy 90", "--min-accuracy 90: a share, such as 0.9 or 90%"),
+    ("select --engine openvin", "--engine 'openvin': did you mean 'openvino'?"),
+    ("select --max-drop 101", "--max-drop 101: points of accuracy, from 0 to 100"),
+    ("select --batch-size 0", "--batch-size 0: 1 or more"),
     ("report nowhere", "nowhere is not a directory of runs"),
     ("train --archh resnet8", "--archh"),
     ("train --epochs many", "many"),
@@ -86,6 +91,11 @@ REFUSED = [
     ("train-mwbp --method frozen-trunk --trunk nothing", "run nothing"),
     ("bench nothing --batch-size some", "--batch-size some: a whole number"),
     ("probe nothing", "run nothing"),
+    ("predict nothing", "name image files, folders of them, or - for a list on stdin"),
+    ("predict nothing photo.png", "run nothing"),
+    ("predict nothing photo.png --format xml", '"xml" for --format. Choose from: "csv", "jsonl"'),
+    ("predict nothing photo.png --out no/file", "--out no/file: name a file in a folder that is there"),
+    ("predict nothing --fromat", "--fromat: neither an option nor a file"),
     ("data folder:nowhere", "folder:nowhere is not a folder"),
     ("data cifar10", "only class folders, folder:PATH, have an inventory"),
 ]

@@ -12,11 +12,10 @@ import pytest
 from PIL import Image
 
 import compress
-from compress import Prediction, UsageError, find_run, load, predictor
-from compress.inference import Policy, simulate
-from compress.networks import digest_of_weights
+from compress import Prediction, UsageError, find_run, predictor
+from compress.inference import simulate
 from compress.runs import WEIGHTS, write_json
-from tests.prediction.conftest import CLASSES, Trained
+from tests.prediction.conftest import CLASSES, Trained, halving
 
 Train = Callable[..., Trained]
 
@@ -55,13 +54,7 @@ def test_an_exit_answers_as_the_network_cut_there(trained: Train) -> None:
 
 def test_images_leave_early_as_in_the_simulation_of_the_stored_logits(trained: Train) -> None:
     given = trained()
-    powers = np.exp(given.logits[0]).max(axis=1) / np.exp(given.logits[0]).sum(axis=1)
-    low, high = np.sort(powers)[len(powers) // 2 - 1 :][:2]
-    policy = Policy(
-        temperatures=(1.0, 1.5),
-        thresholds=(float((low + high) / 2),),
-        weights=digest_of_weights(load(given.run)),
-    )
+    policy = halving(given)
     predictions = list(predictor(given.run, policy=policy, batch_size=5).predict(given.test))
     expected = simulate(given.logits, policy)
     assert {each.exit for each in predictions} == {1, 2}
@@ -148,7 +141,7 @@ def test_a_record_whose_images_were_prepared_by_other_rules_is_refused(copied: P
     run = find_run(copied)
     run.record.data["preprocessing"]["background"] = "black"
     run.write_record()
-    with pytest.raises(UsageError, match="preprocessing: its background is 'black'.* has 'white'"):
+    with pytest.raises(UsageError, match=r"preprocessing: its background is 'black'.* has 'white'"):
         predictor(copied)
 
 

@@ -12,14 +12,14 @@ import pytest
 import torch
 from onnx import numpy_helper
 
-from compress.export.agreement import check_logits
 from benchmarks.measuring.bench_file import read_measurements
-from compress.export.held_out import HeldOut, open_held_out
 from benchmarks.measuring.candidates import candidates
 from benchmarks.measuring.engines import Source, engine_named, engines_here, reduced_range
 from benchmarks.measuring.latency import Session
 from compress.data import normalise
 from compress.errors import UsageError
+from compress.export.agreement import check_logits
+from compress.export.held_out import HeldOut, open_held_out
 from compress.networks import create, cut
 from compress.runs import Run, read_run
 

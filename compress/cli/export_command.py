@@ -1,0 +1,81 @@
+"""`compress export`: one exit of a finished run as a directory that runs without this package."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from compress.cli.options import OUTPUT, Output, options, panel
+from compress.errors import UsageError
+from compress.export.form import Form, check_place
+from compress.runs import run_and_exit
+
+
+@options("Bundle")
+@dataclass(frozen=True, kw_only=True)
+class FormOptions:
+    """The form of a bundle.
+
+    Attributes:
+        format: onnx (for ONNX Runtime), openvino, or pt2 (torch.export's program).
+        precision: fp32, or int8 (onnx and openvino; calibrated on held-out images, its accuracy measured).
+        input: What the model takes: pixels as uint8, or as float from 0 to 1.
+        output: What the model returns: probabilities or logits.
+    """
+
+    format: Literal["onnx", "openvino", "pt2"] = "onnx"
+    precision: Literal["fp32", "int8"] = "fp32"
+    input: Literal["uint8", "float"] = "uint8"
+    output: Literal["probabilities", "logits"] = "probabilities"
+
+    def form(self) -> Form:
+        """Return the form, whose packages are installed."""
+        form = Form(**vars(self))
+        form.check_installed()
+        return form
+
+
+FORM = FormOptions()
+
+
+def export(
+    run: str,
+    *,
+    out: Path | None = None,
+    form: FormOptions = FORM,
+    data_dir: Annotated[Path | None, Parameter(group=panel("Data"))] = None,
+    runs: Annotated[Path, Parameter(env_var="COMPRESS_RUNS", group=panel("Runs"))] = Path("runs"),
+    output: Output = OUTPUT,
+) -> None:
+    """Export one exit of a finished run as a bundle: a directory with a model that runs without PyTorch.
+
+    The bundle holds the model, normalisation included; its labels and preprocessing; a model card (README.md); a
+    manifest with digests (bundle.json); and predict.py, which labels image files and needs only the runtime, numpy and
+    Pillow. Before it is there, the model has given the logits and classes of PyTorch on held-out images.
+
+    Args:
+        run: RUN or RUN:EXIT, the run by its directory or id (or its beginning); without an exit, its last.
+        out: Directory of the bundle, new or empty.
+        data_dir: Directory in which the held-out images are looked for first.
+        runs: Directory of the run directories.
+    """
+    if out is None:
+        raise UsageError("export: --out names the directory of the bundle")
+    asked = form.form()
+    check_place(out)
+    found, exit = run_and_exit(run, runs)
+
+    from compress.cli.printing import print_json
+    from compress.export import export_bundle
+
+    bundle = export_bundle(found, exit, out=out, data_dir=data_dir, **vars(asked))
+    if output.json:
+        return print_json({"path": str(bundle.path), "manifest": bundle.manifest})
+    for file in sorted(out.iterdir()):
+        print(f"{file.stat().st_size:>14,} bytes  {file}")
+    low, high = bundle.manifest["accuracy"]["interval"]
+    print(f"test accuracy: {bundle.manifest['accuracy']['test']:.2%} (95% interval {low:.2%} to {high:.2%})")
+    print(f"try it: python {out / 'predict.py'} photo.jpg")

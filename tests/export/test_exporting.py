@@ -1,0 +1,179 @@
+"""Exports of every family, kind of head, pruned networks and foreign ones answer as eager does, or are not kept."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import numpy_helper
+from torch import Tensor, nn
+
+from baselines.channels import remove_channels
+from baselines.coupling import Coupling
+from compress import Architecture, create, export_bundle, normalise
+from compress.errors import UsageError
+from compress.export import exporting, model_files
+from compress.networks import Network
+from compress.networks.heads import HEADS
+from compress.runs import Run, load
+from tests.baselines.networks import trained_like
+
+MakeRun = Callable[[Network], Run]
+SHAPE = (1, 8, 8)
+OURS = (
+    *("resnet8", "resnet8v1", "resnet8nl", "mobilenetv2"),
+    *(Architecture("resnet8", width=2), Architecture("resnet8", blocks="1,2,1", widths="4,6,8")),
+)
+QUICK = ("torchvision:squeezenet1_1", "timm:test_resnet", "timm:test_efficientnet", "timm:test_convnext")
+# fmt: off
+FOREIGN = (
+    "torchvision:resnet18", "torchvision:mobilenet_v3_small", "torchvision:regnet_y_400mf", "torchvision:densenet121",
+    "torchvision:efficientnet_b0", "torchvision:googlenet", "torchvision:swin_t", "torchvision:convnext_tiny",
+    "timm:mobilevit_xxs", "timm:vit_tiny_patch16_224", "timm:ghostnet_050", "timm:edgenext_xx_small",
+    "torchvision:shufflenet_v2_x0_5", "timm:lcnet_050",
+)
+# fmt: on
+
+
+def small(arch: Architecture | str, exits: Any = 1) -> Network:
+    torch.manual_seed(0)
+    return trained_like(create(arch, exits=exits, input_shape=SHAPE))
+
+
+def answers_as_eager(run: Run, exit: int | None, out: Path, **form: str) -> None:
+    """Compare a bundle with the run's network on other images than the export did."""
+    bundle = export_bundle(run, exit, out=out, **form)
+    images = np.random.default_rng(1).integers(0, 256, (5, *SHAPE), dtype=np.uint8)
+    with torch.inference_mode():
+        expected = load(run)(normalise(torch.from_numpy(images), run.normalisation))[(exit or 0) - 1].softmax(dim=1)
+    infer = bundle.infer()
+    for count in (1, 5):
+        np.testing.assert_allclose(infer(images[:count]), expected[:count].numpy(), atol=1e-4)
+
+
+@pytest.mark.parametrize("arch", OURS, ids=str)
+def test_every_family_cut_at_an_exit(arch: Architecture | str, run_of: MakeRun, tmp_path: Path) -> None:
+    answers_as_eager(run_of(small(arch, 2)), 1, tmp_path / "bundle")
+
+
+@pytest.mark.parametrize("head", [head for head in HEADS if head != "bn-relu-gap-fc"])
+def test_every_kind_of_head(head: str, run_of: MakeRun, tmp_path: Path) -> None:
+    answers_as_eager(run_of(small(Architecture("resnet8", head=head), 2)), 1, tmp_path / "bundle", format="pt2")
+
+
+def test_a_pruned_network(run_of: MakeRun, tmp_path: Path) -> None:
+    network = small("resnet8")
+    units = Coupling(network).groups
+    pruned = remove_channels(network, {0: [0, 2], len(units) - 1: [1]})
+    assert sum(map(torch.numel, pruned.parameters())) < sum(map(torch.numel, network.parameters()))
+    answers_as_eager(run_of(pruned.eval()), None, tmp_path / "bundle", format="openvino")
+
+
+@pytest.mark.parametrize("arch", [*QUICK, *(pytest.param(arch, marks=pytest.mark.slow) for arch in FOREIGN)])
+def test_foreign_networks(arch: str, run_of: MakeRun, tmp_path: Path) -> None:
+    answers_as_eager(
+        run_of(small(Architecture(arch, image_size=32 if arch in QUICK else 64))), None, tmp_path / "bundle"
+    )
+
+
+@pytest.mark.parametrize("format", ["onnx", "openvino", "pt2"])
+def test_floats_in_logits_out_at_any_batch_size(format: str, trained: Run, tmp_path: Path) -> None:
+    """The last exit is the default."""
+    bundle = export_bundle(trained, out=tmp_path / "bundle", format=format, input="float", output="logits")
+    images = torch.rand(9, *SHAPE, generator=torch.Generator().manual_seed(0))
+    mean, std = (torch.tensor(values).view(-1, 1, 1) for values in vars(trained.normalisation).values())
+    with torch.inference_mode():
+        expected = load(trained)((images - mean) / std)[-1].numpy()
+    infer = bundle.infer()
+    for count in (9, 1, 4):
+        np.testing.assert_allclose(infer(images[:count].numpy()), expected[:count], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("format", ["onnx", "openvino"])
+def test_int8_is_calibrated_on_held_out_images_and_its_accuracy_is_the_bundles_own(
+    format: str, trained: Run, tmp_path: Path, tiny_folder: Path
+) -> None:
+    from compress.training import data_of
+
+    bundle = export_bundle(trained, 1, out=tmp_path / "bundle", format=format, precision="int8")
+    manifest, test = bundle.manifest, data_of(trained).test
+    assert (manifest["calibration"]["part"], manifest["calibration"]["images"]) == ("calibration", 40)
+    assert 1e-4 < manifest["parity"]["deviation"] < 0.5
+    found = bundle.infer()(test.images.numpy()).argmax(axis=1)
+    accuracy = float((torch.from_numpy(found) == test.labels).double().mean())
+    assert (manifest["accuracy"]["test"], manifest["accuracy"]["measured_with"]) == (accuracy, "the bundle")
+    assert f"{accuracy:.2%}" in (bundle.path / "README.md").read_text()
+
+
+@pytest.mark.parametrize("output", ["probabilities", "logits"])
+def test_a_graph_with_other_weights_is_not_kept(
+    output: str, trained: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def written(module: nn.Module, images: Tensor, path: Path, *, output: str) -> None:
+        true_writer(module, images, path, output=output)
+        model = onnx.load(path)
+        kernel = next(tensor for tensor in model.graph.initializer if len(tensor.dims) == 4)
+        kernel.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(kernel) * 1.1, kernel.name))
+        onnx.save(model, path)
+
+    true_writer = model_files.write_graph
+    monkeypatch.setattr(model_files, "write_graph", written)
+    with pytest.raises(UsageError, match=r"exit 2, onnx fp32: logits deviate by .* more than 0\.001: nothing is writ"):
+        export_bundle(trained, out=tmp_path / "new" / "bundle", output=output)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError(28, "No space left on device")])
+def test_what_stops_it_leaves_nothing(
+    error: Any, trained: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(exporting, "write_papers", stop)
+    with pytest.raises(KeyboardInterrupt if error is KeyboardInterrupt else UsageError):
+        export_bundle(trained, out=tmp_path / "new" / "bundle", format="pt2")
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_the_data_it_is_checked_on_random_pixels_and_the_card_says_so(trained: Run, tmp_path: Path) -> None:
+    gone = trained.record.data | {"digest": "0" * 64}
+    run = Run(trained.path, dataclasses.replace(trained.record, data=gone))
+    bundle = export_bundle(run, out=tmp_path / "bundle", format="pt2")
+    assert bundle.manifest["parity"]["part"] == "random pixels"
+    assert "compared with PyTorch on random pixels alone" in (bundle.path / "README.md").read_text()
+    with pytest.raises(UsageError, match="was trained on other images"):
+        export_bundle(run, out=tmp_path / "int8", precision="int8")
+
+
+class Bessel(nn.Module):
+    """Has no counterpart among the operators of ONNX."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        return torch.special.bessel_j0(features)
+
+
+class Branching(nn.Module):
+    """Does what depends on values, so that no static graph holds it."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features if float(features.sum()) > 0 else -features
+
+
+@pytest.mark.parametrize(("part", "format", "exporter"), [(Bessel, "onnx", "onnx"), (Branching, "pt2", "export")])
+def test_the_module_that_cannot_be_exported_is_named(
+    part: type[nn.Module], format: str, exporter: str, run_of: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spoilt = small("resnet8")
+    spoilt.heads["3"].insert(2, part())  # type: ignore[operator]
+    monkeypatch.setattr("compress.export.subject.load", lambda run: spoilt)
+    run = run_of(small("resnet8"))
+    with pytest.raises(
+        UsageError, match=rf"resnet8: torch\.{exporter} cannot export module heads\.3\.2 of this network"
+    ):
+        export_bundle(run, out=tmp_path / "bundle", format=format)
+    assert not (tmp_path / "bundle").exists()

@@ -1,0 +1,85 @@
+"""The script in a bundle reads files as training did, and needs the runtime, numpy and Pillow alone."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import ExifTags, Image
+
+from compress import Bundle, export_bundle
+from compress.data.image_decoding import centre, decode, opened, pixels, preprocessing
+from compress.export.predict import read_image
+from compress.runs import Run
+from tests.data.test_image_decoding import FILES
+
+NO_TORCH = 'import runpy, sys; sys.modules["torch"] = sys.modules["compress"] = None; sys.argv = sys.argv[1:]; '
+NO_TORCH += 'runpy.run_path(sys.argv[0], run_name="__main__")'
+
+
+@pytest.fixture(scope="module", params=["onnx", "openvino"])
+def bundle(request: pytest.FixtureRequest, trained: Run, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bundle]:
+    yield export_bundle(trained, out=tmp_path_factory.mktemp("out") / "bundle", format=request.param)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("channels", [1, 3])
+def test_awkward_files_give_the_pixels_of_training(channels: int, orientation: int, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    for side in (16, 32):
+        shape = (channels, side, side)
+        rules = preprocessing(shape, resized=True) | {"channels": channels, "height": side, "width": side}
+        for name, (picture, options) in FILES.items():
+            picture.save(tmp_path / name, exif=exif, **options)
+            with opened(tmp_path / name) as image:
+                expected = pixels(centre(decode(image, grey=channels == 1), (side, side)))
+            assert np.array_equal(read_image(tmp_path / name, rules), expected), name
+
+
+def test_images_of_another_size_are_refused_where_training_resized_none(tmp_path: Path) -> None:
+    rules = preprocessing((1, 8, 8), resized=False) | {"channels": 1, "height": 8, "width": 8}
+    for given in (rules, {"channels": 1, "height": 8, "width": 8}):  # the latter: data that were no files
+        Image.new("L", (8, 8), 7).save(tmp_path / "right.png")
+        assert (read_image(tmp_path / "right.png", given) == np.full((1, 8, 8), 7)).all()
+        Image.new("L", (8, 9)).save(tmp_path / "wrong.png")
+        with pytest.raises(ValueError, match="8x9 pixels, where the model takes 8x8 alone"):
+            read_image(tmp_path / "wrong.png", given)
+
+
+def test_files_and_folders_are_labelled_without_torch(bundle: Bundle, tiny_folder: Path, tmp_path: Path) -> None:
+    """What cannot be read is named, the rest is done, and the exit status is 1."""
+    files = sorted((tiny_folder / "test").rglob("*.png"))[:30:5]
+    folder = tmp_path / "new" / "deeper"
+    folder.mkdir(parents=True)
+    for file in files[1:]:
+        (folder / file.name).write_bytes(file.read_bytes())
+    (folder / "broken.png").write_bytes(b"no image")
+    (folder / "notes.txt").write_text("no image either")
+    command = [sys.executable, "-c", NO_TORCH, bundle.path / "predict.py", files[0], tmp_path / "new"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1, done.stderr
+    assert done.stderr.startswith(f"{folder / 'broken.png'} cannot be read: ")
+    assert done.stderr.count("\n") == 1
+    rows = [line.split("\t") for line in done.stdout.splitlines()]
+    assert [Path(path) for path, _, _ in rows] == [files[0], *sorted(folder / file.name for file in files[1:])]
+    images = np.stack([read_image(file, bundle.preprocess) for file in (Path(path) for path, _, _ in rows)])
+    expected = bundle.infer()(images)
+    assert [label for _, label, _ in rows] == [bundle.labels[best] for best in expected.argmax(axis=1)]
+    assert [float(probability) for *_, probability in rows] == pytest.approx(expected.max(axis=1), abs=1e-4)
+
+
+def test_pt2_needs_torch_alone_and_takes_floats_and_logits(trained: Run, tiny_folder: Path, tmp_path: Path) -> None:
+    bundle = export_bundle(trained, out=tmp_path / "bundle", format="pt2", input="float", output="logits")
+    file = next((tiny_folder / "test").rglob("*.png"))
+    no_package = NO_TORCH.replace('sys.modules["torch"] = ', "")
+    command = [sys.executable, "-c", no_package, bundle.path / "predict.py", file]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    path, label, probability = done.stdout.rstrip("\n").split("\t")
+    logits = torch.from_numpy(bundle.infer()(read_image(file, bundle.preprocess)[None].astype(np.float32) / 255))
+    assert (path, label) == (str(file), bundle.labels[int(logits.argmax())])
+    assert float(probability) == pytest.approx(float(logits.softmax(dim=1).max()), abs=1e-4)
