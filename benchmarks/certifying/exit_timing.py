@@ -20,13 +20,13 @@ from benchmarks.measuring.engines import Source, engine_named
 from benchmarks.measuring.engines.pytorch import DTYPES
 from benchmarks.measuring.rounds import NOISY, conditions, interleaved, median_interval, quartiles
 from compress.data import Normalisation, Part, normalise
-from compress.export.cascade import POLICY, digests, stages_of, write_policy, write_stages
+from compress.export.bundle import MANIFEST
+from compress.export.cascade import write_policy, write_stage_digests, write_stages
 from compress.export.early_exit_runner import Cascade
 from compress.hardware import describe
 from compress.inference import EarlyExit, Policy, leaving_macs, mean_macs
 from compress.inference.policy import NEVER
 from compress.networks import Network, cut, digest_of_weights
-from compress.runs import write_json
 
 ROUNDS = 9
 TIMED = {1: 64, 128: 128}  # images timed, by batch size
@@ -53,17 +53,11 @@ class ServedExits:
         if self.engine == "eager":
             return EarlyExit(placed(self.network, self.precision, self.device), self._cast(policy))
         folder.mkdir(exist_ok=True)
-        if not (files := sorted(path.name for path in folder.glob("stage*"))):
-            images = torch.zeros(2, *self.network.spec.input_shape, dtype=torch.uint8)
-            files = write_stages(stages_of(self.network, self.normalisation), images, folder, "onnx")
-        write_policy(folder, policy, engine=self.engine, precision="fp32")
-        manifest = {
-            "kind": "cascade",
-            "format": "onnx",
-            "precision": "fp32",
-            "files": digests(folder, [*files, POLICY]),
-        }
-        write_json(folder / "bundle.json", manifest)
+        if not any(folder.glob("stage*")):
+            write_stages(self.network, self.normalisation, folder)
+        write_policy(folder, policy, None, engine=self.engine, input="uint8")
+        (folder / MANIFEST).unlink(missing_ok=True)
+        write_stage_digests(folder, format="onnx", input="uint8")
         return Cascade(folder, engine=self.engine, threads=self.threads)
 
     def _cast(self, policy: Policy) -> Policy:

@@ -13,7 +13,7 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from benchmarks.certifying.exit_timing import Serving as EarlyExitServing
+from benchmarks.certifying.exit_timing import ServedExits
 from benchmarks.measuring.candidates import Candidate, candidates, random_images
 from benchmarks.measuring.engines import Engine, Infer
 from benchmarks.measuring.rounds import Call, conditions, interleaved, median_interval, quartiles
@@ -165,7 +165,7 @@ class Trial:
         [pixels] = part.subset(order).batches([torch.arange(len(order))])
         run, policy, serving = contender.run, contender.early.policy, self.serving
         how: dict[str, Any] = {"engine": serving.engine, "precision": serving.precision, "threads": serving.threads}
-        early = EarlyExitServing(
+        early = ServedExits(
             network=load(run), normalisation=run.normalisation, policy=policy, device=serving.place, **how
         )
         answer = early.opened(policy, self.folder / f"{run.id} stages")

@@ -35,6 +35,7 @@ app = App(
     version=lambda: "\n".join([__version__, *summary()]),
     help_format="plaintext",
     suppress_keyboard_interrupt=False,
+    result_action="return_int_as_exit_code_else_zero",
     default_parameter=Parameter(negative=""),
 )
 SEVERAL_PROCESSES = ("train", "train-mwbp", "prune")  # the commands that torchrun may start
@@ -58,8 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with joined:
             if several and name in app and name not in SEVERAL_PROCESSES:
                 raise UsageError(f"{name} runs in one process; under torchrun: {', '.join(SEVERAL_PROCESSES)}")
-            how = "return_int_as_exit_code_else_zero"
-            status: int = app(given, exit_on_error=False, print_error=False, result_action=how)
+            status: int = app(given, exit_on_error=False, print_error=False)
             return status
     except Exception as error:
         text = _what_to_mend(error, name)

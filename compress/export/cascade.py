@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import hashlib
-import logging
 import shutil
 import tempfile
-import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -19,34 +15,38 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from compress.data import Normalisation
-from compress.errors import UsageError, first_line
+from compress.errors import UsageError
 from compress.export import early_exit_runner
+from compress.export.bundle import MANIFEST, digest_of
 from compress.export.early_exit_runner import Cascade
-from compress.inference import Certificate
-from compress.inference.policy import NEVER, Policy
+from compress.export.onnx_graph import IMAGES, LEAST_IMAGES, LOGITS, refusing, write_graph
+from compress.export.unexportable import exportable
+from compress.inference import Certificate, Policy
+from compress.inference.policy import NEVER
 from compress.networks import Network, digest_of_weights
 from compress.runs import write_json
 
-Format = Literal["onnx", "openvino"]
-Input = Literal["uint8", "float"]
-POLICY, RUNNER, LOGITS, BATCH = "policy.json", "early_exit.py", "logits", "batch"
-
-logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # other notices are for the exporter's developers
+POLICY, RUNNER = "policy.json", "early_exit.py"
 
 
 class Pixels(nn.Module):
-    """Images to what the network takes: `(pixel / 255 - mean) / std` of uint8, or of float from 0 to 1."""
+    """Images as the network takes them: `(pixel / 255 - mean) / std` of uint8, or of fp32 from 0 to 1.
 
-    def __init__(self, normalisation: Normalisation, input: Input) -> None:
+    Attributes:
+        bytes: whether images are uint8.
+    """
+
+    def __init__(self, normalisation: Normalisation, *, bytes: bool) -> None:
         super().__init__()
-        self.full = 255 if input == "uint8" else 1
+        self.bytes = bytes
         self.mean: Tensor
         self.std: Tensor
         for name, values in (("mean", normalisation.mean), ("std", normalisation.std)):
             self.register_buffer(name, torch.tensor(values).view(-1, 1, 1))
 
     def forward(self, images: Tensor) -> Tensor:
-        return (images.float() / self.full - self.mean) / self.std
+        shares = images.float() / 255 if self.bytes else images
+        return (shares - self.mean) / self.std
 
 
 class Stage(nn.Module):
@@ -66,62 +66,85 @@ class Stage(nn.Module):
         return logits if self.last else (features, logits)
 
 
-def stages_of(network: Network, normalisation: Normalisation, input: Input = "uint8") -> list[Stage]:
+def stages_of(network: Network, normalisation: Normalisation, *, bytes: bool = True) -> list[Stage]:
     """A copy of a network as stages, one an exit, on the CPU, in fp32 and eval mode; the first one normalises."""
     # From channels-last weights the exporter makes graphs with transpositions.
     copied = copy.deepcopy(network).to("cpu", torch.float32).to(memory_format=torch.contiguous_format)
     ends = [exit.block for exit in copied.spec.exits]
     segments = copied.segments(ends)
-    segments[0].insert(0, Pixels(normalisation, input))
+    segments[0].insert(0, Pixels(normalisation, bytes=bytes))
     return [
         Stage(segment, copied.heads[str(end)], last=end == ends[-1]).eval()
         for segment, end in zip(segments, ends, strict=True)
     ]
 
 
-def write_stages(stages: list[Stage], images: Tensor, folder: Path, format: Format) -> list[str]:
-    """Write one graph a stage, with an open batch size, for images `(N, C, H, W)` like these; returns the files' names.
+def write_stages(network: Network, normalisation: Normalisation, folder: Path, *, bytes: bool = True) -> list[Path]:
+    """Write a network as one ONNX graph a stage, with an open batch size; returns the files, in order.
 
     Raises:
-        UsageError: a stage hands on something else than one tensor, or cannot be exported.
+        UsageError: a stage hands on something else than one tensor, or cannot be exported; it names the module.
     """
-    names: list[str] = []
-    for number, stage in enumerate(stages, start=1):
-        path = folder / f"stage{number}.onnx"
-        with refusing(f"stage {number}: torch.onnx cannot export it"):
-            passed = _export(stage, images, path, number)
+    arch, paths = network.spec.arch, list[Path]()
+    features = torch.zeros(LEAST_IMAGES, *network.spec.input_shape, dtype=torch.uint8 if bytes else torch.float32)
+    for number, stage in enumerate(stages_of(network, normalisation, bytes=bytes), start=1):
+        paths.append(folder / f"stage{number}.onnx")
+        with torch.no_grad():
+            passed = None if stage.last else stage(features)[0]
+        if not (stage.last or isinstance(passed, Tensor)):
+            block = network.spec.blocks[network.spec.exits[number - 1].block - 1]
+            raise UsageError(
+                f"{arch}: a cascade hands one tensor from stage to stage, and {getattr(block, 'module', block.kind)} "
+                f"returns {type(passed).__name__}"
+            )
+        with exportable(arch, stage, features, torch.onnx.export):
+            given = IMAGES if number == 1 else f"features{number - 1}"
+            outputs = [LOGITS] if stage.last else [f"features{number}", LOGITS]
+            write_graph(stage, features, paths[-1], input=given, outputs=outputs)
         if passed is not None:
-            images = passed
-        names += [path.name] if format == "onnx" else _converted(path)
-    return names
+            features = passed
+    return paths
 
 
-def _export(stage: Stage, features: Tensor, path: Path, number: int) -> Tensor | None:
-    """Write a stage; returns what it hands on."""
-    with torch.no_grad(), warnings.catch_warnings(action="ignore"):
-        found = stage(features)
-        program = torch.onnx.export(
-            stage,
-            (features,),
-            input_names=["images" if number == 1 else f"features{number - 1}"],
-            output_names=[LOGITS] if stage.last else [f"features{number}", LOGITS],
-            dynamic_shapes=({0: BATCH},),
-            dynamo=True,
-            verbose=False,
-        )
-    assert program is not None
-    program.save(path)
-    return None if stage.last else found[0]
+def write_policy(
+    folder: Path, policy: Policy, certificate: Certificate | None, *, engine: str, input: str
+) -> str | None:
+    """Write `policy.json` and the runner; returns why nothing is guaranteed for the engine, None where it is."""
+    notice = not_certified(policy, certificate, engine=engine, input=input)
+    guarantee = None if certificate is None else certificate.to_json()
+    document = {"engine": engine, "precision": "fp32", "input": input, "certificate": guarantee, "notice": notice}
+    write_json(folder / POLICY, policy.to_json() | document)
+    shutil.copyfile(early_exit_runner.__file__, folder / RUNNER)
+    return notice
 
 
-def _converted(path: Path) -> list[str]:
-    """Replace an ONNX file by OpenVINO's two files, in fp32; returns their names."""
-    import openvino
+def not_certified(policy: Policy, certificate: Certificate | None, *, engine: str, input: str) -> str | None:
+    """Why nothing is guaranteed of what an engine answers by a policy, in fp32; None where a certificate holds."""
+    if certificate is not None and certificate.policy != policy.digest:
+        raise UsageError("certificate: it is of another policy")
+    document = {"certificate": None if certificate is None else certificate.to_json()}
+    return early_exit_runner.not_certified(document, engine=engine, precision="fp32", input=input)
 
-    model = openvino.convert_model(path)
-    openvino.save_model(model, path.with_suffix(".xml"), compress_to_fp16=False)
-    path.unlink()
-    return [path.with_suffix(suffix).name for suffix in (".xml", ".bin")]
+
+def write_stage_digests(folder: Path, *, format: str, input: str) -> None:
+    """Write as much of `bundle.json` as the runner reads."""
+    files = {path.name: digest_of(path) for path in sorted(folder.iterdir())}
+    form = {"kind": "cascade", "format": format, "precision": "fp32", "input": input}
+    write_json(folder / MANIFEST, form | {"files": files})
+
+
+def check_fits(policy: Policy, network: Network) -> None:
+    """Check that a policy is for a network.
+
+    Raises:
+        UsageError: it is for another number of exits, or for other weights.
+    """
+    arch, exits = network.spec.arch, len(network.spec.exits)
+    if policy.exits != exits:
+        raise UsageError(f"policy: it is for {policy.exits} exits, {arch} has {exits}")
+    if (digest := digest_of_weights(network)) != policy.weights:
+        named = policy.weights[:12] or "none"
+        raise UsageError(f"policy: it was chosen for other weights ({named}) than those of this {arch} ({digest[:12]})")
 
 
 @contextlib.contextmanager
@@ -133,24 +156,19 @@ def opened_cascade(
     Raises:
         UsageError: the engine is not installed, or a stage cannot be exported.
     """
+    exits = len(network.spec.exits)
     policy = policy or Policy(
-        temperatures=(1.0,) * len(network.spec.exits),
-        thresholds=(NEVER,) * (len(network.spec.exits) - 1),
-        weights=digest_of_weights(network),
+        temperatures=(1.0,) * exits, thresholds=(NEVER,) * (exits - 1), weights=digest_of_weights(network)
     )
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        images = torch.zeros(
-            2, *network.spec.input_shape, dtype=torch.uint8
-        )  # of one image the exporter fixes the batch
-        files = write_stages(stages_of(network, normalisation), images, folder, "onnx")
-        write_policy(folder, policy, engine=engine, precision="fp32")
-        files = [*files, POLICY]
-        manifest = {"kind": "cascade", "format": "onnx", "precision": "fp32", "files": digests(folder, files)}
-        write_json(folder / "bundle.json", manifest)
+        write_stages(network, normalisation, folder)
+        write_policy(folder, policy, None, engine=engine, input="uint8")
+        write_stage_digests(folder, format="onnx", input="uint8")
         with refusing(f"engine {engine}"):
             cascade = Cascade(folder, engine=engine, threads=threads)
         yield cascade
+        del cascade  # it may hold files open
 
 
 def stage_logits(
@@ -173,38 +191,3 @@ def stage_logits(
     """
     with opened_cascade(network, normalisation, engine=engine, threads=threads) as cascade:
         return np.concatenate([cascade.logits(images) for images in batches], axis=1)
-
-
-def write_policy(
-    folder: Path, policy: Policy, *, engine: str, precision: str, certificate: Certificate | None = None
-) -> str | None:
-    """Write `policy.json` and the runner; returns why the certificate does not hold for the engine, None if it does."""
-    notice = not_certified(policy, certificate, engine, precision)
-    guarantee = None if certificate is None else certificate.to_json()
-    document = {"engine": engine, "precision": precision, "certificate": guarantee, "notice": notice}
-    write_json(folder / POLICY, policy.to_json() | document)
-    shutil.copyfile(early_exit_runner.__file__, folder / RUNNER)
-    return notice
-
-
-def not_certified(policy: Policy, certificate: Certificate | None, engine: str, precision: str) -> str | None:
-    """Why nothing is guaranteed of a policy that an engine runs in a precision; None where its certificate holds."""
-    if certificate is None:
-        return f"not certified: run compress exits --engine {engine}"
-    if certificate.void(policy, engine=engine, precision=precision):
-        return f"not certified for this engine: run compress exits --engine {engine}"
-    return None
-
-
-def digests(folder: Path, names: Iterable[str]) -> dict[str, str]:
-    """SHA-256 (hex) of files, by name."""
-    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
-
-
-@contextlib.contextmanager
-def refusing(what: str) -> Iterator[None]:
-    """Turn any error of a package into one line for the user that begins with `what`; raises UsageError."""
-    try:
-        yield
-    except Exception as error:  # the packages' errors have no common class
-        raise UsageError(f"{what}: {first_line(error)}") from error

@@ -61,7 +61,8 @@ class Cascade:
     def __init__(self, folder: str | Path = ".", *, engine: str | None = None, threads: int = 1) -> None:
         manifest, policy = _read(Path(folder))
         self.engine = _engine(manifest["format"], engine or policy.get("engine"), required=engine is not None)
-        self.notice = _notice(policy, self.engine, manifest)
+        form = {name: manifest[name] for name in ("precision", "input")}
+        self.notice = not_certified(policy, engine=self.engine, **form)
         self._temperatures: list[float] = policy["temperatures"]
         self._thresholds: list[float] = policy["thresholds"]
         make: Any = _OnnxRuntimeStage if self.engine == "onnxruntime" else _OpenVinoStage
@@ -115,7 +116,7 @@ class Cascade:
             raise ValueError(
                 f"images are {given}; the network takes {type_} (N, {', '.join(map(str, shape))}), N above 0"
             )
-        return np.ascontiguousarray(images)
+        return np.require(images, requirements=("C", "W"))  # OpenVINO shares no memory that is read-only
 
 
 class _OnnxRuntimeStage:
@@ -224,11 +225,11 @@ def _engine(format: str, wanted: str | None, *, required: bool) -> str:
     raise ValueError(f"none of {', '.join(map(str, order))} is installed: pip install {order[0]}")
 
 
-def _notice(policy: dict[str, Any], engine: str, manifest: dict[str, Any]) -> str | None:
-    """Why the policy guarantees nothing for an engine; None where its certificate holds."""
+def not_certified(policy: dict[str, Any], *, engine: str, precision: str, input: str) -> str | None:
+    """Why nothing is guaranteed of what an engine answers by a policy; None where its certificate holds."""
     certificate = policy.get("certificate")
     if not certificate:
-        return "not certified: run compress exits, and export again"
-    if (certificate["engine"], certificate["precision"]) != (engine, manifest["precision"]):
+        return f"not certified: run compress exits --engine {engine}, and export again"
+    if (certificate["engine"], certificate["precision"]) != (engine, precision):
         return f"not certified for this engine: run compress exits --engine {engine}, and export again"
-    return None
+    return None if input == "uint8" else f"not certified for {input} images: export with --input uint8"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
@@ -55,7 +55,7 @@ class Predictor:
 
     def predict(
         self, paths: PathLike | Iterable[PathLike], *, unreadable: Callable[[UsageError], object] | None = None
-    ) -> Iterator[Prediction]:
+    ) -> Generator[Prediction, None, None]:
         """Yield a prediction for every image file, in order, while the next ones are read and computed.
 
         Args:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -124,23 +125,14 @@ def test_what_cannot_be_right_is_refused(refused: Refused, run: Run, photos: Pat
 def certified(run: Run, *, engine: str) -> ExitPolicy:
     """A policy by which all images leave at the first exit."""
     policy = Policy(temperatures=(1.0, 1.0), thresholds=(0.0,), weights=digest_of_weights(load(run)))
-    certificate = Certificate(
-        **{"risk": "drop", "epsilon": 0.01, "delta": 0.05, "n": 9, "observed": 0.0, "bound": 0.0, "margin": 0.0},
-        **{"step": 0, "steps": 1, "data": "", "weights": policy.weights, "policy": policy.digest},
-        **{"engine": engine, "precision": "fp32", "seed": 0},
-    )
-    zero = (0.0, 0.0)
-    return ExitPolicy(
-        policy=policy,
-        engine=engine,
-        precision="fp32",
-        certificate=certificate,
-        **dict.fromkeys(("val_accuracy", "test_accuracy", "test_drop"), 0.0),
-        **dict.fromkeys(("test_interval", "drop_interval"), zero),
-        mean_macs=1.0,
-        full_macs=2,
-        shares=(1.0, 0.0),
-    )
+    fields: dict[str, Any] = {"engine": engine, "precision": "fp32"}
+    risk = {"risk": "drop", "epsilon": 0.01, "delta": 0.05, "n": 9, "observed": 0.0, "bound": 0.0, "margin": 0.0}
+    path = {"step": 0, "steps": 1, "data": "", "weights": policy.weights, "policy": policy.digest, "seed": 0}
+    measured = dict.fromkeys(("val_accuracy", "test_accuracy", "test_drop"), 0.0)
+    intervals = dict.fromkeys(("test_interval", "drop_interval"), (0.0, 0.0))
+    cost = {"mean_macs": 1.0, "full_macs": 2, "shares": (1.0, 0.0)}
+    certificate = Certificate(**fields | risk | path)
+    return ExitPolicy(policy=policy, certificate=certificate, **fields | measured | intervals | cost)
 
 
 def test_images_leave_early_by_the_policy_that_is_certified_for_what_computes(
@@ -156,7 +148,17 @@ def test_images_leave_early_by_the_policy_that_is_certified_for_what_computes(
 @pytest.fixture
 def process(run: Run, photos: Path) -> Iterator[subprocess.Popen[bytes]]:
     """The command as a process that waits for more paths on stdin, after 100 images."""
-    command = [sys.executable, "-m", "compress", "predict", run.path, *[photos] * 34, "-", "--batch-size", "1"]
+    command = [
+        sys.executable,
+        "-m",
+        "compress",
+        "predict",
+        str(run.path),
+        *[str(photos)] * 34,
+        "-",
+        "--batch-size",
+        "1",
+    ]
     with subprocess.Popen(command, stdin=-1, stdout=-1, stderr=-1) as started:
         yield started
         started.kill()

@@ -1,7 +1,7 @@
 """Exports of every family, kind of head, pruned networks and foreign ones answer as eager does, or are not kept."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -113,8 +113,8 @@ def test_int8_is_calibrated_on_held_out_images_and_its_accuracy_is_the_bundles_o
 def test_a_graph_with_other_weights_is_not_kept(
     output: str, trained: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def written(module: nn.Module, images: Tensor, path: Path, *, output: str) -> None:
-        true_writer(module, images, path, output=output)
+    def written(module: nn.Module, images: Tensor, path: Path, *, outputs: Sequence[str]) -> None:
+        true_writer(module, images, path, outputs=outputs)
         model = onnx.load(path)
         kernel = next(tensor for tensor in model.graph.initializer if len(tensor.dims) == 4)
         kernel.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(kernel) * 1.1, kernel.name))

@@ -8,14 +8,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
-import torch
 
-from compress import UsageError, load, predictor
+from compress import UsageError, predictor
 from compress.export import bundle as bundle_files
 from compress.export import export_bundle, read_bundle
-from compress.export.cascade import stages_of, write_policy, write_stages
 from tests.prediction.conftest import Trained, halving
 
 Train = Callable[..., Trained]
@@ -29,7 +28,7 @@ def exported(trained: Train, tmp_path_factory: pytest.TempPathFactory) -> Export
     """Export the run on photos, once in every form."""
 
     @functools.cache
-    def export(**form: str) -> Path:
+    def export(**form: Any) -> Path:
         given, place = trained(), tmp_path_factory.mktemp("bundles") / "bundle"
         return export_bundle(given.run, out=place, runs=given.run.path.parent, **form).path
 
@@ -66,17 +65,13 @@ def test_a_bundle_answers_as_its_run(trained: Train, exported: Export, form: dic
 
 
 def test_a_cascade_leaves_as_the_run_does_and_says_that_nothing_is_guaranteed(
-    trained: Train, bundle: Path, caplog: pytest.LogCaptureFixture
+    trained: Train, exported: Export, caplog: pytest.LogCaptureFixture
 ) -> None:
-    given, network = trained(), load(trained().run)
+    given = trained()
     policy = halving(given)
-    stages = stages_of(network, given.run.normalisation)
-    (bundle / "model.onnx").unlink()
-    write_stages(stages, torch.zeros(2, *network.spec.input_shape, dtype=torch.uint8), bundle, "onnx")
-    write_policy(bundle, policy, engine="onnxruntime", precision="fp32")
-    rewrite(bundle, kind="cascade")
+    cascade = exported(cascade=True, policy=policy)
     ours = list(predictor(given.run, policy=policy).predict(given.test))
-    theirs = list(predictor(bundle, batch_size=5, workers=2).predict(given.test))
+    theirs = list(predictor(cascade, batch_size=5, workers=2).predict(given.test))
     assert [(each.label, each.exit) for each in theirs] == [(each.label, each.exit) for each in ours]
     assert {each.exit for each in theirs} == {1, 2}
     assert [each.probability for each in theirs] == pytest.approx([each.probability for each in ours], abs=1e-5)

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -97,7 +98,7 @@ def test_the_first_results_come_before_the_last_files_are_asked_for(trained: Tra
     predictions = predictor(given.run, batch_size=2, workers=2).predict(endless())  # type: ignore[arg-type]
     assert len(list(islice(predictions, 50))) == 50
     assert asked <= 50 + 2 * 2 * 2 + 2
-    predictions.close()  # type: ignore[attr-defined]
+    predictions.close()
 
 
 def test_images_of_another_size_are_refused_where_training_resized_none(trained: Train, tmp_path: Path) -> None:
@@ -147,7 +148,8 @@ def test_a_record_whose_images_were_prepared_by_other_rules_is_refused(copied: P
 
 def test_what_does_not_fit_is_refused(trained: Train, tmp_path: Path) -> None:
     given = trained()
-    for wrong in ({"batch_size": 0}, {"workers": 0}, {"threads": -1}):
+    numbers: list[dict[str, Any]] = [{"batch_size": 0}, {"workers": 0}, {"threads": -1}]
+    for wrong in numbers:
         [(name, number)] = wrong.items()
         with pytest.raises(UsageError, match=f"{name} {number} must be 1 or more"):
             predictor(given.run, **wrong)

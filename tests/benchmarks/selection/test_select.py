@@ -259,3 +259,17 @@ def test_bad_options_are_refused(refused: Callable[..., str], directory: Path) -
         (["--export", directory], "is there and not empty"),
     ):
         assert message in refused("select", "--runs", directory, *options)
+
+
+def test_the_chosen_network_is_exported_in_the_format_of_its_engine(
+    directory: Path, reopened: list[Run], compress: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    name, bundle = f"{reopened[2].id}:1", tmp_path / "bundle"
+    status, out, err = compress("select", name, "--runs", directory, "--export", bundle, "--json")
+    assert status == 0, err
+    assert json.loads(out)["bundle"] == str(bundle)
+    manifest = json.loads((bundle / "bundle.json").read_text())
+    assert (manifest["format"], manifest["precision"]) == ("onnx", "fp32")
+    assert (manifest["source"]["run"], manifest["source"]["exit"]) == (reopened[2].id, 1)
+    status, _, _ = compress("select", name, "--runs", directory, "--max-macs", "1", "--export", tmp_path / "none")
+    assert (status, (tmp_path / "none").exists()) == (1, False)
