@@ -17,12 +17,8 @@ BLOCKS = [block for text in SHOWN for block in re.findall(r"```(\w*)\n(.*?)```",
 COMMANDS = dict.fromkeys(
     line for language, block in BLOCKS if not language for line in block.splitlines() if line.startswith("compress ")
 )
-ON_OTHER_MACHINES = (
-    "RUN...",
-    "--all",
-    "folder:photos",
-    "bundle",
-)  # what a reader has to fill in, what takes minutes, the tutorial
+# What a reader has to fill in, what takes minutes, and what other tests run.
+ON_OTHER_MACHINES = ("RUN...", "--all", "folder:photos", "bundle", "my_net.pt")
 PYTHON = [block for language, block in BLOCKS if language == "python"]
 TRAINING = ("train", "train-mwbp", "prune", "study")
 SHALLOWER = {"resnet110": "resnet26", "resnet44": "resnet14"}  # in the place of deep networks, which take minutes

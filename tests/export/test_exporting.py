@@ -16,7 +16,7 @@ from baselines.channels import remove_channels
 from baselines.coupling import Coupling
 from compress import Architecture, create, export_bundle, normalise
 from compress.errors import UsageError
-from compress.export import exporting, model_files
+from compress.export import exporting, model_files, onnx_graph
 from compress.networks import Network
 from compress.networks.heads import HEADS
 from compress.runs import Run, load
@@ -120,7 +120,7 @@ def test_a_graph_with_other_weights_is_not_kept(
         kernel.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(kernel) * 1.1, kernel.name))
         onnx.save(model, path)
 
-    true_writer = model_files.write_graph
+    true_writer = onnx_graph.write_graph
     monkeypatch.setattr(model_files, "write_graph", written)
     with pytest.raises(UsageError, match=r"exit 2, onnx fp32: logits deviate by .* more than 0\.001: nothing is writ"):
         export_bundle(trained, out=tmp_path / "new" / "bundle", output=output)

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +20,7 @@ NO_TORCH += 'runpy.run_path(sys.argv[0], run_name="__main__")'
 
 
 @pytest.fixture(scope="module", params=["onnx", "openvino"])
-def bundle(request: pytest.FixtureRequest, trained: Run, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bundle]:
+def bundle(request: pytest.FixtureRequest, trained: Run, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return export_bundle(trained, out=tmp_path_factory.mktemp("out") / "bundle", format=request.param)
 
 
