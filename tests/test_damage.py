@@ -44,6 +44,7 @@ OPTIONAL = {
     ("failure",),
 }
 NULLABLE = {
+    "total_training_macs",
     "failure",
     "gpu",
     "commit",

@@ -118,7 +118,7 @@ class Cascade:
             raise ValueError(
                 f"images are {given}; the network takes {type_} (N, {', '.join(map(str, shape))}), N above 0"
             )
-        return np.require(images, requirements=("C", "W"))  # OpenVINO shares no memory that is read-only
+        return np.require(images, requirements=["C", "W"])  # OpenVINO shares no memory that is read-only
 
 
 class _OnnxRuntimeStage:

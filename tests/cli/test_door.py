@@ -28,7 +28,7 @@ REFUSED = [
     ("train --arch resmet44", "did you mean 'resnet44'"),
     ("train --arch resnet8 --dataset cifar11", "did you mean 'cifar10'"),
     ("train --arch resnet8 --recipe quik", 'Did you mean "quick"?'),
-    ("train --arch resnet8 --epochs 0", "epochs 0 must be 1 or more"),
+    ("train --arch resnet8 --epochs -1", "epochs -1 must be 0 or more"),
     ("train --arch resnet8 --learning-rate 0", "learning-rate 0: must be above 0"),
     ("train-mwbp --arch resnet8 --batch-size 0", "batch_size 0 must be 1 or more"),
     ("train --arch resnet8 --weight-decay -1", "weight_decay -1.0 must be 0 or more"),

@@ -145,6 +145,11 @@ def test_images_leave_early_by_the_policy_that_is_certified_for_what_computes(
         assert (notice in said) if notice else said == ""
 
 
+def _interruptible() -> None:
+    """Undo that SIGINT is ignored, as in what a shell runs in the background; children inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.fixture
 def process(run: Run, photos: Path) -> Iterator[subprocess.Popen[bytes]]:
     """The command as a process that waits for more paths on stdin, after 100 images."""
@@ -159,7 +164,7 @@ def process(run: Run, photos: Path) -> Iterator[subprocess.Popen[bytes]]:
         "--batch-size",
         "1",
     ]
-    with subprocess.Popen(command, stdin=-1, stdout=-1, stderr=-1) as started:
+    with subprocess.Popen(command, stdin=-1, stdout=-1, stderr=-1, preexec_fn=_interruptible) as started:
         yield started
         started.kill()
 

@@ -44,7 +44,7 @@ def small(arch: Architecture | str, exits: Any = 1) -> Network:
     return trained_like(create(arch, exits=exits, input_shape=SHAPE))
 
 
-def answers_as_eager(run: Run, exit: int | None, out: Path, **form: str) -> None:
+def answers_as_eager(run: Run, exit: int | None, out: Path, **form: Any) -> None:
     """Compare a bundle with the run's network on other images than the export did."""
     bundle = export_bundle(run, exit, out=out, **form)
     images = np.random.default_rng(1).integers(0, 256, (5, *SHAPE), dtype=np.uint8)
@@ -154,7 +154,8 @@ class Bessel(nn.Module):
     """Has no counterpart among the operators of ONNX."""
 
     def forward(self, features: Tensor) -> Tensor:
-        return torch.special.bessel_j0(features)
+        transformed: Tensor = torch.special.bessel_j0(features)
+        return transformed
 
 
 class Branching(nn.Module):
