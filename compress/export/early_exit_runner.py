@@ -75,18 +75,20 @@ class Cascade:
             ValueError: there are none, or they are of another shape or type than the network takes.
         """
         features, rows = self._checked(images), np.arange(len(images))
-        exits = np.empty(len(images), dtype=np.int64)
+        exits = np.full(len(images), len(self._stages), dtype=np.int64)
         logits = np.empty((len(images), self._stages[-1].classes), dtype=np.float32)
-        for number, stage in enumerate(self._stages, start=1):
+        rules = zip(self._stages, self._temperatures, self._thresholds, strict=False)  # the last stage has no threshold
+        for number, (stage, temperature, threshold) in enumerate(rules, start=1):
             features, found = stage(features)
-            logits[rows], exits[rows] = found, number  # those who stay get another exit's
-            if number == len(self._stages):
+            leaves = _confidences(found, temperature) > threshold
+            if not leaves.any():
+                continue
+            logits[rows[leaves]], exits[rows[leaves]] = found[leaves], number
+            features, rows = features[~leaves], rows[~leaves]
+            if not len(rows):
                 break
-            stays = ~(_confidences(found, self._temperatures[number - 1]) > self._thresholds[number - 1])
-            if not stays.any():
-                break
-            if not stays.all():
-                features, rows = features[stays], rows[stays]
+        else:
+            logits[rows] = self._stages[-1](features)[1]
         scaled = logits.astype(np.float64) / np.array(self._temperatures)[exits - 1, None]
         powers = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
         probabilities = (powers / powers.sum(axis=-1, keepdims=True)).astype(np.float32)
@@ -185,7 +187,8 @@ def _openvino() -> Any:
 def _confidences(logits: NDArray[np.float32], temperature: float) -> NDArray[np.float64]:
     """The confidence `(N,)` of an exit from its logits `(N, classes)`, exactly as `compress.inference` computes it."""
     scaled = logits.astype(np.float64) / temperature
-    return np.asarray(1 / np.exp(scaled - scaled.max(axis=-1, keepdims=True)).sum(axis=-1))
+    powers = np.exp(scaled - np.maximum.reduce(scaled, axis=-1, keepdims=True))
+    return np.asarray(1 / np.add.reduce(powers, axis=-1))
 
 
 def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
