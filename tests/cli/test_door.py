@@ -82,6 +82,10 @@ REFUSED = [
     ("bench nothing --batch-size some", "--batch-size some: a whole number"),
     ("probe nothing", "run nothing"),
     ("data folder:nowhere", "folder:nowhere is not a folder"),
+    ("export nothing --out x", "run nothing"),
+    ("export nothing", "--out names the directory of the bundle"),
+    ("export nothing --out x --format onxx", 'Did you mean "onnx"?'),
+    ("export nothing --out x --format pt2 --precision int8", "precision 'int8': bundles in pt2 have fp32"),
     ("data cifar10", "only class folders, folder:PATH, have an inventory"),
 ]
 # Runs command lines one after another; prints, after each, its status, what it said on stderr, and the packages that

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +20,8 @@ NO_TORCH += 'runpy.run_path(sys.argv[0], run_name="__main__")'
 
 
 @pytest.fixture(scope="module", params=["onnx", "openvino"])
-def bundle(request: pytest.FixtureRequest, trained: Run, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bundle]:
-    yield export_bundle(trained, out=tmp_path_factory.mktemp("out") / "bundle", format=request.param)
+def bundle(request: pytest.FixtureRequest, trained: Run, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return export_bundle(trained, out=tmp_path_factory.mktemp("out") / "bundle", format=request.param)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
