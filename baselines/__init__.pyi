@@ -1,6 +1,7 @@
 from .budget import Budget
 from .forecast import Forecast, foresee
 from .job import FineTuning, Job, finished_run
+from .network_pruning import prune_network
 from .pruning import carry_out, prune
 from .removal_order import Size
 from .technique import METHODS, Technique
@@ -17,4 +18,5 @@ __all__ = [
     "finished_run",
     "foresee",
     "prune",
+    "prune_network",
 ]

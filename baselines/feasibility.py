@@ -17,6 +17,7 @@ from compress.errors import UsageError
 from compress.networks import Network, initialised
 from compress.training.distributed import current_world
 from compress.training.plan import split_by
+from compress.training.planning import load_start
 
 FEW = 16  # images that scores are taken on where they only have to exist
 NOISE = 0.01  # added to initial weights: zeros, which training would change, have no scores
@@ -80,8 +81,11 @@ def rehearsed(job: Job, reference: Reference, network: Network) -> Network:
 
 
 def drawn(job: Job, reference: Reference) -> Network:
-    """The network of a reference that is not trained yet, with random weights, in eval mode, on the device."""
+    """The network of a reference without a run, in eval mode, on the device: with random weights, or the given ones."""
     network = initialised(reference.spec, job.seed).eval()
+    if job.start.given:
+        load_start(network, job.start, whole=True)
+        return network.to(job.device)
     generator = torch.Generator().manual_seed(job.seed)
     with torch.no_grad():
         for parameter in network.parameters():

@@ -70,7 +70,7 @@ def foresee(job: Job) -> Forecast:
         refused = str(error)
     return Forecast(
         requested=f"--{job.budget}",
-        trained=reference.run is not None or plain,
+        trained=reference.run is not None or job.start.given or plain,
         whole=unpruned.size,
         smallest=order.smallest,
         largest=order.size(order.after(order.moves[:1])),
@@ -95,7 +95,8 @@ def _seconds(job: Job, reference: Reference, network: Network, smaller: Network)
     elif job.technique.kind == "prune":  # a chain of networks between both
         before, after = epochs * (steps - 1) / 2, epochs * (steps + 1) / 2
     before += job.recipe.fine_tune_epochs if method in SPARSE else 0
-    before += job.recipe.epochs if reference.run is None and method != "shallow" else 0
+    missing = reference.run is None and not job.start.given and method != "shallow"
+    before += job.recipe.epochs if missing else 0
 
     def seconds_of(network: Network) -> float:
         """The seconds that a training step takes, per image."""

@@ -28,7 +28,7 @@ from compress.networks import (
     spec_of,
 )
 from compress.recipes import RECIPES, FineTuneSchedule, Recipe, recipe_named
-from compress.runs import Run, load, run_and_exit
+from compress.runs import RECORD, Run, load, read_run, run_and_exit
 from compress.training import (
     Objective,
     Plan,
@@ -36,13 +36,15 @@ from compress.training import (
     command_line,
     found_reference,
     objective_of,
+    plan_of,
     precision_of,
     run_option,
+    train,
     train_reference,
 )
 from compress.training.objectives import bp
 from compress.training.plan import check_seed
-from compress.training.planning import PLACE, Place
+from compress.training.planning import PLACE, START, Place, Start, start_options
 
 DEFAULT_ARCH = "resnet110"
 # Configuration that follows from the reference and the request; some of a control's follows from the selected shape.
@@ -82,8 +84,10 @@ class Job:
 
     Attributes:
         arch: architecture of the reference; may be None where `reference` is given.
-        reference: the run to prune; RUN:EXIT is first cut at that exit. None: the newest finished run by plain BP with
-            the same architecture, data, split, recipe and seed; where there is none, one is trained first.
+        reference: the run to prune; RUN:EXIT is first cut at that exit. None, and no weights: the newest finished run
+            by plain BP with the same architecture, data, split, recipe and seed; where there is none, one is trained
+            first.
+        start: weights of a trained network, which is the reference as it is: a run of 0 epochs.
         recipe: recipe of the reference and of controls; its `fine_tune_*` fields are for fine-tuning.
         fine_tuning: changes to that recipe.
         seed: random seed of the reference, of randomly drawn scores, and of fine-tuning.
@@ -100,6 +104,7 @@ class Job:
     technique: Technique
     recipe: Recipe
     reference: str | Path | None = None
+    start: Start = START
     fine_tuning: FineTuning = FINE_TUNING
     seed: int = 0
     place: Place = PLACE
@@ -109,6 +114,10 @@ class Job:
         check_seed(self.seed)
         self.fine_tuning.change(self.recipe.fine_tuning(self.fine_tuning.schedule))
         technique, schedule = self.technique, self.fine_tuning.schedule
+        check_start(self.start, self.arch, self.reference, technique)
+        if self.fine_tuning.epochs == 0 and (technique.kind == "control" or technique.gradual):
+            which = technique.method if technique.kind == "control" else "--gradual"
+            raise UsageError(f"--epochs 0: {which} needs some training; leave one of the two out")
         if self.budget.latency_ratio is not None and technique.steps > 1:
             given = "--gradual and --steps" if technique.gradual else "--steps"
             raise UsageError(f"--latency-ratio is met in one pruning: leave out {given}")
@@ -157,12 +166,35 @@ class Reference:
         return cut(network, self.exit) if self.exit and len(network.spec.exits) > 1 else network
 
 
+def check_start(start: Start, arch: str | None, reference: object, technique: Technique) -> None:
+    """Refuse, by UsageError, given weights that do not go with other arguments of a job."""
+    if start.teacher is not None or start.trunk is not None:
+        raise UsageError("start: a pruning takes weights or pretrained from it, no teacher and no trunk")
+    if start.given and reference is not None:
+        raise UsageError(f"--from {reference}: has weights of its own; leave out --weights and --pretrained, or it")
+    if start.given and arch is None:
+        raise UsageError("--weights and --pretrained: of which network? give its --arch")
+    if start.given and technique.method == "shallow":
+        raise UsageError("--weights and --pretrained: shallow has no reference, so no weights are used: leave them out")
+
+
+def as_given(job: Job) -> dict[str, Any]:
+    """The arguments of `train` that record the network of a job's given weights as it is."""
+    recipe = dataclasses.replace(job.recipe, epochs=0)
+    return {"recipe": recipe, "seed": job.seed, "start": job.start, "place": job.place}
+
+
 def find_reference(job: Job) -> Reference:
     """The reference that a job names, or the newest that fits, which is printed; without a run where there is none.
 
     Raises:
         UsageError: the named run or exit does not exist, is not finished, or does not fit the job.
     """
+    if job.start.given:
+        assert job.arch is not None
+        plan = plan_of(job.arch, job.dataset, **as_given(job))
+        found = read_run(plan.path) if (plan.path / RECORD).exists() else None
+        return Reference(spec=plan.spec, run=found if found and found.record.status == "finished" else None)
     if job.reference is None:
         shape, classes = job.dataset.input_shape, len(job.dataset.classes)
         spec = spec_of(DEFAULT_ARCH if job.arch is None else job.arch, input_shape=shape, classes=classes)
@@ -184,13 +216,16 @@ def find_reference(job: Job) -> Reference:
 
 
 def train_missing(job: Job, reference: Reference) -> Reference:
-    """The reference with a finished run, which is trained now where there is none; that is printed.
+    """The reference with a finished run, which is trained now where there is none (that is printed), or given.
 
     Raises:
         UsageError: the training failed, or another process holds it.
     """
     if reference.run is not None:
         return reference
+    if job.start.given:
+        assert job.arch is not None
+        return dataclasses.replace(reference, run=train(job.arch, job.dataset, **as_given(job)))
     run = train_reference(reference.spec, job.dataset, job.recipe, job.seed, job.place)
     return dataclasses.replace(reference, run=run)
 
@@ -201,7 +236,7 @@ def training_recipe(job: Job, reference: Reference) -> Recipe:
         return job.fine_tuning.change(job.recipe.fine_tuning(job.fine_tuning.schedule))
     record = reference.run.record if reference.run else None
     from_scratch = record is not None and record.kind == "train" and not record.parent
-    epochs = record.config["recipe"]["epochs"] if record and from_scratch else None
+    epochs = record.config["recipe"]["epochs"] or None if record and from_scratch else None  # none of a given network
     return job.fine_tuning.change(job.recipe.changed(epochs=epochs))
 
 
@@ -241,7 +276,9 @@ def _command(job: Job, reference: Reference, precision: Precision) -> str:
     """The shell command of a job, for the records of its runs."""
     words = ["prune", "--arch", reference.spec.arch, *f"--{job.budget}".split(), *job.technique.options()]
     by_name = job.recipe.name in RECIPES and job.recipe == recipe_named(job.recipe.name)  # a command finds its run
-    if job.reference is not None or (not by_name and job.technique.method != "shallow"):
+    if job.start.given:
+        words += start_options(job.start)
+    elif job.reference is not None or (not by_name and job.technique.method != "shallow"):
         exit = f":{reference.exit}" if reference.exit else ""
         words += ["--from", run_option(reference.trained, job.place.runs) + exit]
     tuning = job.fine_tuning

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 from baselines.budget import Budget
 from baselines.budget_search import check_held
@@ -33,6 +34,7 @@ from compress.networks import Network, initialised
 from compress.recipes import Recipe, recipe_named
 from compress.runs import Run
 from compress.training import Method, Prepared, execute, run_option
+from compress.training.batchnorm import REESTIMATION_IMAGES
 from compress.training.distributed import current_world
 from compress.training.evaluation import accuracies, predict
 from compress.training.plan import split_by
@@ -120,12 +122,14 @@ def _prune_once(
             selection = select(job, step, start, unpruned, scoring, kept)
         except UsageError as error:
             raise UsageError(f"{error}{_what_is_kept(job, reference, parent)}") from error
-        results = {
+        results: dict[str, Any] = {
             "requested": dict([step.budget.option]),
             "achieved": selection.achieved,
             "val_accuracy_before": _validation_accuracies(network, parts),
             "val_accuracy_pruned": _validation_accuracies(selection.network, parts),
         }
+        if not plan.recipe.epochs:
+            results["batch_norm"] = f"re-estimated on up to {REESTIMATION_IMAGES:,} training images; nothing trained"
         if follows:
             before = _spent_on_choosing(parent)
             spent = {"macs": selection.macs, "seconds": selection.seconds}

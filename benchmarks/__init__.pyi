@@ -1,3 +1,5 @@
+from .certifying.certify_run import Wanted, certify_run
+from .certifying.exits_file import ExitPolicy, read_policies
 from .measuring.bench_all import bench_all
 from .measuring.latency import bench, latency_ratio
 from .probing.probe import probe
@@ -21,14 +23,17 @@ __all__ = [
     "COMPARISON",
     "REPORT",
     "Comparison",
+    "ExitPolicy",
     "Handover",
     "Limits",
     "Selection",
     "Serving",
     "Setting",
     "Study",
+    "Wanted",
     "bench",
     "bench_all",
+    "certify_run",
     "distinct_runs",
     "hand_over",
     "latency_ratio",
@@ -37,6 +42,7 @@ __all__ = [
     "probe",
     "probe_tables",
     "read_comparison",
+    "read_policies",
     "read_probes",
     "read_study",
     "run_study",

@@ -2,7 +2,7 @@ from .data import Dataset, normalise, open_dataset
 from .errors import UsageError
 from .export import Bundle, export_bundle, read_bundle
 from .network_cost import Cost, cost, exit_costs
-from .networks import Architecture, Network, Spec, create, cut, load_pretrained, load_weights, register
+from .networks import Architecture, Network, Spec, create, cut, load_pretrained, load_weights, plain, register
 from .prediction import Prediction, Predictor, predictor
 from .recipes import RECIPES, Recipe
 from .runs import Run, find_run, load
@@ -36,6 +36,7 @@ __all__ = [
     "load_weights",
     "normalise",
     "open_dataset",
+    "plain",
     "predictor",
     "read_bundle",
     "register",

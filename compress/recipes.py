@@ -13,11 +13,13 @@ from compress.documents import fitted
 from compress.errors import UsageError, checked, nearest
 
 FineTuneSchedule = Literal["small-rate", "restart"]
+ClassWeights = Literal["none", "balanced"]
 LEAST_STEPS = 10  # per epoch; fewer images get a smaller batch
 BATCHES_OF = 8  # a reduced batch is a multiple of this: it splits over processes, and batch norm needs as many
 MOST_EPOCHS, MOST_IMAGES = 10_000, 1_000_000  # per training, per batch
 RANGES: dict[str, tuple[float, float]] = {  # allowed range of fields, inclusive
-    **dict.fromkeys(("epochs", "fine_tune_epochs"), (1, MOST_EPOCHS)),
+    "epochs": (0, MOST_EPOCHS),
+    "fine_tune_epochs": (1, MOST_EPOCHS),
     "batch_size": (1, MOST_IMAGES),
     **dict.fromkeys(("momentum", "label_smoothing", "warmup", "averaging_start", "ema_decay"), (0, 1)),
     **dict.fromkeys(("validation", "calibration"), (0, 1)),
@@ -33,7 +35,7 @@ class Recipe:
     """All settings of a training but network, data and seed; equal for all methods that are compared.
 
     Attributes:
-        epochs: passes over the training images.
+        epochs: passes over the training images; 0 where given weights are taken, or pruned, as they are.
         batch_size: images per step; smaller for few images in a named recipe, see `batch`.
         least_steps: fewest steps of an epoch; smaller batches make up for few images. 1: keep the batch size.
         learning_rate: highest learning rate, of SGD with (Nesterov) momentum.
@@ -46,6 +48,7 @@ class Recipe:
             or "resized" from a random part of it, as for ImageNet; and mirroring, random or in alternate epochs.
         image_size: default size in pixels to which images of class folders are resized; None: not resized.
         stochastic_depth: probability of skipping the last residual block for an image; lower for earlier blocks.
+        class_weights: of images in the cross-entropy: none, or balanced, the inverse of their class's frequency.
         validation, calibration: shares of the training images that are held out, drawn with `split_seed`.
         select: which epoch's weights are reported: the last, or the best by the last exit's validation accuracy.
         fine_tune_epochs, fine_tune_learning_rate, fine_tune_milestones: their values for fine-tuning a pruned network.
@@ -71,6 +74,7 @@ class Recipe:
     crop_padding: int = 4
     flip: Literal["none", "random", "alternating"] = "random"
     stochastic_depth: float = 0.0
+    class_weights: ClassWeights = "none"
     image_size: int | None = None
     validation: float = 0.05
     calibration: float = 0.05
@@ -172,6 +176,8 @@ class Recipe:
         """The fields as JSON-ready data."""
         values = {key: list(value) if isinstance(value, tuple) else value for key, value in vars(self).items()}
         del values["least_steps"]  # the batch size that follows from it is recorded
+        if self.class_weights == "none":  # as in records from before there were any: ids are digests of this
+            del values["class_weights"]
         return values
 
     @classmethod
@@ -186,6 +192,7 @@ def quick() -> Recipe:
     Ours, chosen with MwResNet-26-4 on `fashion-mini` and 5,000 validation images of Fashion-MNIST that are not in it,
     where its last exit should reach 87%. In so few epochs crops and mirroring cost more than they give. It shows that
     things work, not which method is better: it is far from converged, and a short training favours auxiliary losses.
+    Its 300 calibration images of `fashion-mini` certify risks of a few percent and more, not below.
     """
     return Recipe(
         name="quick",
@@ -205,13 +212,14 @@ def short() -> Recipe:
     Ours, and not tuned: batch and augmentation as in `paper`, rate and decay as usual for one-cycle trainings of small
     ResNets. Pruned networks get a quarter of the epochs at a tenth of the rate. What it should reach was not measured;
     it ends far from converged (ResNets of 44 layers reach 94% on CIFAR-10), which favours shallow nets and auxiliary
-    losses.
+    losses. A tenth of the training images, 5,000 of CIFAR's, is held out for calibration: enough to certify early exit.
     """
     return Recipe(
         name="short",
         epochs=12,
         learning_rate=0.2,
         weight_decay=5e-4,
+        calibration=0.1,
         fine_tune_epochs=3,
         fine_tune_learning_rate=0.02,
     )
@@ -222,7 +230,8 @@ def paper() -> Recipe:
 
     Nothing is held out and the last weights are reported (the authors picked the best epoch on the test set). Published
     for ResNets of 26 to 56 layers with auxiliary exits: 3.8-5.8% test error on CIFAR-10. Days on a CPU. Fine-tuning
-    follows Torch-Pruning's CIFAR benchmark: 100 epochs from 0.01, a tenth at 60 and 80.
+    follows Torch-Pruning's CIFAR benchmark: 100 epochs from 0.01, a tenth at 60 and 80. Early exit cannot be certified
+    without held-out images: train by `dataclasses.replace(paper(), validation=0.05, calibration=0.1)` for that.
     """
     return Recipe(
         name="paper",
@@ -244,7 +253,8 @@ def imagenet() -> Recipe:
     Published for its first weights (IMAGENET1K_V1): top-1 accuracy 69.758% for ResNet-18, 73.314% for ResNet-34,
     76.130% for ResNet-50. Nothing is held out and the last weights are reported: ImageNet's 50,000 validation images
     are the test images here, so its folder `val` is to be named `test`. Not the same: colours are normalised by what
-    10,000 training images measure. Fine-tuning is ours: 20 epochs at the lowest rate of the training.
+    10,000 training images measure. Fine-tuning is ours: 20 epochs at the lowest rate of the training. To certify early
+    exit, hold images out: `dataclasses.replace(imagenet(), validation=0.01, calibration=0.01)`.
     """
     return Recipe(
         name="imagenet",
@@ -267,8 +277,8 @@ RECIPES: dict[str, Callable[[], Recipe]] = {recipe.__name__: recipe for recipe i
 
 
 # The fields that options of `compress train` change; and those that options of `compress prune` change for a reference.
-OPTIONS = ("epochs", "learning_rate", "batch_size", "weight_decay", "stochastic_depth")
-OF_REFERENCE = ("epochs", "stochastic_depth")
+OPTIONS = ("epochs", "learning_rate", "batch_size", "weight_decay", "stochastic_depth", "class_weights")
+OF_REFERENCE = ("epochs", "stochastic_depth", "class_weights")
 
 
 def is_named(recipe: Recipe, options: Sequence[str] = OPTIONS) -> bool:
@@ -279,11 +289,11 @@ def is_named(recipe: Recipe, options: Sequence[str] = OPTIONS) -> bool:
     return recipe == dataclasses.replace(RECIPES[recipe.name](), **given)
 
 
-def options_of(recipe: Recipe) -> list[str]:
+def options_of(recipe: Recipe, among: Sequence[str] = OPTIONS[1:]) -> list[str]:
     """The options of `compress train` that give this recipe, without its name and epochs."""
     named = RECIPES[recipe.name]() if recipe.name in RECIPES else recipe
     options = []
-    for name in OPTIONS[1:]:
+    for name in among:
         value = getattr(recipe, name)
         if value != getattr(named, name) or (name == "batch_size" and recipe.least_steps != named.least_steps):
             options += [f"--{name.replace('_', '-')}", str(value)]
@@ -291,13 +301,15 @@ def options_of(recipe: Recipe) -> list[str]:
 
 
 @checked
-def recipe_named(name: str, *, epochs: int | None = None, stochastic_depth: float = 0.0) -> Recipe:
-    """The recipe of that name, with other `epochs` if given, and with stochastic depth.
+def recipe_named(
+    name: str, *, epochs: int | None = None, stochastic_depth: float = 0.0, class_weights: ClassWeights = "none"
+) -> Recipe:
+    """The recipe of that name, with other `epochs` if given, and with stochastic depth and class weights.
 
     Raises:
         UsageError: there is no such recipe, or the number is below 1.
     """
     if name not in RECIPES:
         raise UsageError(f"recipe {name!r}: {nearest(name, RECIPES)}")
-    recipe = dataclasses.replace(RECIPES[name](), stochastic_depth=stochastic_depth)
+    recipe = dataclasses.replace(RECIPES[name](), stochastic_depth=stochastic_depth, class_weights=class_weights)
     return recipe if epochs is None else dataclasses.replace(recipe, epochs=epochs)

@@ -16,6 +16,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from compress import networks
 from compress.documents import LONGEST, fitted, parse_json
 from compress.errors import UsageError
+from compress.per_class import PerClass
 from compress.recipes import Recipe
 
 SCHEMA_VERSION = 2  # 1: objectives were names
@@ -167,16 +168,17 @@ class Cost(Struct, frozen=True, kw_only=True):
         total_epochs: epochs, including those of the parent and the teacher.
         choosing_macs, choosing_seconds: spent on choosing what to prune; None if it was not timed. Seconds of choices
             during training are part of `seconds`, too.
-        total_training_macs: MACs of training and choosing, including those of the parent and the teacher.
+        total_training_macs: MACs of training and choosing, including those of the parent and the teacher; None where
+            one of them started from given weights, as nobody knows what these took.
     """
 
-    epochs: Number
+    epochs: Count
     total_epochs: Count
     seconds: Amount
-    training_macs: Number
+    training_macs: Count
     choosing_macs: Count
     choosing_seconds: Amount | None
-    total_training_macs: Number
+    total_training_macs: Count | None
 
 
 class Exit(Struct, frozen=True, kw_only=True):
@@ -215,6 +217,7 @@ class Results(Struct, frozen=True, kw_only=True):
 
     exits: Annotated[tuple[Exit, ...], Meta(min_length=1)]
     weights: str
+    per_class: PerClass | UnsetType = UNSET
     requested: Size = Size()
     achieved: Size = Size()
     choosing: Choosing | UnsetType = UNSET
@@ -287,6 +290,8 @@ class Record:
         wanted = [(number, exit.block) for number, exit in enumerate(spec.exits, start=1)]
         if exits != wanted:
             raise UsageError(f"results.exits: numbers and blocks {exits}, but the spec has {wanted}")
+        if results.per_class is not UNSET:
+            results.per_class.check(len(spec.exits), spec.classes)
         validated: dict[str, Any] = {
             f"exits[{number}].val_accuracy": row.val_accuracy for number, row in enumerate(results.exits)
         }

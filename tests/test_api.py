@@ -40,6 +40,10 @@ BAD = {
 }
 
 
+# What functions return, and no caller makes.
+MADE = (compress.Run, compress.Bundle, compress.Prediction, compress.Predictor)
+
+
 class StoppedError(Exception):
     """Raised in place of a training or measurement, whose arguments have been accepted."""
 
@@ -58,6 +62,7 @@ def good(tiny: Dataset) -> dict[str, Any]:
             "path": Path("missing.pt"),
         },
         **{"network": network, "reference": network, "exit": 1, "spec": spec, "run": "nothing", "runs": []},
+        **{"source": "nothing"},
         **{"images": torch.zeros(2, 3, 8, 8, dtype=torch.uint8), "record": None, "copy": "", "dataset": tiny},
         **{"normalisation": Normalisation(mean=(0.0,) * 3, std=(1.0,) * 3), "mean": (0.0,), "std": (1.0,)},
         **{"classes": tiny.classes, "train": tiny.train, "test": tiny.test, "epochs": 1, "fine_tune_epochs": 1},
@@ -72,10 +77,10 @@ def public() -> Iterator[tuple[Callable[..., Any], str]]:
     chosen = [getattr(compress, name) for name in compress.__all__]
     chosen += [baselines.prune, baselines.Budget, baselines.FineTuning, baselines.Technique, Normalisation]
     chosen += [benchmarks.bench, benchmarks.bench_all, benchmarks.latency_ratio, benchmarks.main_table]
-    chosen += [benchmarks.Comparison]
+    chosen += [benchmarks.Comparison, benchmarks.Limits, benchmarks.Serving, benchmarks.select]
     chosen += [benchmarks.probe, benchmarks.read_comparison, benchmarks.read_study, benchmarks.write_report]
     for function in chosen:
-        if callable(function) and function not in (UsageError, compress.Run):  # a run is read, and not made
+        if callable(function) and function not in (UsageError, *MADE):
             for name, parameter in inspect.signature(function).parameters.items():
                 if parameter.kind is not parameter.VAR_KEYWORD:
                     yield function, name

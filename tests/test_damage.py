@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from benchmarks import Comparison
+from benchmarks.certifying.exits_file import read_policies
 from benchmarks.measuring.bench_file import read_measurements
 from benchmarks.measuring.costs_file import read_costs
 from benchmarks.probing.probe_file import read_probe
@@ -43,6 +44,7 @@ OPTIONAL = {
     ("failure",),
 }
 NULLABLE = {
+    "total_training_macs",
     "failure",
     "gpu",
     "commit",
@@ -235,6 +237,8 @@ FILES: list[tuple[str, str | bytes, str]] = [
     ("costs.json", '{"devices": {"cpu": [{"bytes": "many"}]}}', "expected `int`"),
     ("costs.json", '{"devices": {"cpu": []}}', "is not of the run's 1 exit(s)"),
     ("costs.json", "{", "costs.json is corrupt"),
+    ("early_exit.json", '{"schema": 2, "policies": []}', "schema: invalid"),
+    ("early_exit.json", '{"schema": 1, "policies": [{}]}', "policies[0]: object missing required field"),
     ("probe.json", '{"schema_version": 1, "blocks": 5}', "probe.json is corrupt"),
     ("probe.json", '{"schema_version": 2}', "schema_version"),
 ]
@@ -248,6 +252,7 @@ def test_a_damaged_measurement_is_said_and_the_rest_is_read(
         "metrics.jsonl": lambda run: read_epochs([run]).to_dict("records"),
         "bench.json": read_measurements,
         "costs.json": read_costs,
+        "early_exit.json": read_policies,
         "probe.json": read_probe,
     }
     damage(copied / file, content if isinstance(content, bytes) else content.encode())
@@ -258,7 +263,9 @@ def test_a_damaged_measurement_is_said_and_the_rest_is_read(
     assert said in line
 
 
-@pytest.mark.parametrize("file", ["metrics.jsonl", "bench.json", "costs.json", "probe.json", "correctness.json"])
+@pytest.mark.parametrize(
+    "file", ["metrics.jsonl", "bench.json", "costs.json", "probe.json", "early_exit.json", "correctness.json"]
+)
 @pytest.mark.parametrize("how", ["a directory", "20 GB"])
 def test_a_file_that_is_none_or_endless_is_said_and_not_copied(
     how: str, file: str, copied: Path, capsys: pytest.CaptureFixture[str]

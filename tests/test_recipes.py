@@ -50,7 +50,7 @@ def test_only_what_is_given_changes() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"epochs": 0}, "epochs 0 must be 1 or more"),
+        ({"epochs": -1}, "epochs -1 must be 0 or more"),
         ({"batch_size": 0}, "batch_size 0 must be 1 or more"),
         ({"learning_rate": 0.0}, "learning-rate 0: must be above 0"),
         ({"learning_rate": math.nan}, "learning_rate nan"),

@@ -1,4 +1,4 @@
-"""Exits file: `early_exit.json` in a run directory, the early-exit policies of the run and what was measured of them."""
+"""Exits file: `early_exit.json` in a run directory, early-exit policies of the run and what was measured of them."""
 
 from __future__ import annotations
 

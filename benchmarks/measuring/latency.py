@@ -24,7 +24,7 @@ from benchmarks.measuring.bench_file import Calibration, Measurement, write_meas
 from benchmarks.measuring.candidates import Candidate, candidates, random_images
 from benchmarks.measuring.costs_file import record_costs
 from benchmarks.measuring.energy import meter
-from benchmarks.measuring.engines import Engine, Source, engine_named, reduced_range
+from benchmarks.measuring.engines import Engine, Infer, Source, engine_named, reduced_range
 from benchmarks.measuring.rounds import NOISY, conditions, interleaved, median_interval, quartiles
 from compress.console import console
 from compress.data import normalise
@@ -162,13 +162,13 @@ class Session:
             images = random_images(self.held_out.test_batch, candidate.run.spec.input_shape)
             placed = engine.place(images, self.device)
             [infer] = engine.prepare([candidate.source], placed, "int8", self.threads)
-            from_cpu, prepare = (
-                self._from_cpu(engine, infer),
-                partial(normalise, normalisation=candidate.run.normalisation),
-            )
-            accuracy = self.held_out.test_accuracy(lambda images, call=from_cpu, to=prepare: call(to(images)))
-            found.append({"test_accuracy": accuracy})
+            found.append({"test_accuracy": self.held_out.test_accuracy(self._of_pixels(engine, infer, candidate))})
         return found
+
+    def _of_pixels(self, engine: Engine, infer: Infer, candidate: Candidate) -> Infer:
+        """The prepared network as a function from uint8 images to logits, on the CPU."""
+        from_cpu = self._from_cpu(engine, infer)
+        return lambda images: from_cpu(normalise(images, candidate.run.normalisation))
 
     def _calibration(self) -> Calibration:
         assert self.held_out is not None

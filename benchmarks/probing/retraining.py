@@ -11,6 +11,7 @@ import dataclasses
 from torch import Tensor, nn
 
 from compress.data import Split
+from compress.errors import UsageError
 from compress.networks import Network, cut, initialised
 from compress.recipes import Recipe
 from compress.runs import Run, load
@@ -50,6 +51,8 @@ def retraining_recipe(run: Run, epochs: int | None = None) -> Recipe:
     """
     config = run.record.config["reference"] or run.record.config
     recipe = Recipe.from_json(config["recipe"])
+    if not recipe.epochs and epochs is None:
+        raise UsageError(f"run {run.id}: its reference was given, not trained: say how long to retrain, --epochs")
     recipe = recipe.changed(epochs=epochs, batch_size=config.get("batch_size", recipe.batch_size))
     return dataclasses.replace(recipe, select="last", averaging="none")
 

@@ -26,6 +26,7 @@ from compress.runs import (
     BENCH,
     CORRECTNESS,
     COSTS,
+    EARLY_EXIT,
     METRICS,
     PROBE,
     RECORD,
@@ -38,7 +39,7 @@ from compress.runs import (
 )
 from compress.runs import COMPARISON as COMPARISON
 
-MEASURED = (METRICS, BENCH, COSTS, PROBE)  # files that are copied unchanged
+MEASURED = (METRICS, BENCH, COSTS, PROBE, EARLY_EXIT)  # files that are copied unchanged
 KEPT = {RECORD, CORRECTNESS, *MEASURED}
 SCHEMA_VERSION = 1
 DECIDING = ("matplotlib", "numpy", "pandas", "scipy")  # another version may write other bytes

@@ -16,6 +16,7 @@ from benchmarks.report.page import as_page
 from benchmarks.report.section import Bullets, Figure, Section, Text
 from benchmarks.report.sections.answer import answer_section
 from benchmarks.report.sections.confounds import confounds_section
+from benchmarks.report.sections.early_exit_table import early_exit_section
 from benchmarks.report.sections.exits import exits_section, separate_section
 from benchmarks.report.sections.latency_by_engine import latency_section
 from benchmarks.report.sections.limits import limits_section
@@ -28,6 +29,7 @@ from benchmarks.report.sections.reproduction import reproduction_section
 from benchmarks.report.sections.resources import resources_section
 from benchmarks.report.sections.training_history import training_section
 from benchmarks.report.sections.tuning_table import tuning_section
+from benchmarks.report.sections.uneven_classes import classes_section
 from benchmarks.report.sections.verdicts import verdicts_section
 from benchmarks.results.escaping import SENTENCE, cell, code, inline, short_line
 from benchmarks.results.latencies import latencies
@@ -43,6 +45,8 @@ SECTIONS: tuple[Callable[[Group], Section | None], ...] = (  # of each group of 
     pareto_section,
     exits_section,
     separate_section,
+    early_exit_section,
+    classes_section,
     curves_section,
     pruning_section,
     channels_section,

@@ -61,7 +61,7 @@ def _rows_of(run: Run, measurement: Measurement | None) -> list[dict[str, Any]]:
         "seed": record.seed,
         "exits": len(run.exits),
         "training_macs": cost["training_macs"],
-        "total_training_macs": cost["total_training_macs"],
+        "total_training_macs": math.nan if cost["total_training_macs"] is None else cost["total_training_macs"],
         "training_seconds": cost["seconds"],
         "requested": ", ".join(f"{key} {value:g}" for key, value in _sizes(results, "requested").items()),
         "total_epochs": cost["total_epochs"],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -13,6 +13,7 @@ import torch
 from scipy import stats
 from torch import Tensor
 
+from benchmarks.certifying.exit_timing import ServedExits
 from benchmarks.measuring.candidates import Candidate, candidates, random_images
 from benchmarks.measuring.engines import Engine, Infer
 from benchmarks.measuring.rounds import Call, conditions, interleaved, median_interval, quartiles
@@ -23,10 +24,10 @@ from compress.data import Normalisation, Part, Split, in_order, normalise
 from compress.errors import UsageError
 from compress.export.agreement import check_logits
 from compress.export.held_out import HeldOut, padded
-from compress.inference import EarlyExit
 from compress.runs import load
 
 BATCH = 250  # of the passes that measure accuracy
+EARLY_EXIT = ("eager", "onnxruntime", "openvino")  # the engines that run it
 TIMED_IMAGES = 256  # validation images that early exit is timed on, at most
 Shape = tuple[Any, ...]  # what the time of a network depends on: its spec and the shapes of its weights
 
@@ -108,7 +109,7 @@ class Trial:
         calls: dict[Shape, tuple[Call, int]] = {key: (partial(infer, images), 1) for key, infer in prepared.items()}
         for contender in (each for each in contenders if each.early is not None):
             try:
-                calls[self._key(contender)] = self._early_exit(contender)
+                calls[self._key(contender)] = self._early_exit(contender, self.images)
             except UsageError as error:
                 refused[self._key(contender)] = str(error)
         return calls, refused
@@ -147,30 +148,29 @@ class Trial:
             )
         return dict(zip(networks, prepared, strict=True))
 
-    def _early_exit(self, contender: Contender) -> tuple[Call, int]:
+    def _early_exit(self, contender: Contender, images: Split | None) -> tuple[Call, int]:
         """Early exit on validation images, in batches that are placed, and their number.
 
         Raises:
-            UsageError: the engine does not run early exit.
+            UsageError: the engine does not run early exit, or the images are not here.
         """
         assert contender.early is not None
-        if self.engine.name != "eager":
-            raise UsageError(f"early exit is not timed by {self.engine.name}; --engine eager")
-        if self.images is None:
+        if self.engine.name not in EARLY_EXIT:
+            raise UsageError(f"{self.engine.name} does not run early exit: {', '.join(EARLY_EXIT)} do")
+        if images is None:
             raise UsageError("early exit is timed on validation images, which are not here (--data-dir)")
-        part, size, device = self.images.validation, self.serving.batch_size, self.serving.place
+        part, size = images.validation, self.serving.batch_size
         order = torch.from_numpy(np.random.default_rng(0).permutation(len(part)))[:TIMED_IMAGES]
-        [images] = part.subset(order).batches([torch.arange(len(order))])
-        normalised = normalise(images, contender.run.normalisation)
-        whole = normalised[: len(order) // size * size] if len(order) >= size else normalised
-        batches = [self.engine.place(batch, device) for batch in whole.split(size)]
-        early = EarlyExit(load(contender.run).to(device), contender.early.policy)
-
-        def call() -> None:
-            for batch in batches:
-                early(batch)
-
-        return call, len(batches)
+        order = order[: len(order) // size * size or len(order)]  # whole batches, as far as there are any
+        [pixels] = part.subset(order).batches([torch.arange(len(order))])
+        run, policy, serving = contender.run, contender.early.policy, self.serving
+        how: dict[str, Any] = {"engine": serving.engine, "precision": serving.precision, "threads": serving.threads}
+        early = ServedExits(
+            network=load(run), normalisation=run.normalisation, policy=policy, device=serving.place, **how
+        )
+        answer = early.opened(policy, self.folder / f"{run.id} stages")
+        batches = early.batches(pixels, size)
+        return partial(_in_turn, answer, batches), len(batches)
 
     def _right(self, contender: Contender, part: Part) -> np.ndarray[Any, np.dtype[np.bool_]]:
         """Which images of a part the engine classifies correctly with the contender's network."""
@@ -199,6 +199,12 @@ class Trial:
             return (contender.run.id, contender.early.policy.digest)
         network = self._candidate(contender).source.network
         return (network.spec, *(tensor.shape for tensor in network.state_dict().values()))
+
+
+def _in_turn(answer: Callable[[Any], object], batches: Sequence[Any]) -> None:
+    """Answer batch by batch."""
+    for batch in batches:
+        answer(batch)
 
 
 def classified_correctly(infer: Infer, part: Part, normalisation: Normalisation, batch: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""The command `python -m benchmarks.speed`: progress on stderr, the ratios and their conditions as JSON on stdout."""
+"""The command `python -m benchmarks.speed [exits]`: progress on stderr, ratios and conditions as JSON on stdout."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from typing import Annotated
 
 from cyclopts import App, Parameter, validators
 
+from benchmarks.speed.exit_ratios import ExitSetup, measure_exits
 from benchmarks.speed.ratios import Setup, measure
 from compress.errors import UsageError
 from compress.hardware import resolve_device, resolve_precision
+
+Rounds = Annotated[int, Parameter(validator=validators.Number(gte=1))]
 
 app = App(name="python -m benchmarks.speed", help_format="plaintext", version_flags=[])
 
@@ -20,7 +23,7 @@ def main(
     *,
     arch: str = "resnet56",
     exits: int = 5,
-    rounds: Annotated[int, Parameter(validator=validators.Number(gte=1))] = 9,
+    rounds: Rounds = 9,
     device: str = "auto",
     precision: str = "auto",
     compile: Annotated[bool, Parameter(negative="")] = False,
@@ -39,6 +42,20 @@ def main(
     resolved = resolve_precision(precision, where)
     setup = Setup(arch=arch, exits=exits, device=where, precision=resolved, compile=compile, rounds=rounds)
     print(json.dumps(measure(setup), indent=2))
+
+
+@app.command(name="exits")
+def exits_command(*, arch: str = "resnet44", exits: int = 5, threads: int = 1, rounds: Rounds = 9) -> None:
+    """Measure whether the time of early exit follows its MACs, on the CPU.
+
+    Args:
+        arch: Network that images leave early.
+        exits: Number of its exits.
+        threads: Number of threads of every engine.
+        rounds: Number of timings; the median and the quartiles over them are given.
+    """
+    setup = ExitSetup(arch=arch, exits=exits, threads=threads, rounds=rounds)
+    print(json.dumps(measure_exits(setup), indent=2))
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from cyclopts import App, CycloptsError, Parameter
 from compress import __version__
 from compress.cli.bench_command import bench
 from compress.cli.data_command import data
+from compress.cli.exits_command import exits
 from compress.cli.export_command import export
 from compress.cli.predict_command import predict
 from compress.cli.probe_command import probe
@@ -34,10 +35,11 @@ app = App(
     version=lambda: "\n".join([__version__, *summary()]),
     help_format="plaintext",
     suppress_keyboard_interrupt=False,
+    result_action="return_int_as_exit_code_else_zero",
     default_parameter=Parameter(negative=""),
 )
 SEVERAL_PROCESSES = ("train", "train-mwbp", "prune")  # the commands that torchrun may start
-for command in (train, train_mwbp, prune, bench, probe, select, export, predict, study, report, data):
+for command in (train, train_mwbp, prune, bench, exits, probe, select, export, predict, study, report, data):
     app.command(command)
 
 
@@ -57,8 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with joined:
             if several and name in app and name not in SEVERAL_PROCESSES:
                 raise UsageError(f"{name} runs in one process; under torchrun: {', '.join(SEVERAL_PROCESSES)}")
-            how = "return_int_as_exit_code_else_zero"
-            status: int = app(given, exit_on_error=False, print_error=False, result_action=how)
+            status: int = app(given, exit_on_error=False, print_error=False)
             return status
     except Exception as error:
         text = _what_to_mend(error, name)

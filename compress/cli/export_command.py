@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
 from compress.cli.options import OUTPUT, Output, options, panel
+from compress.console import console
 from compress.errors import UsageError
 from compress.export.form import Form, check_place
-from compress.runs import run_and_exit
+from compress.runs import Run, run_and_exit
+
+if TYPE_CHECKING:
+    from compress.inference import Certificate, Policy
 
 
 @options("Bundle")
@@ -24,12 +28,14 @@ class FormOptions:
         precision: fp32, or int8 (onnx and openvino; calibrated on held-out images, its accuracy measured).
         input: What the model takes: pixels as uint8, or as float from 0 to 1.
         output: What the model returns: probabilities or logits.
+        cascade: One graph a stage and a runner, so that images leave early without PyTorch; all exits of the run.
     """
 
     format: Literal["onnx", "openvino", "pt2"] = "onnx"
     precision: Literal["fp32", "int8"] = "fp32"
     input: Literal["uint8", "float"] = "uint8"
     output: Literal["probabilities", "logits"] = "probabilities"
+    cascade: bool = False
 
     def form(self) -> Form:
         """Return the form, whose packages are installed."""
@@ -46,6 +52,7 @@ def export(
     *,
     out: Path | None = None,
     form: FormOptions = FORM,
+    policy: Path | None = None,
     data_dir: Annotated[Path | None, Parameter(group=panel("Data"))] = None,
     runs: Annotated[Path, Parameter(env_var="COMPRESS_RUNS", group=panel("Runs"))] = Path("runs"),
     output: Output = OUTPUT,
@@ -59,6 +66,8 @@ def export(
     Args:
         run: RUN or RUN:EXIT, the run by its directory or id (or its beginning); without an exit, its last.
         out: Directory of the bundle, new or empty.
+        policy: For --cascade, a JSON file with temperatures, thresholds and weights; otherwise the newest policy that
+            `compress exits` certified for the run, one for the bundle's engine first.
         data_dir: Directory in which the held-out images are looked for first.
         runs: Directory of the run directories.
     """
@@ -66,12 +75,17 @@ def export(
         raise UsageError("export: --out names the directory of the bundle")
     asked = form.form()
     check_place(out)
+    if policy is not None and not asked.cascade:
+        raise UsageError(f"--policy {policy}: it is for --cascade")
     found, exit = run_and_exit(run, runs)
 
     from compress.cli.printing import print_json
     from compress.export import export_bundle
 
-    bundle = export_bundle(found, exit, out=out, data_dir=data_dir, **vars(asked))
+    chosen, certificate = _policy_of(found, policy, asked) if asked.cascade else (None, None)
+    bundle = export_bundle(
+        found, exit, out=out, policy=chosen, certificate=certificate, data_dir=data_dir, **vars(asked)
+    )
     if output.json:
         return print_json({"path": str(bundle.path), "manifest": bundle.manifest})
     for file in sorted(out.iterdir()):
@@ -79,3 +93,28 @@ def export(
     low, high = bundle.manifest["accuracy"]["interval"]
     print(f"test accuracy: {bundle.manifest['accuracy']['test']:.2%} (95% interval {low:.2%} to {high:.2%})")
     print(f"try it: python {out / 'predict.py'} photo.jpg")
+    if asked.cascade and (notice := bundle.manifest["early_exit"]["notice"]):
+        console.print(notice)
+
+
+def _policy_of(run: Run, file: Path | None, form: Form) -> tuple[Policy, Certificate | None]:
+    """Return the user's policy, or the newest certified one of the run, one for the bundle's engine first."""
+    from benchmarks.certifying.exits_file import read_policies
+    from compress.documents import parse_json, read_file
+    from compress.export.cascade_bundle import ENGINES
+    from compress.inference import Certificate, Policy
+
+    if file is not None:
+        try:
+            data = parse_json(read_file(file))
+            certificate = data.get("certificate") if isinstance(data, dict) else None
+            return Policy.from_json(data), certificate and Certificate.from_json(certificate)
+        except FileNotFoundError as error:
+            raise UsageError(f"--policy {file}: there is no such file") from error
+        except UsageError as error:
+            raise UsageError(f"--policy {file}: {error}") from error
+    certified = [each for each in read_policies(run) if each.certificate is not None]
+    if not certified:
+        raise UsageError(f"run {run.id}: no certified policy: run compress exits {run.id}, or name a file: --policy")
+    found = sorted(certified, key=lambda each: each.engine == ENGINES[form.format])[-1]  # stable: the newest is last
+    return found.policy, found.certificate

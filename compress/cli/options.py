@@ -14,9 +14,10 @@ from cyclopts import Group, Parameter, Token
 from cyclopts.validators import Number
 
 from compress.data.catalogue import BUNDLED, FOLDER, check_request
+from compress.data.division import Division
 from compress.errors import UsageError
 from compress.networks.architecture_names import FORMS, parse
-from compress.recipes import RECIPES, Recipe, recipe_named
+from compress.recipes import RECIPES, ClassWeights, Recipe, recipe_named
 from compress.runs import find_run
 
 if TYPE_CHECKING:
@@ -134,6 +135,9 @@ class DataOptions:
             64 where they are smaller).
         stream: Keep images of folder:PATH on disk (default: above 2 GiB).
         skip_unreadable: Leave out unreadable images of folder:PATH.
+        split: For folder:PATH without parts: percent of train, val and test images, such as 70/15/15 (the default) or
+            80/20 (no val); or a run, whose files keep their parts while new ones are divided.
+        split_seed: Seed of that division (default: 0).
         workers: Processes that read streamed images (default: one per core, at most 4; 0: none but this one).
     """
 
@@ -142,6 +146,8 @@ class DataOptions:
     image_size: Whole | None = None
     stream: Annotated[bool | None, Parameter(negative="--no-stream")] = None
     skip_unreadable: Flag = False
+    split: str | None = None
+    split_seed: Seed | None = None
     workers: Whole | None = None
 
     def check(self, recipe: Recipe, default: str = BUNDLED, *, arch: str = "") -> None:
@@ -169,16 +175,18 @@ class DataOptions:
 
         if self.dataset is not None or run.record.data["name"] == BUNDLED:
             return self.open(recipe)
-        if self.image_size is not None or self.stream is not None or self.skip_unreadable:
+        how = (self.image_size, self.stream, self.split, self.split_seed, self.skip_unreadable or None)
+        if any(value is not None for value in how):
             raise UsageError(
-                f"--image-size, --stream and --skip-unreadable go with --dataset: run {run.id} says how its images "
-                "were read"
+                "--image-size, --stream, --skip-unreadable, --split and --split-seed go with --dataset: run "
+                f"{run.id} says how its images were read"
             )
         return data_of(run, self.data_dir, workers=self.workers)
 
     def _request(self, recipe: Recipe, default: str, arch: str) -> dict[str, Any]:
         """Return the arguments of `open_dataset`."""
         given = vars(self) | {"name": default if self.dataset is None else self.dataset}
+        given["division"] = Division.asked(given.pop("split"), given.pop("split_seed"))
         del given["dataset"]
         if not given["name"].startswith(FOLDER):
             given["image_size"] = None if is_foreign(arch) else self.image_size
@@ -215,6 +223,7 @@ class TrainingOptions(RecipeOptions):
         batch_size: Images per step, instead of the recipe's (which is smaller for few images).
         weight_decay: Weight decay, instead of the recipe's.
         stochastic_depth: Probability of skipping the last residual block for an image; lower for earlier blocks.
+        class_weights: balanced: images of rare classes count more, as if all classes had as many.
         seed: Random seed for initial weights, data order and augmentation.
     """
 
@@ -222,11 +231,14 @@ class TrainingOptions(RecipeOptions):
     batch_size: Whole | None = None
     weight_decay: float | None = None
     stochastic_depth: float = 0.0
+    class_weights: ClassWeights = "none"
     seed: Seed = 0
 
     def changed(self) -> Recipe:
         """Return the recipe with all changes."""
-        recipe = self.named(epochs=self.epochs, stochastic_depth=self.stochastic_depth)
+        recipe = self.named(
+            epochs=self.epochs, stochastic_depth=self.stochastic_depth, class_weights=self.class_weights
+        )
         return recipe.changed(
             learning_rate=self.learning_rate, batch_size=self.batch_size, weight_decay=self.weight_decay
         )

@@ -97,7 +97,9 @@ def predict(
     predicting.check(output)
     found = find_source(model, place.runs)
     if predicting.early_exit and isinstance(found, Path):
-        raise UsageError(f"--early-exit goes with a run; the bundle {model} leaves early if it was exported so")
+        raise UsageError(f"--early-exit goes with a run; images leave the bundle {model} early if it is a cascade")
+    if predicting.early_exit and not isinstance(found, Path) and found[1] is not None:
+        raise UsageError(f"--early-exit: exit {found[1]} is named, where all images leave; name the run alone")
 
     from compress.prediction import image_files, predictor
 

@@ -22,7 +22,10 @@ def show_runs(runs: Sequence[Run], *, as_json: bool) -> None:
     if as_json:
         return print_json({"runs": [run_as_json(run) for run in runs]})
     for run in runs:
-        print_table(table_of(run.exits).round(4))
+        table = table_of(run.exits)
+        if of_classes := run.record.results.get("per_class"):
+            table["balanced_accuracy"] = of_classes["balanced_accuracy"]
+        print_table(table.round(4))
         print(f"run: {run.path}")
 
 
@@ -58,6 +61,43 @@ def show_latencies(rows: Sequence[dict[str, Any]], skipped: Sequence[str] | None
     if any("test_accuracy" in row for row in rows):
         table["test accuracy"] = [f"{row['test_accuracy']:.4f}" if "test_accuracy" in row else "" for row in rows]
     print_table(table)
+
+
+def show_exits(document: Mapping[str, Any]) -> None:
+    """Print early-exit policies, the guarantee and what was measured; or why there is none."""
+    for policy in document["policies"]:
+        certificate = policy["certificate"]
+        budget = f"chosen for {policy['budget_macs'] or 0:,.0f} MACs; nothing is guaranteed"
+        print(_guarantee(certificate) if certificate else budget)
+        rows = [
+            {"exit": exit, "threshold": f"{threshold:.4f}", "share of test images": f"{share:.1%}"}
+            for exit, (threshold, share) in enumerate(
+                zip([*policy["policy"]["thresholds"], 0], policy["shares"], strict=True), start=1
+            )
+        ]
+        print_table(table_of(rows))
+        low, high = policy["test_interval"]
+        print(
+            f"test accuracy {policy['test_accuracy']:.4f} [{low:.4f}, {high:.4f}], "
+            f"drop {100 * policy['test_drop']:.2f} points; mean MACs {policy['mean_macs']:,.0f}, "
+            f"{policy['mean_macs'] / policy['full_macs']:.1%} of all"
+        )
+        for row in policy["measured"]["rows"] if policy["measured"] else []:
+            print(
+                f"batch {row['batch_size']}: {row['ratio'][1]:.2f} of the whole network's time at "
+                f"{row['mean_macs'] / policy['full_macs']:.2f} of its MACs; {row['idle_ratio'][1]:.2f} if none leaves"
+            )
+    if not document["certified"]:
+        print(document["reason"])
+
+
+def _guarantee(certificate: Mapping[str, Any]) -> str:
+    what = "accuracy drop" if certificate["risk"] == "drop" else "disagreement with the last exit"
+    return (
+        f"certified: {what} at most {100 * certificate['epsilon']:g} points with "
+        f"{100 * (1 - certificate['delta']):g}% confidence ({certificate['n']:,} calibration images, observed "
+        f"{100 * certificate['observed']:.2f}, {certificate['engine']} in {certificate['precision']})"
+    )
 
 
 def show_methods(methods: Mapping[str, str], *, as_json: bool) -> None:

@@ -23,7 +23,7 @@ from compress.cli.options import (
     options,
 )
 from compress.errors import UsageError
-from compress.recipes import FineTuneSchedule
+from compress.recipes import ClassWeights, FineTuneSchedule
 from compress.runs import macs_of, run_and_exit
 
 if TYPE_CHECKING:
@@ -41,11 +41,16 @@ class ReferenceOptions:
     Attributes:
         arch: Reference, found among finished runs or trained first (default: resnet110).
         from_: Run to start from, or RUN:EXIT to cut it there first.
+        weights: File with the trained weights of --arch, which is pruned as it is: a state dict as safetensors or
+            torch.save write it.
+        pretrained: Prune torchvision:NAME or timm:NAME with its published weights, as it is.
         seed: Random seed of the reference and of fine-tuning.
     """
 
     arch: str | None = None
     from_: Annotated[str | None, Parameter(name="--from")] = None
+    weights: Path | None = None
+    pretrained: Flag = False
     seed: Seed = 0
 
 
@@ -125,15 +130,18 @@ class FineTuningOptions(RecipeOptions):
     """How the smaller network is trained.
 
     Attributes:
-        epochs: Epochs of fine-tuning (or of a control), instead of the recipe's.
+        epochs: Epochs of fine-tuning (or of a control), instead of the recipe's. 0: no weight is trained; batch norm's
+            statistics are re-estimated from training images.
         schedule: Learning rates of fine-tuning; restart: those of training.
         learning_rate: Highest rate, instead of the schedule's.
         weight_decay: Weight decay, instead of the recipe's.
+        class_weights: balanced: images of rare classes count more, as if all classes had as many.
     """
 
     schedule: FineTuneSchedule = "small-rate"
     learning_rate: float | None = None
     weight_decay: float | None = None
+    class_weights: ClassWeights = "none"
 
 
 @options("Output")
@@ -169,7 +177,7 @@ def prune(
         from compress.cli.printing import show_methods
 
         return show_methods(METHODS, as_json=output.json)
-    recipe = fine_tuning.named()
+    recipe = fine_tuning.named(class_weights=fine_tuning.class_weights)
     changes: dict[str, Any] = {name: getattr(fine_tuning, name) for name in ("epochs", "learning_rate", "weight_decay")}
     recipe.fine_tuning(fine_tuning.schedule).changed(**changes)
     asked = technique.technique()
@@ -183,6 +191,7 @@ def prune(
     from baselines import FineTuning, Job, carry_out, foresee
     from benchmarks import latency_ratio
     from compress.cli.printing import show_forecasts, show_runs
+    from compress.training import Start
 
     dataset = data.open_of(start, recipe) if start else data.open(recipe)
     jobs = [
@@ -193,6 +202,7 @@ def prune(
             technique=asked,
             recipe=recipe,
             reference=reference.from_,
+            start=Start(weights=reference.weights, pretrained=reference.pretrained),
             fine_tuning=FineTuning(schedule=fine_tuning.schedule, **changes),
             seed=reference.seed,
             place=place.place(),

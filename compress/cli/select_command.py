@@ -158,7 +158,7 @@ def _export(selection: Selection, out: Path, runs: Path, data_dir: Path | None) 
     bundle = export_bundle(
         chosen.run,
         None if chosen.early else chosen.exit,
-        format=FORMATS.get(serving.engine, "pt2"),
+        format=FORMATS.get(serving.engine, "onnx" if chosen.early else "pt2"),  # a cascade is run by a runtime
         out=out,
         precision="int8" if serving.precision == "int8" else "fp32",  # the engine casts to others itself
         cascade=chosen.early is not None,

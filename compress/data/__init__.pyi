@@ -1,6 +1,7 @@
 from .augmentation import Augmentation, Flip, ResizedCrop, pad_crop_flip
 from .catalogue import Availability, available
 from .dataset import Dataset, Labelled, Part, in_order
+from .division import Division
 from .folder_inventory import Inventory, take_inventory
 from .normalisation import Normalisation, measure, normalise
 from .sets import open_dataset
@@ -11,6 +12,7 @@ __all__ = [
     "Augmentation",
     "Availability",
     "Dataset",
+    "Division",
     "Flip",
     "Inventory",
     "Labelled",

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from compress.data.division import Division
 from compress.errors import UsageError, checked, nearest
 from compress.home import homeless, own_place
 
@@ -127,6 +128,7 @@ def check_request(
     stream: bool | None = None,
     skip_unreadable: bool = False,
     workers: int | None = None,
+    division: Division | None = None,
 ) -> None:
     """Refuse arguments of ``open_dataset`` that cannot be right, without reading any image.
 
@@ -149,6 +151,8 @@ def check_request(
         raise UsageError(f"unknown data set {name!r}: {nearest(name, [*NAMES, f'{FOLDER}PATH'])}")
     if image_size is not None:
         raise UsageError(f"--image-size is for folder:PATH; the images of {name} come in one size")
+    if division and division != Division():
+        raise UsageError(f"--split and --split-seed are for folder:PATH without parts; {name} has its own")
     if stream or skip_unreadable:
         option = "--stream" if stream else "--skip-unreadable"
         raise UsageError(f"{option} is for folder:PATH; {name} is read into memory, whole")

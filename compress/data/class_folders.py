@@ -14,7 +14,11 @@ from torch import Tensor
 from compress.data.catalogue import EXPECTED
 from compress.errors import UsageError
 
-IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+# What Pillow decodes by itself. Files of the others that it knows (documents, video, data) are named as not used.
+_BITMAPS = ".apng .avif .avifs .bmp .bw .cur .dcx .dds .dib .gif .icb .icns .ico .msp .pbm .pcx .pgm .png .pnm .ppm"
+_PHOTOS = ".j2c .j2k .jfif .jp2 .jpc .jpe .jpeg .jpf .jpg .jpx .mpo .tif .tiff .webp"
+_OTHERS = ".psd .qoi .ras .rgb .rgba .sgi .tga .vda .vst .xbm .xpm"
+IMAGE_SUFFIXES = frozenset(f"{_BITMAPS} {_PHOTOS} {_OTHERS}".split())
 PARTS = {"train": ("train", "training"), "test": ("test", "testing"), "val": ("val", "valid", "validation")}
 UNDIVIDED = "all"  # the only part of flat folders, until they are divided
 
@@ -82,14 +86,19 @@ class ClassFolders:
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def what_is_unused(self) -> str:
-        """Return a line on the files that are not used, with reasons; empty where all are used."""
-        if not self.unused:
-            return ""
-        reasons = sorted(self.unused.items(), key=lambda item: -len(item[1]))
+    def what_is_used(self) -> str:
+        """Return how many classes and images every part has."""
+        counted = ", ".join(f"{len(labels)} {part}" for part, labels in self.labels.items())
+        return f"{len(self.classes)} classes in every part; {counted} images"
+
+    def what_is_unused(self, unreadable: Collection[str] = ()) -> str:
+        """Return which files are not used, with reasons."""
+        unused = self.unused | ({"unreadable": list(unreadable)} if unreadable else {})
+        if not unused:
+            return "all files are used"
+        reasons = sorted(unused.items(), key=lambda item: -len(item[1]))
         counted = ", ".join(f"{len(names)} {why}" for why, names in reasons)
-        total, example = sum(map(len, self.unused.values())), reasons[0][1][0]
-        return f"{self.root}: not used: {total} files, such as {example} ({counted})"
+        return f"not used: {sum(map(len, unused.values()))} files, such as {reasons[0][1][0]} ({counted})"
 
 
 def list_class_folders(root: Path) -> ClassFolders:

@@ -1,7 +1,7 @@
 """The data set: labelled images in parts, in memory or on disk, with what a record says about them."""
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
@@ -118,7 +118,7 @@ class Dataset:
         options: the command-line options by which it is read in this way.
         skipped: number of unreadable images that were left out.
         preprocessing: how image files became images.
-        division: how flat class folders were divided.
+        division, divided: how flat class folders were divided; the part of every file, by the SHA-256 of its content.
 
     Raises:
         UsageError: a part is empty, parts differ in image shape, or there are labels without a class.
@@ -136,6 +136,7 @@ class Dataset:
     skipped: int = 0
     preprocessing: dict[str, Any] | None = None
     division: dict[str, Any] | None = None
+    divided: Mapping[str, str] | None = None
 
     def __post_init__(self) -> None:
         for part in (self.train, self.test, *self.parts.values()):

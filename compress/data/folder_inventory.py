@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from compress.data.class_folders import list_class_folders
+from compress.data.division import Division
 from compress.data.duplicates import Duplicates
 from compress.data.folder_split import divided
 from compress.data.folder_survey import survey_files
+from compress.errors import UsageError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +23,7 @@ class Inventory:
     root: Path
     images: dict[str, dict[str, int]]
     flat: bool
+    division: str | None
     unused: dict[str, list[str]]
     unreadable: dict[str, str]
     duplicates: Duplicates
@@ -47,7 +50,7 @@ class Inventory:
         unreadable = [f"unreadable: {problem}" for problem in self.unreadable.values()]
         sizes = f"sizes: {len(self.sizes)}, " + _counted(self.sizes)
         return [
-            *(["no train/ and test/: split by what each file holds, the same way every time"] if self.flat else []),
+            *([f"no train/ and test/: split by what each file holds: {self.division}"] if self.flat else []),
             f"{sizes}; modes: {_counted(self.modes)}",
             f"imbalance: the largest class has {self.imbalance:.3g} times the training images of the smallest",
             f"duplicates: {self.duplicates.copies} files hold what another one does",
@@ -65,19 +68,22 @@ class Inventory:
         }
 
 
-def take_inventory(root: Path) -> Inventory:
-    """Return what lies in the class folders under ``root``; all files are read, the first time.
+def take_inventory(root: Path, division: Division | None = None) -> Inventory:
+    """Return what lies in the class folders under ``root``, divided so if flat; all files are read, the first time.
 
-    Raises ``UsageError`` for folders that cannot be trained on.
+    Raises ``UsageError`` for folders that cannot be trained on, and for a division of folders that have parts.
     """
-    folders = list_class_folders(root)
+    folders, division = list_class_folders(root), Division() if division is None else division
+    if not folders.flat and (division.options or division.recorded):
+        raise UsageError(f"{root} has train/ and test/ already: --split is for class folders without parts")
     survey = survey_files(folders, decode=True)
     used = folders.without(survey.problems)
-    used = divided(used, survey.digests) if used.flat else used
+    used = divided(used, survey.digests, division) if used.flat else used
     return Inventory(
         root=folders.root,
         images={part: {label: len(names) for label, names in files.items()} for part, files in used.files.items()},
         flat=folders.flat,
+        division=str(division) if folders.flat else None,
         unused=folders.unused,
         unreadable=survey.problems,
         duplicates=Duplicates.of(used, survey.digests),

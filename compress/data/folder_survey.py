@@ -14,6 +14,7 @@ import PIL
 
 from compress.data.catalogue import cache_directory
 from compress.data.class_folders import ClassFolders
+from compress.data.division import Division
 from compress.data.duplicates import Duplicates
 from compress.data.folder_split import divided
 from compress.data.image_decoding import RULES, SIXTEEN_BITS, is_grey, opened, upright_size
@@ -48,26 +49,28 @@ class Survey:
             sha.update(f"{name}\0{digest}\n".encode("utf-8", "surrogateescape"))
         return sha.hexdigest()
 
-    def usable(self, folders: ClassFolders, *, skip_unreadable: bool) -> ClassFolders:
-        """Return the folders without files that have problems, divided if flat; log what is unused or twice there.
+    def of(self, folders: ClassFolders) -> "Survey":
+        """Return the survey with the digests of these folders' files alone."""
+        names = set(folders.names)
+        return dataclasses.replace(self, digests={name: own for name, own in self.digests.items() if name in names})
 
-        Raises ``UsageError`` for a file with a problem, unless ``skip_unreadable``; then those left out are logged.
+    def usable(self, folders: ClassFolders, *, skip_unreadable: bool, division: Division) -> ClassFolders:
+        """Return the folders without files that have problems, divided if flat; log what is used, unused and twice.
+
+        Raises ``UsageError`` for a file with a problem, unless ``skip_unreadable``; then those left out are logged; and
+        for a division that folders with parts do not need.
         """
+        if not folders.flat and (division.options or division.recorded):
+            raise UsageError(f"{folders.root} has train/ and test/ already: --split is for class folders without parts")
         if self.problems:
             if not skip_unreadable:
                 raise UsageError(next(iter(self.problems.values())))
             named = ", ".join(self.problems)
             _log.warning("%s: %d unreadable images are left out: %s", folders.root, len(self.problems), named)
             folders = folders.without(self.problems)
-        if unused := folders.what_is_unused():
-            _log.warning("%s", unused)
-        if folders.flat:
-            folders = divided(folders, self.digests)
-            sizes = ", ".join(f"{len(labels)} {part}" for part, labels in folders.labels.items())
-            _log.warning(
-                "%s: %d classes without train/ and test/: split, by what each file holds, into %s",
-                *(folders.root, len(folders.classes), sizes),
-            )
+        flat, folders = folders.flat, divided(folders, self.digests, division) if folders.flat else folders
+        how = f"; split by what each file holds, {division}" if flat else ""
+        _log.warning("%s: %s%s; %s", folders.root, folders.what_is_used(), how, folders.what_is_unused(self.problems))
         for line in Duplicates.of(folders, self.digests).warnings(folders.root):
             _log.warning("%s", line)
         return folders

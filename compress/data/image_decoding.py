@@ -30,6 +30,13 @@ RULES = {
     "crop": "centre",
 }
 
+# The rest of what another program must know to fit images alike to the last bit.
+FITTING = {
+    "unless": "it has the size already",
+    "longer_side": "shorter_side times the ratio of the sides, rounded down",
+    "corner": "half of what is cut off, halves rounded to even",
+}
+
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -50,8 +57,8 @@ def preprocessing(shape: tuple[int, int, int], *, resized: bool) -> dict[str, An
     channels, height, width = shape
     fitted: dict[str, Any] = {name: RULES[name] if resized else None for name in ("resize", "crop")}
     if resized:
-        fitted |= {"shorter_side": _shorter_side((height, width)), "size": [height, width]}
-    return RULES | {"mode": "L" if channels == 1 else "RGB"} | fitted
+        fitted |= {"shorter_side": _shorter_side((height, width)), "size": [height, width]} | FITTING
+    return RULES | {"library": "Pillow", "mode": "L" if channels == 1 else "RGB"} | fitted
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import torch
 from compress.data.catalogue import FOLDER
 from compress.data.class_folders import list_class_folders
 from compress.data.dataset import Dataset, Labelled, Part
-from compress.data.folder_split import division
+from compress.data.division import Division
 from compress.data.folder_survey import survey_files
 from compress.data.image_decoding import preprocessing
 from compress.data.streaming import Files, Streamed, default_workers, read_image
@@ -42,18 +42,22 @@ def open_folder(
     stream: bool | None = None,
     skip_unreadable: bool = False,
     workers: int | None = None,
+    division: Division | None = None,
 ) -> Dataset:
     """Return the class folders under a resolved ``root`` as a data set; options as in ``open_dataset``.
+
+    ``division`` says how flat folders are divided, 70/15/15 by default.
 
     Images have one channel if all are grey, else three. What is resized to ``image_size`` is fitted by ``centre``.
 
     Raises:
         UsageError: an unreadable image, unless these are skipped (streamed, it is found when it is read), or images of
-            several sizes without ``image_size``.
+            several sizes without ``image_size``, or a division of folders that have parts.
     """
-    folders = list_class_folders(root)
+    folders, division = list_class_folders(root), Division() if division is None else division
     survey = survey_files(folders, decode=skip_unreadable)
-    used = survey.usable(folders, skip_unreadable=skip_unreadable)
+    used = survey.usable(folders, skip_unreadable=skip_unreadable, division=division)
+    survey = survey.of(used) if division.closed else survey
     shape = survey.shape(root, image_size)
     large = len(used.names) * math.prod(shape) > STREAM_ABOVE
     streamed = large if stream is None else stream
@@ -73,6 +77,9 @@ def open_folder(
         "--no-stream": large and not streamed,
         "--skip-unreadable": skip_unreadable,
     }
+    division = division if folders.flat else None
+    digests = map(survey.digests.__getitem__, used.names)
+    divided = {next(digests): part for part, labels in used.labels.items() for _ in labels}
     return Dataset(
         name=f"{FOLDER}{root}",
         copy="class folders, streamed" if streamed else "class folders",
@@ -80,8 +87,10 @@ def open_folder(
         train=parts["train"],
         test=parts["test"],
         validation=parts.get("val"),
-        options=tuple(word for option, given in options.items() if given for word in option.split()),
+        options=tuple(word for option, given in options.items() if given for word in option.split())
+        + (division.options if division else ()),
         skipped=len(survey.problems),
         preprocessing=preprocessing(shape, resized=image_size is not None),
-        division=division() if folders.flat else None,
+        division=division.to_json() if division else None,
+        divided=divided if division else None,
     )

@@ -6,6 +6,7 @@ import tarfile
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,6 +26,7 @@ from compress.data.catalogue import (
     search_places,
 )
 from compress.data.dataset import Dataset, Labelled
+from compress.data.division import Division
 from compress.data.normalisation import Normalisation
 from compress.data.own_folders import open_folder
 from compress.data.readers import FASHION_CLASSES, read_cifar, read_fashion_mnist, read_svhn
@@ -49,6 +51,7 @@ def open_dataset(
     stream: bool | None = None,
     skip_unreadable: bool = False,
     workers: int | None = None,
+    division: Division | str | None = None,
     download: bool = True,
 ) -> Dataset:
     """Return the data set called ``name``: bundled, from files that are here, or downloaded.
@@ -62,23 +65,18 @@ def open_dataset(
         stream: class folders: whether images stay on disk; None: where they take more than 2 GiB decoded.
         skip_unreadable: class folders: leave out files that are not readable images.
         workers: class folders: processes that read streamed images; None: one a core, at most 4; 0: this process.
+        division: class folders without parts: how they are divided; a text as ``Division.asked`` takes it.
         download: whether a published data set that is not here is downloaded.
 
     Raises:
         UsageError: an unknown name, options that do not fit, a data directory that is not there, damaged files, or data
             that cannot be had.
     """
-    check_request(
-        name,
-        data_dir=data_dir,
-        image_size=image_size,
-        stream=stream,
-        skip_unreadable=skip_unreadable,
-        workers=workers,
-    )
+    given: dict[str, Any] = {"image_size": image_size, "stream": stream, "skip_unreadable": skip_unreadable}
+    given |= {"workers": workers, "division": Division.asked(division) if isinstance(division, str) else division}
+    check_request(name, data_dir=data_dir, **given)
     if name.startswith(FOLDER):
-        root = find_folder(name, data_dir)
-        return open_folder(root, image_size=image_size, stream=stream, skip_unreadable=skip_unreadable, workers=workers)
+        return open_folder(find_folder(name, data_dir), **given)
     if name == BUNDLED:
         return _checked(_read_bundled())
     published, places = PUBLISHED[name], search_places(data_dir)

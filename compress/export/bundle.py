@@ -15,6 +15,7 @@ from numpy import ndarray
 
 from compress.documents import fitted, read_file, read_json
 from compress.errors import UsageError, checked
+from compress.export.early_exit_runner import Cascade
 from compress.export.predict import open_model
 
 VERSION = 1
@@ -65,7 +66,21 @@ class Bundle:
         Raises:
             ImportError: the runtime is not installed.
         """
+        if self.manifest["kind"] == "cascade":
+            cascade = self.cascade(threads=threads)
+            return lambda images: cascade(images).probabilities
         return open_model(self.path, threads)
+
+    def cascade(self, *, engine: str | None = None, threads: int = 1) -> Cascade:
+        """Open a cascade: a function from images to labels, exits and probabilities.
+
+        Raises:
+            UsageError: it is no cascade, or the engine is not installed or does not read its stages.
+        """
+        try:
+            return Cascade(self.path, engine=engine, threads=threads)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
 
 
 @checked

@@ -12,13 +12,14 @@ from typing import Any
 from compress.errors import UsageError, checked
 from compress.export.accuracy import accuracy_of
 from compress.export.bundle import Bundle, read_bundle
+from compress.export.cascade_bundle import write_cascade
 from compress.export.form import Form, check_place
 from compress.export.model_files import write_model
 from compress.export.papers import write_papers
 from compress.export.parity import check_parity
 from compress.export.predict import open_model
-from compress.export.subject import subject_of
-from compress.inference import Policy
+from compress.export.subject import Subject, subject_of
+from compress.inference import Certificate, Policy
 from compress.runs import Run, run_and_exit
 from compress.signals import heeded
 
@@ -30,6 +31,7 @@ def export_bundle(
     *,
     out: str | os.PathLike[str],
     policy: Policy | None = None,
+    certificate: Certificate | None = None,
     runs: str | os.PathLike[str] = "runs",
     data_dir: Path | None = None,
     **form: Any,
@@ -43,6 +45,7 @@ def export_bundle(
         exit: 1-based; None: the last.
         out: the directory, new or empty.
         policy: when images leave, for a cascade.
+        certificate: what is guaranteed of the policy.
         runs: directory of the runs.
         data_dir: where the data are looked for first. Data that are not here are not downloaded; without them an fp32
             model is compared with eager on random pixels.
@@ -55,19 +58,28 @@ def export_bundle(
     asked, place = Form(**form), Path(out)
     asked.check_installed()
     check_place(place)
-    if asked.cascade or policy is not None:
-        raise UsageError("cascade: bundles of one graph a stage cannot be made yet")
+    if not asked.cascade and (policy or certificate):
+        raise UsageError("policy: it is for a cascade, ask for one with cascade=True")
     found, named = (run, None) if isinstance(run, Run) else run_and_exit(run, Path(runs))
     if exit is not None and named is not None and exit != named:
         raise UsageError(f"exit {exit}: {run} names exit {named}")
     subject = subject_of(found, named if exit is None else exit, asked, data_dir)
     with new_directory(place) as folder:
-        write_model(subject, folder)
-        infer = open_model(folder)
-        parity = check_parity(infer, subject, f"{found.id} exit {subject.exit}, {asked.format} {asked.precision}")
-        write_papers(subject, folder, parity, accuracy_of(subject, infer))
-        del infer  # it may hold files open
+        if asked.cascade:
+            write_cascade(subject, policy, certificate, folder)
+        else:
+            write_one_exit(subject, folder)
     return read_bundle(place)
+
+
+def write_one_exit(subject: Subject, folder: Path) -> None:
+    """Write the bundle of one exit; raises UsageError as `export_bundle`."""
+    form = subject.form
+    write_model(subject, folder)
+    infer = open_model(folder)
+    parity = check_parity(infer, subject, f"{subject.run.id} exit {subject.exit}, {form.format} {form.precision}")
+    write_papers(subject, folder, parity, accuracy_of(subject, infer))
+    del infer  # it may hold files open
 
 
 @contextlib.contextmanager

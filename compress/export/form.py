@@ -55,6 +55,9 @@ class Form:
         if self.precision not in PRECISIONS[self.format]:
             has = ", ".join(PRECISIONS[self.format])
             raise UsageError(f"precision {self.precision!r}: bundles in {self.format} have {has}")
+        for name, value in (("format", "pt2"), ("precision", "int8"), ("output", "logits")) if self.cascade else ():
+            if getattr(self, name) == value:
+                raise UsageError(f"{name} {value!r}: a cascade is in onnx or openvino, fp32, and returns probabilities")
 
     def check_installed(self) -> None:
         """Check that the packages that write and check the bundle are installed.

@@ -19,6 +19,7 @@ def model_card(subject: Subject, manifest: dict[str, Any]) -> str:
     parts = (
         ("Use", _use(subject)),
         ("Quality", _quality(subject, manifest)),
+        *([("Early exit", _early_exit(subject, manifest))] if subject.form.cascade else []),
         ("Cost", _cost(subject, manifest)),
         ("Making", _making(subject)),
         ("Limits", _limits(subject, manifest)),
@@ -30,9 +31,12 @@ def _use(subject: Subject) -> str:
     form, (channels, height, width) = subject.form, subject.run.spec.input_shape
     pixels = "0 to 255, uint8" if form.input == "uint8" else "0 to 1, fp32"
     record = subject.run.record
+    files = f"`{'`, `'.join(FILES[form.format])}`"
+    if form.cascade:
+        files = f"a graph a stage, {len(subject.run.exits)} of them: `early_exit.py` runs them until an image leaves"
     return (
         f"An image classifier, {record.arch}, for the {len(subject.labels)} classes of {record.data['name']} "
-        f"(`labels.json`), in {form.format} {form.precision} (`{'`, `'.join(FILES[form.format])}`).\n\n"
+        f"(`labels.json`), in {form.format} {form.precision} ({files}).\n\n"
         f"    pip install {RUNTIMES[form.format]} numpy pillow\n"
         "    python predict.py photo.jpg folder/\n\n"
         f"The model takes pixels ({pixels}) of shape (N, {channels}, {height}, {width}), any N, normalises them "
@@ -57,6 +61,19 @@ def _quality(subject: Subject, manifest: dict[str, Any]) -> str:
             f"{calibration['weight_bits']} bits."
         )
     return "\n".join(lines)
+
+
+def _early_exit(subject: Subject, manifest: dict[str, Any]) -> str:
+    found = manifest["early_exit"]
+    shares = ", ".join(f"{share:.1%}" for share in found["shares"])
+    certified = found["certificate"] or "none"
+    lines = [
+        "- The accuracy above is that of early exit by `policy.json`, from the logits that the run's record has.",
+        f"- Test images that leave at each exit, shallow to deep: {shares}.",
+        f"- {found['mean_macs']:,.0f} MACs an image on average; {found['macs'][-1]:,} for one that leaves at the last.",
+        f"- Certificate: {certified}.",
+    ]
+    return "\n".join([*lines, *([f"- For {found['engine']}: {found['notice']}."] if found["notice"] else [])])
 
 
 def _kind(part: str) -> str:

@@ -42,7 +42,7 @@ def write_model(subject: Subject, folder: Path) -> None:
         return
     graph = folder / FILES["onnx"][0]
     with exportable(run.record.arch, module, example, torch.onnx.export):
-        write_graph(module, example, graph, output=output_name(form))
+        write_graph(module, example, graph, outputs=(output_name(form),))
     if form.precision == "int8":
         exported = graph.rename(folder / "fp32.onnx")
         with refusing(f"{run.record.arch}: ONNX Runtime cannot quantise this network"):

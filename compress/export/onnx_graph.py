@@ -6,7 +6,7 @@ import contextlib
 import logging
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,8 +22,10 @@ CALIBRATION_BATCH = 32
 LEAST_IMAGES = 2  # with a single image the exporter would fix the batch size
 
 
-def write_graph(module: nn.Module, images: Tensor, path: Path, *, output: str = LOGITS) -> None:
-    """Write a module in eval mode that maps images `(N, C, H, W)` to `(N, classes)`, with an open batch size.
+def write_graph(
+    module: nn.Module, images: Tensor, path: Path, *, input: str = IMAGES, outputs: Sequence[str] = (LOGITS,)
+) -> None:
+    """Write a module in eval mode that maps images `(N, C, H, W)` to its outputs, with an open batch size.
 
     `images` are an example, two of them or more, of the shape and type that the graph takes.
     """
@@ -31,8 +33,8 @@ def write_graph(module: nn.Module, images: Tensor, path: Path, *, output: str = 
         program = torch.onnx.export(
             module,
             (images,),
-            input_names=[IMAGES],
-            output_names=[output],
+            input_names=[input],
+            output_names=list(outputs),
             dynamic_shapes=({0: BATCH},),
             dynamo=True,
             verbose=False,

@@ -16,18 +16,24 @@ from compress.export.parity import Parity
 from compress.export.subject import Subject
 
 
-def write_papers(subject: Subject, folder: Path, parity: Parity, accuracy: Accuracy) -> None:
-    """Write everything but the model beside the model's files, the manifest with all their digests last."""
+def write_papers(
+    subject: Subject, folder: Path, parity: Parity, accuracy: Accuracy, early_exit: dict[str, Any] | None = None
+) -> None:
+    """Write everything but the model beside the model's files, the manifest with all their digests last.
+
+    `early_exit` is what the manifest and the card say of a cascade.
+    """
     form = subject.form
     model = sum(file.stat().st_size for file in folder.iterdir())
     manifest: dict[str, Any] = {
         "bundle_version": VERSION,
-        "kind": "model",
+        "kind": "cascade" if form.cascade else "model",
         **{"format": form.format, "precision": form.precision, "input": form.input, "output": form.output},
         "source": subject.source,
         "cost": {"macs": subject.row["macs"], "params": subject.row["params"], "bytes": model},
         "parity": parity.to_json(),
         "accuracy": accuracy.to_json(),
+        **({"early_exit": early_exit} if early_exit else {}),
         "calibration": _calibration(subject) if form.precision == "int8" else None,
         "versions": {name: metadata.version(name) for name in ("torch", *PACKAGES[form.format])},
     }

@@ -54,7 +54,12 @@ def check_parity(infer: Infer, subject: Subject, what: str) -> Parity:
     if form.output == "probabilities":
         found = found.clamp(min=SMALLEST).log()
         expected = expected.log_softmax(dim=1).clamp(min=math.log(SMALLEST))
-    measured, (tolerance, least) = deviation(found, expected), TOLERANCES[form.precision]
+    return agreeing(found, expected, subject, what)
+
+
+def agreeing(found: Tensor, expected: Tensor, subject: Subject, what: str) -> Parity:
+    """Compare logits `(N, classes)`, fp64, with those expected of the subject's images; raises as `check_parity`."""
+    measured, (tolerance, least) = deviation(found, expected), TOLERANCES[subject.form.precision]
     if not measured <= tolerance:  # true for NaN as well
         raise UsageError(
             f"{what}: logits deviate by {measured:.2g} from eager's, more than {tolerance:g}: nothing is written"
@@ -63,7 +68,7 @@ def check_parity(infer: Infer, subject: Subject, what: str) -> Parity:
     best = expected.topk(min(2, expected.shape[1]), dim=1).values
     tied = (best[:, 0] - best[:, -1]) <= tolerance * expected.std()
     share = float(same.double().mean())
-    if share < least or (form.precision == "fp32" and not (same | tied).all()):
+    if share < least or (subject.form.precision == "fp32" and not (same | tied).all()):
         raise UsageError(f"{what}: {share:.1%} of {len(same)} images get eager's class: nothing is written")
     return Parity(part=subject.part, images=len(same), deviation=measured, tolerance=tolerance, same_class=share)
 

@@ -20,6 +20,11 @@ UNREADABLE = (OSError, EOFError, SyntaxError, ValueError, Image.DecompressionBom
 
 def open_model(folder: Path, threads: int = 1) -> Callable[[np.ndarray], np.ndarray]:
     """Open the model in a bundle as a function from images (N, C, H, W) to its output (N, classes)."""
+    if (folder / "early_exit.py").exists():
+        from early_exit import Cascade  # type: ignore[import-not-found]
+
+        cascade = Cascade(folder, threads=threads)
+        return lambda images: np.asarray(cascade(images).probabilities)
     if (folder / "model.onnx").exists():
         import onnxruntime
 

@@ -6,7 +6,7 @@ Source: Angelopoulos et al. 2021, Learn then Test (arXiv 2110.01052); for early 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -44,17 +44,16 @@ def certify_path(
     order = np.random.default_rng(seed).permutation(logits.shape[1])
     logits, labels = logits[:, order], None if labels is None else labels[order]
     at_exits = risk.losses(logits, labels, margin)
-    step = last_passed(
-        risk.passes(worst_losses(policy, logits, at_exits, margin), epsilon, delta) for policy in path
-    )
+    losses = (worst_losses(policy, logits, at_exits, margin) for policy in path)
+    step = last_passed(losses, lambda losses: risk.passes(losses, epsilon, delta))
     return None if step is None else (step, worst_losses(path[step], logits, at_exits, margin))
 
 
-def last_passed(outcomes: Iterable[bool]) -> int | None:
-    """The place of the last outcome before the first failure; None where the first one fails."""
+def last_passed(losses: Iterable[Losses], passes: Callable[[Losses], bool]) -> int | None:
+    """The place of the last losses before the first that do not pass; None where the first do not."""
     last = None
-    for place, passed in enumerate(outcomes):
-        if not passed:
+    for place, each in enumerate(losses):
+        if not passes(each):
             break
         last = place
     return last

@@ -16,7 +16,8 @@ def leaving_macs(network: Network) -> NDArray[np.int64]:
     """
     parts = part_costs(network)
     heads = np.array([parts[f"heads.{exit.block}"].macs for exit in network.spec.exits])
-    return np.array([cost.macs for cost in exit_costs(network)]) + heads.cumsum() - heads
+    alone = np.array([cost.macs for cost in exit_costs(network)])
+    return np.asarray(alone + heads.cumsum() - heads, dtype=np.int64)
 
 
 def mean_macs(exits: NDArray[np.int64], macs: NDArray[np.int64]) -> float:

@@ -56,7 +56,9 @@ def _greedy(
 ) -> Iterator[tuple[float, ...]]:
     """The thresholds of every step, from confidences `(exits - 1, N)`, losses `(exits, N)` and MACs `(exits,)`."""
     images = np.arange(sure.shape[1])
-    leave_from = [np.searchsorted(-np.array(rungs), -each, side="right") for rungs, each in zip(ladders, sure, strict=True)]
+    leave_from = [
+        np.searchsorted(-np.array(rungs), -each, side="right") for rungs, each in zip(ladders, sure, strict=True)
+    ]
     exits, rungs = np.full(len(images), len(macs) - 1), [0] * len(ladders)  # where images leave now
     yield tuple(ladder[0] for ladder in ladders)
     while movable := [exit for exit, ladder in enumerate(ladders) if rungs[exit] + 1 < len(ladder)]:

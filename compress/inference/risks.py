@@ -60,7 +60,7 @@ class Agreement(Risk):
         predicted, unsure = logits.argmax(axis=-1), uncertain(logits, margin)
         losses = (predicted != predicted[-1]) | unsure | unsure[-1]
         losses[-1] = False
-        return losses.astype(np.int8)
+        return np.asarray(losses, dtype=np.int8)
 
     def passes(self, losses: Losses, epsilon: float, delta: float) -> bool:
         """Whether so few disagreements have a probability of at most delta where the share is epsilon."""
@@ -137,7 +137,7 @@ def uncertain(logits: NDArray[Any], margin: float) -> NDArray[np.bool_]:
 
 
 def log_wealth(losses: Losses, epsilon: float) -> NDArray[np.float64]:
-    """The logarithm of the wealth after every image, `(N,)`, that began with 1 and bets against a mean above epsilon."""
+    """The logarithm of the wealth `(N,)` after every image, from 1 on, of bets against a mean above epsilon."""
     return np.log1p(-bets(losses, epsilon) * (losses - epsilon)).cumsum(axis=-1)
 
 
@@ -155,4 +155,6 @@ def bets(losses: Losses, epsilon: float) -> NDArray[np.float64]:
 
 def earned_before(gains: NDArray[np.float64]) -> NDArray[np.float64]:
     """The sums of the gains `(..., N)` of the images before each one: a bet must not know its own image."""
-    return gains.cumsum(axis=-1) - gains
+    before = np.zeros_like(gains)
+    gains[..., :-1].cumsum(axis=-1, out=before[..., 1:])
+    return before

@@ -15,8 +15,8 @@ SMALLEST, LARGEST = 0.05, 20.0
 def fit_temperature(logits: NDArray[Any], labels: NDArray[Any]) -> float:
     """The temperature of the least cross-entropy of `softmax(logits / temperature)`, from 0.05 to 20.
 
-    A weak prior, `(1/T - 1)^2 / 2` nats against one cross-entropy for every image, keeps it near 1 where images are few
-    or all right, for which cross-entropy alone has no minimum. The sum is convex in 1/T.
+    A weak prior, `1/T + log T` nats against one cross-entropy for every image, keeps it near 1 where images are few, or
+    all right, where cross-entropy alone has no minimum. The sum is convex in 1/T.
 
     Args:
         logits: `(N, classes)`, of held-out images.
@@ -27,7 +27,7 @@ def fit_temperature(logits: NDArray[Any], labels: NDArray[Any]) -> float:
 
     def objective(inverse: float) -> float:
         cross_entropies = logsumexp(logits * inverse, axis=-1) - right * inverse
-        return float(cross_entropies.sum() + (inverse - 1) ** 2 / 2)
+        return float(cross_entropies.sum() + inverse - np.log(inverse))
 
     return float(1 / minimize_scalar(objective, bounds=(1 / LARGEST, 1 / SMALLEST), method="bounded").x)
 

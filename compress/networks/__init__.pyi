@@ -12,6 +12,7 @@ from .foreign.zoo import is_foreign, register
 from .initial_weights import load_pretrained, load_weights
 from .modes import evaluating
 from .network import Network, code_digest, cut, in_the_net, initialised
+from .plain import plain
 from .spec import Spec
 from .weights_digest import digest_of_weights
 
@@ -35,6 +36,7 @@ __all__ = [
     "load_pretrained",
     "load_weights",
     "place_exits",
+    "plain",
     "register",
     "spec_of",
 ]

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from compress.errors import UsageError, checked, first_line
 from compress.networks.foreign.zoo import source_of, timm_model
-from compress.networks.heads import OWN
 from compress.networks.network import Network
+from compress.networks.plain import plain_names
 
 State = Mapping[str, Tensor]
 
@@ -24,8 +24,9 @@ State = Mapping[str, Tensor]
 def load_weights(network: Network, path: str | Path) -> str:
     """Load a state dict into a network, in place, and return a digest of it.
 
-    Names are those of the network, or of the foreign network that it is made of (``layer1.0.conv1.weight`` for
-    `torchvision:resnet18`); in that case auxiliary heads keep their weights. The file is safetensors, or readable by
+    Names are those of the network, or of what `plain` makes of it: those of the foreign network that it is made of, as
+    ``layer1.0.conv1.weight`` for `torchvision:resnet18`. Auxiliary heads keep their weights where the file has none for
+    them. The file is safetensors, or readable by
     `torch.load` with `weights_only`. The state dict may be in ``state_dict`` or ``model``, or have DDP's ``module.``.
 
     Raises:
@@ -37,10 +38,13 @@ def load_weights(network: Network, path: str | Path) -> str:
 
 
 @checked
-def load_pretrained(network: Network) -> str:
+def load_pretrained(network: Network, *, whole: bool = False) -> str:
     """Load the weights that torchvision or timm publishes for a network, in place, and return a digest of them.
 
     They are downloaded once. The classifier keeps its weights if the number of classes differs.
+
+    Args:
+        whole: refuse weights for another number of classes: the network is to be used as published.
 
     Raises:
         UsageError: no weights are published, they cannot be downloaded, or they do not fit.
@@ -55,7 +59,7 @@ def load_pretrained(network: Network) -> str:
         raise UsageError(
             f"pretrained {arch}: needs a network, or the file in torch's cache ({first_line(error)})"
         ) from error
-    _load(network, state, f"pretrained {arch}", published=True)
+    _load(network, state, f"pretrained {arch}", published=True, whole=whole)
     return _digest(state)
 
 
@@ -107,14 +111,19 @@ def _read(path: Path) -> State:
     return {name.removeprefix("module.") if wrapped else name: value for name, value in content.items()}
 
 
-def _load(network: Network, state: State, what: str, *, published: bool = False) -> None:
+def _load(network: Network, state: State, what: str, *, published: bool = False, whole: bool = False) -> None:
     """Load a state that fits exactly; published weights may differ in the classifier and in parts that never run."""
     own, classes = network.state_dict(), network.spec.classes
-    names = {name: name for name in own} if state.keys() == own.keys() else _original_names(network)
+    names = _names(network, state)
     reshaped = [name for name, ours in names.items() if name in state and state[name].shape != own[ours].shape]
     classifier = [name for name in reshaped if _differ_by_classes(state[name], own[names[name]], classes)]
     if published:
         kept = {name for name, ours in names.items() if name not in state and ours.startswith("heads.")}
+        if whole and (classifier or kept):
+            raise UsageError(
+                f"{what}: published for other classes than this network's {classes}: train it on them first, "
+                "compress train --pretrained, and name that run"
+            )
         names = {name: ours for name, ours in names.items() if name not in {*classifier, *kept}}
     elif reshaped and reshaped == classifier:
         raise UsageError(f"{what}: for {len(state[classifier[0]])} classes, this network has {classes}")
@@ -129,17 +138,15 @@ def _load(network: Network, state: State, what: str, *, published: bool = False)
     network.load_state_dict(own | {ours: state[name] for name, ours in names.items()}, strict=True)
 
 
-def _original_names(network: Network) -> dict[str, str]:
-    """The names of weights in the foreign network, and in the network made of it; auxiliary heads are left out."""
-    if not network.spec.foreign:
-        return {name: name for name in network.state_dict()}
-    heads = {str(exit.block) for exit in network.spec.exits if exit.head == OWN}
-    names = {}
-    for name in network.state_dict():
-        part, number, original = name.split(".", maxsplit=2)  # as in blocks.3.layer1.0.conv1.weight
-        if part == "blocks" or number in heads:
-            names[original] = name
-    return names
+def _names(network: Network, state: State) -> dict[str, str]:
+    """The names of weights in a state, and in the network: all, or all but those of auxiliary heads, or a plain one's.
+
+    Where no names are those of the state, they are the ones that a message should speak of.
+    """
+    own, original = {name: name for name in network.state_dict()}, plain_names(network)
+    trunk = {name: name for name in original.values()}
+    like = next((names for names in (own, trunk, original) if names.keys() == state.keys()), None)
+    return like or (original if network.spec.foreign else own)
 
 
 def _differ_by_classes(theirs: Tensor, ours: Tensor, classes: int) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compress import networks, runs
-from compress.errors import UsageError
+from compress.errors import UsageError, first_line
 from compress.inference import Policy
 from compress.prediction.preparation import Preparation
 
@@ -34,6 +35,9 @@ class Answers(NamedTuple):
 
 
 Answer = Callable[[NDArray[np.uint8]], Answers]  # of images (N, C, H, W)
+Respond = Callable[[NDArray[Any]], Answers]  # of images as a bundle takes them, uint8 or fp32
+
+_log = logging.getLogger("compress")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,30 +93,57 @@ def run_model(run: Run, *, exit: int | None, policy: Policy | None, device: str,
 
 
 def bundle_model(bundle: Bundle, *, threads: int) -> Model:
-    """Return what a bundle holds.
+    """Return what a bundle holds, one network or a cascade, which says so where its policy guarantees nothing.
 
     Raises:
         UsageError: the runtime that it needs is not installed, or its labels are not as many as its outputs.
     """
-    names = bundle.preprocess
-    preparation = Preparation.of(names, (names["channels"], names["height"], names["width"]))
-    classes, number = tuple(bundle.labels), bundle.manifest["source"]["exit"]
-    as_input = np.uint8 if bundle.manifest["input"] == "uint8" else np.float32
+    given, manifest, classes = bundle.preprocess, bundle.manifest, tuple(bundle.labels)
+    preparation = Preparation.of(given, (given["channels"], given["height"], given["width"]))
+    scaled = manifest["input"] == "float"  # it takes pixels from 0 to 1
 
     def begin() -> Answer:
-        infer = bundle.infer(threads=threads)
+        respond = _cascade(bundle, threads) if manifest["kind"] == "cascade" else _single(bundle, threads)
+        return lambda images: respond(np.divide(images, 255, dtype=np.float32) if scaled else images)
 
-        def answer(images: NDArray[np.uint8]) -> Answers:
-            outputs = infer(images.astype(as_input, copy=False))
-            probabilities = outputs if bundle.manifest["output"] == "probabilities" else _softmax(outputs)
-            return Answers(outputs.argmax(axis=-1), probabilities, np.full(len(images), number))
-
-        return answer
-
-    outputs = begin()(np.zeros((1, *preparation.shape), np.uint8)).probabilities.shape[1]
+    try:
+        outputs = begin()(np.zeros((1, *preparation.shape), np.uint8)).probabilities.shape[1]
+    except ImportError as error:
+        raise UsageError(
+            f"bundle {bundle.path}: {error.name} is not installed; pip install 'multiway-compress[deploy]' brings it"
+        ) from error
+    except ValueError as error:
+        raise UsageError(f"bundle {bundle.path}: {first_line(error)}") from error
     if outputs != len(classes):
         raise UsageError(f"bundle {bundle.path}: labels.json names {len(classes)} classes, the model answers {outputs}")
     return Model(classes=classes, preparation=preparation, begin=begin)
+
+
+def _single(bundle: Bundle, threads: int) -> Respond:
+    """Open a bundle of one network, which has one exit."""
+    infer, number = bundle.infer(threads=threads), bundle.manifest["source"]["exit"]
+
+    def respond(images: NDArray[Any]) -> Answers:
+        outputs = infer(images)
+        probabilities = outputs if bundle.manifest["output"] == "probabilities" else _softmax(outputs)
+        return Answers(outputs.argmax(axis=-1), probabilities, np.full(len(images), number))
+
+    return respond
+
+
+def _cascade(bundle: Bundle, threads: int) -> Respond:
+    """Open a bundle of one graph a stage."""
+    from compress.export.early_exit_runner import Cascade
+
+    cascade = Cascade(bundle.path, threads=threads)
+    if cascade.notice:
+        _log.warning("bundle %s: %s", bundle.path, cascade.notice)
+
+    def respond(images: NDArray[Any]) -> Answers:
+        left = cascade(images)
+        return Answers(left.labels, left.probabilities, left.exits)
+
+    return respond
 
 
 def _softmax(logits: NDArray[Any]) -> NDArray[np.float64]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
@@ -43,20 +43,19 @@ class Predictor:
     """Predicts the labels of image files; made by `predictor`.
 
     Attributes:
-        classes: names of the classes.
+        model: what answers, with the names of the classes and how files are prepared.
         batch_size: images that a thread reads and answers at a time.
         workers: threads that read images and compute at once.
     """
 
     def __init__(self, model: Model, *, batch_size: int = BATCH_SIZE, workers: int | None = None) -> None:
-        self.classes, self.batch_size = model.classes, batch_size
+        self.model, self.batch_size = model, batch_size
         self.workers = cores() if workers is None else workers
-        self._model = model
         self._idle: list[Answer] = []  # what the model has begun and no thread uses
 
     def predict(
         self, paths: PathLike | Iterable[PathLike], *, unreadable: Callable[[UsageError], object] | None = None
-    ) -> Iterator[Prediction]:
+    ) -> Generator[Prediction, None, None]:
         """Yield a prediction for every image file, in order, while the next ones are read and computed.
 
         Args:
@@ -90,7 +89,7 @@ class Predictor:
 
     def _read(self, file: Path) -> np.ndarray | UsageError:
         try:
-            return self._model.preparation.read(file)
+            return self.model.preparation.read(file)
         except UsageError as error:
             return error
 
@@ -99,12 +98,12 @@ class Predictor:
         try:
             answer = self._idle.pop()
         except IndexError:
-            answer = self._model.begin()
+            answer = self.model.begin()
         labels, probabilities, exits = answer(images)
         self._idle.append(answer)
         chosen = np.take_along_axis(probabilities, labels[:, None], axis=1)[:, 0]
         rows = zip(labels.tolist(), chosen.tolist(), exits.tolist(), strict=True)
-        return [(self.classes[label], probability, exit) for label, probability, exit in rows]
+        return [(self.model.classes[label], probability, exit) for label, probability, exit in rows]
 
 
 @checked

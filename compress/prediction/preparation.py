@@ -53,7 +53,8 @@ class Preparation:
         except Exception as error:  # the errors of Pillow's decoders have no common class
             if isinstance(error, UsageError) and error.__cause__ is None:
                 raise
-            raise UsageError(f"{path} cannot be read as an image ({_reason(error.__cause__ or error)})") from error
+            cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
+            raise UsageError(f"{path} cannot be read as an image ({_reason(cause)})") from error
         if not self.resized and image.size != (width, height):
             raise UsageError(
                 f"{path} has {image.width}x{image.height} pixels (width x height); the network takes images of "
@@ -62,7 +63,7 @@ class Preparation:
         return pixels(centre(image, (height, width)))
 
 
-def _reason(error: BaseException) -> str:
+def _reason(error: Exception) -> str:
     """What Pillow or the system said, without the memory address of what it read."""
     if isinstance(error, UnidentifiedImageError):
         return "of no format that Pillow reads"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -13,7 +13,9 @@ Value = TypeVar("Value")
 AHEAD = 2  # items under way for every thread, so that none waits for the one that takes the values
 
 
-def concurrently(function: Callable[[Item], Value], items: Iterable[Item], workers: int) -> Iterator[Value]:
+def concurrently(
+    function: Callable[[Item], Value], items: Iterable[Item], workers: int
+) -> Generator[Value, None, None]:
     """Yield the function's value for every item, in order; items are taken a few at a time, as values are.
 
     Pillow decodes and networks compute without Python's lock, so that threads do what would otherwise take processes.

@@ -11,6 +11,8 @@ from compress.network_cost import cross_check, exit_costs
 from compress.networks import Network, evaluating
 
 BATCH = 250
+UNEVEN = 1.5  # training or test images of the largest class, as a multiple of those of the smallest
+MOST_CLASSES = 100  # of a confusion matrix in a record; predictions give larger ones
 
 
 def predict(network: Network, part: Part, normalisation: Normalisation) -> Tensor:
@@ -36,6 +38,34 @@ def cross_entropies(logits: Tensor, labels: Tensor) -> list[float] | None:
     if not len(labels):
         return None
     return [float(functional.cross_entropy(exit, labels)) for exit in logits]
+
+
+def class_rows(logits: Tensor, labels: Tensor, trained: Tensor) -> dict[str, Any] | None:
+    """What `results.per_class` of a record holds; None where classes have about as many images each.
+
+    Classes are uneven if the largest has at least `UNEVEN` times the images of the smallest, among training or test
+    images. Balanced accuracy is the mean of the accuracies of the classes that have test images.
+
+    Args:
+        logits: of the test images, `(exits, N, classes)`.
+        labels: of the test images, int64 `(N,)`.
+        trained: labels of the training images, int64 `(M,)`.
+    """
+    classes = logits.shape[-1]
+    train, test = (torch.bincount(part, minlength=classes) for part in (trained, labels))
+    if not len(labels) or all(counts.max() < UNEVEN * counts.min() for counts in (train, test)):
+        return None
+    predicted = logits.argmax(dim=-1)  # (exits, N)
+    right = torch.stack([torch.bincount(labels[exit == labels], minlength=classes) for exit in predicted])
+    shares, tested = right.double() / test, test > 0  # not a number for a class without test images
+    confusion = torch.bincount(labels * classes + predicted[-1], minlength=classes**2).view(classes, classes)
+    return {
+        "train_images": train.tolist(),
+        "test_images": test.tolist(),
+        "balanced_accuracy": shares[:, tested].mean(dim=1).tolist(),
+        "accuracy": [[value if value == value else None for value in exit] for exit in shares.tolist()],
+        "confusion": confusion.tolist() if classes <= MOST_CLASSES else None,
+    }
 
 
 def exit_rows(network: Network, parts: dict[str, tuple[Tensor, Tensor]]) -> list[dict[str, Any]]:

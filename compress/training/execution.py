@@ -14,6 +14,7 @@ import torch
 
 from compress.console import console
 from compress.data import Split
+from compress.data.division import DIVISION
 from compress.errors import UsageError
 from compress.hardware import check_bf16, describe
 from compress.network_cost import cross_check
@@ -31,9 +32,10 @@ from compress.runs import (
     read_run,
     sweep,
     write_atomically,
+    write_json,
 )
 from compress.training.distributed import current_world, naming_lost_processes
-from compress.training.evaluation import exit_rows, predict
+from compress.training.evaluation import class_rows, exit_rows, predict
 from compress.training.hooks import NO_HOOK, Hook, Options
 from compress.training.loop import DivergedError, Training, fit
 from compress.training.objectives import Objective
@@ -100,6 +102,7 @@ def execute(plan: Plan, prepare: Prepare, *, resume: bool = False) -> Run:
         training = _training(plan, parts, prepared)  # raises before a record is written
         run = Run(plan.path, _new_record(plan, training))
         world.on_leader(run.write_record)
+        world.on_leader(partial(_write_division, plan))
         _announce(plan, training)
         try:
             with naming_lost_processes():
@@ -150,7 +153,7 @@ def _announce(plan: Plan, training: Training) -> None:
     images, batch, steps = len(training.split.train), training.batch_size, training.steps
     if plan.fewer:
         console.print(f"{plan.title}: batches of {batch}, not {plan.recipe.batch_size}, for {images} training images")
-    if steps < LEAST_STEPS:
+    if plan.recipe.epochs and steps < LEAST_STEPS:
         every = steps * plan.recipe.epochs
         console.print(
             f"{plan.title}: warning: an epoch has only {steps} step{'s' * (steps > 1)} of {batch} images, the training "
@@ -165,37 +168,48 @@ def _evaluate(plan: Plan, run: Run, training: Training, prepared: Prepared) -> R
     predicted = {name: (predict(network, part, parts.normalisation), part.labels) for name, part in named.items()}
     if not all(torch.isfinite(logits).all() for logits, _ in predicted.values()):
         raise DivergedError("the network's logits are not finite after training; a lower --learning-rate may help")
+    if not training.history:  # no epoch has written it
+        _write_metrics(run, training)
     run.write_weights(network)
     run.write_predictions(
         {f"{name}_logits": logits.half() for name, (logits, _) in predicted.items()}
         | {f"{name}_labels": labels for name, (_, labels) in predicted.items()}
     )
-    macs, choosing = training.training_macs, prepared.choosing_macs + training.spent.choosing_macs
-    before = [run for run in (plan.parent, plan.teacher) if run]
     run.record.spec = network.spec.to_json()
-    run.record.cost = {
-        "epochs": training.epochs_done,
-        "total_epochs": training.epochs_done + sum(run.record.cost["total_epochs"] for run in before),
-        "seconds": sum(line["seconds"] for line in training.history) + training.spent.settling_seconds,
-        "training_macs": macs,
-        "choosing_macs": choosing,
-        "choosing_seconds": prepared.choosing_seconds + training.spent.choosing_seconds,
-        "total_training_macs": macs + choosing + sum(run.record.cost["total_training_macs"] for run in before),
-    }
+    run.record.cost = _cost(plan, training, prepared)
     settled = _settled(training)
     if settled:
         console.print(f"{plan.title}: batch norm: {settled}")
     concluded = prepared.conclude(network) if prepared.conclude else {}
+    of_classes = class_rows(*predicted["test"], parts.train.labels)
     run.record.results = (
         prepared.results
         | concluded
         | ({"batch_norm": settled} if settled else {})
         | {"weights": _reported(plan.recipe), "exits": exit_rows(network, predicted)}
+        | ({"per_class": of_classes} if of_classes else {})
     )
     run.record.status = "finished"
     run.write_record()
     shutil.rmtree(run.path / CHECKPOINT)
     return run
+
+
+def _cost(plan: Plan, training: Training, prepared: Prepared) -> dict[str, Any]:
+    """What the run took, as its record has it; the total is unknown where given weights are part of it."""
+    macs, choosing = training.training_macs, prepared.choosing_macs + training.spent.choosing_macs
+    before = [run.record.cost for run in (plan.parent, plan.teacher) if run]
+    totals = [cost["total_training_macs"] for cost in before]
+    unknown = plan.initial is not None or None in totals
+    return {
+        "epochs": training.epochs_done,
+        "total_epochs": training.epochs_done + sum(cost["total_epochs"] for cost in before),
+        "seconds": sum(line["seconds"] for line in training.history) + training.spent.settling_seconds,
+        "training_macs": macs,
+        "choosing_macs": choosing,
+        "choosing_seconds": prepared.choosing_seconds + training.spent.choosing_seconds,
+        "total_training_macs": None if unknown else macs + choosing + sum(totals),
+    }
 
 
 def _finished(plan: Plan, *, resume: bool) -> Run | None:
@@ -248,12 +262,23 @@ def _new_record(plan: Plan, training: Training) -> Record:
     )
 
 
+def _write_division(plan: Plan) -> None:
+    """Write the part of every file, where flat class folders were divided."""
+    if plan.dataset.division and plan.dataset.divided:
+        files: dict[str, list[str]] = {part: [] for part in plan.dataset.division["shares"]}
+        for content, part in sorted(plan.dataset.divided.items()):
+            files[part].append(content)
+        write_json(plan.path / DIVISION, plan.dataset.division | {"files": files})
+
+
 def _write_metrics(run: Run, training: Training) -> None:
     lines = "".join(json.dumps(line) + "\n" for line in training.history)
     write_atomically(run.path / METRICS, lines.encode())
 
 
 def _reported(recipe: Recipe) -> str:
+    if not recipe.epochs:
+        return "as given, without any training"
     if recipe.select == "best-validation":
         return "best by the last exit's validation accuracy"
     return "last" if recipe.averaging == "none" else f"{recipe.averaging} average"

@@ -26,6 +26,7 @@ from compress.networks import Network, Spec
 from compress.recipes import Recipe
 from compress.training.batchnorm import reestimate, steps_to_settle
 from compress.training.checkpoints import load_checkpoint, reading, save_checkpoint
+from compress.training.class_weights import class_weights
 from compress.training.compiled import compiled
 from compress.training.distributed import current_world
 from compress.training.evaluation import accuracies, cross_entropies, predict
@@ -84,6 +85,7 @@ class Training:
         )
         self.batch_size = recipe.batch(len(split.train))
         self.steps = len(split.train) // self.batch_size  # the smaller last batch of an epoch is dropped
+        self.class_weights = class_weights(recipe.class_weights, split.train.labels, network.spec.classes)
         self._adopt(network)
         average = get_ema_multi_avg_fn(recipe.ema_decay) if recipe.averaging == "ema" else None
         self.averaged = None if recipe.averaging == "none" else AveragedModel(network, multi_avg_fn=average)
@@ -217,7 +219,7 @@ class Training:
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
             logits = self.model(images)
             taught = self._taught(images)
-        losses = self.objective.losses(logits, labels, self.recipe.label_smoothing, taught)
+        losses = self.objective.losses(logits, labels, self.recipe.label_smoothing, taught, self.class_weights)
         self.update.step(losses)
         return losses.detach(), logits
 

@@ -85,17 +85,22 @@ class Objective(ObjectiveNumbers):
         return dataclasses.replace(fewer, **kept)
 
     def losses(
-        self, logits: Sequence[Tensor], labels: Tensor, label_smoothing: float = 0.0, taught: Tensor | None = None
+        self,
+        logits: Sequence[Tensor],
+        labels: Tensor,
+        label_smoothing: float = 0.0,
+        taught: Tensor | None = None,
+        class_weights: Tensor | None = None,
     ) -> Tensor:
         """The unweighted loss of every exit, `(exits,)`, in fp32 at least: cross-entropy and what is distilled.
 
-        `taught` are the teacher's logits `(N, classes)`.
+        `taught` are the teacher's logits `(N, classes)`. `class_weights` `(classes,)` weigh the images in the
+        cross-entropy alone, whose sum is divided by their number. Divided by the sum of their weights, which differs
+        between batches and processes, rare classes would count least in the batches that have most of them.
         """
         stacked = torch.stack(list(logits))  # (exits, N, classes)
         stacked = stacked.to(torch.promote_types(stacked.dtype, torch.float32))
-        hard = torch.stack(
-            [functional.cross_entropy(exit, labels, label_smoothing=label_smoothing) for exit in stacked]
-        )
+        hard = torch.stack([_cross_entropy(exit, labels, label_smoothing, class_weights) for exit in stacked])
         # The last exit has no deeper one to learn from.
         shares = [self.self_distillation] * (len(stacked) - 1) + [0.0]
         losses = hard * hard.new_tensor([1 - share - self.teacher for share in shares])
@@ -187,6 +192,14 @@ def depth_squared(spec: Spec) -> list[float]:
     """The authors' gammas of auxiliary exits: the squared share of the last auxiliary exit's depth, 0.01 at least."""
     auxiliary = spec.depths[:-1]
     return [max(MINIMUM_GAMMA, (depth / auxiliary[-1]) ** 2) for depth in auxiliary]
+
+
+def _cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float, class_weights: Tensor | None) -> Tensor:
+    """The mean over the images, each weighted by its class."""
+    if class_weights is None:
+        return functional.cross_entropy(logits, labels, label_smoothing=label_smoothing)
+    each = functional.cross_entropy(logits, labels, label_smoothing=label_smoothing, reduction="none")
+    return (each * class_weights[labels]).mean()
 
 
 def _sums_from(values: Sequence[float]) -> list[float]:

@@ -63,17 +63,22 @@ class Start:
     """What a training starts from, and what it learns from besides the labels.
 
     Attributes:
-        weights: file of initial weights, see `load_weights`.
+        weights: file of initial weights, see `load_weights`. For frozen-trunk: those of the trunk and its own head.
         pretrained: start from the weights that torchvision or timm publishes for the net.
         teacher: run whose last exit's logits are distilled, with the method's share of the loss (half if it has none).
-        trunk: for frozen-trunk: run by plain BP whose trunk is frozen. None: the newest one with the same architecture,
-            data, recipe and seed, trained first if there is none.
+        trunk: for frozen-trunk: run by plain BP whose trunk is frozen. None, and no weights: the newest one with the
+            same architecture, data, recipe and seed, trained first if there is none.
     """
 
     weights: str | Path | None = None
     pretrained: bool = False
     teacher: str | Path | None = None
     trunk: str | Path | Run | None = None
+
+    @property
+    def given(self) -> bool:
+        """Whether it names initial weights."""
+        return self.weights is not None or self.pretrained
 
 
 START, PLACE = Start(), Place()
@@ -93,7 +98,8 @@ def train(
 ) -> Run:
     """Train an architecture on a data set and return the finished run.
 
-    A run that was interrupted is continued; a run that is finished already is returned as it is.
+    A run that was interrupted is continued; a run that is finished already is returned as it is. With a recipe of 0
+    epochs the network that `start` gives is evaluated and recorded as it is.
 
     Args:
         arch: architecture, or its name, as `create` takes it.
@@ -114,7 +120,7 @@ def train(
     arch = Architecture.of(arch)
     asked: dict[str, Any] = {"method": method, "exits": exits, "recipe": recipe, "seed": seed, "place": place}
     plan = plan_of(arch, dataset, **asked, start=start)
-    if plan.method == FROZEN and plan.parent is None:
+    if plan.method == FROZEN and plan.parent is None and plan.initial is None:
         plain = plain_spec(plan.spec, arch.image_size)
         trunk = found_reference(plain, dataset, recipe, seed, place.runs)
         trunk = trunk or train_reference(plain, dataset, recipe, seed, place, image_size=arch.image_size)
@@ -136,7 +142,7 @@ def plan_of(
     """The plan that `train` executes for the same arguments; nothing is trained or written.
 
     Published initial weights are downloaded if need be, since their digest is part of the plan. The plan of a
-    frozen-trunk training has no `parent` unless `start` names the trunk.
+    frozen-trunk training has no `parent` unless `start` names the trunk's run.
 
     Raises:
         UsageError: an argument is unknown or does not fit.
@@ -147,13 +153,13 @@ def plan_of(
     spec = spec_to_train(arch, method, exits, input_shape=dataset.input_shape, classes=len(dataset.classes))
     method, teacher = _with_teacher(method, start.teacher, dataset, recipe, runs)
     objective = method.objective(spec)
-    _check_start(start, method)
+    _check_start(start, method, recipe)
     device = resolve_device(place.device)
     precision = precision_of(place.precision, objective, device)
-    trunk = None
+    trunk, whole = None, method.name == FROZEN or not recipe.epochs
     if start.trunk is not None:
         trunk = trunk_run(start.trunk, dataclasses.replace(spec, exits=spec.exits[-1:]), dataset, recipe, runs)
-    words = training_words(spec, method, teacher, trunk, runs) + _start_options(start, place)
+    words = training_words(spec, method, teacher, trunk, runs) + start_options(start) + ["--compile"] * place.compile
     if arch.image_size is not None and not dataset.name.startswith("folder:"):
         words += ["--image-size", str(arch.image_size)]  # else among the options of the data
     in_python = f"  # with {spec.arch} registered in Python" if spec.foreign and ":" not in spec.arch else ""
@@ -172,7 +178,7 @@ def plan_of(
         command=command_line(words, dataset, recipe, seed, precision) + in_python,
         parent=trunk,
         teacher=teacher,
-        initial=_load_start(initialised(spec, seed), start) if start.weights is not None or start.pretrained else None,
+        initial=load_start(initialised(spec, seed), start, whole=whole) if start.given else None,
         code=code_digest(spec),
         compile=place.compile,
     )
@@ -201,9 +207,14 @@ def spec_to_train(arch: Architecture, method: Method, exits: Exits | None = None
     return spec_of(arch, exits=exits, **images)
 
 
-def _check_start(start: Start, method: Method) -> None:
-    if method.name == FROZEN and (start.weights is not None or start.pretrained):
-        raise UsageError(f"weights and pretrained: {FROZEN} has its trunk's; leave them out")
+def _check_start(start: Start, method: Method, recipe: Recipe) -> None:
+    if start.given and start.trunk is not None:
+        raise UsageError(f"trunk {start.trunk}: has weights of its own; leave out --weights and --pretrained, or it")
+    if not recipe.epochs and not (start.given and method.name == "bp"):
+        raise UsageError(
+            "epochs 0: nothing would be trained; to take a trained network as it is, give its --weights (or "
+            "--pretrained) to plain BP"
+        )
     if method.name != FROZEN and start.trunk is not None:
         raise UsageError(f"trunk {start.trunk}: goes with method {FROZEN}, not {method.name}")
     if start.weights is not None and start.pretrained:
@@ -230,18 +241,19 @@ def _initial_network(plan: Plan, start: Start) -> Network:
         missing, _ = network.load_state_dict(load(plan.parent).state_dict(), strict=False)
         assert all(name.startswith("heads.") for name in missing)
     elif plan.initial:
-        _load_start(network, start)
+        load_start(network, start)
     return network
 
 
-def _load_start(network: Network, start: Start) -> str:
-    """Load the initial weights in place and return their digest."""
-    return load_pretrained(network) if start.weights is None else load_weights(network, start.weights)
+def load_start(network: Network, start: Start, *, whole: bool = False) -> str:
+    """Load the initial weights in place and return their digest; `whole` as in `load_pretrained`."""
+    return load_pretrained(network, whole=whole) if start.weights is None else load_weights(network, start.weights)
 
 
-def _start_options(start: Start, place: Place) -> list[str]:
+def start_options(start: Start) -> list[str]:
+    """The command-line options that give these initial weights."""
     words = ["--weights", str(Path(start.weights).resolve())] if start.weights is not None else []
-    return words + ["--pretrained"] * start.pretrained + ["--compile"] * place.compile
+    return words + ["--pretrained"] * start.pretrained
 
 
 def _variant(method: Method) -> list[str]:

@@ -37,7 +37,7 @@ def command_line(
     fine_tuning = epochs is not None
     options = ["--dataset", dataset.name, *dataset.options, "--recipe", recipe.name]
     options += ["--epochs", str(epochs if fine_tuning else recipe.epochs), *changes]
-    options += [] if fine_tuning else options_of(recipe)
+    options += options_of(recipe, ["class_weights"]) if fine_tuning else options_of(recipe)
     command = shlex.join(["compress", *own, *options, "--seed", str(seed), "--precision", precision])
     named = is_named(recipe, OF_REFERENCE) if fine_tuning else is_named(recipe)
     return command if named else f"{command}  # with a recipe made in Python: see config.recipe in run.json"

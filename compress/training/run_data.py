@@ -8,6 +8,7 @@ from pathlib import Path
 
 from compress.data import Dataset, open_dataset
 from compress.data.catalogue import FOLDER
+from compress.data.division import DIVISION, Division
 from compress.data.own_folders import folders_like
 from compress.errors import UsageError
 from compress.runs import Run
@@ -16,12 +17,16 @@ from compress.runs import Run
 def data_of(run: Run, data_dir: Path | None = None, *, workers: int | None = None, download: bool = True) -> Dataset:
     """Open the data set that a run was trained on: the first with its digest, searched in ``data_dir`` first.
 
+    Flat class folders are divided as the run recorded, without files that came later.
+
     Raises:
         UsageError: it is not found, or only other images are.
     """
     data, (_, height, width) = run.record.data, run.spec.input_shape
     own = data["name"].startswith(FOLDER)
     resized = width if own and height == width else None
+    recorded = run.path / DIVISION
+    division = Division.read(recorded, closed=True) if recorded.exists() else None
     streamed, skip = data["copy"].endswith("streamed"), bool(data["skipped"])
     other: Dataset | None = None
     missing: UsageError | None = None
@@ -34,6 +39,7 @@ def data_of(run: Run, data_dir: Path | None = None, *, workers: int | None = Non
                 stream=streamed,
                 skip_unreadable=skip,
                 workers=workers,
+                division=division,
                 download=download,
             )
         except UsageError as error:

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from compress.data.class_folders import list_class_folders
+from compress.data.class_folders import IMAGE_SUFFIXES, UNDIVIDED, list_class_folders
+from compress.data.image_decoding import decode, opened
 from compress.errors import UsageError
 
 
@@ -39,7 +40,7 @@ def test_parts_have_their_usual_names_in_any_case(train: str, test: str, val: st
     assert list(folders.files) == ["train", "test", "val"]
     assert folders.files["val"] == {"a": [f"{val}/a/1.png"], "b": [f"{val}/b/1.png"]}
     assert folders.classes == ("a", "b")
-    assert (folders.flat, folders.unused, folders.what_is_unused()) == (False, {}, "")
+    assert (folders.flat, folders.unused, folders.what_is_unused()) == (False, {}, "all files are used")
 
 
 def test_two_folders_for_one_part_are_one_too_many(tmp_path: Path) -> None:
@@ -73,7 +74,7 @@ def test_what_is_not_used_is_counted_and_named(tmp_path: Path) -> None:
         "in extra/, which is no part": ["extra/2.png", "extra/3.png", "extra/a/1.png"],
     }
     line = folders.what_is_unused()
-    assert line.startswith(f"{tmp_path}: not used: 10 files, such as extra/")
+    assert line.startswith("not used: 10 files, such as extra/")
     assert "(3 in extra/, which is no part, 2 hidden, " in line
     assert "\n" not in line
 
@@ -117,3 +118,34 @@ def test_a_folder_that_cannot_be_listed_is_named(tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr("os.scandir", scandir)
     assert complaint(tmp_path) == f"{closed} cannot be listed (Permission denied)"
+
+
+@pytest.mark.filterwarnings("ignore:.* image format is deprecated:DeprecationWarning")
+def test_every_extension_that_pillow_reads_is_read_or_named(tmp_path: Path) -> None:
+    Image.init()
+    known = {suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN}
+    assert len(known) > 60
+    saved = set()
+    for label in ("a", "b"):
+        (tmp_path / label).mkdir()
+        Image.new("L", (16, 16)).save(tmp_path / label / "0.png")
+    for suffix in sorted(known):
+        path = tmp_path / "a" / f"1{suffix.upper()}"
+        for mode in ("RGB", "RGBA", "1"):
+            try:
+                Image.new(mode, (16, 16)).save(path)
+                break
+            except (OSError, KeyError, ValueError):  # not written by Pillow, or in another mode
+                path.write_bytes(b"")
+        else:
+            continue
+        if suffix in IMAGE_SUFFIXES:
+            with opened(path) as image:
+                assert decode(image, grey=False).mode == "RGB", suffix
+            saved.add(suffix)
+    assert len(saved) > 25
+    folders = list_class_folders(tmp_path)
+    read = {Path(name).suffix.lower() for name in folders.files[UNDIVIDED]["a"]}
+    assert read == (known & IMAGE_SUFFIXES) | {".png"}
+    assert {f"with suffix {suffix}" for suffix in known - IMAGE_SUFFIXES} == folders.unused.keys()
+    assert all(suffix in folders.what_is_unused() for suffix in known - read)

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compress.data.class_folders import UNDIVIDED, ClassFolders
-from compress.data.folder_split import SHARES, divided
+from compress.data.division import SHARES, Division
+from compress.data.folder_split import divided
 from compress.errors import UsageError
 
 
@@ -80,3 +81,76 @@ def test_a_class_of_two_images_cannot_be_divided() -> None:
         UsageError, match=r"^photos/a holds 2 different images of its own; .* it needs at least 3; or give"
     ):
         divided(folders, digests)
+
+
+def recorded(folders: ClassFolders, digests: dict[str, str]) -> dict[str, str]:
+    return {digest: part for part, own in contents(folders, digests).items() for digest in own}
+
+
+def test_shares_and_seed_are_as_asked() -> None:
+    folders, digests = flat(a=distinct("a", 50), b=distinct("b", 20))
+    sizes = {}
+    for split in ("80/20", "60/10/30", "50/25/25"):
+        parts = divided(folders, digests, Division.asked(split, 3))
+        sizes[split] = {part: [len(names) for names in by_class.values()] for part, by_class in parts.files.items()}
+    assert sizes == {
+        "80/20": {"train": [40, 16], "test": [10, 4]},
+        "60/10/30": {"train": [30, 12], "test": [15, 6], "val": [5, 2]},
+        "50/25/25": {"train": [26, 10], "test": [12, 5], "val": [12, 5]},
+    }
+    seeds = [contents(divided(folders, digests, Division.asked(None, seed)), digests) for seed in (None, 0, 1)]
+    assert seeds[0] == seeds[1] != seeds[2]
+
+
+@settings(deadline=None)
+@given(st.integers(0, 60), st.integers(0, 5))
+def test_recorded_files_keep_their_part_whatever_comes_later(more: int, seed: int) -> None:
+    before, digests = flat(a=distinct("a", 30), b=distinct("b", 12))
+    division = Division.asked(None, seed)
+    was = recorded(divided(before, digests, division), digests)
+    after, digests = flat(b=distinct("b", 12 + more // 2)[::-1], a=distinct("a", 30 + more))  # new and renamed files
+    found = divided(after, digests, Division(seed=seed, recorded=was))
+    now = recorded(found, digests)
+    assert was.items() <= now.items()
+    assert len(now) == 42 + more + more // 2
+    wanted = round(0.15 * (30 + more))
+    assert len(found.files["test"]["a"]) == max(4, wanted)
+    closed = divided(after, digests, Division(seed=seed, recorded=was, closed=True))
+    assert recorded(closed, digests) == was
+
+
+def test_an_image_that_is_in_two_classes_since_keeps_its_part() -> None:
+    before, digests = flat(a=distinct("a", 10), b=distinct("b", 10))
+    was = recorded(divided(before, digests), digests)
+    after, digests = flat(a=distinct("a", 10), b=[*distinct("b", 10), *distinct("a", 10)])
+    assert recorded(divided(after, digests, Division(recorded=was)), digests) == was
+
+
+def test_shares_that_leave_a_class_without_training_images_are_refused() -> None:
+    folders, digests = flat(a=distinct("a", 4), b=distinct("b", 40))
+    with pytest.raises(UsageError, match="a has no train images in this split; ask for another --split"):
+        divided(folders, digests, Division.asked("10/45/45", None))
+
+
+@pytest.mark.parametrize(
+    "split", ["70/15", "70/15/15/0", "100/0", "80/0/20", "-10/60/50", "a/b", "", "70", "nan/1", "1e999/1"]
+)
+def test_other_shares_are_refused(split: str) -> None:
+    with pytest.raises(UsageError, match=r"^--split "):
+        Division.asked(split, None)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{}",
+        "[",
+        '{"seed": 0, "shares": {"train": 1.0}, "files": {}}',
+        '{"seed": 0, "shares": {"train": 0.9, "test": 0.2}, "files": {}}',
+        '{"seed": 0, "shares": {"train": 0.8, "test": 0.2}, "files": {"val": []}}',
+    ],
+)
+def test_a_damaged_record_is_refused(content: str, tmp_path: Path) -> None:
+    (tmp_path / "division.json").write_text(content)
+    with pytest.raises(UsageError, match=r"division.json is no recorded split: "):
+        Division.asked(str(tmp_path), None)

@@ -11,6 +11,7 @@ from PIL import Image
 
 from compress.data import open_dataset
 from compress.data.catalogue import find_folder
+from compress.data.division import Division
 from compress.data.own_folders import folders_like
 from compress.errors import UsageError
 
@@ -86,10 +87,9 @@ def test_flat_folders_are_split_and_the_record_says_how(tmp_path: Path, caplog: 
     with caplog.at_level(logging.WARNING, logger="compress"):
         data = open_dataset(f"folder:{base}")
     assert (
-        "2 classes without train/ and test/: split, by what each file holds, into 28 train, 6 test, 6 val"
-        in caplog.text
+        f"{base}: 2 classes in every part; 28 train, 6 test, 6 val images; split by what each file holds, 70% train, "
+        "15% val, 15% test, seed 0; not used: 1 files, such as mug/notes.txt (1 with suffix .txt)" in caplog.text
     )
-    assert "not used: 1 files, such as mug/notes.txt (1 with suffix .txt)" in caplog.text
     assert data.validation is not None
     assert [len(part) for part in data.parts.values()] == [28, 6, 6]
     assert data.test.labels.bincount().tolist() == [3, 3]
@@ -109,3 +109,33 @@ def test_one_file_in_train_and_test_is_warned_of(tmp_path: Path, caplog: pytest.
     with caplog.at_level(logging.WARNING, logger="compress"):
         assert open_dataset(f"folder:{base}").division is None
     assert "1 image is in more than one part, such as train/mug/0.png and test/mug/9.png" in caplog.text
+
+
+def test_a_split_as_asked_has_its_options_and_is_refused_where_there_are_parts(tmp_path: Path) -> None:
+    base = photos(tmp_path / "base", count=20)
+    data = open_dataset(f"folder:{base}", division=Division.asked("80/20", 5))
+    assert {name: len(part) for name, part in data.parts.items()} == {"train": 32, "test": 8}
+    assert data.options == ("--split", "80/20", "--split-seed", "5")
+    assert data.division == {"seed": 5, "shares": {"train": 0.8, "test": 0.2}, "by": "SHA-256 of each file's content"}
+    assert open_dataset(f"folder:{base}").digest != data.digest
+    parted = photos(tmp_path / "parted", parts=("Train", "TEST", "Validation"))
+    assert open_dataset(f"folder:{parted}").options == ()
+    with pytest.raises(UsageError, match=r"has train/ and test/ already: --split is for class folders without parts$"):
+        open_dataset(f"folder:{parted}", division="80/20")
+    with pytest.raises(UsageError, match="fashion-mini has its own"):
+        open_dataset("fashion-mini", division="80/20")
+    with pytest.raises(UsageError, match="there is no such file"):
+        open_dataset(f"folder:{base}", division="nowhere")
+
+
+def test_what_divided_folders_use_is_said_in_a_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    base = photos(tmp_path / "base", parts=("Train", "TEST", "Validation"))
+    (base / "Train" / "mug" / "deeper").mkdir()
+    (base / "Train" / "mug" / "0.png").rename(base / "Train" / "mug" / "deeper" / "0.png")
+    (base / "TEST" / "leaf" / "0.png").write_text("no picture")
+    with caplog.at_level(logging.WARNING, logger="compress"):
+        open_dataset(f"folder:{base}", skip_unreadable=True)
+    assert (
+        f"{base}: 2 classes in every part; 12 train, 11 test, 12 val images; not used: 1 files, such as "
+        "TEST/leaf/0.png (1 unreadable)" in caplog.text
+    )

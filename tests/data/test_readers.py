@@ -145,4 +145,4 @@ def test_missing_and_empty_folders_are_named(tmp_path: Path) -> None:
     (tmp_path / "test").mkdir()
     assert complaint(tmp_path) == f"{tmp_path}/test has no class folders; expected test/CLASS/*"
     (tmp_path / "test" / "ant").mkdir()
-    assert complaint(tmp_path).startswith(f"{tmp_path}/test/ant holds no images; known suffixes: .bmp, .gif")
+    assert complaint(tmp_path).startswith(f"{tmp_path}/test/ant holds no images; known suffixes: .apng, .avif")

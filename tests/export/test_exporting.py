@@ -1,7 +1,7 @@
 """Exports of every family, kind of head, pruned networks and foreign ones answer as eager does, or are not kept."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from baselines.channels import remove_channels
 from baselines.coupling import Coupling
 from compress import Architecture, create, export_bundle, normalise
 from compress.errors import UsageError
-from compress.export import exporting, model_files
+from compress.export import exporting, model_files, onnx_graph
 from compress.networks import Network
 from compress.networks.heads import HEADS
 from compress.runs import Run, load
@@ -44,7 +44,7 @@ def small(arch: Architecture | str, exits: Any = 1) -> Network:
     return trained_like(create(arch, exits=exits, input_shape=SHAPE))
 
 
-def answers_as_eager(run: Run, exit: int | None, out: Path, **form: str) -> None:
+def answers_as_eager(run: Run, exit: int | None, out: Path, **form: Any) -> None:
     """Compare a bundle with the run's network on other images than the export did."""
     bundle = export_bundle(run, exit, out=out, **form)
     images = np.random.default_rng(1).integers(0, 256, (5, *SHAPE), dtype=np.uint8)
@@ -113,14 +113,14 @@ def test_int8_is_calibrated_on_held_out_images_and_its_accuracy_is_the_bundles_o
 def test_a_graph_with_other_weights_is_not_kept(
     output: str, trained: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def written(module: nn.Module, images: Tensor, path: Path, *, output: str) -> None:
-        true_writer(module, images, path, output=output)
+    def written(module: nn.Module, images: Tensor, path: Path, *, outputs: Sequence[str]) -> None:
+        true_writer(module, images, path, outputs=outputs)
         model = onnx.load(path)
         kernel = next(tensor for tensor in model.graph.initializer if len(tensor.dims) == 4)
         kernel.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(kernel) * 1.1, kernel.name))
         onnx.save(model, path)
 
-    true_writer = model_files.write_graph
+    true_writer = onnx_graph.write_graph
     monkeypatch.setattr(model_files, "write_graph", written)
     with pytest.raises(UsageError, match=r"exit 2, onnx fp32: logits deviate by .* more than 0\.001: nothing is writ"):
         export_bundle(trained, out=tmp_path / "new" / "bundle", output=output)
@@ -154,7 +154,8 @@ class Bessel(nn.Module):
     """Has no counterpart among the operators of ONNX."""
 
     def forward(self, features: Tensor) -> Tensor:
-        return torch.special.bessel_j0(features)
+        transformed: Tensor = torch.special.bessel_j0(features)
+        return transformed
 
 
 class Branching(nn.Module):
@@ -164,7 +165,10 @@ class Branching(nn.Module):
         return features if float(features.sum()) > 0 else -features
 
 
-@pytest.mark.parametrize(("part", "format", "exporter"), [pytest.param(Bessel, "onnx", "onnx", marks=pytest.mark.slow), (Branching, "pt2", "export")])
+@pytest.mark.parametrize(
+    ("part", "format", "exporter"),
+    [pytest.param(Bessel, "onnx", "onnx", marks=pytest.mark.slow), (Branching, "pt2", "export")],
+)
 def test_the_module_that_cannot_be_exported_is_named(
     part: type[nn.Module], format: str, exporter: str, run_of: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -58,7 +58,7 @@ def test_files_and_folders_are_labelled_without_torch(bundle: Bundle, tiny_folde
         (folder / file.name).write_bytes(file.read_bytes())
     (folder / "broken.png").write_bytes(b"no image")
     (folder / "notes.txt").write_text("no image either")
-    command = [sys.executable, "-c", NO_TORCH, bundle.path / "predict.py", files[0], tmp_path / "new"]
+    command: list[str | Path] = [sys.executable, "-c", NO_TORCH, bundle.path / "predict.py", files[0], tmp_path / "new"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1, done.stderr
     assert done.stderr.startswith(f"{folder / 'broken.png'} cannot be read: ")
@@ -75,7 +75,7 @@ def test_pt2_needs_torch_alone_and_takes_floats_and_logits(trained: Run, tiny_fo
     bundle = export_bundle(trained, out=tmp_path / "bundle", format="pt2", input="float", output="logits")
     file = next((tiny_folder / "test").rglob("*.png"))
     no_package = NO_TORCH.replace('sys.modules["torch"] = ', "")
-    command = [sys.executable, "-c", no_package, bundle.path / "predict.py", file]
+    command: list[str | Path] = [sys.executable, "-c", no_package, bundle.path / "predict.py", file]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     path, label, probability = done.stdout.rstrip("\n").split("\t")

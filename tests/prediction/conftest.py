@@ -9,7 +9,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
-from compress import Recipe, Run, open_dataset, train
+from compress import Recipe, Run, load, open_dataset, train
+from compress.inference import Policy
+from compress.networks import digest_of_weights
 from compress.runs import PREDICTIONS
 from compress.training import Place
 
@@ -58,6 +60,15 @@ class Trained:
     def rounding(self) -> float:
         """How far a probability can be from that of its logits, which were stored in float16."""
         return float(np.abs(self.logits).max() * 2**-11)
+
+
+def halving(trained: Trained) -> Policy:
+    """A policy by which half of the test images leave at the first of two exits."""
+    confidences = np.sort(trained.probabilities(1).max(axis=1))
+    middle = len(confidences) // 2
+    threshold = float(confidences[middle - 1 : middle + 1].mean())
+    weights = digest_of_weights(load(trained.run))
+    return Policy(temperatures=(1.0, 1.5), thresholds=(threshold,), weights=weights)
 
 
 @pytest.fixture(scope="session")

@@ -55,5 +55,17 @@ def test_a_folder_that_cannot_be_listed_is_yielded_for_its_reader_to_complain(fo
 
 def test_every_format_that_pillow_reads_has_its_suffixes() -> None:
     Image.init()
-    assert {".jpg", ".jpeg", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".jp2"} < image_suffixes()
+    assert {
+        ".jpg",
+        ".jpeg",
+        ".png",
+        ".gif",
+        ".bmp",
+        ".tif",
+        ".tiff",
+        ".webp",
+        ".ppm",
+        ".pgm",
+        ".jp2",
+    } < image_suffixes()
     assert not {".pdf", ".h5", ".txt", ".mpg"} & image_suffixes()

@@ -6,17 +6,17 @@ import shutil
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import compress
-from compress import Prediction, UsageError, find_run, load, predictor
-from compress.inference import Policy, simulate
-from compress.networks import digest_of_weights
+from compress import Prediction, UsageError, find_run, predictor
+from compress.inference import simulate
 from compress.runs import WEIGHTS, write_json
-from tests.prediction.conftest import CLASSES, Trained
+from tests.prediction.conftest import CLASSES, Trained, halving
 
 Train = Callable[..., Trained]
 
@@ -55,13 +55,7 @@ def test_an_exit_answers_as_the_network_cut_there(trained: Train) -> None:
 
 def test_images_leave_early_as_in_the_simulation_of_the_stored_logits(trained: Train) -> None:
     given = trained()
-    powers = np.exp(given.logits[0]).max(axis=1) / np.exp(given.logits[0]).sum(axis=1)
-    low, high = np.sort(powers)[len(powers) // 2 - 1 :][:2]
-    policy = Policy(
-        temperatures=(1.0, 1.5),
-        thresholds=(float((low + high) / 2),),
-        weights=digest_of_weights(load(given.run)),
-    )
+    policy = halving(given)
     predictions = list(predictor(given.run, policy=policy, batch_size=5).predict(given.test))
     expected = simulate(given.logits, policy)
     assert {each.exit for each in predictions} == {1, 2}
@@ -104,7 +98,7 @@ def test_the_first_results_come_before_the_last_files_are_asked_for(trained: Tra
     predictions = predictor(given.run, batch_size=2, workers=2).predict(endless())  # type: ignore[arg-type]
     assert len(list(islice(predictions, 50))) == 50
     assert asked <= 50 + 2 * 2 * 2 + 2
-    predictions.close()  # type: ignore[attr-defined]
+    predictions.close()
 
 
 def test_images_of_another_size_are_refused_where_training_resized_none(trained: Train, tmp_path: Path) -> None:
@@ -148,13 +142,14 @@ def test_a_record_whose_images_were_prepared_by_other_rules_is_refused(copied: P
     run = find_run(copied)
     run.record.data["preprocessing"]["background"] = "black"
     run.write_record()
-    with pytest.raises(UsageError, match="preprocessing: its background is 'black'.* has 'white'"):
+    with pytest.raises(UsageError, match=r"preprocessing: its background is 'black'.* has 'white'"):
         predictor(copied)
 
 
 def test_what_does_not_fit_is_refused(trained: Train, tmp_path: Path) -> None:
     given = trained()
-    for wrong in ({"batch_size": 0}, {"workers": 0}, {"threads": -1}):
+    numbers: list[dict[str, Any]] = [{"batch_size": 0}, {"workers": 0}, {"threads": -1}]
+    for wrong in numbers:
         [(name, number)] = wrong.items()
         with pytest.raises(UsageError, match=f"{name} {number} must be 1 or more"):
             predictor(given.run, **wrong)

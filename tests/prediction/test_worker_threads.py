@@ -35,7 +35,7 @@ def test_few_items_are_taken_ahead_of_the_values() -> None:
     for expected in range(30):
         assert next(values) == expected
         assert taken <= expected + AHEAD * 3
-    values.close()  # type: ignore[attr-defined]
+    values.close()
 
 
 def test_an_error_comes_in_its_place() -> None:
@@ -58,6 +58,6 @@ def test_what_has_not_begun_when_the_iterator_is_closed_never_does() -> None:
     values = concurrently(wait, range(9), 1)
     assert next(values) == 0
     threading.Timer(0.1, go.set).start()
-    values.close()  # type: ignore[attr-defined]
+    values.close()
     time.sleep(0.05)
     assert len(begun) <= 2

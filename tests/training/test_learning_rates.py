@@ -144,12 +144,11 @@ def test_an_unknown_recipe_is_refused_with_the_nearest(name: str, helps: str) ->
     assert len(str(refused.value).splitlines()) == 1
 
 
-@pytest.mark.parametrize("epochs", [0, -1])
-def test_no_epochs_are_refused(epochs: int) -> None:
+def test_fewer_than_no_epochs_are_refused() -> None:
     with pytest.raises(UsageError, match="epochs"):
-        recipe_named("quick", epochs=epochs)
+        recipe_named("quick", epochs=-1)
     with pytest.raises(UsageError, match="epochs"):
-        recipe_named("quick").changed(epochs=epochs)
+        recipe_named("quick").changed(epochs=-1)
 
 
 @pytest.mark.parametrize(

@@ -264,13 +264,14 @@ def test_what_a_training_cannot_do_leaves_no_run_behind(refused: Any, tiny_folde
     frozen = ["train-mwbp", "--method", "frozen-trunk", *place]
     other = ["--arch", "torchvision:resnet18", "--exits", "maxpool,end"]
     assert "by nature: give exits by their numbers" in refused(*frozen, *other, leaves=True)
-    assert "has its trunk's" in refused(*frozen, "--pretrained", leaves=True)
+    assert "nothing would be trained" in refused("train", "--epochs", "0", *place, leaves=True)
     assert list((tmp_path / "runs").iterdir()) == []
     trunk = train(
         "resnet8", f"folder:{tiny_folder}", recipe=recipe_named("quick", epochs=1), place=Place(runs=tmp_path / "runs")
     )
     small = ["--arch", "resnet8", "--exits", "2", "--epochs", "1", "--trunk", trunk.id]
     assert "neither averaged nor" in refused(*frozen, *small, *deep, leaves=True)
+    assert "has weights of its own" in refused(*frozen, *small, "--pretrained", leaves=True)
     assert list((tmp_path / "runs").iterdir()) == [trunk.path]
 
 

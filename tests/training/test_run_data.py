@@ -1,6 +1,7 @@
 """The data set of a run: found by its digest under any path, and refused if the images differ."""
 
 import json
+import logging
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ from PIL import Image
 
 from compress import Place
 from compress.data import open_dataset
+from compress.data.division import DIVISION, Division
 from compress.errors import UsageError
 from compress.recipes import Recipe
 from compress.runs import RECORD, Run, read_run
@@ -118,7 +120,7 @@ def test_pruning_a_run_opens_its_images_where_they_are_now(place: Path, compress
     assert "speedup 2" in out
     status, _, err = compress(*command, "--data-dir", place, "--image-size", "20")
     assert status == 2
-    assert "--image-size, --stream and --skip-unreadable go with --dataset" in err
+    assert "--skip-unreadable, --split and --split-seed go with --dataset" in err
 
 
 def test_a_recorded_command_goes_with_a_data_directory(place: Path, compress: Command) -> None:
@@ -130,3 +132,30 @@ def test_a_recorded_command_goes_with_a_data_directory(place: Path, compress: Co
     status, _, err = compress(*words, "--data-dir", place, "--runs", place / "runs")
     assert status == 0, err
     assert "finished before" in err
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_run_finds_its_images_again_after_others_came(
+    stream: bool, tiny_folder: Path, brief: Recipe, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    flat = tmp_path / "flat"
+    shutil.copytree(tiny_folder / "train", flat)
+    division = Division.asked("60/10/30", 3)
+    dataset = open_dataset(f"folder:{flat}", division=division, stream=stream, workers=0)
+    run = train("resnet8", dataset, recipe=brief, place=Place(runs=tmp_path / "runs"))
+    assert run.record.data["division"]["shares"] == {"train": 0.6, "test": 0.3, "val": 0.1}
+    assert "--split 60/10/30 --split-seed 3" in run.record.command
+    recorded = json.loads((run.path / DIVISION).read_text())["files"]
+    assert {part: len(files) for part, files in recorded.items()} == {"train": 120, "test": 60, "val": 20}
+
+    for image in (tiny_folder / "test").rglob("*.png"):
+        shutil.copy(image, flat / image.parent.name / f"later-{image.name}")
+    assert open_dataset(f"folder:{flat}", division=division).digest != dataset.digest
+    with caplog.at_level(logging.WARNING, logger="compress"):
+        assert data_of(run, workers=0).digest == dataset.digest
+    assert "100 that came after the split was recorded" in caplog.text
+    more = open_dataset(f"folder:{flat}", division=str(run.path))
+    assert more.divided is not None
+    assert {content: part for part, files in recorded.items() for content in files}.items() <= more.divided.items()
+    assert len(more.divided) == 300
+    assert more.options == ("--split", str(run.path / DIVISION))

@@ -88,7 +88,7 @@ def _by_latency(summary: pd.DataFrame) -> Costs:
 
 def _by_training(summary: pd.DataFrame) -> Costs:
     """The last exits, unless all cost the same. Budgets are not joined: their order is that of another cost."""
-    points = summary[summary["last"]]
+    points = summary[summary["last"] & summary["total_training_macs"].notna()]
     costs = points["total_training_macs"] / 1e12
     label = "training MACs (trillions), those of a reference or teacher included"
     return points if costs.nunique() > 1 else points[:0], costs, label

@@ -17,6 +17,10 @@ def limits_section(group: Group) -> Section:
     ]
     if costs.max() > 1.1 * costs.min():
         lines.append(f"Training costs differ, by up to {costs.max() / costs.min():.1f}x, and are not equalised.")
+    unknown = group.last[costs.isna()]["network"]
+    if len(unknown):
+        names = inline(", ".join(dict.fromkeys(unknown)))
+        lines.append(f"What training cost is unknown for {names}, which started from weights given to them.")
     if not group.trials:
         lines.append("No tuning trials are part of this report: a method may do better with its own rate and decay.")
     if not group.data["split"]["validation"] and any(run.record.kind == "prune" for run in runs):

@@ -1,0 +1,273 @@
+"""Certifying early exit of a run: choose on validation images, certify on calibration images, then measure on test."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from msgspec import to_builtins
+from numpy.typing import NDArray
+from scipy import stats
+
+from benchmarks.certifying.exit_images import digest_of_part, open_images
+from benchmarks.certifying.exit_logits import exit_logits
+from benchmarks.certifying.exit_timing import ServedExits, measure_time
+from benchmarks.certifying.exits_file import ExitPolicy, Point, write_policies
+from benchmarks.measuring.engines import engine_named
+from benchmarks.statistics.difference import difference
+from benchmarks.statistics.scores import CONFIDENCE, Scores
+from compress.console import console
+from compress.data import Part, Split
+from compress.errors import UsageError, checked
+from compress.hardware import resolve_device
+from compress.inference import (
+    Certificate,
+    Policy,
+    budget_shares,
+    fit_temperatures,
+    leaving_macs,
+    mean_macs,
+    policy_of_shares,
+    simulate,
+)
+from compress.inference.certificate import RiskName
+from compress.inference.certification import certify_path
+from compress.inference.policy_path import choose_path
+from compress.inference.possible_exits import MARGINS
+from compress.inference.risks import risk_named
+from compress.networks import Network, digest_of_weights
+from compress.runs import Run, load
+
+CURVE = 40  # policies of the path that are measured on test images
+
+
+@checked
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What is to be certified and measured.
+
+    Attributes:
+        risk: drop or agreement.
+        epsilon, delta: P(risk <= epsilon) >= 1 - delta.
+        engine, precision: what serves; runtimes serve fp32.
+        budgets: mean MACs for which policies are chosen besides; nothing is guaranteed of them.
+        seed: of the order of calibration images.
+        latency: whether time is measured.
+    """
+
+    risk: RiskName = "drop"
+    epsilon: float = 0.01
+    delta: float = 0.05
+    engine: str = "eager"
+    precision: str = "fp32"
+    budgets: tuple[float, ...] = ()
+    seed: int = 0
+    threads: int = 1
+    latency: bool = True
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        risk_named(self.risk)
+        for name, value in (("epsilon", self.epsilon), ("delta", self.delta)):
+            if not 0 < value < 1:
+                raise UsageError(f"{name} {value}: between 0 and 1")
+        served = ("eager", "onnxruntime", "openvino")
+        if self.engine not in served:
+            raise UsageError(f"engine {self.engine!r}: early exit runs by {', '.join(served)}")
+        if self.precision not in (MARGINS if self.engine == "eager" else ("fp32",)):
+            raise UsageError(f"precision {self.precision!r}: eager has fp32 and bf16, the runtimes' cascades have fp32")
+
+
+@checked
+def certify_run(run: Run, wanted: Wanted, *, data_dir: Path | None = None) -> dict[str, Any]:
+    """Certify early exit of a run, measure it, and write both into the run's `early_exit.json`.
+
+    Returns:
+        `run`; `certified`, and where it is false `reason` and `needed`, a number of images; `policies`, as in the file.
+
+    Raises:
+        UsageError: the run has one exit or held out nothing, its data or weights are not here, or the engine is not.
+    """
+    if len(run.exits) < 2:
+        raise UsageError(f"run {run.id} has one exit: nothing can leave early (compress train-mwbp makes several)")
+    trial = Trial(run=run, wanted=wanted, data_dir=data_dir)
+    engine_named(wanted.engine).check(wanted.precision, trial.device)
+    split, network = trial.split, trial.network  # what is missing is said before anything is computed
+    console.print(
+        f"{run.id}: {wanted.engine} in {wanted.precision}, {len(network.spec.exits)} exits; choosing on "
+        f"{len(split.validation):,} validation images, certifying on {len(split.calibration):,} calibration images"
+    )
+    kept: list[tuple[Policy, Certificate | None, float | None]] = [
+        (trial.budgeted(budget), None, budget) for budget in wanted.budgets
+    ]
+    found = trial.certified()
+    if isinstance(found, Certificate):
+        kept.append((trial.path[found.step], found, None))
+    policies = [trial.measured(*each) for each in kept]
+    if policies:
+        write_policies(run, policies)
+    outcome = {"certified": True} if isinstance(found, Certificate) else {"certified": False} | found
+    return {"run": run.id} | outcome | {"policies": to_builtins(policies)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """A run, what is wanted of it, and what follows from the two; logits of test images are computed last."""
+
+    run: Run
+    wanted: Wanted
+    data_dir: Path | None
+
+    @cached_property
+    def network(self) -> Network:
+        """The run's network."""
+        return load(self.run)
+
+    @cached_property
+    def device(self) -> torch.device:
+        """Where it is computed."""
+        return resolve_device(self.wanted.device)
+
+    @cached_property
+    def split(self) -> Split:
+        """The run's images."""
+        return open_images(self.run, self.data_dir)
+
+    @cached_property
+    def macs(self) -> NDArray[np.int64]:
+        """MACs of leaving at each exit."""
+        return leaving_macs(self.network)
+
+    @cached_property
+    def validation(self) -> Answered:
+        """Validation images, on which policies are chosen."""
+        return self._answered(self.split.validation)
+
+    @cached_property
+    def calibration(self) -> Answered:
+        """Calibration images, on which the path is certified and which nothing else depends on."""
+        return self._answered(self.split.calibration)
+
+    @cached_property
+    def test(self) -> Answered:
+        """Test images, which are measured when all is chosen and certified."""
+        return self._answered(self.split.test)
+
+    @cached_property
+    def path(self) -> list[Policy]:
+        """Policies from conservative to eager."""
+        images = self.validation
+        return choose_path(
+            images.logits,
+            images.labels,
+            risk_named(self.wanted.risk),
+            macs=self.macs.tolist(),
+            temperatures=fit_temperatures(images.logits, images.labels),
+            weights=digest_of_weights(self.network),
+        )
+
+    def budgeted(self, budget: float) -> Policy:
+        """The policy that spends a budget of mean MACs on validation images, as for MSDNet's budgeted batches."""
+        return policy_of_shares(self.path[0], budget_shares(budget, self.macs), self.validation.logits)
+
+    def certified(self) -> Certificate | dict[str, Any]:
+        """The certificate of the most eager policy that has one, or why there is none."""
+        wanted, images = self.wanted, self.calibration
+        risk, n, limits = risk_named(wanted.risk), len(images.labels), (wanted.epsilon, wanted.delta)
+        found = certify_path(
+            self.path,
+            images.logits,
+            images.labels,
+            risk,
+            epsilon=wanted.epsilon,
+            delta=wanted.delta,
+            margin=MARGINS[wanted.precision],
+            seed=wanted.seed,
+        )
+        needed = risk.needed(*limits)
+        if found is None or found[0] == 0:  # by the first policy of the path no image leaves early
+            why = f"{needed:,} would be needed" + ("" if n < needed else ", and more where there are losses")
+            return {"reason": f"nothing can be certified with {n:,} calibration images: {why}", "needed": needed}
+        step, losses = found
+        return Certificate(
+            risk=wanted.risk,
+            epsilon=wanted.epsilon,
+            delta=wanted.delta,
+            n=n,
+            observed=float(losses.mean()),
+            bound=risk.bound(losses, *limits),
+            margin=MARGINS[wanted.precision],
+            step=step,
+            steps=len(self.path),
+            data=digest_of_part(self.split.calibration),
+            weights=self.path[step].weights,
+            policy=self.path[step].digest,
+            engine=wanted.engine,
+            precision=wanted.precision,
+            seed=wanted.seed,
+        )
+
+    def measured(self, policy: Policy, certificate: Certificate | None, budget: float | None) -> ExitPolicy:
+        """A policy with all that is measured of it on test images."""
+        wanted, test = self.wanted, self.test
+        labels, exits, _ = simulate(test.logits, policy)
+        right, last = labels == test.labels, test.logits[-1].argmax(axis=-1) == test.labels
+        accuracy = stats.binomtest(int(right.sum()), len(right)).proportion_ci(CONFIDENCE, "wilson")
+        drop = difference(*(Scores(seeds=(0,), right=each[None]) for each in (last, right)))
+        serving = ServedExits(
+            network=self.network,
+            normalisation=self.run.normalisation,
+            policy=policy,
+            engine=wanted.engine,
+            precision=wanted.precision,
+            device=self.device,
+            threads=wanted.threads,
+        )
+        return ExitPolicy(
+            policy=policy,
+            engine=wanted.engine,
+            precision=wanted.precision,
+            certificate=certificate,
+            budget_macs=budget,
+            val_accuracy=float((simulate(self.validation.logits, policy).labels == self.validation.labels).mean()),
+            test_accuracy=float(right.mean()),
+            test_interval=(float(accuracy.low), float(accuracy.high)),
+            test_drop=drop.estimate,
+            drop_interval=drop.interval(),
+            mean_macs=mean_macs(exits, self.macs),
+            full_macs=int(self.run.exits[-1]["macs"]),
+            shares=tuple(float((exits == exit).mean()) for exit in range(1, policy.exits + 1)),
+            measured=measure_time(serving, self.split.test) if wanted.latency else None,
+            curve=self._curve() if certificate else [],
+        )
+
+    def _curve(self) -> list[Point]:
+        """Accuracy against mean MACs along the path, on test images."""
+        every = max(1, len(self.path) // CURVE)
+        found = [simulate(self.test.logits, policy) for policy in self.path[::every]]
+        return [
+            Point(mean_macs=mean_macs(exits, self.macs), test_accuracy=float((labels == self.test.labels).mean()))
+            for labels, exits, _ in found
+        ]
+
+    def _answered(self, part: Part) -> Answered:
+        logits = exit_logits(
+            self.network,
+            part,
+            self.run.normalisation,
+            engine=self.wanted.engine,
+            precision=self.wanted.precision,
+            device=self.device,
+        )
+        return Answered(logits, part.labels.numpy(force=True))
+
+
+class Answered(NamedTuple):
+    """Logits of images at every exit, `(exits, N, classes)`, and their labels `(N,)`."""
+
+    logits: NDArray[np.float32]
+    labels: NDArray[np.int64]

@@ -1,0 +1,185 @@
+"""`compress exits` on a run: what is written, what is refused, and that a certificate holds for what serves."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks.certifying import certify_run as certifying
+from benchmarks.certifying.certify_run import Trial, Wanted, certify_run
+from benchmarks.certifying.exit_images import digest_of_part, open_images
+from benchmarks.certifying.exit_timing import ServedExits, measure_time
+from benchmarks.certifying.exits_file import read_policies, write_policies
+from compress.data import in_order, normalise
+from compress.errors import UsageError
+from compress.inference import EarlyExit, simulate
+from compress.networks import digest_of_weights
+from compress.runs import EARLY_EXIT, RECORD, Run, find_run, load
+
+Command = Callable[..., tuple[int, str, str]]
+LOOSE = Wanted(risk="agreement", epsilon=0.6, delta=0.4, latency=False, device="cpu")  # for 40 images, barely trained
+
+
+@pytest.fixture
+def run(reopened: list[Run], tmp_path: Path) -> Run:
+    """A run with two exits, 40 validation and 40 calibration images."""
+    return find_run(shutil.copytree(reopened[-1].path, tmp_path / "runs" / reopened[-1].id))
+
+
+def test_the_run_gets_a_policy_and_a_certificate_of_what_was_measured(run: Run) -> None:
+    document = certify_run(run, LOOSE)
+    assert document["certified"]
+    [policy] = read_policies(run)
+    certificate, split = policy.certificate, open_images(run)
+    assert certificate is not None
+    assert (certificate.n, certificate.step > 0, certificate.observed <= certificate.bound <= 0.6) == (40, True, True)
+    assert certificate.data == digest_of_part(split.calibration) != digest_of_part(split.validation)
+    assert certificate.weights == digest_of_weights(load(run))
+    assert certificate.void(policy.policy, engine="eager", precision="fp32") is None
+    assert "void" in (certificate.void(policy.policy, engine="onnxruntime", precision="fp32") or "")
+    images = normalise(next(split.test.batches(in_order(len(split.test), len(split.test)))), run.normalisation)
+    served = EarlyExit(load(run), policy.policy)(images)
+    assert policy.test_accuracy == float((served.labels == split.test.labels).double().mean())
+    assert policy.shares == tuple(float((served.exits == exit).double().mean()) for exit in (1, 2))
+    assert policy.shares[0] > 0
+    assert policy.mean_macs < policy.curve[0].mean_macs
+
+
+def test_certifying_again_replaces_the_policy_and_other_limits_are_kept_beside_it(run: Run) -> None:
+    for wanted in (LOOSE, LOOSE, Wanted(risk="agreement", epsilon=0.7, delta=0.4, latency=False, device="cpu")):
+        certify_run(run, wanted)
+    assert [each.certificate.epsilon for each in read_policies(run) if each.certificate] == [0.6, 0.7]
+
+
+def test_the_choice_does_not_depend_on_calibration_or_test_images(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    trial = Trial(run=run, wanted=LOOSE, data_dir=None)
+    path = trial.path
+    assert {"calibration", "test"}.isdisjoint(vars(trial))  # they have not been computed
+    trial.certified()
+    assert "test" not in vars(trial)
+    assert trial.path is path
+
+
+def test_too_few_images_are_an_answer(run: Run, compress: Command) -> None:
+    status, out, _ = compress("exits", run.path, "--max-drop", "1", "--no-latency", "--json")
+    document = json.loads(out)
+    assert (status, document["certified"], document["policies"], document["needed"]) == (0, False, [], 450)
+    status, out, _ = compress("exits", run.path, "--risk", "agreement", "--no-latency")
+    assert (status, out) == (0, "nothing can be certified with 40 calibration images: 299 would be needed\n")
+    assert not (run.path / EARLY_EXIT).exists()
+
+
+def test_a_budget_gives_a_policy_without_a_guarantee(run: Run, compress: Command) -> None:
+    macs = Trial(run=run, wanted=LOOSE, data_dir=None).macs
+    status, out, _ = compress("exits", run.path, "--budget-macs", f"{macs.mean():.0f}", "--no-latency", "--json")
+    [policy] = json.loads(out)["policies"]
+    assert (status, policy["certificate"], policy["budget_macs"]) == (0, None, round(macs.mean()))
+    assert macs[0] <= policy["mean_macs"] <= macs[-1]
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", pytest.param("openvino", marks=pytest.mark.slow)])
+def test_runtimes_are_certified_on_their_own_logits(run: Run, engine: str) -> None:
+    trial = Trial(
+        run=run, wanted=Wanted(risk="agreement", epsilon=0.6, delta=0.4, engine=engine, device="cpu"), data_dir=None
+    )
+    eager = Trial(run=run, wanted=LOOSE, data_dir=None)
+    assert np.allclose(trial.validation.logits, eager.validation.logits, atol=1e-3)
+    found = trial.certified()
+    assert not isinstance(found, dict)
+    assert found.engine == engine
+
+
+@pytest.mark.parametrize("engine", ["eager", pytest.param("onnxruntime", marks=pytest.mark.slow)])
+def test_time_is_measured_against_every_static_exit(run: Run, engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.certifying.exit_timing.TIMED", {1: 2, 128: 8})
+    monkeypatch.setattr("benchmarks.measuring.rounds.SHORTEST", 1e-4)
+    trial = Trial(run=run, wanted=LOOSE, data_dir=None)
+    serving = ServedExits(
+        network=trial.network,
+        normalisation=run.normalisation,
+        policy=trial.path[len(trial.path) // 2],
+        engine=engine,
+        precision="fp32",
+        device=trial.device,
+    )
+    measured = measure_time(serving, trial.split.test, rounds=2)
+    assert [row.batch_size for row in measured.rows] == [1, 100]  # there are 100 test images
+    assert all(len(row.static_ratios) == 2 and row.static_ratios[-1] == (1, 1, 1) for row in measured.rows)
+
+
+def test_rounding_between_batch_sizes_stays_within_the_margin(run: Run) -> None:
+    trial = Trial(run=run, wanted=LOOSE, data_dir=None)
+    found = trial.certified()
+    assert not isinstance(found, dict)
+    policy = trial.path[found.step]
+    images = normalise(next(trial.split.test.batches(in_order(100, 100))), run.normalisation)
+    early = EarlyExit(trial.network, policy)
+    exits = simulate(trial.test.logits, policy).exits
+    for size in (1, 7, 100):
+        assert (np.concatenate([early(batch).exits.numpy() for batch in images.split(size)]) == exits).all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--max-drop", "0"), "--max-drop 0: above 0 and below 100"),
+        (("--max-drop", "100"), "--max-drop 100: above 0 and below 100"),
+        (("--confidence", "100"), "--confidence 100: above 0 and below 100"),
+        (("--confidence", "nan"), "--confidence nan"),
+        (("--risk", "drp"), "drp"),
+        (("--engine", "openvino", "--precision", "bf16"), "openvino has fp32"),
+        (("--budget-macs", "many"), "--budget-macs many: a number"),
+        (("--budget-macs", "5", "--no-latency"), "budget 5 MACs"),
+        (("--threads", "0"), "--threads 0"),
+    ],
+)
+def test_what_is_out_of_range_is_refused(
+    run: Run, refused: Callable[..., str], arguments: tuple[str, ...], message: str
+) -> None:
+    assert message in refused("exits", run.path, *arguments)
+
+
+def test_a_run_with_one_exit_is_refused(reopened: list[Run], refused: Callable[..., str]) -> None:
+    assert "has one exit: nothing can leave early" in refused("exits", reopened[0].path)
+
+
+@pytest.mark.parametrize("part", ["validation", "calibration"])
+def test_a_run_that_held_nothing_out_is_refused(run: Run, part: str) -> None:
+    record = json.loads((run.path / RECORD).read_text())
+    record["data"]["split"][part] = 0
+    run.record.data["split"] = record["data"]["split"]
+    with pytest.raises(UsageError, match=f"held out no {part} images.*train it by a recipe that holds out both"):
+        open_images(run)
+
+
+@pytest.mark.parametrize(
+    ("place", "value"), [("certificate", {"risk": "drop"}), ("shares", [1.0]), ("policy", {"temperatures": [0.0]})]
+)
+def test_a_file_that_does_not_fit_is_said_and_measured_again(
+    run: Run, place: str, value: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    certify_run(run, LOOSE)
+    policies = read_policies(run)
+    document = json.loads((run.path / EARLY_EXIT).read_text())
+    document["policies"][0][place] = value
+    (run.path / EARLY_EXIT).write_text(json.dumps(document))
+    capsys.readouterr()
+    assert read_policies(run) == []
+    assert "skipped" in capsys.readouterr().err
+    write_policies(run, policies)
+    assert read_policies(run) == policies
+
+
+def test_a_fault_in_certifying_leaves_the_old_file(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    certify_run(run, LOOSE)
+    before = (run.path / EARLY_EXIT).read_bytes()
+    monkeypatch.setattr(certifying, "simulate", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        certify_run(run, LOOSE)
+    assert (run.path / EARLY_EXIT).read_bytes() == before

@@ -1,0 +1,275 @@
+"""Selecting from real runs: what is measured, of what, and what is skipped."""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+from benchmarks import Limits, Selection, Serving, select
+from benchmarks.certifying.exits_file import ExitPolicy, write_policies
+from benchmarks.measuring.candidates import candidates
+from benchmarks.selection.serving_trial import Trial
+from compress.data import Dataset, normalise
+from compress.errors import UsageError
+from compress.export.held_out import open_held_out
+from compress.inference import Certificate, Policy, simulate
+from compress.networks import digest_of_weights
+from compress.recipes import Recipe
+from compress.runs import PREDICTIONS, WEIGHTS, Run, load
+from compress.training import Place, data_of, train
+from compress.training.plan import split_by
+
+EAGER = Serving(engine="eager", rounds=6)
+
+
+@pytest.fixture
+def directory(reopened: list[Run], tmp_path: Path) -> Path:
+    """Copies of the runs, which may be spoilt."""
+    for run in reopened:
+        shutil.copytree(run.path, tmp_path / "runs" / run.id)
+    return tmp_path / "runs"
+
+
+def chosen(selection: Selection) -> str:
+    assert selection.chosen is not None
+    return str(selection.chosen)
+
+
+def test_the_exits_of_all_runs_are_compared_and_those_above_the_limit_left_out(
+    directory: Path, reopened: list[Run]
+) -> None:
+    deep, shallow, multi = reopened
+    limit = shallow.exits[0]["macs"]
+    made = select(limits=Limits(macs=limit), directory=directory)
+    names = {str(each): each for each in made.contenders}
+    assert set(names) == {deep.id, shallow.id, f"{multi.id}:1", f"{multi.id}:2"}
+    assert [name for name, each in names.items() if each.left_out] == [deep.id]
+    assert names[deep.id].left_out.endswith(f"{deep.exits[0]['macs'] / limit:.3g} times the limit")
+    best = max(each.val_accuracy or 0 for each in made.feasible)
+    assert made.chosen is not None
+    assert (made.chosen.val_accuracy or 0) >= best - made.max_drop
+    for each in made.contenders:
+        row = each.run.exits[each.exit - 1]
+        assert (each.macs, each.params, each.val_accuracy) == (row["macs"], row["params"], row["val_accuracy"])
+    assert made.test_accuracy == made.chosen.run.exits[made.chosen.exit - 1]["test_accuracy"]
+    only = select([f"{multi.id}:1"], directory=directory)
+    assert [str(each) for each in only.contenders] == [f"{multi.id}:1"]
+
+
+def test_test_images_decide_nothing(directory: Path, reopened: list[Run]) -> None:
+    before = select(directory=directory)
+    for run in reopened:
+        record = json.loads((directory / run.id / "run.json").read_text())
+        for exit in record["results"]["exits"]:
+            exit["test_accuracy"] = 1 - exit["test_accuracy"]
+        (directory / run.id / "run.json").write_text(json.dumps(record))
+        arrays = dict(np.load(directory / run.id / PREDICTIONS))
+        arrays["test_logits"] = -arrays["test_logits"]
+        np.savez(directory / run.id / PREDICTIONS, **arrays)
+    after = select(directory=directory)
+    assert [str(each) for each in before.contenders] == [str(each) for each in after.contenders]
+    assert chosen(before) == chosen(after)
+    assert after.test_accuracy == pytest.approx(1 - (before.test_accuracy or 0))
+    assert all("test" not in key for key in after.contenders[0].to_json())
+
+
+def test_latency_is_measured_by_the_engine_and_only_within_the_other_limits(
+    directory: Path, reopened: list[Run]
+) -> None:
+    deep, shallow, multi = reopened
+    macs = shallow.exits[0]["macs"]
+    serving = Serving(rounds=6)
+    made = select(limits=Limits(macs=macs, seconds=1.0), serving=serving, directory=directory)
+    by_name = {str(each): each for each in made.contenders}
+    assert by_name[deep.id].seconds is None
+    low, middle, high = by_name[shallow.id].seconds or (0, 0, 0)
+    assert 0 < low <= middle <= high < 1
+    assert by_name[shallow.id].seconds == by_name[f"{multi.id}:2"].seconds  # one shape, timed once
+    assert made.noise > 0
+    none = select(limits=Limits(seconds=1e-9), serving=EAGER, directory=directory)
+    assert none.chosen is None
+    assert none.nearest is not None
+    assert none.nearest.left_out.endswith("times the limit")
+    assert none.test_accuracy is None
+
+
+def test_what_is_damaged_or_unfinished_is_skipped_with_a_line(directory: Path, reopened: list[Run]) -> None:
+    deep, shallow, multi = reopened
+    (directory / deep.id / PREDICTIONS).write_bytes(b"no archive")
+    (directory / shallow.id / WEIGHTS).write_bytes((directory / shallow.id / WEIGHTS).read_bytes()[:100])
+    (directory / "empty").mkdir()
+    made = select(directory=directory)
+    assert {each.run.id for each in made.contenders} == {multi.id}
+    said = "\n".join(made.skipped)
+    assert f"run {deep.id}: {PREDICTIONS} is corrupt" in said
+    assert f"run {shallow.id}: {WEIGHTS} is corrupt" in said
+    assert "empty: no run.json there" in said
+    (directory / multi.id / PREDICTIONS).unlink()
+    with pytest.raises(UsageError, match=r"no run can be chosen from: .*predictions\.npz is missing"):
+        select(directory=directory)
+
+
+def test_accuracies_of_another_network_are_not_taken_for_the_runs(directory: Path, reopened: list[Run]) -> None:
+    deep, shallow, _ = reopened
+    arrays = dict(np.load(directory / shallow.id / PREDICTIONS))
+    arrays["validation_logits"] = -arrays["validation_logits"]
+    np.savez(directory / shallow.id / PREDICTIONS, **arrays)
+    made = select([deep.id, shallow.id], directory=directory)
+    assert chosen(made) == deep.id
+    assert made.skipped == [f"run {shallow.id}: {PREDICTIONS} has other accuracies than its record"]
+
+
+def test_runs_on_different_images_are_told_apart(
+    directory: Path, reopened: list[Run], tiny: Dataset, brief: Recipe
+) -> None:
+    recipe = replace(brief, validation=0.2)
+    other = train("resnet8", tiny, recipe=recipe, place=Place(runs=directory))
+    with pytest.raises(UsageError, match=r"do not compare: --dataset NAME, or name the runs. There are: .*tiny \(40"):
+        select(directory=directory)
+    assert chosen(select(directory=directory, dataset="tiny")) == other.id
+    with pytest.raises(UsageError, match="--dataset cifar10: no run is on it; known: folder:"):
+        select(directory=directory, dataset="cifar10")
+    train("resnet8", tiny, recipe=replace(recipe, validation=0.3), place=Place(runs=directory))
+    with pytest.raises(UsageError, match=r"do not compare: name the runs to choose among.*\(60 validation"):
+        select(directory=directory, dataset="tiny")
+    none = train("resnet8", tiny, recipe=replace(brief, validation=0.0), place=Place(runs=directory))
+    with pytest.raises(UsageError, match="it held out no validation images"):
+        select([none.id], directory=directory)
+    assert chosen(select([none.id, other.id], directory=directory)) == other.id
+
+
+def test_the_accuracy_of_int8_is_that_of_the_quantised_network(
+    directory: Path, reopened: list[Run], tmp_path: Path
+) -> None:
+    run = reopened[1]
+    made = select([run.id], serving=Serving(precision="int8"), limits=Limits(bytes=10**9), directory=directory)
+    [found] = made.contenders
+    images = split_by(Recipe.from_json(run.record.config["recipe"]), data_of(run))
+    [candidate] = candidates([run], tmp_path / "onnx", open_held_out([run]))
+    path = candidate.source.onnx("int8")
+    assert found.bytes == path.stat().st_size
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    for part, accuracy in ((images.validation, found.val_accuracy), (images.test, made.test_accuracy)):
+        [pixels] = part.batches([torch.arange(len(part))])
+        [logits] = session.run(None, {"images": normalise(pixels, run.normalisation).numpy()})
+        assert accuracy == pytest.approx(float((logits.argmax(axis=1) == part.labels.numpy()).mean()))
+
+
+@pytest.fixture
+def early(directory: Path, reopened: list[Run]) -> Run:
+    """A run with a policy by which about half of the images leave at the first exit, certified for eager in fp32."""
+    run = Run(directory / reopened[2].id, reopened[2].record)
+    weights = digest_of_weights(load(run))
+    logits = np.load(run.path / PREDICTIONS)["validation_logits"].astype(float)
+    shares = np.exp(logits[0] - logits[0].max(axis=1, keepdims=True))
+    threshold = float(np.median(shares.max(axis=1) / shares.sum(axis=1)))
+    policy = Policy(temperatures=(1.0, 1.0), thresholds=(threshold,), weights=weights)
+    certificate = Certificate(
+        risk="drop", epsilon=0.01, delta=0.05, n=40, observed=0.0, bound=0.01, margin=0.0, step=1, steps=5,
+        data="d" * 64, weights=weights, policy=policy.digest, engine="eager", precision="fp32", seed=0,
+    )  # fmt: skip
+    measured: dict[str, Any] = {
+        "test_interval": (0.0, 1.0),
+        "test_drop": 0.0,
+        "drop_interval": (0.0, 0.0),
+        "full_macs": 1,
+    }
+    write_policies(
+        run,
+        [
+            ExitPolicy(
+                policy=policy, engine="eager", precision="fp32", certificate=certificate, val_accuracy=0.5,
+                test_accuracy=0.375, mean_macs=1.0, shares=(0.5, 0.5), **measured,
+            )
+        ],
+    )  # fmt: skip
+    return run
+
+
+def test_early_exit_is_a_contender_as_its_policy_decides_on_validation_images(directory: Path, early: Run) -> None:
+    made = select([early.id], limits=Limits(seconds=1.0), serving=EAGER, directory=directory)
+    [found] = [each for each in made.contenders if each.early]
+    arrays = np.load(early.path / PREDICTIONS)
+    assert found.early is not None
+    answered = simulate(arrays["validation_logits"], found.early.policy)
+    assert np.array_equal(found.right, answered.labels == arrays["validation_labels"])
+    first, last = (exit["macs"] for exit in early.exits)
+    assert first < found.macs < last
+    assert found.seconds is not None
+    assert found.seconds[1] < 1
+    assert str(found) == f"{early.id} early exit (drop <= 1%)"
+    assert found.uncertified("eager", "fp32") is None
+    assert "holds for eager in fp32, not for openvino" in (found.uncertified("openvino", "fp32") or "")
+    int8 = Serving(precision="int8")
+    images = split_by(Recipe.from_json(early.record.config["recipe"]), data_of(early))
+    trial = Trial(serving=int8, engine=int8.start(), folder=directory, images=images)
+    assert trial.with_accuracy(found).left_out == "its policy was not chosen for int8"
+
+
+def test_a_policy_for_other_weights_is_skipped(directory: Path, early: Run, reopened: list[Run]) -> None:
+    shutil.copy(reopened[2].path / WEIGHTS, early.path / WEIGHTS)
+    written = json.loads((early.path / "early_exit.json").read_text())
+    written["policies"][0]["policy"]["weights"] = "0" * 64
+    (early.path / "early_exit.json").write_text(json.dumps(written))
+    made = select([early.id], directory=directory)
+    assert len(made.contenders) == 2
+    assert made.skipped == [f"run {early.id}: its early-exit policy is for other weights; compress exits {early.id}"]
+
+
+def test_the_command_prints_one_document_and_its_status_says_whether_something_was_chosen(
+    directory: Path, reopened: list[Run], compress: Callable[..., tuple[int, str, str]]
+) -> None:
+    macs = reopened[1].exits[0]["macs"]
+    status, out, err = compress("select", "--runs", directory, "--max-macs", macs, "--json")
+    assert status == 0, err
+    document = json.loads(out)
+    assert document["chosen"]["macs"] <= macs
+    assert document["nearest"] is None
+    assert len(document["contenders"]) == 4
+    status, out, _ = compress("select", "--runs", directory, "--max-macs", f"{macs / 1e6}M")
+    assert (status, out.count(" wins: ")) == (0, 1)
+    assert "test accuracy of" in out
+    status, out, _ = compress("select", directory, "--max-macs", "1k", "--json")
+    document = json.loads(out)
+    assert (status, document["chosen"]) == (1, None)
+    assert document["nearest"]["misses"]["macs"] > 1
+    assert "comes nearest" in document["reasons"][0]
+    status, out, _ = compress("select", directory, "--max-macs", "1k")
+    assert status == 1
+    assert "nothing is within the limits; " in out
+
+
+def test_bad_options_are_refused(refused: Callable[..., str], directory: Path) -> None:
+    for options, message in (
+        (["--max-latency", "5"], "--max-latency 5: a number with its unit, such as 5ms, 800us or 0.1s"),
+        (["--max-latency", "0ms"], "must be above 0"),
+        (["--max-macs", "30X"], "--max-macs 30X: a number with its unit, such as 30e6 or 30M"),
+        (["--min-accuracy", "90"], "--min-accuracy 90: a share, such as 0.9 or 90%"),
+        (["--max-drop", "-1"], "--max-drop -1: points of accuracy"),
+        (["--engine", "onnx"], "--engine 'onnx': did you mean 'onnxruntime'?"),
+        (["--max-latency", "1ms", "--precision", "bf16"], "engine onnxruntime has no bf16"),
+        (["--threads", "0"], "--threads 0: 1 or more"),
+        (["--export", directory], "is there and not empty"),
+    ):
+        assert message in refused("select", "--runs", directory, *options)
+
+
+def test_the_chosen_network_is_exported_in_the_format_of_its_engine(
+    directory: Path, reopened: list[Run], compress: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    name, bundle = f"{reopened[2].id}:1", tmp_path / "bundle"
+    status, out, err = compress("select", name, "--runs", directory, "--export", bundle, "--json")
+    assert status == 0, err
+    assert json.loads(out)["bundle"] == str(bundle)
+    manifest = json.loads((bundle / "bundle.json").read_text())
+    assert (manifest["format"], manifest["precision"]) == ("onnx", "fp32")
+    assert (manifest["source"]["run"], manifest["source"]["exit"]) == (reopened[2].id, 1)
+    status, _, _ = compress("select", name, "--runs", directory, "--max-macs", "1", "--export", tmp_path / "none")
+    assert (status, (tmp_path / "none").exists()) == (1, False)
