@@ -36,6 +36,7 @@ def test_wheel_holds_the_three_packages_alone(wheel: zipfile.Path) -> None:
     [
         "compress/data/fashion_mini.npz",
         "compress/data/FASHION-MNIST-LICENSE",
+        "compress/export/predict.py",
         "compress/py.typed",
         "compress/__init__.pyi",
         "benchmarks/report/page.html",

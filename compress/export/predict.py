@@ -86,11 +86,12 @@ def main() -> int:
     """Print path, label and probability of every file; return 1 where a file was unreadable, otherwise 0."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("paths", nargs="+", type=Path, help="image files, and folders of them")
-    here, images, failed = Path(__file__).resolve().parent, Image.registered_extensions(), 0
+    paths, here, failed = parser.parse_args().paths, Path(__file__).resolve().parent, 0
+    images = {suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN}
     about, labels, rules = (json.loads((here / file).read_text("utf-8")) for file in FILES)
     model = open_model(here)
-    for given in parser.parse_args().paths:
-        inside = sorted(path for path in given.rglob("*") if path.suffix.lower() in images)
+    for given in paths:
+        inside = sorted(path for path in given.rglob("*") if path.suffix.lower() in images and path.is_file())
         for path in inside if given.is_dir() else [given]:
             try:
                 pixels = read_image(path, rules)[None]

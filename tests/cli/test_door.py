@@ -97,6 +97,10 @@ REFUSED = [
     ("predict nothing photo.png --out no/file", "--out no/file: name a file in a folder that is there"),
     ("predict nothing --fromat", "--fromat: neither an option nor a file"),
     ("data folder:nowhere", "folder:nowhere is not a folder"),
+    ("export nothing --out x", "run nothing"),
+    ("export nothing", "--out names the directory of the bundle"),
+    ("export nothing --out x --format onxx", 'Did you mean "onnx"?'),
+    ("export nothing --out x --format pt2 --precision int8", "precision 'int8': bundles in pt2 have fp32"),
     ("data cifar10", "only class folders, folder:PATH, have an inventory"),
 ]
 # Runs command lines one after another; prints, after each, its status, what it said on stderr, and the packages that

@@ -165,7 +165,10 @@ class Branching(nn.Module):
         return features if float(features.sum()) > 0 else -features
 
 
-@pytest.mark.parametrize(("part", "format", "exporter"), [(Bessel, "onnx", "onnx"), (Branching, "pt2", "export")])
+@pytest.mark.parametrize(
+    ("part", "format", "exporter"),
+    [pytest.param(Bessel, "onnx", "onnx", marks=pytest.mark.slow), (Branching, "pt2", "export")],
+)
 def test_the_module_that_cannot_be_exported_is_named(
     part: type[nn.Module], format: str, exporter: str, run_of: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

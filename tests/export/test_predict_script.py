@@ -57,7 +57,8 @@ def test_files_and_folders_are_labelled_without_torch(bundle: Bundle, tiny_folde
     for file in files[1:]:
         (folder / file.name).write_bytes(file.read_bytes())
     (folder / "broken.png").write_bytes(b"no image")
-    (folder / "notes.txt").write_text("no image either")
+    for name in ("notes.txt", "scan.pdf"):  # Pillow writes the latter and does not read it
+        (folder / name).write_text("no image either")
     command: list[str | Path] = [sys.executable, "-c", NO_TORCH, bundle.path / "predict.py", files[0], tmp_path / "new"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1, done.stderr
