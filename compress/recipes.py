@@ -159,6 +159,8 @@ class Recipe:
         batch_size: int | None = None,
         learning_rate: float | None = None,
         weight_decay: float | None = None,
+        validation: float | None = None,
+        calibration: float | None = None,
     ) -> Recipe:
         """A copy with the given values.
 
@@ -168,6 +170,7 @@ class Recipe:
         if learning_rate == 0:
             raise UsageError("learning-rate 0: must be above 0")
         given = {"epochs": epochs, "learning_rate": learning_rate, "weight_decay": weight_decay}
+        given |= {"validation": validation, "calibration": calibration}
         given |= {"batch_size": batch_size, "least_steps": None if batch_size is None else 1}
         changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         return dataclasses.replace(self, **changes)
@@ -231,7 +234,7 @@ def paper() -> Recipe:
     Nothing is held out and the last weights are reported (the authors picked the best epoch on the test set). Published
     for ResNets of 26 to 56 layers with auxiliary exits: 3.8-5.8% test error on CIFAR-10. Days on a CPU. Fine-tuning
     follows Torch-Pruning's CIFAR benchmark: 100 epochs from 0.01, a tenth at 60 and 80. Early exit cannot be certified
-    without held-out images: train by `dataclasses.replace(paper(), validation=0.05, calibration=0.1)` for that.
+    without held-out images: `--validation 0.05 --calibration 0.1` hold some out.
     """
     return Recipe(
         name="paper",
@@ -254,7 +257,7 @@ def imagenet() -> Recipe:
     76.130% for ResNet-50. Nothing is held out and the last weights are reported: ImageNet's 50,000 validation images
     are the test images here, so its folder `val` is to be named `test`. Not the same: colours are normalised by what
     10,000 training images measure. Fine-tuning is ours: 20 epochs at the lowest rate of the training. To certify early
-    exit, hold images out: `dataclasses.replace(imagenet(), validation=0.01, calibration=0.01)`.
+    exit, hold images out: `--validation 0.01 --calibration 0.01`.
     """
     return Recipe(
         name="imagenet",
@@ -277,8 +280,11 @@ RECIPES: dict[str, Callable[[], Recipe]] = {recipe.__name__: recipe for recipe i
 
 
 # The fields that options of `compress train` change; and those that options of `compress prune` change for a reference.
-OPTIONS = ("epochs", "learning_rate", "batch_size", "weight_decay", "stochastic_depth", "class_weights")
-OF_REFERENCE = ("epochs", "stochastic_depth", "class_weights")
+OPTIONS = (
+    *("epochs", "learning_rate", "batch_size", "weight_decay"),
+    *("stochastic_depth", "class_weights", "validation", "calibration"),
+)
+OF_REFERENCE = ("epochs", "stochastic_depth", "class_weights", "validation", "calibration")
 
 
 def is_named(recipe: Recipe, options: Sequence[str] = OPTIONS) -> bool:

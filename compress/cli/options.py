@@ -224,6 +224,8 @@ class TrainingOptions(RecipeOptions):
         weight_decay: Weight decay, instead of the recipe's.
         stochastic_depth: Probability of skipping the last residual block for an image; lower for earlier blocks.
         class_weights: balanced: images of rare classes count more, as if all classes had as many.
+        validation: Share of the training images held out to choose on, such as 0.05, instead of the recipe's.
+        calibration: Share held out to certify early exit and to calibrate int8, such as 0.2, instead of the recipe's.
         seed: Random seed for initial weights, data order and augmentation.
     """
 
@@ -232,6 +234,8 @@ class TrainingOptions(RecipeOptions):
     weight_decay: float | None = None
     stochastic_depth: float = 0.0
     class_weights: ClassWeights = "none"
+    validation: float | None = None
+    calibration: float | None = None
     seed: Seed = 0
 
     def changed(self) -> Recipe:
@@ -239,9 +243,8 @@ class TrainingOptions(RecipeOptions):
         recipe = self.named(
             epochs=self.epochs, stochastic_depth=self.stochastic_depth, class_weights=self.class_weights
         )
-        return recipe.changed(
-            learning_rate=self.learning_rate, batch_size=self.batch_size, weight_decay=self.weight_decay
-        )
+        names = ("learning_rate", "batch_size", "weight_decay", "validation", "calibration")
+        return recipe.changed(**{name: getattr(self, name) for name in names})
 
 
 @options("Network")

@@ -23,7 +23,7 @@ from compress.cli.options import (
     options,
 )
 from compress.errors import UsageError
-from compress.recipes import ClassWeights, FineTuneSchedule
+from compress.recipes import ClassWeights, FineTuneSchedule, Recipe
 from compress.runs import macs_of, run_and_exit
 
 if TYPE_CHECKING:
@@ -183,6 +183,9 @@ def prune(
     asked = technique.technique()
     budgets = budget.budgets(place.runs)
     start = run_and_exit(reference.from_, place.runs)[0] if reference.from_ is not None else None
+    if start is not None:  # what it held out stays held out
+        held_out = Recipe.from_json(start.record.config["recipe"])
+        recipe = recipe.changed(validation=held_out.validation, calibration=held_out.calibration)
     if reference.arch is not None:
         ArchitectureOptions().check(reference.arch)
     if start is None or data.dataset is not None:

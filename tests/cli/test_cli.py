@@ -97,6 +97,22 @@ def test_a_latency_is_met_as_measured_here(compress: Command, options: list[str]
     assert record["results"]["requested"] == {"latency_ratio": 0.8}
 
 
+def test_the_shares_held_out_are_options_that_the_recorded_command_repeats_and_prunings_keep(
+    compress: Command, options: list[str]
+) -> None:
+    status, out, err = compress("train-mwbp", "--exits", "2", *SMALL, "--calibration", "0.2", *options, "--json")
+    assert status == 0, err
+    [record] = json.loads(out)["runs"]
+    assert (record["data"]["split"]["validation"], record["data"]["split"]["calibration"]) == (10, 40)
+    assert "--calibration 0.2 --seed" in record["command"]
+    assert "#" not in record["command"]
+    status, out, err = compress("prune", "--from", record["id"], "--ratio", "0.5", *options[2:], "--json")
+    assert status == 0, err
+    [pruned] = json.loads(out)["runs"]
+    assert pruned["data"]["split"] == record["data"]["split"]
+    assert "#" not in pruned["command"]
+
+
 def test_rate_batch_and_decay_are_options_that_the_recorded_command_repeats(
     compress: Command, options: list[str]
 ) -> None:

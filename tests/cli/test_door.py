@@ -32,6 +32,7 @@ REFUSED = [
     ("train --arch resnet8 --learning-rate 0", "learning-rate 0: must be above 0"),
     ("train-mwbp --arch resnet8 --batch-size 0", "batch_size 0 must be 1 or more"),
     ("train --arch resnet8 --weight-decay -1", "weight_decay -1.0 must be 0 or more"),
+    ("train --arch resnet8 --calibration 2", "calibration 2.0 must be 0 or more, 1 at most"),
     ("train --arch resnet8 --seed -1", "--seed"),
     ("train --arch resnet8 --width 0", "width 0"),
     ("train --arch resnet8 --precision fp8", '"fp8" for --precision. Choose from: "auto", "fp32", "bf16"'),

@@ -71,7 +71,8 @@ def test_too_few_images_are_an_answer(run: Run, compress: Command) -> None:
     document = json.loads(out)
     assert (status, document["certified"], document["policies"], document["needed"]) == (0, False, [], 450)
     status, out, _ = compress("exits", run.path, "--risk", "agreement", "--no-latency")
-    assert (status, out) == (0, "nothing can be certified with 40 calibration images: 299 would be needed\n")
+    assert status == 0
+    assert out.startswith("nothing can be certified with 40 calibration images: 299 would be needed; --calibration of")
     assert not (run.path / EARLY_EXIT).exists()
 
 
