@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,17 +13,21 @@ import numpy as np
 import torch
 from msgspec import to_builtins
 from numpy.typing import NDArray
-from scipy import stats
+from torch import Tensor
 
 from benchmarks.certifying.exit_images import digest_of_part, open_images
-from benchmarks.certifying.exit_logits import exit_logits
+from benchmarks.certifying.exit_logits import Logits, exit_logits, opened_exits, placed
 from benchmarks.certifying.exit_timing import ServedExits, measure_time
 from benchmarks.certifying.exits_file import ExitPolicy, Point, write_policies
+from benchmarks.measuring.compaction import BATCH_SIZES, compact_from, measure_compaction
 from benchmarks.measuring.engines import engine_named
+from benchmarks.measuring.engines.pytorch import DTYPES
+from benchmarks.measuring.rounds import conditions
 from benchmarks.statistics.difference import difference
-from benchmarks.statistics.scores import CONFIDENCE, Scores
+from benchmarks.statistics.scores import Scores
+from compress.accuracy_interval import accuracy_interval
 from compress.console import console
-from compress.data import Part, Split
+from compress.data import Part, Split, normalise
 from compress.errors import UsageError, checked
 from compress.hardware import resolve_device
 from compress.inference import (
@@ -94,7 +100,13 @@ def certify_run(run: Run, wanted: Wanted, *, data_dir: Path | None = None) -> di
     """
     if len(run.exits) < 2:
         raise UsageError(f"run {run.id} has one exit: nothing can leave early (compress train-mwbp makes several)")
-    trial = Trial(run=run, wanted=wanted, data_dir=data_dir)
+    with contextlib.ExitStack() as opened:
+        return _certified(Trial(run=run, wanted=wanted, data_dir=data_dir, opened=opened))
+
+
+def _certified(trial: Trial) -> dict[str, Any]:
+    """Certify, measure and write; see `certify_run`."""
+    run, wanted = trial.run, trial.wanted
     engine_named(wanted.engine).check(wanted.precision, trial.device)
     split, network = trial.split, trial.network  # what is missing is said before anything is computed
     console.print(
@@ -120,7 +132,8 @@ class Trial:
 
     run: Run
     wanted: Wanted
-    data_dir: Path | None
+    data_dir: Path | None = None
+    opened: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
     @cached_property
     def network(self) -> Network:
@@ -131,6 +144,20 @@ class Trial:
     def device(self) -> torch.device:
         """Where it is computed."""
         return resolve_device(self.wanted.device)
+
+    @cached_property
+    def answer(self) -> Callable[[Tensor], Logits]:
+        """What computes the logits of every exit; it is closed when the trial is."""
+        wanted = self.wanted
+        return self.opened.enter_context(
+            opened_exits(
+                self.network,
+                self.run.normalisation,
+                engine=wanted.engine,
+                precision=wanted.precision,
+                device=self.device,
+            )
+        )
 
     @cached_property
     def split(self) -> Split:
@@ -217,7 +244,6 @@ class Trial:
         wanted, test = self.wanted, self.test
         labels, exits, _ = simulate(test.logits, policy)
         right, last = labels == test.labels, test.logits[-1].argmax(axis=-1) == test.labels
-        accuracy = stats.binomtest(int(right.sum()), len(right)).proportion_ci(CONFIDENCE, "wilson")
         drop = difference(*(Scores(seeds=(0,), right=each[None]) for each in (last, right)))
         serving = ServedExits(
             network=self.network,
@@ -227,6 +253,7 @@ class Trial:
             precision=wanted.precision,
             device=self.device,
             threads=wanted.threads,
+            compact=self.compact(policy),
         )
         return ExitPolicy(
             policy=policy,
@@ -236,15 +263,37 @@ class Trial:
             budget_macs=budget,
             val_accuracy=float((simulate(self.validation.logits, policy).labels == self.validation.labels).mean()),
             test_accuracy=float(right.mean()),
-            test_interval=(float(accuracy.low), float(accuracy.high)),
+            test_interval=accuracy_interval(float(right.mean()), len(right)),
             test_drop=drop.estimate,
             drop_interval=drop.interval(),
             mean_macs=mean_macs(exits, self.macs),
             full_macs=int(self.run.exits[-1]["macs"]),
             shares=tuple(float((exits == exit).mean()) for exit in range(1, policy.exits + 1)),
+            compact_from=serving.compact,
             measured=measure_time(serving, self.split.test) if wanted.latency else None,
             curve=self._curve() if certificate else [],
         )
+
+    def compact(self, policy: Policy) -> bool | int:
+        """From which batch size images that have left are taken out, as measured on validation images in eager.
+
+        Where nothing is timed, and in cascades, they always are.
+        """
+        wanted, part = self.wanted, self.split.validation
+        if not wanted.latency or wanted.engine != "eager":
+            return True
+        count = min(max(BATCH_SIZES), len(part))
+        [images] = part.batches([torch.arange(count)])
+        prepared = normalise(images.to(self.device), self.run.normalisation)
+        with conditions(wanted.threads):
+            return compact_from(
+                measure_compaction(
+                    placed(self.network, self.device),
+                    prepared.contiguous(memory_format=torch.channels_last),
+                    policy,
+                    dtype=DTYPES[wanted.precision],
+                )
+            )
 
     def _curve(self) -> list[Point]:
         """Accuracy against mean MACs along the path, on test images."""
@@ -256,15 +305,7 @@ class Trial:
         ]
 
     def _answered(self, part: Part) -> Answered:
-        logits = exit_logits(
-            self.network,
-            part,
-            self.run.normalisation,
-            engine=self.wanted.engine,
-            precision=self.wanted.precision,
-            device=self.device,
-        )
-        return Answered(logits, part.labels.numpy(force=True))
+        return Answered(exit_logits(self.answer, part), part.labels.numpy(force=True))
 
 
 class Answered(NamedTuple):

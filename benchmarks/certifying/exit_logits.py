@@ -2,40 +2,56 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from benchmarks.measuring.engines.pytorch import DTYPES
 from compress.data import Normalisation, Part, in_order, normalise
-from compress.export.cascade import stage_logits
+from compress.export.cascade import opened_cascade
 from compress.networks import Network
 
 BATCH = 250
+Logits = NDArray[np.float32]
 
 
-def placed(network: Network, precision: str, device: torch.device) -> Network:
-    """A copy of a network as eager runs it: on the device, cast to the precision, channels last."""
-    return copy.deepcopy(network).to(device, DTYPES[precision]).to(memory_format=torch.channels_last).eval()
+def placed(network: Network, device: torch.device) -> Network:
+    """A copy of a network as eager runs it: on the device, channels last."""
+    return copy.deepcopy(network).to(device).to(memory_format=torch.channels_last).eval()
 
 
-def exit_logits(
-    network: Network, part: Part, normalisation: Normalisation, *, engine: str, precision: str, device: torch.device
-) -> NDArray[np.float32]:
-    """Logits `(exits, N, classes)` of a part's images as early exit computes them; runtimes run stages of the network.
+@contextlib.contextmanager
+def opened_exits(
+    network: Network, normalisation: Normalisation, *, engine: str, precision: str, device: torch.device
+) -> Iterator[Callable[[Tensor], Logits]]:
+    """A function from uint8 images `(N, C, H, W)` to logits `(exits, N, classes)`, as early exit computes them.
+
+    Runtimes run stages of the network.
 
     Raises:
         UsageError: the engine cannot run the network.
     """
-    indices = in_order(len(part), BATCH)
     if engine != "eager":
-        batches = (images.cpu().numpy() for images in part.batches(indices))
-        return stage_logits(network, normalisation, batches, engine=engine)
-    there, dtype = placed(network, precision, device), DTYPES[precision]
-    found = []
-    with torch.inference_mode():
-        for images in part.to(device).batches(indices):
-            found.append(torch.stack(there(normalise(images, normalisation).to(dtype))).float().numpy(force=True))
-    return np.concatenate(found, axis=1)
+        with opened_cascade(network, normalisation, engine=engine) as cascade:
+            yield lambda images: cascade.logits(images.numpy(force=True))
+        return
+    dtype = DTYPES[precision]
+    there = placed(network, device).to(dtype)
+
+    @torch.inference_mode()
+    def answer(images: Tensor) -> Logits:
+        logits = there(normalise(images.to(device), normalisation).to(dtype))
+        found: Logits = torch.stack(logits).float().numpy(force=True)
+        return found
+
+    yield answer
+
+
+def exit_logits(answer: Callable[[Tensor], Logits], part: Part) -> Logits:
+    """Logits `(exits, N, classes)` of a part's images, by a function that `opened_exits` yields."""
+    return np.concatenate([answer(images) for images in part.batches(in_order(len(part), BATCH))], axis=1)

@@ -26,7 +26,7 @@ from compress.export.early_exit_runner import Cascade
 from compress.hardware import describe
 from compress.inference import EarlyExit, Policy, leaving_macs, mean_macs
 from compress.inference.policy import NEVER
-from compress.networks import Network, cut, digest_of_weights
+from compress.networks import Network, cut
 
 ROUNDS = 9
 TIMED = {1: 64, 128: 128}  # images timed, by batch size
@@ -35,7 +35,7 @@ Answer = Callable[[Any], Any]  # a batch to `Exited` or the like
 
 @dataclass(frozen=True, kw_only=True)
 class ServedExits:
-    """A network and a policy, and what runs them."""
+    """A network and a policy, and what runs them; `compact` is that of `EarlyExit`, for eager."""
 
     network: Network
     normalisation: Normalisation
@@ -44,6 +44,7 @@ class ServedExits:
     precision: str
     device: torch.device
     threads: int = 1
+    compact: bool | int = True
 
     def opened(self, policy: Policy, folder: Path) -> Answer:
         """Early exit by a policy, as the engine serves it: a function of what `batches` has.
@@ -51,7 +52,8 @@ class ServedExits:
         Runtimes run stages of the network, written into the folder at the first call.
         """
         if self.engine == "eager":
-            return EarlyExit(placed(self.network, self.precision, self.device), self._cast(policy))
+            there = placed(self.network, self.device)
+            return EarlyExit(there, policy, compact=self.compact, dtype=DTYPES[self.precision])
         folder.mkdir(exist_ok=True)
         if not any(folder.glob("stage*")):
             write_stages(self.network, self.normalisation, folder)
@@ -59,10 +61,6 @@ class ServedExits:
         (folder / MANIFEST).unlink(missing_ok=True)
         write_stage_digests(folder, format="onnx", input="uint8")
         return Cascade(folder, engine=self.engine, threads=self.threads)
-
-    def _cast(self, policy: Policy) -> Policy:
-        """The policy for the weights in the engine's precision."""
-        return replace(policy, weights=digest_of_weights(placed(self.network, self.precision, self.device)))
 
     def batches(self, images: Tensor, size: int) -> list[Any]:
         """uint8 images `(N, C, H, W)` in batches, as `opened` takes them."""

@@ -71,6 +71,7 @@ class ExitPolicy(Struct, frozen=True, kw_only=True):
         test_drop, drop_interval: accuracy of the last exit less that of early exit, on the same test images.
         mean_macs, full_macs: MACs of an image, the mean over test images and those of the whole network.
         shares: share of test images that leave at every exit, shallow to deep.
+        compact_from: smallest batch that images that have left are taken out of, see `EarlyExit`; False: of none.
         measured: time of early exit; None where it was not measured.
         curve: accuracy against mean MACs along the path that the policy is on, on test images.
     """
@@ -88,6 +89,7 @@ class ExitPolicy(Struct, frozen=True, kw_only=True):
     mean_macs: Above
     full_macs: Count
     shares: Shares
+    compact_from: bool | int = True
     measured: Measured | None = None
     curve: list[Point] = []
 

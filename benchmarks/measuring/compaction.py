@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 
+import torch
 from torch import Tensor
 
 from benchmarks.measuring.rounds import interleaved, quartiles
@@ -23,14 +24,16 @@ def measure_compaction(
     *,
     batch_sizes: Sequence[int] = BATCH_SIZES,
     rounds: int = ROUNDS,
+    dtype: torch.dtype | None = None,
 ) -> dict[int, Quartiles]:
     """For every batch size, the time of early exit with compaction / without, timed in turn: quartiles over the rounds.
 
     Args:
         images: normalised images `(N, C, H, W)` on the network's device, in its memory format; not test images. Batch
             sizes above N are left out.
+        dtype: what early exit computes in.
     """
-    early, plain = (EarlyExit(network, policy, compact=compact) for compact in (True, False))
+    early, plain = (EarlyExit(network, policy, compact=compact, dtype=dtype) for compact in (True, False))
     ratios = {}
     for size in (size for size in batch_sizes if size <= len(images)):
         batches = images.split(size)

@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from benchmarks.certifying.exits_file import ExitPolicy
-from benchmarks.statistics.scores import CONFIDENCE
+from compress.accuracy_interval import accuracy_interval
 from compress.networks import display_name
 from compress.runs import Run
 
@@ -94,9 +93,3 @@ class Contender:
             "misses": {name: factor for name, factor in self.misses.items() if math.isfinite(factor)},
             "left_out": self.left_out or None,
         }
-
-
-def accuracy_interval(accuracy: float, images: int) -> Interval:
-    """The 95% interval (Wilson) of an accuracy over the choice of images."""
-    found = stats.binomtest(round(accuracy * images), images).proportion_ci(CONFIDENCE, method="wilson")
-    return float(found.low), float(found.high)

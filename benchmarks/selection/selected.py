@@ -9,10 +9,11 @@ from functools import cached_property
 from typing import Any
 
 from benchmarks.selection.choice import choose, nearest_to_limits, next_better
-from benchmarks.selection.contender import Contender, Interval, accuracy_interval
+from benchmarks.selection.contender import Contender, Interval
 from benchmarks.selection.explanation import cautions, reasons
 from benchmarks.selection.selection_limits import Limits
 from benchmarks.selection.serving import Serving
+from compress.accuracy_interval import accuracy_interval
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -166,7 +166,12 @@ class Trial:
         run, policy, serving = contender.run, contender.early.policy, self.serving
         how: dict[str, Any] = {"engine": serving.engine, "precision": serving.precision, "threads": serving.threads}
         early = ServedExits(
-            network=load(run), normalisation=run.normalisation, policy=policy, device=serving.place, **how
+            network=load(run),
+            normalisation=run.normalisation,
+            policy=policy,
+            device=serving.place,
+            compact=contender.early.compact_from,
+            **how,
         )
         answer = early.opened(policy, self.folder / f"{run.id} stages")
         batches = early.batches(pixels, size)

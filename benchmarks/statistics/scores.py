@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-CONFIDENCE = 0.95  # of every interval
+from compress.accuracy_interval import CONFIDENCE as CONFIDENCE  # of every interval
+
 ENOUGH_SEEDS = 3  # with fewer, a finding is preliminary
 
 

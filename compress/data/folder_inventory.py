@@ -52,7 +52,9 @@ class Inventory:
         return [
             *([f"no train/ and test/: split by what each file holds: {self.division}"] if self.flat else []),
             f"{sizes}; modes: {_counted(self.modes)}",
-            f"imbalance: the largest class has {self.imbalance:.3g} times the training images of the smallest",
+            "balance: every class has as many training images"
+            if self.imbalance == 1
+            else f"imbalance: the largest class has {self.imbalance:.3g} times the training images of the smallest",
             f"duplicates: {self.duplicates.copies} files hold what another one does",
             *self.duplicates.warnings(self.root),
             *unused,

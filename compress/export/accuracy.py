@@ -6,17 +6,15 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import torch
-from scipy import stats
 
+from compress.accuracy_interval import accuracy_interval
 from compress.export.bundle import Infer
 from compress.export.subject import Subject
-
-CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True, kw_only=True)
 class Accuracy:
-    """Share of test images that are classified correctly, with Wilson's 95% interval for images drawn at random.
+    """Share of test images that are classified correctly.
 
     Attributes:
         measured_with: the bundle itself, or PyTorch after the training.
@@ -24,8 +22,12 @@ class Accuracy:
 
     test: float
     images: int
-    interval: tuple[float, float]
     measured_with: Literal["the bundle", "PyTorch"]
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Wilson's 95% interval for images drawn at random."""
+        return accuracy_interval(self.test, self.images)
 
     def to_json(self) -> dict[str, Any]:
         """The fields as JSON-ready data."""
@@ -43,6 +45,4 @@ def accuracy_of(subject: Subject, infer: Infer) -> Accuracy:
     if measured:
         assert subject.held_out is not None
         share = subject.held_out.test_accuracy(lambda images: torch.from_numpy(infer(subject.taken(images).numpy())))
-    found = stats.binomtest(round(share * count), count).proportion_ci(CONFIDENCE, method="wilson")
-    interval = (float(found.low), float(found.high))
-    return Accuracy(test=share, images=count, interval=interval, measured_with="the bundle" if measured else "PyTorch")
+    return Accuracy(test=share, images=count, measured_with="the bundle" if measured else "PyTorch")

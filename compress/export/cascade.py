@@ -9,9 +9,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from compress.data import Normalisation
@@ -20,6 +18,7 @@ from compress.export import early_exit_runner
 from compress.export.bundle import MANIFEST, digest_of
 from compress.export.early_exit_runner import Cascade
 from compress.export.onnx_graph import IMAGES, LEAST_IMAGES, LOGITS, refusing, write_graph
+from compress.export.served_network import Pixels
 from compress.export.unexportable import exportable
 from compress.inference import Certificate, Policy
 from compress.inference.policy import NEVER
@@ -27,26 +26,6 @@ from compress.networks import Network, digest_of_weights
 from compress.runs import write_json
 
 POLICY, RUNNER = "policy.json", "early_exit.py"
-
-
-class Pixels(nn.Module):
-    """Images as the network takes them: `(pixel / 255 - mean) / std` of uint8, or of fp32 from 0 to 1.
-
-    Attributes:
-        bytes: whether images are uint8.
-    """
-
-    def __init__(self, normalisation: Normalisation, *, bytes: bool) -> None:
-        super().__init__()
-        self.bytes = bytes
-        self.mean: Tensor
-        self.std: Tensor
-        for name, values in (("mean", normalisation.mean), ("std", normalisation.std)):
-            self.register_buffer(name, torch.tensor(values).view(-1, 1, 1))
-
-    def forward(self, images: Tensor) -> Tensor:
-        shares = images.float() / 255 if self.bytes else images
-        return (shares - self.mean) / self.std
 
 
 class Stage(nn.Module):
@@ -133,20 +112,6 @@ def write_stage_digests(folder: Path, *, format: str, input: str) -> None:
     write_json(folder / MANIFEST, form | {"files": files})
 
 
-def check_fits(policy: Policy, network: Network) -> None:
-    """Check that a policy is for a network.
-
-    Raises:
-        UsageError: it is for another number of exits, or for other weights.
-    """
-    arch, exits = network.spec.arch, len(network.spec.exits)
-    if policy.exits != exits:
-        raise UsageError(f"policy: it is for {policy.exits} exits, {arch} has {exits}")
-    if (digest := digest_of_weights(network)) != policy.weights:
-        named = policy.weights[:12] or "none"
-        raise UsageError(f"policy: it was chosen for other weights ({named}) than those of this {arch} ({digest[:12]})")
-
-
 @contextlib.contextmanager
 def opened_cascade(
     network: Network, normalisation: Normalisation, *, engine: str, threads: int = 1, policy: Policy | None = None
@@ -169,25 +134,3 @@ def opened_cascade(
             cascade = Cascade(folder, engine=engine, threads=threads)
         yield cascade
         del cascade  # it may hold files open
-
-
-def stage_logits(
-    network: Network,
-    normalisation: Normalisation,
-    batches: Iterable[NDArray[np.uint8]],
-    *,
-    engine: str,
-    threads: int = 1,
-) -> NDArray[np.float32]:
-    """The logits `(exits, N, classes)` of uint8 images, in batches `(n, C, H, W)`, as a cascade computes them.
-
-    Policies that are chosen and certified on them hold for the cascades that `compress export --cascade` writes.
-
-    Args:
-        engine: onnxruntime or openvino, in fp32.
-
-    Raises:
-        UsageError: the engine is not installed, or a stage cannot be exported.
-    """
-    with opened_cascade(network, normalisation, engine=engine, threads=threads) as cascade:
-        return np.concatenate([cascade.logits(images) for images in batches], axis=1)

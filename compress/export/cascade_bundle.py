@@ -7,19 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from compress.errors import UsageError
-from compress.export.accuracy import CONFIDENCE, Accuracy
+from compress.export.accuracy import Accuracy
 from compress.export.bundle import MANIFEST
-from compress.export.cascade import check_fits, write_policy, write_stage_digests, write_stages
+from compress.export.cascade import write_policy, write_stage_digests, write_stages
 from compress.export.early_exit_runner import Cascade
 from compress.export.model_files import metadata, write_ir
 from compress.export.onnx_graph import describe, refusing
 from compress.export.papers import write_papers
 from compress.export.parity import Parity, agreeing, outputs
 from compress.export.subject import Subject
-from compress.inference import Certificate, Policy, leaving_macs, mean_macs, simulate
+from compress.inference import Certificate, Policy, check_fits, leaving_macs, mean_macs, simulate
 from compress.runs import PREDICTIONS
 
 ENGINES = {"onnx": "onnxruntime", "openvino": "openvino"}  # what a format is for; ONNX graphs run in OpenVINO, too
@@ -89,12 +88,6 @@ def answered(subject: Subject, policy: Policy) -> tuple[Accuracy, dict[str, Any]
         logits, labels = kept["test_logits"], kept["test_labels"]
     found, macs = simulate(logits, policy), leaving_macs(subject.whole)
     right = found.labels == labels
-    interval = stats.binomtest(int(right.sum()), len(right)).proportion_ci(CONFIDENCE, method="wilson")
-    accuracy = Accuracy(
-        test=float(right.mean()),
-        images=len(right),
-        interval=(float(interval.low), float(interval.high)),
-        measured_with="PyTorch",
-    )
+    accuracy = Accuracy(test=float(right.mean()), images=len(right), measured_with="PyTorch")
     shares = [float((found.exits == exit).mean()) for exit in range(1, policy.exits + 1)]
     return accuracy, {"shares": shares, "mean_macs": mean_macs(found.exits, macs), "macs": macs.tolist()}

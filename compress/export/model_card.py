@@ -108,10 +108,10 @@ def _making(subject: Subject) -> str:
     record, data = subject.run.record, subject.run.record.data
     split = data["split"]
     lines = [
-        f"- Command: `{record.command}`",
+        f"- Command: `{record.command.replace(data['name'], subject.data_name)}`",
         f"- Method {record.method}, recipe {record.config['recipe']['name']}, seed {record.seed}"
         + (f", from run {record.parent}." if record.parent else "."),
-        f"- Data: {data['name']} ({data['copy']}), {split['train']:,} training images, {split['validation']:,} "
+        f"- Data: {subject.data_name} ({data['copy']}), {split['train']:,} training images, {split['validation']:,} "
         f"validation, {split['calibration']:,} calibration, {split['test']:,} test; SHA-256 {data['digest']}.",
         f"- Weights: SHA-256 {subject.source['weights']} (of all exits).",
     ]

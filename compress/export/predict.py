@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 SIXTEEN_BITS = ("I;16", "I;16B", "I;16L", "I;16N")
 EIGHT_BITS = ("1", "L", "LA", "RGB", "RGBA", "RGBX", "P", "PA", "CMYK", "YCbCr")
@@ -97,7 +97,8 @@ def main() -> int:
                 pixels = read_image(path, rules)[None]
             except UNREADABLE as error:
                 failed += 1
-                print(f"{path} cannot be read: {error}", file=sys.stderr)
+                why = "no image that Pillow reads" if isinstance(error, UnidentifiedImageError) else error
+                print(f"{path} cannot be read: {why}", file=sys.stderr)
                 continue
             scores = model(pixels if about["input"] == "uint8" else pixels.astype(np.float32) / 255)[0]
             if about["output"] == "logits":

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from compress.data import normalise
+from compress.data.catalogue import FOLDER
 from compress.errors import UsageError
 from compress.export.form import Form
 from compress.export.held_out import HeldOut, open_held_out
@@ -55,6 +56,12 @@ class Subject:
     def labels(self) -> list[str]:
         """The name of every class."""
         return list(self.run.record.data["classes"])
+
+    @property
+    def data_name(self) -> str:
+        """The name of the data set; of class folders without their place, which is nobody else's business."""
+        name: str = self.run.record.data["name"]
+        return f"{FOLDER}{Path(name).name}" if name.startswith(FOLDER) else name
 
     @property
     def preprocess(self) -> dict[str, Any]:

@@ -6,8 +6,7 @@ are set one by one, shallow to deep, so that these shares of the validation imag
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,56 +15,9 @@ from scipy.optimize import brentq
 from scipy.special import softmax
 
 from compress.errors import UsageError
-from compress.inference.leaving_cost import mean_macs
 from compress.inference.policy import NEVER, Policy, confidences
-from compress.inference.simulation import simulate
 
 STEEPEST = 40.0  # of the logarithm of two neighbouring shares' ratio: the smaller is nothing
-
-
-@dataclass(frozen=True, kw_only=True)
-class BudgetPoint:
-    """A point of the curve of accuracy against mean MACs.
-
-    Attributes:
-        budget: mean MACs that were asked for.
-        policy: fits the budget on validation images.
-        mean_macs: on the images that the point is measured on.
-        accuracy: a fraction, on the same.
-    """
-
-    budget: float
-    policy: Policy
-    mean_macs: float
-    accuracy: float
-
-
-def budget_curve(
-    policy: Policy,
-    budgets: Sequence[float],
-    macs: NDArray[np.int64],
-    validation: NDArray[Any],
-    test: tuple[NDArray[Any], NDArray[Any]],
-) -> list[BudgetPoint]:
-    """A point for every budget, in their order.
-
-    Args:
-        policy: its temperatures are used, its thresholds are not.
-        budgets: mean MACs an image.
-        macs: of leaving at each exit, see `leaving_macs`.
-        validation: logits `(exits, N, classes)` that thresholds are chosen on.
-        test: such logits of the images to measure on, and their labels `(N,)`.
-
-    Raises:
-        UsageError: a budget is below the first exit's MACs, or above those of leaving at the last.
-    """
-    points = []
-    for budget in budgets:
-        fitted = policy_of_shares(policy, budget_shares(budget, macs), validation)
-        labels, exits, _ = simulate(test[0], fitted)
-        accuracy = float((labels == test[1]).mean())
-        points.append(BudgetPoint(budget=budget, policy=fitted, mean_macs=mean_macs(exits, macs), accuracy=accuracy))
-    return points
 
 
 def budget_shares(budget: float, macs: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -19,32 +19,34 @@ from compress.networks import Network, digest_of_weights
 class EarlyExit:
     """A network that stops at the exit where its images leave.
 
-    It computes with a copy of the network in eval mode, on the same device and in the same precision: what is trained
-    afterwards does not change it. Who leaves is decided in float64 from an exit's logits, exactly as in `simulate`; but
+    It computes with a copy of the network in eval mode, on the same device: what is trained afterwards does not change
+    it. Who leaves is decided in float64 from an exit's logits, exactly as in `simulate`; but
     kernels differ by batch size, and with them the rounding of an image's logits.
 
     Args:
         compact: whether images that have left are taken out of the batch; a number: out of batches of at least so many,
             see `benchmarks.measuring.compaction`. Either way it stops when all have left.
+        dtype: what it computes in; None: what the weights are in, which are those that the policy names.
 
     Raises:
         UsageError: the policy is for another number of exits, or for other weights.
     """
 
-    def __init__(self, network: Network, policy: Policy, *, compact: bool | int = True) -> None:
-        arch, exits = network.spec.arch, network.spec.exits
-        if policy.exits != len(exits):
-            raise UsageError(f"policy: it is for {policy.exits} exits, {arch} has {len(exits)}")
-        if (digest := digest_of_weights(network)) != policy.weights:
-            named = policy.weights[:12] or "none"
-            raise UsageError(
-                f"policy: it was chosen for other weights ({named}) than those of this {arch} ({digest[:12]})"
-            )
+    def __init__(
+        self,
+        network: Network,
+        policy: Policy,
+        *,
+        compact: bool | int = True,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        check_fits(policy, network)
         if compact < 0:
             raise UsageError(f"compact {compact}: True, False, or the smallest batch that images are taken out of")
         self.policy = policy
-        self.network = copy.deepcopy(network).eval()
+        self.network = copy.deepcopy(network).to(dtype=dtype).eval()
         self._compact_from = int(compact) or math.inf
+        exits = network.spec.exits
         segments = self.network.segments([exit.block for exit in exits])
         heads = [self.network.heads[str(exit.block)] for exit in exits]
         self._stages = [(nn.Sequential(*segment), head) for segment, head in zip(segments, heads, strict=True)]
@@ -78,3 +80,17 @@ class EarlyExit:
                 features = features[torch.from_numpy(stays.nonzero()[0]).to(features.device)]
                 rows, stays = rows[stays], stays[stays]
         return Exited(*map(torch.from_numpy, answers(logits, exits, policy)))
+
+
+def check_fits(policy: Policy, network: Network) -> None:
+    """Check that a policy is for a network.
+
+    Raises:
+        UsageError: it is for another number of exits, or for other weights.
+    """
+    arch, exits = network.spec.arch, len(network.spec.exits)
+    if policy.exits != exits:
+        raise UsageError(f"policy: it is for {policy.exits} exits, {arch} has {exits}")
+    if (digest := digest_of_weights(network)) != policy.weights:
+        named = policy.weights[:12] or "none"
+        raise UsageError(f"policy: it was chosen for other weights ({named}) than those of this {arch} ({digest[:12]})")

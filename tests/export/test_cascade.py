@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from compress.data import Dataset, Normalisation, normalise
 from compress.errors import UsageError
-from compress.export.cascade import opened_cascade, stage_logits, write_policy, write_stage_digests, write_stages
+from compress.export.cascade import opened_cascade, write_policy, write_stage_digests, write_stages
 from compress.export.early_exit_runner import Cascade, _confidences
 from compress.inference import Policy, confidences, leave, policy_of_shares, simulate
 from compress.networks import Network, digest_of_weights
@@ -87,7 +87,8 @@ def test_decisions_are_the_simulations(
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_logits_are_eagers(engine: str, network: Network, images: NDArray[np.uint8], eager: NDArray[Any]) -> None:
-    found = stage_logits(network, GREY, [images[:1], images[1:50], images[50:]], engine=engine)
+    with opened_cascade(network, GREY, engine=engine) as cascade:
+        found = np.concatenate([cascade.logits(part) for part in (images[:1], images[1:50], images[50:])], axis=1)
     np.testing.assert_allclose(found, eager, atol=1e-4)
 
 

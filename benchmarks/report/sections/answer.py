@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from scipy import stats
-
 from benchmarks.report.group import Group, Row
 from benchmarks.report.section import Section, Table, Text
 from benchmarks.report.sections.networks import batches
@@ -15,6 +13,7 @@ from benchmarks.results.cells import Number, accuracy_cell, exit_name, millions,
 from benchmarks.results.contrasts import Contrast
 from benchmarks.results.escaping import inline
 from benchmarks.statistics.scores import CONFIDENCE, ENOUGH_SEEDS
+from compress.accuracy_interval import accuracy_interval
 
 BUDGETS = 3  # shown at most beside the reference's; a third only if several networks share each of them
 SMALL = 0.25  # of the reference's MACs: of budgets with equally many networks, the nearest to this goes first
@@ -59,10 +58,10 @@ def _caution(group: Group) -> str:
     """How far seeds and test images let one tell networks apart."""
     accuracies, seeds = group.summary["test_accuracy"], group.summary["n"]
     best, images = float(accuracies.max()), group.test_images
-    interval = stats.binomtest(round(best * images), images).proportion_ci(CONFIDENCE, method="wilson")
+    low, high = accuracy_interval(best, images)
     noise = (
         f"Measured on {images:,} test images of {inline(group.name)}, the choice of which alone makes an accuracy near "
-        f"{best:.0%} uncertain by about ±{50 * (interval.high - interval.low):.1f} points ({CONFIDENCE:.0%})."
+        f"{best:.0%} uncertain by about ±{50 * (high - low):.1f} points ({CONFIDENCE:.0%})."
     )
     fewest = int(seeds.min())
     if fewest >= ENOUGH_SEEDS:

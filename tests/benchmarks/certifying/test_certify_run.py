@@ -58,7 +58,7 @@ def test_certifying_again_replaces_the_policy_and_other_limits_are_kept_beside_i
 
 
 def test_the_choice_does_not_depend_on_calibration_or_test_images(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    trial = Trial(run=run, wanted=LOOSE, data_dir=None)
+    trial = Trial(run=run, wanted=LOOSE)
     path = trial.path
     assert {"calibration", "test"}.isdisjoint(vars(trial))  # they have not been computed
     trial.certified()
