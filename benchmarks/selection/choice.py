@@ -10,6 +10,7 @@ from benchmarks.selection.selection_limits import Limits
 from benchmarks.statistics.difference import ALPHA, mcnemar_p
 
 MAX_DROP = 0.01  # of accuracy that is given up for lower costs where the images cannot tell the difference
+SAME_COST = 1.02  # costs within 2% are equal, as in a budget class
 ROUNDING = 1e-9  # differences of fractions are not exact
 
 
@@ -17,15 +18,17 @@ def choose(contenders: Sequence[Contender], limits: Limits, max_drop: float = MA
     """The contender that serves best, of those not left out; None where there is none.
 
     With a least accuracy it is the cheapest. Otherwise it is the cheapest of those that do as well as the most accurate
-    one, see `as_good`.
+    one, see `as_good`; of those that cost the same up to `SAME_COST` it is the most accurate.
     """
     open_to_choice = [each for each in contenders if not each.left_out]
     if not open_to_choice:
         return None
-    if limits.accuracy is None:
-        best = most_accurate(open_to_choice, limits)
-        open_to_choice = [each for each in open_to_choice if as_good(each, best, max_drop)]
-    return min(open_to_choice, key=lambda each: by_cost(each, limits))
+    if limits.accuracy is not None:
+        return min(open_to_choice, key=lambda each: by_cost(each, limits))
+    best = most_accurate(open_to_choice, limits)
+    equals = [each for each in open_to_choice if as_good(each, best, max_drop)]
+    lowest = min(by_cost(each, limits)[0] for each in equals)
+    return most_accurate([each for each in equals if by_cost(each, limits)[0] <= SAME_COST * lowest], limits)
 
 
 def most_accurate(contenders: Sequence[Contender], limits: Limits) -> Contender:

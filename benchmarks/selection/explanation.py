@@ -77,8 +77,8 @@ def _victory(selection: Selection, chosen: Contender) -> str:
     alike = sum(as_good(each, best, selection.max_drop) for each in feasible)
     factor = (best.costs[cost] or 0) / (chosen.costs[cost] or 1)
     return (
-        f"{chosen} wins: lowest {NAMES[cost]} of {alike} that {images:,} validation images cannot tell apart "
-        f"(McNemar's exact test at 5%, {100 * selection.max_drop:g} points at most); {best} is {_points(best, chosen)} "
+        f"{chosen} wins: lowest {NAMES[cost]} (up to 2%) of {alike} that {images:,} validation images cannot tell "
+        f"apart (McNemar's exact test at 5%, {100 * selection.max_drop:g} points at most); {best} is {_points(best, chosen)} "
         f"(p = {mcnemar_p(best.right, chosen.right):.2g}) for {times(factor)} the {NAMES[cost]}"
     )
 

@@ -35,7 +35,7 @@ def _use(subject: Subject) -> str:
     if form.cascade:
         files = f"a graph a stage, {len(subject.run.exits)} of them: `early_exit.py` runs them until an image leaves"
     return (
-        f"An image classifier, {record.arch}, for the {len(subject.labels)} classes of {record.data['name']} "
+        f"An image classifier, {record.arch}, for the {len(subject.labels)} classes of {subject.data_name} "
         f"(`labels.json`), in {form.format} {form.precision} ({files}).\n\n"
         f"    pip install {RUNTIMES[form.format]} numpy pillow\n"
         "    python predict.py photo.jpg folder/\n\n"

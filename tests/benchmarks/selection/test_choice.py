@@ -63,6 +63,14 @@ def test_one_that_the_images_cannot_tell_apart_goes_first_if_it_is_cheaper_and_n
     assert choose([best, dearer], Limits(macs=99)) is best
 
 
+def test_of_equals_that_cost_the_same_the_more_accurate_wins(plant: Plant) -> None:
+    best, alike = plant(50, 1000), plant(49.5, 1050, first=500)  # not told apart, and 1% cheaper
+    assert as_good(alike, best)
+    assert choose([best, alike], Limits(macs=50)) is best
+    cheaper = plant(40, 1050, first=500)
+    assert choose([best, alike, cheaper], Limits(macs=50)) is cheaper
+
+
 def test_few_images_do_not_make_a_much_worse_network_as_good(plant: Plant) -> None:
     best, worse = plant(50, 1, images=27), plant(10, 5, images=27)  # 15 points, p = 0.125
     assert not told_apart(worse, best)
