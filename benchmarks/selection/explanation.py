@@ -78,8 +78,8 @@ def _victory(selection: Selection, chosen: Contender) -> str:
     factor = (best.costs[cost] or 0) / (chosen.costs[cost] or 1)
     return (
         f"{chosen} wins: lowest {NAMES[cost]} (up to 2%) of {alike} that {images:,} validation images cannot tell "
-        f"apart (McNemar's exact test at 5%, {100 * selection.max_drop:g} points at most); {best} is {_points(best, chosen)} "
-        f"(p = {mcnemar_p(best.right, chosen.right):.2g}) for {times(factor)} the {NAMES[cost]}"
+        f"apart (McNemar's exact test at 5%, {100 * selection.max_drop:g} points at most); {best} is "
+        f"{_points(best, chosen)} (p = {mcnemar_p(best.right, chosen.right):.2g}) for {times(factor)} the {NAMES[cost]}"
     )
 
 
