@@ -6,7 +6,7 @@ Nothing here reads an image or imports torch, so that a command can refuse a wro
 import logging
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from compress.data.division import Division
@@ -101,7 +101,9 @@ PUBLISHED = {
         std=(1.0, 1.0, 1.0),
     ),
 }
-NAMES = (BUNDLED, *PUBLISHED)
+# Data sets made from a published one: its name, and the side of the square of pixels that becomes one, their average.
+AVERAGED = {"cifar10-16x16": ("cifar10", 2)}
+NAMES = (BUNDLED, *PUBLISHED, *AVERAGED)
 
 
 @checked
@@ -117,6 +119,9 @@ def available(data_dir: Path | None = None) -> list[Availability]:
         found = find_copy(published, places)
         where, how = (str(found[0]), "") if found else ("not here", f"downloaded on first use, or {published.by_hand}")
         rows.append(Availability(name=name, what=published.what, where=where, how=how))
+    for name, (source, side) in AVERAGED.items():
+        whole = next(row for row in rows if row.name == source)
+        rows.append(replace(whole, name=name, what=f"{source}, each {side}x{side} pixels averaged to one"))
     return [*rows, Availability(name=f"{FOLDER}PATH", what=own, where="PATH", how="")]
 
 

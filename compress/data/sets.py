@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 from filelock import FileLock
+from torch.nn.functional import avg_pool2d
 
 from compress.data.catalogue import (
+    AVERAGED,
     BUNDLED,
     CLASS_FOLDERS,
     DEBIAN,
@@ -25,7 +27,7 @@ from compress.data.catalogue import (
     find_folder,
     search_places,
 )
-from compress.data.dataset import Dataset, Labelled
+from compress.data.dataset import Dataset, Labelled, Part
 from compress.data.division import Division
 from compress.data.normalisation import Normalisation
 from compress.data.own_folders import open_folder
@@ -57,7 +59,7 @@ def open_dataset(
     """Return the data set called ``name``: bundled, from files that are here, or downloaded.
 
     Args:
-        name: "fashion-mini", a key of ``PUBLISHED``, or "folder:PATH" for class folders of one's own, wherever
+        name: "fashion-mini", a key of ``PUBLISHED`` or ``AVERAGED``, or "folder:PATH" for class folders of one's own, wherever
             ``find_folder`` finds them; the name of the data set is then the resolved path.
         data_dir: where files are looked for first; then in ``$COMPRESS_DATA``, the user's cache and (Fashion-MNIST) the
             place of Debian's package.
@@ -79,6 +81,9 @@ def open_dataset(
         return open_folder(find_folder(name, data_dir), **given)
     if name == BUNDLED:
         return _checked(_read_bundled())
+    if name in AVERAGED:
+        source, side = AVERAGED[name]
+        return _averaged(open_dataset(source, data_dir=data_dir, download=download), name, side)
     published, places = PUBLISHED[name], search_places(data_dir)
     found = find_copy(published, places)
     if found is None and download:
@@ -102,6 +107,17 @@ def _checked(dataset: Dataset) -> Dataset:
     if dataset.digest != _DIGESTS.get(dataset.name, dataset.digest):
         raise UsageError(f"{dataset.name} ({dataset.copy}) is not what was published: its pixels or labels differ")
     return dataset
+
+
+def _averaged(whole: Dataset, name: str, side: int) -> Dataset:
+    """Return a data set of smaller images: every square of ``side`` x ``side`` pixels is averaged and rounded."""
+
+    def smaller(part: Part) -> Labelled:
+        batches = [avg_pool2d(images.float(), side).round().byte() for images in part.images.split(5000)]
+        return Labelled(images=torch.cat(batches), labels=part.labels)
+
+    # The published constants are of the pixels before averaging, whose deviation is larger.
+    return replace(whole, name=name, train=smaller(whole.train), test=smaller(whole.test), normalisation=None)
 
 
 def _download(name: str, published: Published) -> None:
