@@ -284,7 +284,7 @@ def imagenet() -> Recipe:
     )
 
 
-RECIPES: dict[str, Callable[[], Recipe]] = {recipe.__name__: recipe for recipe in (quick, short, small, paper, imagenet)}
+RECIPES: dict[str, Callable[[], Recipe]] = {make.__name__: make for make in (quick, short, small, paper, imagenet)}
 
 
 # The fields that options of `compress train` change; and those that options of `compress prune` change for a reference.

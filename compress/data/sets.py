@@ -59,8 +59,8 @@ def open_dataset(
     """Return the data set called ``name``: bundled, from files that are here, or downloaded.
 
     Args:
-        name: "fashion-mini", a key of ``PUBLISHED`` or ``AVERAGED``, or "folder:PATH" for class folders of one's own, wherever
-            ``find_folder`` finds them; the name of the data set is then the resolved path.
+        name: "fashion-mini", a key of ``PUBLISHED`` or ``AVERAGED``, or "folder:PATH" for class folders of one's own,
+            wherever ``find_folder`` finds them; the name of the data set is then the resolved path.
         data_dir: where files are looked for first; then in ``$COMPRESS_DATA``, the user's cache and (Fashion-MNIST) the
             place of Debian's package.
         image_size: class folders: height and width, in pixels, that images are resized to.

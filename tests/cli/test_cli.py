@@ -163,7 +163,7 @@ def test_data_shows_every_set_and_where_it_is(compress: Command) -> None:
     status, out, _ = compress("data", "--json")
     assert status == 0
     found = {row["name"]: row for row in json.loads(out)["datasets"]}
-    assert list(found) == ["fashion-mini", "fashion-mnist", "cifar10", "cifar100", "svhn", "folder:PATH"]
+    assert {"fashion-mini", "fashion-mnist", "cifar10", "cifar100", "svhn", "folder:PATH"} < set(found)
     assert found["fashion-mini"]["where"] == "bundled"
     assert "fashion-mini" in compress("data")[1]
 

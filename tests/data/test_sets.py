@@ -231,13 +231,25 @@ def test_a_download_ends_up_in_the_cache_or_leaves_no_trace_of_success(
 def test_available_says_where_and_how_without_decoding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "train" / "airplane").mkdir(parents=True)  # nothing in it: reading would fail
     rows = {row.name: row for row in available(tmp_path)}
-    assert list(rows) == ["fashion-mini", "fashion-mnist", "cifar10", "cifar100", "svhn", "folder:PATH"]
+    assert list(rows) == [*catalogue.NAMES, "folder:PATH"]
     assert (rows["fashion-mini"].where, rows["fashion-mini"].how) == ("bundled", "")
     assert (rows["cifar10"].where, rows["cifar10"].how) == (str(tmp_path), "")
     for name in ("fashion-mnist", "cifar100", "svhn"):
         assert rows[name].where == "not here"
         assert "DIR" in rows[name].how
         assert "\n" not in rows[name].how
+
+
+def test_averaged_images_are_the_rounded_means_of_their_squares(tmp_path: Path) -> None:
+    write_class_folders(tmp_path, CIFAR10_CLASSES, 32)
+    pixels = np.random.default_rng(0).integers(256, size=(32, 32, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "train" / CIFAR10_CLASSES[0] / "0000.png")
+    whole, small = (open_dataset(name, data_dir=tmp_path) for name in ("cifar10", "cifar10-16x16"))
+    means = np.rint(pixels.reshape(16, 2, 16, 2, 3).mean(axis=(1, 3)))
+    np.testing.assert_array_equal(small.train.images[0].permute(1, 2, 0).numpy(), means)
+    assert torch.equal(small.test.labels, whole.test.labels)
+    assert (small.input_shape, small.name, small.normalisation) == ((3, 16, 16), "cifar10-16x16", None)
+    assert small.digest != whole.digest
 
 
 # ---- errors ----
