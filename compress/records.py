@@ -110,6 +110,7 @@ class Configuration(Struct, frozen=True, kw_only=True):
     initial: str | None = None
     code: str | None = None
     compile: bool = False
+    capture: bool = True
     request: Request
 
     def __post_init__(self) -> None:
@@ -159,6 +160,7 @@ class Environment(Machine, frozen=True, kw_only=True):
     commit: str | None
     world_size: Number
     compiled: bool
+    captured: bool = False
 
 
 class Cost(Struct, frozen=True, kw_only=True):
