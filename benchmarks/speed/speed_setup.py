@@ -70,8 +70,10 @@ class Setup:
         return torch.bfloat16 if self.precision == "bf16" else torch.float32
 
     def eagerly(self, precision: Precision | None = None) -> Setup:
-        """The same without compilation and capture."""
-        return dataclasses.replace(self, compile=False, capture=False, precision=precision or self.precision)
+        """The same on the same images, without compilation and capture."""
+        plain = dataclasses.replace(self, compile=False, capture=False, precision=precision or self.precision)
+        vars(plain).update(split=self.split, batch=self.batch)
+        return plain
 
     @cached_property
     def split(self) -> Split:
@@ -108,7 +110,7 @@ class Setup:
             augment=True,
             seed=0,
             precision=self.precision,
-            options=_options(compile=self.compile, capture=self.capture),
+            options=Options(compile=self.compile, capture=self.capture),
         )
         network.train()
         return training
@@ -123,7 +125,3 @@ class Setup:
             [*calls.values()], rounds=self.rounds, device=self.device, warm_up=0, shortest=0.0, until=until
         )
         return dict(zip(calls, found.T, strict=True))
-
-
-def _options(**chosen: bool) -> Options:
-    return Options(**{name: value for name, value in chosen.items() if hasattr(Options, name)})

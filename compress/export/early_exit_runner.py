@@ -94,18 +94,11 @@ class Cascade:
 
     def _one(self, features: NDArray[Any]) -> Answers:
         """Answer one image `(1, C, H, W)`, with as little as possible between one stage and the next."""
-        number = 0
-        for number, (stage, temperature, threshold) in enumerate(self._rules, start=1):
-            features, found = stage(features)
-            if _leaves(found, temperature, threshold):
-                break
-        else:
-            number += 1
-            found = self._stages[-1](features)[1]
-        powers = _powers(found, self._temperatures[number - 1])
-        total = sum(powers)
-        probabilities = np.array([[power / total for power in powers]], dtype=np.float32)
-        return Answers(found.argmax(axis=-1), np.array([number]), probabilities)
+        for exit, (stage, temperature, threshold) in enumerate(self._rules, start=1):
+            features, logits = stage(features)
+            if _leaves(logits, temperature, threshold):
+                return _answer(logits, temperature, exit)
+        return _answer(self._stages[-1](features)[1], self._temperatures[-1], len(self._stages))
 
     def _batch(self, features: NDArray[Any]) -> Answers:
         """Answer images `(N, C, H, W)`."""
@@ -228,6 +221,14 @@ def _leaves(logits: NDArray[np.float32], temperature: float, threshold: float) -
     if abs(confidence - threshold) > CLOSE:
         return confidence > threshold
     return bool(_confidences(logits, temperature)[0] > threshold)
+
+
+def _answer(logits: NDArray[np.float32], temperature: float, exit: int) -> Answers:
+    """What one image with these logits `(1, classes)` is answered."""
+    powers = _powers(logits, temperature)
+    total = sum(powers)
+    probabilities = np.array([[power / total for power in powers]], dtype=np.float32)
+    return Answers(logits.argmax(axis=-1), np.array([exit]), probabilities)
 
 
 def _powers(logits: NDArray[np.float32], temperature: float) -> list[float]:

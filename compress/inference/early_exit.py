@@ -72,15 +72,15 @@ class EarlyExit:
 
     def _one(self, features: Tensor) -> Exited[Tensor]:
         """Answer one image `(1, C, H, W)`, with as little as possible between one exit and the next."""
-        for number, (segment, head), temperature, threshold in self._rules:
+        for exit, (segment, head), temperature, threshold in self._rules:
             features = segment(features)
             [logits] = head(features).float().tolist()  # on CUDA, the only wait of this exit
-            if exceeds(logits, temperature, threshold):
+            if exit == self.policy.exits or exceeds(logits, temperature, threshold):
                 break
         parts = powers(logits, temperature)
-        total, label = sum(parts), logits.index(max(logits))
+        label, total = logits.index(max(logits)), sum(parts)
         probabilities = torch.tensor([[part / total for part in parts]], dtype=torch.float32)
-        return Exited(torch.tensor([label]), torch.tensor([number]), probabilities)
+        return Exited(torch.tensor([label]), torch.tensor([exit]), probabilities)
 
     def _batch(self, features: Tensor) -> Exited[Tensor]:
         """Answer images `(N, C, H, W)`."""

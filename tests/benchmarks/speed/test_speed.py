@@ -5,6 +5,7 @@ import math
 import time
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -72,6 +73,22 @@ def test_what_fails_is_named_and_the_rest_goes_on(monkeypatch: pytest.MonkeyPatc
         "steps": "RuntimeError: out of memory",
     }
     assert results["memory_mwbp_over_bp"]["rounds"] == 1
+
+
+def test_what_is_measured_on_cuda_alone_runs_and_divides_by_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here the steps of both sides are eager; the count of kernels and their time are made up."""
+    limits = []
+    monkeypatch.setattr("benchmarks.speed.ratios.seconds_a_kernel", lambda device: 2e-6)
+    monkeypatch.setattr("benchmarks.speed.ratios.kernels_of", lambda call, device: limits.append(call()) or 500)
+    setup, seconds = tiny_setup(), np.array([0.002, 0.003, 0.004])
+    monkeypatch.setattr(Setup, "seconds", lambda self, calls, until: dict.fromkeys(calls, seconds))
+    found = PARTS["capture"](setup, math.inf)
+    assert found["over_kernel_limit"] == {"ratio": 3.0, "low": 2.5, "high": 3.5, "rounds": 3}
+    assert found["captured_over_eager"]["ratio"] == 1
+    assert len(limits) == 1
+    assert PARTS["captured memory"](setup, math.inf)["memory_captured_over_eager"]["ratio"] == pytest.approx(
+        1, abs=0.01
+    )
 
 
 @pytest.mark.parametrize("arch", ["resnet8", "resnet44", "resnet20v1"])
