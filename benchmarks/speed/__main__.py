@@ -27,6 +27,7 @@ def main(
     rounds: Count = 9,
     device: str = "auto",
     precision: str = "auto",
+    batch_size: Count = 128,
     compile: Annotated[bool, Parameter(negative="")] = False,
     capture: bool = True,
     minutes: Annotated[float | None, Parameter(validator=validators.Number(gt=0))] = None,
@@ -39,6 +40,7 @@ def main(
         rounds: Number of timings; the median and the quartiles over them are given.
         device: auto (CUDA where there is one), cpu, cuda, ...
         precision: auto (bf16 where the hardware has it), fp32 or bf16.
+        batch_size: Images of a training step.
         compile: Compile our training steps.
         capture: Capture our training steps as CUDA graphs, on CUDA.
         minutes: Time after which no round is begun; what is missing then is left out.
@@ -49,6 +51,7 @@ def main(
         exits=exits,
         device=where,
         precision=resolve_precision(precision, where),
+        batch_size=batch_size,
         compile=compile,
         capture=capture,
         rounds=rounds,
