@@ -21,7 +21,7 @@ from compress import signals
 from compress.console import console
 from compress.data import Augmentation, Split, normalise, pad_crop_flip
 from compress.errors import UsageError
-from compress.hardware import Precision, keep_freed_memory
+from compress.hardware import Precision, finish_on, keep_freed_memory
 from compress.networks import Network, Spec
 from compress.recipes import Recipe
 from compress.training.averaging import Averaging
@@ -147,12 +147,13 @@ class Training:
             for step, (images, labels) in enumerate(self._batches(), start=1):
                 self.step(images, labels, done=self.epochs_done * self.steps + step - 1)
                 signals.check()
+                if not progress.announced:
+                    finish_on(self.device)  # the first steps are timed
                 if progress.step():  # a GPU is waited for twice a second at most
                     if self.world.size == 1:  # several processes would not come here at the same step
                         self._check_finite(self.tally.losses)
-                    seen, own, seconds = step * self.batch_size, step * len(labels), time.monotonic() - started
-                    loss, right = float(self.tally.losses[-1]), float(self.tally.correct[-1])
-                    progress.show(loss / step, right / own, seen / seconds)
+                    loss, accuracy = self.tally.of_last_exit(step, step * len(labels))
+                    progress.show(loss, accuracy, step * self.batch_size / (time.monotonic() - started))
         self.averaging.end_epoch(self.network)
         losses, correct = self.world.total(torch.stack([self.tally.losses / self.world.size, self.tally.correct]))
         self._check_finite(losses)
@@ -334,8 +335,7 @@ def fit(
             training.restore(state)
     elif checkpoint:
         world.on_leader(lambda: save_checkpoint(checkpoint, training.state()))
-    epochs, steps, done = training.recipe.epochs, training.steps, training.epochs_done
-    saved = time.monotonic()
+    epochs, steps, done, saved = training.recipe.epochs, training.steps, training.epochs_done, time.monotonic()
     if training.device.type == "cuda" and done < epochs:
         console.print(f"{title}: {training.stepping.way}")
     with TrainingProgress(title, epochs=epochs, steps=steps, done=done, patience=patience) as progress:

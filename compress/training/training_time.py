@@ -8,7 +8,7 @@ import torch
 
 from compress.data import Normalisation, Split
 from compress.data.dataset import Labelled
-from compress.hardware import Precision
+from compress.hardware import Precision, finish_on
 from compress.networks import Spec, initialised
 from compress.recipes import Recipe
 from compress.training.loop import Training
@@ -35,14 +35,8 @@ def image_seconds(
     timed, started = (TIMED if device.type == "cpu" else TIMED_ON_GPU), 0.0
     for step in range(1 + timed):
         if step == 1:  # the first step is warm-up, and capture on a GPU
-            _finished(device)
+            finish_on(device)
             started = time.monotonic()
         training.step(images, parts.train.labels, done=0)
-    _finished(device)
+    finish_on(device)
     return (time.monotonic() - started) / timed / count
-
-
-def _finished(device: torch.device) -> None:
-    """Wait for the GPU, if it is one."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
