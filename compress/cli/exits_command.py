@@ -24,6 +24,8 @@ class GuaranteeOptions:
         precision: fp32, or bf16 where eager has it.
         budget_macs: Also choose policies that spend these MACs an image on average, separated by commas; nothing is
             guaranteed of them.
+        calibration: folder:PATH, images that certify in place of those that the run held out, and that no training had:
+            folders of the run's classes; for agreement any folder.
         seed: Random seed of the order in which the test takes the calibration images.
         threads: Threads of the CPU when time is measured.
         no_latency: Do not measure time.
@@ -36,6 +38,7 @@ class GuaranteeOptions:
     engine: Literal["eager", "onnxruntime", "openvino"] = "eager"
     precision: Literal["fp32", "bf16"] = "fp32"
     budget_macs: str = ""
+    calibration: str | None = None
     seed: Seed = 0
     threads: Whole = 1
     no_latency: Flag = False
@@ -50,6 +53,20 @@ class GuaranteeOptions:
             raise UsageError(f"--precision {self.precision}: early exit by {self.engine} has fp32; eager has bf16")
         if self.threads < 1:
             raise UsageError(f"--threads {self.threads}: 1 or more")
+        if self.calibration is not None:
+            _check_folder(self.calibration, self.data_dir)
+
+
+def _check_folder(name: str, data_dir: Path | None) -> None:
+    """Refuse what is not a folder of images."""
+    from compress.data.catalogue import FOLDER, find_folder
+
+    if not name.startswith(FOLDER):
+        raise UsageError(f"--calibration {name}: a folder of images, as in {FOLDER}PATH")
+    try:
+        find_folder(name, data_dir, announce=False)
+    except UsageError as error:
+        raise UsageError(f"--calibration {error}") from error
 
 
 GUARANTEE = GuaranteeOptions()
@@ -81,6 +98,7 @@ def exits(
         engine=guarantee.engine,
         precision=guarantee.precision,
         budgets=budgets,
+        calibration=guarantee.calibration,
         seed=guarantee.seed,
         threads=guarantee.threads,
         latency=not guarantee.no_latency,

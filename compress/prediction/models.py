@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from compress import networks, runs
 from compress.errors import UsageError, first_line
 from compress.inference import Policy
-from compress.prediction.preparation import Preparation
+from compress.data.preparation import Preparation
 
 if TYPE_CHECKING:
     from compress.export import Bundle
