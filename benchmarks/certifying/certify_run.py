@@ -222,7 +222,9 @@ class Trial:
         needed = risk.needed(*limits)
         if found is None or found[0] == 0:  # by the first policy of the path no image leaves early
             why = f"{needed:,} would be needed" + ("" if n < needed else ", and more where there are losses")
-            why += "; --calibration of train-mwbp sets the share that is held out, --calibration folder:PATH adds others"
+            why += (
+                "; --calibration of train-mwbp sets the share that is held out, --calibration folder:PATH adds others"
+            )
             return {"reason": f"nothing can be certified with {n:,} calibration images: {why}", "needed": needed}
         step, losses = found
         return Certificate(

@@ -68,7 +68,9 @@ def _labelled(root: Path, classes: Sequence[str]) -> tuple[list[str], torch.Tens
         places = ", ".join(f"folder:{root / place}" for place in folders.places.values())
         raise UsageError(f"{root} is divided into parts: name one of them ({places})")
     if odd := sorted(set(folders.classes) ^ set(classes)):
-        here, there = ("a folder", "no class of the run") if odd[0] in folders.classes else ("a class", "no folder here")
+        here, there = (
+            ("a folder", "no class of the run") if odd[0] in folders.classes else ("a class", "no folder here")
+        )
         raise UsageError(f"{root}: {odd[0]!r} is {here}, but {there}; the classes are {', '.join(classes)}")
     numbers = [classes.index(name) for name in folders.classes]
     [labels] = folders.labels.values()

@@ -15,9 +15,9 @@ from compress.export.bundle import Bundle, read_bundle
 from compress.export.cascade_bundle import write_cascade
 from compress.export.form import Form, check_place
 from compress.export.model_files import write_model
+from compress.export.model_runner import open_model
 from compress.export.papers import write_papers
 from compress.export.parity import check_parity
-from compress.export.predict import open_model
 from compress.export.subject import Subject, subject_of
 from compress.inference import Certificate, Policy
 from compress.runs import Run, run_and_exit

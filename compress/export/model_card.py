@@ -41,7 +41,7 @@ def _use(subject: Subject) -> str:
         "    python predict.py photo.jpg folder/\n\n"
         f"The model takes pixels ({pixels}) of shape (N, {channels}, {height}, {width}), any N, normalises them "
         f"itself and returns {form.output} (N, {len(subject.labels)}). `preprocess.json` says how a file becomes "
-        "pixels; `predict.py` does it."
+        "pixels; `image_reader.py` does it."
     )
 
 

@@ -43,7 +43,11 @@ def test_without_classes_any_folder_will_do(tmp_path: Path) -> None:
     ("files", "classes", "message"),
     [
         ((), None, "holds no images; known suffixes"),
-        (("a/0.png", "b/0.png", "c/0.png"), ("a", "b"), "'c' is a folder, but no class of the run; the classes are a, b"),
+        (
+            ("a/0.png", "b/0.png", "c/0.png"),
+            ("a", "b"),
+            "'c' is a folder, but no class of the run; the classes are a, b",
+        ),
         (("a/0.png", "b/0.png"), ("a", "b", "c"), "'c' is a class, but no folder here"),
         (("train/a/0.png", "test/a/0.png"), ("a", "b"), "is divided into parts: name one of them .*/test"),
         (("a/large.png", "b/0.png"), ("a", "b"), "large.png has 3x3 pixels .* takes images of 2x2 alone"),

@@ -27,7 +27,8 @@ def bundle(trained: Run, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 def test_the_manifest_says_what_the_files_are_and_where_they_come_from(bundle: Bundle, trained: Run) -> None:
     manifest, record = bundle.manifest, trained.record
     assert {"bundle.json", *manifest["files"]} == {file.name for file in bundle.path.iterdir()}
-    assert set(manifest["files"]) == {"README.md", "labels.json", "model.onnx", "predict.py", "preprocess.json"}
+    scripts = {"predict.py", "image_reader.py", "model_runner.py"}
+    assert set(manifest["files"]) == {"README.md", "labels.json", "model.onnx", "preprocess.json"} | scripts
     assert (manifest["bundle_version"], manifest["kind"]) == (1, "model")
     source = manifest["source"]
     assert (source["run"], source["exit"], source["exits"]) == (trained.id, 1, 2)
