@@ -7,10 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from compress.data import Part, Split
-from compress.data.catalogue import find_folder
-from compress.data.own_images import read_own_images, without_copies
-from compress.data.preparation import Preparation
 from compress.errors import UsageError
+from compress.export.held_out import own_images
 from compress.recipes import Recipe
 from compress.runs import Run
 from compress.training import data_of
@@ -42,10 +40,7 @@ def open_images(
     split = split_by(Recipe.from_json(run.record.config["recipe"]), data_of(run, data_dir))
     if calibration is None:
         return split
-    root = find_folder(calibration, data_dir)
-    preparation = Preparation.of(run.record.data.get("preprocessing"), run.spec.input_shape)
-    images = read_own_images(root, preparation, run.record.data["classes"] if labelled else None)
-    return replace(split, calibration=without_copies(images, (split.train, split.validation, split.test), root))
+    return replace(split, calibration=own_images(run, split, calibration, data_dir, labelled=labelled))
 
 
 def digest_of_part(part: Part) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from compress.cli.options import OUTPUT, PLACE, Flag, Output, PlaceOptions, Seed, Whole, numbers, options
+from compress.data.catalogue import check_own_images
 from compress.errors import UsageError
 from compress.runs import find_run
 
@@ -54,19 +55,7 @@ class GuaranteeOptions:
         if self.threads < 1:
             raise UsageError(f"--threads {self.threads}: 1 or more")
         if self.calibration is not None:
-            _check_folder(self.calibration, self.data_dir)
-
-
-def _check_folder(name: str, data_dir: Path | None) -> None:
-    """Refuse what is not a folder of images."""
-    from compress.data.catalogue import FOLDER, find_folder
-
-    if not name.startswith(FOLDER):
-        raise UsageError(f"--calibration {name}: a folder of images, as in {FOLDER}PATH")
-    try:
-        find_folder(name, data_dir, announce=False)
-    except UsageError as error:
-        raise UsageError(f"--calibration {error}") from error
+            check_own_images(self.calibration, self.data_dir)
 
 
 GUARANTEE = GuaranteeOptions()
