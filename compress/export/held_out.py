@@ -91,7 +91,7 @@ def open_held_out(
 
 
 def own_images(run: Run, parts: Split, name: str, data_dir: Path | None, *, labelled: bool) -> Part:
-    """The images of "folder:PATH", prepared as the run's own; copies of what it trained, chose or is tested on left out.
+    """The images of "folder:PATH", prepared as the run's own, without copies of those; its calibration images aside.
 
     Args:
         labelled: whether they are in folders of the run's classes; otherwise they have no labels.

@@ -90,7 +90,9 @@ def _cost(subject: Subject, manifest: dict[str, Any]) -> str:
 def _benched(subject: Subject) -> list[Latency]:
     """What `compress bench` measured of this exit with the runtime and precision; cascades it does not measure."""
     form = subject.form
-    kept = None if form.cascade else read_kept(subject.run.path / BENCH, dict[str, Any], "compress bench measures again")
+    kept = (
+        None if form.cascade else read_kept(subject.run.path / BENCH, dict[str, Any], "compress bench measures again")
+    )
     return [
         Latency(
             seconds=row["seconds"][1],
