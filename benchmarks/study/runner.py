@@ -13,10 +13,8 @@ from filelock import FileLock, Timeout
 from baselines import carry_out
 from benchmarks.measuring.latency import bench
 from benchmarks.report.comparison import Comparison
-from benchmarks.report.report import write_report
 from benchmarks.results.lag_warnings import warn_of_lag
 from benchmarks.results.repeated_runs import distinct_runs
-from benchmarks.results.rows import rows
 from benchmarks.study.dry_run import plan_study
 from benchmarks.study.entry import Pruned
 from benchmarks.study.graph import Node
@@ -42,6 +40,8 @@ def run_study(setting: Setting, *, out: Path) -> list[Run]:
         UsageError: the reference could not be made.
         KeyboardInterrupt: interrupted; the message says how to go on.
     """
+    from benchmarks.report.report import write_report  # here, as training does without what draws
+
     runner = Runner.of(setting)
     outcomes = runner.outcomes
     try:
@@ -114,6 +114,8 @@ class Runner:
 
     def measure(self, runs: list[Run]) -> None:
         """Measure the latency of all runs together, unless that was done; a failure is noted."""
+        from benchmarks.results.rows import rows
+
         sessions = rows(runs).get("bench_session")
         if sessions is not None and sessions.notna().all() and sessions.nunique() == 1:
             return
