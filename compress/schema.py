@@ -97,7 +97,8 @@ def at(field: str, reason: str) -> str:
 
 def _convert(data: Any, kind: Any, field: str) -> Any:
     choices = [choice for choice in _choices(kind) if choice is not UnsetType]
-    names, got = [_name(choice) for choice in choices], _name(type(data))
+    given: Any = type(data)
+    names, got = [_name(choice) for choice in choices], _name(given)
     for wanted in (got, "float" if got == "int" else got, "anything"):
         if wanted in names:
             return _read(data, choices[names.index(wanted)], field)
@@ -193,7 +194,8 @@ def _name(kind: Any) -> str:
     if origin is Annotated:
         return _name(get_args(kind)[0])
     if origin is Literal:
-        return _name(type(get_args(kind)[0]))
+        first: Any = type(get_args(kind)[0])
+        return _name(first)
     if dataclasses.is_dataclass(origin) or is_typeddict(origin):
         return "object"
     return _NAMES.get(origin) or str(getattr(kind, "__name__", kind))
