@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -46,7 +47,7 @@ def minutes(text: str) -> float:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status: 2 where it could not begin."""
-    given = parsed(arguments)
+    started, given = time.monotonic(), parsed(arguments)
     settle()
 
     from benchmarks.gpu.check import Check  # here and below, as --help needs no torch
@@ -59,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         if wanted.note:
             console.print(wanted.note)
-        print(Check(wanted=wanted, minutes=given.minutes).carry_out())
+        print(Check(wanted=wanted, minutes=given.minutes, started=started).carry_out())
     except UsageError as error:
         print(f"gpu: {one_line(str(error))}", file=sys.stderr)
         return 2

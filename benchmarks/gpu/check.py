@@ -28,6 +28,7 @@ from compress.machine import installed
 
 ROOT = Path(__file__).resolve().parents[2]
 TESTS = ROOT / "tests" / "cuda"
+PYTEST = ("-m", "pytest", "-q", "-n", "0", "-m", "cuda", "-p", "no:cacheprovider", "--rootdir", str(ROOT))
 ARCHIVE = "gpu-check.zip"
 SHORT, SHARE = 60.0, 1 / 9  # seconds of every stage before the study at most, and its share of a shorter time
 RESERVE = 8.0  # seconds in which the last archive is written
@@ -41,13 +42,13 @@ class Check:
 
     Attributes:
         minutes: for all of it.
-        started: when, by `time.monotonic`.
+        started: when the command began, by `time.monotonic`.
         outcomes: of the stages that have ended.
     """
 
     wanted: Wanted
     minutes: float
-    started: float = field(default_factory=time.monotonic)
+    started: float
     began: datetime = field(default_factory=lambda: datetime.now(UTC))
     outcomes: list[StageOutcome] = field(default_factory=list)
     _saved: float = 0.0
@@ -75,11 +76,9 @@ class Check:
         for name in ("tests", "speed", "latency", "study"):
             stage = self._stage(name)
             console.print(f"{name}: " + (f"skipped: {stage.skipped}" if stage.skipped else f"{duration(stage.limit)}"))
-            log = self.wanted.out / f"{name}.log"
+            meanwhile = self._save_now_and_then if name == "study" else lambda: None
             try:
-                self.outcomes.append(
-                    carry_out(stage, log, self._save_now_and_then if name == "study" else lambda: None)
-                )
+                self.outcomes.append(carry_out(stage, self.wanted.out / f"{name}.log", meanwhile))
             finally:  # after an interruption, too
                 self.save()
             ended = self.outcomes[-1]
@@ -122,19 +121,7 @@ class Check:
             return Stage(name=name, limit=self.left, command=self._worker(name, seconds=max(0.0, self.left - RESERVE)))
         limit = min(self.left, SHORT, SHARE * 60 * self.minutes)
         if name == "tests":
-            command = (
-                sys.executable,
-                "-m",
-                "pytest",
-                "-q",
-                "-n",
-                "0",
-                "-m",
-                "cuda",
-                "-p",
-                "no:cacheprovider",
-                str(TESTS),
-            )
+            command = (sys.executable, *PYTEST, str(TESTS))
             return Stage(name=name, limit=limit, command=command, skipped=self._why_no_tests())
         return Stage(name=name, limit=limit, command=self._worker(name, seconds=limit))
 
