@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,7 +12,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from msgspec import to_builtins
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -125,7 +125,7 @@ def _certified(trial: Trial) -> dict[str, Any]:
     if policies:
         write_policies(run, policies)
     outcome = {"certified": True} if isinstance(found, Certificate) else {"certified": False} | found
-    return {"run": run.id} | outcome | {"policies": to_builtins(policies)}
+    return {"run": run.id} | outcome | {"policies": list(map(dataclasses.asdict, policies))}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from msgspec import Struct
 from numpy import ndarray
 
 from compress.documents import fitted, read_file, read_json
 from compress.errors import UsageError, checked
 from compress.export.early_exit_runner import Cascade
 from compress.export.model_runner import open_model
+from compress.schema import Struct
 
 VERSION = 1
 MANIFEST, LABELS, PREPROCESS, CARD = "bundle.json", "labels.json", "preprocess.json", "README.md"
