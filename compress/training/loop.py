@@ -28,6 +28,7 @@ from compress.training.batchnorm import reestimate, steps_to_settle
 from compress.training.checkpoints import load_checkpoint, reading, save_checkpoint
 from compress.training.class_weights import class_weights
 from compress.training.compiled import compiled
+from compress.training.deadline import check_deadline
 from compress.training.distributed import current_world
 from compress.training.evaluation import accuracies, cross_entropies, predict
 from compress.training.hooks import PLAIN, Narrow, Options, Spent, sliced
@@ -327,6 +328,7 @@ def fit(
 
     Raises:
         DivergedError: the loss became NaN or infinite; the last good checkpoint is kept.
+        OutOfTimeError: the deadline came before the last epoch.
         UsageError: the checkpoint is corrupt or cannot be written.
     """
     world = training.world
@@ -345,4 +347,6 @@ def fit(
                 world.on_leader(lambda: on_epoch(training))
             if checkpoint:
                 world.on_leader(lambda: save_checkpoint(checkpoint, training.state()))
+            if training.epochs_done < epochs:
+                world.on_leader(lambda: check_deadline(training.epochs_done, epochs))
     training.finish()

@@ -95,7 +95,7 @@ def test_what_cannot_be_made_is_named_with_its_reason_and_the_rest_goes_on(
     assert "cannot be reached" in failures[0]
     assert "dependent at ratio 0.2, seed 0: impossible did not run" in failures
     assert "dependent at ratio 0.2, seed 1: none of its trials finished" in failures
-    assert failures[-1] == "the primary contrast, multi against impossible: one of them has no run"
+    assert failures[-1] == "the primary contrast, multi against impossible: one of its networks has no run"
     assert "did not run: dependent at ratio 0.2, seed 0: impossible did not run" in report
     assert len(made) == 2 + 2 + 4 + 2
 

@@ -167,7 +167,7 @@ def test_the_bundled_study_of_pruning_has_every_method_at_the_same_budgets_from_
 
 def test_every_bundled_study_is_read_and_says_what_it_takes() -> None:
     names = [file.name.removesuffix(".toml") for file in BUNDLED.iterdir()]
-    assert {*names} >= {"quickstart", "pruning", "fashion-mnist", "cifar10", "cifar10-paper", "cifar100-paper"}
+    assert {*names} >= {"quickstart", "pruning", "fashion-mnist", "headline", "cifar10-paper", "cifar100-paper"}
     for name in names:
         study = read_study(name)
         assert study.takes
@@ -178,7 +178,8 @@ def test_every_bundled_study_is_read_and_says_what_it_takes() -> None:
 def test_the_studies_by_the_papers_protocol_ask_the_papers_questions() -> None:
     for name in ("cifar10-paper", "cifar100-paper", "svhn-paper"):
         study = read_study(name)
-        assert (study.recipe, study.seeds, study.primary) == ("paper", (0, 1, 2, 3, 4), ("mwresnet44-5", "resnet110"))
+        assert (study.recipe, study.seeds) == ("paper", (0, 1, 2, 3, 4))
+        assert [claim.pairs for claim in study.claims] == [{"mwresnet44-5": "resnet110"}]
         techniques = [entry.technique for entry in study.runs if isinstance(entry, Pruned)]
         assert {technique.method for technique in techniques} == {*METHODS}
         assert "sensitivity" in {technique.allocate for technique in techniques}
