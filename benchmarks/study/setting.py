@@ -58,7 +58,7 @@ class Setting:
         return dataclasses.replace(self.recipe, epochs=max(1, round(epochs)))
 
     def fine_tuning(self, entry: Pruned) -> FineTuning:
-        """How an entry is fine-tuned: for as large a share of the training as in the named recipe, however long it is."""
+        """How an entry is fine-tuned: for as large a share of the training's epochs as in the named recipe."""
         named = RECIPES[self.recipe.name]() if self.recipe.name in RECIPES else self.recipe
         if entry.technique.kind == "control" or self.recipe.epochs == named.epochs:
             return entry.fine_tuning

@@ -27,9 +27,9 @@ METHOD = (
     "both networks have the same seeds. Every network is compared with the reference and, in each budget class (MACs "
     f"within {CLASS:.0%} of one another), with the most accurate network. p-values are the bootstrap's or, between "
     "single seeds, those of McNemar's exact test, adjusted by Holm's method for all comparisons. MACs and latency are "
-    "shares of the other network's; the latency is the quotient of both networks' ratios to the timed reference. Predictions are stored as "
-    "float16, which changes the prediction for one or two images: a difference may deviate from that of the tables by "
-    "as much."
+    "shares of the other network's; the latency is the quotient of both networks' ratios to the timed reference. "
+    "Predictions are stored as float16, which changes the prediction for one or two images: a difference may deviate "
+    "from that of the tables by as much."
 )
 
 
