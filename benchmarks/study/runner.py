@@ -81,7 +81,7 @@ class Runner:
 
     outcomes: Outcomes
     seconds: Mapping[Node, float]
-    started: float = field(default_factory=time.monotonic)
+    started: float = field(default_factory=lambda: time.monotonic())
     until: float = math.inf
     failures: list[str] = field(default_factory=list)
 
