@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from compress.data import Dataset, Normalisation, normalise
 from compress.errors import UsageError
 from compress.export.cascade import opened_cascade, write_policy, write_stage_digests, write_stages
-from compress.export.early_exit_runner import Cascade, _confidences
+from compress.export.early_exit_runner import Cascade, _confidences, _leaves
 from compress.inference import Policy, confidences, leave, policy_of_shares, simulate
 from compress.networks import Network, digest_of_weights
 from tests.baselines.networks import network_of
@@ -141,6 +141,31 @@ def test_the_runners_confidences_are_the_librarys_bit_for_bit() -> None:
             np.testing.assert_array_equal(
                 _confidences(logits[:count], temperature), _confidences(logits, temperature)[:count]
             )
+
+
+@pytest.mark.parametrize("temperature", [0.05, 1.0, 3.3])
+def test_the_runner_decides_on_one_image_as_on_many_bit_for_bit(temperature: float) -> None:
+    logits = np.random.default_rng(0).normal(scale=5, size=(300, 10)).astype(np.float32)
+    for row, confidence in zip(logits, _confidences(logits, temperature), strict=True):
+        near = (np.nextafter(confidence, 0), confidence, np.nextafter(confidence, 2))
+        assert [_leaves(row[None], temperature, float(threshold)) for threshold in near] == [True, False, False]
+
+
+def test_stages_keep_their_features_in_blocks_of_channels(folder: Path, tmp_path: Path) -> None:
+    """As far as ONNX Runtime has kernels for such blocks here: then no batch norm or addition is left outside them."""
+    import onnx
+    import onnxruntime
+
+    for number in range(1, EXITS + 1):
+        options = onnxruntime.SessionOptions()
+        options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+        options.log_severity_level = 3  # it warns that the file is for this CPU
+        onnxruntime.InferenceSession(str(folder / f"stage{number}.onnx"), options, providers=["CPUExecutionProvider"])
+        kinds = [node.op_type for node in onnx.load(tmp_path / "optimised.onnx").graph.node]
+        if "ReorderOutput" not in kinds:
+            pytest.skip("ONNX Runtime has no kernels for blocks of channels on this CPU")
+        assert not {"BatchNormalization", "Add"} & set(kinds)
+        assert kinds.count("ReorderInput") == (number > 1)
 
 
 class Counted:
