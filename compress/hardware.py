@@ -129,6 +129,12 @@ def repeatable(device: torch.device) -> Iterator[None]:
         cudnn.benchmark, cudnn.deterministic = before
 
 
+def finish_on(device: torch.device) -> None:
+    """Wait until the device has done all its work, which a GPU does behind the program's back."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
 def describe(device: torch.device) -> dict[str, Any]:
     """Return the machine and the versions that a figure was measured with, JSON-ready.
 

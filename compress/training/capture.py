@@ -64,18 +64,13 @@ class CudaGraph:
 
     def _capture(self, function: Callable[[], None]) -> None:
         """Capture the function; raises its own error rather than that of the end of the capture, which follows."""
-        failure: Exception | None = None
         try:
             with torch.cuda.graph(self.graph, stream=self.stream):  # replays draw from the default generator
-                try:
-                    function()
-                except Exception as error:
-                    failure = error
-                    raise
+                function()
         except Exception as error:
             generator = torch.cuda.default_generators[self.stream.device.index]
             generator.graphsafe_set_state(generator.clone_state())  # the old one may stay marked as being captured
-            raise failure or error from None
+            raise error.__context__ or error from None
 
 
 class Steps:

@@ -21,17 +21,18 @@ from compress import signals
 from compress.console import console
 from compress.data import Augmentation, Split, normalise, pad_crop_flip
 from compress.errors import UsageError
-from compress.hardware import Precision, keep_freed_memory
+from compress.hardware import Precision, finish_on, keep_freed_memory
 from compress.networks import Network, Spec
 from compress.recipes import Recipe
 from compress.training.averaging import Averaging
 from compress.training.batchnorm import reestimate, steps_to_settle
 from compress.training.capture import Steps, why_eager
-from compress.training.checkpoints import load_checkpoint, reading, save_checkpoint
+from compress.training.checkpoints import due, load_checkpoint, reading, save_checkpoint
 from compress.training.class_weights import class_weights
 from compress.training.compiled import compiled
+from compress.training.deadline import check_deadline
 from compress.training.distributed import current_world
-from compress.training.evaluation import accuracies, cross_entropies, predict
+from compress.training.evaluation import accuracies, cross_entropies, evaluated_at_once, predict
 from compress.training.hooks import PLAIN, Narrow, Options, Spent, sliced
 from compress.training.objectives import Objective
 from compress.training.progress_bar import TrainingProgress
@@ -89,6 +90,8 @@ class Training:
         )
         self.batch_size = recipe.batch(len(split.train))
         self.steps = len(split.train) // self.batch_size  # the smaller last batch of an epoch is dropped
+        many = evaluated_at_once(self.device, split.train.shape) if self.device.type == "cuda" else 1
+        self.at_once = max(1, many // self.batch_size)  # batches that are augmented together, with fewer launches
         self.class_weights = class_weights(recipe.class_weights, split.train.labels, network.spec.classes)
         self.tally = Tally(len(network.spec.exits), self.device)
         self._adopt(network)
@@ -145,12 +148,13 @@ class Training:
             for step, (images, labels) in enumerate(self._batches(), start=1):
                 self.step(images, labels, done=self.epochs_done * self.steps + step - 1)
                 signals.check()
+                if not progress.announced:
+                    finish_on(self.device)  # the first steps are timed
                 if progress.step():  # a GPU is waited for twice a second at most
                     if self.world.size == 1:  # several processes would not come here at the same step
                         self._check_finite(self.tally.losses)
-                    seen, own, seconds = step * self.batch_size, step * len(labels), time.monotonic() - started
-                    loss, right = float(self.tally.losses[-1]), float(self.tally.correct[-1])
-                    progress.show(loss / step, right / own, seen / seconds)
+                    loss, accuracy = self.tally.of_last_exit(step, step * len(labels))
+                    progress.show(loss, accuracy, step * self.batch_size / (time.monotonic() - started))
         self.averaging.end_epoch(self.network)
         losses, correct = self.world.total(torch.stack([self.tally.losses / self.world.size, self.tally.correct]))
         self._check_finite(losses)
@@ -192,13 +196,15 @@ class Training:
         train, epoch = self.split.train, self.epochs_done
         order = self.augmentation.order(epoch, len(train)).to(self.device)
         shifts, flips = self.augmentation.epoch(epoch, len(train), self.device)
-        chosen = [self.world.share(batch) for batch in order[: self.steps * self.batch_size].split(self.batch_size)]
+        shares = [self.world.share(batch) for batch in order[: self.steps * self.batch_size].split(self.batch_size)]
+        chosen = torch.cat(shares).split(len(shares[0]) * self.at_once)
         for indices, images in zip(chosen, train.batches(chosen, self.augmentation.resized_crop(epoch)), strict=True):
             images = pad_crop_flip(
                 images, shifts=shifts[indices], flips=flips[indices], padding=self.augmentation.padding
             )
-            normalised = normalise(images, self.split.normalisation)
-            yield normalised.contiguous(memory_format=torch.channels_last), train.labels[indices]
+            images = normalise(images, self.split.normalisation).contiguous(memory_format=torch.channels_last)
+            size = len(shares[0])
+            yield from zip(images.split(size), train.labels[indices].split(size), strict=True)
 
     def step(self, images: Tensor, labels: Tensor, *, done: int) -> Tensor:
         """Take one step after `done` others; returns its losses `(exits,)`, which the next step may overwrite."""
@@ -311,8 +317,8 @@ def fit(
 ) -> None:
     """Train to the recipe's last epoch, then call `finish`; continues from a checkpoint if there is one.
 
-    After every epoch, rank 0 calls `on_epoch` and then replaces the checkpoint. The first checkpoint is written before
-    the first epoch.
+    After every epoch, rank 0 calls `on_epoch` and then replaces the checkpoint; on a GPU every ten
+    seconds. The first checkpoint is written before the first epoch.
 
     Args:
         title: name of the training in progress lines.
@@ -321,6 +327,7 @@ def fit(
 
     Raises:
         DivergedError: the loss became NaN or infinite; the last good checkpoint is kept.
+        OutOfTimeError: the deadline came before the last epoch.
         UsageError: the checkpoint is corrupt or cannot be written.
     """
     world = training.world
@@ -330,7 +337,7 @@ def fit(
             training.restore(state)
     elif checkpoint:
         world.on_leader(lambda: save_checkpoint(checkpoint, training.state()))
-    epochs, steps, done = training.recipe.epochs, training.steps, training.epochs_done
+    epochs, steps, done, saved = training.recipe.epochs, training.steps, training.epochs_done, time.monotonic()
     if training.device.type == "cuda" and done < epochs:
         console.print(f"{title}: {training.stepping.way}")
     with TrainingProgress(title, epochs=epochs, steps=steps, done=done, patience=patience) as progress:
@@ -339,6 +346,10 @@ def fit(
             progress.epoch(training.history[-1])
             if on_epoch:
                 world.on_leader(lambda: on_epoch(training))
-            if checkpoint:
+            last = training.epochs_done == epochs
+            if checkpoint and world.on_leader(lambda: last or due(saved, training.device)):  # noqa: B023
                 world.on_leader(lambda: save_checkpoint(checkpoint, training.state()))
+                saved = time.monotonic()
+            if not last:
+                world.on_leader(lambda: check_deadline(training.epochs_done, epochs))
     training.finish()

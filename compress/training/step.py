@@ -36,6 +36,10 @@ class Tally:
         self.losses.zero_()
         self.correct.zero_()
 
+    def of_last_exit(self, batches: int, images: int) -> tuple[float, float]:
+        """Mean loss and accuracy (a fraction) of the last exit over so many batches and images; waits for a GPU."""
+        return float(self.losses[-1]) / batches, float(self.correct[-1]) / images
+
     def add(self, losses: Tensor, logits: list[Tensor], labels: Tensor) -> None:
         """Add a batch, given its losses `(exits,)`, the logits `(N, classes)` of every exit, and labels `(N,)`."""
         self.losses += losses

@@ -302,3 +302,13 @@ def test_nothing_is_asked_of_the_device_from_batch_to_batch(name: str, tiny: Dat
         asked.append(during.names)
     assert asked[1:] == [set()] * (training.steps - 1)
     assert asked[0] <= {"aten.lift_fresh.default"}  # constants, which are kept
+
+
+def test_batches_are_the_same_if_several_are_made_at_once(tiny: Dataset) -> None:
+    one, several = CASES["mwbp"].training(tiny), CASES["mwbp"].training(tiny)
+    several.at_once = 2  # of 5
+    for (images, labels), (others, same) in zip(one._batches(), several._batches(), strict=True):
+        assert images.is_contiguous(memory_format=torch.channels_last)
+        assert others.stride() == images.stride()
+        assert torch.equal(images, others)
+        assert torch.equal(labels, same)
