@@ -109,6 +109,7 @@ class Configuration(Struct, frozen=True, kw_only=True):
     initial: str | None = None
     code: str | None = None
     compile: bool = False
+    capture: bool = True
     request: Request
 
     def __post_init__(self) -> None:
@@ -158,6 +159,7 @@ class Environment(Machine, frozen=True, kw_only=True):
     commit: str | None
     world_size: Number
     compiled: bool
+    captured: bool = False
 
 
 class Cost(Struct, frozen=True, kw_only=True):
