@@ -135,7 +135,7 @@ class Check:
     def _why_no_tests(self) -> str | None:
         if self.wanted.device.type != "cuda":
             return "there is no CUDA here" if not torch.cuda.is_available() else "they are for CUDA"
-        if missing := [package for package in ("pytest", "xdist") if find_spec(package) is None]:
+        if missing := [package for package in ("pytest", "xdist", "cyclopts") if find_spec(package) is None]:
             return f"{missing[0]} is not installed"
         return None if TESTS.is_dir() else f"there is no {TESTS}"
 
