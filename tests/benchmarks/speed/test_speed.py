@@ -2,7 +2,12 @@
 
 import json
 import math
+import os
+import shutil
+import subprocess
+import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -95,6 +100,26 @@ def test_what_is_measured_on_cuda_alone_runs_and_divides_by_the_limit(monkeypatc
     assert PARTS["captured memory"](setup, math.inf)["memory_captured_over_eager"]["ratio"] == pytest.approx(
         1, abs=0.01
     )
+
+
+def test_it_runs_where_little_is_installed(tmp_path: Path) -> None:
+    """As `python -m benchmarks.gpu` does: without cyclopts, pandas, scipy, torchvision and others."""
+    root = Path(__file__).parents[3]
+    shutil.copyfile(root / "tests" / "benchmarks" / "gpu" / "bare_python.py", tmp_path / "sitecustomize.py")
+    program = """
+import torch
+from benchmarks.speed.ratios import PARTS, measure
+from benchmarks.speed.speed_setup import Setup
+memory = PARTS["memory"]
+PARTS.clear()
+PARTS["memory"] = memory
+found = measure(Setup(arch="resnet8", exits=2, device=torch.device("cpu"), precision="fp32", batch_size=4))
+print([*found], found["left_out"])
+"""
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{root}"}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    left_out = {"usual_over_ours": "the usual trainer needs torchvision"}
+    assert done.stdout.strip() == f"{['environment', 'left_out', 'memory_mwbp_over_bp']} {left_out}", done.stderr
 
 
 @pytest.mark.parametrize("arch", ["resnet8", "resnet44", "resnet20v1"])
