@@ -29,7 +29,6 @@ def main(
     precision: str = "auto",
     batch_size: Count = 128,
     compile: Annotated[bool, Parameter(negative="")] = False,
-    capture: bool = True,
     minutes: Annotated[float | None, Parameter(validator=validators.Number(gt=0))] = None,
 ) -> None:
     """Measure what training costs, as ratios of times and memory measured in turn on this machine.
@@ -41,8 +40,7 @@ def main(
         device: auto (CUDA where there is one), cpu, cuda, ...
         precision: auto (bf16 where the hardware has it), fp32 or bf16.
         batch_size: Images of a training step.
-        compile: Compile our training steps.
-        capture: Capture our training steps as CUDA graphs, on CUDA.
+        compile: Compile our training steps; on CUDA they are anyway, and captured.
         minutes: Time after which no round is begun; what is missing then is left out.
     """
     where = resolve_device(device)
@@ -53,7 +51,6 @@ def main(
         precision=resolve_precision(precision, where),
         batch_size=batch_size,
         compile=compile,
-        capture=capture,
         rounds=rounds,
         time_limit=None if minutes is None else 60 * minutes,
     )
