@@ -29,7 +29,7 @@ from compress.training.batchnorm import reestimate, steps_to_settle
 from compress.training.capture import Steps, why_eager
 from compress.training.checkpoints import due, load_checkpoint, reading, save_checkpoint
 from compress.training.class_weights import class_weights
-from compress.training.compiled import compiled
+from compress.training.compiled import compiled, pays
 from compress.training.distributed import current_world
 from compress.training.evaluation import accuracies, cross_entropies, evaluated_at_once, predict
 from compress.training.hooks import PLAIN, Narrow, Options, Spent, sliced
@@ -211,7 +211,7 @@ class Training:
             self.hook.before_step(self, done)
         # The schedule is read at the middle of the step, so no step of a one-cycle schedule has rate 0.
         self.stepping.step.prepare((done + 0.5) / (self.recipe.epochs * self.steps))
-        losses = self.stepping.take(images, labels, average=self.averaging.within(done))
+        losses = self.stepping.take(images, labels, average=self.averaging.moving)
         self.averaging.after(self.network, done)
         return losses
 
@@ -226,11 +226,11 @@ class Training:
         network.drop_blocks(self.recipe.stochastic_depth)
         self.update = update_of(self.objective, network, self.recipe, self.hook.regularise)
         self.averaging = Averaging(network, self.recipe, self.steps)
-        # After the averaged copy was made, whose batch norm stays unsynchronised.
-        parallel = self.world.parallel(network, self.device)
+        parallel = self.world.parallel(network, self.device)  # only now: batch norm of the averaged copy stays as it is
+        compiles = self.options.compile or (not self._eager and pays(network))
         step = Step(
             network=network,
-            model=compiled(network) if self.options.compile or not self._eager else parallel,
+            model=compiled(network) if compiles else parallel,
             update=self.update,
             objective=self.objective,
             recipe=self.recipe,

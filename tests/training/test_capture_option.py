@@ -2,6 +2,7 @@
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,11 @@ import torch
 from compress import Place
 from compress.data import Dataset
 from compress.hardware import finish_on, repeatable
+from compress.networks import Network, create
 from compress.recipes import Recipe
 from compress.training import Plan, plan_of, train
 from compress.training.checkpoints import SECONDS, due
+from compress.training.compiled import pays
 from compress.training.evaluation import BATCH, evaluated_at_once
 from tests.conftest import Command
 
@@ -72,3 +75,13 @@ def test_algorithms_are_repeatable_on_a_gpu_while_a_step_runs(monkeypatch: pytes
         assert (cudnn.benchmark, cudnn.deterministic) == (False, True)
     assert (cudnn.benchmark, cudnn.deterministic) == (True, False)
     finish_on(CPU)
+
+
+def test_blocks_are_compiled_where_there_are_few_kinds(tiny: Dataset) -> None:
+    deep = create("resnet110", input_shape=tiny.input_shape)
+    assert pays(deep)
+    deep.drop_blocks(0.5)  # every block at a rate of its own
+    assert not pays(deep)
+    spec = deep.spec
+    widths = [replace(block, width=1 + number) for number, block in enumerate(spec.blocks)]
+    assert not pays(Network(replace(spec, blocks=tuple(widths))))
