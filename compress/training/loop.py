@@ -27,9 +27,10 @@ from compress.recipes import Recipe
 from compress.training.averaging import Averaging
 from compress.training.batchnorm import reestimate, steps_to_settle
 from compress.training.capture import Steps, why_eager
-from compress.training.checkpoints import due, load_checkpoint, reading, save_checkpoint
+from compress.training.checkpoints import Checkpoints
 from compress.training.class_weights import class_weights
 from compress.training.compiled import compiled, pays
+from compress.training.deadline import check_deadline
 from compress.training.distributed import current_world
 from compress.training.evaluation import accuracies, cross_entropies, evaluated_at_once, predict
 from compress.training.hooks import PLAIN, Narrow, Options, Spent, sliced
@@ -326,16 +327,13 @@ def fit(
 
     Raises:
         DivergedError: the loss became NaN or infinite; the last good checkpoint is kept.
+        OutOfTimeError: the deadline came before the last epoch.
         UsageError: the checkpoint is corrupt or cannot be written.
     """
-    world = training.world
-    state = world.on_leader(lambda: load_checkpoint(checkpoint)) if checkpoint else None
-    if checkpoint and state:
-        with reading(checkpoint):
-            training.restore(state)
-    elif checkpoint:
-        world.on_leader(lambda: save_checkpoint(checkpoint, training.state()))
-    epochs, steps, done, saved = training.recipe.epochs, training.steps, training.epochs_done, time.monotonic()
+    world, checkpoints = training.world, Checkpoints(checkpoint, training.world, training.device)
+    if not checkpoints.restore(training.restore):
+        checkpoints.keep(training.state, last=True)
+    epochs, steps, done = training.recipe.epochs, training.steps, training.epochs_done
     if training.device.type == "cuda" and done < epochs:
         console.print(f"{title}: {training.stepping.way}")
     with TrainingProgress(title, epochs=epochs, steps=steps, done=done, patience=patience) as progress:
@@ -344,7 +342,7 @@ def fit(
             progress.epoch(training.history[-1])
             if on_epoch:
                 world.on_leader(lambda: on_epoch(training))
-            if checkpoint and (training.epochs_done == epochs or due(saved, training.device)):
-                world.on_leader(lambda: save_checkpoint(checkpoint, training.state()))
-                saved = time.monotonic()
+            checkpoints.keep(training.state, last=training.epochs_done == epochs)
+            if training.epochs_done < epochs:
+                world.on_leader(lambda: check_deadline(training.epochs_done, epochs))
     training.finish()
