@@ -25,7 +25,7 @@ from compress.console import console, duration
 from compress.errors import UsageError, reason
 from compress.runs import InUseError, Run, claimed, finished_runs
 from compress.training import train
-from compress.training.deadline import OutOfTimeError
+from compress.training.deadline import OutOfTimeError, deadline
 
 ROUNDS = 7  # of latency; `compress bench` takes more, and an interval needs six
 PATIENCE = 60.0  # seconds for which a run that another process makes is waited for before finished runs are looked for
