@@ -8,6 +8,7 @@ import time
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -32,7 +33,7 @@ def nothing_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(catalogue, "DEBIAN", tmp_path / "nowhere")
 
 
-def wanted(out: Path, **given: str | None) -> Wanted:
+def wanted(out: Path, **given: Any) -> Wanted:
     return Wanted(**{"device_name": "cpu", "study_name": None, "data_dir": None, **given}, out=out)
 
 
