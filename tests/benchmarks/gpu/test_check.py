@@ -19,6 +19,8 @@ from benchmarks.gpu.check_setting import TRYOUT, Wanted
 from benchmarks.gpu.stage import STAGES, Stage
 from benchmarks.gpu.untrained import lend_latencies, untrained
 from benchmarks.measuring.bench_file import Measurement, read_measurements, write_measurement
+from benchmarks.study.outcomes import Outcomes
+from benchmarks.study.runner import Runner
 from benchmarks.study.study import read_study
 from compress.data import catalogue
 from compress.errors import UsageError
@@ -167,3 +169,15 @@ def _of(measurement: Measurement, twin: Run, reference_id: str) -> Measurement:
     """The measurement as of this run, whose ratios are to another."""
     rows = [measurement.rows[0] | {"exit": exit["exit"]} for exit in twin.exits]
     return dataclasses.replace(measurement, reference={"run": reference_id, "exit": 1}, rows=rows)
+
+
+def test_the_first_run_begins_whatever_was_guessed_of_it(tmp_path: Path) -> None:
+    outcomes = Outcomes(setting=wanted(tmp_path).setting())
+    first, second = outcomes.nodes[:2]
+    runner = Runner(outcomes=outcomes, seconds={first: 1e9, second: 1e9}, until=time.monotonic() + 100)
+    assert not runner._fits(first)
+    runner.eager = True
+    assert runner._fits(first)
+    runner.outcomes.runs[first] = Run(tmp_path, None)  # type: ignore[arg-type]
+    runner.started -= 101
+    assert not runner._fits(second)  # as long as the first again
