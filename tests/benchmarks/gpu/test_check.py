@@ -44,6 +44,7 @@ def wanted(out: Path, **given: Any) -> Wanted:
     [
         (["--minutes", "0"], "'0': minutes, from 0.5 to 1440"),
         (["--minutes", "many"], "'many': minutes, from 0.5 to 1440"),
+        (["--first-seed", "-1"], "'-1': a whole number from 0 on, below 10 to the 9th"),
         (["--stages", "sleep"], "invalid choice: 'sleep'"),
         (["--device", "gpu"], "gpu: device 'gpu' is not available here"),
         (["--device", "cpu", "--study", "headlin"], "did you mean 'headline'?"),
@@ -92,7 +93,9 @@ def test_the_try_out_stands_in_where_the_headline_cannot_run(
     assert without_data.note.startswith("cifar10 is not here (--data-dir says where it is): the try-out")
     assert (with_data.note, with_data.study) == (None, read_study("headline"))
     assert wanted(tmp_path, study_name="quickstart").note is None
-    assert Wanted.of_json(with_data.to_json()) == with_data
+    later = wanted(tmp_path, data_dir=str(tmp_path), first_seed=24)
+    assert [seed - 24 for seed in later.study.seeds] == list(with_data.study.seeds)
+    assert Wanted.of_json(later.to_json()) == later
 
 
 def test_the_time_is_shared_and_what_no_time_is_left_for_is_skipped(tmp_path: Path) -> None:
