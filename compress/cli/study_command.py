@@ -85,7 +85,9 @@ def study(
     study = read_study(name)
     console.print(f"{study.title}: {study.takes}")
     own = study.epochs if recipe.recipe is None else None
-    named = recipe.named(study.recipe, epochs=own if recipe.epochs is None else recipe.epochs)
+    epochs = own if recipe.epochs is None else recipe.epochs
+    named = recipe.named(study.recipe, epochs=epochs, class_weights=study.class_weights)
+    named = named.changed(validation=study.validation, calibration=study.calibration)
     dataset = data.open(named, study.dataset)
     setting = Setting(study=study, dataset=dataset, recipe=named, place=place.place(study.precision))
     if dry_run:
