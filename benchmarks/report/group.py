@@ -67,7 +67,8 @@ class Group:
         reference = of_run.get(comparison.reference or "", reference_of(summary))
         scores, left_out = read_scores(runs)
         last_scores = of_last_exits(scores)
-        claims = [claim.renamed(of_run) for claim in comparison.claims if of_run.keys() & {*claim.names}]
+        declared = any(of_run.keys() & {*claim.names} for claim in comparison.claims)  # of networks on these images
+        claims = [claim.renamed(of_run) for claim in comparison.claims] if declared else []
         return cls(
             runs=runs,
             suffix=suffix,

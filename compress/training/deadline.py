@@ -28,6 +28,6 @@ def deadline(at: float) -> Iterator[None]:
 
 
 def check_deadline(done: int, epochs: int) -> None:
-    """Raise OutOfTimeError if the time has come."""
-    if time.monotonic() >= _deadline.get():
+    """Raise OutOfTimeError if the time has come and epochs are left."""
+    if done < epochs and time.monotonic() >= _deadline.get():
         raise OutOfTimeError(f"stopped by the time limit after epoch {done} of {epochs}; its checkpoint is kept")

@@ -328,8 +328,7 @@ def fit(
 
     Raises:
         DivergedError: the loss became NaN or infinite; the last good checkpoint is kept.
-        OutOfTimeError: the deadline came before the last epoch.
-        UsageError: the checkpoint is corrupt or cannot be written.
+        UsageError: the checkpoint is corrupt or cannot be written, or the deadline came (OutOfTimeError).
     """
     world = training.world
     state = world.on_leader(lambda: load_checkpoint(checkpoint)) if checkpoint else None
@@ -347,6 +346,5 @@ def fit(
                 world.on_leader(lambda: on_epoch(training))
             if checkpoint:
                 world.on_leader(lambda: save_checkpoint(checkpoint, training.state()))
-            if training.epochs_done < epochs:
-                world.on_leader(lambda: check_deadline(training.epochs_done, epochs))
+            world.on_leader(lambda: check_deadline(training.epochs_done, epochs))
     training.finish()
