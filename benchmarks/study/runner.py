@@ -14,10 +14,8 @@ from filelock import FileLock, Timeout
 from baselines import carry_out
 from benchmarks.measuring.latency import bench
 from benchmarks.report.comparison import Comparison
-from benchmarks.report.report import write_report
 from benchmarks.results.lag_warnings import warn_of_lag
 from benchmarks.results.repeated_runs import distinct_runs
-from benchmarks.results.rows import rows
 from benchmarks.study.dry_run import plan_study
 from benchmarks.study.entry import Pruned
 from benchmarks.study.graph import Node
@@ -50,13 +48,14 @@ def run_study(setting: Setting, *, out: Path, time_limit: float | None = None, r
         UsageError: the reference could not be made.
         KeyboardInterrupt: interrupted; the message says how to go on.
     """
+    from benchmarks.report.report import write_report  # here, as training does without what draws
+
     share = 1 - KEPT_BACK if report else 1.0
     until = math.inf if time_limit is None else time.monotonic() + share * time_limit
     runner = Runner.of(setting, until=until)
     outcomes = runner.outcomes
     try:
-        with deadline(until):
-            runner.make_all()
+        runner.make_all()
         found = outcomes.reported
         if report and found:
             with _alone(setting.place.runs / MEASURING):  # timings beside other work are wrong, and reports would mix
@@ -75,7 +74,7 @@ class Runner:
     Attributes:
         seconds: a guess for every run that was missing at first.
         started: when, by `time.monotonic`.
-        until: when no run may go on.
+        until: when no run may go on, by `time.monotonic`.
         failures: a line for every run that could not be made, and for latency where it could not be measured.
     """
 
@@ -136,6 +135,8 @@ class Runner:
 
     def measure(self, runs: list[Run]) -> None:
         """Measure the latency of all runs together, unless that was done; a failure is noted."""
+        from benchmarks.results.rows import rows
+
         sessions = rows(runs).get("bench_session")
         if sessions is not None and sessions.notna().all() and sessions.nunique() == 1:
             return
@@ -166,7 +167,8 @@ class Runner:
         runs, every = self.outcomes.runs, len(self.outcomes.nodes)
         console.print(f"[{len(runs) + 1}/{every}] {node}; about {self.time_left()} left for all")
         try:
-            runs[node] = self._make(node)
+            with deadline(self.until):
+                runs[node] = self._make(node)
         except InUseError as error:
             console.print(f"{node}: left to the process that holds {error.path}")
             return error.path

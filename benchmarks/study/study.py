@@ -31,7 +31,6 @@ class Study:
         runs: the entries.
         claims: contrasts of entries that the study is made for, in the order in which they are tested; every other
             comparison is exploratory.
-        epochs: passes over the training images, instead of the recipe's.
         precision: number format, so that results are alike on hardware that has bf16 and on others.
         tuning: what is tried for every arm; None: the recipe's learning rate and weight decay are taken as they are.
         handover: what is selected among the runs and exported at the end; None: nothing.
@@ -46,7 +45,6 @@ class Study:
     runs: tuple[Entry, ...]
     seeds: tuple[int, ...] = (0,)
     claims: tuple[Claim, ...] = ()
-    epochs: int | None = None
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     tuning: Tuning | None = None
     handover: Handover | None = None

@@ -89,8 +89,7 @@ def study(
 
     study = read_study(name)
     console.print(f"{study.title}: {study.takes}")
-    own = study.epochs if recipe.recipe is None else None
-    named = recipe.named(study.recipe, epochs=own if recipe.epochs is None else recipe.epochs)
+    named = recipe.named(study.recipe, epochs=recipe.epochs)
     dataset = data.open(named, study.dataset)
     setting = Setting(study=study, dataset=dataset, recipe=named, place=place.place(study.precision))
     if dry_run:

@@ -27,7 +27,12 @@ def deadline(at: float) -> Iterator[None]:
         _deadline.reset(before)
 
 
+def out_of_time() -> bool:
+    """Whether the time has come."""
+    return time.monotonic() >= _deadline.get()
+
+
 def check_deadline(done: int, epochs: int) -> None:
-    """Raise OutOfTimeError if the time has come and epochs are left."""
-    if done < epochs and time.monotonic() >= _deadline.get():
+    """Raise OutOfTimeError if the time has come."""
+    if out_of_time():
         raise OutOfTimeError(f"stopped by the time limit after epoch {done} of {epochs}; its checkpoint is kept")

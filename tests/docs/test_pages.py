@@ -6,7 +6,6 @@ import shlex
 import typing
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from baselines import METHODS
@@ -16,6 +15,7 @@ from benchmarks.study.study import CLAIM
 from benchmarks.study.tuning_grid import Tuning
 from compress.cli.app import app
 from compress.records import Configuration, Cost, Data, Environment, Record, Results
+from compress.schema import Struct
 from compress.training import METHODS as TRAININGS
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -49,7 +49,7 @@ def fields(kind: typing.Any, prefix: str = "") -> set[str]:
 
 
 def _has_fields(kind: type) -> bool:
-    return issubclass(kind, msgspec.Struct) or kind.__name__ in ("ObjectiveNumbers", "Recipe")
+    return issubclass(kind, Struct) or kind.__name__ in ("ObjectiveNumbers", "Recipe")
 
 
 def test_every_field_of_a_record_is_explained() -> None:

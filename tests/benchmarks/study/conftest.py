@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from unittest.mock import DEFAULT, Mock, patch
+from unittest.mock import Mock, patch
 
 import pytest
 
@@ -81,5 +81,5 @@ def made(settings: Settings, place: Path) -> list[Run]:
 @pytest.fixture
 def reported() -> Iterator[Mock]:
     """While this is in use nothing is timed or reported; the mock is what stands for `write_report`."""
-    with patch.multiple("benchmarks.study.runner", bench=DEFAULT, write_report=DEFAULT) as mocks:
-        yield mocks["write_report"]
+    with patch("benchmarks.study.runner.bench"), patch("benchmarks.report.report.write_report") as report:
+        yield report

@@ -186,7 +186,7 @@ def test_steps_are_timed_in_the_recipes_batches_unless_a_network_is_large(
     spec, images = spec_of("resnet8", input_shape=coarse.input_shape), list[int]()
     step = Training.step
 
-    def counted(training: Training, batch: Tensor, labels: Tensor, *, done: int) -> tuple[Tensor, list[Tensor]]:
+    def counted(training: Training, batch: Tensor, labels: Tensor, *, done: int) -> Tensor:
         images.append(len(batch))
         return step(training, batch, labels, done=done)
 

@@ -67,7 +67,7 @@ def test_the_bundled_headline_asks_its_questions_of_networks_of_one_budget(tmp_p
     """What the contrasts need comes first, and the longer trainings cost what the reference's does to within 2%."""
     study = read_study("headline")
     dataset = Mock(input_shape=(3, 32, 32), classes=[*range(10)], train=range(50_000), validation=None)
-    setting = Setting(study=study, dataset=dataset, recipe=recipe_named(study.recipe, epochs=20), place=Place())
+    setting = Setting(study=study, dataset=dataset, recipe=recipe_named(study.recipe), place=Place())
     needed = {name for claim in study.claims for name in claim.names}
     assert {entry.name for entry in study.runs[: len(needed)]} == needed
     trained = {entry.name: entry for entry in study.runs if isinstance(entry, Trained)}
@@ -79,7 +79,7 @@ def test_the_bundled_headline_asks_its_questions_of_networks_of_one_budget(tmp_p
     budget = setting.recipe.epochs * setting.image_macs(trained["resnet110"])
     for entry in long:
         assert setting.training_recipe(entry).epochs * setting.image_macs(entry) == pytest.approx(budget, rel=0.02)
-    assert (len(study.seeds), study.epochs, [claim.joined for claim in study.claims]) == (24, 20, [False, False, True])
+    assert (len(study.seeds), [claim.joined for claim in study.claims]) == (24, [False, False, True])
     small = read_study("headline-small")
     assert [claim.joined for claim in small.claims] == [False, False, True]
     assert small.precision == "fp32"
