@@ -85,5 +85,5 @@ class Wanted:
         """
         study, data_dir = self.study, Path(self.data_dir) if self.data_dir else None
         dataset = open_dataset(study.dataset, data_dir=data_dir, download=False)
-        place = Place(runs=self.runs, device=str(self.device))
+        place = Place(runs=self.runs, device=str(self.device), precision=study.precision)
         return Setting(study=study, dataset=dataset, recipe=recipe_named(study.recipe), place=place)
