@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from benchmarks.statistics.difference import MARGIN, Difference, difference
-from benchmarks.statistics.paired_difference import PairedDifference
+from benchmarks.statistics.difference import Difference, difference
+from benchmarks.statistics.paired_difference import MARGIN, PairedDifference
 from benchmarks.statistics.scores import Scores
 from compress.errors import UsageError, checked
 

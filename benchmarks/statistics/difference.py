@@ -14,7 +14,6 @@ DRAWS = 10_000  # of the bootstrap
 JOINT_DRAWS = 2_000  # of the bootstrap of many networks at once, which gives a share to 1 point
 BLOCK = 1_000_000  # images drawn at a time
 ALPHA = 1 - CONFIDENCE
-MARGIN = 0.002  # accuracies that differ by less are equivalent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,11 +39,6 @@ class Difference:
         """Two-sided p-value: twice the share of draws on the rarer side of zero, at least 2 in `DRAWS`."""
         rarer = min((self.draws <= 0).sum(), (self.draws >= 0).sum())
         return min(1.0, 2 * float(rarer + 1) / (len(self.draws) + 1))
-
-    def equivalent(self, margin: float = MARGIN) -> bool:
-        """Whether two one-sided tests at 5% find it within the margin, that is, whether its 90% interval is."""
-        low, high = self.interval(1 - 2 * ALPHA)
-        return -margin < low and high < margin
 
 
 def difference(first: Scores, second: Scores) -> Difference:

@@ -4,8 +4,9 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from benchmarks.statistics.paired_difference import PairedDifference
+from benchmarks.statistics.paired_difference import MARGIN, PairedDifference
 from benchmarks.statistics.scores import Scores
 
 
@@ -36,3 +37,21 @@ def test_one_seed_tells_nothing_of_others() -> None:
     found = PairedDifference(values=np.array([0.1]))
     assert found.interval() == (-math.inf, math.inf)
     assert not found.equivalent(1.0)
+
+
+def test_equivalence_is_that_of_two_one_sided_t_tests() -> None:
+    verdicts = []
+    for spread in (1e-4, 4e-4, 8e-4, 1.2e-3, 3e-3):
+        first = np.array([0.91, 0.91 + spread, 0.91 - spread, 0.91 + 2 * spread])
+        second = np.array([0.91, 0.91, 0.91, 0.91])
+        above = stats.ttest_1samp(first - second, -MARGIN, alternative="greater").pvalue
+        below = stats.ttest_1samp(first - second, MARGIN, alternative="less").pvalue
+        verdicts.append(max(above, below) < 0.05)
+        assert PairedDifference(values=first - second).equivalent() == verdicts[-1]
+    assert verdicts == [True, True, True, False, False]
+
+
+def test_equivalence_is_claimed_of_networks_a_margin_apart_once_in_twenty() -> None:
+    rng = np.random.default_rng(2)
+    claims = [PairedDifference(values=rng.normal(MARGIN, 2e-4, 5)).equivalent() for _ in range(2000)]
+    assert 0.035 <= np.mean(claims) <= 0.065
