@@ -11,8 +11,6 @@ from scipy import stats
 from benchmarks.statistics.difference import ALPHA
 from benchmarks.statistics.scores import CONFIDENCE, Scores
 
-MARGIN = 0.002  # accuracies that differ by less are equivalent
-
 
 @dataclass(frozen=True, kw_only=True)
 class PairedDifference:
@@ -43,7 +41,7 @@ class PairedDifference:
         half = float(stats.t.ppf((1 + confidence) / 2, seeds - 1) * self.values.std(ddof=1) / math.sqrt(seeds))
         return self.estimate - half, self.estimate + half
 
-    def equivalent(self, margin: float = MARGIN) -> bool:
+    def equivalent(self, margin: float) -> bool:
         """Whether two one-sided tests at 5% find it within the margin, that is, whether its 90% interval is."""
         low, high = self.interval(1 - 2 * ALPHA)
         return -margin < low and high < margin

@@ -7,7 +7,8 @@ import numpy as np
 
 from benchmarks.report.group import Group
 from benchmarks.report.sections.primary_contrasts import primary_section
-from benchmarks.results.claims import Claim, judge_claims
+from benchmarks.results.claim_verdicts import judge_claims
+from benchmarks.results.claims import Claim
 from benchmarks.statistics.scores import Scores
 from tests.benchmarks.report.conftest import network, table_of, texts_of
 

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.results.claims import Claim, Step, judge_claims
+from benchmarks.results.claim_verdicts import Step, judge_claims
+from benchmarks.results.claims import Claim
 from benchmarks.statistics.scores import Scores
 from compress.errors import UsageError
 
