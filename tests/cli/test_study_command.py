@@ -15,6 +15,7 @@ about = "A study of a test."
 takes = "seconds"
 dataset = "fashion-mini"
 recipe = "quick"
+epochs = 3
 precision = "fp32"
 reference = "deep"
 run = [{name = "deep", command = "train", arch = "resnet8"}]
@@ -41,7 +42,7 @@ def test_a_duration_has_a_unit() -> None:
 
 
 def test_options_go_before_what_the_file_says(compress: Command, study: list[str]) -> None:
-    for options, epochs in (((), 5), (("--epochs", "2"), 2), (("--recipe", "short"), 12)):
+    for options, epochs in (((), 3), (("--epochs", "2"), 2), (("--recipe", "short"), 12)):
         status, out, err = compress(*study, "--dry-run", "--json", *options)
         assert status == 0, err
         assert [run["epochs"] for run in json.loads(out)["runs"]] == [epochs]

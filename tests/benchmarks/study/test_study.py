@@ -83,6 +83,7 @@ PRIMARY = '[[primary]]\nclaim = "It wins"\nof = "multi"\nagainst = "deep"\n'
         (("exits = 2", 'exits = 2\nmatch_training = "deep:1"'), "without an exit"),
         (('match = "multi"', 'match = "multi"\nmatch_training = "deep"'), "match_training is not for prune"),
         (('reference = "deep"', 'reference = "deep"\nprecision = "fp16"'), "precision"),
+        (('reference = "deep"', 'reference = "deep"\nepochs = "many"'), "epochs: expected `int"),
         (('arch = "resnet8"', "arch = 8"), "arch: expected `str"),
         (('arch = "resnet8"', 'arch = "resnet9"'), "not 6n"),
         (("exits = 2", "exits = 2.5"), "exits: expected `int . str"),
