@@ -16,6 +16,7 @@ from compress.cli.options import (
     StartOptions,
     TrainingOptions,
     TrainingPlaceOptions,
+    Whole,
     is_foreign,
     options,
     panel,
@@ -33,6 +34,7 @@ ArchName = Annotated[str, Parameter(group=panel("Network"), help=ARCHITECTURES)]
 # Heads of auxiliary exits, named here since their module imports torch; a test compares the two.
 Head = Literal["bn-relu-gap-fc", "gap-fc", "bn-relu-flatten-fc", "relu-gap-fc", "bn-relu-conv-gap-fc", "ln-mean-fc"]
 Update = Literal["simultaneous", "sequential"]
+Annealing = Literal["none", "last-third", "first-third"]
 if TYPE_CHECKING:
     MethodName: TypeAlias = str
 else:
@@ -67,6 +69,11 @@ class MultiExitOptions:
         trunk: Method frozen-trunk: the run whose trunk gets exits (default: found, or trained first).
         self_distillation: Share of auxiliary losses in which the last exit is the teacher, 0 to 1.
         gradient_equilibrium: Train every segment with the mean of its exits' gradients, not the sum.
+        ensemble: Average the logits of so many last exits, by weights fitted on validation images, as one more
+            prediction: exit "ensemble".
+        ensemble_teacher: Share of every loss in which the mean of all exits is the teacher, 0 to 1.
+        annealing: Anneal auxiliary losses in the trunk: to nothing in the last-third of the training, or from nothing
+            in the first-third.
     """
 
     exits: str | None = None
@@ -77,6 +84,9 @@ class MultiExitOptions:
     trunk: str | None = None
     self_distillation: float = 0.0
     gradient_equilibrium: Flag = False
+    ensemble: Whole = 0
+    ensemble_teacher: float = 0.0
+    annealing: Annealing = "none"
 
     def check(self, arch: str) -> None:
         """Refuse exits that no network of our own has; which blocks there are takes torch to find out."""
@@ -148,5 +158,8 @@ def train_mwbp(
         gamma=multi_exit.gamma,
         self_distillation=multi_exit.self_distillation,
         gradient_equilibrium=multi_exit.gradient_equilibrium,
+        ensemble=multi_exit.ensemble,
+        ensemble_teacher=multi_exit.ensemble_teacher,
+        annealing=multi_exit.annealing,
     )
     shared.train(arch, method, multi_exit)

@@ -53,12 +53,18 @@ class Network(nn.Module):
         for part in [head for head in self.heads.values() if head is not own_head] if spec.foreign else [self]:
             part.apply(_initialise)  # a foreign network has initialised itself
 
-    def forward(self, images: Tensor) -> list[Tensor]:
+    def forward(self, images: Tensor, trunk_share: Tensor | None = None) -> list[Tensor]:
+        """The logits of every exit.
+
+        Args:
+            trunk_share: share of the gradients of auxiliary exits, 0-dim, that goes on into the trunk; None: all.
+        """
         features, logits = self.stem(images), []
         for number, block in enumerate(self.blocks, start=1):
             features = block(features)
             if str(number) in self.heads:
-                logits.append(self.heads[str(number)](features))
+                auxiliary = trunk_share is not None and number < len(self.blocks)
+                logits.append(self.heads[str(number)](_shared(features, trunk_share) if auxiliary else features))
         return logits
 
     def segments(self, ends: Sequence[int]) -> list[nn.ModuleList]:
@@ -79,6 +85,12 @@ class Network(nn.Module):
         for number, block in enumerate(self.blocks, start=1):
             if block in residual:
                 block.drop = rate * number / len(self.blocks)
+
+
+def _shared(features: Tensor, share: Tensor | None) -> Tensor:
+    """The same features, bit for bit, that pass on a share of their gradient."""
+    assert share is not None
+    return features.detach().lerp(features, share.to(features.dtype))
 
 
 def initialised(spec: Spec, seed: int) -> Network:

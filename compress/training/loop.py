@@ -215,11 +215,15 @@ class Training:
         if self.hook.before_step:
             self.hook.before_step(self, done)
         # The schedule is read at the middle of the step, so no step of a one-cycle schedule has rate 0.
-        self.update.set_rate(self.recipe.rate_factor((done + 0.5) / (self.recipe.epochs * self.steps)))
+        share = (done + 0.5) / (self.recipe.epochs * self.steps)
+        self.update.set_rate(self.recipe.rate_factor(share))
+        progress = torch.tensor(share, device=self.device)
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
-            logits = self.model(images)
+            logits = self.model(images, self.objective.trunk_share(progress))
             taught = self._taught(images)
-        losses = self.objective.losses(logits, labels, self.recipe.label_smoothing, taught, self.class_weights)
+        losses = self.objective.losses(
+            logits, labels, self.recipe.label_smoothing, taught, self.class_weights, progress
+        )
         self.update.step(losses)
         return losses.detach(), logits
 

@@ -34,6 +34,7 @@ class Plan:
         initial: digest of given initial weights.
         code: digest of the code of a foreign network.
         compile: whether blocks are compiled.
+        ensemble: number of last exits whose averaged logits are one more prediction; 0: none.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Plan:
     initial: str | None = None
     code: str | None = None
     compile: bool = False
+    ensemble: int = 0
     request: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -81,7 +83,8 @@ class Plan:
             "compile": self.compile,
             "request": self.request,
         }
-        return config | ({"batch_size": self.fewer} if self.fewer else {})
+        later = {"batch_size": self.fewer, "ensemble": self.ensemble}  # only where they are used: ids are digests
+        return config | {key: value for key, value in later.items() if value}
 
     @cached_property
     def fewer(self) -> int | None:

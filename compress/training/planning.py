@@ -181,6 +181,7 @@ def plan_of(
         initial=load_start(initialised(spec, seed), start, whole=whole) if start.given else None,
         code=code_digest(spec),
         compile=place.compile,
+        ensemble=method.ensemble,
     )
 
 
