@@ -15,6 +15,7 @@ from baselines.controls import shallower
 from baselines.coupling import TORCH_PRUNING
 from baselines.technique import CONTROLS, SHAPED, SPARSE, TAUGHT, Technique
 from compress.data import Dataset
+from compress.ensemble_exit import ENSEMBLE
 from compress.errors import UsageError, checked
 from compress.hardware import Precision, resolve_device
 from compress.networks import (
@@ -200,6 +201,8 @@ def find_reference(job: Job) -> Reference:
         spec = spec_of(DEFAULT_ARCH if job.arch is None else job.arch, input_shape=shape, classes=classes)
         return Reference(spec=spec, run=found_reference(spec, job.dataset, job.recipe, job.seed, job.place.runs))
     run, exit = run_and_exit(job.reference, job.place.runs)
+    if exit == ENSEMBLE:
+        raise UsageError(f"--from {job.reference}: an ensemble is no network that can be pruned: name an exit")
     if job.arch is not None and canonical(job.arch).lower() != run.record.arch.lower():
         raise UsageError(
             f"run {run.id} is a {run.record.arch}, not a {job.arch}: leave out --arch, or name another run"

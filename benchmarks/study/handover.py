@@ -14,6 +14,7 @@ from benchmarks.selection.explanation import reasons
 from benchmarks.selection.select import select
 from benchmarks.selection.selection_limits import Limits
 from compress.data import Dataset
+from compress.ensemble_exit import ExitName
 from compress.errors import UsageError, checked
 from compress.export import Bundle, export_bundle, read_bundle
 from compress.prediction import predictor
@@ -62,7 +63,7 @@ def hand_over(handover: Handover, runs: Sequence[Run], dataset: Dataset, out: Pa
     ]
 
 
-def _kept(model: Path, run: Run, exit: int) -> Bundle | None:
+def _kept(model: Path, run: Run, exit: ExitName) -> Bundle | None:
     """The bundle that is there already, if it is of this exit of this run."""
     if not model.exists():
         return None

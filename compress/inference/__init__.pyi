@@ -1,6 +1,7 @@
 from .budgeted_batch import budget_shares, policy_of_shares
 from .certificate import Certificate
 from .early_exit import EarlyExit, check_fits
+from .ensemble import network_at
 from .leaving_cost import leaving_macs, mean_macs
 from .policy import Policy, confidences, leave
 from .simulation import Exited, simulate
@@ -19,6 +20,7 @@ __all__ = [
     "leave",
     "leaving_macs",
     "mean_macs",
+    "network_at",
     "policy_of_shares",
     "simulate",
 ]

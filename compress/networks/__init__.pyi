@@ -7,6 +7,7 @@ from .architecture import (
     exits_in_name,
     spec_of,
 )
+from .ensemble import Ensemble, mean_of
 from .exit_placement import is_number, place_exits
 from .foreign.zoo import is_foreign, register
 from .initial_weights import load_pretrained, load_weights
@@ -18,6 +19,7 @@ from .weights_digest import digest_of_weights
 
 __all__ = [
     "Architecture",
+    "Ensemble",
     "Network",
     "Spec",
     "canonical",
@@ -35,6 +37,7 @@ __all__ = [
     "is_number",
     "load_pretrained",
     "load_weights",
+    "mean_of",
     "place_exits",
     "plain",
     "register",

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from compress import networks, runs
+from compress import runs
+from compress.ensemble_exit import ExitName
 from compress.errors import UsageError, first_line
 from compress.inference import Policy
 from compress.prediction.preparation import Preparation
@@ -26,7 +27,7 @@ class Answers(NamedTuple):
     Attributes:
         labels: int `(N,)`.
         probabilities: of every class, `(N, classes)`.
-        exits: at which the network answered, 1-based, int `(N,)`.
+        exits: at which the network answered, 1-based, int `(N,)`; or ``ensemble``.
     """
 
     labels: NDArray[Any]
@@ -54,8 +55,8 @@ class Model:
     begin: Callable[[], Answer]
 
 
-def run_model(run: Run, *, exit: int | None, policy: Policy | None, device: str, threads: int) -> Model:
-    """Return the network of a run, as a whole, cut at an exit (1-based), or with early exit by a policy.
+def run_model(run: Run, *, exit: ExitName | None, policy: Policy | None, device: str, threads: int) -> Model:
+    """Return the network of a run, as a whole, cut at an exit (1-based), its ensemble, or with early exit by a policy.
 
     Raises:
         UsageError: weights are missing or damaged, or the exit or policy does not fit.
@@ -64,10 +65,11 @@ def run_model(run: Run, *, exit: int | None, policy: Policy | None, device: str,
 
     from compress.data import normalise
     from compress.hardware import resolve_device
+    from compress.inference import network_at
 
     where, normalisation = resolve_device(device), run.normalisation
     network = runs.load(run)
-    network = (network if exit is None else networks.cut(network, exit)).to(where)
+    network = (network if exit is None else network_at(run, network, exit)).to(where)
     number = exit or len(run.exits)
     early_exit = None
     if policy is not None:

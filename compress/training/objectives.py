@@ -29,7 +29,6 @@ from compress.network_cost import cost, exit_costs, part_costs
 from compress.networks import Network, Spec
 from compress.objective_numbers import ObjectiveNumbers
 
-
 RAMP = 0.2  # share of the training over which the exits' ensemble becomes a teacher: at first it knows nothing
 PERIOD = 1 / 3  # share of the training over which auxiliary losses are annealed
 _LATER = ("ensemble_teacher", "annealing")  # fields that JSON has only where they are used: ids are digests of it

@@ -154,6 +154,11 @@ def plan_of(
     method, teacher = _with_teacher(method, start.teacher, dataset, recipe, runs)
     objective = method.objective(spec)
     _check_start(start, method, recipe)
+    if method.ensemble and not recipe.validation and not dataset.validation:
+        raise UsageError(
+            f"ensemble {method.ensemble}: its weights are fitted on validation images, and recipe {recipe.name} holds "
+            "none out: --validation 0.05 does"
+        )
     device = resolve_device(place.device)
     precision = precision_of(place.precision, objective, device)
     trunk, whole = None, method.name == FROZEN or not recipe.epochs
