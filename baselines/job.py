@@ -19,6 +19,7 @@ from compress.ensemble_exit import ENSEMBLE
 from compress.errors import UsageError, checked
 from compress.hardware import Precision, resolve_device
 from compress.networks import (
+    SHARED,
     Network,
     Spec,
     canonical,
@@ -208,6 +209,8 @@ def find_reference(job: Job) -> Reference:
             f"run {run.id} is a {run.record.arch}, not a {job.arch}: leave out --arch, or name another run"
         )
     check_same_data(run, job.dataset, job.recipe)
+    if any(head.head == SHARED for head in run.spec.exits):
+        raise UsageError(f"--from {job.reference}: its exits share the last head, so the network cannot be pruned")
     if exit is None or len(run.exits) == 1:
         return Reference(spec=run.spec, run=run)
     if job.technique.method in SPARSE:

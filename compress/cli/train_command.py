@@ -32,7 +32,9 @@ ArchName = Annotated[str, Parameter(group=panel("Network"), help=ARCHITECTURES)]
 
 
 # Heads of auxiliary exits, named here since their module imports torch; a test compares the two.
-Head = Literal["bn-relu-gap-fc", "gap-fc", "bn-relu-flatten-fc", "relu-gap-fc", "bn-relu-conv-gap-fc", "ln-mean-fc"]
+Head = Literal[
+    "bn-relu-gap-fc", "gap-fc", "bn-relu-flatten-fc", "relu-gap-fc", "bn-relu-conv-gap-fc", "ln-mean-fc", "shared"
+]
 Update = Literal["simultaneous", "sequential"]
 Annealing = Literal["none", "last-third", "first-third"]
 if TYPE_CHECKING:
@@ -60,8 +62,10 @@ class MultiExitOptions:
 
     Attributes:
         exits: Number of exits with the last one (default 5), equally spaced; block numbers, such as 5,9,13,17,end;
-            names of modules, such as layer1,layer2,end; or paper, the published exits.
-        head: Head of auxiliary exits (default: what suits the blocks).
+            names of modules, such as layer1,layer2,end; macs:5, at equal shares of the MACs; or paper, the published
+            exits.
+        head: Head of auxiliary exits (default: what suits the blocks); shared: the later blocks' shortcuts and the last
+            exit's head, without weights of their own (stage cost).
         method: Training method: mwbp, its first form auxnet, or a control.
         update: simultaneous: one backward pass; sequential: the authors' order, one pass per exit, fp32
             (default: the method's).
@@ -90,7 +94,9 @@ class MultiExitOptions:
 
     def check(self, arch: str) -> None:
         """Refuse exits that no network of our own has; which blocks there are takes torch to find out."""
-        for word in self.exits.split(",") if self.exits not in (None, "paper") and not is_foreign(arch) else ():
+        if self.exits is None or self.exits == "paper" or self.exits.startswith("macs:") or is_foreign(arch):
+            return
+        for word in self.exits.split(","):
             if not re.fullmatch(r"\s*([0-9]{1,9}|end)\s*", word):
                 raise UsageError(f"exits: {word!r} is neither the number of a block nor 'end'")
 

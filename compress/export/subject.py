@@ -89,7 +89,10 @@ class Subject:
         return images if self.form.input == "uint8" else images.float() / 255
 
     def logits(self) -> list[Tensor]:
-        """The logits of every exit up to this one, or of the ensemble alone, for `images`, by eager in fp32: the truth that exports must meet."""
+        """The logits for `images` by eager in fp32, the truth that exports must meet.
+
+        Those of every exit up to this one, or of the ensemble alone.
+        """
         with torch.inference_mode():
             normalised = normalise(self.images, self.run.normalisation)
             if self.exit == ENSEMBLE:

@@ -14,10 +14,12 @@ from .initial_weights import load_pretrained, load_weights
 from .modes import evaluating
 from .network import Network, code_digest, cut, in_the_net, initialised
 from .plain import plain
+from .shared_head import SHARED, standalone
 from .spec import Spec
 from .weights_digest import digest_of_weights
 
 __all__ = [
+    "SHARED",
     "Architecture",
     "Ensemble",
     "Network",
@@ -42,4 +44,5 @@ __all__ = [
     "plain",
     "register",
     "spec_of",
+    "standalone",
 ]

@@ -13,7 +13,9 @@ MANIFEST = "bundle.json"
 
 
 def find_source(source: str | os.PathLike[str] | Run, runs: Path) -> Path | tuple[Run, ExitName | None]:
-    """Return the directory of a bundle, or a finished run and the exit (1-based, or ``ensemble``) that RUN:EXIT names, if any.
+    """Return the directory of a bundle, or a finished run and the exit that RUN:EXIT names, if any.
+
+    An exit is a number, from 1 on, or ``ensemble``.
 
     Raises:
         UsageError: there is neither.

@@ -179,6 +179,8 @@ class Method:
             raise UsageError(f"annealing: with {self.name} no auxiliary loss reaches the trunk")
 
     def _check_exits(self, spec: Spec) -> None:
+        from compress.networks import SHARED
+
         exits = len(spec.exits)
         if self.ensemble and not 2 <= self.ensemble <= exits:
             raise UsageError(f"ensemble {self.ensemble}: of the network's exits, {exits}, the last 2 or more")
@@ -187,6 +189,9 @@ class Method:
                 raise UsageError(f"{option.replace('_', '-')}: there is one exit, and no other")
         if self.gradient_equilibrium and self.name in (*SINGLE_EXIT, FROZEN):
             raise UsageError(f"gradient-equilibrium: with {self.name} no trunk segment has gradients of several exits")
+        if any(exit.head == SHARED for exit in spec.exits) and (self.sequential or self.name == FROZEN):
+            why = "the sequential update moves every head alone" if self.sequential else f"{FROZEN} trains heads alone"
+            raise UsageError(f"head {SHARED}: {why}, and these have no weights of their own")
         if self.name in SINGLE_EXIT and exits > 1:
             raise UsageError(f"{spec.arch} has {exits} exits, plain BP trains one: use train-mwbp, or cut it first")
         if self.self_distillation and exits == 1:

@@ -27,6 +27,7 @@ from compress.networks.architecture import Exits
 from compress.recipes import Recipe, recipe_named
 from compress.runs import Run, find_run, load
 from compress.training.execution import Prepared, execute
+from compress.training.exit_budgets import is_by_macs, placed_by_macs
 from compress.training.methods import CONTROLS, FROZEN, SINGLE_EXIT, Method
 from compress.training.objectives import precision_of
 from compress.training.plan import Plan
@@ -105,7 +106,7 @@ def train(
         arch: architecture, or its name, as `create` takes it.
         dataset: data set, or its name.
         method: ``bp``, ``mwbp``, another key of `METHODS`, or a `Method` with options.
-        exits: as `create` takes them. None: one for BP; else the number in the architecture's name, or 5, or the number
+        exits: as `create` takes them, or ``macs:5``: five at equal shares of the trunk's MACs. None: one for BP; else the number in the architecture's name, or 5, or the number
             of blocks if that is smaller.
         recipe: recipe, or its name.
         seed: random seed for initial weights, data order and augmentation (the recipe has one for the split).
@@ -201,13 +202,18 @@ def train_reference(
 
 
 def spec_to_train(arch: Architecture, method: Method, exits: Exits | None = None, **images: Any) -> Spec:
-    """The spec of the network that `train` trains by a method; `images` (shape, classes) and errors as in `spec_of`."""
+    """The spec of the network that `train` trains by a method; `images` (shape, classes) and errors as in `spec_of`.
+
+    Exits may also be asked for as in ``macs:5``: at equal shares of the trunk's MACs.
+    """
     if method.name in SINGLE_EXIT and arch.head:
         raise UsageError(f"head {arch.head}: of auxiliary exits, and {method.name} has none")
     if method.head is not None:
         if arch.head not in (None, method.head):
             raise UsageError(f"head {arch.head}: {method.name} has {method.head} heads; leave out one of the two")
         arch = dataclasses.replace(arch, head=method.head)
+    if is_by_macs(exits):
+        exits = placed_by_macs(str(exits), spec_of(arch, **images))
     if exits is None and method.name not in SINGLE_EXIT and exits_in_name(arch.name) is None:
         exits = min(DEFAULT_EXITS, len(spec_of(arch, **images).blocks))
     return spec_of(arch, exits=exits, **images)

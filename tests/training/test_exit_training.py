@@ -1,16 +1,23 @@
 """The exits' ensemble as a teacher and annealed auxiliary losses, against gradients worked out by hand in float64."""
 
 import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.utils.flop_counter import FlopCounterMode
 
-from compress import Architecture
+from compress import Architecture, Dataset
+from compress.data import split
 from compress.errors import UsageError
-from compress.networks import Network, create, spec_of
+from compress.networks import Network, create, initialised, spec_of
+from compress.recipes import recipe_named
 from compress.training import Method
+from compress.training.loop import Training, fit
 from compress.training.objectives import RAMP, Objective, mwbp
 
 SPEC = spec_of(Architecture("resnet8", widths="4,4,4"), exits=3, input_shape=(1, 8, 8), classes=3)
@@ -117,3 +124,59 @@ def test_default_objectives_are_written_as_before() -> None:
 def test_what_does_not_fit_is_refused(options: dict[str, object], named: str) -> None:
     with pytest.raises(UsageError, match=named):
         method(**options)
+
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "ensemble teacher": {"ensemble_teacher": 0.5},
+    "to nothing": {"annealing": "last-third", "ensemble_teacher": 0.3},
+    "from nothing": {"annealing": "first-third"},
+    "stage cost": {"head": "shared", "annealing": "last-third"},
+}
+
+
+def training_of(tiny: Dataset, *, head: str | None = None, **options: Any) -> Training:
+    spec = spec_of(Architecture("resnet8", head=head), exits=3, input_shape=tiny.input_shape)
+    recipe = replace(recipe_named("quick"), epochs=3, batch_size=40)
+    parts = split(tiny, validation=recipe.validation, calibration=recipe.calibration, seed=0)
+    objective, network = Method(**options).objective(spec), initialised(spec, 0)
+    return Training(network, parts, recipe, objective, augment=True, seed=0, precision="fp32")
+
+
+def outcome(training: Training) -> bytes:
+    tensors = [tensor.flatten().double() for tensor in training.network.state_dict().values()]
+    return torch.cat(tensors).numpy().tobytes()
+
+
+class KilledError(Exception):
+    """Stands for the end of the process."""
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_resumed_training_ends_with_the_same_weights_bit_for_bit(variant: str, tiny: Dataset, tmp_path: Path) -> None:
+    def die_in_the_second_epoch(training: Training) -> None:
+        if training.epochs_done == 2:
+            raise KilledError  # before this epoch's checkpoint, so it is trained again
+
+    whole, resumed, plain = (training_of(tiny, **options) for options in (VARIANTS[variant], VARIANTS[variant], {}))
+    fit(whole, title="whole")
+    with pytest.raises(KilledError):
+        fit(training_of(tiny, **VARIANTS[variant]), title="part", checkpoint=tmp_path, on_epoch=die_in_the_second_epoch)
+    fit(resumed, title="resumed", checkpoint=tmp_path)
+    fit(plain, title="plain")
+    assert outcome(resumed) == outcome(whole)
+    assert outcome(resumed) != outcome(plain)  # else the option would do nothing
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_step_costs_next_to_nothing_more(variant: str) -> None:
+    """FLOPs of a step, forward and backward, by torch's counter, against a step of MW-BP: at most 1.05."""
+
+    def flops(*, head: str | None = None, **options: Any) -> int:
+        spec = spec_of(Architecture("resnet44", widths="8,16,32", head=head), exits=5, input_shape=(3, 16, 16))
+        network, objective, progress = initialised(spec, 0), Method(**options).objective(spec), torch.tensor(0.5)
+        with FlopCounterMode(display=False) as counter:
+            logits = network(torch.zeros(2, 3, 16, 16), objective.trunk_share(progress))
+            objective.total(objective.losses(logits, torch.tensor([0, 1]), progress=progress)).backward()
+        return counter.get_total_flops()
+
+    assert flops() <= flops(**VARIANTS[variant]) <= 1.05 * flops()
