@@ -20,6 +20,7 @@ from benchmarks.report.sections.early_exit_table import early_exit_section
 from benchmarks.report.sections.exits import exits_section, separate_section
 from benchmarks.report.sections.latency_by_engine import latency_section
 from benchmarks.report.sections.limits import limits_section
+from benchmarks.report.sections.main_effects import main_effects_section
 from benchmarks.report.sections.networks import networks_section
 from benchmarks.report.sections.pareto import pareto_section
 from benchmarks.report.sections.probe_tables import probes_section
@@ -108,8 +109,7 @@ def _sections(comparison: Comparison, groups: Sequence[Group]) -> list[Section]:
     for group in groups:
         body.append(_data_section(group))
         body += [section for make in SECTIONS if (section := make(group))]
-    if tuning := tuning_section(comparison.trials):
-        body.append(tuning)
+    body += [section for section in (main_effects_section(comparison), tuning_section(comparison.trials)) if section]
     if comparison.failures:
         lines = [f"did not run: {inline(failure, SENTENCE)}" for failure in comparison.failures]
         body.append(Section("Did not run", [Bullets(lines)], level=2))

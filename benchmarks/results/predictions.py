@@ -93,15 +93,13 @@ def _read_predictions(path: Path, run: Run) -> tuple[str, np.ndarray]:
             for name, wanted in shapes.items():
                 if (found := _declared_shape(arrays.zip, name)) != wanted:  # before memory of that size is allocated
                     raise UsageError(f"{name} is {found}, not {wanted}: {_expected((exits, images))}")
-            labels, *logits = (
-                arrays[name].reshape(-1, images, classes) if name != "test_labels" else arrays[name] for name in shapes
-            )
+            labels, *logits = (arrays[name] for name in shapes)
     except FileNotFoundError:
         raise
     except Exception as error:  # of any kind: the archive may be damaged anywhere
         raise UsageError(getattr(error, "strerror", None) or str(error)) from error
     digest = hashlib.sha256(np.ascontiguousarray(labels, dtype="<i8").tobytes()).hexdigest()
-    return digest, np.concatenate(logits).argmax(axis=-1) == labels
+    return digest, np.concatenate([each.reshape(-1, images, classes) for each in logits]).argmax(axis=-1) == labels
 
 
 def _declared_shape(archive: zipfile.ZipFile, name: str) -> tuple[int, ...]:

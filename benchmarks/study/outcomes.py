@@ -11,6 +11,7 @@ from typing import Any
 from baselines import Budget, Job, finished_run
 from benchmarks.measuring.latency import latency_ratio
 from benchmarks.report.best_trial import Factors, Trial, best
+from benchmarks.report.comparison import Screen
 from benchmarks.results.repeated_runs import distinct_runs
 from benchmarks.study.entry import Entry, Match, Pruned, Source, Target, Trained
 from benchmarks.study.graph import Node, graph
@@ -72,6 +73,21 @@ class Outcomes:
         return (ids[0], ids[1]) if len(ids) == 2 else None
 
     @property
+    def screen(self) -> Screen | None:
+        """The levels of the factors of every run that was made; None where the study screens none."""
+        study = self.setting.study
+        if study.factorial is None:
+            return None
+        own = study.factorial.levels
+        made = {(run.id, name) for name in own for seed in study.seeds if (run := self._first(name, seed))}
+        return Screen(
+            factors=study.factorial.names,
+            high=study.factorial.high,
+            levels={id: own[name] for id, name in sorted(made)},
+            runs=len(own) * len(study.seeds),
+        )
+
+    @property
     def lost(self) -> bool:
         """Whether the study's reference could not be made."""
         name, seed = self.setting.study.reference, self.setting.study.seeds[0]
@@ -117,7 +133,7 @@ class Outcomes:
             "dataset": setting.dataset,
             "method": entry.method,
             "exits": entry.exits,
-            "recipe": self.factors(node).recipe(setting.recipe),
+            "recipe": self.factors(node).recipe(entry.recipe(setting.recipe)),
             "seed": node.seed,
             "place": setting.place,
         }

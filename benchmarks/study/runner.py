@@ -57,6 +57,7 @@ def run_study(setting: Setting, *, out: Path) -> list[Run]:
                 primary=outcomes.primary,
                 trials=outcomes.trials,
                 failures=runner.failures,
+                screen=outcomes.screen,
             )
             write_report(comparison, out)
     except KeyboardInterrupt as error:

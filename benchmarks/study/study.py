@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, get_type_hints
 
 from benchmarks.study.entry import Entry, read_entry, read_table
+from benchmarks.study.factorial import Factorial, read_factorial
 from benchmarks.study.handover import Handover
 from benchmarks.study.study_file import study_text
 from benchmarks.study.tuning_grid import Tuning
@@ -27,6 +28,7 @@ class Study:
             is then exploratory.
         tuning: what is tried for every arm; None: the recipe's learning rate and weight decay are taken as they are.
         handover: what is selected among the runs and exported at the end; None: nothing.
+        factorial: the factors that the study screens, whose runs are among its own; None: none.
     """
 
     title: str
@@ -40,6 +42,7 @@ class Study:
     primary: tuple[str, ...] = ()
     tuning: Tuning | None = None
     handover: Handover | None = None
+    factorial: Factorial | None = None
 
     def __post_init__(self) -> None:
         if not self.seeds:
@@ -99,7 +102,8 @@ def read_study(name: str) -> Study:
             if "run" in table:
                 raise UsageError("runs_of: the runs of another study, so leave out [[run]]")
             listed = parse_toml(study_text(fitted(table.pop("runs_of"), str, "runs_of")))
-        entries = fitted(listed.pop("run", []), list, "run")
+        factorial = read_factorial(table.pop("factorial")) if "factorial" in table else None
+        entries = fitted(listed.pop("run", []), list, "run") + (factorial.tables if factorial else [])
         if not entries:
             raise UsageError("it has no [[run]]")
         runs, tuning = tuple(read_entry(entry) for table in entries for entry in _by_method(table)), None
@@ -109,7 +113,7 @@ def read_study(name: str) -> Study:
         if "handover" in table:
             handover = Handover(**read_table(table.pop("handover"), get_type_hints(Handover), required=("max_macs",)))
         settings = read_table(table, get_type_hints(Study), required=REQUIRED)
-        return Study(**settings, runs=runs, tuning=tuning, handover=handover)
+        return Study(**settings, runs=runs, tuning=tuning, handover=handover, factorial=factorial)
     except UsageError as error:
         raise UsageError(f"study {name}: {error}") from error
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from compress.errors import UsageError, checked
-from compress.networks.blocks import BLOCKS, Block
+from compress.networks.blocks import BLOCKS, Block, NormLastBlock
 from compress.networks.foreign.parts import foreign_parts
 from compress.networks.heads import HEADS, OWN
 from compress.networks.shared_head import SHARED, SharedHead, standalone
@@ -159,6 +159,19 @@ def code_digest(spec: Spec) -> str | None:
     own_head = list(network.heads.values())[-1]
     parts = [f"{part!r}\n{getattr(part, 'code', '')}" for part in (*network.blocks, own_head)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
+
+
+def zero_last_scales(network: Network) -> None:
+    """Set the scale of every norm-last block's last batch norm to zero, so that the blocks begin as the identity.
+
+    Raises:
+        UsageError: the network has no such block.
+    """
+    blocks = [block for block in network.blocks if isinstance(block, NormLastBlock)]
+    if not blocks:
+        raise UsageError(f"zero-scale: {network.spec.arch} has no norm-last blocks, which --form norm-last gives")
+    for block in blocks:
+        nn.init.zeros_(block.norm3.weight)
 
 
 def _initialise(module: nn.Module) -> None:

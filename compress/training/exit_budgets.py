@@ -17,7 +17,7 @@ def is_by_macs(exits: object) -> bool:
 
 
 def placed_by_macs(exits: str, spec: Spec) -> list[int]:
-    """The blocks that K exits follow, as ``macs:K`` asks for: of all, those nearest to 1/K, 2/K, ... of the trunk's MACs.
+    """The blocks that K exits follow, for ``macs:K``: those nearest to 1/K, 2/K, ... of the trunk's MACs.
 
     Args:
         spec: of the network with its last exit alone.

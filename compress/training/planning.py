@@ -22,6 +22,7 @@ from compress.networks import (
     load_pretrained,
     load_weights,
     spec_of,
+    zero_last_scales,
 )
 from compress.networks.architecture import Exits
 from compress.recipes import Recipe, recipe_named
@@ -106,8 +107,8 @@ def train(
         arch: architecture, or its name, as `create` takes it.
         dataset: data set, or its name.
         method: ``bp``, ``mwbp``, another key of `METHODS`, or a `Method` with options.
-        exits: as `create` takes them, or ``macs:5``: five at equal shares of the trunk's MACs. None: one for BP; else the number in the architecture's name, or 5, or the number
-            of blocks if that is smaller.
+        exits: as `create` takes them, or ``macs:5``: five at equal shares of the trunk's MACs. None: one for BP; else
+            the number in the architecture's name, or 5, or the number of blocks if that is smaller.
         recipe: recipe, or its name.
         seed: random seed for initial weights, data order and augmentation (the recipe has one for the split).
         start: what the training starts from, and learns from besides the labels.
@@ -249,6 +250,8 @@ def _with_teacher(
 def _initial_network(plan: Plan, start: Start) -> Network:
     """The network to train: freshly initialised, then the weights of the trunk or of `start` loaded into it."""
     network = initialised(plan.spec, plan.seed)
+    if plan.recipe.zero_scale:
+        zero_last_scales(network)
     if plan.parent:
         missing, _ = network.load_state_dict(load(plan.parent).state_dict(), strict=False)
         assert all(name.startswith("heads.") for name in missing)

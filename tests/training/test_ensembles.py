@@ -146,7 +146,7 @@ def test_it_predicts(source: str, run: Run, tiny_folder: Path, tmp_path: Path) -
 
 
 def test_weights_need_validation_images(tiny: Dataset, brief: Recipe, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="--validation 0.05"):
+    with pytest.raises(UsageError, match="fitted on validation images"):
         train(
             "resnet8", tiny, method=Method(ensemble=2), recipe=brief.changed(validation=0), place=Place(runs=tmp_path)
         )
