@@ -270,6 +270,7 @@ def plan_run(job: Job, reference: Reference, *, step: int | None = None, **field
         "seed": job.seed,
         "precision": precision,
         "device": job.device,
+        "capture": job.place.capture,
         "runs": job.place.runs,
         "command": _command(job, reference, precision) + (f"  # step {step} of {technique.steps}" if step else ""),
         "code": code_digest(reference.spec),

@@ -83,6 +83,7 @@ class Configuration(Struct, frozen=True, kw_only=True):
     code: str | None = None
     compile: bool = False
     ensemble: Count = 0
+    capture: bool = True
     request: Request
 
     def __post_init__(self) -> None:
@@ -132,6 +133,7 @@ class Environment(Machine, frozen=True, kw_only=True):
     commit: str | None
     world_size: Number
     compiled: bool
+    captured: bool = False
 
 
 class Cost(Struct, frozen=True, kw_only=True):

@@ -35,6 +35,7 @@ class Plan:
         code: digest of the code of a foreign network.
         compile: whether blocks are compiled.
         ensemble: number of last exits whose averaged logits are one more prediction; 0: none.
+        capture: whether steps are captured where the device is a GPU.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Plan:
     code: str | None = None
     compile: bool = False
     ensemble: int = 0
+    capture: bool = True
     request: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -83,6 +85,8 @@ class Plan:
             "compile": self.compile,
             "request": self.request,
         }
+        if self.device.type == "cuda" and not self.capture:  # the last bits differ; on a CPU there is one way
+            config["capture"] = False
         later = {"batch_size": self.fewer, "ensemble": self.ensemble}  # only where they are used: ids are digests
         return config | {key: value for key, value in later.items() if value}
 

@@ -50,6 +50,7 @@ class Place:
         runs: directory of the run directories.
         resume: continue a run even if an earlier attempt failed.
         compile: compile the blocks. Faster after a first minute; the last bits of results differ, so it is another run.
+        capture: on a GPU, capture the steps as a CUDA graph with compiled blocks; without it is another run there.
     """
 
     device: str = "auto"
@@ -57,6 +58,7 @@ class Place:
     runs: Path = Path("runs")
     resume: bool = False
     compile: bool = False
+    capture: bool = True
 
 
 @checked
@@ -167,6 +169,7 @@ def plan_of(
     if start.trunk is not None:
         trunk = trunk_run(start.trunk, dataclasses.replace(spec, exits=spec.exits[-1:]), dataset, recipe, runs)
     words = training_words(spec, method, teacher, trunk, runs) + start_options(start) + ["--compile"] * place.compile
+    words += ["--no-capture"] * (not place.capture)
     if arch.image_size is not None and not dataset.name.startswith("folder:"):
         words += ["--image-size", str(arch.image_size)]  # else among the options of the data
     in_python = f"  # with {spec.arch} registered in Python" if spec.foreign and ":" not in spec.arch else ""
@@ -189,6 +192,7 @@ def plan_of(
         code=code_digest(spec),
         compile=place.compile,
         ensemble=method.ensemble,
+        capture=place.capture,
     )
 
 
