@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import glob
 import io
 import json
 import os
@@ -25,7 +24,7 @@ from compress import data, networks
 from compress.documents import read_file
 from compress.ensemble_exit import ENSEMBLE, ExitName
 from compress.errors import UsageError, checked, first_line, nearest
-from compress.records import Record, SchemaError, digest_of, parse_record
+from compress.records import Record, SchemaError, parse_record
 
 # The files of a run directory. `compress.training.execution` writes the first four and the checkpoint.
 RECORD, METRICS, WEIGHTS, PREDICTIONS = "run.json", "metrics.jsonl", "model.safetensors", "predictions.npz"
@@ -36,7 +35,6 @@ PROBE = "probe.json"  # what blocks have learnt; written and read by `benchmarks
 EARLY_EXIT = "early_exit.json"  # policies and certificates; written and read by `benchmarks.certifying`
 CORRECTNESS = "correctness.json"  # PREDICTIONS in short, in a report; see `benchmarks.results.predictions`
 COMPARISON, RECORDS = "comparison.json", "runs"  # in a report's directory: what it is on, and the records of its runs
-LONGEST = 80  # characters of a name in an id: file systems take 255 bytes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -119,27 +117,6 @@ class Run:
         contents: dict[str, Any] = {name: tensor.cpu().numpy() for name, tensor in arrays.items()}
         np.savez_compressed(buffer, **contents)
         write_atomically(self.path / PREDICTIONS, buffer.getvalue())
-
-
-def identify(name: str, data: str, seed: int, config: dict[str, Any]) -> str:
-    """The run's id: ``mwresnet44-5_cifar10_s0_1a2b3c4d``, ending in a digest of the configuration."""
-    return f"{_in_path(name)}_{_in_path(data)}_s{seed}_{digest_of(config)}"
-
-
-def _in_path(name: str) -> str:
-    """A name as part of a directory's name: without separators and control characters, and of limited length."""
-    return re.sub(r"[^\w.:,+=-]", "-", name.encode(errors="replace").decode())[:LONGEST].lstrip(".")
-
-
-def directory_of(runs: Path, name: str, data: str, seed: int, config: dict[str, Any]) -> Path:
-    """The directory of a run: an existing one, even if its data had another name, else a new one.
-
-    The configuration identifies the data by their digest.
-    """
-    path = runs / identify(name, data, seed, config)
-    digest = path.name.rpartition("_")[2]
-    same = sorted(runs.glob(f"{glob.escape(_in_path(name))}_*_s{seed}_{digest}/{RECORD}"))
-    return path if (path / RECORD).exists() or not same else same[0].parent
 
 
 def read_run(path: Path) -> Run:

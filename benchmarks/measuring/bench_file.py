@@ -45,7 +45,7 @@ class Reference(TypedDict):
     """The run and exit that ratios are to."""
 
     run: str
-    exit: Number
+    exit: Number | Literal["ensemble"]
 
 
 class Row(TypedDict):

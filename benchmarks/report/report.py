@@ -20,7 +20,6 @@ from benchmarks.report.sections.early_exit_table import early_exit_section
 from benchmarks.report.sections.exits import exits_section, separate_section
 from benchmarks.report.sections.latency_by_engine import latency_section
 from benchmarks.report.sections.limits import limits_section
-from benchmarks.report.sections.main_effects import main_effects_section
 from benchmarks.report.sections.networks import networks_section
 from benchmarks.report.sections.pareto import pareto_section
 from benchmarks.report.sections.probe_tables import probes_section
@@ -28,6 +27,7 @@ from benchmarks.report.sections.pruned_networks import channels_section, curves_
 from benchmarks.report.sections.published import published_section
 from benchmarks.report.sections.reproduction import reproduction_section
 from benchmarks.report.sections.resources import resources_section
+from benchmarks.report.sections.screen_effects import main_effects_section
 from benchmarks.report.sections.training_history import training_section
 from benchmarks.report.sections.tuning_table import tuning_section
 from benchmarks.report.sections.uneven_classes import classes_section

@@ -95,9 +95,8 @@ class Subject:
         """
         with torch.inference_mode():
             normalised = normalise(self.images, self.run.normalisation)
-            if self.exit == ENSEMBLE:
-                return self.network(normalised)
-            logits: list[Tensor] = self.whole(normalised)[: self.exit]
+            averaged = self.exit == ENSEMBLE
+            logits: list[Tensor] = self.network(normalised) if averaged else self.whole(normalised)[: self.exit]
         return logits
 
 

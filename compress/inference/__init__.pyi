@@ -1,9 +1,9 @@
 from .budgeted_batch import budget_shares, policy_of_shares
 from .certificate import Certificate
 from .early_exit import EarlyExit, check_fits
-from .ensemble import network_at
 from .leaving_cost import leaving_macs, mean_macs
 from .policy import Policy, confidences, leave
+from .read_out import network_at
 from .simulation import Exited, simulate
 from .temperature import fit_temperature, fit_temperatures
 

@@ -52,10 +52,17 @@ def ensemble_of(network: Network, count: int, predicted: Predicted) -> tuple[dic
     weights = fit_weights(logits[-count:].numpy(force=True), labels.numpy(force=True))
     means = {name: mean_of(list(part), weights) for name, (part, _) in predicted.items()}
     size, exits = cost(Ensemble(network, weights)), len(network.spec.exits)
-    found: dict[str, Any] = {}
-    for name, values in (("val_accuracy", accuracies), ("test_accuracy", accuracies), ("test_loss", cross_entropies)):
-        part = "validation" if name.startswith("val") else "test"
-        [found[name]] = values(means[part][None], predicted[part][1]) or [None]
-    row = {"exit": ENSEMBLE, "exits": list(range(exits + 1 - count, exits + 1)), "weights": list(weights)}
-    row |= {"macs": size.macs, "params": size.params, "activations": size.activations}
-    return row | found, means
+    row = {
+        "exit": ENSEMBLE,
+        "exits": list(range(exits + 1 - count, exits + 1)),
+        "weights": list(weights),
+        **{"macs": size.macs, "params": size.params, "activations": size.activations},
+    }
+    for name, part, values in (
+        ("val_accuracy", "validation", accuracies),
+        ("test_accuracy", "test", accuracies),
+        ("test_loss", "test", cross_entropies),
+    ):
+        found = values(means[part][None], predicted[part][1])
+        row[name] = found[0] if found else None  # None without images
+    return row, means

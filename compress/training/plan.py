@@ -16,7 +16,8 @@ from compress.hardware import Precision
 from compress.networks import Spec
 from compress.recipes import Recipe
 from compress.records import without_seed
-from compress.runs import Run, directory_of
+from compress.run_ids import directory_of
+from compress.runs import Run
 from compress.training.objectives import Objective
 
 

@@ -12,6 +12,7 @@ from compress import Architecture, UsageError, cost, create, cut, exit_costs
 from compress.inference import EarlyExit, Policy
 from compress.network_cost import cross_check, part_costs
 from compress.networks import Ensemble, Network, digest_of_weights, spec_of
+from compress.networks.blocks import Block
 
 SHAPE = (1, 8, 8)
 
@@ -22,6 +23,8 @@ def network(form: str = "pre-activation", exits: int | str = "1,2,end") -> Netwo
     with torch.no_grad():
         for module in made.modules():
             if isinstance(module, torch.nn.BatchNorm2d):
+                assert module.running_mean is not None
+                assert module.running_var is not None
                 module.running_mean.normal_(std=0.3)
                 module.running_var.uniform_(0.5, 2)
                 module.weight.uniform_(0.5, 1.5)
@@ -39,6 +42,7 @@ def test_the_logits_are_those_of_later_shortcuts_and_the_last_head(form: str, im
     for logits, exit in zip(whole(images), whole.spec.exits, strict=True):
         features = whole.stem(images)
         for number, block in enumerate(whole.blocks, start=1):
+            assert isinstance(block, Block)
             features = block(features) if number <= exit.block else block.skip(features)
         torch.testing.assert_close(logits, whole.heads[str(len(whole.blocks))](features), rtol=1e-12, atol=1e-12)
 
@@ -61,7 +65,8 @@ def test_gradients_are_the_slopes_of_the_loss(images: Tensor) -> None:
     def loss() -> Tensor:
         return functional.cross_entropy(whole(images)[0], labels)
 
-    for weight in (whole.blocks[2].shortcut.weight, whole.heads["3"][-1].weight, whole.stem[0].weight):
+    for name in ("blocks.2.shortcut.weight", "heads.3.4.weight", "stem.0.weight"):
+        weight = whole.get_parameter(name)
         [gradient] = torch.autograd.grad(loss(), weight)
         place = (0,) * weight.dim()
         with torch.no_grad():
@@ -112,9 +117,8 @@ def test_early_exit_and_the_ensemble_use_it(images: Tensor) -> None:
 
 def test_annealing_scales_all_of_the_auxiliary_gradient(images: Tensor) -> None:
     whole, share = network().eval(), torch.tensor(0.25, dtype=torch.float64)
-    scaled, full = (
-        torch.autograd.grad(whole(images, given)[0].sum(), whole.heads["3"][0].weight)[0] for given in (share, None)
-    )
+    weight = whole.get_parameter("heads.3.0.weight")
+    scaled, full = (torch.autograd.grad(whole(images, given)[0].sum(), weight)[0] for given in (share, None))
     torch.testing.assert_close(scaled, full / 4)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -16,7 +17,8 @@ from compress.data import split
 from compress.errors import UsageError
 from compress.networks import Network, create, initialised, spec_of
 from compress.recipes import recipe_named
-from compress.training import Method
+from compress.training import Method, objectives
+from compress.training.hooks import Options
 from compress.training.loop import Training, fit
 from compress.training.objectives import RAMP, Objective, mwbp
 
@@ -84,7 +86,7 @@ def test_annealed_gradients(network: Network, batch: tuple[Tensor, Tensor]) -> N
 
     def gradients(weights: list[float], share: Tensor | None = None) -> dict[str, Tensor]:
         logits = network(images, share)
-        loss = sum(w * functional.cross_entropy(z, labels) for w, z in zip(weights, logits, strict=True))
+        loss = torch.stack([functional.cross_entropy(each, labels) for each in logits]) @ torch.tensor(weights).double()
         found = torch.autograd.grad(loss, list(network.parameters()), allow_unused=True)
         return {name: each for name, each in zip(names, found, strict=True) if each is not None}
 
@@ -93,6 +95,21 @@ def test_annealed_gradients(network: Network, batch: tuple[Tensor, Tensor]) -> N
     for name in names:
         expected = whole if name.startswith("heads.") else scaled
         torch.testing.assert_close(annealed[name], expected[name], rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("annealing", ["last-third", "first-third"])
+def test_no_value_is_asked_of_the_device(annealing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step is recorded as a CUDA graph, and a fake tensor has no value to ask for."""
+    monkeypatch.setattr(objectives, "_constants", objectives._constants.__wrapped__)  # which keeps no fake ones
+    objective = method(annealing=annealing, ensemble_teacher=0.3)
+    with FakeTensorMode():
+        progress, logits = torch.tensor(0.9), [torch.randn(6, 3, requires_grad=True) for _ in range(3)]
+        share = objective.trunk_share(progress)
+        assert share is not None
+        losses = objective.losses(logits, torch.zeros(6, dtype=torch.int64), progress=progress)
+        (losses.sum() * share).backward()
+        with pytest.raises(Exception, match="item"):
+            progress.item()
 
 
 def test_annealing_changes_no_logit(network: Network, batch: tuple[Tensor, Tensor]) -> None:
@@ -134,12 +151,21 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
-def training_of(tiny: Dataset, *, head: str | None = None, **options: Any) -> Training:
+def training_of(
+    tiny: Dataset, device: str = "cpu", *, capture: bool = True, head: str | None = None, **options: Any
+) -> Training:
     spec = spec_of(Architecture("resnet8", head=head), exits=3, input_shape=tiny.input_shape)
     recipe = replace(recipe_named("quick"), epochs=3, batch_size=40)
-    parts = split(tiny, validation=recipe.validation, calibration=recipe.calibration, seed=0)
-    objective, network = Method(**options).objective(spec), initialised(spec, 0)
-    return Training(network, parts, recipe, objective, augment=True, seed=0, precision="fp32")
+    return Training(
+        initialised(spec, 0).to(device),
+        split(tiny, validation=recipe.validation, calibration=recipe.calibration, seed=0).to(device),
+        recipe,
+        Method(**options).objective(spec),
+        augment=True,
+        seed=0,
+        precision="fp32",
+        options=Options(capture=capture),
+    )
 
 
 def outcome(training: Training) -> bytes:
@@ -177,6 +203,6 @@ def test_a_step_costs_next_to_nothing_more(variant: str) -> None:
         with FlopCounterMode(display=False) as counter:
             logits = network(torch.zeros(2, 3, 16, 16), objective.trunk_share(progress))
             objective.total(objective.losses(logits, torch.tensor([0, 1]), progress=progress)).backward()
-        return counter.get_total_flops()
+        return int(counter.get_total_flops())
 
     assert flops() <= flops(**VARIANTS[variant]) <= 1.05 * flops()
