@@ -251,12 +251,9 @@ class TrainingOptions(RecipeOptions):
         recipe = self.named(
             epochs=self.epochs, stochastic_depth=self.stochastic_depth, class_weights=self.class_weights
         )
-        own = (
-            vars(self).keys()
-            - vars(RecipeOptions()).keys()
-            - {"seed", "stochastic_depth", "class_weights", "zero_scale"}
-        )
-        return recipe.changed(**{name: getattr(self, name) for name in own}, zero_scale=self.zero_scale or None)
+        names = ("learning_rate", "batch_size", "weight_decay", "label_smoothing", "warmup", "averaging")
+        given = {name: getattr(self, name) for name in (*names, "validation", "calibration")}
+        return recipe.changed(**given, zero_scale=self.zero_scale or None)
 
 
 @options("Network")

@@ -103,7 +103,7 @@ def test_no_value_is_asked_of_the_device(annealing: str, monkeypatch: pytest.Mon
     monkeypatch.setattr(objectives, "_constants", objectives._constants.__wrapped__)  # which keeps no fake ones
     objective = method(annealing=annealing, ensemble_teacher=0.3)
     with FakeTensorMode():
-        progress, logits = torch.tensor(0.9), [torch.randn(6, 3, requires_grad=True) for _ in range(3)]
+        progress, logits = torch.rand(()), [torch.randn(6, 3, requires_grad=True) for _ in range(3)]
         share = objective.trunk_share(progress)
         assert share is not None
         losses = objective.losses(logits, torch.zeros(6, dtype=torch.int64), progress=progress)
