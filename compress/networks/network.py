@@ -162,16 +162,10 @@ def code_digest(spec: Spec) -> str | None:
 
 
 def zero_last_scales(network: Network) -> None:
-    """Set the scale of every norm-last block's last batch norm to zero, so that the blocks begin as the identity.
-
-    Raises:
-        UsageError: the network has no such block.
-    """
-    blocks = [block for block in network.blocks if isinstance(block, NormLastBlock)]
-    if not blocks:
-        raise UsageError(f"zero-scale: {network.spec.arch} has no norm-last blocks, which --form norm-last gives")
-    for block in blocks:
-        nn.init.zeros_(block.norm3.weight)
+    """Set the scale of every norm-last block's last batch norm to zero, so that the blocks begin as the identity."""
+    for block in network.blocks:
+        if isinstance(block, NormLastBlock):
+            nn.init.zeros_(block.norm3.weight)
 
 
 def _initialise(module: nn.Module) -> None:

@@ -158,11 +158,7 @@ def plan_of(
     method, teacher = _with_teacher(method, start.teacher, dataset, recipe, runs)
     objective = method.objective(spec)
     _check_start(start, method, recipe)
-    if method.ensemble and not recipe.validation and not dataset.validation:
-        raise UsageError(
-            f"ensemble {method.ensemble}: its weights are fitted on validation images, and recipe {recipe.name} holds "
-            "none out: --validation 0.05 does"
-        )
+    _check_recipe(recipe, method, dataset, spec)
     device = resolve_device(place.device)
     precision = precision_of(place.precision, objective, device)
     trunk, whole = None, method.name == FROZEN or not recipe.epochs
@@ -236,6 +232,16 @@ def _check_start(start: Start, method: Method, recipe: Recipe) -> None:
         raise UsageError(f"trunk {start.trunk}: goes with method {FROZEN}, not {method.name}")
     if start.weights is not None and start.pretrained:
         raise UsageError("give either --weights or --pretrained, not both")
+
+
+def _check_recipe(recipe: Recipe, method: Method, dataset: Dataset, spec: Spec) -> None:
+    if recipe.zero_scale and not any(block.kind == "norm-last" for block in spec.blocks):
+        raise UsageError(f"zero-scale: {spec.arch} has no norm-last blocks, which --form norm-last gives")
+    if method.ensemble and not recipe.validation and not dataset.validation:
+        raise UsageError(
+            f"ensemble {method.ensemble}: its weights are fitted on validation images, and recipe {recipe.name} holds "
+            "none out: --validation 0.05 does"
+        )
 
 
 def _with_teacher(
