@@ -2,9 +2,8 @@
 
 from typing import Annotated, Literal
 
-from msgspec import Meta, Struct
-
 from compress.errors import UsageError
+from compress.schema import Meta, Struct
 
 ENSEMBLE: Literal["ensemble"] = "ensemble"  # its name where an exit has a number
 ExitName = int | Literal["ensemble"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from msgspec import Meta
+from compress.schema import Meta
 
 Share = Annotated[float, Meta(ge=0, le=1)]
 

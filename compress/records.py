@@ -11,8 +11,6 @@ import re
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from msgspec import UNSET, Meta, Struct, UnsetType
-
 from compress import networks
 from compress.documents import LONGEST, fitted, parse_json
 from compress.ensemble_exit import EnsembleExit
@@ -20,6 +18,7 @@ from compress.errors import UsageError
 from compress.objective_numbers import ObjectiveNumbers
 from compress.per_class import PerClass
 from compress.recipes import Recipe
+from compress.schema import UNSET, Meta, Struct, UnsetType
 
 SCHEMA_VERSION = 2  # 1: objectives were names
 Count = Annotated[int, Meta(ge=0)]
@@ -123,7 +122,7 @@ class Machine(Struct, frozen=True, kw_only=True):
 class Environment(Machine, frozen=True, kw_only=True):
     """Hardware, software and processes that trained a network."""
 
-    device: str
+    device: str = field()  # no default, unlike a machine's
     cores: Number | None
     threads: Number
     precision: str

@@ -7,11 +7,9 @@ import math
 import time
 import timeit
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import numpy as np
 import torch
-from scipy import stats
 
 from benchmarks.measuring.energy import meter
 from benchmarks.statistics.scores import CONFIDENCE
@@ -25,16 +23,19 @@ Call = Callable[[], object]
 
 @contextlib.contextmanager
 def conditions(threads: int) -> Iterator[None]:
-    """Set torch's number of threads, and compute fp32 without TF32 on CUDA; restore both afterwards."""
-    before = torch.get_num_threads()
-    tf32 = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    """Set torch's number of threads; on CUDA compute fp32 without TF32, by cuDNN's fastest kernels for each shape.
+
+    All is restored afterwards.
+    """
+    before, cudnn, products = torch.get_num_threads(), torch.backends.cudnn, torch.backends.cuda.matmul
+    chosen = cudnn.allow_tf32, products.allow_tf32, cudnn.benchmark
     torch.set_num_threads(threads)
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    cudnn.allow_tf32, products.allow_tf32, cudnn.benchmark = False, False, True
     try:
         yield
     finally:
         torch.set_num_threads(before)
-        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = tf32
+        cudnn.allow_tf32, products.allow_tf32, cudnn.benchmark = chosen
 
 
 def interleaved(
@@ -44,6 +45,7 @@ def interleaved(
     device: torch.device,
     warm_up: int = WARM_UP,
     shortest: float = SHORTEST,
+    until: float = math.inf,
     what: str = "",
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Seconds a call and, where the machine has a counter, joules a call, `(rounds, calls)` each.
@@ -53,6 +55,7 @@ def interleaved(
     Args:
         warm_up: untimed calls before every timing.
         shortest: seconds that a timing takes at least, by repeating the call.
+        until: moment, as `time.monotonic` has it, after which no round is begun but the first.
         what: is printed with the expected duration; nothing is printed where it is empty.
     """
     once = [timed(call, device=device, warm_up=1) for call in calls]
@@ -62,14 +65,16 @@ def interleaved(
         console.print(f"{what}: {rounds} rounds, about {duration(expected)}")
     counters = meter(device)
     seconds, joules = np.empty((2, rounds, len(calls)))
-    for number in range(rounds):
-        for position in list(range(len(calls)))[:: -1 if number % 2 else 1]:
+    done = 0
+    while done < rounds and (not done or time.monotonic() < until):
+        for position in list(range(len(calls)))[:: -1 if done % 2 else 1]:
             before = counters.joules() if counters else math.nan
             repeat = repeats[position]
-            seconds[number, position] = timed(calls[position], device=device, repeats=repeat, warm_up=warm_up)
+            seconds[done, position] = timed(calls[position], device=device, repeats=repeat, warm_up=warm_up)
             used = counters.joules() - before if counters else math.nan
-            joules[number, position] = used / (warm_up + repeat)
-    return seconds, joules if counters else None
+            joules[done, position] = used / (warm_up + repeat)
+        done += 1
+    return seconds[:done], joules[:done] if counters else None
 
 
 def timed(call: Call, *, device: torch.device, repeats: int = 1, warm_up: int = 0) -> float:
@@ -106,6 +111,8 @@ def median_interval(values: np.ndarray) -> tuple[float, float] | None:
 
     It covers the scatter between the rounds of one session, not what another day or machine would give.
     """
-    test: Any = stats.quantile_test(values, q=float(np.median(values)), p=0.5)
-    low, high = test.confidence_interval(CONFIDENCE)
-    return (float(low), float(high)) if np.isfinite([low, high]).all() else None
+    count = len(values)
+    below = np.cumsum([math.comb(count, number) for number in range(count)]) / 2**count  # shares of a fair coin
+    left_out = int(np.searchsorted(below, (1 - CONFIDENCE) / 2))  # values on either side of the interval
+    ordered = np.sort(values)
+    return (float(ordered[left_out - 1]), float(ordered[count - left_out])) if left_out else None

@@ -12,15 +12,16 @@ import shlex
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from benchmarks.report.best_trial import Trial
+from benchmarks.results.claims import Claim
 from benchmarks.results.predictions import write_right
 from compress.console import console
 from compress.documents import read_file, read_json, read_kept
 from compress.errors import UsageError, checked
+from compress.machine import installed
 from compress.records import Record
 from compress.runs import (
     BENCH,
@@ -74,7 +75,7 @@ class Description:
     Attributes:
         about: a paragraph on what was asked, as Markdown.
         reference: id of the run that others are compared with; by default the costliest network by plain BP.
-        primary: ids of two runs, the difference of whose networks was declared as the question before the runs.
+        claims: contrasts that were declared before the runs, of the id of one run of each network.
         trials: all trials of tuning.
         failures: a line on each run that was asked for and could not be made.
         screen: the levels of a screen's factors; None if the report is not on one.
@@ -83,7 +84,7 @@ class Description:
     title: str = "Comparison"
     about: str = ""
     reference: str | None = None
-    primary: tuple[str, str] | None = None
+    claims: Sequence[Claim] = ()
     trials: Sequence[Trial] = ()
     failures: Sequence[str] = ()
     screen: Screen | None = None
@@ -99,10 +100,15 @@ class Comparison(Description):
 
 @dataclass(frozen=True, kw_only=True)
 class Document(Description):
-    """The fields of `comparison.json`: a description, with the ids of its runs."""
+    """The fields of `comparison.json`: a description, with the ids of its runs.
+
+    Attributes:
+        primary: the two runs of the one claim of reports from before there could be several.
+    """
 
     schema_version: int
     runs: list[str]
+    primary: tuple[str, str] | None = None
 
     def __post_init__(self) -> None:
         if self.schema_version != SCHEMA_VERSION:
@@ -135,7 +141,7 @@ def write_records(comparison: Comparison, out: Path) -> Comparison:
     document = {"schema_version": SCHEMA_VERSION, "runs": ids} | dataclasses.asdict(Description(**_description(kept)))
     if kept.screen is None:  # as reports had it before
         del document["screen"]
-    write_json(out / COMPARISON, document | {"versions": {name: version(name) for name in DECIDING}})
+    write_json(out / COMPARISON, document | {"versions": installed(DECIDING)})
     return kept
 
 
@@ -159,7 +165,11 @@ def read_comparison(directory: Path) -> Comparison:
             f"report {directory}: {COMPARISON} names {len(missing)} run(s) that {records} has no record of, "
             f"{missing[0]} the first"
         )
-    return Comparison(runs=[find_run(records / id, records) for id in ids], **_description(document))
+    description = _description(document)
+    if document.primary:
+        first, second = document.primary
+        description["claims"] = [Claim(claim="the primary contrast", of=(first,), against=(second,))]
+    return Comparison(runs=[find_run(records / id, records) for id in ids], **description)
 
 
 def _description(described: Description) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from compress.ensemble_exit import ExitName
 from compress.records import Exit, Size
 from compress.runs import Run
 
-EXIT, SIZES = Exit.__struct_fields__, Size.__struct_fields__  # fields of a record that become columns
+EXIT, SIZES = tuple(Exit.__annotations__), tuple(Size.__annotations__)  # fields of a record that become columns
 NAMES = {"network", "arm", "base", "dataset", "recipe", "method", "latency_conditions", "memory_device"}
 
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
-from benchmarks.results.cells import MISSING
 from benchmarks.statistics.scores import ENOUGH_SEEDS
-from benchmarks.study.estimate import seconds_left
+from benchmarks.study.estimate import epochs, seconds_left
 from benchmarks.study.graph import Node
 from benchmarks.study.outcomes import Outcomes
 from benchmarks.study.setting import Setting
 from compress.console import console, duration
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 GUESS = "a guess, from MACs and a few steps timed now"
 
@@ -28,10 +28,15 @@ class StudyPlan:
 
     def table(self) -> pd.DataFrame:
         """Every run with its state and a guess of how long it takes, in the order in which they are made."""
+        import pandas as pd  # here, as running a study does without it
+
+        from benchmarks.results.cells import MISSING
+
         rows = self.to_json()["runs"]
         return pd.DataFrame(
             {
                 "run": [str(node) for node in self.outcomes.nodes],
+                "epochs": [row["epochs"] for row in rows],
                 "state": [_state(row) for row in rows],
                 "about": [duration(row["seconds"]) if row["id"] is None else MISSING for row in rows],
             }
@@ -59,6 +64,7 @@ class StudyPlan:
             "budget": str(node.target) if node.target else None,
             "seed": node.seed,
             "trial": str(node.factors) if node.trial else None,
+            "epochs": epochs(self.outcomes.setting, node),
             "state": "finished" if run else "waiting" if waits else "to run",
             "waits_for": waits,
             "id": run.id if run else None,
@@ -76,5 +82,5 @@ def plan_study(setting: Setting) -> StudyPlan:
     outcomes = Outcomes(setting=setting)
     outcomes.find()
     if outcomes.left:
-        console.print("planning: a few steps of the first network are timed")
+        console.print("planning: a few steps of every kind of network are timed")
     return StudyPlan(outcomes=outcomes, seconds=seconds_left(setting, outcomes.left))

@@ -31,6 +31,7 @@ TECHNIQUE: dict[str, Any] = {
     **dict.fromkeys(("gradual", "nearest"), bool),
     "keep": str | tuple[str, ...],
 }
+MATCH_TRAINING = "match_training"
 EXIT_TRAINING: dict[str, Any] = {
     **dict.fromkeys(("ensemble_teacher", "self_distillation"), float),
     "ensemble": int,
@@ -42,7 +43,7 @@ RECIPE: dict[str, Any] = {  # what an entry changes in the study's recipe
     "zero_scale": bool,
 }
 TRAINED_KEYS: dict[str, Any] = {
-    **dict.fromkeys(("arch", "method", "update"), str),
+    **dict.fromkeys(("arch", "method", "update", MATCH_TRAINING), str),
     **dict.fromkeys(("exits", "extra_decay"), int | str),
     "gamma": str | tuple[float, ...],
     **EXIT_TRAINING,
@@ -100,6 +101,7 @@ class Trained:
 
     Attributes:
         changes: fields of the study's recipe that it changes, with their values.
+        match_training: an earlier entry that trains: this one has as many epochs as cost its training MACs.
     """
 
     name: str
@@ -107,8 +109,13 @@ class Trained:
     method: Method
     exits: int | str | None = None
     changes: tuple[tuple[str, Any], ...] = ()
+    match_training: str | None = None
     targets: ClassVar[tuple[None]] = (None,)  # one run a seed, without a budget
-    sources: ClassVar[tuple[tuple[str, Source], ...]] = ()
+
+    @property
+    def sources(self) -> tuple[tuple[str, Source], ...]:
+        """The earlier entry that it names, with the key that names it."""
+        return ((MATCH_TRAINING, Source.parse(self.match_training)),) if self.match_training else ()
 
     def recipe(self, shared: Recipe) -> Recipe:
         """The study's recipe with what the entry changes in it."""
@@ -191,7 +198,8 @@ def _trained(name: str, command: str, values: dict[str, Any]) -> Trained:
         _refuse(values, ("exits", "head", "update", "gamma", *EXIT_TRAINING), "for train-mwbp alone")
     architecture = Architecture(values["arch"], **_picked(values, ARCHITECTURE))
     changes = tuple(_picked(values, RECIPE).items())
-    entry = Trained(name=name, architecture=architecture, method=method, exits=values.get("exits"), changes=changes)
+    picked = _picked(values, ("exits", MATCH_TRAINING))
+    entry = Trained(name=name, architecture=architecture, method=method, changes=changes, **picked)
     entry.recipe(quick())  # refuses values that no recipe has
     method.objective(spec_to_train(architecture, method, entry.exits))  # refuses what does not go together
     return entry

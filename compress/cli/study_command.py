@@ -2,20 +2,52 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
 
 from benchmarks.study.study_file import study_text
 from compress.cli.options import (
     DATA,
     OUTPUT,
     RECIPE,
-    TRAINING_PLACE,
     DataOptions,
     Flag,
     Output,
+    PlaceOptions,
+    Precision,
     RecipeOptions,
-    TrainingPlaceOptions,
+    options,
 )
+from compress.cli.quantities import DURATIONS, quantity
+
+if TYPE_CHECKING:
+    from compress.training import Place
+
+
+@options("Runs")
+@dataclass(frozen=True, kw_only=True)
+class StudyPlaceOptions(PlaceOptions):
+    """Where and how the runs of a study are computed.
+
+    Attributes:
+        precision: Number format (default: the study's); auto: bf16 if the hardware has it.
+        resume: Continue a failed run (an interrupted one always does).
+    """
+
+    precision: Precision | None = None
+    resume: Flag = False
+
+    def place(self, precision: str) -> Place:
+        """Return what these options say as the library takes it, by default with the study's precision."""
+        from compress.training import Place
+
+        return Place(**vars(self) | {"precision": self.precision or precision})
+
+
+STUDY_PLACE = StudyPlaceOptions()
 
 
 def study(
@@ -23,9 +55,11 @@ def study(
     *,
     out: Path | None = None,
     dry_run: Flag = False,
+    time_limit: str | None = None,
+    report: Annotated[bool, Parameter(negative="--no-report", show_default=False)] = True,
     recipe: RecipeOptions = RECIPE,
     data: DataOptions = DATA,
-    place: TrainingPlaceOptions = TRAINING_PLACE,
+    place: StudyPlaceOptions = STUDY_PLACE,
     output: Output = OUTPUT,
 ) -> None:
     """Run a whole comparison: train what is missing, measure all of it and write the report.
@@ -33,11 +67,15 @@ def study(
     A study with a handover then selects a network within its limit, exports it, and predicts an image with it.
 
     Args:
-        name: quickstart, pruning, fashion-mnist, cifar10, or another bundled study; or a TOML file of your own.
+        name: quickstart, pruning, fashion-mnist, headline, or another bundled study; or a TOML file of your own.
         out: Directory of the report (default: report/NAME).
         dry_run: Train nothing; show every run, what it waits for, and how long the remaining ones take.
+        time_limit: Such as 9m: begin no run that is not expected to end by then, stop after the epoch under way, and
+            report what is done, for which a fifth is kept back. The same command goes on later. Nothing is handed over.
+        report: --no-report: train alone, for the whole of the time limit; neither measure nor report.
     """
     study_text(name)  # refuses what is not there
+    seconds = None if time_limit is None else quantity("time-limit", time_limit, DURATIONS, "90s, 9m or 2h")
 
     from benchmarks import REPORT, Setting, hand_over, main_table, plan_study, read_study, run_study
     from compress.cli.printing import print_json, print_table, run_as_json
@@ -46,8 +84,10 @@ def study(
 
     study = read_study(name)
     console.print(f"{study.title}: {study.takes}")
-    named = recipe.named(study.recipe, epochs=recipe.epochs)
-    setting = Setting(study=study, dataset=data.open(named, study.dataset), recipe=named, place=place.place())
+    own = study.epochs if recipe.recipe is None else None
+    named = recipe.named(study.recipe, epochs=own if recipe.epochs is None else recipe.epochs)
+    dataset = data.open(named, study.dataset)
+    setting = Setting(study=study, dataset=dataset, recipe=named, place=place.place(study.precision))
     if dry_run:
         plan = plan_study(setting)
         if output.json:
@@ -55,15 +95,18 @@ def study(
         print_table(plan.table())
         return print(plan.summary())
     out = out or Path("report") / Path(name).stem
-    runs, handed = run_study(setting, out=out), []
+    runs, handed = run_study(setting, out=out, time_limit=seconds, report=report), []
+    written = report and bool(runs)
     if not output.json:
-        print_table(main_table(runs, runs[0].id))
-        console.print(f"report: {out / REPORT}")
-    if study.handover:
+        if runs:
+            print_table(main_table(runs, runs[0].id))
+        console.print(f"report: {out / REPORT}" if written else f"{len(runs)} runs are finished, and nothing reported")
+    if study.handover and written and seconds is None:
         try:
             handed = hand_over(study.handover, runs, setting.dataset, out)
         except UsageError as error:  # the study itself is done
             console.print(f"not handed over: {error}")
     if output.json:
-        return print_json({"runs": [run_as_json(run) for run in runs], "report": str(out / REPORT), "handover": handed})
+        path = str(out / REPORT) if written else None
+        return print_json({"runs": [run_as_json(run) for run in runs], "report": path, "handover": handed})
     print(*handed, sep="\n")

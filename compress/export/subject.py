@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from compress.ensemble_exit import ENSEMBLE, ExitName
 from compress.errors import UsageError
 from compress.export.form import Form
 from compress.export.held_out import HeldOut, open_held_out
+from compress.export.stated_latency import Latency
 from compress.inference import network_at
 from compress.networks import Network, digest_of_weights
 from compress.runs import Run, load
@@ -34,6 +36,7 @@ class Subject:
         part: where the images come from: calibration, validation, or random pixels.
         images: uint8 `(N, C, H, W)`, which no training has seen.
         held_out: None where the data are not here, or nothing was held out.
+        latencies: measured just before, for the model card.
     """
 
     run: Run
@@ -43,6 +46,7 @@ class Subject:
     part: str
     images: Tensor
     held_out: HeldOut | None
+    latencies: Sequence[Latency] = ()
 
     @property
     def network(self) -> Network:
@@ -113,7 +117,7 @@ def subject_of(run: Run, exit: ExitName | None, form: Form, data_dir: Path | Non
         raise UsageError(f"exit {exit}: run {run.id} has exits 1 to {len(run.exits)}{others}")
     whole = load(run)
     try:
-        held_out = open_held_out([run], data_dir, download=False)
+        held_out = open_held_out([run], data_dir, download=False, calibration=form.calibration)
         part, images = held_out.name, held_out.calibration_images
     except UsageError:
         if form.precision == "int8" or data_dir is not None:

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compress import runs
+from compress.data.preparation import Preparation
 from compress.ensemble_exit import ExitName
 from compress.errors import UsageError, first_line
 from compress.inference import Policy
-from compress.prediction.preparation import Preparation
 
 if TYPE_CHECKING:
     from compress.export import Bundle
@@ -55,8 +55,13 @@ class Model:
     begin: Callable[[], Answer]
 
 
-def run_model(run: Run, *, exit: ExitName | None, policy: Policy | None, device: str, threads: int) -> Model:
+def run_model(
+    run: Run, *, exit: ExitName | None, policy: Policy | None, compact: bool | int = True, device: str, threads: int
+) -> Model:
     """Return the network of a run, as a whole, cut at an exit (1-based), its ensemble, or with early exit by a policy.
+
+    Args:
+        compact: with a policy, from which batch size on images that have left are taken out, see `EarlyExit`.
 
     Raises:
         UsageError: weights are missing or damaged, or the exit or policy does not fit.
@@ -75,7 +80,7 @@ def run_model(run: Run, *, exit: ExitName | None, policy: Policy | None, device:
     if policy is not None:
         from compress.inference import EarlyExit
 
-        early_exit = EarlyExit(network, policy)
+        early_exit = EarlyExit(network, policy, compact=compact)
     torch.get_num_threads()  # fixes the number of the caller's thread, before others set theirs
 
     @torch.inference_mode()

@@ -4,42 +4,43 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from scipy.optimize import minimize
-from scipy.special import logsumexp, softmax
+import torch
 from torch import Tensor
+from torch.nn import functional
 
 from compress.ensemble_exit import ENSEMBLE
 from compress.network_cost import cost
 from compress.networks import Ensemble, Network, mean_of
 from compress.training.evaluation import accuracies, cross_entropies
 
+STEPS = 200  # of the search, at most
 DIGITS = 6  # of a weight: those behind depend on the CPU
 Predicted = dict[str, tuple[Tensor, Tensor]]  # logits (exits, N, classes) and labels (N,) of every part
 
 
-def fit_weights(logits: NDArray[Any], labels: NDArray[Any]) -> tuple[float, ...]:
+def fit_weights(logits: Tensor, labels: Tensor) -> tuple[float, ...]:
     """The weights whose mean of logits has the least cross-entropy: a softmax, so from 0 to 1, with the sum 1.
 
-    The cross-entropy is convex in the weights. The search begins with equal ones.
+    The cross-entropy is convex in the weights. The search, by L-BFGS in float64, begins with equal ones.
 
     Args:
         logits: `(exits, N, classes)`, of held-out images.
         labels: `(N,)`.
     """
-    logits = logits.astype(np.float64)
-    right = logits[:, np.arange(len(labels)), labels]  # (exits, N)
+    logits, scores = logits.double(), logits.new_zeros(len(logits), dtype=torch.float64, requires_grad=True)
+    search = torch.optim.LBFGS(
+        [scores], max_iter=STEPS, tolerance_grad=1e-9, tolerance_change=1e-12, line_search_fn="strong_wolfe"
+    )
 
-    def objective(scores: NDArray[Any]) -> tuple[float, NDArray[Any]]:
-        weights = softmax(scores)
-        mean = np.tensordot(weights, logits, axes=1)  # (N, classes)
-        loss = float((logsumexp(mean, axis=-1) - weights @ right).mean())
-        slopes = (np.einsum("enc,nc->en", logits, softmax(mean, axis=-1)) - right).mean(axis=1)  # by the weights
-        return loss, weights * (slopes - weights @ slopes)
+    def loss() -> Tensor:
+        search.zero_grad()
+        value = functional.cross_entropy(torch.tensordot(scores.softmax(dim=0), logits, dims=1), labels)
+        value.backward()
+        return value
 
-    found = softmax(minimize(objective, np.zeros(len(logits)), jac=True, method="L-BFGS-B").x)
-    rounded = [round(float(weight), DIGITS) for weight in found[:-1]]
+    with torch.enable_grad():
+        search.step(loss)
+    rounded = [round(weight, DIGITS) for weight in scores.softmax(dim=0).tolist()[:-1]]
     return (*rounded, round(1 - sum(rounded), DIGITS))
 
 
@@ -49,7 +50,7 @@ def ensemble_of(network: Network, count: int, predicted: Predicted) -> tuple[dic
     The weights are fitted on the part ``validation``; ``test`` is evaluated alone.
     """
     logits, labels = predicted["validation"]
-    weights = fit_weights(logits[-count:].numpy(force=True), labels.numpy(force=True))
+    weights = fit_weights(logits[-count:], labels)
     means = {name: mean_of(list(part), weights) for name, (part, _) in predicted.items()}
     size, exits = cost(Ensemble(network, weights)), len(network.spec.exits)
     row = {

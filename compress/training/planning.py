@@ -34,6 +34,7 @@ from compress.training.objectives import precision_of
 from compress.training.plan import Plan
 from compress.training.recorded_command import command_line, training_words
 from compress.training.references import check_same_data, found_reference, plain_spec, trunk_run
+from compress.training.run_data import moved_since
 
 DEFAULT_EXITS = 5
 DEFAULT_TEACHER_SHARE = 0.5
@@ -120,6 +121,8 @@ def train(
         UsageError: an argument is unknown or does not fit, another process holds the run, or it failed.
     """
     dataset = open_dataset(dataset) if isinstance(dataset, str) else dataset
+    if line := moved_since(dataset, place.runs):
+        console.print(line)
     recipe = recipe_named(recipe) if isinstance(recipe, str) else recipe
     arch = Architecture.of(arch)
     asked: dict[str, Any] = {"method": method, "exits": exits, "recipe": recipe, "seed": seed, "place": place}

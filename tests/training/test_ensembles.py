@@ -31,15 +31,15 @@ def run(tiny: Dataset, brief: Recipe, tmp_path_factory: pytest.TempPathFactory) 
 
 def test_two_exits_by_hand() -> None:
     """Of an image one exit says (0, 2), the other (0, 0): all weight on the first; and the other way round."""
-    logits = np.array([[[0.0, 2.0]], [[0.0, 0.0]]])
-    assert fit_weights(logits, np.array([1])) == pytest.approx((1, 0), abs=2e-3)
-    assert fit_weights(logits, np.array([0])) == pytest.approx((0, 1), abs=2e-3)
+    logits = torch.tensor([[[0.0, 2.0]], [[0.0, 0.0]]])
+    assert fit_weights(logits, torch.tensor([1])) == pytest.approx((1, 0), abs=2e-3)
+    assert fit_weights(logits, torch.tensor([0])) == pytest.approx((0, 1), abs=2e-3)
 
 
 def test_the_best_weights_are_found() -> None:
     """Of two classes and logit differences 4 and -1 that are right at odds of 3 to 1: 5w - 1 = ln 3."""
-    logits = np.array([[[0.0, 4.0]] * 4, [[0.0, -1.0]] * 4])
-    first, second = fit_weights(logits, np.array([1, 1, 1, 0]))
+    logits = torch.tensor([[[0.0, 4.0]] * 4, [[0.0, -1.0]] * 4])
+    first, second = fit_weights(logits, torch.tensor([1, 1, 1, 0]))
     assert first == pytest.approx((1 + np.log(3)) / 5, abs=1e-4)
     assert first + second == pytest.approx(1)
 
@@ -53,7 +53,7 @@ def test_no_other_weights_fit_better() -> None:
         mean = torch.from_numpy(np.tensordot(weights, logits, axes=1))
         return float(torch.nn.functional.cross_entropy(mean, torch.from_numpy(labels)))
 
-    best = fit_weights(logits, labels)
+    best = fit_weights(torch.from_numpy(logits), torch.from_numpy(labels))
     assert sum(best) == pytest.approx(1)
     assert all(loss(best) <= loss(other) + 1e-6 for other in drawn.dirichlet([1, 1, 1], size=300))
 
@@ -87,7 +87,9 @@ def test_the_record_has_it_beside_the_exits(run: Run) -> None:
         validation = arrays["validation_logits"], arrays["validation_labels"]
     assert np.allclose(np.tensordot(row["weights"], logits[1:], axes=1), stored, atol=1e-2)
     assert (stored.argmax(axis=-1) == labels).mean() == pytest.approx(row["test_accuracy"], abs=0.02)
-    assert fit_weights(validation[0][1:], validation[1]) == pytest.approx(row["weights"], abs=0.05)
+    assert fit_weights(torch.from_numpy(validation[0][1:]), torch.from_numpy(validation[1])) == pytest.approx(
+        row["weights"], abs=0.05
+    )
 
 
 def test_runs_without_it_keep_their_configuration(run: Run, tiny: Dataset, brief: Recipe, tmp_path: Path) -> None:
