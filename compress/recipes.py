@@ -17,7 +17,7 @@ ClassWeights = Literal["none", "balanced"]
 LEAST_STEPS = 10  # per epoch; fewer images get a smaller batch
 BATCHES_OF = 8  # a reduced batch is a multiple of this: it splits over processes, and batch norm needs as many
 MOST_EPOCHS, MOST_IMAGES = 10_000, 1_000_000  # per training, per batch
-LATER = {"class_weights": "none", "zero_scale": False}  # records from before have none, and ids are digests of them
+LATER = {"class_weights": "none", "zero_scale": False, "optimizer": "sgd"}  # not in records where so: ids are digests
 RANGES: dict[str, tuple[float, float]] = {  # allowed range of fields, inclusive
     "epochs": (0, MOST_EPOCHS),
     "fine_tune_epochs": (1, MOST_EPOCHS),
@@ -48,6 +48,7 @@ class Recipe:
         crop, crop_padding, flip: augmentation, if the data set allows it: random crops, "pad" of the zero-padded image
             or "resized" from a random part of it, as for ImageNet; and mirroring, random or in alternate epochs.
         image_size: default size in pixels to which images of class folders are resized; None: not resized.
+        optimizer: sgd, or muon for the kernels of convolutions behind the stem, see `compress.training.muon`.
         zero_scale: whether norm-last blocks begin as the identity: their last batch norm's scale is zero at first.
         stochastic_depth: probability of skipping the last residual block for an image; lower for earlier blocks.
         class_weights: of images in the cross-entropy: none, or balanced, the inverse of their class's frequency.
@@ -75,6 +76,7 @@ class Recipe:
     crop: Literal["pad", "resized"] = "pad"
     crop_padding: int = 4
     flip: Literal["none", "random", "alternating"] = "random"
+    optimizer: Literal["sgd", "muon"] = "sgd"
     zero_scale: bool = False
     stochastic_depth: float = 0.0
     class_weights: ClassWeights = "none"
@@ -303,6 +305,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {make.__name__: make for make in _ALL
 # The fields that options of `compress train` change; and those that options of `compress prune` change for a reference.
 OPTIONS = (
     *("epochs", "learning_rate", "batch_size", "weight_decay", "label_smoothing", "warmup", "averaging", "zero_scale"),
+    "optimizer",
     *("stochastic_depth", "class_weights", "validation", "calibration"),
 )
 OF_REFERENCE = ("epochs", "stochastic_depth", "class_weights", "validation", "calibration")

@@ -225,6 +225,7 @@ class TrainingOptions(RecipeOptions):
         label_smoothing: Share of the labels that is spread over all classes, such as 0.1, instead of the recipe's.
         warmup: Share of a one-cycle training that is warm-up, instead of the recipe's.
         averaging: Averaging of the weights: none, ema (every step) or swa (every epoch), instead of the recipe's.
+        optimizer: sgd, or muon for the kernels of convolutions (with --update simultaneous).
         zero_scale: Blocks of --form norm-last begin as the identity: their last batch norm's scale is zero at first.
         stochastic_depth: Probability of skipping the last residual block for an image; lower for earlier blocks.
         class_weights: balanced: images of rare classes count more, as if all classes had as many.
@@ -239,6 +240,7 @@ class TrainingOptions(RecipeOptions):
     label_smoothing: float | None = None
     warmup: float | None = None
     averaging: Literal["none", "ema", "swa"] | None = None
+    optimizer: Literal["sgd", "muon"] = "sgd"
     zero_scale: Flag = False
     stochastic_depth: float = 0.0
     class_weights: ClassWeights = "none"
@@ -252,7 +254,7 @@ class TrainingOptions(RecipeOptions):
             epochs=self.epochs, stochastic_depth=self.stochastic_depth, class_weights=self.class_weights
         )
         names = ("learning_rate", "batch_size", "weight_decay", "label_smoothing", "warmup", "averaging")
-        given = {name: getattr(self, name) for name in (*names, "validation", "calibration")}
+        given = {name: getattr(self, name) for name in (*names, "optimizer", "validation", "calibration")}
         return recipe.changed(**given, zero_scale=self.zero_scale or None)
 
 

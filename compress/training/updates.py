@@ -58,6 +58,10 @@ def update_of(
     if objective.update == "sequential":
         assert regularise is None
         return Sequential(objective, network, recipe)
+    if recipe.optimizer == "muon":
+        from compress.training.muon import SimultaneousMuon  # here, as it derives from what is below
+
+        return SimultaneousMuon(objective, network, recipe)
     return Simultaneous(objective, network, recipe, regularise)
 
 
