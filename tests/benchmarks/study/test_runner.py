@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from threading import Event, Thread, Timer
-from unittest.mock import DEFAULT, Mock, patch
+from unittest.mock import Mock, patch
 
 import pytest
 import torch
@@ -39,8 +39,8 @@ run = [
 @pytest.fixture
 def reported() -> Iterator[Mock]:
     """While this is in use nothing is timed or reported; the mock is what stands for `write_report`."""
-    with patch.multiple("benchmarks.study.runner", bench=DEFAULT, write_report=DEFAULT) as mocks:
-        yield mocks["write_report"]
+    with patch("benchmarks.study.runner.bench"), patch("benchmarks.report.report.write_report") as report:
+        yield report
 
 
 @pytest.fixture(scope="module")
@@ -114,12 +114,12 @@ def test_started_again_it_finds_all_and_measures_and_reports_the_same(
     settings: Settings, made: list[Run], place: Path
 ) -> None:
     before = {path: path.stat().st_mtime_ns for path in (place / "runs").glob("*/*")}
-    with patch.multiple("benchmarks.study.runner", bench=DEFAULT, write_report=DEFAULT) as mocks:
+    with patch("benchmarks.study.runner.bench") as bench, patch("benchmarks.report.report.write_report") as report:
         again = run_study(settings(CURVES, place / "runs"), out=place / "again")
     assert [run.id for run in again] == [run.id for run in made]
     assert {path: path.stat().st_mtime_ns for path in (place / "runs").glob("*/*")} == before
-    assert not mocks["bench"].called
-    assert mocks["write_report"].call_args.args[0].failures == read_comparison(place / "out").failures
+    assert not bench.called
+    assert report.call_args.args[0].failures == read_comparison(place / "out").failures
 
 
 def test_nothing_is_tuned_without_validation_images(
@@ -230,7 +230,8 @@ def _first(setting: Setting, out: Path, begun: multiprocessing.synchronize.Event
 
     with (
         patch.object(execution, "_write_metrics", held),
-        patch.multiple("benchmarks.study.runner", bench=DEFAULT, write_report=DEFAULT),
+        patch("benchmarks.study.runner.bench"),
+        patch("benchmarks.report.report.write_report"),
     ):
         out.write_text(" ".join(run.id for run in run_study(setting, out=out)))
 
