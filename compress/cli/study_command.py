@@ -24,6 +24,8 @@ from compress.cli.options import (
 from compress.cli.quantities import DURATIONS, quantity
 
 if TYPE_CHECKING:
+    from benchmarks.study.study import Study
+    from compress.recipes import Recipe
     from compress.training import Place
 
 
@@ -84,8 +86,7 @@ def study(
 
     study = read_study(name)
     console.print(f"{study.title}: {study.takes}")
-    own = study.epochs if recipe.recipe is None else None
-    named = recipe.named(study.recipe, epochs=own if recipe.epochs is None else recipe.epochs)
+    named = _recipe(study, recipe)
     dataset = data.open(named, study.dataset)
     setting = Setting(study=study, dataset=dataset, recipe=named, place=place.place(study.precision))
     if dry_run:
@@ -110,3 +111,10 @@ def study(
         path = str(out / REPORT) if written else None
         return print_json({"runs": [run_as_json(run) for run in runs], "report": path, "handover": handed})
     print(*handed, sep="\n")
+
+
+def _recipe(study: Study, asked: RecipeOptions) -> Recipe:
+    """Return the study's recipe; what is asked for goes before its recipe and its epochs."""
+    epochs = study.epochs if asked.recipe is None and asked.epochs is None else asked.epochs
+    recipe = asked.named(study.recipe, epochs=epochs, class_weights=study.class_weights)
+    return recipe.changed(validation=study.validation, calibration=study.calibration)
