@@ -27,7 +27,7 @@ class Update(abc.ABC):
         optimizers: everything that has a state.
     """
 
-    optimizers: Sequence[torch.optim.SGD]
+    optimizers: Sequence[torch.optim.Optimizer]
 
     def __init__(self, objective: Objective, recipe: Recipe) -> None:
         self.objective, self.highest = objective, recipe.learning_rate

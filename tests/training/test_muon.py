@@ -73,7 +73,8 @@ def test_an_exits_weight_in_the_loss_does_not_change_the_step_of_its_kernels() -
         trained.load_state_dict(network().state_dict())
         objective = Method(name="mwbp-uniform-decay", gamma=gamma).objective(trained.spec)
         SimultaneousMuon(objective, trained, RECIPE).step(losses(trained)[:1].repeat(2) * torch.tensor([1.0, 0.0]))
-        steps.append(trained.get_parameter("blocks.0.conv1.weight").detach() - network().blocks[0].conv1.weight)
+        name = "blocks.0.conv1.weight"
+        steps.append(trained.get_parameter(name).detach() - network().get_parameter(name))
     torch.testing.assert_close(*steps, rtol=0.02, atol=1e-4)
 
 
