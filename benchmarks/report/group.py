@@ -22,6 +22,7 @@ from benchmarks.results.predictions import of_last_exits, read_scores
 from benchmarks.results.rows import reference_of, rows, summarise
 from benchmarks.results.series import series
 from benchmarks.statistics.scores import Scores
+from compress.ensemble_exit import ExitName
 from compress.records import without_seed
 from compress.runs import Run
 
@@ -49,7 +50,7 @@ class Group:
     frame: pd.DataFrame
     summary: pd.DataFrame
     reference: str | None
-    scores: Mapping[tuple[str, int], Scores]
+    scores: Mapping[tuple[str, ExitName], Scores]
     left_out: Sequence[str] = ()
     verdicts: Verdicts
     steps: Sequence[Step] = ()

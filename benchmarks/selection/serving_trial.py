@@ -196,7 +196,7 @@ class Trial:
         run = contender.run
         if run.id not in self._found:
             self._found[run.id] = candidates([run], self.folder, self.held_out)
-        return self._found[run.id][contender.exit - 1]
+        return next(each for each in self._found[run.id] if each.exit == contender.exit)
 
     def _key(self, contender: Contender) -> Shape:
         """What the time depends on: the shape of an exit's network; of early exit the contender itself."""

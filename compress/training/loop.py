@@ -77,7 +77,7 @@ class Training:
         self.seed, self.options, self.teacher, self.hook = seed, options, options.teacher, options.hook
         self.device = split.train.labels.device
         options.check(objective, recipe, processes=self.world.size)
-        self._eager = why_eager(objective, options, self.device, self.world.size)
+        self._eager = why_eager(objective, options, self.device, self.world.size, recipe.optimizer)
         if objective.frozen_trunk:
             self._freeze_trunk()
         if self.device.type == "cpu":

@@ -10,6 +10,7 @@ from benchmarks.measuring import engines
 from compress.cli import bench_command
 from compress.cli.train_command import Head, Update
 from compress.networks.heads import HEADS
+from compress.networks.shared_head import SHARED
 from compress.training.methods import UPDATES
 
 ALLOWED = {
@@ -153,6 +154,6 @@ def test_a_mistake_is_one_line_that_helps_and_imports_nothing_that_computes(tmp_
 
 
 def test_names_that_the_commands_repeat_are_those_of_the_libraries_that_compute() -> None:
-    assert set(get_args(Head)) == set(HEADS)
+    assert set(get_args(Head)) == {*HEADS, SHARED}
     assert (set(bench_command.ENGINES), bench_command.PRECISIONS) == (set(engines.ENGINES), engines.PRECISIONS)
     assert get_args(Update) == UPDATES
