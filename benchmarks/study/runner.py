@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from benchmarks.study.setting import Setting
 from compress.console import console, duration
 from compress.errors import UsageError, reason
 from compress.runs import InUseError, Run, claimed, finished_runs
+from compress.stores.mirror import leased
 from compress.training import train
 
 ROUNDS = 7  # of latency; `compress bench` takes more, and an interval needs six
@@ -32,11 +33,14 @@ PATIENCE = 60.0  # seconds for which a run that another process makes is waited 
 MEASURING = ".measuring.lock"
 
 
-def run_study(setting: Setting, *, out: Path) -> list[Run]:
+def run_study(setting: Setting, *, out: Path, execute: Callable[[Runner], None] | None = None) -> list[Run]:
     """All runs of the study that could be made, the reference first, measured and reported into `out`.
 
     Finished runs are not made again, and runs that another process is making are left to it. A run that cannot be made
     is named, in the report too, and the others go on. Trials that lost are in the report's section on tuning alone.
+
+    Args:
+        execute: makes the missing runs of a runner; None: `Runner.make_all`, in this process.
 
     Raises:
         UsageError: the reference could not be made.
@@ -45,7 +49,7 @@ def run_study(setting: Setting, *, out: Path) -> list[Run]:
     runner = Runner.of(setting)
     outcomes = runner.outcomes
     try:
-        runner.make_all()
+        (execute or Runner.make_all)(runner)
         found = outcomes.reported
         with _alone(setting.place.runs / MEASURING):  # timings beside other work are wrong, and reports would mix
             runner.measure(found)
@@ -73,12 +77,14 @@ class Runner:
         seconds: a guess for every run that was missing at first.
         started: when, by `time.monotonic`.
         failures: a line for every run that could not be made, and for latency where it could not be measured.
+        abreast: how many runs are made at once.
     """
 
     outcomes: Outcomes
     seconds: Mapping[Node, float]
     started: float = field(default_factory=time.monotonic)
     failures: list[str] = field(default_factory=list)
+    abreast: int = 1
 
     @classmethod
     def of(cls, setting: Setting) -> Runner:
@@ -108,6 +114,10 @@ class Runner:
             self.outcomes.find()  # what other processes made meanwhile
             if self.outcomes.lost:
                 raise UsageError(f"the study's reference did not run: {self.failures[-1]}")
+        self.check_primary()
+
+    def check_primary(self) -> None:
+        """Note it where the primary contrast lacks one of its two."""
         declared = self.outcomes.setting.study.primary
         if declared and self.outcomes.primary is None:
             self.failures.append(f"the primary contrast, {' against '.join(declared)}: one of them has no run")
@@ -120,14 +130,18 @@ class Runner:
         try:
             warn_of_lag(runs, bench(runs, device=self.outcomes.setting.place.device, rounds=ROUNDS))
         except Exception as error:  # of any kind: what took a night to train is worth a report without latency
-            self._note("latency", error)
+            self.note("latency", error)
 
     def time_left(self) -> str:
         """How long all missing runs take, at the pace of those made so far; a guess before there is one."""
         runs = self.outcomes.runs
         made = sum(seconds for node, seconds in self.seconds.items() if runs.get(node))
         left = sum(seconds for node, seconds in self.seconds.items() if node not in runs)
-        return duration(left * (time.monotonic() - self.started) / made) if made else f"{duration(left)}, a guess,"
+        return (
+            duration(left * (time.monotonic() - self.started) / made)
+            if made
+            else f"{duration(left / self.abreast)}, a guess,"
+        )
 
     def _attempt(self, node: Node) -> Path | None:
         """Make a run, or note that it could not be made; the run's directory where another process holds it."""
@@ -140,13 +154,11 @@ class Runner:
             return error.path
         except Exception as error:  # of any kind: one run that fails must not cost a night's others
             runs[node] = None
-            self._note(node, error)
+            self.note(node, error)
         return None
 
     def _make(self, node: Node) -> Run:
-        if isinstance(node.entry, Pruned):
-            return carry_out(self.outcomes.job(node))
-        return train(**self.outcomes.training(node))
+        return make(self.outcomes, node)
 
     def _wait(self, held: Mapping[Node, Path]) -> dict[Node, Path]:
         """Wait a while for the first run held by another process; returns the runs that are still held."""
@@ -162,9 +174,21 @@ class Runner:
                 still[node] = path
         return still
 
-    def _note(self, what: object, error: Exception) -> None:
+    def note(self, what: object, error: Exception) -> None:
+        """Note that something could not be made, and why, for the report; and say so."""
         self.failures.append(f"{what}: {reason(error)}")
         console.print(f"did not run: {self.failures[-1]}")
+
+
+def make(outcomes: Outcomes, node: Node) -> Run:
+    """Make the run of a node that waits for nothing, or find it finished.
+
+    Raises:
+        UsageError: it cannot be made, or another process holds it (`InUseError`).
+    """
+    if isinstance(node.entry, Pruned):
+        return carry_out(outcomes.job(node))
+    return train(**outcomes.training(node))
 
 
 @contextlib.contextmanager
@@ -177,6 +201,7 @@ def _alone(path: Path) -> Iterator[None]:
         console.print("waiting for another process, which measures and reports")
         lock.acquire()
     try:
-        yield
+        with leased(path, patience=-1):  # where other machines do not see the lock
+            yield
     finally:
         lock.release()

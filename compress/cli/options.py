@@ -43,9 +43,20 @@ def whole_number(_: object, tokens: Sequence[Token]) -> int:
     return int(text)
 
 
+def runs_place(_: object, tokens: Sequence[Token]) -> Path:
+    """Return the directory that ``--runs`` names; for the URL of an object store, its mirror on this machine."""
+    text = tokens[0].value
+    if "://" not in text:
+        return Path(text)
+    from compress.stores.mirror import mirror
+
+    return mirror(text)
+
+
 Flag = Annotated[bool, Parameter(show_default=False)]
 Whole = Annotated[int, Parameter(converter=whole_number)]
 Seed = Annotated[Whole, Parameter(validator=Number(gte=0, lt=SEEDS))]
+Runs = Annotated[Path, Parameter(env_var="COMPRESS_RUNS", converter=runs_place)]
 Precision = Literal["auto", "fp32", "bf16"]
 if TYPE_CHECKING:
     Form: TypeAlias = str
@@ -95,11 +106,11 @@ class PlaceOptions:
     """Where runs are kept and computed.
 
     Attributes:
-        runs: Directory of the run directories.
+        runs: Directory of the run directories; or a URL of an object store: s3://BUCKET/PATH, gs://BUCKET/PATH.
         device: auto (CUDA if there is one), cpu, cuda, ...
     """
 
-    runs: Annotated[Path, Parameter(env_var="COMPRESS_RUNS")] = Path("runs")
+    runs: Runs = Path("runs")
     device: Annotated[str, Parameter(validator=device_name)] = "auto"
 
 
@@ -117,9 +128,11 @@ class TrainingPlaceOptions(PlaceOptions):
     resume: Flag = False
 
     def place(self) -> "Place":
-        """Return what these options say as the library takes it."""
+        """Return what these options say as the library takes it; refuse the URL of a store that cannot be written."""
+        from compress.stores.mirror import check_writable
         from compress.training import Place
 
+        check_writable(self.runs)
         return Place(**vars(self))
 
 

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated
 
-from cyclopts import Parameter
-
-from compress.cli.options import OUTPUT, PLACE, Flag, Output
+from compress.cli.options import OUTPUT, PLACE, Flag, Output, Runs
 from compress.errors import UsageError
 from compress.runs import finished_runs
 
 
 def report(
-    runs_dir: Annotated[Path, Parameter(env_var="COMPRESS_RUNS")] = PLACE.runs,
+    runs_dir: Runs = PLACE.runs,
     *,
     out: Path = Path("report"),
     png: Flag = False,
@@ -23,7 +20,8 @@ def report(
     """Write the report that compares all finished runs: Markdown, an HTML page, CSV, figures and records.
 
     Args:
-        runs_dir: Directory of the run directories, or of a report, which is then written again from its records.
+        runs_dir: Directory of the run directories, or its URL; or of a report, which is then written again from its
+            records.
         out: Directory to write into.
         png: Write each figure as PNG, too.
     """

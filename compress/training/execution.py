@@ -34,6 +34,7 @@ from compress.runs import (
     write_atomically,
     write_json,
 )
+from compress.stores.mirror import discard
 from compress.training.distributed import current_world, naming_lost_processes
 from compress.training.evaluation import class_rows, exit_rows, predict
 from compress.training.hooks import NO_HOOK, Hook, Options
@@ -192,6 +193,7 @@ def _evaluate(plan: Plan, run: Run, training: Training, prepared: Prepared) -> R
     run.record.status = "finished"
     run.write_record()
     shutil.rmtree(run.path / CHECKPOINT)
+    discard(run.path / CHECKPOINT)
     return run
 
 
