@@ -153,9 +153,8 @@ def find_run(name: str | os.PathLike[str] | Run, runs: str | os.PathLike[str] = 
     if not str(name).strip():
         raise UsageError("run '': an id, its beginning, or the path of a run's directory")
     given, runs = Path(name), Path(runs)
+    refresh(runs)
     path = given if os.path.exists(given / RECORD) else runs / given
-    if not os.path.exists(path / RECORD):
-        refresh(runs)
     if not os.path.exists(path / RECORD):  # false for names that no file can have
         ids = sorted(entry.parent.name for entry in runs.glob(f"*/{RECORD}")) if os.path.isdir(runs) else []
         matches = [id for id in ids if id.startswith(str(name))]

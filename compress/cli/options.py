@@ -31,7 +31,18 @@ DEFAULT_RECIPE = "quick"
 SEEDS = 2**63  # seeds are below it
 PANELS = (  # of `--help`, in their order
     *("Network", "Budget: give one of these; several values are separated by commas", "Method", "Multi-exit training"),
-    *("Limits", "Bundle", "Measuring", "Prediction", "Recipe", "Start and distillation", "Data", "Runs", "Output"),
+    *(
+        "Limits",
+        "Bundle",
+        "Measuring",
+        "Prediction",
+        "Recipe",
+        "Start and distillation",
+        "Data",
+        "Runs",
+        "Cluster",
+        "Output",
+    ),
 )
 
 

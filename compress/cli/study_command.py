@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmarks.study.study_file import study_text
+from compress.cli.cluster_options import CLUSTER, ClusterOptions
 from compress.cli.options import (
     DATA,
     OUTPUT,
@@ -26,6 +27,7 @@ def study(
     recipe: RecipeOptions = RECIPE,
     data: DataOptions = DATA,
     place: TrainingPlaceOptions = TRAINING_PLACE,
+    cluster: ClusterOptions = CLUSTER,
     output: Output = OUTPUT,
 ) -> None:
     """Run a whole comparison: train what is missing, measure all of it and write the report.
@@ -38,6 +40,7 @@ def study(
         dry_run: Train nothing; show every run, what it waits for, and how long the remaining ones take.
     """
     study_text(name)  # refuses what is not there
+    execute = None if dry_run else cluster.execute()
 
     from benchmarks import REPORT, Setting, hand_over, main_table, plan_study, read_study, run_study
     from compress.cli.printing import print_json, print_table, run_as_json
@@ -55,7 +58,7 @@ def study(
         print_table(plan.table())
         return print(plan.summary())
     out = out or Path("report") / Path(name).stem
-    runs, handed = run_study(setting, out=out), []
+    runs, handed = run_study(setting, out=out, execute=execute), []
     if not output.json:
         print_table(main_table(runs, runs[0].id))
         console.print(f"report: {out / REPORT}")

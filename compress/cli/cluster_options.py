@@ -1,0 +1,57 @@
+"""Options of `compress study` that spread its runs over a cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
+
+from compress.cli.options import options
+from compress.errors import UsageError
+
+if TYPE_CHECKING:
+    from benchmarks.study.runner import Runner
+
+
+@options("Cluster")
+@dataclass(frozen=True, kw_only=True)
+class ClusterOptions:
+    """What makes the runs of a study.
+
+    Attributes:
+        executor: local: this process, one run after the other; ray: a Ray cluster, as many at once as it holds.
+        address: The Ray cluster: auto (the one of this machine, or $RAY_ADDRESS) or HOST:PORT of its head.
+        gpus_per_run: GPUs of every run, such as 0.25 where four share one (default: 1 where the cluster has any).
+        cpus_per_run: CPU cores of every run.
+    """
+
+    executor: Literal["local", "ray"] = "local"
+    address: str = "auto"
+    gpus_per_run: Annotated[float | None, Parameter(show_default=False)] = None
+    cpus_per_run: float = 1.0
+
+    def execute(self) -> Callable[[Runner], None] | None:
+        """Return what makes the runs of a study; None for this process alone.
+
+        Raises:
+            UsageError: a number is out of range, Ray is not installed, or there is no such cluster.
+        """
+        for option, value in (("gpus-per-run", self.gpus_per_run), ("cpus-per-run", self.cpus_per_run)):
+            if value is not None and not 0 <= value < 1e6:
+                raise UsageError(f"--{option} {value:g}: 0 or more")
+            if value is not None and value > 1 and value % 1:
+                raise UsageError(f"--{option} {value:g}: a share of one, or a whole number")
+        if self.executor == "local":
+            return None
+        if find_spec("ray") is None:
+            raise UsageError("--executor ray: Ray is not installed; pip install 'multiway-compress[cluster]'")
+
+        from benchmarks.study.ray_executor import RayExecutor
+
+        return RayExecutor.connect(self.address, gpus=self.gpus_per_run, cpus=self.cpus_per_run)
+
+
+CLUSTER = ClusterOptions()
