@@ -17,6 +17,7 @@ from compress.cli.options import (
     RecipeOptions,
     TrainingPlaceOptions,
 )
+from compress.errors import UsageError
 
 
 def study(
@@ -40,16 +41,23 @@ def study(
         dry_run: Train nothing; show every run, what it waits for, and how long the remaining ones take.
     """
     study_text(name)  # refuses what is not there
+    if cluster.nodes and not dry_run:
+        raise UsageError(f"--nodes {cluster.nodes}: is for the plan on paper, --dry-run")
     execute = None if dry_run else cluster.execute()
 
     from benchmarks import REPORT, Setting, hand_over, main_table, plan_study, read_study, run_study
     from compress.cli.printing import print_json, print_table, run_as_json
     from compress.console import console
-    from compress.errors import UsageError
 
     study = read_study(name)
     console.print(f"{study.title}: {study.takes}")
     named = recipe.named(study.recipe, epochs=recipe.epochs)
+    if dry_run and cluster.nodes:
+        on_paper = cluster.plan(study, named)
+        if output.json:
+            return print_json(on_paper.to_json())
+        print_table(on_paper.table())
+        return print(on_paper.summary())
     setting = Setting(study=study, dataset=data.open(named, study.dataset), recipe=named, place=place.place())
     if dry_run:
         plan = plan_study(setting)

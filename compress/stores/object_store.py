@@ -8,7 +8,7 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, TypeVar
 
 from compress.console import console, duration
@@ -76,9 +76,9 @@ class ObjectStore:
 
     def remove(self, keys: list[str]) -> None:
         """Remove objects, those that are there."""
-        for key in keys:
+        for path in map(self._path, keys):
             with contextlib.suppress(FileNotFoundError):
-                self._tried(lambda key=key: self._files.rm_file(self._path(key)))
+                self._tried(partial(self._files.rm_file, path))
 
     def listed(self, folder: str = "") -> dict[str, Stamp]:
         """The keys below a folder, or all of them, with their stamps."""
