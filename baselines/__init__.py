@@ -1,5 +1,5 @@
 """Baselines. Enters: pruning methods and the controls that a comparison with multi-way backpropagation needs."""
 
-from lazy_loader import attach_stub
+from compress.lazy import attach_stub
 
 __getattr__, __dir__, __all__ = attach_stub(__name__, __file__)

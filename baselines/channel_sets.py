@@ -6,8 +6,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 # Reserved numbers: no channel, as in a constant, and the set of channels that have to stay.
@@ -48,6 +46,9 @@ class ChannelSets:
 
     def resolve(self, channels: Tensor) -> Tensor:
         """The channels, each by the number that stands for its set."""
+        from scipy.sparse import coo_array  # here, as training does without it
+        from scipy.sparse.csgraph import connected_components
+
         if self._pairs or len(self._roots) < self.count:
             left, right = np.concatenate([*self._pairs, [np.arange(len(self._roots)), self._roots]], axis=1)
             graph = coo_array((np.ones(len(left), bool), (left, right)), shape=(self.count, self.count))

@@ -22,8 +22,17 @@ from compress.errors import UsageError, first_line, nearest
 from compress.networks import Network, Spec, in_the_net
 from compress.networks.heads import OWN
 
-# torch_pruning.__version__ disagrees with the distribution's.
-TORCH_PRUNING = metadata.version("torch-pruning")
+
+def torch_pruning_version() -> str:
+    """The version of torch-pruning, by its distribution, with which `torch_pruning.__version__` disagrees.
+
+    Raises:
+        UsageError: it is not installed.
+    """
+    try:
+        return metadata.version("torch-pruning")
+    except metadata.PackageNotFoundError as error:
+        raise UsageError("pruning and its controls need torch-pruning, which is not installed here") from error
 
 
 @dataclass(frozen=True, kw_only=True)

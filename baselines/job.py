@@ -12,7 +12,7 @@ import torch
 
 from baselines.budget import Budget, Quartiles
 from baselines.controls import shallower
-from baselines.coupling import TORCH_PRUNING
+from baselines.coupling import torch_pruning_version
 from baselines.technique import CONTROLS, SHAPED, SPARSE, TAUGHT, Technique
 from compress.data import Dataset
 from compress.errors import UsageError, checked
@@ -252,7 +252,7 @@ def plan_run(job: Job, reference: Reference, *, step: int | None = None, **field
     precision = precision_of(job.place.precision, objective, job.device)
     name, value = budget.option
     request = {name: float(value), **technique.to_json(), "schedule": job.fine_tuning.schedule}
-    request |= {"torch-pruning": TORCH_PRUNING}
+    request |= {"torch-pruning": torch_pruning_version()}
     request |= ({"exit": reference.exit} if reference.exit else {}) | ({"step": step} if step else {})
     common: dict[str, Any] = {
         "name": f"{display_name(reference.spec)} {technique.label} {budget}",
@@ -264,6 +264,7 @@ def plan_run(job: Job, reference: Reference, *, step: int | None = None, **field
         "seed": job.seed,
         "precision": precision,
         "device": job.device,
+        "capture": job.place.capture,
         "runs": job.place.runs,
         "command": _command(job, reference, precision) + (f"  # step {step} of {technique.steps}" if step else ""),
         "code": code_digest(reference.spec),

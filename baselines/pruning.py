@@ -10,6 +10,7 @@ from baselines.budget import Budget
 from baselines.budget_search import check_held
 from baselines.channels import Channels
 from baselines.controls import DISTILLED, scratch, scratch_epochs
+from baselines.coupling import torch_pruning_version
 from baselines.feasibility import check, check_prunable
 from baselines.gradual_pruning import even_shares, gradual_pruning
 from baselines.job import (
@@ -84,6 +85,7 @@ def prune(
 
 def carry_out(job: Job) -> Run:
     """The finished run of a job: see `prune`."""
+    torch_pruning_version()  # refuses, before anything is computed
     reference = find_reference(job)
     check(job, reference)
     if job.technique.method == "shallow":

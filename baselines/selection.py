@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from msgspec import Struct
-
 from baselines.budget import NEAREST, TOLERANCE, AlreadyMetError, Budget, Limit, Quartiles
 from baselines.budget_search import check_held, meet, meet_latency
 from baselines.channel_tracking import Axis
@@ -32,6 +30,7 @@ from compress.errors import UsageError
 from compress.hardware import describe
 from compress.networks import Network
 from compress.runs import write_json
+from compress.schema import Struct
 from compress.training.batchnorm import reestimate
 from compress.training.distributed import current_world
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import heapq
 import math
 import time
@@ -11,8 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from msgspec import Struct, structs
-from scipy.optimize import isotonic_regression
 
 from baselines.removal_order import Removed, Size
 from baselines.scoring_data import ScoringData
@@ -22,6 +21,7 @@ from compress.errors import UsageError
 from compress.network_cost import cost
 from compress.networks import Network
 from compress.runs import InUseError, claimed, write_json
+from compress.schema import Struct
 from compress.training.batchnorm import reestimate
 from compress.training.evaluation import cross_entropies, predict
 
@@ -56,6 +56,8 @@ class Sensitivity(Struct, frozen=True, kw_only=True):
         Interpolates linearly between measured rises, after isotonic regression; a loss below the unpruned network's
         counts as no rise.
         """
+        from scipy.optimize import isotonic_regression  # here, as training does without it
+
         measured = [0.0, *(max(0.0, loss - self.whole) for loss in self.losses[group])]
         removed = [0, *(self.units[group] - width for width in widths_of(self.units[group]))]
         rising = isotonic_regression(measured).x
@@ -100,14 +102,14 @@ def measure(
         for group in range(len(measured.losses), len(units)):
             states = ((*none[:group], units[group] - width, *none[group + 1 :]) for width in widths_of(units[group]))
             losses = tuple(_loss(without(removed), scoring) for removed in states)
-            measured = structs.replace(
+            measured = dataclasses.replace(
                 measured,
                 losses=(*measured.losses, losses),
                 macs=scoring.macs - before,
                 seconds=time.monotonic() - started,
             )
             if kept:
-                write_json(kept, structs.asdict(measured))
+                write_json(kept, dataclasses.asdict(measured))
     return measured
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from baselines.coupling import TORCH_PRUNING, Coupling, prunable
+from baselines.coupling import Coupling, prunable, torch_pruning_version
 from baselines.technique import CRITERIA
 from baselines.torch_pruning_groups import torch_pruning_group
 from compress.data import Dataset, Split
@@ -82,7 +82,7 @@ def sparse_trained(
         command=f"{line}  # or any other budget: sparse training, at {strength:g}, is what comes first",
         parent=parent,
         code=code_digest(parent.spec),
-        request={"regularisation": strength, "torch-pruning": TORCH_PRUNING},
+        request={"regularisation": strength, "torch-pruning": torch_pruning_version()},
     )
 
     def prepare(_: Split) -> Prepared:

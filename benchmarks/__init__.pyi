@@ -4,6 +4,7 @@ from .measuring.bench_all import bench_all
 from .measuring.latency import bench, latency_ratio
 from .probing.probe import probe
 from .report.comparison import COMPARISON, Comparison, read_comparison
+from .report.record_archive import gathered
 from .report.report import REPORT, write_report
 from .report.sections.networks import main_table
 from .report.sections.probe_tables import probe_tables, write_probe_figure
@@ -35,6 +36,7 @@ __all__ = [
     "bench_all",
     "certify_run",
     "distinct_runs",
+    "gathered",
     "hand_over",
     "latency_ratio",
     "main_table",

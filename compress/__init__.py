@@ -3,7 +3,7 @@
 The public names are listed in `__init__.pyi`; each is imported when it is first used.
 """
 
-from lazy_loader import attach_stub
+from compress.lazy import attach_stub
 
 __version__ = "0.1.0"
 __getattr__, __dir__, __all__ = attach_stub(__name__, __file__)

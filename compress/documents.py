@@ -13,15 +13,15 @@ import tomllib
 from pathlib import Path
 from typing import Any, TypeVar
 
-import msgspec
-
 from compress.console import console
 from compress.errors import UsageError
+from compress.schema import LONGEST as LONGEST
+from compress.schema import at
+from compress.schema import fitted as fitted
 
 T = TypeVar("T")
 LARGEST = 64 * 2**20  # bytes; the largest of our records are some 100 KB
 DEEPEST = 200  # levels of nesting; a pruning in steps has one per step
-LONGEST = 120  # characters of a field or key that an error repeats
 
 
 def read_file(path: Path, largest: int = LARGEST) -> bytes:
@@ -105,25 +105,6 @@ def parse_toml(content: bytes) -> dict[str, Any]:
     return document
 
 
-def fitted(data: object, kind: type[T], field: str = "") -> T:
-    """Convert plain data to `kind`, a dataclass or a `msgspec.Struct`, and check the types of its fields.
-
-    Unknown fields are ignored: a later version may have written them. `field` is the place of the data in a document.
-
-    Raises:
-        UsageError: a field is missing, of another type, or refused by `kind` itself.
-    """
-    try:
-        return msgspec.convert(data, kind)
-    except msgspec.ValidationError as error:
-        reason, _, path = str(error).partition(" - at `$")
-        raise UsageError(_at(field + path.rstrip("`"), f"{reason[0].lower()}{reason[1:]}")) from error
-
-
-def _at(field: str, reason: str) -> str:
-    return f"{field.lstrip('.')[:LONGEST]}: {reason}" if field else reason
-
-
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     document = dict(pairs)
     if len(document) < len(pairs):
@@ -143,6 +124,6 @@ def _check_values(value: object, field: str, levels: int) -> None:
         for position, item in enumerate(value):
             _check_values(item, f"{field}[{position}]", levels - 1)
     elif isinstance(value, float) and not math.isfinite(value):
-        raise UsageError(_at(field, f"{value} is no number"))
+        raise UsageError(at(field, f"{value} is no number"))
     elif isinstance(value, int) and not -(2**63) <= value < 2**63:
-        raise UsageError(_at(field, "a whole number of more than 64 bits"))
+        raise UsageError(at(field, "a whole number of more than 64 bits"))

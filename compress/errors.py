@@ -9,8 +9,6 @@ import typing
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
-from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
-
 Public = TypeVar("Public", bound=Callable[..., Any])
 
 
@@ -80,6 +78,10 @@ def _check(what: str, value: object, hint: Any) -> None:
         return
     if any(typing.get_origin(part) is typing.Literal for part in parts) and isinstance(value, str):
         return  # which of a few words is the nearest is for the function to say
+    try:
+        from typeguard import CollectionCheckStrategy, TypeCheckError, check_type  # here, as training needs no checks
+    except ImportError:
+        return  # the function itself fails, with a less helpful error
     try:
         if isinstance(value, bool) and int in parts and bool not in parts:
             raise TypeCheckError("a truth value is no number")  # Python's bool is an int, and so it is to typeguard

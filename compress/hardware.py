@@ -1,9 +1,11 @@
 """Hardware as torch uses it: the device and precision to compute with, and a description for the records."""
 
+import contextlib
 import ctypes
 import os
 import platform
 import sys
+from collections.abc import Iterator
 from functools import partial
 from typing import Any, Literal, cast
 
@@ -107,6 +109,30 @@ def keep_freed_memory() -> None:
         libc = ctypes.CDLL(None)
         libc.mallopt(_M_MMAP_THRESHOLD, _LARGEST_THRESHOLD)
         libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+@contextlib.contextmanager
+def repeatable(device: torch.device) -> Iterator[None]:
+    """On a GPU, let cuDNN choose its algorithms by rule, and only such as give the same bits every time.
+
+    Chosen by timing them (`benchmark`), they may differ after a resume, and with them the last bits.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    cudnn = torch.backends.cudnn
+    before = cudnn.benchmark, cudnn.deterministic
+    cudnn.benchmark, cudnn.deterministic = False, True
+    try:
+        yield
+    finally:
+        cudnn.benchmark, cudnn.deterministic = before
+
+
+def finish_on(device: torch.device) -> None:
+    """Wait until the device has done all its work, which a GPU does behind the program's back."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def describe(device: torch.device) -> dict[str, Any]:

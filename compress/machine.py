@@ -1,9 +1,11 @@
 """The machine: CPU, instruction sets, GPUs, installed versions and the code's commit, found without importing torch."""
 
+import contextlib
 import os
 import platform
 import re
 import subprocess
+from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 
@@ -77,7 +79,16 @@ def onednn_instructions() -> str | None:
 
 def versions() -> dict[str, str | None]:
     """Return the versions of the packages that a measurement depends on."""
-    return {package: metadata.version(package) for package in PACKAGES} | {"onednn": onednn_version()}
+    return installed(PACKAGES) | {"onednn": onednn_version()}
+
+
+def installed(packages: Iterable[str]) -> dict[str, str]:
+    """Return the versions of those packages that are installed."""
+    found = {}
+    for package in packages:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[package] = metadata.version(package)
+    return found
 
 
 def commit() -> str | None:

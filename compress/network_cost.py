@@ -2,17 +2,18 @@
 
 This is the only place that counts them. MACs are multiply-accumulates of convolutions and linear layers for one image,
 activations the elements of their outputs (Dollar, Singh and Girshick, "Fast and Accurate Model Scaling", 2021). fvcore
-counts both in one trace; `cross_check` compares the MACs with those that torch counts. Batch norm, pooling, activation
-functions and products of two computed tensors, as in attention, are not counted. Only this module imports fvcore, which
-warns when it is imported.
+counts both in one trace; `cross_check` compares the MACs with those that torch counts. Where fvcore is not installed,
+torch counts both, with nothing to compare. Batch norm, pooling, activation functions and products of two computed
+tensors, as in attention, are not counted. Only this module imports fvcore, which warns when it is imported.
 """
 
 import contextlib
 import math
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -21,11 +22,6 @@ from torch.utils.flop_counter import FlopCounterMode, mm_flop
 
 from compress.errors import UsageError, checked
 from compress.networks import Network, Spec, evaluating
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # torch.jit.script is deprecated, by another category in every other release
-    from fvcore.nn.jit_analysis import JitModelAnalysis
-    from fvcore.nn.jit_handles import conv_flop_jit, generic_activation_jit, linear_flop_jit
 
 MACS, ACTIVATIONS = ("conv", "linear"), ("conv activations", "linear activations")
 # The operators that multiply by weights: torch's name and fvcore's.
@@ -95,6 +91,8 @@ def cross_check(network: Network) -> None:
     Raises:
         UsageError: the counts differ; it names the operator, the innermost module, and both counts.
     """
+    if not _has_fvcore():
+        return
     ours, theirs = _counts(network), _counts_of_torch(network)
     # Modules that only hold others are never run, and torch does not know them.
     names = {"", *_parts(network), *(ours.keys() & theirs.keys())}
@@ -130,7 +128,7 @@ def _sum(counts: Counter[str], operators: tuple[str, ...]) -> int:
 
 
 def _counts(network: Network) -> dict[str, Counter[str]]:
-    """MACs and activations of every module by name and operator, counted by fvcore.
+    """MACs and activations of every module by name and operator, counted by fvcore or, without it, by torch.
 
     Traces of our own networks are cached by spec and shapes; other networks are traced every time, as their code may
     have changed. `cross_check` always runs the network itself.
@@ -146,8 +144,13 @@ def _counts(network: Network) -> dict[str, Counter[str]]:
 
 
 def _trace(network: Network) -> dict[str, Counter[str]]:
+    if not _has_fvcore():
+        return _macs_and_activations_of_torch(network)
     with _blank(network) as image, torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the tracer's deprecation notices, on every call
+        from fvcore.nn.jit_analysis import JitModelAnalysis
+        from fvcore.nn.jit_handles import conv_flop_jit, linear_flop_jit
+
         analysis = JitModelAnalysis(network, (image,)).ancestor_mode("caller")
         analysis.set_op_handle("aten::_convolution", _both("conv", conv_flop_jit))
         analysis.set_op_handle("aten::linear", _both("linear", lambda *node: Counter(linear=linear_flop_jit(*node))))
@@ -158,23 +161,47 @@ def _trace(network: Network) -> dict[str, Counter[str]]:
 
 def _both(operator: str, macs: Count) -> Count:
     """A counter of an operator's MACs and, as in fvcore's ActivationCountAnalysis, its activations."""
+    from fvcore.nn.jit_handles import generic_activation_jit
+
     activations = generic_activation_jit(f"{operator} activations")
     return lambda inputs, outputs: macs(inputs, outputs) + activations(inputs, outputs)
 
 
+def _has_fvcore() -> bool:
+    return find_spec("fvcore") is not None
+
+
 def _counts_of_torch(network: Network) -> dict[str, Counter[str]]:
     """MACs of every module by name and operator (in fvcore's names), counted by torch."""
+    linear = torch.ops.aten.linear
+    counts = defaultdict[str, Counter[str]](Counter)
+    for name, found in _by_torch(network, {linear: _linear_flop, linear.default: _linear_flop}).items():
+        known = {IN_TORCH[operator]: flops // 2 for operator, flops in found.items() if operator in IN_TORCH}
+        counts[name] = Counter(known)
+    return counts
+
+
+def _macs_and_activations_of_torch(network: Network) -> dict[str, Counter[str]]:
+    """MACs and activations of every module by name and operator (in fvcore's names), counted by torch."""
+    convolution, linear = torch.ops.aten.convolution, torch.ops.aten.linear
+    formulas = dict.fromkeys((convolution, convolution.default, linear, linear.default), _elements)
+    counts = _counts_of_torch(network)
+    for name, found in _by_torch(network, formulas).items():
+        counts[name] += Counter({f"{IN_TORCH[key]} activations": found[key] for key in ("convolution", "linear")})
+    return counts
+
+
+def _by_torch(network: Network, formulas: Mapping[Any, Callable[..., int]]) -> dict[str, Counter[str]]:
+    """What formulas of operators add up to in every module, by the module's name and the operator's."""
     # Only inference mode shows linear layers as such; otherwise torch may decompose them into other products.
     # torch 2.14 looks its overload up before it takes it apart, releases before that the packet of its overloads.
-    linear = torch.ops.aten.linear
-    counter = FlopCounterMode(display=False, custom_mapping={linear: _linear_flop, linear.default: _linear_flop})
+    counter = FlopCounterMode(display=False, custom_mapping={**formulas})
     with _blank(network) as image, torch.inference_mode(), counter:
         network(image)
     root, counts = type(network).__name__, defaultdict[str, Counter[str]](Counter)
     for name, found in counter.get_flop_counts().items():
-        operators = {str(operator).removeprefix("aten."): flops // 2 for operator, flops in found.items()}
-        known = {IN_TORCH[operator]: macs for operator, macs in operators.items() if operator in IN_TORCH}
-        counts["" if name == "Global" else name.removeprefix(root).removeprefix(".")] = Counter(known)
+        own = "" if name == "Global" else name.removeprefix(root).removeprefix(".")
+        counts[own] = Counter({str(operator).removeprefix("aten."): count for operator, count in found.items()})
     return counts
 
 
@@ -182,6 +209,11 @@ def _linear_flop(inputs: tuple[int, ...], weight: tuple[int, ...], *_: Any, **__
     """FLOPs of a linear layer, by torch's formula for the product of its rows and its weight."""
     flops: int = mm_flop((math.prod(inputs[:-1]), inputs[-1]), weight[::-1])
     return flops
+
+
+def _elements(*_: Any, out_shape: tuple[int, ...], **__: Any) -> int:
+    """The number of elements of an operator's output."""
+    return math.prod(out_shape)
 
 
 @contextlib.contextmanager

@@ -11,13 +11,12 @@ import re
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from msgspec import UNSET, Meta, Struct, UnsetType
-
 from compress import networks
 from compress.documents import LONGEST, fitted, parse_json
 from compress.errors import UsageError
 from compress.per_class import PerClass
 from compress.recipes import Recipe
+from compress.schema import UNSET, Meta, Struct, UnsetType
 
 SCHEMA_VERSION = 2  # 1: objectives were names
 Count = Annotated[int, Meta(ge=0)]
@@ -110,6 +109,7 @@ class Configuration(Struct, frozen=True, kw_only=True):
     initial: str | None = None
     code: str | None = None
     compile: bool = False
+    capture: bool = True
     request: Request
 
     def __post_init__(self) -> None:
@@ -149,7 +149,7 @@ class Machine(Struct, frozen=True, kw_only=True):
 class Environment(Machine, frozen=True, kw_only=True):
     """Hardware, software and processes that trained a network."""
 
-    device: str
+    device: str = field()  # no default, unlike a machine's
     cores: Number | None
     threads: Number
     precision: str
@@ -159,6 +159,7 @@ class Environment(Machine, frozen=True, kw_only=True):
     commit: str | None
     world_size: Number
     compiled: bool
+    captured: bool = False
 
 
 class Cost(Struct, frozen=True, kw_only=True):

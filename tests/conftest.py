@@ -54,6 +54,12 @@ def brief() -> Recipe:
     return replace(recipe_named("quick"), epochs=1, fine_tune_epochs=1, least_steps=1)
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip tests of a GPU where there is none."""
+    if item.get_closest_marker("cuda") and not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+
+
 Command = Callable[..., tuple[int, str, str]]
 
 

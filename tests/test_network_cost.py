@@ -19,6 +19,11 @@ from compress.errors import UsageError
 from compress.network_cost import Cost, cost, cross_check, exit_costs
 from compress.networks import Network, create, cut, register
 
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # fvcore's, where it is imported first
+    from fvcore.nn import ActivationCountAnalysis
+    from fvcore.nn.jit_handles import conv_flop_jit
+
 
 @pytest.fixture(autouse=True)
 def traced(monkeypatch: pytest.MonkeyPatch) -> dict[object, object]:
@@ -313,12 +318,10 @@ def test_a_layer_that_the_definition_would_miss_is_an_error_that_names_it() -> N
 
 
 def test_a_layer_that_one_counter_gets_wrong_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    from fvcore.nn.jit_handles import conv_flop_jit  # here, as fvcore warns where it is imported first
-
     def wrong(*node: object) -> Counter[str]:
         return Counter(conv=conv_flop_jit(*node)["conv"] + 1)
 
-    monkeypatch.setattr(sys.modules[cost.__module__], "conv_flop_jit", wrong)
+    monkeypatch.setattr("fvcore.nn.jit_handles.conv_flop_jit", wrong)
     network = create("resnet8", input_shape=(1, 8, 8))
     with pytest.raises(UsageError, match=r"resnet8, module blocks\.0\.\w+: 147,457 MACs of conv by fvcore, 147,456 by"):
         cross_check(network)
@@ -333,9 +336,19 @@ def test_both_counters_agree_on_every_exit(arch: str) -> None:
     assert 0 < shallow.activations < deep.activations
 
 
-def test_activations_are_those_of_fvcores_own_analysis() -> None:
-    from fvcore.nn import ActivationCountAnalysis
+@pytest.mark.parametrize("arch", ["resnet8", "resnet8v1", "mobilenetv2"])
+def test_torch_alone_counts_what_fvcore_counts(
+    arch: str, traced: dict[object, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = create(arch, exits=2, input_shape=(1, 16, 16), classes=3)
+    by_fvcore = exit_costs(network)
+    traced.clear()
+    monkeypatch.setattr(sys.modules[cost.__module__], "_has_fvcore", lambda: False)
+    assert exit_costs(network) == by_fvcore
+    cross_check(network)  # has nothing to compare
 
+
+def test_activations_are_those_of_fvcores_own_analysis() -> None:
     network = create("resnet8", exits=2, input_shape=(3, 8, 8)).eval()
     theirs = ActivationCountAnalysis(network, (torch.zeros(1, 3, 8, 8),))
     theirs.unsupported_ops_warnings(False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,7 +12,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from msgspec import to_builtins
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -61,6 +61,7 @@ class Wanted:
         epsilon, delta: P(risk <= epsilon) >= 1 - delta.
         engine, precision: what serves; runtimes serve fp32.
         budgets: mean MACs for which policies are chosen besides; nothing is guaranteed of them.
+        calibration: "folder:PATH", images that certify in place of those that the run held out.
         seed: of the order of calibration images.
         latency: whether time is measured.
     """
@@ -71,6 +72,7 @@ class Wanted:
     engine: str = "eager"
     precision: str = "fp32"
     budgets: tuple[float, ...] = ()
+    calibration: str | None = None
     seed: int = 0
     threads: int = 1
     latency: bool = True
@@ -123,7 +125,7 @@ def _certified(trial: Trial) -> dict[str, Any]:
     if policies:
         write_policies(run, policies)
     outcome = {"certified": True} if isinstance(found, Certificate) else {"certified": False} | found
-    return {"run": run.id} | outcome | {"policies": to_builtins(policies)}
+    return {"run": run.id} | outcome | {"policies": list(map(dataclasses.asdict, policies))}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,8 +163,10 @@ class Trial:
 
     @cached_property
     def split(self) -> Split:
-        """The run's images."""
-        return open_images(self.run, self.data_dir)
+        """The run's images, and the user's own to calibrate on where there are any."""
+        wanted = self.wanted
+        labelled = wanted.risk == "drop"  # agreement is with the last exit
+        return open_images(self.run, self.data_dir, calibration=wanted.calibration, labelled=labelled)
 
     @cached_property
     def macs(self) -> NDArray[np.int64]:
@@ -218,7 +222,9 @@ class Trial:
         needed = risk.needed(*limits)
         if found is None or found[0] == 0:  # by the first policy of the path no image leaves early
             why = f"{needed:,} would be needed" + ("" if n < needed else ", and more where there are losses")
-            why += "; --calibration of train-mwbp sets the share that is held out"
+            why += (
+                "; --calibration of train-mwbp sets the share that is held out, --calibration folder:PATH adds others"
+            )
             return {"reason": f"nothing can be certified with {n:,} calibration images: {why}", "needed": needed}
         step, losses = found
         return Certificate(

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Literal
-
-from msgspec import Struct, to_builtins
 
 from compress.console import console
 from compress.documents import read_kept
 from compress.inference import Certificate, Policy
 from compress.records import Above, Count, Number, Share, Shares
 from compress.runs import EARLY_EXIT, Run, write_json
+from compress.schema import Struct
 
 SCHEMA_VERSION = 1
 MEND = "compress exits certifies and measures again"
@@ -91,7 +91,7 @@ class ExitPolicy(Struct, frozen=True, kw_only=True):
     shares: Shares
     compact_from: bool | int = True
     measured: Measured | None = None
-    curve: list[Point] = []
+    curve: list[Point] = dataclasses.field(default_factory=list)
 
     @property
     def kind(self) -> tuple[object, ...]:
@@ -121,4 +121,5 @@ def write_policies(run: Run, policies: list[ExitPolicy]) -> None:
     """Put policies into the run's `early_exit.json`, in place of earlier ones for the same purpose."""
     kinds = [policy.kind for policy in policies]
     kept = [policy for policy in read_policies(run) if policy.kind not in kinds]
-    write_json(run.path / EARLY_EXIT, {"schema": SCHEMA_VERSION, "policies": to_builtins([*kept, *policies])})
+    written = [dataclasses.asdict(policy) for policy in (*kept, *policies)]
+    write_json(run.path / EARLY_EXIT, {"schema": SCHEMA_VERSION, "policies": written})

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NotRequired, TypedDict
-
-from msgspec import Struct, to_builtins
 
 from benchmarks.measuring.engines import ENGINES, PRECISIONS
 from compress.console import console
 from compress.documents import fitted, read_kept
 from compress.records import Count, Machine, Number, Share
 from compress.runs import BENCH, Run, write_json
+from compress.schema import Struct
 
 SCHEMA_VERSION = 2
 MEND = "compress bench measures again"
@@ -145,7 +145,7 @@ def write_measurement(run: Run, measurement: Measurement) -> None:
     """Put a measurement into the run's `bench.json`, in place of an earlier one under the same conditions."""
     kept = [other for other in read_measurements(run) if other.conditions != measurement.conditions]
     ordered = sorted([*kept, measurement], key=lambda each: (each.conditions.preference, each.conditions.hardware))
-    write_json(run.path / BENCH, {"schema": SCHEMA_VERSION, "measurements": to_builtins(ordered)})
+    write_json(run.path / BENCH, {"schema": SCHEMA_VERSION, "measurements": list(map(dataclasses.asdict, ordered))})
 
 
 def primary_conditions(measured: Iterable[Sequence[Measurement]]) -> Conditions | None:

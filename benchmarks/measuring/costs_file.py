@@ -6,7 +6,6 @@ from functools import lru_cache
 from typing import Any
 
 import torch
-from msgspec import Struct
 
 from benchmarks.measuring.peak_memory import inference_peak, training_peak
 from compress.console import console
@@ -15,6 +14,7 @@ from compress.network_cost import cross_check, exit_costs
 from compress.networks import Spec, cut, initialised
 from compress.records import Count
 from compress.runs import COSTS, Run, write_json
+from compress.schema import Struct
 
 MEND = "compress bench measures again"
 TRAINING_BATCH = 128

@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy import stats
 from torch import Tensor
 
 from benchmarks.measuring.bench_file import Calibration, Measurement, write_measurement
@@ -147,7 +146,8 @@ class Session:
             }
             for position, candidate in enumerate(self.candidates)
         ]
-        return rows, float(stats.iqr(ratios[:, -1]))
+        low, _, high = quartiles(ratios[:, -1])
+        return rows, high - low
 
     def _from_cpu(self, engine: Engine, infer: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
         """The prepared network as a function from images to logits on the CPU."""

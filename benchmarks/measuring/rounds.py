@@ -7,11 +7,9 @@ import math
 import time
 import timeit
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import numpy as np
 import torch
-from scipy import stats
 
 from benchmarks.measuring.energy import meter
 from benchmarks.statistics.scores import CONFIDENCE
@@ -106,6 +104,8 @@ def median_interval(values: np.ndarray) -> tuple[float, float] | None:
 
     It covers the scatter between the rounds of one session, not what another day or machine would give.
     """
-    test: Any = stats.quantile_test(values, q=float(np.median(values)), p=0.5)
-    low, high = test.confidence_interval(CONFIDENCE)
-    return (float(low), float(high)) if np.isfinite([low, high]).all() else None
+    count = len(values)
+    below = np.cumsum([math.comb(count, number) for number in range(count)]) / 2**count  # shares of a fair coin
+    left_out = int(np.searchsorted(below, (1 - CONFIDENCE) / 2))  # values on either side of the interval
+    ordered = np.sort(values)
+    return (float(ordered[left_out - 1]), float(ordered[count - left_out])) if left_out else None

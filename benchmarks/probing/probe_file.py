@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta, Struct
-
 from compress.console import console
 from compress.documents import read_kept
 from compress.errors import UsageError
 from compress.records import Number, Share
 from compress.runs import PROBE, Run
+from compress.schema import Meta, Struct
 
 SCHEMA_VERSION = 1
 MEND = "delete it, compress probe measures again"

@@ -12,7 +12,6 @@ import shlex
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from benchmarks.results.predictions import write_right
 from compress.console import console
 from compress.documents import read_file, read_json, read_kept
 from compress.errors import UsageError, checked
+from compress.machine import installed
 from compress.records import Record
 from compress.runs import (
     BENCH,
@@ -109,7 +109,7 @@ def write_records(comparison: Comparison, out: Path) -> Comparison:
         if _is_record(out / RECORDS / id):
             shutil.rmtree(out / RECORDS / id)
     document = {"schema_version": SCHEMA_VERSION, "runs": ids} | dataclasses.asdict(Description(**_description(kept)))
-    write_json(out / COMPARISON, document | {"versions": {name: version(name) for name in DECIDING}})
+    write_json(out / COMPARISON, document | {"versions": installed(DECIDING)})
     return kept
 
 

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
-from msgspec import Struct
 
 from benchmarks.results.series import network_name, series
 from compress.console import console
@@ -15,6 +14,7 @@ from compress.documents import fitted, parse_json, read_file
 from compress.errors import UsageError
 from compress.records import Number, Share
 from compress.runs import METRICS, Run
+from compress.schema import Struct
 
 PANELS = {
     "val_accuracy": "validation accuracy (%)",

@@ -6,11 +6,11 @@ import hashlib
 import zipfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import field
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-from msgspec import Meta, Struct
 
 from benchmarks.results.series import series
 from benchmarks.statistics.scores import Scores, pack, unpack
@@ -18,6 +18,7 @@ from compress.documents import read_json
 from compress.errors import UsageError
 from compress.records import Count
 from compress.runs import CORRECTNESS, PREDICTIONS, Run, write_json
+from compress.schema import Meta, Struct
 
 AGREEMENT = 0.005  # stored logits are rounded to float16, which changes an image or two; more is another run's file
 
@@ -33,7 +34,7 @@ class Correctness(Struct, frozen=True, kw_only=True):
 
     images: Count = 0
     labels: str = ""
-    right: list[Annotated[str, Meta(pattern="^([0-9a-f]{2})*$")]] = []
+    right: list[Annotated[str, Meta(pattern="^([0-9a-f]{2})*$")]] = field(default_factory=list)
     unreadable: str | None = None
 
 

@@ -18,7 +18,7 @@ from benchmarks.statistics.scores import CONFIDENCE
 from compress.records import Exit, Size
 from compress.runs import Run
 
-EXIT, SIZES = Exit.__struct_fields__, Size.__struct_fields__  # fields of a record that become columns
+EXIT, SIZES = tuple(Exit.__annotations__), tuple(Size.__annotations__)  # fields of a record that become columns
 NAMES = {"network", "arm", "base", "dataset", "recipe", "method", "latency_conditions", "memory_device"}
 
 

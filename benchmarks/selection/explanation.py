@@ -120,7 +120,7 @@ def cautions(selection: Selection) -> list[str]:
         )
     if (void := chosen.uncertified(serving.engine, serving.precision)) is not None:
         lines.append(void)
-    return [*lines, *_cheaper(selection, chosen), *_luck(selection)]
+    return [*lines, *_cheaper(selection, chosen), *_luck(selection, chosen)]
 
 
 def _cheaper(selection: Selection, chosen: Contender) -> list[str]:
@@ -141,9 +141,9 @@ def _cheaper(selection: Selection, chosen: Contender) -> list[str]:
     ]
 
 
-def _luck(selection: Selection) -> list[str]:
-    """A line on how many were compared, as the best of many is lucky."""
-    if len(selection.feasible) < 2:
+def _luck(selection: Selection, chosen: Contender) -> list[str]:
+    """A line on how many were compared, where the chosen one may be more accurate than another by luck alone."""
+    if not any(accuracy(each) < accuracy(chosen) and not told_apart(each, chosen) for each in selection.feasible):
         return []
     arms = Counter(
         f"{without_seed(each.run.record.config)} {each.exit} {each.early is None}" for each in selection.feasible

@@ -14,6 +14,8 @@ from benchmarks.selection.explanation import cautions, reasons
 from benchmarks.selection.selection_limits import Limits
 from benchmarks.selection.serving import Serving
 from compress.accuracy_interval import accuracy_interval
+from compress.export.stated_latency import Latency
+from compress.hardware import describe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +64,26 @@ class Selection:
         if self.chosen is None or self.test_accuracy is None:
             return None
         return accuracy_interval(self.test_accuracy, self.chosen.run.record.data["split"]["test"])
+
+    @property
+    def latencies(self) -> list[Latency]:
+        """The latency of the chosen one, for its model card, where it was measured."""
+        serving, chosen = self.serving, self.chosen
+        if chosen is None or chosen.seconds is None:
+            return []
+        machine = describe(serving.place)
+        return [
+            Latency(
+                seconds=chosen.seconds[1],
+                batch_size=serving.batch_size,
+                engine=serving.engine,
+                precision=serving.precision,
+                threads=serving.threads,
+                hardware=str(machine["gpu"] or machine["cpu"]),
+                rounds=serving.rounds,
+                what=", by compress select" + (" with early exit on validation images" if chosen.early else ""),
+            )
+        ]
 
     def to_json(self) -> dict[str, Any]:
         """Everything as JSON-ready data."""

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
-from benchmarks.results.cells import MISSING
 from benchmarks.statistics.scores import ENOUGH_SEEDS
 from benchmarks.study.estimate import seconds_left
 from benchmarks.study.graph import Node
 from benchmarks.study.outcomes import Outcomes
 from benchmarks.study.setting import Setting
 from compress.console import console, duration
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 GUESS = "a guess, from MACs and a few steps timed now"
 
@@ -28,6 +28,10 @@ class StudyPlan:
 
     def table(self) -> pd.DataFrame:
         """Every run with its state and a guess of how long it takes, in the order in which they are made."""
+        import pandas as pd  # here, as running a study does without it
+
+        from benchmarks.results.cells import MISSING
+
         rows = self.to_json()["runs"]
         return pd.DataFrame(
             {

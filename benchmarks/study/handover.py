@@ -5,19 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import torch
-from torchvision.transforms.functional import to_pil_image
-
-from benchmarks.selection.explanation import reasons
-from benchmarks.selection.select import select
-from benchmarks.selection.selection_limits import Limits
 from compress.data import Dataset
 from compress.errors import UsageError, checked
-from compress.export import Bundle, export_bundle, read_bundle
-from compress.prediction import predictor
 from compress.runs import Run
+
+if TYPE_CHECKING:
+    from compress.export import Bundle
 
 MODEL, EXAMPLE = "model", "example.png"  # in the directory of the report
 
@@ -44,6 +39,15 @@ def hand_over(handover: Handover, runs: Sequence[Run], dataset: Dataset, out: Pa
     Raises:
         UsageError: nothing is within the limit, the format's packages are not installed, or another bundle is there.
     """
+    import torch  # here and below, as reading a study does without what exports
+    from torchvision.transforms.functional import to_pil_image
+
+    from benchmarks.selection.explanation import reasons
+    from benchmarks.selection.select import select
+    from benchmarks.selection.selection_limits import Limits
+    from compress.export import export_bundle
+    from compress.prediction import predictor
+
     selection = select([run.path for run in runs], limits=Limits(macs=handover.max_macs))
     chosen = selection.chosen
     if chosen is None:
@@ -64,6 +68,8 @@ def hand_over(handover: Handover, runs: Sequence[Run], dataset: Dataset, out: Pa
 
 def _kept(model: Path, run: Run, exit: int) -> Bundle | None:
     """The bundle that is there already, if it is of this exit of this run."""
+    from compress.export import read_bundle
+
     if not model.exists():
         return None
     bundle = read_bundle(model)

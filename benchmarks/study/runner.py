@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -13,10 +14,8 @@ from filelock import FileLock, Timeout
 from baselines import carry_out
 from benchmarks.measuring.latency import bench
 from benchmarks.report.comparison import Comparison
-from benchmarks.report.report import write_report
 from benchmarks.results.lag_warnings import warn_of_lag
 from benchmarks.results.repeated_runs import distinct_runs
-from benchmarks.results.rows import rows
 from benchmarks.study.dry_run import plan_study
 from benchmarks.study.entry import Pruned
 from benchmarks.study.graph import Node
@@ -46,6 +45,8 @@ def run_study(setting: Setting, *, out: Path, execute: Callable[[Runner], None] 
         UsageError: the reference could not be made.
         KeyboardInterrupt: interrupted; the message says how to go on.
     """
+    from benchmarks.report.report import write_report  # here, as training does without what draws
+
     runner = Runner.of(setting)
     outcomes = runner.outcomes
     try:
@@ -53,16 +54,7 @@ def run_study(setting: Setting, *, out: Path, execute: Callable[[Runner], None] 
         found = outcomes.reported
         with _alone(setting.place.runs / MEASURING):  # timings beside other work are wrong, and reports would mix
             runner.measure(found)
-            comparison = Comparison(
-                runs=found,
-                title=setting.study.title,
-                about=setting.study.about,
-                reference=found[0].id,
-                primary=outcomes.primary,
-                trials=outcomes.trials,
-                failures=runner.failures,
-            )
-            write_report(comparison, out)
+            write_report(runner.comparison(found), out)
     except KeyboardInterrupt as error:
         done, every = sum(map(bool, outcomes.runs.values())), len(outcomes.nodes)
         raise type(error)(f"{done} of {every} runs are done; the same command goes on with the rest") from error
@@ -76,6 +68,7 @@ class Runner:
     Attributes:
         seconds: a guess for every run that was missing at first.
         started: when, by `time.monotonic`.
+        until: when no further run is begun, by `time.monotonic`.
         failures: a line for every run that could not be made, and for latency where it could not be measured.
         abreast: how many runs are made at once.
     """
@@ -83,18 +76,19 @@ class Runner:
     outcomes: Outcomes
     seconds: Mapping[Node, float]
     started: float = field(default_factory=time.monotonic)
+    until: float = math.inf
     failures: list[str] = field(default_factory=list)
     abreast: int = 1
 
     @classmethod
-    def of(cls, setting: Setting) -> Runner:
+    def of(cls, setting: Setting, *, until: float = math.inf) -> Runner:
         """The runner of a study with its finished runs; says what the study shows and how much there is to do."""
         console.print(setting.study.about.strip())
         plan = plan_study(setting)
         console.print(plan.summary())
         for line in distinct_runs(finished_runs(setting.place.runs)[0])[1]:
             console.print(f"not counted: {line}")
-        return cls(outcomes=plan.outcomes, seconds=plan.seconds)
+        return cls(outcomes=plan.outcomes, seconds=plan.seconds, until=until)
 
     def make_all(self) -> None:
         """Make all missing runs, each when what it waits for is there.
@@ -105,7 +99,7 @@ class Runner:
             UsageError: the study's reference could not be made.
         """
         held: dict[Node, Path] = {}
-        while self.outcomes.left:
+        while self.outcomes.left and time.monotonic() < self.until:
             free = [node for node in self.outcomes.ready if node not in held]
             if not free:
                 held = self._wait(held)
@@ -122,8 +116,23 @@ class Runner:
         if declared and self.outcomes.primary is None:
             self.failures.append(f"the primary contrast, {' against '.join(declared)}: one of them has no run")
 
+    def comparison(self, runs: list[Run]) -> Comparison:
+        """The study's comparison of its runs, the reference first."""
+        study = self.outcomes.setting.study
+        return Comparison(
+            runs=runs,
+            title=study.title,
+            about=study.about,
+            reference=runs[0].id,
+            primary=self.outcomes.primary,
+            trials=self.outcomes.trials,
+            failures=self.failures,
+        )
+
     def measure(self, runs: list[Run]) -> None:
         """Measure the latency of all runs together, unless that was done; a failure is noted."""
+        from benchmarks.results.rows import rows
+
         sessions = rows(runs).get("bench_session")
         if sessions is not None and sessions.notna().all() and sessions.nunique() == 1:
             return

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from compress.cli.options import OUTPUT, PLACE, Flag, Output, PlaceOptions, Seed, Whole, numbers, options
+from compress.data.catalogue import check_own_images
 from compress.errors import UsageError
 from compress.runs import find_run
 
@@ -24,6 +25,8 @@ class GuaranteeOptions:
         precision: fp32, or bf16 where eager has it.
         budget_macs: Also choose policies that spend these MACs an image on average, separated by commas; nothing is
             guaranteed of them.
+        calibration: folder:PATH, images that certify in place of those that the run held out, and that no training had:
+            folders of the run's classes; for agreement any folder.
         seed: Random seed of the order in which the test takes the calibration images.
         threads: Threads of the CPU when time is measured.
         no_latency: Do not measure time.
@@ -36,6 +39,7 @@ class GuaranteeOptions:
     engine: Literal["eager", "onnxruntime", "openvino"] = "eager"
     precision: Literal["fp32", "bf16"] = "fp32"
     budget_macs: str = ""
+    calibration: str | None = None
     seed: Seed = 0
     threads: Whole = 1
     no_latency: Flag = False
@@ -50,6 +54,8 @@ class GuaranteeOptions:
             raise UsageError(f"--precision {self.precision}: early exit by {self.engine} has fp32; eager has bf16")
         if self.threads < 1:
             raise UsageError(f"--threads {self.threads}: 1 or more")
+        if self.calibration is not None:
+            check_own_images(self.calibration, self.data_dir)
 
 
 GUARANTEE = GuaranteeOptions()
@@ -81,6 +87,7 @@ def exits(
         engine=guarantee.engine,
         precision=guarantee.precision,
         budgets=budgets,
+        calibration=guarantee.calibration,
         seed=guarantee.seed,
         threads=guarantee.threads,
         latency=not guarantee.no_latency,

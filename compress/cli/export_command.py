@@ -10,6 +10,7 @@ from cyclopts import Parameter
 
 from compress.cli.options import OUTPUT, Output, options, panel
 from compress.console import console
+from compress.data.catalogue import check_own_images
 from compress.errors import UsageError
 from compress.export.form import Form, check_place
 from compress.runs import Run, run_and_exit
@@ -29,6 +30,8 @@ class FormOptions:
         input: What the model takes: pixels as uint8, or as float from 0 to 1.
         output: What the model returns: probabilities or logits.
         cascade: One graph a stage and a runner, so that images leave early without PyTorch; all exits of the run.
+        calibration: folder:PATH, any images that no training had: int8 is calibrated on them in place of those that the
+            run held out.
     """
 
     format: Literal["onnx", "openvino", "pt2"] = "onnx"
@@ -36,9 +39,12 @@ class FormOptions:
     input: Literal["uint8", "float"] = "uint8"
     output: Literal["probabilities", "logits"] = "probabilities"
     cascade: bool = False
+    calibration: str | None = None
 
-    def form(self) -> Form:
+    def form(self, data_dir: Path | None) -> Form:
         """Return the form, whose packages are installed."""
+        if self.calibration is not None:
+            check_own_images(self.calibration, data_dir)
         form = Form(**vars(self))
         form.check_installed()
         return form
@@ -73,7 +79,7 @@ def export(
     """
     if out is None:
         raise UsageError("export: --out names the directory of the bundle")
-    asked = form.form()
+    asked = form.form(data_dir)
     check_place(out)
     if policy is not None and not asked.cascade:
         raise UsageError(f"--policy {policy}: it is for --cascade")

@@ -54,14 +54,16 @@ def whole_number(_: object, tokens: Sequence[Token]) -> int:
     return int(text)
 
 
-def runs_place(_: object, tokens: Sequence[Token]) -> Path:
-    """Return the directory that ``--runs`` names; for the URL of an object store, its mirror on this machine."""
-    text = tokens[0].value
-    if "://" not in text:
-        return Path(text)
+def runs_places(_: object, tokens: Sequence[Token]) -> tuple[Path, ...]:
+    """Return the directories that are named; for the URL of an object store, its mirror on this machine."""
     from compress.stores.mirror import mirror
 
-    return mirror(text)
+    return tuple(mirror(token.value) if "://" in token.value else Path(token.value) for token in tokens)
+
+
+def runs_place(kind: object, tokens: Sequence[Token]) -> Path:
+    """Return the directory that ``--runs`` names, see `runs_places`."""
+    return runs_places(kind, tokens)[0]
 
 
 Flag = Annotated[bool, Parameter(show_default=False)]

@@ -25,8 +25,7 @@ from compress.prediction.source import find_source
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from compress.inference import Policy
-    from compress.prediction import Prediction
+    from compress.prediction import Prediction, Predictor
     from compress.runs import Run
 
 FIELDS = ("path", "label", "probability", "exit")
@@ -55,6 +54,11 @@ class PredictOptions:
     batch_size: Whole = 32
     workers: Whole | None = None
     threads: Whole = 1
+
+    @property
+    def sizes(self) -> dict[str, Any]:
+        """How many images and threads are at work, as `predictor` takes them."""
+        return {"batch_size": self.batch_size, "workers": self.workers, "threads": self.threads}
 
     def check(self, output: Output) -> None:
         """Refuse a place that nothing can be written to."""
@@ -107,15 +111,10 @@ def predict(
     first = next(files, None)
     if first is None:
         raise UsageError(f"predict: no images in {', '.join(path)}")
-    predicts = predictor(
-        model,
-        policy=_certified(found[0]) if predicting.early_exit and not isinstance(found, Path) else None,
-        runs=place.runs,
-        device=place.device,
-        batch_size=predicting.batch_size,
-        workers=predicting.workers,
-        threads=predicting.threads,
-    )
+    if predicting.early_exit and not isinstance(found, Path):
+        predicts = _leaving_early(found[0], predicting, place.device)
+    else:
+        predicts = predictor(model, runs=place.runs, device=place.device, **predicting.sizes)
     tally = Tally()
     with contextlib.closing(predicts.predict(chain([first], files), unreadable=tally.leave_out)) as predictions:
         rows = map(_row, tally.counted(predictions, _total(path, predicting, output)))
@@ -181,18 +180,23 @@ def _given(path: Iterable[str]) -> Iterator[str]:
                 yield os.fsdecode(name)
 
 
-def _certified(run: Run) -> Policy:
-    """Return the newest certified policy of a run, if possible one that is certified for what computes here."""
-    from benchmarks.certifying.exits_file import read_policies
+def _leaving_early(run: Run, predicting: PredictOptions, device: str) -> Predictor:
+    """Return what predicts by a run's newest certified policy, if possible one certified for what computes here.
 
-    certified = [(each.policy, each.certificate) for each in read_policies(run) if each.certificate is not None]
+    Images that have left are taken out of batches of the sizes for which that was measured to pay.
+    """
+    from benchmarks.certifying.exits_file import read_policies
+    from compress.prediction.predictor import early_exit_predictor
+
+    certified = [(each, each.certificate) for each in read_policies(run) if each.certificate is not None]
     if not certified:
         raise UsageError(f"run {run.id} has no certified policy of early exit: compress exits {run.id} certifies one")
-    voids = [certificate.void(policy, engine=ENGINE, precision=PRECISION) for policy, certificate in certified]
+    voids = [certificate.void(each.policy, engine=ENGINE, precision=PRECISION) for each, certificate in certified]
     number = max(range(len(voids)), key=lambda each: (voids[each] is None, each))
     if problem := voids[number]:
         console.print(problem)
-    return certified[number][0]
+    chosen, _ = certified[number]
+    return early_exit_predictor(run, chosen.policy, compact=chosen.compact_from, device=device, **predicting.sizes)
 
 
 def _row(prediction: Prediction) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -141,7 +141,7 @@ def select(
     )
     bundle = None
     if export is not None and selection.chosen is not None:
-        bundle = _export(selection, export, place.runs, serving.data_dir)
+        bundle = _export(selection, export, serving.data_dir)
     if output.json:
         print_json(selection.to_json() | ({"bundle": bundle} if export is not None else {}))
     else:
@@ -149,23 +149,24 @@ def select(
     return 0 if selection.chosen is not None else 1
 
 
-def _export(selection: Selection, out: Path, runs: Path, data_dir: Path | None) -> str:
+def _export(selection: Selection, out: Path, data_dir: Path | None) -> str:
     """Write a bundle of the chosen network, as its engine needs it; returns the bundle's directory."""
-    from compress.export import export_bundle
+    from compress.export.exporting import write_bundle
+    from compress.export.form import Form
+    from compress.export.subject import subject_of
 
     chosen, serving = selection.chosen, selection.serving
     assert chosen is not None
-    bundle = export_bundle(
-        chosen.run,
-        None if chosen.early else chosen.exit,
-        format=FORMATS.get(serving.engine, "onnx" if chosen.early else "pt2"),  # a cascade is run by a runtime
-        out=out,
+    early = chosen.early
+    form = Form(
+        format=FORMATS.get(serving.engine, "onnx" if early else "pt2"),  # a cascade is run by a runtime
         precision="int8" if serving.precision == "int8" else "fp32",  # the engine casts to others itself
-        cascade=chosen.early is not None,
-        policy=chosen.early.policy if chosen.early else None,
-        runs=runs,
-        data_dir=data_dir,
+        cascade=early is not None,
     )
+    form.check_installed()
+    subject = subject_of(chosen.run, None if early else chosen.exit, form, data_dir)
+    policy, certificate = (early.policy, early.certificate) if early else (None, None)
+    bundle = write_bundle(replace(subject, latencies=selection.latencies), out, policy, certificate)
     return os.fspath(bundle.path)
 
 

@@ -46,9 +46,11 @@ class CompiledPlaceOptions(TrainingPlaceOptions):
 
     Attributes:
         compile: Compile the blocks: faster after a minute; results differ in the last bits.
+        capture: On a GPU, capture each step as a CUDA graph with compiled blocks.
     """
 
     compile: Flag = False
+    capture: Annotated[bool, Parameter(negative="--no-capture")] = True
 
 
 @options("Multi-exit training")

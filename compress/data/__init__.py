@@ -1,5 +1,5 @@
 """Data. Enters: data sets as uint8 images, their splits, augmentation and normalisation; no network."""
 
-from lazy_loader import attach_stub
+from compress.lazy import attach_stub
 
 __getattr__, __dir__, __all__ = attach_stub(__name__, __file__)

@@ -224,6 +224,20 @@ def find_folder(name: str, data_dir: Path | None = None, *, announce: bool = Tru
     return found.resolve()
 
 
+def check_own_images(name: str, data_dir: Path | None = None) -> None:
+    """Refuse what ``--calibration`` cannot take, without reading an image.
+
+    Raises:
+        UsageError: it is not "folder:PATH", or there is no such folder.
+    """
+    if not name.startswith(FOLDER):
+        raise UsageError(f"--calibration {name}: a folder of images, as in {FOLDER}PATH")
+    try:
+        find_folder(name, data_dir, announce=False)
+    except UsageError as error:
+        raise UsageError(f"--calibration {error}") from error
+
+
 def _in_place(given: Path, place: Path) -> list[Path]:
     """Return what a path may be in another place: below it, in full or by its last part, or that place itself."""
     return [place / given, place / given.name, *([place] if place.resolve().name == given.name else [])]

@@ -110,7 +110,7 @@ def list_class_folders(root: Path) -> ClassFolders:
         UsageError: parts differ in their classes, or a class has no images.
     """
     try:
-        folders, names = _walked(root)
+        folders, names = walked(root)
     except OSError as error:
         raise UsageError(f"{error.filename or root} cannot be listed ({error.strerror})") from error
     places = _places(root, folders)
@@ -141,7 +141,7 @@ def list_class_folders(root: Path) -> ClassFolders:
     return ClassFolders(root=root, files=files, places=places or {UNDIVIDED: "."}, unused=dict(unused))
 
 
-def _walked(root: Path) -> tuple[list[str], list[str]]:
+def walked(root: Path) -> tuple[list[str], list[str]]:
     """Return the folders and the files below ``root``, relative to it and sorted; a hidden folder counts as a file.
 
     Links are followed, except to a folder that contains them.

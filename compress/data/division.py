@@ -6,10 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from msgspec import Struct
-
 from compress.documents import fitted, parse_json, read_file
 from compress.errors import UsageError
+from compress.schema import Struct
 
 DIVISION = "division.json"  # in the directory of a run on flat folders: the part of every file
 SHARES = {"train": 0.7, "test": 0.15, "val": 0.15}

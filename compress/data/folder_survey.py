@@ -112,7 +112,7 @@ def survey_files(folders: ClassFolders, *, decode: bool) -> Survey:
     It is cached until a name, size or modification time changes.
     """
     names = folders.names
-    stamp, size = _stamp(folders.root, names, decode=decode)
+    stamp, size = stamp_of(folders.root, names, decode=decode)
     remembered = cache_directory() / "surveys" / f"{stamp}.json"
     with contextlib.suppress(OSError, ValueError, TypeError):
         return Survey(**json.loads(remembered.read_text()))
@@ -148,7 +148,7 @@ def _look(path: Path, *, decode: bool) -> tuple[str, str, str] | str:
         return str(error)
 
 
-def _stamp(root: Path, names: list[str], *, decode: bool) -> tuple[str, int]:
+def stamp_of(root: Path, names: list[str], *, decode: bool) -> tuple[str, int]:
     """Return a digest of names, sizes and modification times, and the total size in bytes."""
     rules = f"{root.resolve()}\0{decode}\0{PIL.__version__}\0{RULES}\n"
     sha, total = hashlib.sha256(rules.encode("utf-8", "surrogateescape")), 0

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -35,9 +36,16 @@ def normalise(images: Tensor, normalisation: Normalisation) -> Tensor:
             f"normalise: images are uint8 (N, C, H, W) with {len(normalisation.mean)} channels C, as the normalisation "
             f"has, not {images.dtype} {tuple(images.shape)}"
         )
-    mean = torch.tensor(normalisation.mean, device=images.device).view(-1, 1, 1)
-    std = torch.tensor(normalisation.std, device=images.device).view(-1, 1, 1)
+    mean, std = _by_channel(normalisation, images.device)
     return images.float().div_(255).sub_(mean).div_(std)
+
+
+@lru_cache
+def _by_channel(normalisation: Normalisation, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Mean and std, ``(C, 1, 1)`` each, copied to the device once: a GPU would wait for the copy at every batch."""
+    with torch.inference_mode(mode=False):
+        mean, std = (torch.tensor(values, device=device) for values in (normalisation.mean, normalisation.std))
+    return mean.view(-1, 1, 1), std.view(-1, 1, 1)
 
 
 def measure(batches: Iterable[Tensor]) -> Normalisation:

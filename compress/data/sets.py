@@ -27,8 +27,11 @@ from compress.data.catalogue import (
     find_folder,
     search_places,
 )
+from compress.data.class_folders import list_class_folders
 from compress.data.dataset import Dataset, Labelled, Part
+from compress.data.decoded_folders import read_decoded
 from compress.data.division import Division
+from compress.data.image_decoding import opened, upright_size
 from compress.data.normalisation import Normalisation
 from compress.data.own_folders import open_folder
 from compress.data.readers import FASHION_CLASSES, read_cifar, read_fashion_mnist, read_svhn
@@ -166,10 +169,13 @@ def _read_bundled() -> Dataset:
 
 
 def _read_cifar10_folders(folder: Path) -> Dataset:
-    dataset = open_folder(folder, stream=False)
-    if dataset.classes != CIFAR10_CLASSES or dataset.train.shape != (3, 32, 32):
+    folders, side = list_class_folders(folder), 32
+    with opened(folder / folders.names[0]) as image:
+        size = upright_size(image)
+    if folders.classes != CIFAR10_CLASSES or size != (side, side):
         raise UsageError(f"{folder} has class folders, but not CIFAR-10's; for images of your own say folder:{folder}")
+    dataset = read_decoded(folders, "cifar10", side)
     sizes = len(dataset.train), len(dataset.test)
     if sizes != (50_000, 10_000):
         _log.warning("%s holds only a part of CIFAR-10: %d training and %d test images", folder, *sizes)
-    return replace(dataset, options=())
+    return dataset

@@ -1,5 +1,5 @@
 """Export. Enters: bundles, directories with a model that run without this package, and the files in them."""
 
-from lazy_loader import attach_stub
+from compress.lazy import attach_stub
 
 __getattr__, __dir__, __all__ = attach_stub(__name__, __file__)

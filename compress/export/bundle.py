@@ -10,16 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from msgspec import Struct
 from numpy import ndarray
 
 from compress.documents import fitted, read_file, read_json
 from compress.errors import UsageError, checked
 from compress.export.early_exit_runner import Cascade
-from compress.export.predict import open_model
+from compress.export.model_runner import open_model
+from compress.schema import Struct
 
 VERSION = 1
-MANIFEST, LABELS, PREPROCESS, CARD, SCRIPT = "bundle.json", "labels.json", "preprocess.json", "README.md", "predict.py"
+MANIFEST, LABELS, PREPROCESS, CARD = "bundle.json", "labels.json", "preprocess.json", "README.md"
+SCRIPTS = ("predict.py", "image_reader.py", "model_runner.py")  # of this folder, copied: they need no other of it
 LARGEST = 2**33  # bytes of a file; more than any format takes
 Infer = Callable[[ndarray], ndarray]  # images (N, C, H, W), as the bundle's input has it, to output (N, classes)
 

@@ -15,9 +15,9 @@ from compress.export.bundle import Bundle, read_bundle
 from compress.export.cascade_bundle import write_cascade
 from compress.export.form import Form, check_place
 from compress.export.model_files import write_model
+from compress.export.model_runner import open_model
 from compress.export.papers import write_papers
 from compress.export.parity import check_parity
-from compress.export.predict import open_model
 from compress.export.subject import Subject, subject_of
 from compress.inference import Certificate, Policy
 from compress.runs import Run, run_and_exit
@@ -49,7 +49,7 @@ def export_bundle(
         runs: directory of the runs.
         data_dir: where the data are looked for first. Data that are not here are not downloaded; without them an fp32
             model is compared with eager on random pixels.
-        form: fields of `Form`: format, precision, input, output, cascade.
+        form: fields of `Form`: format, precision, input, output, cascade, calibration.
 
     Raises:
         UsageError: an argument does not fit, the directory is not empty, a package is missing, the network cannot be
@@ -64,12 +64,19 @@ def export_bundle(
     if exit is not None and named is not None and exit != named:
         raise UsageError(f"exit {exit}: {run} names exit {named}")
     subject = subject_of(found, named if exit is None else exit, asked, data_dir)
-    with new_directory(place) as folder:
-        if asked.cascade:
+    return write_bundle(subject, place, policy, certificate)
+
+
+def write_bundle(
+    subject: Subject, out: Path, policy: Policy | None = None, certificate: Certificate | None = None
+) -> Bundle:
+    """Write the bundle of a subject into a directory, new or empty; raises UsageError as `export_bundle`."""
+    with new_directory(out) as folder:
+        if subject.form.cascade:
             write_cascade(subject, policy, certificate, folder)
         else:
             write_one_exit(subject, folder)
-    return read_bundle(place)
+    return read_bundle(out)
 
 
 def write_one_exit(subject: Subject, folder: Path) -> None:

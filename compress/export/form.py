@@ -37,9 +37,10 @@ class Form:
         input: uint8, or float: fp32 from 0 to 1; both are pixels `(N, C, H, W)` that the model normalises itself.
         output: probabilities or logits.
         cascade: whether it is one graph a stage, to leave early, instead of one graph.
+        calibration: "folder:PATH", images that int8 is calibrated on in place of those that the run held out.
 
     Raises:
-        UsageError: a word is unknown, or the format does not have the precision.
+        UsageError: a word is unknown, the format does not have the precision, or fp32 is to be calibrated.
     """
 
     format: str = "onnx"
@@ -47,6 +48,7 @@ class Form:
     input: str = "uint8"
     output: str = "probabilities"
     cascade: bool = False
+    calibration: str | None = None
 
     def __post_init__(self) -> None:
         for name, known in (("format", PRECISIONS), ("input", INPUTS), ("output", OUTPUTS)):
@@ -58,6 +60,9 @@ class Form:
         for name, value in (("format", "pt2"), ("precision", "int8"), ("output", "logits")) if self.cascade else ():
             if getattr(self, name) == value:
                 raise UsageError(f"{name} {value!r}: a cascade is in onnx or openvino, fp32, and returns probabilities")
+
+        if self.calibration is not None and self.precision != "int8":
+            raise UsageError(f"calibration {self.calibration}: it is for precision int8")
 
     def check_installed(self) -> None:
         """Check that the packages that write and check the bundle are installed.

@@ -10,7 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from compress.data import Part, in_order
+from compress.data import Part, Split, in_order
+from compress.data.catalogue import find_folder
+from compress.data.own_images import read_own_images, without_copies
+from compress.data.preparation import Preparation
 from compress.errors import UsageError
 from compress.recipes import Recipe
 from compress.runs import Run
@@ -19,6 +22,7 @@ from compress.training.plan import split_by
 
 CALIBRATION_IMAGES = 256  # at most
 TEST_BATCH = 250
+OWN = "own"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -58,8 +62,13 @@ class HeldOut:
         return min(TEST_BATCH, len(self.test))
 
 
-def open_held_out(runs: Sequence[Run], data_dir: Path | None = None, *, download: bool = True) -> HeldOut:
+def open_held_out(
+    runs: Sequence[Run], data_dir: Path | None = None, *, download: bool = True, calibration: str | None = None
+) -> HeldOut:
     """The runs' calibration images, or their validation images where there are none, and the test images.
+
+    Args:
+        calibration: "folder:PATH", to calibrate on images of one's own instead.
 
     Raises:
         UsageError: the data are not here, the runs' data or splits differ, or nothing was held out.
@@ -70,14 +79,30 @@ def open_held_out(runs: Sequence[Run], data_dir: Path | None = None, *, download
             raise UsageError(f"runs {first.id} and {run.id} have different data or splits: bench their int8 apart")
     recipe, dataset = Recipe.from_json(first.record.config["recipe"]), data_of(first, data_dir, download=download)
     parts = split_by(recipe, dataset)
-    for name, part in (("calibration", parts.calibration), ("validation", parts.validation)):
-        if len(part):
+    own = None if calibration is None else own_images(first, parts, calibration, data_dir, labelled=False)
+    for name, part in ((OWN, own), ("calibration", parts.calibration), ("validation", parts.validation)):
+        if part is not None and len(part):
             order = torch.from_numpy(np.random.default_rng(0).permutation(len(part)))
             return HeldOut(name=name, calibration=part.subset(order[:CALIBRATION_IMAGES]), test=parts.test)
     raise UsageError(
         f"int8 is calibrated on held-out images, and the {len(dataset.train)} training images of {first.id} leave none "
         f"at recipe {recipe.name}'s shares: use --precision fp32, or train anew on more images or by another recipe"
     )
+
+
+def own_images(run: Run, parts: Split, name: str, data_dir: Path | None, *, labelled: bool) -> Part:
+    """The images of "folder:PATH", prepared as the run's own, without copies of those; its calibration images aside.
+
+    Args:
+        labelled: whether they are in folders of the run's classes; otherwise they have no labels.
+
+    Raises:
+        UsageError: there is no such folder, it has other classes, or an image does not fit.
+    """
+    root = find_folder(name, data_dir)
+    preparation = Preparation.of(run.record.data.get("preprocessing"), run.spec.input_shape)
+    images = read_own_images(root, preparation, run.record.data["classes"] if labelled else None)
+    return without_copies(images, (parts.train, parts.validation, parts.test), root)
 
 
 def padded(images: Tensor, count: int) -> Tensor:

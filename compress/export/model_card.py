@@ -6,11 +6,12 @@ from typing import Any
 
 from compress.documents import read_kept
 from compress.export.form import FILES
+from compress.export.stated_latency import Latency
 from compress.export.subject import RANDOM, Subject
 from compress.runs import BENCH
 
 RUNTIMES = {"onnx": "onnxruntime", "openvino": "openvino", "pt2": "torch"}
-ENGINES = {"onnx": ("onnxruntime",), "openvino": ("openvino",), "pt2": ("eager",)}  # whose latencies are the model's
+ENGINES = {"onnx": "onnxruntime", "openvino": "openvino", "pt2": "eager"}  # whose latencies are the model's
 
 
 def model_card(subject: Subject, manifest: dict[str, Any]) -> str:
@@ -41,7 +42,7 @@ def _use(subject: Subject) -> str:
         "    python predict.py photo.jpg folder/\n\n"
         f"The model takes pixels ({pixels}) of shape (N, {channels}, {height}, {width}), any N, normalises them "
         f"itself and returns {form.output} (N, {len(subject.labels)}). `preprocess.json` says how a file becomes "
-        "pixels; `predict.py` does it."
+        "pixels; `image_reader.py` does it."
     )
 
 
@@ -83,25 +84,30 @@ def _kind(part: str) -> str:
 def _cost(subject: Subject, manifest: dict[str, Any]) -> str:
     cost = manifest["cost"]
     lines = [f"- {cost['macs']:,} MACs an image, {cost['params']:,} parameters, {cost['bytes']:,} bytes."]
-    return "\n".join([*lines, *_latencies(subject)])
+    return "\n".join([*lines, *(f"- {latency}" for latency in (*subject.latencies, *_benched(subject)))])
 
 
-def _latencies(subject: Subject) -> list[str]:
-    """A line for each latency that `compress bench` measured of this exit with the runtime and precision."""
+def _benched(subject: Subject) -> list[Latency]:
+    """What `compress bench` measured of this exit with the runtime and precision; cascades it does not measure."""
     form = subject.form
-    kept = read_kept(subject.run.path / BENCH, dict[str, Any], "compress bench measures again")
-    lines = []
-    for measured in kept[1].get("measurements", []) if kept else []:
-        if (measured["engine"], measured["precision"]) != (ENGINES[form.format][0], form.precision):
-            continue
-        hardware = measured["environment"]["gpu"] or measured["environment"]["cpu"]
-        lines += [
-            f"- Latency at batch {row['batch_size']}: {1e3 * row['seconds'][1]:.2f} ms (median of {measured['rounds']} "
-            f"rounds, {measured['engine']} {measured['precision']}, {measured['threads']} thread(s), {hardware})."
-            for row in measured["rows"]
-            if row["exit"] == subject.exit
-        ]
-    return lines
+    kept = (
+        None if form.cascade else read_kept(subject.run.path / BENCH, dict[str, Any], "compress bench measures again")
+    )
+    return [
+        Latency(
+            seconds=row["seconds"][1],
+            batch_size=row["batch_size"],
+            engine=measured["engine"],
+            precision=measured["precision"],
+            threads=measured["threads"],
+            hardware=measured["environment"]["gpu"] or measured["environment"]["cpu"],
+            rounds=measured["rounds"],
+        )
+        for measured in (kept[1].get("measurements", []) if kept else [])
+        if (measured["engine"], measured["precision"]) == (ENGINES[form.format], form.precision)
+        for row in measured["rows"]
+        if row["exit"] == subject.exit
+    ]
 
 
 def _making(subject: Subject) -> str:

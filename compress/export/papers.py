@@ -1,4 +1,4 @@
-"""The papers of a bundle: labels, preprocessing, the script that predicts, the model card, and the manifest."""
+"""The papers of a bundle: labels, preprocessing, the scripts that predict, the model card, and the manifest."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from compress.export.accuracy import Accuracy
-from compress.export.bundle import CARD, LABELS, MANIFEST, PREPROCESS, SCRIPT, VERSION, digest_of
+from compress.export.bundle import CARD, LABELS, MANIFEST, PREPROCESS, SCRIPTS, VERSION, digest_of
 from compress.export.form import PACKAGES
 from compress.export.model_card import model_card
 from compress.export.onnx_graph import reduced_range
@@ -39,8 +39,8 @@ def write_papers(
     }
     write_json(folder / LABELS, subject.labels)
     write_json(folder / PREPROCESS, subject.preprocess)
-    script = resources.files("compress.export") / SCRIPT
-    (folder / SCRIPT).write_bytes(script.read_bytes())
+    for name in SCRIPTS:
+        (folder / name).write_bytes((resources.files("compress.export") / name).read_bytes())
     (folder / CARD).write_text(model_card(subject, manifest), "utf-8")
     files = {file.name: digest_of(file) for file in sorted(folder.iterdir())}
     write_json(folder / MANIFEST, manifest | {"files": files})

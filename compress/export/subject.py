@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from compress.data.catalogue import FOLDER
 from compress.errors import UsageError
 from compress.export.form import Form
 from compress.export.held_out import HeldOut, open_held_out
+from compress.export.stated_latency import Latency
 from compress.networks import Network, cut, digest_of_weights
 from compress.runs import Run, load
 
@@ -32,6 +34,7 @@ class Subject:
         part: where the images come from: calibration, validation, or random pixels.
         images: uint8 `(N, C, H, W)`, which no training has seen.
         held_out: None where the data are not here, or nothing was held out.
+        latencies: measured just before, for the model card.
     """
 
     run: Run
@@ -41,6 +44,7 @@ class Subject:
     part: str
     images: Tensor
     held_out: HeldOut | None
+    latencies: Sequence[Latency] = ()
 
     @property
     def network(self) -> Network:
@@ -106,7 +110,7 @@ def subject_of(run: Run, exit: int | None, form: Form, data_dir: Path | None) ->
         raise UsageError(f"exit {exit}: run {run.id} has exits 1 to {len(run.exits)}")
     whole = load(run)
     try:
-        held_out = open_held_out([run], data_dir, download=False)
+        held_out = open_held_out([run], data_dir, download=False, calibration=form.calibration)
         part, images = held_out.name, held_out.calibration_images
     except UsageError:
         if form.precision == "int8" or data_dir is not None:

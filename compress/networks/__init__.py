@@ -1,5 +1,5 @@
 """Networks. Enters: blocks, exits and heads, architectures by name, specs and weights; no data and no training."""
 
-from lazy_loader import attach_stub
+from compress.lazy import attach_stub
 
 __getattr__, __dir__, __all__ = attach_stub(__name__, __file__)

@@ -1,5 +1,5 @@
 """Prediction. Enters: labels for image files, by a run or by a bundle."""
 
-from lazy_loader import attach_stub
+from compress.lazy import attach_stub
 
 __getattr__, __dir__, __all__ = attach_stub(__name__, __file__)

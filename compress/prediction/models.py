@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compress import networks, runs
+from compress.data.preparation import Preparation
 from compress.errors import UsageError, first_line
 from compress.inference import Policy
-from compress.prediction.preparation import Preparation
 
 if TYPE_CHECKING:
     from compress.export import Bundle
@@ -54,8 +54,13 @@ class Model:
     begin: Callable[[], Answer]
 
 
-def run_model(run: Run, *, exit: int | None, policy: Policy | None, device: str, threads: int) -> Model:
+def run_model(
+    run: Run, *, exit: int | None, policy: Policy | None, compact: bool | int = True, device: str, threads: int
+) -> Model:
     """Return the network of a run, as a whole, cut at an exit (1-based), or with early exit by a policy.
+
+    Args:
+        compact: with a policy, from which batch size on images that have left are taken out, see `EarlyExit`.
 
     Raises:
         UsageError: weights are missing or damaged, or the exit or policy does not fit.
@@ -73,7 +78,7 @@ def run_model(run: Run, *, exit: int | None, policy: Policy | None, device: str,
     if policy is not None:
         from compress.inference import EarlyExit
 
-        early_exit = EarlyExit(network, policy)
+        early_exit = EarlyExit(network, policy, compact=compact)
     torch.get_num_threads()  # fixes the number of the caller's thread, before others set theirs
 
     @torch.inference_mode()

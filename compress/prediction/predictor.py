@@ -133,9 +133,7 @@ def predictor(
     Raises:
         UsageError: there is no such run or bundle, it is damaged, or exit, policy or a number does not fit it.
     """
-    for name, number in (("batch_size", batch_size), ("workers", workers), ("threads", threads)):
-        if number is not None and number < 1:
-            raise UsageError(f"{name} {number} must be 1 or more")
+    _check(batch_size=batch_size, workers=workers, threads=threads)
     found = find_source(source, Path(runs))
     if isinstance(found, Path):
         if exit is not None or policy is not None or device not in ("auto", "cpu"):
@@ -152,3 +150,30 @@ def predictor(
             raise UsageError(f"exit {exit} and early exit by a policy: give one of them")
         model = run_model(run, exit=exit, policy=policy, device=device, threads=threads)
     return Predictor(model, batch_size=batch_size, workers=workers)
+
+
+@checked
+def early_exit_predictor(
+    run: Run,
+    policy: Policy,
+    *,
+    compact: bool | int = True,
+    device: str = "auto",
+    batch_size: int = BATCH_SIZE,
+    workers: int | None = None,
+    threads: int = 1,
+) -> Predictor:
+    """Return what predicts labels by a finished run that images leave early; other arguments as for `predictor`.
+
+    Args:
+        compact: from which batch size on images that have left are taken out, see `EarlyExit`.
+    """
+    _check(batch_size=batch_size, workers=workers, threads=threads)
+    model = run_model(run, exit=None, policy=policy, compact=compact, device=device, threads=threads)
+    return Predictor(model, batch_size=batch_size, workers=workers)
+
+
+def _check(**numbers: int | None) -> None:
+    for name, number in numbers.items():
+        if number is not None and number < 1:
+            raise UsageError(f"{name} {number} must be 1 or more")

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,12 @@ from compress.errors import UsageError, first_line
 from compress.runs import write_atomically
 
 FILE = "last.pt"
+SECONDS = 10.0  # between checkpoints on a GPU, where an epoch may be shorter than the time that writing one takes
+
+
+def due(saved: float, device: torch.device) -> bool:
+    """Whether it is time for a checkpoint after an epoch, given the time (`time.monotonic`) of the last one."""
+    return device.type == "cpu" or time.monotonic() - saved > SECONDS
 
 
 def save_checkpoint(directory: Path, state: dict[str, Any]) -> None:

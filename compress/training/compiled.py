@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from typing import cast
+from collections.abc import Callable
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -26,11 +27,20 @@ def compiled(network: Network) -> Network:
         console.print(f"torch.compile does not work here ({first_line(error)}): training goes on without it")
         return network
     dynamo = torch._dynamo.config
-    dynamo.recompile_limit = max(dynamo.recompile_limit, len(network.blocks))  # a pruned net's blocks all differ
+    dynamo.recompile_limit += len(network.blocks)  # a pruned net's blocks all differ, from other nets' too
+    dynamo.accumulated_recompile_limit = max(dynamo.accumulated_recompile_limit, dynamo.recompile_limit)
     twin = copy.copy(network)
     twin._modules = network._modules.copy()
-    twin.blocks = nn.ModuleList(cast(nn.Module, torch.compile(block, dynamic=False)) for block in network.blocks)
+    twin.blocks = nn.ModuleList(
+        cast(nn.Module, torch.compile(block, dynamic=False, options=_options(network))) for block in network.blocks
+    )
     return twin
+
+
+def _options(network: Network) -> dict[str, str | int | bool | Callable[..., Any]] | None:
+    """On a GPU, kernels chosen by rule: chosen by timing them, they might differ after a resume (see `repeatable`)."""
+    cuda = next(network.parameters()).device.type == "cuda"
+    return {"deterministic": True} if cuda and hasattr(torch._inductor.config, "deterministic") else None
 
 
 def _probe(values: torch.Tensor) -> torch.Tensor:

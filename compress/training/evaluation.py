@@ -10,7 +10,7 @@ from compress.data import Normalisation, Part, in_order, normalise
 from compress.network_cost import cross_check, exit_costs
 from compress.networks import Network, evaluating
 
-BATCH = 250
+BATCH, PIXELS = 250, 2_000_000  # images of a batch; on a GPU as many as have so many pixels, if that is more
 UNEVEN = 1.5  # training or test images of the largest class, as a multiple of those of the smallest
 MOST_CLASSES = 100  # of a confusion matrix in a record; predictions give larger ones
 
@@ -19,25 +19,32 @@ def predict(network: Network, part: Part, normalisation: Normalisation) -> Tenso
     """Logits `(exits, N, classes)` in fp32 of a part's N images, in eval mode; restores the network's mode."""
     exits, classes = len(network.spec.exits), network.spec.classes
     logits = torch.empty(exits, len(part), classes, device=part.labels.device)
-    indices = in_order(len(part), BATCH)
+    indices = in_order(len(part), evaluated_at_once(logits.device, part.shape))
     with evaluating(network), torch.inference_mode():
         for chosen, images in zip(indices, part.batches(indices), strict=True):
             logits[:, chosen[0] : chosen[-1] + 1] = torch.stack(network(normalise(images, normalisation)))
     return logits
 
 
+def evaluated_at_once(device: torch.device, shape: tuple[int, int, int]) -> int:
+    """How many images `(C, H, W)` are evaluated at once."""
+    return BATCH if device.type == "cpu" else max(BATCH, PIXELS // (shape[1] * shape[2]))
+
+
 def accuracies(logits: Tensor, labels: Tensor) -> list[float] | None:
     """The accuracy of every exit, a fraction, from logits `(exits, N, classes)`; None without images."""
     if not len(labels):
         return None
-    return [float(value) for value in (logits.argmax(dim=-1) == labels).double().mean(dim=-1)]
+    shares: list[float] = (logits.argmax(dim=-1) == labels).double().mean(dim=-1).tolist()
+    return shares
 
 
 def cross_entropies(logits: Tensor, labels: Tensor) -> list[float] | None:
     """The mean cross-entropy (nats) of every exit, from logits `(exits, N, classes)`; None without images."""
     if not len(labels):
         return None
-    return [float(functional.cross_entropy(exit, labels)) for exit in logits]
+    means: list[float] = torch.stack([functional.cross_entropy(exit, labels) for exit in logits]).tolist()
+    return means
 
 
 def class_rows(logits: Tensor, labels: Tensor, trained: Tensor) -> dict[str, Any] | None:

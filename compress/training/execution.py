@@ -144,6 +144,7 @@ def _training(plan: Plan, parts: Split, prepared: Prepared) -> Training:
         options=Options(
             teacher=load(plan.teacher).to(plan.device) if plan.teacher else None,
             compile=plan.compile,
+            capture=plan.capture,
             hook=prepared.hook,
         ),
     )
@@ -176,6 +177,7 @@ def _evaluate(plan: Plan, run: Run, training: Training, prepared: Prepared) -> R
         {f"{name}_logits": logits.half() for name, (logits, _) in predicted.items()}
         | {f"{name}_labels": labels for name, (_, labels) in predicted.items()}
     )
+    run.record.environment |= _ways(training)
     run.record.spec = network.spec.to_json()
     run.record.cost = _cost(plan, training, prepared)
     settled = _settled(training)
@@ -236,7 +238,6 @@ def _mark_failed(run: Run, reason: str) -> None:
 
 def _new_record(plan: Plan, training: Training) -> Record:
     parts = training.split
-    compiled = plan.compile and training.model is not training.network
     sizes = {name: len(getattr(parts, name)) for name in ("train", "validation", "calibration", "test")}
     return Record(
         status="running",
@@ -259,9 +260,15 @@ def _new_record(plan: Plan, training: Training) -> Record:
         seed=plan.seed,
         parent=plan.parent.id if plan.parent else None,
         environment=describe(plan.device)
-        | {"precision": plan.precision, "world_size": training.world.size, "compiled": compiled},
+        | {"precision": plan.precision, "world_size": training.world.size, **_ways(training)},
         command=plan.command,
     )
+
+
+def _ways(training: Training) -> dict[str, bool]:
+    """How steps ran up to now, as a record has it."""
+    compiled = training.world.size == 1 and training.model is not training.network
+    return {"compiled": compiled, "captured": training.stepping.captured}
 
 
 def _write_division(plan: Plan) -> None:
@@ -289,7 +296,7 @@ def _reported(recipe: Recipe) -> str:
 def _settled(training: Training) -> str | None:
     """Which images batch norm's statistics were recomputed from, and why; None if they were not."""
     spent, images = training.spent, len(training.split.train)
-    if training.averaged and training.averaged.n_averaged > 0:
+    if training.averaging.begun:
         return f"recomputed over all {images} training images, for the averaged weights"
     if not spent.settled_epochs:
         return None

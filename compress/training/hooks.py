@@ -97,12 +97,24 @@ class Options:
     Attributes:
         teacher: network whose last exit's logits the objective distils, on the training's device.
         compile: compile the blocks (see `compiled`). The first minute is slower; the last bits of results differ.
+        capture: on a GPU, capture the steps (see `capture`) and compile their blocks.
         hook: what else happens at every step.
     """
 
     teacher: Network | None = None
     compile: bool = False
+    capture: bool = True
     hook: Hook = NO_HOOK
+
+    def check(self, objective: Objective, recipe: Recipe, *, processes: int) -> None:
+        """Raise UsageError if they do not go with the objective, the recipe or several processes."""
+        if self.compile and objective.update == "sequential":
+            raise UsageError("compiled blocks allow one backward pass a step, update sequential needs one an exit")
+        if objective.frozen_trunk and (recipe.averaging != "none" or recipe.stochastic_depth):
+            raise UsageError("frozen-trunk: a frozen trunk is neither averaged nor trained with stochastic depth")
+        if self.compile and processes > 1:
+            raise UsageError("compiled blocks and several processes were never tried together: leave out --compile")
+        self.hook.check(objective, recipe, compile=self.compile, processes=processes)
 
 
 PLAIN = Options()

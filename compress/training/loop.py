@@ -16,23 +16,26 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from compress import signals
+from compress.console import console
 from compress.data import Augmentation, Split, normalise, pad_crop_flip
 from compress.errors import UsageError
-from compress.hardware import Precision, keep_freed_memory
+from compress.hardware import Precision, finish_on, keep_freed_memory
 from compress.networks import Network, Spec
 from compress.recipes import Recipe
+from compress.training.averaging import Averaging
 from compress.training.batchnorm import reestimate, steps_to_settle
-from compress.training.checkpoints import load_checkpoint, reading, save_checkpoint
+from compress.training.capture import Steps, why_eager
+from compress.training.checkpoints import due, load_checkpoint, reading, save_checkpoint
 from compress.training.class_weights import class_weights
 from compress.training.compiled import compiled
 from compress.training.distributed import current_world
-from compress.training.evaluation import accuracies, cross_entropies, predict
+from compress.training.evaluation import accuracies, cross_entropies, evaluated_at_once, predict
 from compress.training.hooks import PLAIN, Narrow, Options, Spent, sliced
 from compress.training.objectives import Objective
 from compress.training.progress_bar import TrainingProgress
+from compress.training.step import Step, Tally
 from compress.training.updates import Simultaneous, update_of
 from compress.training.watchdog import PATIENCE
 
@@ -70,11 +73,12 @@ class Training:
         self.world = current_world()
         self.network = network
         self.split, self.recipe, self.objective, self.precision = split, recipe, objective, precision
-        self.seed, self.teacher, self.hook = seed, options.teacher, options.hook
-        self._check(compile=options.compile)
+        self.seed, self.options, self.teacher, self.hook = seed, options, options.teacher, options.hook
+        self.device = split.train.labels.device
+        options.check(objective, recipe, processes=self.world.size)
+        self._eager = why_eager(objective, options, self.device, self.world.size)
         if objective.frozen_trunk:
             self._freeze_trunk()
-        self.device = split.train.labels.device
         if self.device.type == "cpu":
             keep_freed_memory()
         self.augmentation = Augmentation(
@@ -85,25 +89,14 @@ class Training:
         )
         self.batch_size = recipe.batch(len(split.train))
         self.steps = len(split.train) // self.batch_size  # the smaller last batch of an epoch is dropped
+        many = evaluated_at_once(self.device, split.train.shape) if self.device.type == "cuda" else 1
+        self.at_once = max(1, many // self.batch_size)  # batches that are augmented together, with fewer launches
         self.class_weights = class_weights(recipe.class_weights, split.train.labels, network.spec.classes)
+        self.tally = Tally(len(network.spec.exits), self.device)
         self._adopt(network)
-        average = get_ema_multi_avg_fn(recipe.ema_decay) if recipe.averaging == "ema" else None
-        self.averaged = None if recipe.averaging == "none" else AveragedModel(network, multi_avg_fn=average)
         self.best: dict[str, Tensor] | None = None
         self.history: list[dict[str, Any]] = []
         self.spent = Spent()
-        # After the averaged copy was made, whose batch norm stays unsynchronised.
-        self.model: nn.Module = compiled(network) if options.compile else self.world.parallel(network, self.device)
-
-    def _check(self, *, compile: bool) -> None:
-        objective, recipe = self.objective, self.recipe
-        if compile and objective.update == "sequential":
-            raise UsageError("compiled blocks allow one backward pass a step, update sequential needs one an exit")
-        if objective.frozen_trunk and (recipe.averaging != "none" or recipe.stochastic_depth):
-            raise UsageError("frozen-trunk: a frozen trunk is neither averaged nor trained with stochastic depth")
-        if compile and self.world.size > 1:
-            raise UsageError("compiled blocks and several processes were never tried together: leave out --compile")
-        self.hook.check(objective, recipe, compile=compile, processes=self.world.size)
 
     @property
     def epochs_done(self) -> int:
@@ -120,7 +113,7 @@ class Training:
         return {
             "network": self.network.state_dict(),
             "update": self.update.state_dict(),
-            "averaged": self.averaged.state_dict() if self.averaged else None,
+            "averaged": averaged.state_dict() if (averaged := self.averaging.averaged) else None,
             "best": self.best,
             "history": self.history,
             "spec": self.network.spec.to_json() if self.hook.before_step else None,
@@ -134,9 +127,10 @@ class Training:
         self.spent = Spent(**state["spent"])
         self.network.load_state_dict(state["network"])
         self.update.load_state_dict(state["update"])
-        if self.averaged:
-            self.averaged.load_state_dict(state["averaged"])
+        if self.averaging.averaged:
+            self.averaging.averaged.load_state_dict(state["averaged"])
         self.best, self.history = state["best"], state["history"]
+        self.stepping.forget()  # the update has new tensors
 
     def epoch(self, progress: TrainingProgress) -> None:
         """Train for one epoch, validate, and append a line to `history`.
@@ -145,24 +139,23 @@ class Training:
             DivergedError: the loss became NaN or infinite.
         """
         self._train_mode()
-        losses = torch.zeros(len(self.network.spec.exits), device=self.device)
-        correct = torch.zeros_like(losses)
+        self.tally.reset()
         started = time.monotonic()
         stream = np.random.default_rng((_LAYERS, self.epochs_done, self.seed, self.world.rank))
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(int(stream.integers(2**63)))
             for step, (images, labels) in enumerate(self._batches(), start=1):
-                batch_losses, logits = self.step(images, labels, done=self.epochs_done * self.steps + step - 1)
-                losses += batch_losses
-                correct += torch.stack([(exit.argmax(dim=1) == labels).sum() for exit in logits])
-                self._average(step)
+                self.step(images, labels, done=self.epochs_done * self.steps + step - 1)
                 signals.check()
-                if progress.step():
+                if not progress.announced:
+                    finish_on(self.device)  # the first steps are timed
+                if progress.step():  # a GPU is waited for twice a second at most
                     if self.world.size == 1:  # several processes would not come here at the same step
-                        self._check_finite(losses)
-                    seen, own, seconds = step * self.batch_size, step * len(labels), time.monotonic() - started
-                    progress.show(float(losses[-1]) / step, float(correct[-1]) / own, seen / seconds)
-        losses, correct = self.world.total(torch.stack([losses / self.world.size, correct]))
+                        self._check_finite(self.tally.losses)
+                    loss, accuracy = self.tally.of_last_exit(step, step * len(labels))
+                    progress.show(loss, accuracy, step * self.batch_size / (time.monotonic() - started))
+        self.averaging.end_epoch(self.network)
+        losses, correct = self.world.total(torch.stack([self.tally.losses / self.world.size, self.tally.correct]))
         self._check_finite(losses)
         seconds = time.monotonic() - started
         needed = steps_to_settle(self.network)
@@ -191,8 +184,8 @@ class Training:
         """Load the weights to report into the network: the last, the averaged, or the best on validation images."""
         if self.best is not None:
             self.network.load_state_dict(self.best)
-        if self.averaged and self.averaged.n_averaged > 0:
-            self.network.load_state_dict(self.averaged.module.state_dict())
+        if self.averaging.averaged and self.averaging.begun:
+            self.network.load_state_dict(self.averaging.averaged.module.state_dict())
             self._train_mode()
             self._settle()
         self.network.eval()
@@ -202,33 +195,52 @@ class Training:
         train, epoch = self.split.train, self.epochs_done
         order = self.augmentation.order(epoch, len(train)).to(self.device)
         shifts, flips = self.augmentation.epoch(epoch, len(train), self.device)
-        chosen = [self.world.share(batch) for batch in order[: self.steps * self.batch_size].split(self.batch_size)]
+        shares = [self.world.share(batch) for batch in order[: self.steps * self.batch_size].split(self.batch_size)]
+        chosen = torch.cat(shares).split(len(shares[0]) * self.at_once)
         for indices, images in zip(chosen, train.batches(chosen, self.augmentation.resized_crop(epoch)), strict=True):
             images = pad_crop_flip(
                 images, shifts=shifts[indices], flips=flips[indices], padding=self.augmentation.padding
             )
-            normalised = normalise(images, self.split.normalisation)
-            yield normalised.contiguous(memory_format=torch.channels_last), train.labels[indices]
+            images = normalise(images, self.split.normalisation).contiguous(memory_format=torch.channels_last)
+            size = len(shares[0])
+            yield from zip(images.split(size), train.labels[indices].split(size), strict=True)
 
-    def step(self, images: Tensor, labels: Tensor, *, done: int) -> tuple[Tensor, list[Tensor]]:
-        """Take one step after `done` others; returns the detached losses `(exits,)` and the logits of every exit."""
+    def step(self, images: Tensor, labels: Tensor, *, done: int) -> Tensor:
+        """Take one step after `done` others; returns its losses `(exits,)`, which the next step may overwrite."""
         if self.hook.before_step:
             self.hook.before_step(self, done)
         # The schedule is read at the middle of the step, so no step of a one-cycle schedule has rate 0.
-        self.update.set_rate(self.recipe.rate_factor((done + 0.5) / (self.recipe.epochs * self.steps)))
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
-            logits = self.model(images)
-            taught = self._taught(images)
-        losses = self.objective.losses(logits, labels, self.recipe.label_smoothing, taught, self.class_weights)
-        self.update.step(losses)
-        return losses.detach(), logits
+        self.stepping.step.prepare((done + 0.5) / (self.recipe.epochs * self.steps))
+        losses = self.stepping.take(images, labels, average=self.averaging.within(done))
+        self.averaging.after(self.network, done)
+        return losses
+
+    @property
+    def model(self) -> nn.Module:
+        """What runs the network in a step: the network itself, compiled, or parallel."""
+        return self.stepping.step.model
 
     def _adopt(self, network: Network) -> None:
         """Make this the network to train, with a new update."""
         self.network = network.to(memory_format=torch.channels_last)
         network.drop_blocks(self.recipe.stochastic_depth)
         self.update = update_of(self.objective, network, self.recipe, self.hook.regularise)
-        self.model = network
+        self.averaging = Averaging(network, self.recipe, self.steps)
+        # After the averaged copy was made, whose batch norm stays unsynchronised.
+        parallel = self.world.parallel(network, self.device)
+        step = Step(
+            network=network,
+            model=compiled(network) if self.options.compile or not self._eager else parallel,
+            update=self.update,
+            objective=self.objective,
+            recipe=self.recipe,
+            precision=self.precision,
+            averaging=self.averaging,
+            tally=self.tally,
+            teacher=self.teacher,
+            class_weights=self.class_weights,
+        )
+        self.stepping = Steps(step, eager=self._eager, plain=step.model if self.options.compile else network)
 
     def _unlike(self, spec: Spec) -> Network:
         """A network with another spec, on the device and in the precision of the current one."""
@@ -240,19 +252,6 @@ class Training:
         """MACs of the steps from the last change of the network's shape up to step `done`."""
         an_image = self.objective.macs_an_image(self.network, self.teacher)
         return (done - self.spent.steps) * self.batch_size * an_image
-
-    def _taught(self, images: Tensor) -> Tensor | None:
-        if self.teacher is None:
-            return None
-        with torch.no_grad():
-            logits: list[Tensor] = self.teacher(images)
-        return logits[-1]
-
-    def _average(self, step: int) -> None:
-        started = self.epochs_done * self.steps + step
-        due = started >= self.recipe.averaging_start * self.recipe.epochs * self.steps
-        if self.averaged and due and (self.recipe.averaging == "ema" or step == self.steps):
-            self.averaged.update_parameters(self.network)
 
     def _freeze_trunk(self) -> None:
         """Freeze everything but the heads of auxiliary exits."""
@@ -317,8 +316,8 @@ def fit(
 ) -> None:
     """Train to the recipe's last epoch, then call `finish`; continues from a checkpoint if there is one.
 
-    After every epoch, rank 0 calls `on_epoch` and then replaces the checkpoint. The first checkpoint is written before
-    the first epoch.
+    After every epoch, rank 0 calls `on_epoch` and then replaces the checkpoint; on a GPU every ten
+    seconds. The first checkpoint is written before the first epoch.
 
     Args:
         title: name of the training in progress lines.
@@ -336,13 +335,16 @@ def fit(
             training.restore(state)
     elif checkpoint:
         world.on_leader(lambda: save_checkpoint(checkpoint, training.state()))
-    epochs, steps, done = training.recipe.epochs, training.steps, training.epochs_done
+    epochs, steps, done, saved = training.recipe.epochs, training.steps, training.epochs_done, time.monotonic()
+    if training.device.type == "cuda" and done < epochs:
+        console.print(f"{title}: {training.stepping.way}")
     with TrainingProgress(title, epochs=epochs, steps=steps, done=done, patience=patience) as progress:
         while training.epochs_done < epochs:
             training.epoch(progress)
             progress.epoch(training.history[-1])
             if on_epoch:
                 world.on_leader(lambda: on_epoch(training))
-            if checkpoint:
+            if checkpoint and (training.epochs_done == epochs or due(saved, training.device)):
                 world.on_leader(lambda: save_checkpoint(checkpoint, training.state()))
+                saved = time.monotonic()
     training.finish()

@@ -15,6 +15,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import accumulate
 from typing import Any
 
@@ -91,21 +92,25 @@ class Objective(ObjectiveNumbers):
         label_smoothing: float = 0.0,
         taught: Tensor | None = None,
         class_weights: Tensor | None = None,
+        progress: Tensor | None = None,
     ) -> Tensor:
         """The unweighted loss of every exit, `(exits,)`, in fp32 at least: cross-entropy and what is distilled.
 
         `taught` are the teacher's logits `(N, classes)`. `class_weights` `(classes,)` weigh the images in the
         cross-entropy alone, whose sum is divided by their number. Divided by the sum of their weights, which differs
         between batches and processes, rare classes would count least in the batches that have most of them.
+        `progress` is the share of the training that is done, a 0-dim tensor on the device; no loss depends on it yet.
         """
         stacked = torch.stack(list(logits))  # (exits, N, classes)
         stacked = stacked.to(torch.promote_types(stacked.dtype, torch.float32))
         hard = torch.stack([_cross_entropy(exit, labels, label_smoothing, class_weights) for exit in stacked])
         # The last exit has no deeper one to learn from.
         shares = [self.self_distillation] * (len(stacked) - 1) + [0.0]
-        losses = hard * hard.new_tensor([1 - share - self.teacher for share in shares])
+        losses = hard * _constants(tuple(1 - share - self.teacher for share in shares), hard.dtype, hard.device)
         if self.self_distillation and len(stacked) > 1:
-            losses = losses + self._distilled(stacked, stacked[-1].detach()) * hard.new_tensor(shares)
+            losses = losses + self._distilled(stacked, stacked[-1].detach()) * _constants(
+                tuple(shares), hard.dtype, hard.device
+            )
         if self.teacher:
             assert taught is not None
             losses = losses + self._distilled(stacked, taught.to(stacked.dtype)) * self.teacher
@@ -113,7 +118,7 @@ class Objective(ObjectiveNumbers):
 
     def total(self, losses: Tensor) -> Tensor:
         """The weighted sum of the losses `(exits,)`."""
-        return losses @ losses.new_tensor(self.loss_weights)
+        return losses @ _constants(self.loss_weights, losses.dtype, losses.device)
 
     def parameter_groups(self, network: Network, *, learning_rate: float, weight_decay: float) -> list[dict[str, Any]]:
         """SGD's parameter groups: one per trunk segment, one per head.
@@ -192,6 +197,13 @@ def depth_squared(spec: Spec) -> list[float]:
     """The authors' gammas of auxiliary exits: the squared share of the last auxiliary exit's depth, 0.01 at least."""
     auxiliary = spec.depths[:-1]
     return [max(MINIMUM_GAMMA, (depth / auxiliary[-1]) ** 2) for depth in auxiliary]
+
+
+@lru_cache
+def _constants(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Numbers as a tensor on the device, copied there once: a step that waits for a copy can be no CUDA graph."""
+    with torch.inference_mode(mode=False):
+        return torch.tensor(values, dtype=dtype, device=device)
 
 
 def _cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float, class_weights: Tensor | None) -> Tensor:

@@ -34,6 +34,7 @@ class Plan:
         initial: digest of given initial weights.
         code: digest of the code of a foreign network.
         compile: whether blocks are compiled.
+        capture: whether steps are captured where the device is a GPU.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Plan:
     initial: str | None = None
     code: str | None = None
     compile: bool = False
+    capture: bool = True
     request: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -81,6 +83,8 @@ class Plan:
             "compile": self.compile,
             "request": self.request,
         }
+        if self.device.type == "cuda" and not self.capture:  # the last bits differ; on a CPU there is one way
+            config["capture"] = False
         return config | ({"batch_size": self.fewer} if self.fewer else {})
 
     @cached_property

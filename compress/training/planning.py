@@ -32,6 +32,7 @@ from compress.training.objectives import precision_of
 from compress.training.plan import Plan
 from compress.training.recorded_command import command_line, training_words
 from compress.training.references import check_same_data, found_reference, plain_spec, trunk_run
+from compress.training.run_data import moved_since
 
 DEFAULT_EXITS = 5
 DEFAULT_TEACHER_SHARE = 0.5
@@ -48,6 +49,7 @@ class Place:
         runs: directory of the run directories.
         resume: continue a run even if an earlier attempt failed.
         compile: compile the blocks. Faster after a first minute; the last bits of results differ, so it is another run.
+        capture: on a GPU, capture the steps as a CUDA graph with compiled blocks; without it is another run there.
     """
 
     device: str = "auto"
@@ -55,6 +57,7 @@ class Place:
     runs: Path = Path("runs")
     resume: bool = False
     compile: bool = False
+    capture: bool = True
 
 
 @checked
@@ -116,6 +119,8 @@ def train(
         UsageError: an argument is unknown or does not fit, another process holds the run, or it failed.
     """
     dataset = open_dataset(dataset) if isinstance(dataset, str) else dataset
+    if line := moved_since(dataset, place.runs):
+        console.print(line)
     recipe = recipe_named(recipe) if isinstance(recipe, str) else recipe
     arch = Architecture.of(arch)
     asked: dict[str, Any] = {"method": method, "exits": exits, "recipe": recipe, "seed": seed, "place": place}
@@ -160,6 +165,7 @@ def plan_of(
     if start.trunk is not None:
         trunk = trunk_run(start.trunk, dataclasses.replace(spec, exits=spec.exits[-1:]), dataset, recipe, runs)
     words = training_words(spec, method, teacher, trunk, runs) + start_options(start) + ["--compile"] * place.compile
+    words += ["--no-capture"] * (not place.capture)
     if arch.image_size is not None and not dataset.name.startswith("folder:"):
         words += ["--image-size", str(arch.image_size)]  # else among the options of the data
     in_python = f"  # with {spec.arch} registered in Python" if spec.foreign and ":" not in spec.arch else ""
@@ -181,6 +187,7 @@ def plan_of(
         initial=load_start(initialised(spec, seed), start, whole=whole) if start.given else None,
         code=code_digest(spec),
         compile=place.compile,
+        capture=place.capture,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from compress.data.catalogue import FOLDER
 from compress.data.division import DIVISION, Division
 from compress.data.own_folders import folders_like
 from compress.errors import UsageError
-from compress.runs import Run
+from compress.runs import Run, read_run
 
 
 def data_of(run: Run, data_dir: Path | None = None, *, workers: int | None = None, download: bool = True) -> Dataset:
@@ -55,6 +56,29 @@ def data_of(run: Run, data_dir: Path | None = None, *, workers: int | None = Non
         f"{data['digest'][:12]}, not {other.digest[:12]}; the copy it read was {data['copy']}: name its place "
         "with --data-dir"
     )
+
+
+def moved_since(dataset: Dataset, runs: Path) -> str | None:
+    """A line on the newest run on the same flat class folders whose images are in other parts now; None without one.
+
+    That is what photos that came later do, unless a run's division is kept; other shares or seeds were asked for.
+    """
+    now, name, how = dataset.divided, dataset.name, dataset.division
+    if now is None or how is None or "recorded" in how:
+        return None
+    for path in sorted(runs.glob(f"*/{DIVISION}"), key=lambda path: path.stat().st_mtime, reverse=True):
+        with contextlib.suppress(UsageError):  # a damaged run is no reason to stop
+            before, run = Division.read(path), read_run(path.parent)
+            if run.record.data["name"] != name or (before.seed, before.shares) != (how["seed"], how["shares"]):
+                continue
+            moved = sum(now.get(content, part) != part for content, part in before.recorded.items())
+            if not moved:
+                return None
+            return (
+                f"{name} is divided otherwise than for run {path.parent.name}, as its files changed: {moved:,} of "
+                f"{len(before.recorded):,} images are in another part now; --split {path.parent} keeps them in theirs"
+            )
+    return None
 
 
 def _names(run: Run, data_dir: Path | None) -> Iterator[str]:

@@ -83,16 +83,28 @@ class Simultaneous(Update):
             group["highest_lr"] = group["lr"]
         self.optimizer = _sgd(groups, recipe)
         self.optimizers = [self.optimizer]
+        device = next(network.parameters()).device
+        self.rates = DeviceRates(self.optimizer, device) if device.type == "cuda" else None
 
     def set_rate(self, factor: float) -> None:
         super().set_rate(factor)
+        if self.rates:
+            self.rates.set(factor)
+            return
         for group in self.optimizer.param_groups:
             group["lr"] = factor * group["highest_lr"]
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        if self.rates:
+            self.rates.bind()
 
     def step(self, losses: Tensor) -> None:
         """Backpropagate the weighted sum of the losses `(exits,)` and move the weights."""
         self.optimizer.zero_grad()
         self.objective.total(losses).backward()
+        if self.rates:
+            self.rates.compute()
         if self.regularise:
             self._scale_gradients(inverse=False)
             self.regularise(self.network)
@@ -127,6 +139,34 @@ class Simultaneous(Update):
                 torch._foreach_mul_(gradients, 1 / share if inverse else share)
 
 
+class DeviceRates:
+    """The learning rates of an optimiser's groups in a float32 tensor on a GPU, where fused SGD reads them.
+
+    A CUDA graph keeps every number that it was captured with, but reads its tensors anew.
+    """
+
+    def __init__(self, optimizer: torch.optim.SGD, device: torch.device) -> None:
+        self.optimizer = optimizer
+        highest = [group["highest_lr"] for group in optimizer.param_groups]
+        self.highest = torch.tensor(highest, dtype=torch.float64, device=device)
+        self.factor = torch.ones((), dtype=torch.float64, device=device)
+        self.rates = torch.empty(len(highest), device=device)
+        self.bind()
+
+    def bind(self) -> None:
+        """Let the optimiser read them; a restored one has the rates of its checkpoint, on the CPU."""
+        for group, rate in zip(self.optimizer.param_groups, self.rates.unbind(), strict=True):
+            group["lr"] = rate
+
+    def set(self, factor: float) -> None:
+        """Set the factor of every rate, before a step."""
+        self.factor.fill_(factor)
+
+    def compute(self) -> None:
+        """Compute the rates, in the step: the product in float64, rounded once."""
+        torch.mul(self.highest, self.factor, out=self.rates)
+
+
 class Sequential(Update):
     """The authors' order: exit after exit, shallow to deep, each with its own optimiser and momentum.
 
@@ -151,10 +191,10 @@ class Sequential(Update):
 
     def step(self, losses: Tensor) -> None:
         """For every exit: backpropagate its loss alone, then update its head and the trunk up to it."""
-        values = losses.tolist()
+        values = losses.tolist() if self.objective.loss_ratio_rate else []  # a GPU is waited for
         for exit, loss in enumerate(losses.unbind()):
             trunk, head = self.trunks[exit], self.heads[exit]
-            gradients = torch.autograd.grad(loss, [*trunk, *head], retain_graph=exit < len(values) - 1)
+            gradients = torch.autograd.grad(loss, [*trunk, *head], retain_graph=exit < len(losses) - 1)
             of_trunk, of_head = gradients[: len(trunk)], gradients[len(trunk) :]
             weighted = torch._foreach_mul(of_trunk, self.objective.gammas[exit])
             _step(self.head_optimizers[exit], of_head, self.learning_rate)

@@ -1,12 +1,12 @@
 """Advice in the errors of `prune` works: the options that an error names are accepted."""
 
+import dataclasses
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from msgspec import structs
 from torch import Tensor, nn
 
 from baselines import Budget, FineTuning, Technique, foresee
@@ -101,6 +101,6 @@ def test_a_sensitivity_of_other_groups_is_measured_anew(small: Dataset, brief: R
     scoring = scoring_data_of(job, find_reference(job), split_by(job.recipe, job.dataset))
     other = Sensitivity(units=(3,), losses=((1.0, 2.0),), whole=1.0, macs=0, seconds=0.0)
     file = tmp_path / "sensitivity-l1-all-s0.json"
-    write_json(file, structs.asdict(other))
+    write_json(file, dataclasses.asdict(other))
     options = find_candidates(technique, network, scoring, tmp_path)
     assert read_json(file, Sensitivity)[1].units == options.order.units

@@ -10,7 +10,7 @@ import torch
 from compress import create, find_run, load, plain
 from tests.baselines.networks import trained_like
 from tests.conftest import Command
-from tests.training.test_given_network import ARCH, NET
+from tests.training.test_given_network import ARCH, NET, publish
 
 
 @pytest.fixture
@@ -56,6 +56,26 @@ def test_a_given_network_is_pruned_in_one_shot(
     status, _, err = compress("report", runs, "--out", tmp_path / "report")
     assert status == 0, err
     assert "What training cost is unknown for" in (tmp_path / "report/report.md").read_text()
+
+
+@pytest.mark.slow
+def test_a_published_network_is_pruned_in_one_shot(
+    tiny_folder: Path, compress: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arch = "torchvision:resnet18"
+    given = publish(arch, tmp_path / "torch", monkeypatch, shape=(1, 32, 32)).state_dict()
+    place = ["--dataset", f"folder:{tiny_folder}", "--image-size", "32", "--runs", tmp_path / "runs"]
+    words = ["--arch", arch, "--pretrained", "--speedup", "1.5", "--nearest", "--epochs", "0", "--json"]
+    status, out, err = compress("prune", *words, *place)
+    assert status == 0, err
+    shown = json.loads(out)
+    run = find_run(str((shown["runs"][0] if "runs" in shown else shown)["id"]), tmp_path / "runs")
+    reference = find_run(str(run.record.parent), tmp_path / "runs")
+    kept = plain(load(reference)).state_dict()
+    assert all(torch.equal(value, kept[name]) for name, value in given.items())
+    assert run.exits[-1]["macs"] < reference.exits[-1]["macs"]
+    first = plain(load(run)).state_dict()["conv1.weight"]  # filters of the published network, each as it was
+    assert all(any(torch.equal(mine, its) for its in given["conv1.weight"]) for mine in first)
 
 
 def test_a_given_network_is_pruned_and_fine_tuned_and_nothing_else_is_trained(

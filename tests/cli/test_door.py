@@ -14,7 +14,7 @@ from compress.training.methods import UPDATES
 
 ALLOWED = {
     *("attr", "attrs", "baselines", "benchmarks", "compress", "cyclopts", "docstring_parser", "filelock"),
-    *("lazy_loader", "msgspec", "rich", "typeguard", "typing_extensions"),
+    *("rich", "typeguard", "typing_extensions"),
     *("sitecustomize", "usercustomize"),  # an interpreter's own, imported before anything else, as by Debian's
 }
 SHOWN = [

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from PIL import Image
 
 from benchmarks.certifying.exits_file import ExitPolicy, write_policies
-from compress import Dataset, Recipe, Run, load, train
-from compress.inference import Certificate, Policy
+from compress import Dataset, Recipe, Run, inference, load, train
+from compress.inference import Certificate, EarlyExit, Policy
 from compress.networks import digest_of_weights
 from compress.training import Place
 
@@ -143,6 +144,23 @@ def test_images_leave_early_by_the_policy_that_is_certified_for_what_computes(
         status, table, said = predict(photos, "--early-exit")
         assert (status, {row["exit"] for row in csv.DictReader(io.StringIO(table))}) == (0, {"1"})
         assert (notice in said) if notice else said == ""
+
+
+def test_images_that_have_left_are_taken_out_of_batches_where_that_was_measured_to_pay(
+    predict: Command, run: Run, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    class Spy(EarlyExit):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            asked.append(options["compact"])
+            super().__init__(*arguments, **options)
+
+    monkeypatch.setattr(inference, "EarlyExit", Spy)
+    for measured in (32, False):
+        write_policies(run, [replace(certified(run, engine="eager"), compact_from=measured)])
+        assert predict(photos, "--early-exit")[0] == 0
+    assert asked == [32, False]
 
 
 def _interruptible() -> None:

@@ -6,7 +6,6 @@ import shlex
 import typing
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from baselines import METHODS
@@ -15,6 +14,7 @@ from benchmarks.study.entry import KEYS
 from benchmarks.study.tuning_grid import Tuning
 from compress.cli.app import app
 from compress.records import Configuration, Cost, Data, Environment, Record, Results
+from compress.schema import Struct
 from compress.training import METHODS as TRAININGS
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -48,7 +48,7 @@ def fields(kind: typing.Any, prefix: str = "") -> set[str]:
 
 
 def _has_fields(kind: type) -> bool:
-    return issubclass(kind, msgspec.Struct) or kind.__name__ in ("ObjectiveNumbers", "Recipe")
+    return issubclass(kind, Struct) or kind.__name__ in ("ObjectiveNumbers", "Recipe")
 
 
 def test_every_field_of_a_record_is_explained() -> None:

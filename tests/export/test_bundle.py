@@ -9,11 +9,13 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from PIL import Image
 from scipy import stats
 
 from compress import Bundle, export_bundle, read_bundle
 from compress.errors import UsageError
 from compress.export.form import Form
+from compress.export.subject import subject_of
 from compress.networks import digest_of_weights
 from compress.runs import Run, load, write_json
 
@@ -27,7 +29,8 @@ def bundle(trained: Run, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 def test_the_manifest_says_what_the_files_are_and_where_they_come_from(bundle: Bundle, trained: Run) -> None:
     manifest, record = bundle.manifest, trained.record
     assert {"bundle.json", *manifest["files"]} == {file.name for file in bundle.path.iterdir()}
-    assert set(manifest["files"]) == {"README.md", "labels.json", "model.onnx", "predict.py", "preprocess.json"}
+    scripts = {"predict.py", "image_reader.py", "model_runner.py"}
+    assert set(manifest["files"]) == {"README.md", "labels.json", "model.onnx", "preprocess.json"} | scripts
     assert (manifest["bundle_version"], manifest["kind"]) == (1, "model")
     source = manifest["source"]
     assert (source["run"], source["exit"], source["exits"]) == (trained.id, 1, 2)
@@ -135,6 +138,8 @@ def test_a_manifest_of_another_version_or_with_files_elsewhere_is_refused(bundle
         ({"precision": "int4"}, "precision 'int4': bundles in onnx have fp32, int8"),
         ({"format": "pt2", "precision": "int8"}, "bundles in pt2 have fp32"),
         ({"input": "uint"}, "input 'uint': did you mean 'uint8'"),
+        ({"calibration": "folder:photos"}, "calibration folder:photos: it is for precision int8"),
+        ({"precision": "int8", "calibration": "folder:nowhere"}, "folder:nowhere is not a folder"),
         ({"output": "logit"}, "did you mean 'logits'"),
         ({"exit": 3}, "exit 3: run .* has exits 1 to 2"),
         ({"data_dir": Path("nowhere")}, "nowhere"),
@@ -156,6 +161,15 @@ def test_a_place_that_is_not_empty_is_refused_and_an_empty_one_filled(trained: R
     (tmp_path / "empty").mkdir()
     assert export_bundle(trained, out=tmp_path / "empty", format="pt2").path == tmp_path / "empty"
     assert sorted(file.name for file in tmp_path.iterdir()) == ["empty", "file"]
+
+
+def test_int8_is_calibrated_on_ones_own_images_where_a_folder_is_named(trained: Run, tmp_path: Path) -> None:
+    for number in range(3):
+        Image.effect_noise((20, 30), 60).save(tmp_path / f"{number}.png")
+    subject = subject_of(trained, 1, Form(precision="int8", calibration=f"folder:{tmp_path}"), None)
+    assert (subject.part, subject.images.shape) == ("own", (3, 1, 8, 8))
+    assert subject.held_out is not None
+    assert len(subject.held_out.test) == 100
 
 
 def test_a_package_that_is_not_installed_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:

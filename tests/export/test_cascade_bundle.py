@@ -16,6 +16,7 @@ from compress import Place
 from compress.data import normalise, open_dataset
 from compress.errors import UsageError
 from compress.export import export_bundle, read_bundle
+from compress.export.image_reader import read_image
 from compress.inference import Certificate, Policy, policy_of_shares, simulate
 from compress.networks import digest_of_weights
 from compress.recipes import Recipe
@@ -72,7 +73,15 @@ def test_a_bundle_of_a_run(format: str, run: Run, chosen: Policy, tiny_folder: P
     assert "certified on 40 images for onnxruntime in fp32" in card
     assert sum(bundle.manifest["early_exit"]["shares"]) == pytest.approx(1)
     predicted = subprocess.run([sys.executable, out / "predict.py", *files], capture_output=True, text=True, check=True)
-    assert len(predicted.stdout.splitlines()) == len(files)
+    assert (predicted.stderr == "") if notice is None else (notice in predicted.stderr)
+    rows = [line.split("\t") for line in predicted.stdout.splitlines()]
+    answers = cascade(np.stack([read_image(file, bundle.preprocess) for file in files]))
+    assert [Path(path) for path, *_ in rows] == files
+    assert [(label, int(exit)) for _, label, _, exit in rows] == [
+        (bundle.labels[label], exit) for label, exit in zip(answers.labels, answers.exits, strict=True)
+    ]
+    assert len(set(answers.exits)) > 1
+    assert [float(row[2]) for row in rows] == pytest.approx(answers.probabilities.max(axis=1), abs=1e-4)
 
 
 def test_what_does_not_fit_a_cascade_is_refused(run: Run, chosen: Policy, tmp_path: Path) -> None:

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
+import torchvision
 from torch import nn
 
-from compress import Place, Start, create, load, plain
+from compress import Place, Start, create, find_run, load, plain
 from compress.data import Dataset
 from compress.errors import UsageError
 from compress.networks import Network
@@ -53,6 +54,17 @@ def weights_of(arch: str, tiny: Dataset, file: Path, classes: int = 10, seed: in
     return classifier
 
 
+def publish(arch: str, home: Path, monkeypatch: pytest.MonkeyPatch, *, shape: tuple[int, int, int]) -> nn.Module:
+    """Put weights for 10 classes into torch's cache, where those that torchvision publishes would be downloaded to."""
+    monkeypatch.setenv("TORCH_HOME", str(home))
+    torch.manual_seed(3)
+    classifier = plain(trained_like(create(arch, input_shape=shape)))
+    url = torchvision.models.get_model_weights(arch.partition(":")[2]).DEFAULT.url
+    (home / "hub/checkpoints").mkdir(parents=True)
+    torch.save(classifier.state_dict(), home / "hub/checkpoints" / url.rpartition("/")[2])
+    return classifier
+
+
 def with_exits(arch: str, tiny: Dataset, brief: Recipe, file: Path, runs: Path) -> Network:
     run = train(
         arch, tiny, method="frozen-trunk", exits=2, recipe=brief, start=Start(weights=file), place=Place(runs=runs)
@@ -81,6 +93,24 @@ def test_exits_on_a_given_network_leave_it_bit_by_bit(
     number = str(network.spec.exits[0].block)
     head = network.heads[number].state_dict()
     assert not all(torch.equal(value, fresh[number].state_dict()[name]) for name, value in head.items())
+
+
+@pytest.mark.slow
+def test_exits_on_a_published_network_leave_it_bit_by_bit(
+    tiny_folder: Path, compress: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arch = "torchvision:resnet18"
+    given = publish(arch, tmp_path / "torch", monkeypatch, shape=(1, 32, 32))
+    words = ["--arch", arch, "--pretrained", "--method", "frozen-trunk", "--exits", "2", "--image-size", "32"]
+    place = ["--dataset", f"folder:{tiny_folder}", "--runs", tmp_path / "runs", "--epochs", "1", "--precision", "fp32"]
+    status, _, err = compress("train-mwbp", *words, *place)
+    assert status == 0, err
+    [path] = (tmp_path / "runs").iterdir()
+    kept = plain(load(path)).state_dict()
+    assert all(torch.equal(value, kept[name]) for name, value in given.state_dict().items())
+    status, _, err = compress(*find_run(path).record.command.split()[1:], "--runs", tmp_path / "runs")
+    assert status == 0, err
+    assert "finished before" in err
 
 
 def test_other_weights_are_another_run_and_the_same_ones_are_the_same(

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ from compress.errors import UsageError
 from compress.recipes import Recipe
 from compress.runs import RECORD, Run, read_run
 from compress.training import data_of, train
+from compress.training.run_data import moved_since
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -159,3 +161,15 @@ def test_a_run_finds_its_images_again_after_others_came(
     assert {content: part for part, files in recorded.items() for content in files}.items() <= more.divided.items()
     assert len(more.divided) == 300
     assert more.options == ("--split", str(run.path / DIVISION))
+    runs = tmp_path / "runs"
+    said = moved_since(open_dataset(f"folder:{flat}", division=division), runs) or ""
+    found = re.fullmatch(
+        rf"{dataset.name} is divided otherwise than for run {run.id}, as its files changed: (\d+) of 200 images are in "
+        rf"another part now; --split {run.path} keeps them in theirs",
+        said,
+    )
+    assert found is not None, said
+    assert 0 < int(found[1]) < 100
+    for same in (dataset, more, open_dataset(f"folder:{flat}"), open_dataset("fashion-mini")):  # as before, or as asked
+        assert moved_since(same, runs) is None
+    assert moved_since(dataset, tmp_path / "none") is None

@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from benchmarks.certifying import certify_run as certifying
 from benchmarks.certifying.certify_run import Trial, Wanted, certify_run
 from benchmarks.certifying.exit_images import digest_of_part, open_images
 from benchmarks.certifying.exit_timing import ServedExits, measure_time
 from benchmarks.certifying.exits_file import read_policies, write_policies
-from compress.data import in_order, normalise
+from compress.data import in_order, normalise, open_dataset
 from compress.errors import UsageError
 from compress.inference import EarlyExit, simulate
 from compress.networks import digest_of_weights
@@ -148,6 +149,62 @@ def test_what_is_out_of_range_is_refused(
 
 def test_a_run_with_one_exit_is_refused(reopened: list[Run], refused: Callable[..., str]) -> None:
     assert "has one exit: nothing can leave early" in refused("exits", reopened[0].path)
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two images of every class that the tiny data set has not, in class folders."""
+    root, whole = tmp_path_factory.mktemp("own"), open_dataset("fashion-mini")
+    for label, name in enumerate(whole.classes):
+        (root / name.replace("/", "-")).mkdir()
+        for number in (whole.test.labels == label).nonzero().flatten()[-2:].tolist():
+            image = whole.test.images[number, 0, ::2, ::2].contiguous().numpy()
+            Image.fromarray(image).save(root / name.replace("/", "-") / f"{number}.png")
+    return root
+
+
+@pytest.mark.parametrize("risk", ["agreement", "drop"])
+def test_images_of_ones_own_certify_in_place_of_those_held_out(
+    run: Run, own: Path, compress: Command, risk: str
+) -> None:
+    held = digest_of_part(open_images(run).calibration)
+    run.record.data["split"]["calibration"] = 0
+    run.write_record()
+    limits = ("--max-drop", "60", "--confidence", "60", "--risk", risk, "--no-latency")
+    status, out, _ = compress("exits", run.path, "--calibration", f"folder:{own}", *limits, "--json")
+    assert status == 0
+    [policy] = json.loads(out)["policies"]
+    certificate, images = policy["certificate"], open_images(run, calibration=f"folder:{own}", labelled=risk == "drop")
+    assert certificate["n"] == 20
+    assert certificate["data"] == digest_of_part(images.calibration) != held
+    assert images.calibration.labels.tolist() == ([each // 2 for each in range(20)] if risk == "drop" else [-1] * 20)
+
+
+def test_copies_of_images_that_the_run_had_are_left_out(
+    run: Run, own: Path, tiny_folder: Path, tmp_path: Path, compress: Command, caplog: pytest.LogCaptureFixture
+) -> None:
+    mixed = shutil.copytree(own, tmp_path / "mixed")
+    shutil.copytree(tiny_folder / "test", mixed, dirs_exist_ok=True)
+    loose = ("--max-drop", "60", "--confidence", "60", "--risk", "agreement", "--no-latency", "--json")
+    status, out, _ = compress("exits", run.path, "--calibration", f"folder:{mixed}", *loose)
+    assert (status, json.loads(out)["policies"][0]["certificate"]["n"]) == (0, 20)
+    assert "100 of 120 images are left out: 100 have the pixels of one that the run was trained" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("calibration", "message"),
+    [
+        ("{own}", "--calibration {own}: a folder of images, as in folder:PATH"),
+        ("folder:{own}/none", "--calibration folder:{own}/none is not a folder"),
+        ("folder:{own}/Bag", "{own}/Bag has 0 class folders"),
+        ("folder:{tiny}/test", "none of 100 images is left: 100 have the pixels of one that the run was trained"),
+    ],
+)
+def test_other_folders_certify_nothing(
+    run: Run, own: Path, tiny_folder: Path, refused: Callable[..., str], calibration: str, message: str
+) -> None:
+    places = {"own": own, "tiny": tiny_folder}
+    assert message.format(**places) in refused("exits", run.path, "--calibration", calibration.format(**places))
 
 
 @pytest.mark.parametrize("part", ["validation", "calibration"])

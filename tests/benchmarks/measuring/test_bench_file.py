@@ -1,10 +1,10 @@
 """The bench file: several measurements in one file, and one set of conditions chosen to stand for all runs."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from msgspec.structs import replace
 
 from benchmarks.measuring.bench_file import Measurement, primary_conditions, read_measurements, write_measurement
 from benchmarks.results.rows import rows

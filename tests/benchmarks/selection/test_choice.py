@@ -82,6 +82,14 @@ def test_few_images_do_not_make_a_much_worse_network_as_good(plant: Plant) -> No
     assert selection([best, worse], limits, max_drop=0.149).chosen is worse
 
 
+def test_luck_is_named_where_it_may_have_decided(plant: Plant) -> None:
+    limits, best, tied, near, far = Limits(), plant(9, 100), plant(10, 100), plant(10, 110, first=50), plant(10, 900)
+    for others, lucky in (((tied,), False), ((tied, far), False), ((tied, near, far), True)):
+        made = selection([best, *others], limits)
+        assert made.chosen is best
+        assert any("of many is too high by luck" in line for line in cautions(made)) is lucky
+
+
 def test_the_limited_cost_decides_between_equals(plant: Plant) -> None:
     small = replace(plant(50, 9), params=10)
     quick = plant(40, 9, first=100)

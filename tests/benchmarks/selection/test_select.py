@@ -265,9 +265,15 @@ def test_the_chosen_network_is_exported_in_the_format_of_its_engine(
     directory: Path, reopened: list[Run], compress: Callable[..., tuple[int, str, str]], tmp_path: Path
 ) -> None:
     name, bundle = f"{reopened[2].id}:1", tmp_path / "bundle"
-    status, out, err = compress("select", name, "--runs", directory, "--export", bundle, "--json")
+    limits = ("--runs", directory, "--max-latency", "1s", "--rounds", "6")
+    status, out, err = compress("select", name, *limits, "--export", bundle, "--json")
     assert status == 0, err
-    assert json.loads(out)["bundle"] == str(bundle)
+    document = json.loads(out)
+    assert document["bundle"] == str(bundle)
+    measured = f"{1e3 * document['chosen']['seconds'][1]:.2f} ms (median of 6 rounds, onnxruntime fp32, 1 thread(s), "
+    [line] = [line for line in (bundle / "README.md").read_text().splitlines() if "Latency" in line]
+    assert line.startswith(f"- Latency at batch 1: {measured}")
+    assert line.endswith("), by compress select.")
     manifest = json.loads((bundle / "bundle.json").read_text())
     assert (manifest["format"], manifest["precision"]) == ("onnx", "fp32")
     assert (manifest["source"]["run"], manifest["source"]["exit"]) == (reopened[2].id, 1)

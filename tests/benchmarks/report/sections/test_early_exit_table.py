@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from msgspec.structs import replace
 
 from benchmarks import Comparison, write_report
 from benchmarks.certifying.exits_file import ExitPolicy, Measured, Point, Timing, read_policies, write_policies

@@ -1,10 +1,10 @@
 """Latency by engine: a row a network and engine, a table a machine, and what a report says of noise and sessions."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from msgspec.structs import replace
 
 from benchmarks import Comparison, write_report
 from benchmarks.measuring.bench_file import Measurement, write_measurement

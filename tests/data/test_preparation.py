@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 from compress.data.image_decoding import preprocessing
+from compress.data.preparation import Preparation
 from compress.data.streaming import read_image
 from compress.errors import UsageError
-from compress.prediction.preparation import Preparation
 
 SHAPE = (3, 16, 12)
 

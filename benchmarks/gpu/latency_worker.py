@@ -1,0 +1,50 @@
+"""The stage `latency`, in its own process: the networks that the study trains are timed, with weights just drawn."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from benchmarks.gpu.check_setting import Wanted
+from benchmarks.gpu.untrained import untrained
+from benchmarks.gpu.worker import work
+from benchmarks.measuring.candidates import candidates
+from benchmarks.measuring.costs_file import record_costs
+from benchmarks.measuring.engines import engines_here
+from benchmarks.measuring.latency import Session
+from compress.console import console
+
+SLOW = ("compile", "onnxruntime", "openvino")  # to prepare: they would take longer than the stage
+ROUNDS = 7  # an interval needs six
+BATCHES = {"cpu": (1,), "cuda": (1, 128, 1024)}
+
+
+def time_networks(wanted: Wanted, seconds: float) -> None:
+    """Time every exit of every network by every engine and precision of the device that is quick to prepare.
+
+    Each is written when it is measured, those in fp32 first; what the time is too short for is missing.
+    """
+    shutil.rmtree(wanted.timed, ignore_errors=True)
+    runs, device = untrained(wanted.setting(), wanted.timed), wanted.device
+    for run in runs:
+        run.path.mkdir(parents=True)
+    with TemporaryDirectory() as folder:
+        session = Session(
+            candidates=candidates(runs, Path(folder), draw=True),
+            batch_sizes=BATCHES.get(device.type, (1,)),
+            device=device,
+            threads=1,
+            rounds=ROUNDS,
+            held_out=None,
+        )
+        pairs = [(engine, precision) for engine, precision in engines_here(device) if engine.name not in SLOW]
+        for engine, precision in sorted(pairs, key=lambda pair: pair[1] != "fp32"):
+            session.measure(engine, precision)
+            console.print(f"{engine.name} {precision}: measured")
+    for run in runs:
+        record_costs(run, device)
+
+
+if __name__ == "__main__":
+    work(time_networks)

@@ -1,0 +1,21 @@
+"""Workers: a stage of a check in a process of its own, which says in one line why it ends early."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+from benchmarks.gpu.check_setting import Wanted
+from compress.errors import UsageError
+from compress.signals import heeded
+
+
+def work(stage: Callable[[Wanted, float], None]) -> None:
+    """Do what a stage does with what is wanted in the seconds that it has, both of which the command line says."""
+    try:
+        with heeded():
+            stage(Wanted.of_json(sys.argv[1]), float(sys.argv[2]))
+    except UsageError as error:
+        sys.exit(str(error))
+    except KeyboardInterrupt:
+        sys.exit("stopped")
