@@ -25,6 +25,7 @@ from compress.network_cost import exit_costs
 from compress.networks import Spec, initialised
 from compress.recipes import Recipe
 from compress.training import Place
+from compress.training.checkpoints import SECONDS as CHECKPOINT_SECONDS
 
 # Numbers of training and test images, shape (C, H, W), classes.
 SIZES = {
@@ -82,14 +83,13 @@ class ClusterPlan:
         """The runs, in the order of the study."""
         outcomes = Outcomes(setting=self.setting)
         position = {node: number for number, node in enumerate(outcomes.nodes)}
-        return tuple(
-            Work(
-                seconds=training_macs(self.setting, node) / self.gpu_macs,
-                epochs=_epochs(self.setting, node),
-                behind=tuple(position[other] for other in outcomes.behind(node)),
-            )
-            for node in outcomes.nodes
-        )
+        works = []
+        for node in outcomes.nodes:
+            seconds = training_macs(self.setting, node) / self.gpu_macs
+            most = max(int(seconds / CHECKPOINT_SECONDS), 1)  # an epoch that is shorter has none of its own
+            behind = tuple(position[other] for other in outcomes.behind(node))
+            works.append(Work(seconds=seconds, checkpoints=min(_epochs(self.setting, node), most), behind=behind))
+        return tuple(works)
 
     @cached_property
     def traffic(self) -> dict[str, float]:
@@ -101,7 +101,7 @@ class ClusterPlan:
         return {
             "images": float(images * min(self.nodes, len(self.works))),
             "checkpoints": sum(
-                size * (work.epochs + 1) for size, work in zip(self._checkpoints, self.works, strict=True)
+                size * (work.checkpoints + 1) for size, work in zip(self._checkpoints, self.works, strict=True)
             ),
             "results": float(sum(sizes)),
             "parents": float(sum(sizes[position[other]] for node in outcomes.nodes for other in outcomes.behind(node))),
@@ -139,8 +139,8 @@ class ClusterPlan:
         near = [count for count, seconds in self.scaling.items() if seconds <= NEAR * path]
         machines = Machines(nodes=self.nodes, between_failures=self.between_failures * 3600)
         drawn = [simulate_cluster(self.works, machines, seed=seed) for seed in range(DRAWS)]
-        fastest = [work.seconds / max(work.epochs, 1) for work in self.works]
-        loads = [size / seconds for size, seconds in zip(self._checkpoints, fastest, strict=True) if seconds]
+        apart = [work.seconds / max(work.checkpoints, 1) for work in self.works]
+        loads = [size / seconds for size, seconds in zip(self._checkpoints, apart, strict=True) if seconds]
         return {
             "runs": len(self.works),
             "nodes": self.nodes,
@@ -184,7 +184,7 @@ class ClusterPlan:
             f"{LINK * 8 / 1e9:g} Gbit/s is full at {LINK / load if load else math.inf:,.0f} runs at once",
             f"with {self.nodes:,} nodes that fail every {self.between_failures:g} hours (mean of {DRAWS} draws): "
             f"{failures['failures']:,.1f} failures, {failures['restarts']:,.1f} of them under a run; lost "
-            f"{failures['lost'] / 3600:,.1f} GPU hours of epochs cut short ({failures['lost'] / 36 / hours:.3f}%) and "
+            f"{failures['lost'] / 3600:,.1f} GPU hours since checkpoints ({failures['lost'] / 36 / hours:.3f}%) and "
             f"{failures['restarting'] / 3600:,.1f} of starting again; the study takes {duration(failures['seconds'])}, "
             f"at most {duration(failures['most_seconds'])}, without failures {duration(self.scaling[self.nodes])}",
         ]

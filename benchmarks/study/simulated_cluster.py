@@ -1,7 +1,7 @@
 """A cluster on paper: a study's runs on many nodes that fail at random, as a model of discrete events.
 
 A node makes one run at a time. Runs begin in the order of the study, each when those behind it are made. A node that
-fails loses what its run did since its last whole epoch, is away for a while, and another node goes on with the run.
+fails loses what its run did since its last checkpoint, is away for a while, and another node goes on with the run.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import numpy as np
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """A run: its seconds on a node, its epochs, after each of which it can be gone on with, and the runs behind it."""
+    """A run: its seconds on a node, its checkpoints, evenly spaced, and the positions of the runs behind it."""
 
     seconds: float
-    epochs: int
+    checkpoints: int
     behind: tuple[int, ...] = ()
 
 
@@ -45,7 +45,7 @@ class Passed:
 
     Attributes:
         seconds: until its last run was made.
-        lost: seconds of nodes that were spent on epochs that a failure cut short.
+        lost: seconds of nodes that were spent between a checkpoint and a failure.
         restarting: seconds of nodes that were spent on going on with runs.
         restarts: how often a run was gone on with.
         failures: of nodes, whether they were working or not.
@@ -149,8 +149,8 @@ class _Simulation:
             return
         run, began = self.making.pop(node)
         work, spent = self.works[run], max(now - began, 0.0)
-        epoch = work.seconds / max(work.epochs, 1)
-        kept = min(math.floor(spent / epoch + 1e-9) * epoch, self.left[run]) if epoch else 0.0
+        apart = work.seconds / max(work.checkpoints, 1)
+        kept = min(math.floor(spent / apart + 1e-9) * apart, self.left[run]) if apart else 0.0
         self.left[run] -= kept
         self.passed.lost += spent - kept
         heapq.heappush(self.ready, run)

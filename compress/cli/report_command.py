@@ -21,8 +21,8 @@ def report(
     """Write the report that compares all finished runs: Markdown, an HTML page, CSV, figures and records.
 
     Args:
-        runs_dir: Directory or URL of the run directories, or directory of a report, which is then written again from its records, or an
-            archive of records, as python -m benchmarks.gpu writes it. Several are put together.
+        runs_dir: Directory or URL of the run directories, or directory of a report, which is then written again from
+            its records, or an archive of records, as python -m benchmarks.gpu writes it. Several are put together.
         out: Directory to write into.
         png: Write each figure as PNG, too.
     """
