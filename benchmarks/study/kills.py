@@ -35,7 +35,7 @@ run = [
     {name = "l1", command = "prune", from = "plain", speedup = 1.5},
 ]
 """
-EPOCHS = 4
+EPOCHS, EVERY = 10, 8  # of the recipe; of the images
 WITHIN = 60.0  # seconds after the first checkpoint, in which the kill comes
 SAME = ("config", "results", "command", "parent", "spec")  # fields of records, which do not depend on the clock
 FILES = ("model.safetensors", "predictions.npz")
@@ -114,7 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="kills-") as folder, Rehearsal(Path(folder)) as rehearsal:
         study, expected = Path(folder) / "study.toml", Path(folder) / "expected"
         study.write_text(STUDY)
-        task = [str(study), "fashion-mini", str(EPOCHS)]
+        task = [str(study), str(EPOCHS), str(EVERY)]
         alone = [sys.executable, "-m", "benchmarks.study.rehearsal", *task, str(expected)]
         subprocess.run(alone, check=True, env=rehearsal.environment("alone"), stderr=subprocess.DEVNULL)
         kills = [(drawn.choice(["node", "command"]), drawn.uniform(0, WITHIN)) for _ in range(given.times)]

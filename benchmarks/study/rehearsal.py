@@ -1,13 +1,14 @@
 """A rehearsal of a cluster on one machine: an object store and Ray nodes, each with run directories of its own.
 
 Real processes: a server that speaks S3 and keeps its objects on the disk, and Ray's. Needs the packages of the extra
-`dev`. `python -m benchmarks.study.rehearsal STUDY DATASET EPOCHS RUNS [ADDRESS]`
+`dev`. `python -m benchmarks.study.rehearsal STUDY EPOCHS EVERY RUNS [ADDRESS]`
 makes a study's runs, on a cluster or in this process, and reports nothing.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import re
 import socket
@@ -117,7 +118,7 @@ class Rehearsal:
         """Start to make a study's runs in a place, on the cluster; its output goes to ``NAME.log``.
 
         Args:
-            task: the study, its data set, and the epochs of its recipe.
+            task: the study, the epochs of its recipe, and which images it sees: every second, third, ... as a number.
         """
         command = [sys.executable, "-m", "benchmarks.study.rehearsal", *task, self.url(name), self.cluster.address]
         with (self.folder / f"{name}.log").open("ab") as log:
@@ -137,8 +138,10 @@ def _free_port() -> int:
         return port
 
 
-def main(study: str, dataset: str, epochs: str, runs: str, address: str | None = None) -> None:
+def main(study: str, epochs: str, every: str, runs: str, address: str | None = None) -> None:
     """Make the runs of a study in a directory or URL, on a cluster or one after the other."""
+    import torch
+
     from benchmarks.study.ray_executor import RayExecutor
     from benchmarks.study.runner import Runner
     from benchmarks.study.setting import Setting
@@ -149,9 +152,11 @@ def main(study: str, dataset: str, epochs: str, runs: str, address: str | None =
     from compress.training import Place
 
     read = read_study(study)
+    whole = open_dataset(read.dataset)
+    train, test = (part.subset(torch.arange(0, len(part), int(every))) for part in (whole.train, whole.test))
     setting = Setting(
         study=read,
-        dataset=open_dataset(dataset),
+        dataset=dataclasses.replace(whole, train=train, test=test),
         recipe=recipe_named(read.recipe, epochs=int(epochs)),
         place=Place(device="cpu", precision="fp32", runs=mirror(runs) if "://" in runs else Path(runs)),
     )
