@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help quickstart test test-all test-oldest docs docs-generate docs-record clean
+.PHONY: help quickstart gpu-check test test-all test-oldest docs docs-generate docs-record clean
 .NOTPARALLEL:
 # Packages are installed uncompiled; the first import compiles what is used, unless this variable forbids keeping it.
 unexport PYTHONDONTWRITEBYTECODE
@@ -11,9 +11,14 @@ help: ## list these targets
 	@echo 'PYTHON=python3.12     the interpreter that .venv is made from'
 	@echo 'TORCH_INDEX=URL       the index that PyTorch is installed from; TORCH_INDEX= means PyPI. Without it, Linux'
 	@echo '                      machines that have no NVIDIA driver get the CPU build: $(CPU_BUILD)'
+	@echo 'MINUTES=9 DATA=DIR    for gpu-check: its time, and the directory that CIFAR-10 is in'
 
 quickstart: .venv/quickstart ## install into .venv, then train, prune and compare small networks
 	$(BIN)/compress study quickstart
+
+MINUTES ?= 9
+gpu-check: ## test, time and compare on this machine's GPU, into gpu-check/gpu-check.zip, without installing anything
+	$(or $(wildcard $(BIN)/python),python3) -m benchmarks.gpu --minutes $(MINUTES) $(if $(DATA),--data-dir '$(DATA)')
 
 test: .venv/test ## install into .venv with the development tools, then check everything, as CI does
 	$(BIN)/ruff check

@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.gpu.stage import STAGES
 from compress.errors import UsageError, one_line
 from compress.home import settle
 from compress.signals import heeded
@@ -31,6 +32,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--data-dir", help="directory of CIFAR-10, as class folders or in its published form")
     parser.add_argument("--out", type=Path, default=Path("gpu-check"), help="directory to work in (default: gpu-check)")
     parser.add_argument("--study", help="a bundled study or a file (default: headline, where there are a GPU and data)")
+    parser.add_argument("--stages", nargs="+", choices=STAGES, default=STAGES, help="only these (default: all)")
     return parser.parse_args(arguments)
 
 
@@ -60,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         if wanted.note:
             console.print(wanted.note)
-        print(Check(wanted=wanted, minutes=given.minutes, started=started).carry_out())
+        print(Check(wanted=wanted, minutes=given.minutes, stages=given.stages, started=started).carry_out())
     except UsageError as error:
         print(f"gpu: {one_line(str(error))}", file=sys.stderr)
         return 2

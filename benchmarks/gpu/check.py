@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from benchmarks.gpu.check_setting import Wanted
-from benchmarks.gpu.stage import Stage, StageOutcome, carry_out
+from benchmarks.gpu.stage import STAGES, Stage, StageOutcome, carry_out
 from benchmarks.gpu.study_records import StudyRecords
 from benchmarks.report.record_archive import MANIFEST, SPEED, write_archive
 from compress.console import console, duration
@@ -42,12 +42,14 @@ class Check:
 
     Attributes:
         minutes: for all of it.
+        stages: those of `STAGES` that are carried out.
         started: when the command began, by `time.monotonic`.
         outcomes: of the stages that have ended.
     """
 
     wanted: Wanted
     minutes: float
+    stages: Sequence[str]
     started: float
     began: datetime = field(default_factory=lambda: datetime.now(UTC))
     outcomes: list[StageOutcome] = field(default_factory=list)
@@ -73,7 +75,7 @@ class Check:
         """Carry out all stages; returns the archive, which is written after each of them and during the study."""
         self.wanted.out.mkdir(parents=True, exist_ok=True)
         self.save()
-        for name in ("tests", "speed", "latency", "study"):
+        for name in (stage for stage in STAGES if stage in self.stages):
             stage = self._stage(name)
             console.print(f"{name}: " + (f"skipped: {stage.skipped}" if stage.skipped else f"{duration(stage.limit)}"))
             meanwhile = self._save_now_and_then if name == "study" else lambda: None

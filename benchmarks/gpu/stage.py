@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+STAGES = ("tests", "speed", "latency", "study")  # of a check, in their order
 Status = Literal["done", "failed", "stopped", "skipped"]
 LINES = 60  # of what a stage printed that are kept
 LINE = 400  # characters of a line that are kept

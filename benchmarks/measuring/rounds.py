@@ -23,16 +23,19 @@ Call = Callable[[], object]
 
 @contextlib.contextmanager
 def conditions(threads: int) -> Iterator[None]:
-    """Set torch's number of threads, and compute fp32 without TF32 on CUDA; restore both afterwards."""
-    before = torch.get_num_threads()
-    tf32 = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    """Set torch's number of threads; on CUDA compute fp32 without TF32, by cuDNN's fastest kernels for each shape.
+
+    All is restored afterwards.
+    """
+    before, cudnn, products = torch.get_num_threads(), torch.backends.cudnn, torch.backends.cuda.matmul
+    chosen = cudnn.allow_tf32, products.allow_tf32, cudnn.benchmark
     torch.set_num_threads(threads)
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    cudnn.allow_tf32, products.allow_tf32, cudnn.benchmark = False, False, True
     try:
         yield
     finally:
         torch.set_num_threads(before)
-        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = tf32
+        cudnn.allow_tf32, products.allow_tf32, cudnn.benchmark = chosen
 
 
 def interleaved(
@@ -42,6 +45,7 @@ def interleaved(
     device: torch.device,
     warm_up: int = WARM_UP,
     shortest: float = SHORTEST,
+    until: float = math.inf,
     what: str = "",
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Seconds a call and, where the machine has a counter, joules a call, `(rounds, calls)` each.
@@ -51,6 +55,7 @@ def interleaved(
     Args:
         warm_up: untimed calls before every timing.
         shortest: seconds that a timing takes at least, by repeating the call.
+        until: moment, as `time.monotonic` has it, after which no round is begun but the first.
         what: is printed with the expected duration; nothing is printed where it is empty.
     """
     once = [timed(call, device=device, warm_up=1) for call in calls]
@@ -60,14 +65,16 @@ def interleaved(
         console.print(f"{what}: {rounds} rounds, about {duration(expected)}")
     counters = meter(device)
     seconds, joules = np.empty((2, rounds, len(calls)))
-    for number in range(rounds):
-        for position in list(range(len(calls)))[:: -1 if number % 2 else 1]:
+    done = 0
+    while done < rounds and (not done or time.monotonic() < until):
+        for position in list(range(len(calls)))[:: -1 if done % 2 else 1]:
             before = counters.joules() if counters else math.nan
             repeat = repeats[position]
-            seconds[number, position] = timed(calls[position], device=device, repeats=repeat, warm_up=warm_up)
+            seconds[done, position] = timed(calls[position], device=device, repeats=repeat, warm_up=warm_up)
             used = counters.joules() - before if counters else math.nan
-            joules[number, position] = used / (warm_up + repeat)
-    return seconds, joules if counters else None
+            joules[done, position] = used / (warm_up + repeat)
+        done += 1
+    return seconds[:done], joules[:done] if counters else None
 
 
 def timed(call: Call, *, device: torch.device, repeats: int = 1, warm_up: int = 0) -> float:

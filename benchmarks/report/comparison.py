@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.report.best_trial import Trial
+from benchmarks.results.claims import Claim
 from benchmarks.results.predictions import write_right
 from compress.console import console
 from compress.documents import read_file, read_json, read_kept
@@ -52,7 +53,7 @@ class Description:
     Attributes:
         about: a paragraph on what was asked, as Markdown.
         reference: id of the run that others are compared with; by default the costliest network by plain BP.
-        primary: ids of two runs, the difference of whose networks was declared as the question before the runs.
+        claims: contrasts that were declared before the runs, of the id of one run of each network.
         trials: all trials of tuning.
         failures: a line on each run that was asked for and could not be made.
     """
@@ -60,7 +61,7 @@ class Description:
     title: str = "Comparison"
     about: str = ""
     reference: str | None = None
-    primary: tuple[str, str] | None = None
+    claims: Sequence[Claim] = ()
     trials: Sequence[Trial] = ()
     failures: Sequence[str] = ()
 
@@ -75,10 +76,15 @@ class Comparison(Description):
 
 @dataclass(frozen=True, kw_only=True)
 class Document(Description):
-    """The fields of `comparison.json`: a description, with the ids of its runs."""
+    """The fields of `comparison.json`: a description, with the ids of its runs.
+
+    Attributes:
+        primary: the two runs of the one claim of reports from before there could be several.
+    """
 
     schema_version: int
     runs: list[str]
+    primary: tuple[str, str] | None = None
 
     def __post_init__(self) -> None:
         if self.schema_version != SCHEMA_VERSION:
@@ -133,7 +139,11 @@ def read_comparison(directory: Path) -> Comparison:
             f"report {directory}: {COMPARISON} names {len(missing)} run(s) that {records} has no record of, "
             f"{missing[0]} the first"
         )
-    return Comparison(runs=[find_run(records / id, records) for id in ids], **_description(document))
+    description = _description(document)
+    if document.primary:
+        first, second = document.primary
+        description["claims"] = [Claim(claim="the primary contrast", of=(first,), against=(second,))]
+    return Comparison(runs=[find_run(records / id, records) for id in ids], **description)
 
 
 def _description(described: Description) -> dict[str, Any]:

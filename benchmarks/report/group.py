@@ -15,6 +15,7 @@ from benchmarks.report.comparison import Comparison
 from benchmarks.report.figures.accuracy_against_cost import KINDS, accuracy_against
 from benchmarks.report.section import Block, figures
 from benchmarks.results.cells import exit_name
+from benchmarks.results.claims import Step, judge_claims
 from benchmarks.results.contrasts import Contrast, Verdicts, compare, judge
 from benchmarks.results.escaping import short_line
 from benchmarks.results.predictions import of_last_exits, read_scores
@@ -38,6 +39,7 @@ class Group:
         reference: the series that others are compared with; None if there is none.
         scores: which test images each exit got right, by series and exit.
         left_out: a line on each run that has no scores.
+        steps: what was declared before the runs, with what was found.
         latencies: a row for each measurement of latency.
         trials: of the report's tuning.
     """
@@ -50,6 +52,7 @@ class Group:
     scores: Mapping[tuple[str, int], Scores]
     left_out: Sequence[str] = ()
     verdicts: Verdicts
+    steps: Sequence[Step] = ()
     latencies: pd.DataFrame
     trials: Sequence[Trial] = ()
 
@@ -63,11 +66,8 @@ class Group:
         of_run = {run.id: series(run) for run in runs}
         reference = of_run.get(comparison.reference or "", reference_of(summary))
         scores, left_out = read_scores(runs)
-        declared = [of_run[id] for id in comparison.primary or () if id in of_run]
-        notes = list(left_out)
-        if len(declared) == 1:
-            notes.append("the primary contrast, as one of its networks is not among those on these images")
-        primary = (declared[0], declared[1]) if len(declared) == 2 else None
+        last_scores = of_last_exits(scores)
+        claims = [claim.renamed(of_run) for claim in comparison.claims if of_run.keys() & {*claim.names}]
         return cls(
             runs=runs,
             suffix=suffix,
@@ -76,7 +76,8 @@ class Group:
             reference=reference,
             scores=scores,
             left_out=left_out,
-            verdicts=judge(summary, of_last_exits(scores), reference, primary, notes),
+            verdicts=judge(summary, last_scores, reference, left_out),
+            steps=judge_claims(claims, last_scores, validation_accuracies(runs)),
             latencies=latencies[latencies["run"].isin(of_run)] if len(latencies) else latencies,
             trials=comparison.trials,
         )
@@ -140,6 +141,15 @@ class Group:
         """Accuracy against each cost, against latency first where it was measured; the answer shows the first."""
         kinds = "accuracy-latency", "accuracy-macs", "accuracy-training"
         return [figure for kind in kinds for figure in self.accuracy_figure(kind)]
+
+
+def validation_accuracies(runs: Sequence[Run]) -> dict[str, dict[int, float]]:
+    """The accuracies of last exits on validation images, by series and seed; without runs that held out none."""
+    found: dict[str, dict[int, float]] = {}
+    for run in runs:
+        if (accuracy := run.exits[-1].get("val_accuracy")) is not None:
+            found.setdefault(series(run), {})[run.record.seed] = float(accuracy)
+    return found
 
 
 def comparable(runs: Sequence[Run]) -> list[list[Run]]:

@@ -22,6 +22,7 @@ from benchmarks.report.sections.latency_by_engine import latency_section
 from benchmarks.report.sections.limits import limits_section
 from benchmarks.report.sections.networks import networks_section
 from benchmarks.report.sections.pareto import pareto_section
+from benchmarks.report.sections.primary_contrasts import primary_section
 from benchmarks.report.sections.probe_tables import probes_section
 from benchmarks.report.sections.pruned_networks import channels_section, curves_section, pruning_section
 from benchmarks.report.sections.published import published_section
@@ -113,7 +114,8 @@ def _sections(comparison: Comparison, groups: Sequence[Group]) -> list[Section]:
     if comparison.failures:
         lines = [f"did not run: {inline(failure, SENTENCE)}" for failure in comparison.failures]
         body.append(Section("Did not run", [Bullets(lines)], level=2))
-    answers = [answer_section(group) for group in groups]
+    primary = [section for group in groups if (section := primary_section(group))]
+    answers = [*primary, *(answer_section(group) for group in groups)]
     methods = {section.title: section.method for section in (*answers, *body) if section.method}
     return [
         Section(inline(comparison.title), level=1),

@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from benchmarks.results.budget_classes import budget_classes
-from benchmarks.results.cells import millions
-from benchmarks.statistics.difference import ALPHA, MARGIN, Difference, difference, holm, p_value
+from benchmarks.statistics.difference import ALPHA, Difference, difference, holm, p_value
 from benchmarks.statistics.scores import ENOUGH_SEEDS, Scores
 
 
@@ -19,7 +18,7 @@ class Contrast:
 
     Attributes:
         p: p-value, adjusted by Holm's method for all exploratory contrasts of the report's section.
-        family: their number; 1 for the primary contrast.
+        family: their number.
     """
 
     network: str
@@ -27,7 +26,6 @@ class Contrast:
     found: Difference
     p: float
     family: int = 1
-    primary: bool = False
 
     @property
     def pair(self) -> tuple[str, str]:
@@ -48,7 +46,7 @@ class Contrast:
 
     @property
     def verdict(self) -> str:
-        """As in ``more accurate (preliminary)``. Equivalence is tested for the primary contrast alone."""
+        """As in ``more accurate (preliminary)``."""
         low, high = self.found.interval()
         words = "not distinguishable"
         if self.distinguishable:
@@ -57,12 +55,7 @@ class Contrast:
             words += (
                 f" once {self.family} comparisons are corrected for" if self.family > 1 else f" at p = {self.p:.3f}"
             )
-        seeds = min(self.found.seeds)
-        if seeds < ENOUGH_SEEDS:
-            return f"{words} (preliminary)"
-        if self.primary and self.found.equivalent():
-            words += f", and equivalent within {100 * MARGIN:g} points"
-        return words
+        return f"{words} (preliminary)" if min(self.found.seeds) < ENOUGH_SEEDS else words
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +64,6 @@ class Verdicts:
 
     Attributes:
         last: a row a network, for its last exit, indexed by series; `class` numbers its budget class.
-        contrasts: the primary contrast first.
         notes: a line on everything that could not be compared.
     """
 
@@ -79,11 +71,6 @@ class Verdicts:
     reference: str | None
     contrasts: Sequence[Contrast]
     notes: Sequence[str]
-
-    @property
-    def primary(self) -> Contrast | None:
-        """The contrast that was declared before the runs, if it could be made."""
-        return next((contrast for contrast in self.contrasts if contrast.primary), None)
 
     @property
     def bold(self) -> frozenset[str]:
@@ -113,24 +100,19 @@ def judge(
     summary: pd.DataFrame,
     scores: Mapping[str, Scores],
     reference: str | None,
-    primary: tuple[str, str] | None = None,
     notes: Sequence[str] = (),
 ) -> Verdicts:
-    """All admissible contrasts: the primary one, all with the reference, and those with the best of a budget class.
+    """All contrasts with the reference, and those with the best of a budget class.
 
     Args:
         summary: by `rows.summarise`, of networks on the same test images.
         scores: by series; networks without scores are not compared.
-        primary: two series, declared before the runs; of different budget classes only if one is the reference.
-        notes: lines to keep; a line is added where the primary contrast is not admissible.
+        notes: a line on everything that could not be compared.
     """
     last = summary[summary["last"]].set_index("series")
     last = last.assign(**{"class": budget_classes(last["macs"])})
-    if primary and (reason := _inadmissible(primary, last, scores, reference)):
-        primary, notes = None, [*notes, f"the primary contrast, as {reason}"]
-    pairs = [pair for pair in _pairs(last, reference) if set(pair) <= scores.keys() and set(pair) != set(primary or ())]
-    declared = [_contrast(primary, scores, primary=True)] if primary else []
-    return Verdicts(last=last, reference=reference, contrasts=[*declared, *compare(pairs, scores)], notes=notes)
+    pairs = [pair for pair in _pairs(last, reference) if set(pair) <= scores.keys()]
+    return Verdicts(last=last, reference=reference, contrasts=compare(pairs, scores), notes=notes)
 
 
 def compare(pairs: Sequence[tuple[str, str]], scores: Mapping[str, Scores]) -> list[Contrast]:
@@ -140,24 +122,10 @@ def compare(pairs: Sequence[tuple[str, str]], scores: Mapping[str, Scores]) -> l
     return [replace(contrast, p=p, family=len(pairs)) for contrast, p in zip(found, adjusted, strict=True)]
 
 
-def _contrast(pair: tuple[str, str], scores: Mapping[str, Scores], *, primary: bool = False) -> Contrast:
+def _contrast(pair: tuple[str, str], scores: Mapping[str, Scores]) -> Contrast:
     first, second = (scores[key] for key in pair)
     found = difference(first, second)
-    return Contrast(network=pair[0], against=pair[1], found=found, p=p_value(first, second, found), primary=primary)
-
-
-def _inadmissible(
-    primary: tuple[str, str], last: pd.DataFrame, scores: Mapping[str, Scores], reference: str | None
-) -> str | None:
-    """Why the primary contrast is not admissible; None where it is."""
-    if primary[0] == primary[1]:
-        return "both of its networks are the same"
-    if not set(primary) <= scores.keys():
-        return "one of its networks has no predictions"
-    if reference not in primary and last["class"][primary[0]] != last["class"][primary[1]]:
-        sizes = " and ".join(f"{last['network'][key]} of {millions(last['macs'][key])} MACs" for key in primary)
-        return f"{sizes} are of different budget classes and neither is the reference"
-    return None
+    return Contrast(network=pair[0], against=pair[1], found=found, p=p_value(first, second, found))
 
 
 def _best(last: pd.DataFrame) -> dict[int, str]:

@@ -9,11 +9,12 @@ from typing import Annotated
 from cyclopts import App, Parameter, validators
 
 from benchmarks.speed.exit_ratios import ExitSetup, measure_exits
-from benchmarks.speed.ratios import Setup, measure
+from benchmarks.speed.ratios import measure
+from benchmarks.speed.speed_setup import Setup
 from compress.errors import UsageError
 from compress.hardware import resolve_device, resolve_precision
 
-Rounds = Annotated[int, Parameter(validator=validators.Number(gte=1))]
+Count = Annotated[int, Parameter(validator=validators.Number(gte=1))]
 
 app = App(name="python -m benchmarks.speed", help_format="plaintext", version_flags=[])
 
@@ -23,10 +24,12 @@ def main(
     *,
     arch: str = "resnet56",
     exits: int = 5,
-    rounds: Rounds = 9,
+    rounds: Count = 9,
     device: str = "auto",
     precision: str = "auto",
     compile: Annotated[bool, Parameter(negative="")] = False,
+    capture: bool = True,
+    minutes: Annotated[float | None, Parameter(validator=validators.Number(gt=0))] = None,
 ) -> None:
     """Measure what training costs, as ratios of times and memory measured in turn on this machine.
 
@@ -37,15 +40,25 @@ def main(
         device: auto (CUDA where there is one), cpu, cuda, ...
         precision: auto (bf16 where the hardware has it), fp32 or bf16.
         compile: Compile our training steps.
+        capture: Capture our training steps as CUDA graphs, on CUDA.
+        minutes: Time after which no round is begun; what is missing then is left out.
     """
     where = resolve_device(device)
-    resolved = resolve_precision(precision, where)
-    setup = Setup(arch=arch, exits=exits, device=where, precision=resolved, compile=compile, rounds=rounds)
+    setup = Setup(
+        arch=arch,
+        exits=exits,
+        device=where,
+        precision=resolve_precision(precision, where),
+        compile=compile,
+        capture=capture,
+        rounds=rounds,
+        time_limit=None if minutes is None else 60 * minutes,
+    )
     print(json.dumps(measure(setup), indent=2))
 
 
 @app.command(name="exits")
-def exits_command(*, arch: str = "resnet44", exits: int = 5, threads: int = 1, rounds: Rounds = 9) -> None:
+def exits_command(*, arch: str = "resnet44", exits: int = 5, threads: int = 1, rounds: Count = 9) -> None:
     """Measure whether the time of early exit follows its MACs, on the CPU.
 
     Args:

@@ -11,8 +11,8 @@ from typing import Any
 import pandas as pd
 import torch
 
-from benchmarks.study.entry import Pruned, Source, Trained
-from benchmarks.study.estimate import training_macs
+from benchmarks.study.entry import Pruned, Source
+from benchmarks.study.estimate import epochs, training_macs
 from benchmarks.study.graph import Node
 from benchmarks.study.outcomes import Outcomes
 from benchmarks.study.setting import Setting
@@ -88,7 +88,7 @@ class ClusterPlan:
             seconds = training_macs(self.setting, node) / self.gpu_macs
             most = max(int(seconds / CHECKPOINT_SECONDS), 1)  # an epoch that is shorter has none of its own
             behind = tuple(position[other] for other in outcomes.behind(node))
-            works.append(Work(seconds=seconds, checkpoints=min(_epochs(self.setting, node), most), behind=behind))
+            works.append(Work(seconds=seconds, checkpoints=min(epochs(self.setting, node), most), behind=behind))
         return tuple(works)
 
     @cached_property
@@ -189,14 +189,6 @@ class ClusterPlan:
             f"at most {duration(failures['most_seconds'])}, without failures {duration(self.scaling[self.nodes])}",
         ]
         return "\n".join(lines)
-
-
-def _epochs(setting: Setting, node: Node) -> int:
-    """The epochs of a run, of all its fine-tunings together."""
-    entry, recipe = node.entry, setting.recipe
-    if isinstance(entry, Trained) or entry.technique.kind == "control":
-        return recipe.epochs
-    return recipe.fine_tune_epochs * (1 if entry.technique.gradual else entry.technique.steps)
 
 
 def _params(setting: Setting, node: Node) -> int:

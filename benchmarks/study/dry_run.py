@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.statistics.scores import ENOUGH_SEEDS
-from benchmarks.study.estimate import seconds_left
+from benchmarks.study.estimate import epochs, seconds_left
 from benchmarks.study.graph import Node
 from benchmarks.study.outcomes import Outcomes
 from benchmarks.study.setting import Setting
@@ -36,6 +36,7 @@ class StudyPlan:
         return pd.DataFrame(
             {
                 "run": [str(node) for node in self.outcomes.nodes],
+                "epochs": [row["epochs"] for row in rows],
                 "state": [_state(row) for row in rows],
                 "about": [duration(row["seconds"]) if row["id"] is None else MISSING for row in rows],
             }
@@ -63,6 +64,7 @@ class StudyPlan:
             "budget": str(node.target) if node.target else None,
             "seed": node.seed,
             "trial": str(node.factors) if node.trial else None,
+            "epochs": epochs(self.outcomes.setting, node),
             "state": "finished" if run else "waiting" if waits else "to run",
             "waits_for": waits,
             "id": run.id if run else None,
@@ -80,5 +82,5 @@ def plan_study(setting: Setting) -> StudyPlan:
     outcomes = Outcomes(setting=setting)
     outcomes.find()
     if outcomes.left:
-        console.print("planning: a few steps of the first network are timed")
+        console.print("planning: a few steps of every kind of network are timed")
     return StudyPlan(outcomes=outcomes, seconds=seconds_left(setting, outcomes.left))

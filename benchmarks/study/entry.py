@@ -30,8 +30,9 @@ TECHNIQUE: dict[str, Any] = {
     **dict.fromkeys(("gradual", "nearest"), bool),
     "keep": str | tuple[str, ...],
 }
+MATCH_TRAINING = "match_training"
 TRAINED_KEYS: dict[str, Any] = {
-    **dict.fromkeys(("arch", "method", "update"), str),
+    **dict.fromkeys(("arch", "method", "update", MATCH_TRAINING), str),
     **dict.fromkeys(("exits", "extra_decay"), int | str),
     "gamma": str | tuple[float, ...],
     **ARCHITECTURE,
@@ -83,14 +84,23 @@ Target = Budget | Match
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """An entry that trains a network, once a seed."""
+    """An entry that trains a network, once a seed.
+
+    Attributes:
+        match_training: an earlier entry that trains: this one has as many epochs as cost its training MACs.
+    """
 
     name: str
     architecture: Architecture
     method: Method
     exits: int | str | None = None
+    match_training: str | None = None
     targets: ClassVar[tuple[None]] = (None,)  # one run a seed, without a budget
-    sources: ClassVar[tuple[tuple[str, Source], ...]] = ()
+
+    @property
+    def sources(self) -> tuple[tuple[str, Source], ...]:
+        """The earlier entry that it names, with the key that names it."""
+        return ((MATCH_TRAINING, Source.parse(self.match_training)),) if self.match_training else ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,7 +178,7 @@ def _trained(name: str, command: str, values: dict[str, Any]) -> Trained:
     if command == "train":
         _refuse(values, ("exits", "head", "update", "gamma"), "for train-mwbp alone")
     architecture = Architecture(values["arch"], **_picked(values, ARCHITECTURE))
-    entry = Trained(name=name, architecture=architecture, method=method, exits=values.get("exits"))
+    entry = Trained(name=name, architecture=architecture, method=method, **_picked(values, ("exits", MATCH_TRAINING)))
     method.objective(spec_to_train(architecture, method, entry.exits))  # refuses what does not go together
     return entry
 

@@ -11,6 +11,7 @@ from typing import Any
 from baselines import Budget, Job, finished_run
 from benchmarks.measuring.latency import latency_ratio
 from benchmarks.report.best_trial import Factors, Trial, best
+from benchmarks.results.claims import Claim
 from benchmarks.results.repeated_runs import distinct_runs
 from benchmarks.study.entry import Entry, Match, Pruned, Source, Target, Trained
 from benchmarks.study.graph import Node, graph
@@ -57,25 +58,38 @@ class Outcomes:
     def reported(self) -> list[Run]:
         """The finished runs without the trials that lost, each once, the reference first."""
         study = self.setting.study
-        reference = self._first(study.reference, study.seeds[0])
         every = [
             self.run(entry, target, seed) for seed in study.seeds for entry in study.runs for target in entry.targets
         ]
-        return list({run.id: run for run in (reference, *every) if run}.values())
+        return list({run.id: run for run in (self.reference, *every) if run}.values())
 
     @property
-    def primary(self) -> tuple[str, str] | None:
-        """The ids of one run of each entry of the primary contrast; None where none is declared, or one has no run."""
+    def reference(self) -> Run | None:
+        """The run of the study's reference for its first seed, if there is one."""
+        return self._first(self.setting.study.reference, self.setting.study.seeds[0])
+
+    @property
+    def claims(self) -> tuple[Claim, ...]:
+        """The study's claims, of the id of one run of each entry; an entry without a run keeps its name."""
         study = self.setting.study
-        found = [[self._first(name, seed) for seed in study.seeds] for name in study.primary]
-        ids = [run.id for runs in found for run in list(filter(None, runs))[:1]]
-        return (ids[0], ids[1]) if len(ids) == 2 else None
+        ids = {
+            name: next((run.id for seed in study.seeds if (run := self._first(name, seed))), name)
+            for claim in study.claims
+            for name in claim.names
+        }
+        return tuple(claim.renamed(ids) for claim in study.claims)
+
+    @property
+    def untestable(self) -> list[Claim]:
+        """The study's claims of which some entry has no run."""
+        pairs = zip(self.setting.study.claims, self.claims, strict=True)
+        return [declared for declared, found in pairs if {*declared.names} & {*found.names}]
 
     @property
     def lost(self) -> bool:
         """Whether the study's reference could not be made."""
-        name, seed = self.setting.study.reference, self.setting.study.seeds[0]
-        return not self._open(name, seed) and self._first(name, seed) is None
+        study = self.setting.study
+        return not self._open(study.reference, study.seeds[0]) and self.reference is None
 
     def run(self, entry: Entry, target: Target | None, seed: int) -> Run | None:
         """The finished run of an entry, of the best trial where it was tuned; None where there is none."""
@@ -125,7 +139,7 @@ class Outcomes:
             "dataset": setting.dataset,
             "method": entry.method,
             "exits": entry.exits,
-            "recipe": self.factors(node).recipe(setting.recipe),
+            "recipe": self.factors(node).recipe(setting.training_recipe(entry)),
             "seed": node.seed,
             "place": setting.place,
         }
@@ -153,7 +167,7 @@ class Outcomes:
             technique=entry.technique,
             recipe=setting.recipe,
             reference=reference,
-            fine_tuning=dataclasses.replace(entry.fine_tuning, **tuned),
+            fine_tuning=dataclasses.replace(setting.fine_tuning(entry), **tuned),
             seed=node.seed,
             place=setting.place,
             timed=latency_ratio,

@@ -97,7 +97,7 @@ class Conductor:
             try:
                 news = await self.task.remote(self.shared, self.url, position, known, owner, me)
             except RayError as error:
-                lost = f"its worker or node died, and so did the {RETRIES} tries after it"
+                lost = f"Ray gave it up, which it does when a worker or a node dies {RETRIES + 1} times under one run"
                 news = News(position, "failed", f"{lost} ({type(error).__name__}: {first_line(error)})")
             if news.kind != "held":
                 break

@@ -7,12 +7,13 @@ import hashlib
 import logging
 import signal
 import socket
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError
+from ray.exceptions import GetTimeoutError, RayActorError
 
 from benchmarks.study.graph import Node
 from benchmarks.study.ray_conductor import Conductor, News, slots
@@ -25,6 +26,7 @@ from compress.stores.mirror import mirror_of
 NAMESPACE = "compress"
 HEAD = {"node:__internal_head__": 0.001}  # where the conductor runs: without that node there is no cluster either
 PATIENCE = 10.0  # seconds for the cluster's head to answer
+LONGEST = 3600.0  # seconds without news, after which the conductor is asked again
 LOSSES = 5  # of a conductor in a row without news, after which the cluster is given up
 
 
@@ -64,7 +66,7 @@ class RayExecutor:
         return cls(gpus=gpus, cpus=cpus)
 
     def __call__(self, runner: Runner) -> None:
-        """Make all missing runs; Ctrl-C stops them, and the death of this process does not.
+        """Make all missing runs; Ctrl-C and a time limit stop them, and the death of this process does not.
 
         Raises:
             UsageError: the study's reference could not be made, or the cluster was lost.
@@ -76,10 +78,14 @@ class RayExecutor:
             try:
                 known, done = 0, False
                 while not done:
-                    news, done = ray.get(conductor.news.remote(known))
+                    seconds = max(runner.until - time.monotonic(), 0)
+                    news, done = ray.get(conductor.news.remote(known), timeout=min(seconds, LONGEST))
                     known, losses = known + len(news), 0
                     _enter(runner, news)
                 break
+            except GetTimeoutError:
+                if time.monotonic() >= runner.until:
+                    break  # runs under way stop, and go on from their checkpoints some other time
             except RayActorError as error:
                 losses += 1
                 if losses == LOSSES:
@@ -89,7 +95,7 @@ class RayExecutor:
                 ray.kill(conductor)
                 raise
         ray.kill(conductor)
-        runner.check_primary()
+        runner.conclude()
 
     def _resources(self, runner: Runner) -> dict[str, float]:
         """The resources of every run, as options of a Ray task; tells the runner how many are made at once."""

@@ -26,19 +26,31 @@ from compress.errors import UsageError, reason
 from compress.runs import InUseError, Run, claimed, finished_runs
 from compress.stores.mirror import leased
 from compress.training import train
+from compress.training.deadline import OutOfTimeError, deadline
 
 ROUNDS = 7  # of latency; `compress bench` takes more, and an interval needs six
 PATIENCE = 60.0  # seconds for which a run that another process makes is waited for before finished runs are looked for
+KEPT_BACK = 0.2  # share of a time limit
 MEASURING = ".measuring.lock"
 
 
-def run_study(setting: Setting, *, out: Path, execute: Callable[[Runner], None] | None = None) -> list[Run]:
+def run_study(
+    setting: Setting,
+    *,
+    out: Path,
+    time_limit: float | None = None,
+    report: bool = True,
+    execute: Callable[[Runner], None] | None = None,
+) -> list[Run]:
     """All runs of the study that could be made, the reference first, measured and reported into `out`.
 
     Finished runs are not made again, and runs that another process is making are left to it. A run that cannot be made
     is named, in the report too, and the others go on. Trials that lost are in the report's section on tuning alone.
 
     Args:
+        time_limit: seconds after which no run goes on: none is begun that is not expected to end by then, and one under
+            way stops after its epoch, with its checkpoint kept. A share of `KEPT_BACK` is for measuring and the report.
+        report: whether runs are measured and reported; false: they are made alone, and the whole limit is for that.
         execute: makes the missing runs of a runner; None: `Runner.make_all`, in this process.
 
     Raises:
@@ -47,14 +59,17 @@ def run_study(setting: Setting, *, out: Path, execute: Callable[[Runner], None] 
     """
     from benchmarks.report.report import write_report  # here, as training does without what draws
 
-    runner = Runner.of(setting)
+    share = 1 - KEPT_BACK if report else 1.0
+    until = math.inf if time_limit is None else time.monotonic() + share * time_limit
+    runner = Runner.of(setting, until=until)
     outcomes = runner.outcomes
     try:
         (execute or Runner.make_all)(runner)
         found = outcomes.reported
-        with _alone(setting.place.runs / MEASURING):  # timings beside other work are wrong, and reports would mix
-            runner.measure(found)
-            write_report(runner.comparison(found), out)
+        if report and found:
+            with _alone(setting.place.runs / MEASURING):  # timings beside other work are wrong, and reports would mix
+                runner.measure(found)
+                write_report(runner.comparison(found), out)
     except KeyboardInterrupt as error:
         done, every = sum(map(bool, outcomes.runs.values())), len(outcomes.nodes)
         raise type(error)(f"{done} of {every} runs are done; the same command goes on with the rest") from error
@@ -68,14 +83,14 @@ class Runner:
     Attributes:
         seconds: a guess for every run that was missing at first.
         started: when, by `time.monotonic`.
-        until: when no further run is begun, by `time.monotonic`.
+        until: when no run may go on, by `time.monotonic`.
         failures: a line for every run that could not be made, and for latency where it could not be measured.
         abreast: how many runs are made at once.
     """
 
     outcomes: Outcomes
     seconds: Mapping[Node, float]
-    started: float = field(default_factory=time.monotonic)
+    started: float = field(default_factory=lambda: time.monotonic())
     until: float = math.inf
     failures: list[str] = field(default_factory=list)
     abreast: int = 1
@@ -100,7 +115,9 @@ class Runner:
         """
         held: dict[Node, Path] = {}
         while self.outcomes.left and time.monotonic() < self.until:
-            free = [node for node in self.outcomes.ready if node not in held]
+            free = [node for node in self.outcomes.ready if node not in held and self._fits(node)]
+            if not free and not held:
+                break  # nothing that could begin ends within the limit
             if not free:
                 held = self._wait(held)
             elif path := self._attempt(free[0]):
@@ -108,23 +125,25 @@ class Runner:
             self.outcomes.find()  # what other processes made meanwhile
             if self.outcomes.lost:
                 raise UsageError(f"the study's reference did not run: {self.failures[-1]}")
-        self.check_primary()
+        self.conclude()
 
-    def check_primary(self) -> None:
-        """Note it where the primary contrast lacks one of its two."""
-        declared = self.outcomes.setting.study.primary
-        if declared and self.outcomes.primary is None:
-            self.failures.append(f"the primary contrast, {' against '.join(declared)}: one of them has no run")
+    def conclude(self) -> None:
+        """Note what was not made, and which contrasts cannot be tested therefore."""
+        for claim in self.outcomes.untestable:
+            self.failures.append(f"the primary contrast, {claim.claim}: one of its networks has no run")
+        if left := len(self.outcomes.left):
+            self.failures.append(f"{left} of {len(self.outcomes.nodes)} runs: the time limit came before them")
+            console.print(f"{self.failures[-1]}; the same command goes on with them")
 
     def comparison(self, runs: list[Run]) -> Comparison:
-        """The study's comparison of its runs, the reference first."""
-        study = self.outcomes.setting.study
+        """The study's comparison of its runs."""
+        study, reference = self.outcomes.setting.study, self.outcomes.reference
         return Comparison(
             runs=runs,
             title=study.title,
             about=study.about,
-            reference=runs[0].id,
-            primary=self.outcomes.primary,
+            reference=reference.id if reference else None,
+            claims=self.outcomes.claims,
             trials=self.outcomes.trials,
             failures=self.failures,
         )
@@ -143,24 +162,33 @@ class Runner:
 
     def time_left(self) -> str:
         """How long all missing runs take, at the pace of those made so far; a guess before there is one."""
+        left = sum(seconds for node, seconds in self.seconds.items() if node not in self.outcomes.runs)
+        return f"{duration(left / self.abreast)}, a guess," if self._pace is None else duration(left * self._pace)
+
+    @property
+    def _pace(self) -> float | None:
+        """Seconds for each second guessed, of the runs made so far; None before there is one."""
         runs = self.outcomes.runs
         made = sum(seconds for node, seconds in self.seconds.items() if runs.get(node))
-        left = sum(seconds for node, seconds in self.seconds.items() if node not in runs)
-        return (
-            duration(left * (time.monotonic() - self.started) / made)
-            if made
-            else f"{duration(left / self.abreast)}, a guess,"
-        )
+        return (time.monotonic() - self.started) / made if made else None
+
+    def _fits(self, node: Node) -> bool:
+        """Whether a run is expected to end within the limit."""
+        expected = self.seconds.get(node, 0.0) * (self._pace or 1.0)
+        return time.monotonic() + expected <= self.until
 
     def _attempt(self, node: Node) -> Path | None:
         """Make a run, or note that it could not be made; the run's directory where another process holds it."""
         runs, every = self.outcomes.runs, len(self.outcomes.nodes)
         console.print(f"[{len(runs) + 1}/{every}] {node}; about {self.time_left()} left for all")
         try:
-            runs[node] = self._make(node)
+            with deadline(self.until):
+                runs[node] = self._make(node)
         except InUseError as error:
             console.print(f"{node}: left to the process that holds {error.path}")
             return error.path
+        except OutOfTimeError as error:
+            console.print(f"{node}: {error}")
         except Exception as error:  # of any kind: one run that fails must not cost a night's others
             runs[node] = None
             self.note(node, error)
@@ -177,7 +205,8 @@ class Runner:
             if first:
                 console.print(f"waiting for another process, which makes {path.name}")
             try:
-                with claimed(path, patience=PATIENCE if first else 0):
+                patience = min(PATIENCE, max(0.0, self.until - time.monotonic()))
+                with claimed(path, patience=patience if first else 0):
                     pass
             except InUseError:
                 still[node] = path

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
+from baselines import FineTuning
 from benchmarks.study.entry import Entry, Pruned, Source, Trained
 from benchmarks.study.study import Study
 from compress.data import Dataset
 from compress.errors import UsageError
-from compress.networks import Architecture, Spec
-from compress.recipes import Recipe
-from compress.training import Method, Place, spec_to_train
+from compress.networks import Architecture, Spec, initialised
+from compress.recipes import RECIPES, Recipe
+from compress.training import Method, Objective, Place, spec_to_train
 
 BP = Method(name="bp")
 
@@ -45,11 +48,40 @@ class Setting:
         assert entry.arch is not None
         return spec_to_train(Architecture(entry.arch), BP, **images)
 
+    def training_recipe(self, entry: Trained) -> Recipe:
+        """The recipe of an entry that trains: with other epochs where it matches the training MACs of another."""
+        if not entry.match_training:
+            return self.recipe
+        reference = self.study.entry(entry.match_training)
+        assert isinstance(reference, Trained)
+        epochs = self.recipe.epochs * self.image_macs(reference) / self.image_macs(entry)
+        return dataclasses.replace(self.recipe, epochs=max(1, round(epochs)))
+
+    def fine_tuning(self, entry: Pruned) -> FineTuning:
+        """How an entry is fine-tuned: for as large a share of the training's epochs as in the named recipe."""
+        named = RECIPES[self.recipe.name]() if self.recipe.name in RECIPES else self.recipe
+        if entry.technique.kind == "control" or self.recipe.epochs == named.epochs:
+            return entry.fine_tuning
+        epochs = max(1, round(self.recipe.fine_tune_epochs * self.recipe.epochs / named.epochs))
+        return dataclasses.replace(entry.fine_tuning, epochs=epochs)
+
+    def image_macs(self, entry: Trained) -> int:
+        """`image_macs` of an entry's network."""
+        spec = self.spec(entry)
+        return image_macs(spec, entry.method.objective(spec))
+
     def source(self, entry: Pruned) -> Source | None:
         """What an entry prunes: what it names, else the earlier entry that trains its architecture by plain BP."""
         if entry.source is not None:
             return entry.source
         for earlier in self.study.runs[: self.study.runs.index(entry)]:
-            if isinstance(earlier, Trained) and earlier.method == BP and self.spec(earlier) == self.spec(entry):
+            plain = isinstance(earlier, Trained) and earlier.method == BP and not earlier.match_training
+            if plain and self.spec(earlier) == self.spec(entry):
                 return Source(name=earlier.name)
         return None
+
+
+@cache
+def image_macs(spec: Spec, objective: Objective) -> int:
+    """The MACs of a training step of a network, for each image."""
+    return objective.macs_an_image(initialised(spec, 0))

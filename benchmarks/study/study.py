@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_type_hints
 
-from benchmarks.study.entry import Entry, read_entry, read_table
+from benchmarks.results.claims import Claim
+from benchmarks.study.entry import MATCH_TRAINING, Entry, Trained, read_entry, read_table
 from benchmarks.study.handover import Handover
 from benchmarks.study.study_file import study_text
 from benchmarks.study.tuning_grid import Tuning
@@ -13,6 +14,11 @@ from compress.documents import fitted, parse_toml
 from compress.errors import UsageError, checked, nearest
 
 REQUIRED = ("title", "about", "takes", "dataset", "recipe", "reference")
+CLAIM: dict[str, Any] = {
+    **dict.fromkeys(("of", "against"), str | tuple[str, ...]),
+    **dict.fromkeys(("claim", "if_equivalent"), str),
+    **{"joined": bool, "margin": float},
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,8 +29,10 @@ class Study:
         takes: how long it takes, in words, on which hardware.
         reference: name of the entry that the others are compared with.
         runs: the entries.
-        primary: names of the two entries whose difference the study is made for, if declared; every other comparison
-            is then exploratory.
+        claims: contrasts of entries that the study is made for, in the order in which they are tested; every other
+            comparison is exploratory.
+        epochs: passes over the training images, instead of the recipe's.
+        precision: number format, so that results are alike on hardware that has bf16 and on others.
         tuning: what is tried for every arm; None: the recipe's learning rate and weight decay are taken as they are.
         handover: what is selected among the runs and exported at the end; None: nothing.
     """
@@ -37,7 +45,9 @@ class Study:
     reference: str
     runs: tuple[Entry, ...]
     seeds: tuple[int, ...] = (0,)
-    primary: tuple[str, ...] = ()
+    claims: tuple[Claim, ...] = ()
+    epochs: int | None = None
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
     tuning: Tuning | None = None
     handover: Handover | None = None
 
@@ -51,7 +61,10 @@ class Study:
             raise UsageError(f"run {twice[0]} is named twice")
         if self.reference not in names:
             raise UsageError(f"reference {self.reference!r}: {nearest(self.reference, names)}")
-        self._check_primary(names)
+        if self.claims and self.claims[0].joined:
+            raise UsageError("primary: the first is joined, and there is none before it")
+        for claim in self.claims:
+            self._check_claim(claim, names)
         for position, entry in enumerate(self.runs):
             self._check_sources(entry, names[:position], names)
             if self.tuning:
@@ -61,10 +74,8 @@ class Study:
         """The entry of that name."""
         return next(entry for entry in self.runs if entry.name == name)
 
-    def _check_primary(self, names: list[str]) -> None:
-        if self.primary and (len(self.primary) != 2 or len(set(self.primary)) != 2):
-            raise UsageError("primary names the two different runs of one contrast, as in primary = ['a', 'b']")
-        for name in self.primary:
+    def _check_claim(self, claim: Claim, names: list[str]) -> None:
+        for name in claim.names:
             if name not in names:
                 raise UsageError(f"primary {name!r}: {nearest(name, names)}")
             if len(self.entry(name).targets) > 1:
@@ -78,8 +89,15 @@ class Study:
                 late = source.name in names
                 mend = "put it above, unless it waits for this one" if late else nearest(source.name, earlier)
                 raise UsageError(f"{named} is no earlier run; {mend}")
-            if len(self.entry(source.name).targets) > 1:
+            origin = self.entry(source.name)
+            if len(origin.targets) > 1:
                 raise UsageError(f"{named} has several budgets; name a run that has one")
+            if key == MATCH_TRAINING and (source.exit or not isinstance(origin, Trained) or origin.match_training):
+                raise UsageError(f"{named}: name a run that is trained for the recipe's epochs, without an exit")
+
+
+HINTS = get_type_hints(Study)
+KEYS = {name: hint for name, hint in HINTS.items() if name not in ("runs", "claims")} | {"primary": list}
 
 
 @checked
@@ -108,10 +126,22 @@ def read_study(name: str) -> Study:
             tuning = Tuning(**read_table(table.pop("tuning"), get_type_hints(Tuning)))
         if "handover" in table:
             handover = Handover(**read_table(table.pop("handover"), get_type_hints(Handover), required=("max_macs",)))
-        settings = read_table(table, get_type_hints(Study), required=REQUIRED)
-        return Study(**settings, runs=runs, tuning=tuning, handover=handover)
+        settings = read_table(table, KEYS, required=REQUIRED)
+        claims = _claims(settings.pop("primary", []))
+        return Study(**settings, runs=runs, claims=claims, tuning=tuning, handover=handover)
     except UsageError as error:
         raise UsageError(f"study {name}: {error}") from error
+
+
+def _claims(primary: list[Any]) -> tuple[Claim, ...]:
+    """The claims of ``[[primary]]`` tables, or the one of a list of two names."""
+    if primary and all(isinstance(name, str) for name in primary):
+        if len(primary) != 2 or len(set(primary)) != 2:
+            raise UsageError("primary names the two different runs of one contrast, as in primary = ['a', 'b']")
+        return (Claim(claim=" against ".join(primary), of=(primary[0],), against=(primary[1],)),)
+    tables = [read_table(table, CLAIM, required=("claim", "of", "against")) for table in primary]
+    several = [{key: (table[key],) for key in ("of", "against") if isinstance(table[key], str)} for table in tables]
+    return tuple(Claim(**table | names) for table, names in zip(tables, several, strict=True))
 
 
 def _by_method(table: Any) -> list[Any]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, TypeVar
 from cyclopts import Group, Parameter, Token
 from cyclopts.validators import Number
 
+from compress.cli.runs_option import Runs
 from compress.data.catalogue import BUNDLED, FOLDER, check_request
 from compress.data.division import Division
 from compress.errors import UsageError
@@ -54,22 +55,9 @@ def whole_number(_: object, tokens: Sequence[Token]) -> int:
     return int(text)
 
 
-def runs_places(_: object, tokens: Sequence[Token]) -> tuple[Path, ...]:
-    """Return the directories that are named; for the URL of an object store, its mirror on this machine."""
-    from compress.stores.mirror import mirror
-
-    return tuple(mirror(token.value) if "://" in token.value else Path(token.value) for token in tokens)
-
-
-def runs_place(kind: object, tokens: Sequence[Token]) -> Path:
-    """Return the directory that ``--runs`` names, see `runs_places`."""
-    return runs_places(kind, tokens)[0]
-
-
 Flag = Annotated[bool, Parameter(show_default=False)]
 Whole = Annotated[int, Parameter(converter=whole_number)]
 Seed = Annotated[Whole, Parameter(validator=Number(gte=0, lt=SEEDS))]
-Runs = Annotated[Path, Parameter(env_var="COMPRESS_RUNS", converter=runs_place)]
 Precision = Literal["auto", "fp32", "bf16"]
 if TYPE_CHECKING:
     Form: TypeAlias = str

@@ -9,6 +9,7 @@ from compress.errors import UsageError
 COUNTS = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}
 SIZES = {"": 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30}
 TIMES = {"us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0}
+DURATIONS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 SHARES = {"": 1.0, "%": 0.01}
 
 

@@ -7,7 +7,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from compress.cli.options import OUTPUT, PLACE, Flag, Output, runs_places
+from compress.cli.options import OUTPUT, PLACE, Flag, Output
+from compress.cli.runs_option import runs_places
 from compress.errors import UsageError
 
 

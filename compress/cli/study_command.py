@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
 
 from benchmarks.study.study_file import study_text
 from compress.cli.cluster_options import CLUSTER, ClusterOptions
@@ -10,14 +14,46 @@ from compress.cli.options import (
     DATA,
     OUTPUT,
     RECIPE,
-    TRAINING_PLACE,
     DataOptions,
     Flag,
     Output,
+    PlaceOptions,
+    Precision,
     RecipeOptions,
-    TrainingPlaceOptions,
+    options,
 )
+from compress.cli.quantities import DURATIONS, quantity
 from compress.errors import UsageError
+
+if TYPE_CHECKING:
+    from benchmarks.study.cluster_plan import ClusterPlan
+    from benchmarks.study.dry_run import StudyPlan
+    from compress.training import Place
+
+
+@options("Runs")
+@dataclass(frozen=True, kw_only=True)
+class StudyPlaceOptions(PlaceOptions):
+    """Where and how the runs of a study are computed.
+
+    Attributes:
+        precision: Number format (default: the study's); auto: bf16 if the hardware has it.
+        resume: Continue a failed run (an interrupted one always does).
+    """
+
+    precision: Precision | None = None
+    resume: Flag = False
+
+    def place(self, precision: str) -> Place:
+        """Return what these options say as the library takes it, by default with the study's precision."""
+        from compress.stores.mirror import check_writable
+        from compress.training import Place
+
+        check_writable(self.runs)
+        return Place(**vars(self) | {"precision": self.precision or precision})
+
+
+STUDY_PLACE = StudyPlaceOptions()
 
 
 def study(
@@ -25,9 +61,11 @@ def study(
     *,
     out: Path | None = None,
     dry_run: Flag = False,
+    time_limit: str | None = None,
+    report: Annotated[bool, Parameter(negative="--no-report", show_default=False)] = True,
     recipe: RecipeOptions = RECIPE,
     data: DataOptions = DATA,
-    place: TrainingPlaceOptions = TRAINING_PLACE,
+    place: StudyPlaceOptions = STUDY_PLACE,
     cluster: ClusterOptions = CLUSTER,
     output: Output = OUTPUT,
 ) -> None:
@@ -36,14 +74,16 @@ def study(
     A study with a handover then selects a network within its limit, exports it, and predicts an image with it.
 
     Args:
-        name: quickstart, pruning, fashion-mnist, cifar10, or another bundled study; or a TOML file of your own.
+        name: quickstart, pruning, fashion-mnist, headline, or another bundled study; or a TOML file of your own.
         out: Directory of the report (default: report/NAME).
         dry_run: Train nothing; show every run, what it waits for, and how long the remaining ones take.
+        time_limit: Such as 9m: begin no run that is not expected to end by then, stop after the epoch under way, and
+            report what is done, for which a fifth is kept back. The same command goes on later. Nothing is handed over.
+        report: --no-report: train alone, for the whole of the time limit; neither measure nor report.
     """
     study_text(name)  # refuses what is not there
-    if cluster.nodes and not dry_run:
-        raise UsageError(f"--nodes {cluster.nodes}: is for the plan on paper, --dry-run")
-    execute = None if dry_run else cluster.execute()
+    seconds = None if time_limit is None else quantity("time-limit", time_limit, DURATIONS, "90s, 9m or 2h")
+    execute = cluster.execute(dry_run=dry_run)
 
     from benchmarks import REPORT, Setting, hand_over, main_table, plan_study, read_study, run_study
     from compress.cli.printing import print_json, print_table, run_as_json
@@ -51,30 +91,36 @@ def study(
 
     study = read_study(name)
     console.print(f"{study.title}: {study.takes}")
-    named = recipe.named(study.recipe, epochs=recipe.epochs)
-    if dry_run and cluster.nodes:
-        on_paper = cluster.plan(study, named)
-        if output.json:
-            return print_json(on_paper.to_json())
-        print_table(on_paper.table())
-        return print(on_paper.summary())
-    setting = Setting(study=study, dataset=data.open(named, study.dataset), recipe=named, place=place.place())
+    own = study.epochs if recipe.recipe is None else None
+    named = recipe.named(study.recipe, epochs=own if recipe.epochs is None else recipe.epochs)
+    if dry_run and cluster.nodes is not None:
+        return _show_plan(cluster.plan(study, named), output)
+    dataset = data.open(named, study.dataset)
+    setting = Setting(study=study, dataset=dataset, recipe=named, place=place.place(study.precision))
     if dry_run:
-        plan = plan_study(setting)
-        if output.json:
-            return print_json(plan.to_json())
-        print_table(plan.table())
-        return print(plan.summary())
+        return _show_plan(plan_study(setting), output)
     out = out or Path("report") / Path(name).stem
-    runs, handed = run_study(setting, out=out, execute=execute), []
+    runs, handed = run_study(setting, out=out, time_limit=seconds, report=report, execute=execute), []
+    written = report and bool(runs)
     if not output.json:
-        print_table(main_table(runs, runs[0].id))
-        console.print(f"report: {out / REPORT}")
-    if study.handover:
+        if runs:
+            print_table(main_table(runs, runs[0].id))
+        console.print(f"report: {out / REPORT}" if written else f"{len(runs)} runs are finished, and nothing reported")
+    if study.handover and written and seconds is None:
         try:
             handed = hand_over(study.handover, runs, setting.dataset, out)
         except UsageError as error:  # the study itself is done
             console.print(f"not handed over: {error}")
     if output.json:
-        return print_json({"runs": [run_as_json(run) for run in runs], "report": str(out / REPORT), "handover": handed})
+        path = str(out / REPORT) if written else None
+        return print_json({"runs": [run_as_json(run) for run in runs], "report": path, "handover": handed})
     print(*handed, sep="\n")
+
+
+def _show_plan(plan: ClusterPlan | StudyPlan, output: Output) -> None:
+    from compress.cli.printing import print_json, print_table
+
+    if output.json:
+        return print_json(plan.to_json())
+    print_table(plan.table())
+    print(plan.summary())

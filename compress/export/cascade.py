@@ -26,6 +26,7 @@ from compress.networks import Network, digest_of_weights
 from compress.runs import write_json
 
 POLICY, RUNNER = "policy.json", "early_exit.py"
+FEATURE_MAP = 3  # dimensions: channels, height, width
 
 
 class Stage(nn.Module):
@@ -52,6 +53,11 @@ def stages_of(network: Network, normalisation: Normalisation, *, bytes: bool = T
     ends = [exit.block for exit in copied.spec.exits]
     segments = copied.segments(ends)
     segments[0].insert(0, Pixels(normalisation, bytes=bytes))
+    for segment, end in zip(segments[1:], ends, strict=False):
+        if len(copied.spec.shapes[end - 1]) == FEATURE_MAP:
+            # It changes nothing, but has ONNX Runtime lay out the features in blocks of channels at once; a stage that
+            # begins with a residual block would have it convert them in every block.
+            segment.insert(0, nn.MaxPool2d(1))
     return [
         Stage(segment, copied.heads[str(end)], last=end == ends[-1]).eval()
         for segment, end in zip(segments, ends, strict=True)

@@ -11,7 +11,7 @@ import numpy as np
 from compress.errors import UsageError
 from compress.export.accuracy import Accuracy
 from compress.export.bundle import MANIFEST
-from compress.export.cascade import write_policy, write_stage_digests, write_stages
+from compress.export.cascade import not_certified, write_policy, write_stage_digests, write_stages
 from compress.export.early_exit_runner import Cascade
 from compress.export.model_files import metadata, write_ir
 from compress.export.onnx_graph import describe, refusing
@@ -42,6 +42,7 @@ def write_cascade(subject: Subject, policy: Policy | None, certificate: Certific
             f"run {run.id}: a cascade needs a policy: run compress exits {run.id}, or name a file: --policy"
         )
     check_fits(policy, network)
+    notice = not_certified(policy, certificate, engine=ENGINES[form.format], input=form.input)
     described = metadata(subject)
     for path in write_stages(network, run.normalisation, folder, bytes=form.input == "uint8"):
         describe(path, described)
@@ -49,7 +50,7 @@ def write_cascade(subject: Subject, policy: Policy | None, certificate: Certific
             with refusing(f"{run.record.arch}: OpenVINO cannot read {path.stem} of this network"):
                 write_ir(path, path.with_suffix(".xml"), described)
             path.unlink()
-    notice = write_policy(folder, policy, certificate, engine=ENGINES[form.format], input=form.input)
+    write_policy(folder, policy, certificate, engine=ENGINES[form.format], input=form.input)
     parity = check_exits(subject, folder)
     accuracy, early_exit = answered(subject, policy)
     early_exit |= {

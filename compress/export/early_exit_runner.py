@@ -12,7 +12,9 @@ import functools
 import hashlib
 import importlib.util
 import json
+import math
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 NEVER = 1.0  # threshold that no confidence exceeds
+CLOSE = 1e-6  # to a threshold: far more than two ways to compute a confidence in float64 differ by
 READERS = {"onnx": ("onnxruntime", "openvino"), "openvino": ("openvino",)}  # engines by the format that they read
 TYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32"}  # of images, as ONNX Runtime calls them
 
@@ -74,11 +77,35 @@ class Cascade:
         Raises:
             ValueError: there are none, or they are of another shape or type than the network takes.
         """
-        features, rows = self._checked(images), np.arange(len(images))
-        exits = np.full(len(images), len(self._stages), dtype=np.int64)
-        logits = np.empty((len(images), self._stages[-1].classes), dtype=np.float32)
-        rules = zip(self._stages, self._temperatures, self._thresholds, strict=False)  # the last stage has no threshold
-        for number, (stage, temperature, threshold) in enumerate(rules, start=1):
+        features = self._checked(images)
+        return self._one(features) if len(features) == 1 else self._batch(features)
+
+    def logits(self, images: NDArray[Any]) -> NDArray[np.float32]:
+        """The logits `(exits, N, classes)` of images `(N, C, H, W)` at every exit: what a policy is certified on.
+
+        Raises:
+            ValueError: as when it is called.
+        """
+        features, every = self._checked(images), []
+        for stage in self._stages:
+            features, found = stage(features)
+            every.append(np.array(found))
+        return np.stack(every)
+
+    def _one(self, features: NDArray[Any]) -> Answers:
+        """Answer one image `(1, C, H, W)`, with as little as possible between one stage and the next."""
+        for exit, (stage, temperature, threshold) in enumerate(self._rules, start=1):
+            features, logits = stage(features)
+            if _leaves(logits, temperature, threshold):
+                return _answer(logits, temperature, exit)
+        return _answer(self._stages[-1](features)[1], self._temperatures[-1], len(self._stages))
+
+    def _batch(self, features: NDArray[Any]) -> Answers:
+        """Answer images `(N, C, H, W)`."""
+        count, rows = len(features), np.arange(len(features))
+        exits = np.full(count, len(self._stages), dtype=np.int64)
+        logits = np.empty((count, self._stages[-1].classes), dtype=np.float32)
+        for number, (stage, temperature, threshold) in enumerate(self._rules, start=1):
             features, found = stage(features)
             leaves = _confidences(found, temperature) > threshold
             if not leaves.any():
@@ -94,17 +121,10 @@ class Cascade:
         probabilities = (powers / powers.sum(axis=-1, keepdims=True)).astype(np.float32)
         return Answers(logits.argmax(axis=-1), exits, probabilities)
 
-    def logits(self, images: NDArray[Any]) -> NDArray[np.float32]:
-        """The logits `(exits, N, classes)` of images `(N, C, H, W)` at every exit: what a policy is certified on.
-
-        Raises:
-            ValueError: as when it is called.
-        """
-        features, every = self._checked(images), []
-        for stage in self._stages:
-            features, found = stage(features)
-            every.append(np.array(found))
-        return np.stack(every)
+    @property
+    def _rules(self) -> Iterator[tuple[Any, float, float]]:
+        """Stage, temperature and threshold of every exit but the last, which has no threshold."""
+        return zip(self._stages, self._temperatures, self._thresholds, strict=False)
 
     def _checked(self, images: NDArray[Any]) -> NDArray[Any]:
         type_, *shape = self._stages[0].takes
@@ -189,6 +209,33 @@ def _confidences(logits: NDArray[np.float32], temperature: float) -> NDArray[np.
     scaled = logits.astype(np.float64) / temperature
     powers = np.exp(scaled - np.maximum.reduce(scaled, axis=-1, keepdims=True))
     return np.asarray(1 / np.add.reduce(powers, axis=-1))
+
+
+def _leaves(logits: NDArray[np.float32], temperature: float, threshold: float) -> bool:
+    """Whether the confidence of one image, from its logits `(1, classes)`, is above a threshold; as `_confidences`.
+
+    It is decided in Python's own floats unless it is close: NumPy's functions, called between two stages, have left the
+    CPU's caches and take as long as a small layer.
+    """
+    confidence = 1 / sum(_powers(logits, temperature))
+    if abs(confidence - threshold) > CLOSE:
+        return confidence > threshold
+    return bool(_confidences(logits, temperature)[0] > threshold)
+
+
+def _answer(logits: NDArray[np.float32], temperature: float, exit: int) -> Answers:
+    """What one image with these logits `(1, classes)` is answered."""
+    powers = _powers(logits, temperature)
+    total = sum(powers)
+    probabilities = np.array([[power / total for power in powers]], dtype=np.float32)
+    return Answers(logits.argmax(axis=-1), np.array([exit]), probabilities)
+
+
+def _powers(logits: NDArray[np.float32], temperature: float) -> list[float]:
+    """`exp((logits - the largest) / temperature)` of one image's logits `(1, classes)`."""
+    values = logits[0].tolist()
+    largest = max(values)
+    return [math.exp((value - largest) / temperature) for value in values]
 
 
 def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from compress.errors import UsageError, checked
-from compress.inference.policy import NEVER, Policy, confidences
+from compress.inference.policy import NEVER, Policy, confidences, exceeds, powers
 from compress.inference.simulation import Exited, answers
 from compress.networks import Network, digest_of_weights
 
@@ -49,7 +49,11 @@ class EarlyExit:
         exits = network.spec.exits
         segments = self.network.segments([exit.block for exit in exits])
         heads = [self.network.heads[str(exit.block)] for exit in exits]
-        self._stages = [(nn.Sequential(*segment), head) for segment, head in zip(segments, heads, strict=True)]
+        stages = [(nn.Sequential(*segment), head) for segment, head in zip(segments, heads, strict=True)]
+        thresholds = (*policy.thresholds, NEVER)
+        self._rules = [*zip(range(1, len(exits) + 1), stages, policy.temperatures, thresholds, strict=True)]
+        like = next(self.network.parameters())
+        self._device, self._dtype = like.device, like.dtype
 
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> Exited[Tensor]:
@@ -58,18 +62,33 @@ class EarlyExit:
         Raises:
             UsageError: there are none, or of another shape than the network's.
         """
-        spec, policy, count = self.network.spec, self.policy, len(images)
+        spec, count = self.network.spec, len(images)
         if not count or images.shape[1:] != spec.input_shape:
             raise UsageError(
                 f"images {tuple(images.shape)}: {spec.arch} takes (N, {', '.join(map(str, spec.input_shape))})"
             )
-        like = next(self.network.parameters())
-        features = images.to(like.device, like.dtype)
-        logits = np.empty((count, spec.classes), dtype=np.float32)  # at the last exit that an image has reached
+        features = images.to(self._device, self._dtype)
+        return self._one(features) if count == 1 else self._batch(features)
+
+    def _one(self, features: Tensor) -> Exited[Tensor]:
+        """Answer one image `(1, C, H, W)`, with as little as possible between one exit and the next."""
+        for exit, (segment, head), temperature, threshold in self._rules:
+            features = segment(features)
+            [logits] = head(features).float().tolist()  # on CUDA, the only wait of this exit
+            if exit == self.policy.exits or exceeds(logits, temperature, threshold):
+                break
+        parts = powers(logits, temperature)
+        label, total = logits.index(max(logits)), sum(parts)
+        probabilities = torch.tensor([[part / total for part in parts]], dtype=torch.float32)
+        return Exited(torch.tensor([label]), torch.tensor([exit]), probabilities)
+
+    def _batch(self, features: Tensor) -> Exited[Tensor]:
+        """Answer images `(N, C, H, W)`."""
+        count, classes = len(features), self.network.spec.classes
+        logits = np.empty((count, classes), dtype=np.float32)  # at the last exit that an image has reached
         exits = np.empty(count, dtype=np.int64)
         rows, stays = np.arange(count), np.ones(count, dtype=np.bool_)  # images in the batch; which have not left
-        rules = zip(self._stages, policy.temperatures, (*policy.thresholds, NEVER), strict=True)
-        for number, ((segment, head), temperature, threshold) in enumerate(rules, start=1):
+        for number, (segment, head), temperature, threshold in self._rules:
             features = segment(features)
             found = head(features).float().numpy(force=True)  # on CUDA, the only wait of this exit
             logits[rows[stays]], exits[rows[stays]] = found[stays], number
@@ -79,7 +98,7 @@ class EarlyExit:
             if count >= self._compact_from and not stays.all():
                 features = features[torch.from_numpy(stays.nonzero()[0]).to(features.device)]
                 rows, stays = rows[stays], stays[stays]
-        return Exited(*map(torch.from_numpy, answers(logits, exits, policy)))
+        return Exited(*map(torch.from_numpy, answers(logits, exits, self.policy)))
 
 
 def check_fits(policy: Policy, network: Network) -> None:

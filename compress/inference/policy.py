@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,6 +16,7 @@ from compress.documents import fitted
 from compress.errors import UsageError, checked
 
 NEVER = 1.0  # threshold that no confidence exceeds
+CLOSE = 1e-6  # to a threshold: far more than two ways to compute a confidence in float64 differ by
 
 
 @checked
@@ -72,6 +75,24 @@ def confidences(logits: NDArray[Any], temperature: float) -> NDArray[np.float64]
     """The confidence `(N,)` of an exit from its logits `(N, classes)`, computed in float64."""
     scaled = logits.astype(np.float64) / temperature
     return np.asarray(1 / np.exp(scaled - scaled.max(axis=-1, keepdims=True)).sum(axis=-1))
+
+
+def exceeds(logits: Sequence[float], temperature: float, threshold: float) -> bool:
+    """Whether the confidence of one image, from its logits at an exit, is above a threshold; exactly as `confidences`.
+
+    It is decided in Python's own floats unless it is close: between two layers of a network NumPy's functions have left
+    the CPU's caches, and take as long as a layer.
+    """
+    confidence = 1 / sum(powers(logits, temperature))
+    if abs(confidence - threshold) > CLOSE:
+        return confidence > threshold
+    return bool(confidences(np.array([logits]), temperature)[0] > threshold)
+
+
+def powers(logits: Sequence[float], temperature: float) -> list[float]:
+    """`exp((logits - the largest) / temperature)` of one image's logits."""
+    largest = max(logits)
+    return [math.exp((value - largest) / temperature) for value in logits]
 
 
 def leave(logits: NDArray[Any], policy: Policy) -> NDArray[np.int64]:

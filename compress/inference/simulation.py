@@ -6,7 +6,6 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import softmax
 
 from compress.inference.policy import Policy, leave
 
@@ -40,6 +39,8 @@ def simulate(logits: NDArray[Any], policy: Policy) -> Exited[NDArray[Any]]:
 def answers(logits: NDArray[Any], exits: NDArray[np.int64], policy: Policy) -> Exited[NDArray[Any]]:
     """What images are answered, from the logits `(N, classes)` of the exit (1-based) that each leaves at."""
     temperatures = np.array(policy.temperatures)[exits - 1, None]
-    probabilities = softmax(logits.astype(np.float64) / temperatures, axis=-1).astype(np.float32)
+    scaled = logits.astype(np.float64) / temperatures
+    powers = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
+    probabilities = (powers / powers.sum(axis=-1, keepdims=True)).astype(np.float32)
     # The largest logit, since two classes' probabilities may be rounded to the same number.
     return Exited(logits.argmax(axis=-1), exits, probabilities)

@@ -11,6 +11,7 @@ import torch
 
 from compress.errors import UsageError, first_line
 from compress.runs import write_atomically
+from compress.training.deadline import out_of_time
 
 FILE = "last.pt"
 SECONDS = 10.0  # between checkpoints on a GPU, where an epoch may be shorter than the time that writing one takes
@@ -18,7 +19,7 @@ SECONDS = 10.0  # between checkpoints on a GPU, where an epoch may be shorter th
 
 def due(saved: float, device: torch.device) -> bool:
     """Whether it is time for a checkpoint after an epoch, given the time (`time.monotonic`) of the last one."""
-    return device.type == "cpu" or time.monotonic() - saved > SECONDS
+    return device.type == "cpu" or time.monotonic() - saved > SECONDS or out_of_time()
 
 
 def save_checkpoint(directory: Path, state: dict[str, Any]) -> None:

@@ -30,6 +30,7 @@ from compress.training.capture import Steps, why_eager
 from compress.training.checkpoints import due, load_checkpoint, reading, save_checkpoint
 from compress.training.class_weights import class_weights
 from compress.training.compiled import compiled
+from compress.training.deadline import check_deadline
 from compress.training.distributed import current_world
 from compress.training.evaluation import accuracies, cross_entropies, evaluated_at_once, predict
 from compress.training.hooks import PLAIN, Narrow, Options, Spent, sliced
@@ -326,6 +327,7 @@ def fit(
 
     Raises:
         DivergedError: the loss became NaN or infinite; the last good checkpoint is kept.
+        OutOfTimeError: the deadline came before the last epoch.
         UsageError: the checkpoint is corrupt or cannot be written.
     """
     world = training.world
@@ -344,7 +346,10 @@ def fit(
             progress.epoch(training.history[-1])
             if on_epoch:
                 world.on_leader(lambda: on_epoch(training))
-            if checkpoint and (training.epochs_done == epochs or due(saved, training.device)):
+            last = training.epochs_done == epochs
+            if checkpoint and world.on_leader(lambda: last or due(saved, training.device)):  # noqa: B023
                 world.on_leader(lambda: save_checkpoint(checkpoint, training.state()))
                 saved = time.monotonic()
+            if not last:
+                world.on_leader(lambda: check_deadline(training.epochs_done, epochs))
     training.finish()

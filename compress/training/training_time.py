@@ -15,7 +15,8 @@ from compress.training.loop import Training
 from compress.training.objectives import Objective
 
 TIMED, TIMED_ON_GPU = 2, 20  # steps, of which a GPU takes hundreds a second
-BATCH = 16  # on a CPU, where time is proportional to images; a GPU is timed with the recipe's batch size
+MOST_MACS = 4e10  # of a step timed on a CPU: seconds, within some hundred MB
+LEAST = 16  # images of such a step
 
 
 def image_seconds(
@@ -23,13 +24,16 @@ def image_seconds(
 ) -> float:
     """Seconds of training per image, measured now over a few steps with blank images.
 
-    Includes the update, but not reading and augmenting images.
+    Includes the update, but not reading and augmenting images. Steps have the recipe's batch size, since small networks
+    take longer for an image in small batches; a large network has smaller ones on a CPU.
     """
-    count = min(recipe.batch_size, BATCH) if device.type == "cpu" else recipe.batch_size
+    network = initialised(spec, 0).to(device).train()
+    count = recipe.batch_size
+    if device.type == "cpu":
+        count = min(count, max(LEAST, int(MOST_MACS / objective.macs_an_image(network))))
     blank = Labelled(images=torch.zeros(count, *spec.input_shape, dtype=torch.uint8), labels=torch.arange(count) % 2)
     plain = Normalisation(mean=(0.5,) * spec.input_shape[0], std=(0.5,) * spec.input_shape[0])
     parts = Split(train=blank, validation=blank, calibration=blank, test=blank, normalisation=plain).to(device)
-    network = initialised(spec, 0).to(device).train()
     training = Training(network, parts, recipe, objective, augment=False, seed=0, precision=precision)
     images = torch.zeros(count, *spec.input_shape, device=device).contiguous(memory_format=torch.channels_last)
     timed, started = (TIMED if device.type == "cpu" else TIMED_ON_GPU), 0.0

@@ -11,6 +11,7 @@ import pytest
 from baselines import METHODS
 from benchmarks import Handover, Study, read_study
 from benchmarks.study.entry import KEYS
+from benchmarks.study.study import CLAIM
 from benchmarks.study.tuning_grid import Tuning
 from compress.cli.app import app
 from compress.records import Configuration, Cost, Data, Environment, Record, Results
@@ -61,11 +62,13 @@ def test_every_field_of_a_record_is_explained() -> None:
 
 def test_every_key_of_a_study_is_explained() -> None:
     text = page("studies.md").partition("### Keys of the file")[2]
-    of_file, _, rest = text.partition("### Keys of `[[run]]`")
+    of_file, _, rest = text.partition("### Keys of `[[primary]]`")
+    of_primary, _, rest = rest.partition("### Keys of `[[run]]`")
     of_run, _, rest = rest.partition("### Keys of `[tuning]`")
     of_tuning, _, of_handover = rest.partition("### Keys of `[handover]`")
-    keys = (typing.get_type_hints(Study).keys() - {"runs"}) | {"run", "runs_of"}
+    keys = (typing.get_type_hints(Study).keys() - {"runs", "claims"}) | {"run", "runs_of", "primary"}
     assert set(first_cells(of_file)) == keys
+    assert set(first_cells(of_primary)) == CLAIM.keys()
     assert set(first_cells(of_run)) == KEYS.keys()
     assert set(first_cells(of_tuning)) == typing.get_type_hints(Tuning).keys()
     assert set(first_cells(of_handover)) == typing.get_type_hints(Handover).keys()

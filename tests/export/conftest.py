@@ -1,13 +1,18 @@
-"""A finished run whose images can be opened again, and runs of any network made of it."""
+"""A finished run whose images can be opened again, its bundles, and runs of any network made of it.
 
+The exporter takes seconds for the smallest network, so that tests share what it wrote.
+"""
+
+import functools
 import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from compress import Place
+from compress import Bundle, Place, export_bundle
 from compress.data import open_dataset
 from compress.network_cost import exit_costs
 from compress.networks import Network
@@ -16,6 +21,7 @@ from compress.runs import Run
 from compress.training import train
 
 MakeRun = Callable[[Network], Run]
+Export = Callable[..., Bundle]
 
 
 @pytest.fixture(scope="session")
@@ -24,6 +30,17 @@ def trained(tiny_folder: Path, brief: Recipe, tmp_path_factory: pytest.TempPathF
     small = open_dataset(f"folder:{tiny_folder}", image_size=8)
     recipe, place = replace(brief, validation=0.2, calibration=0.2), Place(runs=tmp_path_factory.mktemp("runs"))
     return train("resnet8", small, method="mwbp", exits=2, recipe=recipe, place=place)
+
+
+@pytest.fixture(scope="session")
+def exported(trained: Run, tmp_path_factory: pytest.TempPathFactory) -> Export:
+    """Export an exit of the run, once in every form, into a directory that is there and empty."""
+
+    @functools.cache
+    def export(exit: int | None = None, **form: Any) -> Bundle:
+        return export_bundle(trained, exit, out=tmp_path_factory.mktemp("bundle"), **form)
+
+    return export
 
 
 @pytest.fixture

@@ -15,15 +15,17 @@ from scipy import stats
 from compress import Bundle, export_bundle, read_bundle
 from compress.errors import UsageError
 from compress.export.form import Form
+from compress.export.model_card import model_card
 from compress.export.subject import subject_of
 from compress.networks import digest_of_weights
 from compress.runs import Run, load, write_json
+from tests.export.conftest import Export
 
 
 @pytest.fixture(scope="module")
-def bundle(trained: Run, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+def bundle(exported: Export) -> Bundle:
     """Exit 1, as an ONNX graph."""
-    return export_bundle(f"{trained.path}:1", out=tmp_path_factory.mktemp("out") / "bundle")
+    return exported(1)
 
 
 def test_the_manifest_says_what_the_files_are_and_where_they_come_from(bundle: Bundle, trained: Run) -> None:
@@ -47,7 +49,7 @@ def test_the_manifest_says_what_the_files_are_and_where_they_come_from(bundle: B
 
 
 def test_the_models_own_file_says_labels_and_preprocessing_and_nothing_of_this_machine(
-    bundle: Bundle, trained: Run, tmp_path: Path
+    bundle: Bundle, exported: Export
 ) -> None:
     model = onnx.load(bundle.path / "model.onnx")
     described = {prop.key: json.loads(prop.value) for prop in model.metadata_props}
@@ -56,30 +58,32 @@ def test_the_models_own_file_says_labels_and_preprocessing_and_nothing_of_this_m
     assert model.graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.UINT8
     assert str(Path(__file__).parents[2]).encode() not in (bundle.path / "model.onnx").read_bytes()
 
-    export_bundle(trained, 1, out=tmp_path / "openvino", format="openvino")
     import openvino
 
-    told = openvino.Core().read_model(tmp_path / "openvino" / "model.xml").get_rt_info(["model_info", "labels"])
-    assert json.loads(told.value) == list(bundle.labels)
+    intermediate = openvino.Core().read_model(exported(format="openvino").path / "model.xml")
+    assert json.loads(intermediate.get_rt_info(["model_info", "labels"]).value) == list(bundle.labels)
     assert sys.modules.get("openvino_telemetry") is None  # it would report to its makers
-    export_bundle(trained, 1, out=tmp_path / "pt2", format="pt2")
     told = {"labels": "", "preprocess": ""}
-    torch.export.load(tmp_path / "pt2" / "model.pt2", extra_files=told)
+    pt2 = exported(format="pt2", input="float", output="logits").path / "model.pt2"
+    torch.export.load(pt2, extra_files=told)
     assert json.loads(told["labels"]) == list(bundle.labels)
 
 
-def test_the_card_says_how_good_how_large_how_fast_and_how_it_was_made(trained: Run, tmp_path: Path) -> None:
-    row = {"exit": 2, "macs": 1, "params": 1, "batch_size": 1, "seconds": [1e-3, 2e-3, 3e-3], "ratio": [1, 1, 1]}
+def test_the_card_says_how_good_how_large_how_fast_and_how_it_was_made(trained: Run, bundle: Bundle) -> None:
+    row = {"exit": 1, "macs": 1, "params": 1, "batch_size": 1, "seconds": [1e-3, 2e-3, 3e-3], "ratio": [1, 1, 1]}
     measured = {
         **{"session": "s", "engine": "onnxruntime", "precision": "fp32", "device": "cpu", "threads": 1, "rounds": 9},
         **{"reference": {"run": "r", "exit": 1}, "environment": {"cpu": "a CPU", "gpu": None}, "rows": [row]},
     }
     write_json(trained.path / "bench.json", {"schema": 2, "measurements": [measured]})
     try:
-        card = (export_bundle(trained, out=tmp_path / "bundle").path / "README.md").read_text()
+        card = model_card(subject_of(trained, 1, Form(), None), bundle.manifest)
     finally:
         (trained.path / "bench.json").unlink()
-    record, exit = trained.record, trained.exits[1]
+    assert (bundle.path / "README.md").read_text() == "".join(
+        line for line in card.splitlines(keepends=True) if "Latency" not in line
+    )
+    record, exit = trained.record, trained.exits[0]
     data = record.data["name"]
     for said in (
         f"{exit['test_accuracy']:.2%} (Wilson's 95% interval",
@@ -153,14 +157,12 @@ def test_what_cannot_be_asked_for_is_refused(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_place_that_is_not_empty_is_refused_and_an_empty_one_filled(trained: Run, tmp_path: Path) -> None:
+def test_a_place_that_is_not_empty_is_refused(trained: Run, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for place in (tmp_path, tmp_path / "file"):
         with pytest.raises(UsageError, match="name a directory that is new or empty"):
             export_bundle(trained, out=place)
-    (tmp_path / "empty").mkdir()
-    assert export_bundle(trained, out=tmp_path / "empty", format="pt2").path == tmp_path / "empty"
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["empty", "file"]
+    assert [file.name for file in tmp_path.iterdir()] == ["file"]
 
 
 def test_int8_is_calibrated_on_ones_own_images_where_a_folder_is_named(trained: Run, tmp_path: Path) -> None:

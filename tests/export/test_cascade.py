@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from compress.data import Dataset, Normalisation, normalise
 from compress.errors import UsageError
 from compress.export.cascade import opened_cascade, write_policy, write_stage_digests, write_stages
-from compress.export.early_exit_runner import Cascade, _confidences
+from compress.export.early_exit_runner import Cascade, _confidences, _leaves
 from compress.inference import Policy, confidences, leave, policy_of_shares, simulate
 from compress.networks import Network, digest_of_weights
 from tests.baselines.networks import network_of
@@ -86,49 +86,28 @@ def test_decisions_are_the_simulations(
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_logits_are_eagers(engine: str, network: Network, images: NDArray[np.uint8], eager: NDArray[Any]) -> None:
-    with opened_cascade(network, GREY, engine=engine) as cascade:
-        found = np.concatenate([cascade.logits(part) for part in (images[:1], images[1:50], images[50:])], axis=1)
+def test_logits_are_eagers(engine: str, folder: Path, images: NDArray[np.uint8], eager: NDArray[Any]) -> None:
+    cascade = Cascade(folder, engine=engine)
+    found = np.concatenate([cascade.logits(part) for part in (images[:1], images[1:50], images[50:])], axis=1)
     np.testing.assert_allclose(found, eager, atol=1e-4)
 
 
-@pytest.fixture(scope="module")
-def tied(tmp_path_factory: pytest.TempPathFactory) -> tuple[Network, Path]:
-    """Two exits; every class has the same logit at the first."""
-    network = network_of("resnet8", exits=2, size=14)
-    head = next(iter(network.heads.values()))
-    torch.nn.init.zeros_([*head.modules()][-1].get_parameter("weight"))
-    folder = tmp_path_factory.mktemp("tied")
-    write_stages(network, GREY, folder)
-    return network, folder
-
-
-@pytest.fixture(scope="module")
-def sure(tmp_path_factory: pytest.TempPathFactory) -> tuple[Network, Path]:
-    """Two exits; confidences at the first are rounded to 1.0."""
-    network = network_of("resnet8", exits=2, size=14)
-    head = next(iter(network.heads.values()))
-    with torch.no_grad():
-        [*head.modules()][-1].get_parameter("bias")[4] = 1e4
-    folder = tmp_path_factory.mktemp("sure")
-    write_stages(network, GREY, folder)
-    return network, folder
-
-
 @pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("name", ["tied", "sure"])
+@pytest.mark.parametrize(("temperature", "confidence"), [(1e30, 0.1), (1e-9, 1.0)], ids=["tied", "sure"])
 def test_a_confidence_at_the_threshold_stays(
-    name: str, engine: str, images: NDArray[np.uint8], request: pytest.FixtureRequest
+    temperature: float, confidence: float, engine: str, network: Network, images: NDArray[np.uint8], broken: Path
 ) -> None:
-    network, folder = request.getfixturevalue(name)
-    confidence = {"tied": 0.1, "sure": 1.0}[name]
-    for threshold, exit in ((confidence, 2), (float(np.nextafter(confidence, 0)), 1)):
-        policy = Policy(temperatures=(0.7, 1.0), thresholds=(threshold,), weights=digest_of_weights(network))
-        write_policy(folder, policy, None, engine=engine, input="uint8")
-        write_stage_digests(folder, format="onnx", input="uint8")
-        cascade = Cascade(folder, engine=engine)
+    """Scaled by such temperatures all classes are equally probable, or one is for certain, both to the last bit."""
+    for threshold, exit in ((confidence, 3), (float(np.nextafter(confidence, 0)), 1)):
+        temperatures, weights = (temperature, temperature, 1.0), digest_of_weights(network)
+        policy = Policy(temperatures=temperatures, thresholds=(threshold, confidence), weights=weights)
+        for name in ("policy.json", "early_exit.py", "bundle.json"):
+            (broken / name).unlink()
+        write_policy(broken, policy, None, engine=engine, input="uint8")
+        write_stage_digests(broken, format="onnx", input="uint8")
+        cascade = Cascade(broken, engine=engine)
         logits = cascade.logits(images[:7])
-        assert (confidences(logits[0], 0.7) == confidence).all()
+        assert (confidences(logits[0], temperature) == confidence).all()
         np.testing.assert_array_equal(leave(logits, policy), exit)
         np.testing.assert_array_equal(cascade(images[:7]).exits, exit)
 
@@ -141,6 +120,31 @@ def test_the_runners_confidences_are_the_librarys_bit_for_bit() -> None:
             np.testing.assert_array_equal(
                 _confidences(logits[:count], temperature), _confidences(logits, temperature)[:count]
             )
+
+
+@pytest.mark.parametrize("temperature", [0.05, 1.0, 3.3])
+def test_the_runner_decides_on_one_image_as_on_many_bit_for_bit(temperature: float) -> None:
+    logits = np.random.default_rng(0).normal(scale=5, size=(300, 10)).astype(np.float32)
+    for row, confidence in zip(logits, _confidences(logits, temperature), strict=True):
+        near = (np.nextafter(confidence, 0), confidence, np.nextafter(confidence, 2))
+        assert [_leaves(row[None], temperature, float(threshold)) for threshold in near] == [True, False, False]
+
+
+def test_stages_keep_their_features_in_blocks_of_channels(folder: Path, tmp_path: Path) -> None:
+    """As far as ONNX Runtime has kernels for such blocks here: then no batch norm or addition is left outside them."""
+    import onnx
+    import onnxruntime
+
+    for number in range(1, EXITS + 1):
+        options = onnxruntime.SessionOptions()
+        options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+        options.log_severity_level = 3  # it warns that the file is for this CPU
+        onnxruntime.InferenceSession(str(folder / f"stage{number}.onnx"), options, providers=["CPUExecutionProvider"])
+        kinds = [node.op_type for node in onnx.load(tmp_path / "optimised.onnx").graph.node]
+        if "ReorderOutput" not in kinds:
+            pytest.skip("ONNX Runtime has no kernels for blocks of channels on this CPU")
+        assert not {"BatchNormalization", "Add"} & set(kinds)
+        assert kinds.count("ReorderInput") == (number > 1)
 
 
 class Counted:

@@ -1,24 +1,29 @@
 """The bundle of a cascade: what is in it, what it says of its certificate, and what is not made."""
 
+import functools
 import json
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
+from onnx import numpy_helper
 
 from compress import Place
-from compress.data import normalise, open_dataset
+from compress.data import Normalisation, normalise, open_dataset
 from compress.errors import UsageError
-from compress.export import export_bundle, read_bundle
+from compress.export import cascade_bundle, export_bundle, read_bundle
+from compress.export.cascade import write_stages
 from compress.export.image_reader import read_image
 from compress.inference import Certificate, Policy, policy_of_shares, simulate
-from compress.networks import digest_of_weights
+from compress.networks import Network, digest_of_weights
 from compress.recipes import Recipe
 from compress.runs import Run, load
 from compress.training import train
@@ -42,6 +47,24 @@ def chosen(run: Run) -> Policy:
     weights = digest_of_weights(load(run))
     never = Policy(temperatures=(1.0,) * EXITS, thresholds=(1.0,) * (EXITS - 1), weights=weights)
     return policy_of_shares(never, np.full(EXITS, 1 / EXITS), logits)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def written_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The stages of the run are written once for each input, and copied after that: the exporter takes seconds."""
+
+    @functools.cache
+    def written(bytes: bool, weights: str) -> Path:
+        return tmp_path_factory.mktemp("stages")
+
+    def write(network: Network, normalisation: Normalisation, folder: Path, *, bytes: bool = True) -> list[Path]:
+        kept = written(bytes, digest_of_weights(network))
+        paths = sorted(kept.iterdir()) or write_stages(network, normalisation, kept, bytes=bytes)
+        return [Path(shutil.copy(path, folder)) for path in paths]
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(cascade_bundle, "write_stages", write)
+        yield
 
 
 def certified(policy: Policy, engine: str) -> Certificate:
@@ -109,14 +132,22 @@ def test_what_does_not_fit_a_cascade_is_refused(run: Run, chosen: Policy, tmp_pa
 def test_a_wrong_stage_is_not_written(
     run: Run, chosen: Policy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    forward = "compress.export.cascade.Pixels.forward"
-    monkeypatch.setattr(forward, lambda self, images: images.float() / 255)  # forgets the normalisation
+    def write(*arguments: Any, **options: Any) -> list[Path]:
+        paths: list[Path] = right(*arguments, **options)
+        model = onnx.load(paths[0])
+        kernel = next(tensor for tensor in model.graph.initializer if len(tensor.dims) == 4)
+        kernel.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(kernel) * 1.1, kernel.name))
+        onnx.save(model, paths[0])
+        return paths
+
+    right = vars(cascade_bundle)["write_stages"]
+    monkeypatch.setattr(cascade_bundle, "write_stages", write)
     with pytest.raises(UsageError, match=r"exit 1, onnx cascade: logits deviate"):
         export_bundle(run, out=tmp_path / "bundle", policy=chosen, cascade=True)
     assert not list(tmp_path.iterdir())
 
 
-def test_a_cascade_is_read_again(run: Run, chosen: Policy, tmp_path: Path) -> None:
+def test_a_cascade_of_floats_is_read_again(run: Run, chosen: Policy, tmp_path: Path) -> None:
     out = tmp_path / "bundle"
     export_bundle(run, out=out, policy=chosen, cascade=True, input="float")
     assert "not certified" in (read_bundle(out).cascade(engine="openvino").notice or "")

@@ -1,7 +1,7 @@
 """Exports of every family, kind of head, pruned networks and foreign ones answer as eager does, or are not kept."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,25 +16,29 @@ from baselines.channels import remove_channels
 from baselines.coupling import Coupling
 from compress import Architecture, create, export_bundle, normalise
 from compress.errors import UsageError
-from compress.export import exporting, model_files, onnx_graph
+from compress.export import exporting, model_files
+from compress.export.form import Form
+from compress.export.model_card import model_card
+from compress.export.parity import check_parity
+from compress.export.subject import subject_of
 from compress.networks import Network
 from compress.networks.heads import HEADS
 from compress.runs import Run, load
 from tests.baselines.networks import trained_like
+from tests.export.conftest import Export, MakeRun
 
-MakeRun = Callable[[Network], Run]
 SHAPE = (1, 8, 8)
 OURS = (
-    *("resnet8", "resnet8v1", "resnet8nl", "mobilenetv2"),
-    *(Architecture("resnet8", width=2), Architecture("resnet8", blocks="1,2,1", widths="4,6,8")),
+    *("resnet8", "resnet8v1", "resnet8nl", Architecture("resnet8", blocks="1,2,1", widths="4,6,8")),
+    *(pytest.param(arch, marks=pytest.mark.slow) for arch in ("mobilenetv2", Architecture("resnet8", width=2))),
 )
-QUICK = ("torchvision:squeezenet1_1", "timm:test_resnet", "timm:test_efficientnet", "timm:test_convnext")
+QUICK = ("torchvision:squeezenet1_1", "timm:test_efficientnet")
 # fmt: off
 FOREIGN = (
     "torchvision:resnet18", "torchvision:mobilenet_v3_small", "torchvision:regnet_y_400mf", "torchvision:densenet121",
     "torchvision:efficientnet_b0", "torchvision:googlenet", "torchvision:swin_t", "torchvision:convnext_tiny",
     "timm:mobilevit_xxs", "timm:vit_tiny_patch16_224", "timm:ghostnet_050", "timm:edgenext_xx_small",
-    "torchvision:shufflenet_v2_x0_5", "timm:lcnet_050",
+    "torchvision:shufflenet_v2_x0_5", "timm:lcnet_050", "timm:test_resnet", "timm:test_convnext",
 )
 # fmt: on
 
@@ -75,15 +79,14 @@ def test_a_pruned_network(run_of: MakeRun, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("arch", [*QUICK, *(pytest.param(arch, marks=pytest.mark.slow) for arch in FOREIGN)])
 def test_foreign_networks(arch: str, run_of: MakeRun, tmp_path: Path) -> None:
-    answers_as_eager(
-        run_of(small(Architecture(arch, image_size=32 if arch in QUICK else 64))), None, tmp_path / "bundle"
-    )
+    size = 32 if arch in QUICK or arch.startswith("timm:test_") else 64
+    answers_as_eager(run_of(small(Architecture(arch, image_size=size))), None, tmp_path / "bundle")
 
 
-@pytest.mark.parametrize("format", ["onnx", "openvino", "pt2"])
-def test_floats_in_logits_out_at_any_batch_size(format: str, trained: Run, tmp_path: Path) -> None:
+@pytest.mark.parametrize("format", ["onnx", pytest.param("openvino", marks=pytest.mark.slow), "pt2"])
+def test_floats_in_logits_out_at_any_batch_size(format: str, trained: Run, exported: Export) -> None:
     """The last exit is the default."""
-    bundle = export_bundle(trained, out=tmp_path / "bundle", format=format, input="float", output="logits")
+    bundle = exported(format=format, input="float", output="logits")
     images = torch.rand(9, *SHAPE, generator=torch.Generator().manual_seed(0))
     mean, std = (torch.tensor(values).view(-1, 1, 1) for values in vars(trained.normalisation).values())
     with torch.inference_mode():
@@ -93,13 +96,13 @@ def test_floats_in_logits_out_at_any_batch_size(format: str, trained: Run, tmp_p
         np.testing.assert_allclose(infer(images[:count].numpy()), expected[:count], rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("format", ["onnx", "openvino"])
+@pytest.mark.parametrize("format", ["onnx", pytest.param("openvino", marks=pytest.mark.slow)])
 def test_int8_is_calibrated_on_held_out_images_and_its_accuracy_is_the_bundles_own(
-    format: str, trained: Run, tmp_path: Path, tiny_folder: Path
+    format: str, trained: Run, exported: Export
 ) -> None:
     from compress.training import data_of
 
-    bundle = export_bundle(trained, 1, out=tmp_path / "bundle", format=format, precision="int8")
+    bundle = exported(1, format=format, precision="int8")
     manifest, test = bundle.manifest, data_of(trained).test
     assert (manifest["calibration"]["part"], manifest["calibration"]["images"]) == ("calibration", 40)
     assert 1e-4 < manifest["parity"]["deviation"] < 0.5
@@ -109,21 +112,22 @@ def test_int8_is_calibrated_on_held_out_images_and_its_accuracy_is_the_bundles_o
     assert f"{accuracy:.2%}" in (bundle.path / "README.md").read_text()
 
 
-@pytest.mark.parametrize("output", ["probabilities", "logits"])
+@pytest.mark.parametrize("form", [{}, {"input": "float", "output": "logits"}], ids=["probabilities", "logits"])
 def test_a_graph_with_other_weights_is_not_kept(
-    output: str, trained: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    form: dict[str, Any], trained: Run, exported: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    exit = None if form else 1
+    right = exported(exit, **form).path / "model.onnx"
+
     def written(module: nn.Module, images: Tensor, path: Path, *, outputs: Sequence[str]) -> None:
-        true_writer(module, images, path, outputs=outputs)
-        model = onnx.load(path)
+        model = onnx.load(right)
         kernel = next(tensor for tensor in model.graph.initializer if len(tensor.dims) == 4)
         kernel.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(kernel) * 1.1, kernel.name))
         onnx.save(model, path)
 
-    true_writer = onnx_graph.write_graph
     monkeypatch.setattr(model_files, "write_graph", written)
-    with pytest.raises(UsageError, match=r"exit 2, onnx fp32: logits deviate by .* more than 0\.001: nothing is writ"):
-        export_bundle(trained, out=tmp_path / "new" / "bundle", output=output)
+    with pytest.raises(UsageError, match=r"exit ., onnx fp32: logits deviate by .* more than 0\.001: nothing is writ"):
+        export_bundle(trained, exit, out=tmp_path / "new" / "bundle", **form)
     assert not list(tmp_path.iterdir())
 
 
@@ -131,21 +135,27 @@ def test_a_graph_with_other_weights_is_not_kept(
 def test_what_stops_it_leaves_nothing(
     error: Any, trained: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def stop(*_: object) -> None:
+    def stop(_: object, folder: Path) -> None:
+        (folder / "model.onnx").write_bytes(b"half of it")
         raise error
 
-    monkeypatch.setattr(exporting, "write_papers", stop)
+    monkeypatch.setattr(exporting, "write_model", stop)
     with pytest.raises(KeyboardInterrupt if error is KeyboardInterrupt else UsageError):
-        export_bundle(trained, out=tmp_path / "new" / "bundle", format="pt2")
+        export_bundle(trained, out=tmp_path / "new" / "bundle")
     assert not list(tmp_path.iterdir())
 
 
-def test_without_the_data_it_is_checked_on_random_pixels_and_the_card_says_so(trained: Run, tmp_path: Path) -> None:
+def test_without_the_data_it_is_checked_on_random_pixels_and_the_card_says_so(
+    trained: Run, exported: Export, tmp_path: Path
+) -> None:
     gone = trained.record.data | {"digest": "0" * 64}
     run = Run(trained.path, dataclasses.replace(trained.record, data=gone))
-    bundle = export_bundle(run, out=tmp_path / "bundle", format="pt2")
-    assert bundle.manifest["parity"]["part"] == "random pixels"
-    assert "compared with PyTorch on random pixels alone" in (bundle.path / "README.md").read_text()
+    subject, bundle = subject_of(run, 1, Form(), None), exported(1)
+    assert (subject.part, subject.images.shape) == ("random pixels", (64, *SHAPE))
+    parity = check_parity(bundle.infer(), subject, "the same network")
+    assert parity.part == "random pixels"
+    card = model_card(subject, bundle.manifest | {"parity": parity.to_json()})
+    assert "compared with PyTorch on random pixels alone" in card
     with pytest.raises(UsageError, match="was trained on other images"):
         export_bundle(run, out=tmp_path / "int8", precision="int8")
 

@@ -9,12 +9,12 @@ import pytest
 import torch
 from PIL import ExifTags, Image
 
-from compress import Bundle, export_bundle
+from compress import Bundle
 from compress.data.image_decoding import centre, decode, opened, pixels, preprocessing
 from compress.export import image_reader
 from compress.export.image_reader import read_image
-from compress.runs import Run
 from tests.data.test_image_decoding import FILES
+from tests.export.conftest import Export
 
 NO_TORCH = 'import os, runpy, sys; sys.modules["torch"] = sys.modules["compress"] = None; sys.argv = sys.argv[1:]; '
 NO_TORCH += 'sys.path[0] = os.path.dirname(sys.argv[0]); runpy.run_path(sys.argv[0], run_name="__main__")'
@@ -23,8 +23,8 @@ SCRIPT = Path(image_reader.__file__).with_name("predict.py")
 
 
 @pytest.fixture(scope="module", params=["onnx", "openvino"])
-def bundle(request: pytest.FixtureRequest, trained: Run, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return export_bundle(trained, out=tmp_path_factory.mktemp("out") / "bundle", format=request.param)
+def bundle(request: pytest.FixtureRequest, exported: Export) -> Bundle:
+    return exported(1) if request.param == "onnx" else exported(format=request.param)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -75,12 +75,12 @@ def test_files_and_folders_are_labelled_without_torch(bundle: Bundle, tiny_folde
     images = np.stack([read_image(file, bundle.preprocess) for file in (Path(path) for path, *_ in rows)])
     expected = bundle.infer()(images)
     assert [label for _, label, *_ in rows] == [bundle.labels[best] for best in expected.argmax(axis=1)]
-    assert {exit for *_, exit in rows} == {"2"}
+    assert {exit for *_, exit in rows} == {str(bundle.manifest["source"]["exit"])}
     assert [float(probability) for *_, probability, _ in rows] == pytest.approx(expected.max(axis=1), abs=1e-4)
 
 
-def test_pt2_needs_torch_alone_and_takes_floats_and_logits(trained: Run, tiny_folder: Path, tmp_path: Path) -> None:
-    bundle = export_bundle(trained, out=tmp_path / "bundle", format="pt2", input="float", output="logits")
+def test_pt2_needs_torch_alone_and_takes_floats_and_logits(exported: Export, tiny_folder: Path) -> None:
+    bundle = exported(format="pt2", input="float", output="logits")
     file = next((tiny_folder / "test").rglob("*.png"))
     no_package = NO_TORCH.replace('sys.modules["torch"] = ', "")
     command: list[str | Path] = [sys.executable, "-c", no_package, bundle.path / "predict.py", file]

@@ -5,6 +5,7 @@ import pytest
 
 from compress.errors import UsageError
 from compress.inference import Policy, confidences, leave
+from compress.inference.policy import exceeds
 
 SURE = np.array([40.0, 0.0])  # softmax rounds to 1.0 in float64
 EVEN = np.array([0.0, 0.0])
@@ -30,6 +31,23 @@ def test_a_threshold_is_exceeded_not_reached() -> None:
     logits = np.array([[SURE, LOG3], [SURE, LOG3], [EVEN, EVEN]])
     assert leave(logits, policy(1.0, 1.0)).tolist() == [3, 3]
     assert leave(logits[:, :1], policy(0.999, 1.0)).tolist() == [1]
+
+
+@pytest.mark.parametrize("temperature", [0.05, 1.0, 3.3])
+def test_one_image_is_decided_as_many_are_bit_for_bit(temperature: float) -> None:
+    """At thresholds that are the very confidences, and the floats next to them, where a rounding would decide."""
+    logits = np.random.default_rng(0).normal(scale=5, size=(300, 10)).astype(np.float32)
+    for row, confidence in zip(logits.tolist(), confidences(logits, temperature), strict=True):
+        below, above = np.nextafter(confidence, 0), np.nextafter(confidence, 2)
+        found = [exceeds(row, temperature, threshold) for threshold in (0.0, below, confidence, above, 1.0)]
+        assert found == [True, True, False, False, False]
+
+
+@pytest.mark.parametrize("logits", [[np.nan, 0.0], [np.inf, 0.0], [np.inf, np.inf], [-np.inf, 0.0], [1e38, -1e38]])
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+def test_one_image_of_extreme_logits_is_decided_as_many_are(logits: list[float]) -> None:
+    for threshold in (0.0, 0.5, 1.0):
+        assert exceeds(logits, 1.0, threshold) == (confidences(np.array([logits]), 1.0)[0] > threshold)
 
 
 @pytest.mark.parametrize(

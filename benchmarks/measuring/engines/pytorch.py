@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 import torch
@@ -14,10 +14,11 @@ from benchmarks.measuring.engines.onnx_files import Source
 from compress.export.onnx_graph import refusing
 from compress.export.served_network import LastExit
 from compress.hardware import has_bf16
+from compress.training.capture import CudaGraph, Graph
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 COMPILATIONS = 256  # torch's own limit on the number of compilations
-CAPTURE_WARM_UP = 3  # passes before a CUDA graph is captured, as in its documentation
+FIRST_FP16 = (5, 3)  # the compute capability from which on NVIDIA's GPUs compute in fp16
 
 
 class Eager(Engine):
@@ -28,8 +29,9 @@ class Eager(Engine):
     layout = torch.channels_last
 
     def precisions(self, device: torch.device) -> tuple[str, ...]:
-        """fp32; bf16 where the hardware has instructions for it; fp16 on CUDA."""
-        return ("fp32", *(["bf16"] if has_bf16(device) else []), *(["fp16"] if device.type == "cuda" else []))
+        """fp32; bf16 where the hardware has instructions for it; fp16 on GPUs that have."""
+        has_fp16 = device.type == "cuda" and torch.cuda.get_device_capability(device) >= FIRST_FP16
+        return ("fp32", *["bf16"] * has_bf16(device), *["fp16"] * has_fp16)
 
     def prepare(self, sources: Sequence[Source], images: Tensor, precision: str, threads: int) -> list[Infer]:
         """As `Engine.prepare`; the number of threads is torch's own."""
@@ -73,23 +75,22 @@ class Compile(Eager):
 
 
 class CudaGraphs(Eager):
-    """The eager operators, recorded once as a CUDA graph and replayed."""
+    """The eager operators, recorded once as a CUDA graph and replayed; copying images and logits is included."""
 
     name = "cudagraphs"
     devices = ("cuda",)
+    graph: ClassVar[Callable[[torch.device], Graph]] = CudaGraph
 
     def _prepare(self, source: Source, images: Tensor, dtype: torch.dtype) -> Infer:
         eager = super()._prepare(source, images, dtype)
-        held = images.clone()
-        stream = torch.cuda.Stream(images.device)
-        stream.wait_stream(torch.cuda.current_stream(images.device))
-        with torch.cuda.stream(stream):
-            for _ in range(CAPTURE_WARM_UP):
-                eager(held)
-        torch.cuda.current_stream(images.device).wait_stream(stream)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        held, logits, graph = images.clone(), images, self.graph(images.device)
+
+        def run() -> None:
+            nonlocal logits
             logits = eager(held)
+
+        with refusing(f"engine {self.name} cannot record {source.network.spec.arch}"):
+            graph.record(run)
 
         @torch.inference_mode()
         def infer(images: Tensor) -> Tensor:

@@ -13,33 +13,30 @@ from benchmarks.results.budget_classes import CLASS, same_class
 from benchmarks.results.cells import Number, exit_name, mean_cell, ratio
 from benchmarks.results.contrasts import Contrast, row_of
 from benchmarks.results.escaping import SENTENCE, inline
-from benchmarks.statistics.difference import ALPHA, DRAWS, MARGIN
+from benchmarks.statistics.difference import DRAWS
 from benchmarks.statistics.scores import CONFIDENCE
 
+DECLARED = (
+    "What was declared before the runs is decided under Primary contrasts, given the test images. Here the same pairs "
+    "stand among all others, on other test images too, and corrected for all."
+)
 NOTE = "With one seed (n = 1) the interval is over test images alone and lacks the scatter of training."
 METHOD = (
     f"Differences are in test accuracy of last exits, in points, with {CONFIDENCE:.0%} intervals. Test images are "
     f"resampled {DRAWS:,} times, the same for both networks, and Student's t adds the scatter of seeds, paired where "
     "both networks have the same seeds. Every network is compared with the reference and, in each budget class (MACs "
     f"within {CLASS:.0%} of one another), with the most accurate network. p-values are the bootstrap's or, between "
-    "single seeds, those of McNemar's exact test. Holm's method adjusts them for all comparisons but the primary "
-    "contrast, which was declared before the runs and is tested alone, for equivalence, too: its "
-    f"{1 - 2 * ALPHA:.0%} interval is then within ±{100 * MARGIN:g} points. MACs and latency are shares of the other "
-    "network's; the latency is the quotient of both networks' ratios to the timed reference. Predictions are stored as "
-    "float16, which changes the prediction for one or two images: a difference may deviate from that of the tables by "
-    "as much."
+    "single seeds, those of McNemar's exact test, adjusted by Holm's method for all comparisons. MACs and latency are "
+    "shares of the other network's; the latency is the quotient of both networks' ratios to the timed reference. "
+    "Predictions are stored as float16, which changes the prediction for one or two images: a difference may deviate "
+    "from that of the tables by as much."
 )
 
 
 def verdicts_section(group: Group) -> Section | None:
-    """A table of all contrasts, the primary contrast first; None if nothing was to be compared."""
+    """A table of all contrasts; None if nothing was to be compared."""
     verdicts = group.verdicts
-    blocks: list[Block] = []
-    if primary := verdicts.primary:
-        network, other = (exit_name(row_of(verdicts.last, key)) for key in primary.pair)
-        blocks.append(
-            Text(f"**Primary contrast**, declared before the runs: {network} against {other}, the first row.")
-        )
+    blocks: list[Block] = [Text(DECLARED)] if group.steps and verdicts.contrasts else []
     if verdicts.contrasts:
         table = Table.of((_line(contrast, verdicts.last) for contrast in verdicts.contrasts), last="verdict")
         single = any(1 in contrast.found.seeds for contrast in verdicts.contrasts)
@@ -56,9 +53,7 @@ def contrast_cells(contrast: Contrast) -> dict[str, str]:
         "difference, points": Number(f"{100 * contrast.found.estimate:+z.2f}", contrast.found.estimate),
         f"{CONFIDENCE:.0%} interval": Number(f"{100 * low:z.2f} to {100 * high:z.2f}", low),
         "n": Number(" and ".join(map(str, dict.fromkeys(contrast.found.seeds))), contrast.found.seeds[0]),
-        "p" if contrast.primary else "p, adjusted": Number(
-            "< 0.001" if contrast.p < 0.001 else f"{contrast.p:.3f}", contrast.p
-        ),
+        "p, adjusted": Number("< 0.001" if contrast.p < 0.001 else f"{contrast.p:.3f}", contrast.p),
         "verdict": contrast.verdict,
     }
 

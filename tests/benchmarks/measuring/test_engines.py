@@ -3,6 +3,7 @@
 import dataclasses
 import shutil
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from onnx import numpy_helper
 from benchmarks.measuring.bench_file import read_measurements
 from benchmarks.measuring.candidates import candidates
 from benchmarks.measuring.engines import Source, engine_named, engines_here, reduced_range
+from benchmarks.measuring.engines.pytorch import CudaGraphs
 from benchmarks.measuring.latency import Session
 from compress.data import normalise
 from compress.errors import UsageError
@@ -108,6 +110,42 @@ def test_torch_engines_agree_with_eager(name: str, precision: str) -> None:
             expected = network(images)[-1]
         placed_infer = lambda batch, infer=infer: infer(engine.place(batch, CPU))  # noqa: E731
         check_logits(placed_infer, 2, images, expected, precision=precision, what=name)
+
+
+class ReplayedOnCpu:
+    """A recording that is no recording: a replay calls the function again, with the tensors that it was given."""
+
+    def __init__(self, device: torch.device) -> None:
+        assert device == CPU
+
+    def record(self, function: Callable[[], None]) -> None:
+        function()
+        self.replay = function
+
+
+def test_a_replay_reads_new_images_and_keeps_no_earlier_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of the engine but the graph itself, which needs a GPU: see tests/cuda."""
+    monkeypatch.setattr(CudaGraphs, "graph", ReplayedOnCpu)
+    network = create("resnet8", exits=1, input_shape=(1, 8, 8), classes=10).eval()
+    engine, images = engine_named("cudagraphs"), torch.randn(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    [infer] = engine.prepare([Source(network, Path())], engine.place(images[:2], CPU), "fp32", 1)
+    with torch.inference_mode():
+        expected = network(images)[-1]
+    first, second = infer(images[:2]), infer(images[2:])
+    torch.testing.assert_close(torch.cat([first, second]), expected)
+
+
+def test_a_gpu_has_the_precisions_that_it_has_instructions_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    cuda, eager = torch.device("cuda"), engine_named("eager")
+    gpus = {(5, 0): ("fp32",), (7, 5): ("fp32", "fp16"), (9, 0): ("fp32", "bf16", "fp16")}
+    for capability, precisions in gpus.items():
+        has_bf16 = capability >= (8, 0)
+        monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda has=has_bf16, **options: has)
+        monkeypatch.setattr("torch.cuda.get_device_capability", lambda device, found=capability: found)
+        assert eager.precisions(cuda) == precisions
+    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda **options: False)
+    with pytest.raises(UsageError, match="engine cudagraphs has no bf16 on this cuda; it has fp32, fp16"):
+        engine_named("cudagraphs").check("bf16", cuda)
 
 
 def test_int8_needs_images_that_were_held_out(trained: list[Run], held_out: HeldOut) -> None:

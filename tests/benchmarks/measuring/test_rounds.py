@@ -1,5 +1,6 @@
 """Rounds: every call is timed in every round, and statistics over rounds are those worked by hand."""
 
+import time
 from functools import partial
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 import torch
 
 from benchmarks.measuring.energy import Counter, Meter
-from benchmarks.measuring.rounds import interleaved, median_interval
+from benchmarks.measuring.rounds import conditions, interleaved, median_interval, timed
 
 CPU = torch.device("cpu")
 
@@ -26,6 +27,44 @@ def test_every_other_round_runs_backwards_and_joules_are_counted_a_call(monkeypa
     made.clear()
     interleaved(calls[:1], rounds=1, device=CPU, warm_up=2, shortest=0.0)
     assert len(made) == 2 + 2 + 1
+
+
+def test_no_round_but_the_first_begins_when_the_time_is_up() -> None:
+    seconds, _ = interleaved([time.monotonic] * 2, rounds=9, device=CPU, shortest=0.0, until=time.monotonic())
+    assert seconds.shape == (1, 2)
+    seconds, _ = interleaved([time.monotonic] * 2, rounds=9, device=CPU, shortest=0.0, until=time.monotonic() + 99)
+    assert seconds.shape == (9, 2)
+
+
+def test_a_gpus_time_is_between_two_events_with_nothing_else_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+
+    class Event:
+        def __init__(self, *, enable_timing: bool) -> None:
+            assert enable_timing
+
+        def record(self) -> None:
+            done.append("event")
+
+        def elapsed_time(self, end: "Event") -> float:
+            return 6.0  # milliseconds
+
+    monkeypatch.setattr("torch.cuda.Event", Event)
+    monkeypatch.setattr("torch.cuda.synchronize", lambda device: done.append("wait"))
+    seconds = timed(lambda: done.append("call"), device=torch.device("cuda"), repeats=3, warm_up=2)
+    assert done == ["call", "call", "wait", "event", "call", "call", "call", "event", "wait"]
+    assert seconds == pytest.approx(0.002)
+
+
+def test_conditions_are_restored() -> None:
+    def settings() -> tuple[object, ...]:
+        cudnn, products = torch.backends.cudnn, torch.backends.cuda.matmul
+        return torch.get_num_threads(), cudnn.allow_tf32, products.allow_tf32, cudnn.benchmark
+
+    before = settings()
+    with conditions(threads=2):
+        assert settings() == (2, False, False, True)
+    assert settings() == before
 
 
 def test_the_interval_of_a_median_is_that_of_order_statistics() -> None:

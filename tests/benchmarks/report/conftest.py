@@ -82,7 +82,7 @@ def grouped() -> Callable[..., Group]:
 def summed_up() -> Callable[..., Group]:
     """A group without runs, from the rows of its summary."""
 
-    def make(rows: list[dict[str, Any]], reference: str | None = None, primary: Any = None) -> Group:
+    def make(rows: list[dict[str, Any]], reference: str | None = None) -> Group:
         summary, scores = pd.DataFrame(rows), scores_of(rows)
         return Group(
             runs=[],
@@ -90,7 +90,7 @@ def summed_up() -> Callable[..., Group]:
             summary=summary,
             reference=reference,
             scores=scores,
-            verdicts=judge(summary, of_last_exits(scores), reference, primary),
+            verdicts=judge(summary, of_last_exits(scores), reference),
             latencies=pd.DataFrame(),
         )
 

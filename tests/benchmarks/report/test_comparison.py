@@ -17,6 +17,7 @@ import pytest
 from benchmarks import Comparison, read_comparison
 from benchmarks.report.best_trial import Factors, Trial
 from benchmarks.report.comparison import write_records
+from benchmarks.results.claims import Claim
 from benchmarks.results.predictions import read_right, read_scores
 from compress.cli.app import main
 from compress.errors import UsageError
@@ -52,7 +53,7 @@ def test_what_a_report_takes_is_kept(runs: list[Run], tmp_path: Path) -> None:
         title="A title",
         about="About",
         reference=runs[0].id,
-        primary=(runs[1].id, runs[0].id),
+        claims=[Claim(claim="Exits help", of=(runs[1].id,), against=(runs[0].id,), if_equivalent="they are free")],
         trials=[Trial(arm="l1", factors=Factors(rate=3.0), accuracy=0.5, learning_rate=0.1, weight_decay=0.0)],
         failures=["l1, seed 0: cannot write to /home/me/runs: disk is full"],
     )

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
-import pytest
 
 from benchmarks.results.budget_classes import budget_classes
 from benchmarks.results.contrasts import Verdicts, judge
@@ -13,13 +12,11 @@ from benchmarks.statistics.scores import Scores
 IMAGES = 2000
 
 
-def judged(
-    networks: Mapping[str, tuple[float, float]], seeds: int = 3, primary: tuple[str, str] | None = None, exits: int = 1
-) -> Verdicts:
+def judged(networks: Mapping[str, tuple[float, float]], seeds: int = 3) -> Verdicts:
     """Verdicts on networks of these accuracies and MACs, alike for all seeds; the first is the reference."""
     summary = pd.DataFrame(
         [
-            {"series": name, "network": name, "run": name, "exit": exits, "exits": exits, "last": True, "macs": macs,
+            {"series": name, "network": name, "run": name, "exit": 1, "exits": 1, "last": True, "macs": macs,
              "test_accuracy": accuracy}
             for name, (accuracy, macs) in networks.items()
         ]
@@ -28,7 +25,7 @@ def judged(
         name: Scores(seeds=tuple(range(seeds)), right=np.tile(np.arange(IMAGES) < accuracy * IMAGES, (seeds, 1)))
         for name, (accuracy, _) in networks.items()
     }
-    return judge(summary, scores, next(iter(networks)), primary)
+    return judge(summary, scores, next(iter(networks)))
 
 
 def test_few_seeds_are_preliminary_and_never_bold() -> None:
@@ -41,8 +38,6 @@ def test_few_seeds_are_preliminary_and_never_bold() -> None:
 def test_bold_is_what_cannot_be_told_from_the_best_of_several_of_a_class() -> None:
     verdicts = judged({"A": (0.95, 300), "B": (0.90, 100), "C": (0.9005, 101), "D": (0.80, 99.5)})
     assert verdicts.bold == {"B", "C"}
-    declared = judged({"A": (0.95, 300), "B": (0.90, 100), "C": (0.9005, 101)}, primary=("C", "B"))
-    assert declared.bold == {"B", "C"}
     assert judged({"A": (0.95, 300), "B": (0.90, 100)}).bold == frozenset()
 
 
@@ -57,26 +52,6 @@ def test_classes_hold_networks_within_two_per_cent_of_one_another() -> None:
     """A chain of steps of 1.5% is not one class: its ends are 3% apart."""
     assert budget_classes(pd.Series([100, 101.5, 103, 150, 152])).tolist() == [1, 2, 2, 3, 3]
     assert budget_classes(pd.Series([100])).tolist() == [1]
-
-
-def test_the_primary_contrast_is_tested_alone_and_may_be_equivalent() -> None:
-    verdicts = judged(
-        {"A": (0.95, 300), "B": (0.90, 100), "C": (0.90, 101), "D": (0.93, 150)}, primary=("C", "B"), exits=5
-    )
-    primary, *others = verdicts.contrasts
-    assert (primary.network, primary.against, primary.family, primary.primary) == ("C", "B", 1, True)
-    assert primary.verdict == "not distinguishable, and equivalent within 0.2 points"
-    assert len(others) == 3
-
-
-@pytest.mark.parametrize(
-    ("primary", "reason"),
-    [(("B", "D"), "B of 0.0001M MACs and D of 0.00015M MACs are of different budget classes"), (("B", "B"), "same")],
-)
-def test_a_primary_contrast_that_may_not_be_made_is_named(primary: tuple[str, str], reason: str) -> None:
-    verdicts = judged({"A": (0.95, 300), "B": (0.90, 100), "D": (0.93, 150)}, primary=primary)
-    assert not any(one.primary for one in verdicts.contrasts)
-    assert reason in "".join(verdicts.notes)
 
 
 def test_holm_takes_back_what_many_comparisons_find_by_chance() -> None:

@@ -2,39 +2,93 @@
 
 import json
 import math
+import time
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from benchmarks.speed.bare_layers import bare_layers, floor
-from benchmarks.speed.ratios import Setup, measure
+from benchmarks.speed.ratios import ON_CUDA, PARTS, Ratio, measure
+from benchmarks.speed.speed_setup import Setup
 from compress.network_cost import cost
 from compress.networks import create
 
+CPU = torch.device("cpu")
 RATIOS = {
     "mwbp_over_bp",
+    "usual_over_ours",
+    "airbench_over_ours",
+    "epoch_over_steps",
+    "memory_mwbp_over_bp",
     "sequential_over_simultaneous",
     "bp_over_floor",
-    "epoch_over_steps",
-    "usual_over_ours",
-    "memory_mwbp_over_bp",
 }
 
 
-def test_the_six_ratios_and_their_conditions_are_json() -> None:
+def tiny_setup(**changes: Any) -> Setup:
     tiny = {"arch": "resnet8", "exits": 2, "batch_size": 8, "rounds": 2, "steps": 2, "workers": 0}
-    setup = Setup(device=torch.device("cpu"), precision="fp32", **tiny)  # type: ignore[arg-type]
-    results = json.loads(json.dumps(measure(setup)))
+    return Setup(**({"device": CPU, "precision": "fp32"} | tiny | changes))
+
+
+def test_the_ratios_and_their_conditions_are_json() -> None:
+    saved: list[set[str]] = []
+    results = json.loads(json.dumps(measure(tiny_setup(), lambda found: saved.append(set(found)))))
     environment = results.pop("environment")
+    assert results.pop("left_out") == {}
     assert set(results) == RATIOS
     for ratio in results.values():
-        assert set(ratio) == {"ratio", "low", "high"}
+        assert set(ratio) == {"ratio", "low", "high", "rounds"}
         assert 0 < ratio["low"] <= ratio["ratio"] <= ratio["high"]
-    assert {"arch", "exits", "precision", "threads", "cpu", "batch_size", "rounds"} <= set(environment)
+    assert {"arch", "exits", "precision", "threads", "cpu", "batch_size", "rounds", "time_limit"} <= set(environment)
     assert environment["compile"] is False
     memory = results["memory_mwbp_over_bp"]
     assert 1 < memory["ratio"] < 1.5
     assert memory["low"] == memory["high"]
+    assert [len(found) - 2 for found in saved] == [1, 4, 5, 7]  # after every part, all that there is
+
+
+def test_when_the_time_is_up_what_was_measured_is_there_and_the_rest_is_named() -> None:
+    """No time at all: a part that has begun measures one round, what comes later is left out."""
+    setup = tiny_setup(rounds=50, time_limit=0.0)
+    until = time.monotonic()
+    for part in (PARTS["steps"], PARTS["epochs"]):
+        assert {found["rounds"] for found in part(setup, until).values()} == {1}
+    results = measure(setup)
+    assert set(results) == {"environment", "left_out"}
+    assert set(results["left_out"].values()) == {"the 0 s were over"}
+    assert set(results["left_out"]) == set(PARTS) - set(ON_CUDA)
+
+
+def test_what_fails_is_named_and_the_rest_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(setup: Setup, until: float) -> dict[str, Ratio]:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr("benchmarks.speed.ratios.PARTS", {"steps": failing, "memory": PARTS["memory"]})
+    monkeypatch.setattr("benchmarks.speed.usual_trainer.importlib.util.find_spec", lambda name: None)
+    results = measure(tiny_setup())
+    assert results["left_out"] == {
+        "usual_over_ours": "the usual trainer needs torchvision",
+        "steps": "RuntimeError: out of memory",
+    }
+    assert results["memory_mwbp_over_bp"]["rounds"] == 1
+
+
+def test_what_is_measured_on_cuda_alone_runs_and_divides_by_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here the steps of both sides are eager; the count of kernels and their time are made up."""
+    limits = []
+    monkeypatch.setattr("benchmarks.speed.ratios.seconds_a_kernel", lambda device: 2e-6)
+    monkeypatch.setattr("benchmarks.speed.ratios.kernels_of", lambda call, device: limits.append(call()) or 500)
+    setup, seconds = tiny_setup(), np.array([0.002, 0.003, 0.004])
+    monkeypatch.setattr(Setup, "seconds", lambda self, calls, until: dict.fromkeys(calls, seconds))
+    found = PARTS["capture"](setup, math.inf)
+    assert found["over_kernel_limit"] == {"ratio": 3.0, "low": 2.5, "high": 3.5, "rounds": 3}
+    assert found["captured_over_eager"]["ratio"] == 1
+    assert len(limits) == 1
+    assert PARTS["captured memory"](setup, math.inf)["memory_captured_over_eager"]["ratio"] == pytest.approx(
+        1, abs=0.01
+    )
 
 
 @pytest.mark.parametrize("arch", ["resnet8", "resnet44", "resnet20v1"])

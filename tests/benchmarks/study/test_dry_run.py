@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+import torch
+from torch import Tensor
 
 from benchmarks import plan_study, read_study
 from benchmarks.study.dry_run import StudyPlan
@@ -14,14 +16,18 @@ from benchmarks.study.estimate import seconds_left
 from benchmarks.study.graph import Node, graph
 from benchmarks.study.outcomes import Outcomes
 from benchmarks.study.runner import Runner
+from benchmarks.study.setting import image_macs
 from compress import Place, Start
 from compress.data import Dataset
 from compress.network_cost import exit_costs
-from compress.networks import create
+from compress.networks import Spec, create, spec_of
 from compress.recipes import Recipe
 from compress.records import Record
 from compress.runs import Run
-from compress.training import train
+from compress.training import Objective, image_seconds, train
+from compress.training.loop import Training
+from compress.training.objectives import bp
+from compress.training.training_time import LEAST, MOST_MACS
 from tests.benchmarks.study.conftest import DEEP, HEAD, MULTI, Settings
 
 STUDY = f"""
@@ -132,6 +138,63 @@ def test_seconds_are_training_macs_times_seconds_a_mac(
     assert seconds["steps at speedup 2"] == 3 * step * deep.macs / 2
     assert seconds["scratch at speedup 4"] == 2 * step * deep.macs / 4
     assert seconds["small at params 500"] == step * early.macs
+
+
+def test_every_kind_of_network_is_timed_and_what_is_made_from_it_has_its_pace(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = f"""
+    {HEAD}
+    run = [
+        {DEEP},
+        {MULTI},
+        {{name = "large", command = "train", arch = "resnet20"}},
+        {{name = "l1", command = "prune", from = "large", match = "deep"}},
+        {{name = "taught", command = "prune", from = "large", method = "distilled", nearest = true, match = "deep"}},
+        {{name = "long", command = "prune", from = "large", method = "scratch-b", match = "deep"}},
+    ]
+    """
+    setting = settings(text, tmp_path)
+    timed: list[str] = []
+
+    def seconds_an_image(spec: Spec, objective: Objective, *_: object, **__: object) -> float:
+        """A second a MAC of ResNet-8, and two of ResNet-20."""
+        timed.append(spec.arch)
+        return {"resnet8": 1.0, "resnet20": 2.0}[spec.arch] * image_macs(spec, objective)
+
+    monkeypatch.setattr("benchmarks.study.estimate.image_seconds", seconds_an_image)
+    nodes = graph(setting.study)
+    seconds = {node.entry.name: value for node, value in seconds_left(setting, nodes).items()}
+    small, large = (
+        exit_costs(create(name, input_shape=setting.dataset.input_shape))[0].macs for name in ("resnet8", "resnet20")
+    )
+    assert timed == ["resnet8", "resnet20"]  # not again for the exits of a trunk
+    assert seconds["deep"] == 180 * 3 * small
+    assert seconds["large"] == 180 * 3 * large * 2
+    assert seconds["l1"] == 180 * 3 * small * 2
+    assert seconds["taught"] == 180 * (3 * small + large)  # by the pace of what it is matched with
+    assert seconds["long"] == min(round(large / small), 4) * 180 * 3 * small * 2
+    monkeypatch.setattr("benchmarks.study.estimate.PATIENCE", -1.0)
+    hasty = {node.entry.name: value for node, value in seconds_left(setting, nodes).items()}
+    assert timed[2:] == ["resnet8"]
+    assert hasty["large"] == 180 * 3 * large
+
+
+def test_steps_are_timed_in_the_recipes_batches_unless_a_network_is_large(
+    coarse: Dataset, brief: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec, images = spec_of("resnet8", input_shape=coarse.input_shape), list[int]()
+    step = Training.step
+
+    def counted(training: Training, batch: Tensor, labels: Tensor, *, done: int) -> Tensor:
+        images.append(len(batch))
+        return step(training, batch, labels, done=done)
+
+    monkeypatch.setattr(Training, "step", counted)
+    for most in (MOST_MACS, 30 * image_macs(spec, bp(spec)), 1.0):
+        monkeypatch.setattr("compress.training.training_time.MOST_MACS", most)
+        assert image_seconds(spec, bp(spec), brief, device=torch.device("cpu"), precision="fp32") > 0
+    assert list(dict.fromkeys(images)) == [brief.batch_size, 30, LEAST]
 
 
 def test_what_is_left_follows_the_pace_at_which_runs_come_out(settings: Settings, tmp_path: Path) -> None:

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from threading import Event, Thread, Timer
-from unittest.mock import DEFAULT, Mock, patch
+from unittest.mock import Mock, patch
 
 import pytest
+import torch
 from filelock import FileLock
 
 from benchmarks import Setting, plan_study, read_comparison, run_study
@@ -19,7 +20,7 @@ from benchmarks.study.runner import Runner, _alone
 from compress.data import Dataset
 from compress.errors import UsageError
 from compress.recipes import Recipe
-from compress.runs import InUseError, Run, claimed, finished_runs
+from compress.runs import InUseError, Run, claimed, finished_runs, load
 from compress.training import execution
 from compress.training.loop import Training
 from tests.benchmarks.study.conftest import CURVES, DEEP, HEAD, MULTI, Settings
@@ -38,8 +39,8 @@ run = [
 @pytest.fixture
 def reported() -> Iterator[Mock]:
     """While this is in use nothing is timed or reported; the mock is what stands for `write_report`."""
-    with patch.multiple("benchmarks.study.runner", bench=DEFAULT, write_report=DEFAULT) as mocks:
-        yield mocks["write_report"]
+    with patch("benchmarks.study.runner.bench"), patch("benchmarks.report.report.write_report") as report:
+        yield report
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +96,7 @@ def test_what_cannot_be_made_is_named_with_its_reason_and_the_rest_goes_on(
     assert "cannot be reached" in failures[0]
     assert "dependent at ratio 0.2, seed 0: impossible did not run" in failures
     assert "dependent at ratio 0.2, seed 1: none of its trials finished" in failures
-    assert failures[-1] == "the primary contrast, multi against impossible: one of them has no run"
+    assert failures[-1] == "the primary contrast, multi against impossible: one of its networks has no run"
     assert "did not run: dependent at ratio 0.2, seed 0: impossible did not run" in report
     assert len(made) == 2 + 2 + 4 + 2
 
@@ -113,12 +114,12 @@ def test_started_again_it_finds_all_and_measures_and_reports_the_same(
     settings: Settings, made: list[Run], place: Path
 ) -> None:
     before = {path: path.stat().st_mtime_ns for path in (place / "runs").glob("*/*")}
-    with patch.multiple("benchmarks.study.runner", bench=DEFAULT, write_report=DEFAULT) as mocks:
+    with patch("benchmarks.study.runner.bench") as bench, patch("benchmarks.report.report.write_report") as report:
         again = run_study(settings(CURVES, place / "runs"), out=place / "again")
     assert [run.id for run in again] == [run.id for run in made]
     assert {path: path.stat().st_mtime_ns for path in (place / "runs").glob("*/*")} == before
-    assert not mocks["bench"].called
-    assert mocks["write_report"].call_args.args[0].failures == read_comparison(place / "out").failures
+    assert not bench.called
+    assert report.call_args.args[0].failures == read_comparison(place / "out").failures
 
 
 def test_nothing_is_tuned_without_validation_images(
@@ -229,7 +230,8 @@ def _first(setting: Setting, out: Path, begun: multiprocessing.synchronize.Event
 
     with (
         patch.object(execution, "_write_metrics", held),
-        patch.multiple("benchmarks.study.runner", bench=DEFAULT, write_report=DEFAULT),
+        patch("benchmarks.study.runner.bench"),
+        patch("benchmarks.report.report.write_report"),
     ):
         out.write_text(" ".join(run.id for run in run_study(setting, out=out)))
 
@@ -275,3 +277,85 @@ def test_two_processes_at_one_study_share_its_runs(
     assert re.match(r"\[1/3\] deep, seed 0; about .*, a guess, left for all$", begun_here[0])
     assert re.match(r"\[\d/3\] .*, seed 0; about [^,]* left for all$", begun_here[-1])
     assert plan_study(setting).summary().startswith("3 runs, 3 finished, 0 left; ")
+
+
+class Clock:
+    """A clock that a test sets."""
+
+    now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The clock of time limits, which stands still; a run is guessed to take 10 seconds."""
+    clock = Clock()
+    for module in ("benchmarks.study.runner.time", "compress.training.deadline.time"):
+        monkeypatch.setattr(module, clock)
+    monkeypatch.setattr("benchmarks.study.dry_run.seconds_left", lambda _, left: dict.fromkeys(left, 10.0))
+    return clock
+
+
+def test_no_run_is_begun_that_would_not_end_within_the_limit(
+    settings: Settings, reported: Mock, clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = Runner._make
+
+    def slow(runner: Runner, node: Node) -> Run:
+        clock.now += 30  # three times what was guessed
+        return make(runner, node)
+
+    monkeypatch.setattr(Runner, "_make", slow)
+    setting = settings(f'{HEAD}\nprimary = ["multi", "deep"]\nrun = [{DEEP}, {MULTI}]', tmp_path / "runs")
+    assert run_study(setting, out=tmp_path, time_limit=12) == []  # a fifth is kept back, and 9.6 are too few
+    assert not reported.called
+    [deep] = run_study(setting, out=tmp_path, time_limit=70)  # 56 in all, and 26 are too few for another one
+    comparison = reported.call_args.args[0]
+    assert (comparison.runs, comparison.reference) == ([deep], deep.id)
+    assert comparison.failures == [
+        "the primary contrast, multi against deep: one of its networks has no run",
+        "1 of 2 runs: the time limit came before them",
+    ]
+    reported.reset_mock()
+    assert len(run_study(setting, out=tmp_path, time_limit=10, report=False)) == 2  # what is left takes the whole of it
+    assert not reported.called
+    run_study(setting, out=tmp_path)
+    assert reported.call_args.args[0].failures == []
+
+
+def test_what_comes_first_is_reported_without_its_reference(
+    settings: Settings, reported: Mock, clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "benchmarks.study.dry_run.seconds_left",
+        lambda _, left: {node: 1.0 if node.entry.name == "multi" else 1e9 for node in left},
+    )
+    setting = settings(f"{HEAD}\nrun = [{DEEP}, {MULTI}]", tmp_path / "runs")
+    [multi] = run_study(setting, out=tmp_path, time_limit=60)
+    assert multi.record.method == "mwbp"
+    assert reported.call_args.args[0].reference is None
+
+
+def test_a_run_under_way_stops_after_its_epoch_and_goes_on_later(
+    settings: Settings, reported: Mock, brief: Recipe, clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, text, recipe = execution._write_metrics, f"{HEAD}\nrun = [{DEEP}]", brief.changed(epochs=3)
+
+    def late(run: Run, training: Training) -> None:
+        clock.now += 9
+        write(run, training)
+
+    monkeypatch.setattr(execution, "_write_metrics", late)
+    stopped = settings(text, tmp_path / "stopped", recipe=recipe)
+    assert run_study(stopped, out=tmp_path, time_limit=20) == []
+    [path] = (tmp_path / "stopped").iterdir()
+    assert len((path / "metrics.jsonl").read_text().splitlines()) == 2
+    assert (path / "checkpoint").is_dir()
+    [run] = run_study(stopped, out=tmp_path)
+    [whole] = run_study(settings(text, tmp_path / "whole", recipe=recipe), out=tmp_path)
+    assert run.path == path
+    weights = [load(each).state_dict() for each in (run, whole)]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[1])
+    assert run.exits == whole.exits

@@ -85,8 +85,6 @@ def test_a_control_is_judged_as_the_verdicts_do(summed_up: SummedUp) -> None:
     shown = {row["compared with"]: row for row in table_of(confounds_section(group))}
     assert shown["plain"]["difference, points"] == "+1.00"
     assert shown["plain"]["p, adjusted"] == contrast_cells(judged)["p, adjusted"]
-    declared = table_of(confounds_section(summed_up(rows, None, ("M", "plain"))))
-    assert [row["p"] for row in declared] == [contrast_cells(judged)["p, adjusted"], MISSING]
 
 
 def test_the_controls_of_pruning_stand_beside_what_they_control(summed_up: SummedUp) -> None:

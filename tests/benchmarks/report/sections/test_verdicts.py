@@ -1,4 +1,4 @@
-"""Verdicts: a table that says what the intervals carry, the primary contrast first."""
+"""Verdicts: a table that says what the intervals carry, and what was declared apart from it."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -7,7 +7,8 @@ from typing import Any
 
 from benchmarks import Comparison, write_report
 from benchmarks.report.group import Group
-from benchmarks.report.sections.verdicts import NOTE, verdicts_section
+from benchmarks.report.sections.verdicts import DECLARED, NOTE, verdicts_section
+from benchmarks.results.claims import Claim
 from compress.runs import Run
 from tests.benchmarks.report.conftest import network, table_of, texts_of
 
@@ -31,24 +32,24 @@ def test_a_row_says_what_its_interval_carries(summed_up: Callable[..., Group]) -
     assert NOTE in texts_of(verdicts_section(summed_up([row("A", 0.9, 200, 1), row("B", 0.8, 100)], "A")))
 
 
-def test_the_primary_contrast_is_named_and_what_cannot_be_compared(summed_up: Callable[..., Group]) -> None:
-    group = summed_up([row("A", 0.9, 100), row("B", 0.9, 101), row("C", 0.8, 300)], "C", ("B", "A"))
-    assert (
-        "**Primary contrast**, declared before the runs: B (exit 2) against A (exit 2)"
-        in texts_of(verdicts_section(group))[0]
-    )
-    assert "equivalent within 0.2 points" in table_of(verdicts_section(group))[0]["verdict"]
+def test_what_cannot_be_compared_is_named(summed_up: Callable[..., Group]) -> None:
+    group = summed_up([row("A", 0.9, 100), row("B", 0.9, 101)], "A")
     lacking = replace(group, verdicts=replace(group.verdicts, contrasts=[], notes=["run x: <gone>"]))
     assert texts_of(verdicts_section(lacking)) == ["not compared: run x: \\<gone\\>"]
 
 
 def test_the_report_says_who_is_not_compared_and_who_is(runs: list[Run], tmp_path: Path) -> None:
     lacking = Run(tmp_path / "lacking", runs[3].record)
-    primary = (runs[1].id, runs[0].id)
-    written = write_report(Comparison(runs=[*runs[:3], lacking], primary=primary), tmp_path / "report").read_text()
+    claims = [Claim(claim="Exits help", of=(runs[1].id,), against=(runs[0].id,))]
+    written = write_report(Comparison(runs=[*runs[:3], lacking], claims=claims), tmp_path / "report").read_text()
     section = written[written.index("### Verdicts") : written.index("### Pareto")]
     assert "- not compared: run lacking: predictions.npz is missing" in section
-    assert "**Primary contrast**, declared before the runs: MwResNet-8-2 (exit 2)" in section
+    assert DECLARED.split(".")[0] in " ".join(section.split())
+    primary = " ".join(written[written.index("## Primary contrasts") : written.index("## The best network")].split())
+    assert "- 1. Exits help: **open**. MwResNet-8-2 (exit 2) has " in primary
+    assert "which one block gives no interval for, in 1 complete block, preliminary." in primary
+    assert "| 1 | MwResNet-8-2 (exit 2) | ResNet-14 |" in primary
+    assert "| 1 of 2 begun |" in primary
     assert "| 2 and 1 |" in section
     networks = written[written.index("### Networks") : written.index("### Verdicts")]
     assert not [line for line in networks.splitlines() if line.startswith("|") and "**" in line]

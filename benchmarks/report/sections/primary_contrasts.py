@@ -1,0 +1,105 @@
+"""Primary contrasts: what was declared before the runs, in its order, with what the complete blocks of seeds say."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import pandas as pd
+
+from benchmarks.report.group import Group
+from benchmarks.report.section import Bullets, Section, Table, Text
+from benchmarks.results.cells import MISSING, Number, exit_name
+from benchmarks.results.claims import Part, Step
+from benchmarks.results.contrasts import row_of
+from benchmarks.results.escaping import SENTENCE, inline
+from benchmarks.statistics.scores import CONFIDENCE, ENOUGH_SEEDS
+
+ABOUT = (
+    "Declared before the runs and tested in this order, each step at the full level: the first that is not decided for "
+    "its claim ends the confirmation, and what follows is exploratory. A block is a seed in which every network of the "
+    "step has a run; other seeds do not count here."
+)
+METHOD = (
+    f"Differences are in test accuracy of last exits, in points, seed by seed. The {CONFIDENCE:.0%} interval over "
+    "seeds (Student's t, paired) takes the test images as given, and decides: for a claim where it is above zero, "
+    "against where it is below; equivalent where the 90% interval is within the margin declared. The interval over "
+    "test sets, too, resamples the test images as Verdicts does. Of several networks the one with the highest mean "
+    "validation accuracy over the same blocks is compared; the test images have no part in that. Of a step with "
+    "several claims all are needed. That holds if the number of blocks was set by time or beforehand, not by looking "
+    "at the difference."
+)
+
+
+def primary_section(group: Group) -> Section | None:
+    """A sentence on every claim, and the table of their differences; None if nothing was declared."""
+    if not group.steps:
+        return None
+    last = group.last.set_index("series")
+    lines, rows = [], []
+    for number, step in enumerate(group.steps, start=1):
+        lines += _sentences(number, step, last)
+        rows += [_row(number, step, part, last) for part in step.parts]
+    table = [Table.of(rows, last="verdict")] if rows else []
+    return Section("Primary contrasts", [Text(ABOUT), Bullets(lines), *table], level=2, method=METHOD)
+
+
+def _sentences(number: int, step: Step, last: pd.DataFrame) -> list[str]:
+    """What the step says, in plain words: a line on each of its claims, and one on several together."""
+    where = f"{number}. " + ("" if step.confirmatory else "Exploratory, as an earlier step is not decided for. ")
+    if not step.parts:
+        why = "no validation images to choose on" if step.seeds else "no seed has a run of every network"
+        return [f"{where}{inline(claim.claim, SENTENCE)}: not compared, {why}." for claim in step.claims]
+    lines = [
+        f"{where}{inline(part.claim.claim, SENTENCE)}: **{verdict(part)}**. {_difference(step, part, last)}."
+        for part in step.parts
+    ]
+    if len(step.parts) > 1:
+        lines.append(f"{where}All {len(step.parts)} are needed: {'decided for' if step.holds else 'not shown'}.")
+    if step.meaning:
+        lines.append(f"{where}{inline(step.meaning, SENTENCE)}.")
+    return lines
+
+
+def verdict(part: Part) -> str:
+    """The verdict on a claim in words."""
+    return {
+        "for": "decided for",
+        "against": "decided against",
+        "equivalent": f"equivalent within {part.claim.margin:g} points",
+        "open": "open",
+    }[part.decision]
+
+
+def _difference(step: Step, part: Part, last: pd.DataFrame) -> str:
+    """As in ``MwResNet-44-5 (exit 5) has +0.41 points against ResNet-110, 0.12 to 0.70, in 5 complete blocks``."""
+    network, other = (exit_name(row_of(last, key)) for key in (part.network, part.against))
+    low, high = (100 * end for end in part.given.interval())
+    interval = "which one block gives no interval for" if math.isinf(low) else f"{low:z.2f} to {high:z.2f}"
+    blocks = f"{len(step.seeds)} complete block{'s' * (len(step.seeds) > 1)}"
+    early = ", preliminary" if len(step.seeds) < ENOUGH_SEEDS else ""
+    return f"{network} has {100 * part.given.estimate:+z.2f} points against {other}, {interval}, in {blocks}{early}"
+
+
+def _row(number: int, step: Step, part: Part, last: pd.DataFrame) -> dict[str, str]:
+    network, other = (row_of(last, key) for key in (part.network, part.against))
+    macs, training = (network[column] / other[column] for column in ("macs", "total_training_macs"))
+    seeds = len(step.seeds)
+    early = " (preliminary)" if seeds < ENOUGH_SEEDS else ""
+    return {
+        "step": Number(str(number), number),
+        "network": exit_name(network),
+        "against": exit_name(other),
+        "MACs": Number(f"{macs:.0%}", macs),
+        "training MACs": MISSING if math.isnan(training) else Number(f"{training:.0%}", training),
+        "blocks": Number(str(seeds) if step.begun == seeds else f"{seeds} of {step.begun} begun", seeds),
+        "difference, points": Number(f"{100 * part.given.estimate:+z.2f}", part.given.estimate),
+        f"{CONFIDENCE:.0%} interval over seeds": _interval(part.given.interval()),
+        "over test sets, too": _interval(part.over.interval()),
+        "verdict": f"{part.decision}{early}" if step.confirmatory else f"{part.decision}{early}, exploratory",
+    }
+
+
+def _interval(ends: Sequence[float]) -> str:
+    low, high = ends
+    return MISSING if math.isinf(low) else Number(f"{100 * low:z.2f} to {100 * high:z.2f}", low)

@@ -1,0 +1,47 @@
+"""Paired difference: how much two networks' accuracies differ seed by seed, on test images that are taken as given."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from benchmarks.statistics.difference import ALPHA, MARGIN
+from benchmarks.statistics.scores import CONFIDENCE, Scores
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairedDifference:
+    """One network's accuracies minus another's, fractions.
+
+    Attributes:
+        values: a difference for each seed, `(seeds,)`.
+    """
+
+    values: np.ndarray
+
+    @classmethod
+    def of(cls, first: Scores, second: Scores) -> PairedDifference:
+        """How much more accurate the first network is; both have the same seeds and images."""
+        assert first.seeds == second.seeds
+        return cls(values=first.right.mean(axis=1) - second.right.mean(axis=1))
+
+    @property
+    def estimate(self) -> float:
+        """The mean over seeds."""
+        return float(self.values.mean())
+
+    def interval(self, confidence: float = CONFIDENCE) -> tuple[float, float]:
+        """The interval of the mean over further seeds by Student's t; a single seed tells nothing: it is infinite."""
+        seeds = len(self.values)
+        if seeds == 1:
+            return -math.inf, math.inf
+        half = float(stats.t.ppf((1 + confidence) / 2, seeds - 1) * self.values.std(ddof=1) / math.sqrt(seeds))
+        return self.estimate - half, self.estimate + half
+
+    def equivalent(self, margin: float = MARGIN) -> bool:
+        """Whether two one-sided tests at 5% find it within the margin, that is, whether its 90% interval is."""
+        low, high = self.interval(1 - 2 * ALPHA)
+        return -margin < low and high < margin

@@ -1,0 +1,81 @@
+"""Primary contrasts: a sentence on every claim that says no more than its blocks carry, and their table."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from benchmarks.report.group import Group
+from benchmarks.report.sections.primary_contrasts import primary_section
+from benchmarks.results.claims import Claim, judge_claims
+from benchmarks.statistics.scores import Scores
+from tests.benchmarks.report.conftest import network, table_of, texts_of
+
+IMAGES = 1000
+ROWS = [*network("deep", [253], [0.8]), *network("net", [24, 97], [0.5, 0.82]), *network("own", [97], [0.81])]
+CLAIMS = [
+    Claim(claim="A net of <44> layers wins", of=("net",), against=("deep",)),
+    Claim(claim="It wins again", of=("net",), against=("deep",)),
+    Claim(claim="It beats its trunk", of=("net",), against=("own",), joined=True, if_equivalent="The exits are free"),
+]
+
+
+def group_of(summed_up: Callable[..., Group], claims: list[Claim], **right: list[int]) -> Group:
+    """A group of networks that got so many of 1,000 images right, seed by seed, judged by these claims."""
+    scores = {
+        name: Scores(seeds=tuple(range(len(own))), right=np.arange(IMAGES) < np.array(own)[:, None])
+        for name, own in right.items()
+    }
+    return replace(summed_up(ROWS, "deep"), steps=judge_claims(claims, scores, {}))
+
+
+def test_every_claim_has_a_sentence_and_a_row(summed_up: Callable[..., Group]) -> None:
+    """20, 21 and 19 images more: 2 points, +-0.248; as many as its trunk, but for one image more and one less."""
+    group = group_of(summed_up, CLAIMS, deep=[800, 800, 800], net=[820, 821, 819], own=[820, 821, 819, 820])
+    section = primary_section(group)
+    assert texts_of(section)[1:] == [
+        "1. A net of \\<44\\> layers wins: **decided for**. net (exit 2) has +2.00 points against deep, 1.75 to 2.25, in 3 "
+        "complete blocks.",
+        "2. It wins again: **decided for**. net (exit 2) has +2.00 points against deep, 1.75 to 2.25, in 3 complete "
+        "blocks.",
+        "2. It beats its trunk: **equivalent within 0.2 points**. net (exit 2) has +0.00 points against own, 0.00 to "
+        "0.00, in 3 complete blocks.",
+        "2. All 2 are needed: not shown.",
+        "2. The exits are free.",
+    ]
+    rows = table_of(section)
+    assert [row["verdict"] for row in rows] == ["for", "for", "equivalent"]
+    assert [row["blocks"] for row in rows] == ["3", "3 of 4 begun", "3 of 4 begun"]
+    assert list(rows[0].values())[1:5] == ["net (exit 2)", "deep", "38%", "38%"]
+    assert rows[0]["95% interval over seeds"] == "1.75 to 2.25"
+
+
+def test_what_follows_a_step_that_is_not_shown_is_exploratory(summed_up: Callable[..., Group]) -> None:
+    group = group_of(summed_up, CLAIMS, deep=[800, 800], net=[790, 830], own=[700, 700])
+    texts = texts_of(primary_section(group))
+    assert texts[1] == (
+        "1. A net of \\<44\\> layers wins: **open**. net (exit 2) has +1.00 points against deep, -24.41 to 26.41, in 2 "
+        "complete blocks, preliminary."
+    )
+    assert texts[2].startswith("2. Exploratory, as an earlier step is not decided for. It wins again: **open**.")
+    assert [row["verdict"] for row in table_of(primary_section(group))] == [
+        "open (preliminary)",
+        "open (preliminary), exploratory",
+        "open (preliminary), exploratory",
+    ]
+
+
+def test_what_cannot_be_compared_is_said(summed_up: Callable[..., Group]) -> None:
+    group = group_of(summed_up, CLAIMS, deep=[800], net=[820])
+    assert texts_of(primary_section(group))[1:] == [
+        "1. A net of \\<44\\> layers wins: **open**. net (exit 2) has +2.00 points against deep, which one block gives no "
+        "interval for, in 1 complete block, preliminary.",
+        "2. Exploratory, as an earlier step is not decided for. It wins again: not compared, no seed has a run of every "
+        "network.",
+        "2. Exploratory, as an earlier step is not decided for. It beats its trunk: not compared, no seed has a run of "
+        "every network.",
+    ]
+    several = [Claim(claim="The best wins", of=("net", "own"), against=("deep",))]
+    blind = group_of(summed_up, several, deep=[800], net=[820], own=[810])
+    assert texts_of(primary_section(blind))[1] == "1. The best wins: not compared, no validation images to choose on."
+    assert primary_section(group_of(summed_up, [], deep=[800])) is None

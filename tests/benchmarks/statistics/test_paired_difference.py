@@ -1,0 +1,38 @@
+"""Paired differences: Student's t over seeds, on given test images, with hand-worked numbers."""
+
+import math
+
+import numpy as np
+import pytest
+
+from benchmarks.statistics.paired_difference import PairedDifference
+from benchmarks.statistics.scores import Scores
+
+
+def test_an_interval_is_students_over_the_seeds() -> None:
+    """Mean 0.02, deviation 0.008165, standard error 0.0040825, and t = 3.1824 with three degrees of freedom."""
+    found = PairedDifference(values=np.array([0.01, 0.02, 0.03, 0.02]))
+    assert found.estimate == pytest.approx(0.02)
+    assert found.interval() == pytest.approx((0.02 - 0.012992, 0.02 + 0.012992), abs=1e-6)
+
+
+def test_seeds_are_paired_and_images_taken_as_given() -> None:
+    first = Scores(seeds=(3, 7), right=np.array([[True, True, True, False], [True, True, False, False]]))
+    second = Scores(seeds=(3, 7), right=np.array([[True, True, False, False], [True, False, False, False]]))
+    found = PairedDifference.of(first, second)
+    assert found.values.tolist() == [0.25, 0.25]
+    assert found.interval() == (0.25, 0.25)  # whatever the images: all seeds agree
+
+
+def test_equivalence_takes_the_interval_of_90_per_cent() -> None:
+    """Mean 0, standard error 0.00057735, and t = 2.3534: 0.0013587 to either side."""
+    found = PairedDifference(values=np.array([0.001, -0.001, 0.001, -0.001]))
+    assert found.equivalent()
+    assert found.equivalent(0.00136)
+    assert not found.equivalent(0.00135)
+
+
+def test_one_seed_tells_nothing_of_others() -> None:
+    found = PairedDifference(values=np.array([0.1]))
+    assert found.interval() == (-math.inf, math.inf)
+    assert not found.equivalent(1.0)
