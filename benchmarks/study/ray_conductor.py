@@ -15,13 +15,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import ray
-from ray.exceptions import RayError
 
 from benchmarks.study.graph import Node
 from benchmarks.study.outcomes import Outcomes
 from benchmarks.study.runner import PATIENCE, make
 from benchmarks.study.setting import Setting
-from compress.errors import first_line, reason
+from compress.errors import reason
 from compress.runs import InUseError, claimed, find_run
 from compress.stores.lease import LostError
 from compress.stores.mirror import acting_for, mirror
@@ -96,9 +95,9 @@ class Conductor:
         while True:
             try:
                 news = await self.task.remote(self.shared, self.url, position, known, owner, me)
-            except RayError as error:
+            except Exception as error:  # of any kind, as a coroutine that ended silently would be waited for forever
                 lost = f"Ray gave it up, which it does when a worker or a node dies {RETRIES + 1} times under one run"
-                news = News(position, "failed", f"{lost} ({type(error).__name__}: {first_line(error)})")
+                news = News(position, "failed", f"{lost} ({reason(error)})")
             if news.kind != "held":
                 break
             self._tell(news)

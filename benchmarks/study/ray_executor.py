@@ -10,6 +10,7 @@ import socket
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -113,9 +114,8 @@ class RayExecutor:
         outcomes, setting = runner.outcomes, runner.outcomes.setting
         place = mirror_of(setting.place.runs)
         url = place.store.url if place else None
-        if place is None:  # all nodes have to see it by this path
-            runs = setting.place.runs.absolute()
-            setting = dataclasses.replace(setting, place=dataclasses.replace(setting.place, runs=runs))
+        runs = Path(url) if url else setting.place.runs.absolute()  # by which all nodes see it; mirrors differ
+        setting = dataclasses.replace(setting, place=dataclasses.replace(setting.place, runs=runs))
         what = [setting.study, setting.recipe, setting.dataset.digest, setting.place, url, resources]
         name = f"study-{hashlib.sha256(repr(what).encode()).hexdigest()[:16]}"
         found = {position: run.id for position, node in enumerate(outcomes.nodes) if (run := outcomes.runs.get(node))}

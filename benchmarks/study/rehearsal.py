@@ -89,7 +89,7 @@ class Rehearsal:
 
         self.store = StoreServer(self.folder / "store")
         self.store.start()
-        self.cluster = Cluster(initialize_head=True, head_node_args=self._arguments("head"))  # type: ignore[no-untyped-call]
+        self.cluster = Cluster(initialize_head=True, head_node_args=self._arguments("head"))
         self.add_node()
         return self
 

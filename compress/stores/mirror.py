@@ -138,7 +138,8 @@ def mirror(url: str, *, whole: bool = True) -> Path:
     """
     if url.startswith("file://"):
         return Path(url.removeprefix("file://"))
-    url = url.rstrip("/")
+    scheme, _, place_there = url.partition("://")
+    url = f"{scheme}://{place_there.strip('/')}"
     store = ObjectStore(url)
     replace(store, patience=DOOR).listed(".none")  # raises for what cannot be reached, before anything is made
     name = re.sub(r"[^\w.-]+", "-", url)[:60] + "-" + hashlib.sha256(url.encode()).hexdigest()[:8]

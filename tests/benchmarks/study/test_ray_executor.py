@@ -36,7 +36,8 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 def expected(task: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The runs of a single process, without Ray and without a store."""
     place = tmp_path_factory.mktemp("expected")
-    rehearsals.main(*task, str(place))
+    study, epochs, every = task
+    rehearsals.main(study, epochs, every, str(place))
     return place
 
 
