@@ -24,6 +24,7 @@ from compress.errors import reason
 from compress.runs import InUseError, claimed, find_run
 from compress.stores.lease import LostError
 from compress.stores.mirror import acting_for, mirror
+from compress.stores.object_store import OUTAGE
 
 RETRIES = 20  # of a run whose worker or node dies
 HELD = 15.0  # seconds until a run that another process makes is looked for again; a task of it waits PATIENCE first
@@ -122,7 +123,7 @@ def make_run(
         owner: in whose name the run is held, so that a new try need not wait for a dead one.
         conductor: is told where it begins; None: nobody.
     """
-    runs = mirror(url, whole=False) if url else setting.place.runs
+    runs = mirror(url, whole=False, patience=OUTAGE) if url else setting.place.runs
     outcomes = Outcomes(setting=dataclasses.replace(setting, place=dataclasses.replace(setting.place, runs=runs)))
     node = outcomes.nodes[position]
     if conductor is not None:

@@ -130,8 +130,12 @@ class Mirror:
             _replace(path, content, stamp)
 
 
-def mirror(url: str, *, whole: bool = True) -> Path:
+def mirror(url: str, *, whole: bool = True, patience: float = DOOR) -> Path:
     """The local directory that mirrors a URL; that of a `file://` URL is the directory itself, and no mirror.
+
+    Args:
+        whole: see `Mirror`; mirrors of both kinds are two directories.
+        patience: seconds for which a store that does not answer at first is waited for.
 
     Raises:
         StoreError: no such scheme, a package is missing, or the store cannot be read.
@@ -141,7 +145,7 @@ def mirror(url: str, *, whole: bool = True) -> Path:
     scheme, _, place_there = url.partition("://")
     url = f"{scheme}://{place_there.strip('/')}"
     store = ObjectStore(url)
-    replace(store, patience=DOOR).listed(".none")  # raises for what cannot be reached, before anything is made
+    replace(store, patience=patience).listed(".none")  # raises for what cannot be reached, before anything is made
     name = re.sub(r"[^\w.-]+", "-", url)[:60] + "-" + hashlib.sha256(url.encode()).hexdigest()[:8]
     place = Path(os.environ.get("COMPRESS_MIRRORS") or cache_directory() / "mirrors")
     root = place.resolve() / (name if whole else f"{name}-records")
