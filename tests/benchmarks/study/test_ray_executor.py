@@ -79,6 +79,7 @@ def test_a_killed_driver_a_killed_node_and_a_store_that_is_away_cost_no_kept_epo
     assert repeated(rehearsal, "killed") == []
 
 
+@pytest.mark.slow
 def test_an_interrupted_study_stops_and_goes_on(rehearsal: Rehearsal, task: list[str], expected: Path) -> None:
     driver = rehearsal.drive(task, "stopped")
     stored = rehearsal.store.folder / BUCKET / "stopped"
