@@ -58,6 +58,15 @@ def test_no_two_library_files_share_a_name() -> None:
     assert sorted(name for name, count in names.items() if count > 1) == ["__init__.py", "__main__.py"]
 
 
+def test_no_package_has_a_name_that_is_its_modules_too() -> None:
+    """Whichever is imported first would be what the name means."""
+    stubs = [stub for package in ("compress", "benchmarks") for stub in (ROOT / package).rglob("__init__.pyi")]
+    listed = [(stub, line) for stub in stubs for line in ast.parse(stub.read_text()).body]
+    names = {(stub, line.module): line.names for stub, line in listed if isinstance(line, ast.ImportFrom)}
+    assert len(names) > 50
+    assert [(stub, module) for (stub, module), given in names.items() if module in {each.name for each in given}] == []
+
+
 def functions() -> Iterator[tuple[str, ast.FunctionDef]]:
     for package in ("compress", "baselines", "benchmarks", "docs", "tests"):
         for file in (ROOT / package).rglob("*.py"):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,9 +15,8 @@ from torch import Tensor
 
 from benchmarks.certifying.exit_logits import placed
 from benchmarks.certifying.exits_file import Measured, Timing
-from benchmarks.measuring.engines import Source, engine_named
 from benchmarks.measuring.engines.pytorch import DTYPES
-from benchmarks.measuring.rounds import NOISY, conditions, interleaved, median_interval, quartiles
+from benchmarks.measuring.rounds import NOISY, Call, conditions, interleaved, median_interval, quartiles
 from compress.data import Normalisation, Part, normalise
 from compress.export.bundle import MANIFEST
 from compress.export.cascade import write_policy, write_stage_digests, write_stages
@@ -54,13 +52,7 @@ class ServedExits:
         if self.engine == "eager":
             there = placed(self.network, self.device)
             return EarlyExit(there, policy, compact=self.compact, dtype=DTYPES[self.precision])
-        folder.mkdir(exist_ok=True)
-        if not any(folder.glob("stage*")):
-            write_stages(self.network, self.normalisation, folder)
-        write_policy(folder, policy, None, engine=self.engine, input="uint8")
-        (folder / MANIFEST).unlink(missing_ok=True)
-        write_stage_digests(folder, format="onnx", input="uint8")
-        return Cascade(folder, engine=self.engine, threads=self.threads)
+        return self._cascade(policy, folder)
 
     def batches(self, images: Tensor, size: int) -> list[Any]:
         """uint8 images `(N, C, H, W)` in batches, as `opened` takes them."""
@@ -69,14 +61,40 @@ class ServedExits:
         ready = normalise(images, self.normalisation).to(self.device, DTYPES[self.precision])
         return list(ready.contiguous(memory_format=torch.channels_last).split(size))
 
-    def statics(self, images: Tensor, size: int, folder: Path) -> list[Callable[[], object]]:
-        """A call for every exit as a network of its own, over the same images."""
-        engine = engine_named(self.engine)
-        ready = [engine.place(each, self.device) for each in normalise(images, self.normalisation).split(size)]
-        exits = range(1, len(self.network.spec.exits) + 1)
-        sources = [Source(cut(self.network, exit), folder / str(exit)) for exit in exits]
-        prepared = engine.prepare(sources, ready[0], self.precision, self.threads)
-        return [partial(_run, infer, ready) for infer in prepared]
+    def statics(self, folder: Path) -> list[Answer]:
+        """Every exit as a network of its own, with one head and no decisions: functions of what `batches` has.
+
+        Runtimes run each as a cascade of one stage, so that the same is done to the images.
+        """
+        networks = [cut(self.network, exit) for exit in range(1, len(self.network.spec.exits) + 1)]
+        if self.engine == "eager":
+            there = [placed(network, self.device).to(DTYPES[self.precision]) for network in networks]
+            return [torch.inference_mode()(network.eval()) for network in there]
+        alone = Policy(temperatures=(1.0,), thresholds=(), weights=self.policy.weights)
+        return [
+            replace(self, network=network)._cascade(alone, folder / f"exit{exit}").logits
+            for exit, network in enumerate(networks, start=1)
+        ]
+
+    def _cascade(self, policy: Policy, folder: Path) -> Cascade:
+        """Stages of the network, run by a runtime."""
+        folder.mkdir(exist_ok=True)
+        if not any(folder.glob("stage*")):
+            write_stages(self.network, self.normalisation, folder)
+        write_policy(folder, policy, None, engine=self.engine, input="uint8")
+        (folder / MANIFEST).unlink(missing_ok=True)
+        write_stage_digests(folder, format="onnx", input="uint8")
+        return Cascade(folder, engine=self.engine, threads=self.threads)
+
+
+def passes(answer: Answer, batches: Sequence[Any]) -> Call:
+    """A call that answers all batches, to be timed."""
+
+    def answer_all() -> None:
+        for batch in batches:
+            answer(batch)
+
+    return answer_all
 
 
 def measure_time(serving: ServedExits, test: Part, *, rounds: int = ROUNDS) -> Measured:
@@ -110,10 +128,10 @@ def _measure(serving: ServedExits, images: Tensor, size: int, rounds: int, folde
     never = replace(serving.policy, thresholds=(NEVER,) * len(serving.policy.thresholds))
     batches = serving.batches(images, size)
     early, idle = (serving.opened(policy, folder / "cascade") for policy in (serving.policy, never))
-    statics = serving.statics(images, size, folder)
+    statics = [passes(static, batches) for static in serving.statics(folder)]
     exits = np.concatenate([np.asarray(early(batch).exits) for batch in batches])
     seconds, _ = interleaved(
-        [partial(_run, early, batches), partial(_run, idle, batches), *statics, statics[-1]],
+        [passes(early, batches), passes(idle, batches), *statics, statics[-1]],
         rounds=rounds,
         device=serving.device,
         what=f"time of early exit, {serving.engine} {serving.precision}, batch {size}",
@@ -139,8 +157,3 @@ def _timing(
         static_seconds=[quartiles(column) for column in seconds[:, 2:-1].T],
         static_ratios=[quartiles(column) for column in ratios[:, 2:-1].T],
     )
-
-
-def _run(infer: Answer, batches: Sequence[Any]) -> None:
-    for batch in batches:
-        infer(batch)

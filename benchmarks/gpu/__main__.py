@@ -6,6 +6,7 @@ It needs no network, and of packages torch, numpy, Pillow, safetensors and rich 
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import time
 from collections.abc import Sequence
@@ -32,6 +33,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--data-dir", help="directory of CIFAR-10, as class folders or in its published form")
     parser.add_argument("--out", type=Path, default=Path("gpu-check"), help="directory to work in (default: gpu-check)")
     parser.add_argument("--study", help="a bundled study or a file (default: headline, where there are a GPU and data)")
+    parser.add_argument("--first-seed", type=seed, default=0, help="is added to the study's seeds: another per machine")
     parser.add_argument("--stages", nargs="+", choices=STAGES, default=STAGES, help="only these (default: all)")
     return parser.parse_args(arguments)
 
@@ -47,6 +49,13 @@ def minutes(text: str) -> float:
     return value
 
 
+def seed(text: str) -> int:
+    """A seed; raises ArgumentTypeError for what is none."""
+    if not re.fullmatch("[0-9]{1,9}", text):
+        raise argparse.ArgumentTypeError(f"{text!r}: a whole number from 0 on, below 10 to the 9th")
+    return int(text)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status: 2 where it could not begin."""
     started, given = time.monotonic(), parsed(arguments)
@@ -58,7 +67,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     try:
         wanted = Wanted(
-            device_name=given.device, study_name=given.study, data_dir=given.data_dir, out=given.out.absolute()
+            device_name=given.device,
+            study_name=given.study,
+            data_dir=given.data_dir,
+            out=given.out.absolute(),
+            first_seed=given.first_seed,
         )
         if wanted.note:
             console.print(wanted.note)

@@ -23,6 +23,7 @@ from benchmarks.gpu.study_records import StudyRecords
 from benchmarks.report.record_archive import MANIFEST, SPEED, write_archive
 from compress.console import console, duration
 from compress.documents import read_file
+from compress.errors import UsageError
 from compress.hardware import describe
 from compress.machine import installed
 
@@ -32,7 +33,7 @@ PYTEST = ("-m", "pytest", "-q", "-n", "0", "-m", "cuda", "-p", "no:cacheprovider
 ARCHIVE = "gpu-check.zip"
 SHORT, SHARE = 60.0, 1 / 9  # seconds of every stage before the study at most, and its share of a shorter time
 RESERVE = 8.0  # seconds in which the last archive is written
-RARELY = 10  # times as long as writing the archive takes passes between two archives
+OFTEN, RARELY = 5.0, 10  # seconds between two archives at least, and times as long as writing one takes
 ABOUT = ("torch", "numpy", "pillow", "safetensors", "rich", "triton", "torchvision", "torch-pruning", "scipy", "pytest")
 
 
@@ -73,6 +74,7 @@ class Check:
 
     def carry_out(self) -> Path:
         """Carry out all stages; returns the archive, which is written after each of them and during the study."""
+        _ = self.records.setting  # refuses, before anything is written
         self.wanted.out.mkdir(parents=True, exist_ok=True)
         self.save()
         for name in (stage for stage in STAGES if stage in self.stages):
@@ -133,14 +135,18 @@ class Check:
     def _why_no_tests(self) -> str | None:
         if self.wanted.device.type != "cuda":
             return "there is no CUDA here" if not torch.cuda.is_available() else "they are for CUDA"
-        if missing := [package for package in ("pytest", "xdist") if find_spec(package) is None]:
+        if missing := [package for package in ("pytest", "xdist", "cyclopts") if find_spec(package) is None]:
             return f"{missing[0]} is not installed"
         return None if TESTS.is_dir() else f"there is no {TESTS}"
 
     def _save_now_and_then(self) -> None:
         """Write the archive if there are other runs than it holds, unless it was written just before."""
-        if time.monotonic() > self._saved + max(5.0, RARELY * self._saving) and self.records.grown:
-            self.save()
+        if time.monotonic() > self._saved + max(OFTEN, RARELY * self._saving) and self.records.grown:
+            try:
+                self.save()
+            except UsageError as error:  # the study goes on, and is saved at its end
+                console.print(f"not saved: {error}")
+                self._saved = time.monotonic()
 
 
 def _because(reason: str | None) -> str:

@@ -26,12 +26,14 @@ class Wanted:
 
     Attributes:
         study_name: a bundled study or a file; None: `headline`, where there is a GPU and its data, else the try-out.
+        first_seed: is added to the study's seeds, so that several machines make different ones.
     """
 
     device_name: str
     study_name: str | None
     data_dir: str | None
     out: Path
+    first_seed: int = 0
 
     def to_json(self) -> str:
         """What `of_json` reads."""
@@ -65,7 +67,8 @@ class Wanted:
     @cached_property
     def study(self) -> Study:
         """The study."""
-        return read_study(str(TRYOUT) if self.note else self.study_name or HEADLINE)
+        study = read_study(str(TRYOUT) if self.note else self.study_name or HEADLINE)
+        return dataclasses.replace(study, seeds=tuple(seed + self.first_seed for seed in study.seeds))
 
     @property
     def runs(self) -> Path:
@@ -85,5 +88,6 @@ class Wanted:
         """
         study, data_dir = self.study, Path(self.data_dir) if self.data_dir else None
         dataset = open_dataset(study.dataset, data_dir=data_dir, download=False)
-        place = Place(runs=self.runs, device=str(self.device))
-        return Setting(study=study, dataset=dataset, recipe=recipe_named(study.recipe), place=place)
+        place = Place(runs=self.runs, device=str(self.device), precision=study.precision)
+        recipe = recipe_named(study.recipe).changed(epochs=study.epochs)
+        return Setting(study=study, dataset=dataset, recipe=recipe, place=place)

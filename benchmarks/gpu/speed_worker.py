@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from benchmarks.gpu.check_setting import Wanted
 from benchmarks.gpu.worker import work
 from benchmarks.report.record_archive import SPEED
-from benchmarks.speed.ratios import Setup, measure
+from benchmarks.speed.ratios import measure
+from benchmarks.speed.speed_setup import Setup
 from compress.hardware import resolve_precision
 from compress.runs import write_json
 
 ARCHITECTURES = {"cuda": "resnet44"}  # elsewhere a small one, as the stage is short
-EXITS, ROUNDS = 3, 5
+EXITS, ROUNDS = 5, 7
+SHARE = 0.8  # of the time, after which no round is begun
 
 
 def measure_ratios(wanted: Wanted, seconds: float) -> None:
-    """Measure the ratios."""
+    """Measure the ratios, each written when it is there, until the time is up."""
     device = wanted.device
     setup = Setup(
-        arch=ARCHITECTURES.get(device.type, "resnet8"),
+        arch=ARCHITECTURES.get(device.type, "resnet14"),
         exits=EXITS,
         device=device,
         precision=resolve_precision("auto", device),
         rounds=ROUNDS,
+        time_limit=SHARE * seconds,
     )
-    write_json(wanted.out / SPEED, measure(setup))
+    measure(setup, on_part=partial(write_json, wanted.out / SPEED))
 
 
 if __name__ == "__main__":

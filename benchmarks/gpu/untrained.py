@@ -6,6 +6,7 @@ import dataclasses
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from benchmarks.measuring.bench_file import read_measurements, write_measurement
 from benchmarks.study.entry import Trained
@@ -23,7 +24,7 @@ def untrained(setting: Setting, folder: Path) -> list[Run]:
 
 
 def _stand_in(spec: Spec, path: Path) -> Run:
-    nothing = {"config": {}, "data": {}, "environment": {}, "command": "", "seed": 0}
+    nothing: dict[str, Any] = {"config": {}, "data": {}, "environment": {}, "command": "", "seed": 0}
     exits = [{"exit": number} for number in range(1, len(spec.exits) + 1)]
     return Run(
         path,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
+import torch
+
 from benchmarks.gpu.check_setting import Wanted
 from compress.errors import UsageError
 from compress.signals import heeded
@@ -14,7 +16,10 @@ def work(stage: Callable[[Wanted, float], None]) -> None:
     """Do what a stage does with what is wanted in the seconds that it has, both of which the command line says."""
     try:
         with heeded():
-            stage(Wanted.of_json(sys.argv[1]), float(sys.argv[2]))
+            wanted = Wanted.of_json(sys.argv[1])
+            if wanted.note:
+                torch.set_num_threads(1)  # the try-out's networks are so small that several would wait for each other
+            stage(wanted, float(sys.argv[2]))
     except UsageError as error:
         sys.exit(str(error))
     except KeyboardInterrupt:

@@ -18,10 +18,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks.report.comparison import COMPARISON, KEPT, RECORDS, Comparison, read_comparison
+from benchmarks.report.comparison import COMPARISON, KEPT, Comparison, read_comparison
 from benchmarks.results.repeated_runs import distinct_runs
 from compress.errors import UsageError
-from compress.runs import Run, finished_runs, write_atomically
+from compress.runs import RECORDS, Run, finished_runs, write_atomically
 
 MANIFEST, SPEED = "manifest.json", "speed.json"
 LARGEST, LARGEST_CONTENT = 16 * 2**20, 256 * 2**20  # bytes, packed and unpacked

@@ -27,8 +27,8 @@ def main(
     rounds: Count = 9,
     device: str = "auto",
     precision: str = "auto",
+    batch_size: Count = 128,
     compile: Annotated[bool, Parameter(negative="")] = False,
-    capture: bool = True,
     minutes: Annotated[float | None, Parameter(validator=validators.Number(gt=0))] = None,
 ) -> None:
     """Measure what training costs, as ratios of times and memory measured in turn on this machine.
@@ -39,8 +39,8 @@ def main(
         rounds: Number of timings; the median and the quartiles over them are given.
         device: auto (CUDA where there is one), cpu, cuda, ...
         precision: auto (bf16 where the hardware has it), fp32 or bf16.
-        compile: Compile our training steps.
-        capture: Capture our training steps as CUDA graphs, on CUDA.
+        batch_size: Images of a training step.
+        compile: Compile our training steps; on CUDA they are anyway, and captured.
         minutes: Time after which no round is begun; what is missing then is left out.
     """
     where = resolve_device(device)
@@ -49,8 +49,8 @@ def main(
         exits=exits,
         device=where,
         precision=resolve_precision(precision, where),
+        batch_size=batch_size,
         compile=compile,
-        capture=capture,
         rounds=rounds,
         time_limit=None if minutes is None else 60 * minutes,
     )

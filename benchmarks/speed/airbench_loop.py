@@ -34,7 +34,7 @@ class AirbenchLoop:
     """
 
     def __init__(self, network: Network, split: Split, recipe: Recipe, *, dtype: torch.dtype, steps: int) -> None:
-        self.network = network.train().to(dtype=dtype, memory_format=torch.channels_last)
+        self.network = network.train().to(dtype).to(memory_format=torch.channels_last)
         norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
         for norm in norms:
             norm.float()

@@ -13,48 +13,31 @@ one head, no decisions; it is what would be used instead.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
-from typing import Any, NamedTuple
+from functools import cached_property
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.certifying.exit_timing import Answer, ServedExits, passes
 from benchmarks.measuring.rounds import conditions, interleaved
 from benchmarks.speed.ratios import ratio
 from compress.console import console
 from compress.data import Normalisation, normalise
-from compress.export.cascade import opened_cascade
-from compress.export.early_exit_runner import Cascade
 from compress.hardware import describe
-from compress.inference import EarlyExit, Policy, leaving_macs, mean_macs, policy_of_shares
+from compress.inference import Policy, leaving_macs, mean_macs, policy_of_shares
 from compress.inference.policy import NEVER
 from compress.network_cost import exit_costs
-from compress.networks import Network, create, cut, digest_of_weights
+from compress.networks import Network, create, digest_of_weights
 
 CPU = torch.device("cpu")
 NORMALISATION = Normalisation(mean=(0.5,) * 3, std=(0.25,) * 3)
-Answer = Callable[[Any], Any]
-
-
-class Served(NamedTuple):
-    """What an engine runs.
-
-    Attributes:
-        take: turns uint8 images `(N, 3, H, W)` into what the others take.
-        cuts: the network cut at every exit, shallow to deep.
-        early: early exit by the policy; what it returns has `exits`.
-        idle: early exit by which no image leaves.
-    """
-
-    take: Answer
-    cuts: Sequence[Answer]
-    early: Answer
-    idle: Answer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +73,8 @@ class ExitSetup:
     def policies(self) -> tuple[Policy, Policy]:
         """The policy by which as many of the images leave at every exit, and one by which none leaves early."""
         with torch.inference_mode():
-            logits = torch.stack(self.network(_normalised(self.images))).numpy()
+            images = normalise(self.images, NORMALISATION).contiguous(memory_format=torch.channels_last)
+            logits = torch.stack(self.network(images)).numpy()
         idle = Policy(
             temperatures=tuple(float(exit.std()) for exit in logits),  # else all confidences of random weights are 1
             thresholds=(NEVER,) * (self.exits - 1),
@@ -98,70 +82,50 @@ class ExitSetup:
         )
         return policy_of_shares(idle, np.full(self.exits, 1 / self.exits), logits), idle
 
+    def serving(self, engine: str) -> ServedExits:
+        """What an engine runs: in fp32, eager channels last, runtimes from uint8 images on."""
+        return ServedExits(
+            network=self.network,
+            normalisation=NORMALISATION,
+            policy=self.policies[0],
+            engine=engine,
+            precision="fp32",
+            device=CPU,
+            threads=self.threads,
+        )
+
 
 def measure_exits(setup: ExitSetup) -> dict[str, Any]:
     """The ratios by engine and batch size, and `environment`."""
     results: dict[str, Any] = {engine: {} for engine in setup.engines}
-    with conditions(setup.threads):
+    with conditions(setup.threads), tempfile.TemporaryDirectory() as name:
         for engine in setup.engines:
-            with ENGINES[engine](setup) as served:
-                for size in setup.batch_sizes:
-                    row = results[engine][str(size)] = _ratios(setup, served, size)
-                    found = ", ".join(f"{key} {value['ratio']:.3f}" for key, value in row.items() if key != "macs")
-                    console.print(f"{engine}, batch {size}: macs {row['macs']:.3f}, {found}")
+            serving, folder = setup.serving(engine), Path(name) / engine
+            folder.mkdir()
+            early, idle = (serving.opened(policy, folder / "cascade") for policy in setup.policies)
+            statics = serving.statics(folder)
+            for size in setup.batch_sizes:
+                batches = serving.batches(setup.images[: max(size, setup.least)], size)
+                row = results[engine][str(size)] = _ratios(setup, batches, early, idle, statics)
+                found = ", ".join(f"{key} {value['ratio']:.3f}" for key, value in row.items() if key != "macs")
+                console.print(f"{engine}, batch {size}: macs {row['macs']:.3f}, {found}")
         return results | {"environment": describe(CPU) | dataclasses.asdict(setup)}
 
 
-def _ratios(setup: ExitSetup, served: Served, size: int) -> dict[str, Any]:
-    """The ratios of one engine at one batch size."""
-    batches = [served.take(batch) for batch in setup.images[: max(size, setup.least)].split(size)]
-    calls = [partial(_answer, answer, batches) for answer in (*served.cuts, served.early, served.idle)]
+def _ratios(
+    setup: ExitSetup, batches: Sequence[Any], early: Answer, idle: Answer, statics: Sequence[Answer]
+) -> dict[str, Any]:
+    """The ratios of one engine on batches of one size."""
+    calls = [passes(answer, batches) for answer in (*statics, early, idle)]
     found, _ = interleaved(calls, rounds=setup.rounds, device=CPU)
-    *cuts, early, idle = found.T
-    exits = np.concatenate([np.asarray(served.early(batch).exits) for batch in batches])
+    *cuts, leaving, staying = found.T
+    exits = np.concatenate([np.asarray(early(batch).exits) for batch in batches])
     shares = np.bincount(exits - 1, minlength=setup.exits) / len(exits)
     macs = mean_macs(exits, leaving_macs(setup.network)) / exit_costs(setup.network)[-1].macs
     return {
         "macs": macs,
-        "time": ratio(early, cuts[-1]),
-        "time_over_macs": ratio(early, macs * cuts[-1]),
+        "time": ratio(leaving, cuts[-1]),
+        "time_over_macs": ratio(leaving, macs * cuts[-1]),
         "floor": ratio(shares @ cuts, cuts[-1]),
-        "idle": ratio(idle, cuts[-1]),
+        "idle": ratio(staying, cuts[-1]),
     }
-
-
-def _answer(answer: Answer, batches: Sequence[Any]) -> None:
-    for batch in batches:
-        answer(batch)
-
-
-def _normalised(images: Tensor) -> Tensor:
-    return normalise(images, NORMALISATION).contiguous(memory_format=torch.channels_last)
-
-
-@contextlib.contextmanager
-def _eager(setup: ExitSetup) -> Iterator[Served]:
-    """Eager in fp32, channels last."""
-    network = setup.network
-    cuts = [torch.inference_mode()(cut(network, exit)) for exit in range(1, setup.exits + 1)]
-    yield Served(_normalised, cuts, *(EarlyExit(network, policy) for policy in setup.policies))
-
-
-@contextlib.contextmanager
-def _onnxruntime(setup: ExitSetup) -> Iterator[Served]:
-    """Cascades in ONNX Runtime, fp32, from uint8 images on; a cut network is a cascade of one stage."""
-    network = setup.network
-    with contextlib.ExitStack() as stack:
-
-        def opened(network: Network, policy: Policy | None = None) -> Cascade:
-            made = opened_cascade(network, NORMALISATION, engine="onnxruntime", threads=setup.threads, policy=policy)
-            return stack.enter_context(made)
-
-        cuts = [opened(cut(network, exit)).logits for exit in range(1, setup.exits + 1)]
-        yield Served(Tensor.numpy, cuts, *(opened(network, policy) for policy in setup.policies))
-
-
-ENGINES: dict[str, Callable[[ExitSetup], contextlib.AbstractContextManager[Served]]] = {
-    "eager": _eager,
-    "onnxruntime": _onnxruntime,
-}

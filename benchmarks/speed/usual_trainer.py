@@ -105,7 +105,7 @@ class UsualTrainer:
         total = torch.zeros((), device=self.device)
         for _ in range(steps):
             images, labels = next(self.batches)
-            images = images.to(self.device, non_blocking=True, memory_format=torch.channels_last)
+            images = images.to(self.device, non_blocking=True).contiguous(memory_format=torch.channels_last)
             labels = labels.to(self.device, non_blocking=True)
             self.optimizer.zero_grad()
             with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy import stats
 
 from benchmarks.statistics.scores import CONFIDENCE, Scores
 
@@ -73,6 +72,8 @@ def _over_images(values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def _over_seeds(values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Errors `(DRAWS,)` that seeds cause in the mean of values `(seeds, images)`; zero for one seed."""
+    from scipy import stats  # here and below, as running a study does without it
+
     seeds, images = values.shape
     if seeds == 1:
         return np.zeros(DRAWS)
@@ -131,6 +132,8 @@ def mcnemar_p(first: np.ndarray, second: np.ndarray) -> float:
 
     It is the two-sided binomial test of the images that only one of them got right.
     """
+    from scipy import stats
+
     only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
     apart = only_first + only_second
     return float(stats.binomtest(only_first, apart).pvalue) if apart else 1.0

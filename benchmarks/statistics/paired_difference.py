@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 from benchmarks.statistics.difference import ALPHA, MARGIN
 from benchmarks.statistics.scores import CONFIDENCE, Scores
@@ -38,6 +37,8 @@ class PairedDifference:
         seeds = len(self.values)
         if seeds == 1:
             return -math.inf, math.inf
+        from scipy import stats  # here, as running a study does without it
+
         half = float(stats.t.ppf((1 + confidence) / 2, seeds - 1) * self.values.std(ddof=1) / math.sqrt(seeds))
         return self.estimate - half, self.estimate + half
 

@@ -84,6 +84,7 @@ class Runner:
         seconds: a guess for every run that was missing at first.
         started: when, by `time.monotonic`.
         until: when no run may go on, by `time.monotonic`.
+        eager: whether the first run begins although the guess says that it does not end by then.
         failures: a line for every run that could not be made, and for latency where it could not be measured.
         abreast: how many runs are made at once.
     """
@@ -92,6 +93,7 @@ class Runner:
     seconds: Mapping[Node, float]
     started: float = field(default_factory=lambda: time.monotonic())
     until: float = math.inf
+    eager: bool = False
     failures: list[str] = field(default_factory=list)
     abreast: int = 1
 
@@ -174,6 +176,8 @@ class Runner:
 
     def _fits(self, node: Node) -> bool:
         """Whether a run is expected to end within the limit."""
+        if self._pace is None and self.eager:
+            return True
         expected = self.seconds.get(node, 0.0) * (self._pace or 1.0)
         return time.monotonic() + expected <= self.until
 

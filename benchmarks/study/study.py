@@ -12,6 +12,7 @@ from benchmarks.study.study_file import study_text
 from benchmarks.study.tuning_grid import Tuning
 from compress.documents import fitted, parse_toml
 from compress.errors import UsageError, checked, nearest
+from compress.recipes import ClassWeights
 
 REQUIRED = ("title", "about", "takes", "dataset", "recipe", "reference")
 CLAIM: dict[str, Any] = {
@@ -31,7 +32,9 @@ class Study:
         runs: the entries.
         claims: contrasts of entries that the study is made for, in the order in which they are tested; every other
             comparison is exploratory.
-        epochs: passes over the training images, instead of the recipe's.
+        epochs, validation, calibration: passes over the training images, and the shares of them that are held out,
+            instead of the recipe's.
+        class_weights: of images in the cross-entropy, for every run: none, or balanced.
         precision: number format, so that results are alike on hardware that has bf16 and on others.
         tuning: what is tried for every arm; None: the recipe's learning rate and weight decay are taken as they are.
         handover: what is selected among the runs and exported at the end; None: nothing.
@@ -47,6 +50,9 @@ class Study:
     seeds: tuple[int, ...] = (0,)
     claims: tuple[Claim, ...] = ()
     epochs: int | None = None
+    validation: float | None = None
+    calibration: float | None = None
+    class_weights: ClassWeights = "none"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     tuning: Tuning | None = None
     handover: Handover | None = None

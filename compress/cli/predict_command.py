@@ -186,7 +186,7 @@ def _leaving_early(run: Run, predicting: PredictOptions, device: str) -> Predict
     Images that have left are taken out of batches of the sizes for which that was measured to pay.
     """
     from benchmarks.certifying.exits_file import read_policies
-    from compress.prediction.predictor import early_exit_predictor
+    from compress.prediction import early_exit_predictor
 
     certified = [(each, each.certificate) for each in read_policies(run) if each.certificate is not None]
     if not certified:

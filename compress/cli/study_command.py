@@ -28,6 +28,8 @@ from compress.errors import UsageError
 if TYPE_CHECKING:
     from benchmarks.study.cluster_plan import ClusterPlan
     from benchmarks.study.dry_run import StudyPlan
+    from benchmarks.study.study import Study
+    from compress.recipes import Recipe
     from compress.training import Place
 
 
@@ -91,8 +93,7 @@ def study(
 
     study = read_study(name)
     console.print(f"{study.title}: {study.takes}")
-    own = study.epochs if recipe.recipe is None else None
-    named = recipe.named(study.recipe, epochs=own if recipe.epochs is None else recipe.epochs)
+    named = _recipe(study, recipe)
     if dry_run and cluster.nodes is not None:
         return _show_plan(cluster.plan(study, named), output)
     dataset = data.open(named, study.dataset)
@@ -115,6 +116,13 @@ def study(
         path = str(out / REPORT) if written else None
         return print_json({"runs": [run_as_json(run) for run in runs], "report": path, "handover": handed})
     print(*handed, sep="\n")
+
+
+def _recipe(study: Study, asked: RecipeOptions) -> Recipe:
+    """Return the study's recipe; what is asked for goes before its recipe and its epochs."""
+    epochs = study.epochs if asked.recipe is None and asked.epochs is None else asked.epochs
+    recipe = asked.named(study.recipe, epochs=epochs, class_weights=study.class_weights)
+    return recipe.changed(validation=study.validation, calibration=study.calibration)
 
 
 def _show_plan(plan: ClusterPlan | StudyPlan, output: Output) -> None:

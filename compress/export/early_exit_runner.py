@@ -228,7 +228,7 @@ def _answer(logits: NDArray[np.float32], temperature: float, exit: int) -> Answe
     powers = _powers(logits, temperature)
     total = sum(powers)
     probabilities = np.array([[power / total for power in powers]], dtype=np.float32)
-    return Answers(logits.argmax(axis=-1), np.array([exit]), probabilities)
+    return Answers(logits.argmax(axis=-1), np.array([exit], dtype=np.int64), probabilities)
 
 
 def _powers(logits: NDArray[np.float32], temperature: float) -> list[float]:

@@ -12,7 +12,7 @@ from .foreign.zoo import is_foreign, register
 from .initial_weights import load_pretrained, load_weights
 from .modes import evaluating
 from .network import Network, code_digest, cut, in_the_net, initialised
-from .plain import plain
+from .plain_network import plain
 from .spec import Spec
 from .weights_digest import digest_of_weights
 

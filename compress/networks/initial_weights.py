@@ -15,7 +15,7 @@ from torch import Tensor
 from compress.errors import UsageError, checked, first_line
 from compress.networks.foreign.zoo import source_of, timm_model
 from compress.networks.network import Network
-from compress.networks.plain import plain_names
+from compress.networks.plain_network import plain_names
 
 State = Mapping[str, Tensor]
 

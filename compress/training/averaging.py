@@ -37,9 +37,10 @@ class Averaging:
         """The averaged weights."""
         yield from self.averaged.parameters() if self.averaged else ()
 
-    def within(self, done: int) -> bool:
-        """Whether the step after `done` others is to call `move`."""
-        return self.ema and self.begun and done + 1 >= self.start
+    @property
+    def moving(self) -> bool:
+        """Whether steps are to call `move`."""
+        return self.ema and self.begun
 
     @torch.no_grad()
     def move(self, network: Network) -> None:
@@ -50,7 +51,7 @@ class Averaging:
         """Count the step after `done` others, or average the weights that it left."""
         if not self.averaged or done + 1 < self.start:
             return
-        if self.within(done):
+        if self.moving:
             self.averaged.n_averaged += 1
         elif self.ema or (done + 1) % self.steps == 0:
             self.averaged.update_parameters(network)

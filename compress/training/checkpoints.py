@@ -3,7 +3,7 @@
 import contextlib
 import io
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +12,10 @@ import torch
 from compress.errors import UsageError, first_line
 from compress.runs import write_atomically
 from compress.training.deadline import out_of_time
+from compress.training.distributed import World
 
 FILE = "last.pt"
 SECONDS = 10.0  # between checkpoints on a GPU, where an epoch may be shorter than the time that writing one takes
-
-
-def due(saved: float, device: torch.device) -> bool:
-    """Whether it is time for a checkpoint after an epoch, given the time (`time.monotonic`) of the last one."""
-    return device.type == "cpu" or time.monotonic() - saved > SECONDS or out_of_time()
 
 
 def save_checkpoint(directory: Path, state: dict[str, Any]) -> None:
@@ -64,3 +60,35 @@ def reading(directory: Path) -> Iterator[None]:
             f"checkpoint {directory / FILE} is corrupt ({type(error).__name__}: {first_line(error)}); "
             f"delete {directory} to start this run anew"
         ) from error
+
+
+class Checkpoints:
+    """The checkpoint of a training, in a directory; without one nothing is kept. Rank 0 reads, decides and writes."""
+
+    def __init__(self, directory: Path | None, world: World, device: torch.device) -> None:
+        self.directory, self.world, self.device = directory, world, device
+        self.saved = time.monotonic()
+
+    def restore(self, restore: Callable[[dict[str, Any]], None]) -> bool:
+        """Call `restore` with the saved state, if there is any; returns whether there was.
+
+        Raises:
+            UsageError: the checkpoint is corrupt.
+        """
+        directory = self.directory
+        state = self.world.on_leader(lambda: load_checkpoint(directory)) if directory else None
+        if not directory or not state:
+            return False
+        with reading(directory):
+            restore(state)
+        return True
+
+    def keep(self, state: Callable[[], dict[str, Any]], *, last: bool) -> None:
+        """Replace the checkpoint if it is due, or this is the last chance."""
+        directory = self.directory
+        if directory and self.world.on_leader(lambda: last or self._due()):
+            self.world.on_leader(lambda: save_checkpoint(directory, state()))
+            self.saved = time.monotonic()
+
+    def _due(self) -> bool:
+        return self.device.type == "cpu" or time.monotonic() - self.saved > SECONDS or out_of_time()

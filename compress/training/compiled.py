@@ -13,6 +13,8 @@ from compress.console import console
 from compress.errors import first_line
 from compress.networks import Network
 
+MOST_KINDS = 16  # of blocks; a ResNet of three stages has five or six
+
 
 def compiled(network: Network) -> Network:
     """A network that shares all layers and runs its blocks compiled; the network itself if torch.compile does not work.
@@ -37,10 +39,21 @@ def compiled(network: Network) -> Network:
     return twin
 
 
+def pays(network: Network) -> bool:
+    """Whether compiling pays in a training of minutes: every kind of block takes seconds.
+
+    Blocks are of kinds of their own in a pruned network, and where each is dropped at a rate of its own.
+    """
+    drops = [getattr(block, "drop", 0.0) for block in network.blocks]
+    return len(set(zip(network.spec.blocks, drops, strict=True))) <= MOST_KINDS
+
+
 def _options(network: Network) -> dict[str, str | int | bool | Callable[..., Any]] | None:
     """On a GPU, kernels chosen by rule: chosen by timing them, they might differ after a resume (see `repeatable`)."""
+    import torch._inductor.config as inductor
+
     cuda = next(network.parameters()).device.type == "cuda"
-    return {"deterministic": True} if cuda and hasattr(torch._inductor.config, "deterministic") else None
+    return {"deterministic": True} if cuda and hasattr(inductor, "deterministic") else None
 
 
 def _probe(values: torch.Tensor) -> torch.Tensor:

@@ -97,7 +97,7 @@ class Options:
     Attributes:
         teacher: network whose last exit's logits the objective distils, on the training's device.
         compile: compile the blocks (see `compiled`). The first minute is slower; the last bits of results differ.
-        capture: on a GPU, capture the steps (see `capture`) and compile their blocks.
+        capture: on a GPU, capture the steps (see `capture`) and compile the blocks where that `pays`.
         hook: what else happens at every step.
     """
 

@@ -27,9 +27,9 @@ from compress.recipes import Recipe
 from compress.training.averaging import Averaging
 from compress.training.batchnorm import reestimate, steps_to_settle
 from compress.training.capture import Steps, why_eager
-from compress.training.checkpoints import due, load_checkpoint, reading, save_checkpoint
+from compress.training.checkpoints import Checkpoints
 from compress.training.class_weights import class_weights
-from compress.training.compiled import compiled
+from compress.training.compiled import compiled, pays
 from compress.training.deadline import check_deadline
 from compress.training.distributed import current_world
 from compress.training.evaluation import accuracies, cross_entropies, evaluated_at_once, predict
@@ -212,7 +212,7 @@ class Training:
             self.hook.before_step(self, done)
         # The schedule is read at the middle of the step, so no step of a one-cycle schedule has rate 0.
         self.stepping.step.prepare((done + 0.5) / (self.recipe.epochs * self.steps))
-        losses = self.stepping.take(images, labels, average=self.averaging.within(done))
+        losses = self.stepping.take(images, labels, average=self.averaging.moving)
         self.averaging.after(self.network, done)
         return losses
 
@@ -227,11 +227,11 @@ class Training:
         network.drop_blocks(self.recipe.stochastic_depth)
         self.update = update_of(self.objective, network, self.recipe, self.hook.regularise)
         self.averaging = Averaging(network, self.recipe, self.steps)
-        # After the averaged copy was made, whose batch norm stays unsynchronised.
-        parallel = self.world.parallel(network, self.device)
+        parallel = self.world.parallel(network, self.device)  # only now: batch norm of the averaged copy stays as it is
+        compiles = self.options.compile or (not self._eager and pays(network))
         step = Step(
             network=network,
-            model=compiled(network) if self.options.compile or not self._eager else parallel,
+            model=compiled(network) if compiles else parallel,
             update=self.update,
             objective=self.objective,
             recipe=self.recipe,
@@ -330,14 +330,10 @@ def fit(
         OutOfTimeError: the deadline came before the last epoch.
         UsageError: the checkpoint is corrupt or cannot be written.
     """
-    world = training.world
-    state = world.on_leader(lambda: load_checkpoint(checkpoint)) if checkpoint else None
-    if checkpoint and state:
-        with reading(checkpoint):
-            training.restore(state)
-    elif checkpoint:
-        world.on_leader(lambda: save_checkpoint(checkpoint, training.state()))
-    epochs, steps, done, saved = training.recipe.epochs, training.steps, training.epochs_done, time.monotonic()
+    world, checkpoints = training.world, Checkpoints(checkpoint, training.world, training.device)
+    if not checkpoints.restore(training.restore):
+        checkpoints.keep(training.state, last=True)
+    epochs, steps, done = training.recipe.epochs, training.steps, training.epochs_done
     if training.device.type == "cuda" and done < epochs:
         console.print(f"{title}: {training.stepping.way}")
     with TrainingProgress(title, epochs=epochs, steps=steps, done=done, patience=patience) as progress:
@@ -346,10 +342,7 @@ def fit(
             progress.epoch(training.history[-1])
             if on_epoch:
                 world.on_leader(lambda: on_epoch(training))
-            last = training.epochs_done == epochs
-            if checkpoint and world.on_leader(lambda: last or due(saved, training.device)):  # noqa: B023
-                world.on_leader(lambda: save_checkpoint(checkpoint, training.state()))
-                saved = time.monotonic()
-            if not last:
+            checkpoints.keep(training.state, last=training.epochs_done == epochs)
+            if training.epochs_done < epochs:
                 world.on_leader(lambda: check_deadline(training.epochs_done, epochs))
     training.finish()

@@ -15,7 +15,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from itertools import accumulate
 from typing import Any
 
@@ -199,9 +199,9 @@ def depth_squared(spec: Spec) -> list[float]:
     return [max(MINIMUM_GAMMA, (depth / auxiliary[-1]) ** 2) for depth in auxiliary]
 
 
-@lru_cache
+@cache
 def _constants(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Numbers as a tensor on the device, copied there once: a step that waits for a copy can be no CUDA graph."""
+    """Numbers as a tensor on the device, copied there once and kept, as a CUDA graph can copy nothing from the host."""
     with torch.inference_mode(mode=False):
         return torch.tensor(values, dtype=dtype, device=device)
 

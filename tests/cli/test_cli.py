@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+import benchmarks
 from compress.cli.app import main
+from compress.errors import UsageError
 from compress.runs import claimed, read_run
 from compress.training.checkpoints import load_checkpoint
 
@@ -241,6 +243,26 @@ def test_an_interrupted_command_says_how_to_go_on(
     assert load_checkpoint(path / "checkpoint") is not None
     with claimed(path):  # nobody holds it any more
         assert not list(path.glob(".*.*"))
+
+
+def test_a_study_says_what_its_recipe_holds_out_and_how_classes_count(
+    refused: Refused, options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def plan(setting: benchmarks.Setting) -> None:
+        asked.append(setting.recipe)
+        raise UsageError("seen")
+
+    monkeypatch.setattr(benchmarks, "plan_study", plan)
+    keys = 'class_weights = "balanced"\nvalidation = 0.1\ncalibration = 0.25\n'
+    (tmp_path / "small.toml").write_text(keys + STUDY)
+    assert refused("study", tmp_path / "small.toml", "--dry-run", *options) == "compress: seen"
+    [recipe] = asked
+    assert (recipe.class_weights, recipe.validation, recipe.calibration) == ("balanced", 0.1, 0.25)
+    for wrong, message in (('class_weights = "even"', "class_weights: "), ("validation = 1.5", "validation 1.5")):
+        (tmp_path / "small.toml").write_text(f"{wrong}\n{STUDY}")
+        assert message in refused("study", tmp_path / "small.toml", "--dry-run", *options)
 
 
 def test_a_study_shows_its_plan_and_trains_nothing(compress: Command, options: list[str], tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def test_a_damaged_cache_is_decoded_again(how: str, root: Path, cache: Path, cap
     [kept] = cache.iterdir()
     content = bytearray(kept.read_bytes())
     content[-5] ^= 1
-    kept.write_bytes({"cut short": content[:-100], "a pixel": content, "empty": b""}[how])
+    kept.write_bytes(bytes({"cut short": content[:-100], "a pixel": content, "empty": b""}[how]))
     with caplog.at_level(logging.WARNING, logger="compress"):
         assert opened(root).digest == first.digest
     assert "is damaged" in caplog.text

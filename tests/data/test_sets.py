@@ -4,6 +4,8 @@ import gzip
 import hashlib
 import logging
 import pickle
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import torch
 from PIL import Image
 from torchvision import datasets
 
-from compress.data import available, catalogue, open_dataset, sets
+from compress.data import available, catalogue, open_dataset, readers, sets
 from compress.data.readers import read_fashion_mnist
 from compress.data.sets import CIFAR10_CLASSES
 from compress.errors import UsageError
@@ -68,24 +70,35 @@ def write_fashion_mnist(folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[s
 
 
 def write_cifar(folder: Path, monkeypatch: pytest.MonkeyPatch, *, classes: int) -> dict[str, np.ndarray]:
-    """Small batch files, with torchvision's md5 sums replaced by theirs; returns the pixels by file name."""
-    reader, labels = (datasets.CIFAR10, "labels") if classes == 10 else (datasets.CIFAR100, "fine_labels")
-    folder = folder / reader.base_folder
+    """Small batch files, with the published md5 sums replaced by theirs; returns the pixels by file name."""
+    published = readers.CIFAR[classes]
+    folder = folder / published.folder
     folder.mkdir(parents=True)
     rng = np.random.default_rng(0)
     pixels = {}
-    for table in ("train_list", "test_list"):
-        sums = []
-        for name, _ in getattr(reader, table):
+
+    def written(names: Iterable[str]) -> dict[str, str]:
+        for name in names:
             pixels[name] = rng.integers(0, 256, (classes, 3072), dtype=np.uint8)
-            (folder / name).write_bytes(pickle.dumps({"data": pixels[name], labels: list(range(classes))}))
-            sums.append([name, md5(folder / name)])
-        monkeypatch.setattr(reader, table, sums)
+            (folder / name).write_bytes(pickle.dumps({"data": pixels[name], published.labels: list(range(classes))}))
+        return {name: md5(folder / name) for name in names}
+
+    train, test = written(published.train), written(published.test)
     names = CIFAR10_CLASSES if classes == 10 else tuple(f"class {i}" for i in range(classes))
-    meta = folder / reader.meta["filename"]
-    meta.write_bytes(pickle.dumps({reader.meta["key"]: list(names)}))
-    monkeypatch.setattr(reader, "meta", {**reader.meta, "md5": md5(meta)})
+    meta, _, key = published.names
+    (folder / meta).write_bytes(pickle.dumps({key: list(names)}))
+    small = replace(published, train=train, test=test, names=(meta, md5(folder / meta), key))
+    monkeypatch.setitem(readers.CIFAR, classes, small)
     return pixels
+
+
+@pytest.mark.parametrize("classes", [10, 100])
+def test_the_md5_sums_are_those_that_torchvision_knows(classes: int) -> None:
+    theirs, ours = {10: datasets.CIFAR10, 100: datasets.CIFAR100}[classes], readers.CIFAR[classes]
+    assert ours.folder == theirs.base_folder
+    assert list(ours.train.items()) == list(map(tuple, theirs.train_list))
+    assert list(ours.test.items()) == list(map(tuple, theirs.test_list))
+    assert ours.names == (theirs.meta["filename"], theirs.meta["md5"], theirs.meta["key"])
 
 
 def write_svhn(folder: Path, monkeypatch: pytest.MonkeyPatch) -> np.ndarray:

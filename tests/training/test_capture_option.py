@@ -1,8 +1,10 @@
 """`--no-capture`: on a GPU another run, on a CPU none; what a record says; checkpoints and batches on a GPU."""
 
 import json
-import time
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,9 +12,12 @@ import torch
 from compress import Place
 from compress.data import Dataset
 from compress.hardware import finish_on, repeatable
+from compress.networks import Network, create
 from compress.recipes import Recipe
 from compress.training import Plan, plan_of, train
-from compress.training.checkpoints import SECONDS, due
+from compress.training.checkpoints import SECONDS, Checkpoints
+from compress.training.compiled import pays
+from compress.training.distributed import World
 from compress.training.evaluation import BATCH, evaluated_at_once
 from tests.conftest import Command
 
@@ -55,10 +60,22 @@ def test_the_option_is_that_of_the_command(tiny_folder: Path, tmp_path: Path, co
     assert " --no-capture " in json.loads(record.read_text())["command"]
 
 
-def test_a_gpu_gets_checkpoints_by_time_and_larger_batches_of_small_images() -> None:
-    assert due(time.monotonic(), CPU)
-    assert not due(time.monotonic(), CUDA)
-    assert due(time.monotonic() - SECONDS - 1, CUDA)
+@pytest.mark.parametrize(("device", "saved"), [(CPU, [1, 2, 3, 4]), (CUDA, [1, 3, 4])])
+def test_a_gpu_gets_checkpoints_by_time(
+    device: torch.device, saved: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 100.0
+    monkeypatch.setattr("compress.training.checkpoints.time.monotonic", lambda: now)
+    found, checkpoints = [], Checkpoints(tmp_path, World(), device)
+    assert not checkpoints.restore(lambda state: None)
+    for state, later, last in ((1, 0.0, True), (2, 1.0, False), (3, SECONDS, False), (4, 1.0, True)):
+        now += later
+        checkpoints.keep(partial(dict[str, Any], state=state), last=last)
+        Checkpoints(tmp_path, World(), device).restore(lambda state: found.append(state["state"]))
+    assert sorted(set(found)) == saved
+
+
+def test_small_images_are_evaluated_in_larger_batches_on_a_gpu() -> None:
     assert evaluated_at_once(CPU, (3, 32, 32)) == evaluated_at_once(CUDA, (3, 224, 224)) == BATCH
     assert evaluated_at_once(CUDA, (3, 32, 32)) == 1953
 
@@ -72,3 +89,13 @@ def test_algorithms_are_repeatable_on_a_gpu_while_a_step_runs(monkeypatch: pytes
         assert (cudnn.benchmark, cudnn.deterministic) == (False, True)
     assert (cudnn.benchmark, cudnn.deterministic) == (True, False)
     finish_on(CPU)
+
+
+def test_blocks_are_compiled_where_there_are_few_kinds(tiny: Dataset) -> None:
+    deep = create("resnet110", input_shape=tiny.input_shape)
+    assert pays(deep)
+    deep.drop_blocks(0.5)  # every block at a rate of its own
+    assert not pays(deep)
+    spec = deep.spec
+    widths = [replace(block, width=1 + number) for number, block in enumerate(spec.blocks)]
+    assert not pays(Network(replace(spec, blocks=tuple(widths))))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
@@ -14,7 +14,7 @@ from benchmarks.measuring.engines.onnx_files import Source
 from compress.export.onnx_graph import refusing
 from compress.export.served_network import LastExit
 from compress.hardware import has_bf16
-from compress.training.capture import CudaGraph, Graph
+from compress.training.capture import CudaGraph
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 COMPILATIONS = 256  # torch's own limit on the number of compilations
@@ -79,7 +79,7 @@ class CudaGraphs(Eager):
 
     name = "cudagraphs"
     devices = ("cuda",)
-    graph: ClassVar[Callable[[torch.device], Graph]] = CudaGraph
+    graph: ClassVar[type[CudaGraph]] = CudaGraph
 
     def _prepare(self, source: Source, images: Tensor, dtype: torch.dtype) -> Infer:
         eager = super()._prepare(source, images, dtype)

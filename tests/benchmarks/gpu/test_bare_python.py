@@ -76,11 +76,9 @@ def test_other_packages_are_hidden(bare: dict[str, str]) -> None:
 def test_every_stage_is_in_the_archive_with_how_it_ended(checked: Path) -> None:
     manifest = json.loads(zipfile.ZipFile(checked / "gpu-check.zip").read("manifest.json"))
     stages = {stage["name"]: stage for stage in manifest["stages"]}
-    assert [(stage["name"], stage["status"]) for stage in manifest["stages"]] == [
-        ("tests", "skipped"),
-        ("latency", "done"),
-        ("study", "done"),
-    ], stages
+    assert list(stages) == ["tests", "latency", "study"]
+    assert (stages["tests"]["status"], stages["study"]["status"]) == ("skipped", "done"), stages
+    assert stages["latency"]["status"] in ("done", "stopped")  # by its minute, on a slow machine
     assert stages["tests"]["reason"] in ("there is no CUDA here", "they are for CUDA")
     assert "eager fp32: measured" in stages["latency"]["tail"]
     assert manifest["runs"] == 4

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,12 @@ from benchmarks import Limits, Selection, Serving, select
 from benchmarks.certifying.exits_file import ExitPolicy, write_policies
 from benchmarks.measuring.candidates import candidates
 from benchmarks.selection.serving_trial import Trial
+from compress.cli import select_command
 from compress.data import Dataset, normalise
 from compress.errors import UsageError
+from compress.export import exporting
 from compress.export.held_out import open_held_out
+from compress.export.subject import Subject
 from compress.inference import Certificate, Policy, simulate
 from compress.networks import digest_of_weights
 from compress.recipes import Recipe
@@ -193,7 +197,9 @@ def early(directory: Path, reopened: list[Run]) -> Run:
     return run
 
 
-def test_early_exit_is_a_contender_as_its_policy_decides_on_validation_images(directory: Path, early: Run) -> None:
+def test_early_exit_is_a_contender_as_its_policy_decides_on_validation_images(
+    directory: Path, early: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made = select([early.id], limits=Limits(seconds=1.0), serving=EAGER, directory=directory)
     [found] = [each for each in made.contenders if each.early]
     arrays = np.load(early.path / PREDICTIONS)
@@ -211,6 +217,18 @@ def test_early_exit_is_a_contender_as_its_policy_decides_on_validation_images(di
     images = split_by(Recipe.from_json(early.record.config["recipe"]), data_of(early))
     trial = Trial(serving=int8, engine=int8.start(), folder=directory, images=images)
     assert trial.with_accuracy(found).left_out == "its policy was not chosen for int8"
+
+    def written(subject: Subject, out: Path, policy: Policy, certificate: Certificate) -> Any:
+        assert found.early is not None
+        assert (policy, certificate) == (found.early.policy, found.early.certificate)
+        assert subject.form.cascade
+        [line] = map(str, subject.latencies)
+        assert "rounds, eager fp32, 1 thread(s), " in line
+        assert line.endswith("), by compress select with early exit on validation images.")
+        return SimpleNamespace(path=out)
+
+    monkeypatch.setattr(exporting, "write_bundle", written)
+    assert select_command._export(replace(made, contenders=[found]), directory / "bundle", None).endswith("bundle")
 
 
 def test_a_policy_for_other_weights_is_skipped(directory: Path, early: Run, reopened: list[Run]) -> None:

@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 
 import torch
-from torch.autograd import DeviceType
+from torch._C._autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.speed.kernel_limit import on_device

@@ -2,13 +2,19 @@
 
 import json
 import math
+import os
+import shutil
+import subprocess
+import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from benchmarks.measuring.rounds import Call
 from benchmarks.speed.bare_layers import bare_layers, floor
 from benchmarks.speed.ratios import ON_CUDA, PARTS, Ratio, measure
 from benchmarks.speed.speed_setup import Setup
@@ -28,8 +34,8 @@ RATIOS = {
 
 
 def tiny_setup(**changes: Any) -> Setup:
-    tiny = {"arch": "resnet8", "exits": 2, "batch_size": 8, "rounds": 2, "steps": 2, "workers": 0}
-    return Setup(**({"device": CPU, "precision": "fp32"} | tiny | changes))
+    tiny: dict[str, Any] = {"arch": "resnet8", "exits": 2, "batch_size": 8, "rounds": 2, "steps": 2, "workers": 0}
+    return Setup(**{"device": CPU, "precision": "fp32", **tiny, **changes})
 
 
 def test_the_ratios_and_their_conditions_are_json() -> None:
@@ -46,7 +52,7 @@ def test_the_ratios_and_their_conditions_are_json() -> None:
     memory = results["memory_mwbp_over_bp"]
     assert 1 < memory["ratio"] < 1.5
     assert memory["low"] == memory["high"]
-    assert [len(found) - 2 for found in saved] == [1, 4, 5, 7]  # after every part, all that there is
+    assert [len(found) - 2 for found in saved] == [1, 3, 6, 7]  # after every part, all that there is
 
 
 def test_when_the_time_is_up_what_was_measured_is_there_and_the_rest_is_named() -> None:
@@ -77,18 +83,43 @@ def test_what_fails_is_named_and_the_rest_goes_on(monkeypatch: pytest.MonkeyPatc
 
 def test_what_is_measured_on_cuda_alone_runs_and_divides_by_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     """Here the steps of both sides are eager; the count of kernels and their time are made up."""
-    limits = []
+    counted: list[Call] = []
+
+    def kernels_of(call: Call, device: torch.device) -> int:
+        counted.append(call)
+        return 500
+
     monkeypatch.setattr("benchmarks.speed.ratios.seconds_a_kernel", lambda device: 2e-6)
-    monkeypatch.setattr("benchmarks.speed.ratios.kernels_of", lambda call, device: limits.append(call()) or 500)
+    monkeypatch.setattr("benchmarks.speed.ratios.kernels_of", kernels_of)
     setup, seconds = tiny_setup(), np.array([0.002, 0.003, 0.004])
     monkeypatch.setattr(Setup, "seconds", lambda self, calls, until: dict.fromkeys(calls, seconds))
     found = PARTS["capture"](setup, math.inf)
     assert found["over_kernel_limit"] == {"ratio": 3.0, "low": 2.5, "high": 3.5, "rounds": 3}
     assert found["captured_over_eager"]["ratio"] == 1
-    assert len(limits) == 1
+    assert len(counted) == 1
     assert PARTS["captured memory"](setup, math.inf)["memory_captured_over_eager"]["ratio"] == pytest.approx(
         1, abs=0.01
     )
+
+
+def test_it_runs_where_little_is_installed(tmp_path: Path) -> None:
+    """As `python -m benchmarks.gpu` does: without cyclopts, pandas, scipy, torchvision and others."""
+    root = Path(__file__).parents[3]
+    shutil.copyfile(root / "tests" / "benchmarks" / "gpu" / "bare_python.py", tmp_path / "sitecustomize.py")
+    program = """
+import torch
+from benchmarks.speed.ratios import PARTS, measure
+from benchmarks.speed.speed_setup import Setup
+memory = PARTS["memory"]
+PARTS.clear()
+PARTS["memory"] = memory
+found = measure(Setup(arch="resnet8", exits=2, device=torch.device("cpu"), precision="fp32", batch_size=4))
+print([*found], found["left_out"])
+"""
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{root}"}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    left_out = {"usual_over_ours": "the usual trainer needs torchvision"}
+    assert done.stdout.strip() == f"{['environment', 'left_out', 'memory_mwbp_over_bp']} {left_out}", done.stderr
 
 
 @pytest.mark.parametrize("arch", ["resnet8", "resnet44", "resnet20v1"])

@@ -13,7 +13,7 @@ import numpy as np
 
 from compress.errors import UsageError, checked
 from compress.inference import Policy
-from compress.prediction.image_files import image_files
+from compress.prediction.image_paths import image_files
 from compress.prediction.models import Answer, Model, bundle_model, run_model
 from compress.prediction.source import find_source
 from compress.prediction.worker_threads import concurrently, cores
