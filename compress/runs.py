@@ -24,11 +24,12 @@ from compress import data, networks
 from compress.documents import read_file
 from compress.ensemble_exit import ENSEMBLE, ExitName
 from compress.errors import UsageError, checked, first_line, nearest
-from compress.records import Record, SchemaError, parse_record
+from compress.records import Record, SchemaError, digest_of, parse_record
+from compress.stores.lease import BusyError
+from compress.stores.mirror import CHECKPOINT, LOCK, PREDICTIONS, RECORD, WEIGHTS, fetch, leased, publish, refresh
 
-# The files of a run directory. `compress.training.execution` writes the first four and the checkpoint.
-RECORD, METRICS, WEIGHTS, PREDICTIONS = "run.json", "metrics.jsonl", "model.safetensors", "predictions.npz"
-LOCK, CHECKPOINT = ".lock", "checkpoint"
+# The files of a run directory. `compress.training.execution` writes RECORD, METRICS, WEIGHTS, PREDICTIONS, CHECKPOINT.
+METRICS = "metrics.jsonl"
 BENCH = "bench.json"  # latency and energy; written and read by `benchmarks.measuring.bench_file`
 COSTS = "costs.json"  # bytes, activations, peak memory; written and read by `benchmarks.measuring.costs_file`
 PROBE = "probe.json"  # what blocks have learnt; written and read by `benchmarks.probing.probe_file`
@@ -148,6 +149,7 @@ def find_run(name: str | os.PathLike[str] | Run, runs: str | os.PathLike[str] = 
     if not str(name).strip():
         raise UsageError("run '': an id, its beginning, or the path of a run's directory")
     given, runs = Path(name), Path(runs)
+    refresh(runs)
     path = given if os.path.exists(given / RECORD) else runs / given
     if not os.path.exists(path / RECORD):  # false for names that no file can have
         ids = sorted(entry.parent.name for entry in runs.glob(f"*/{RECORD}")) if os.path.isdir(runs) else []
@@ -204,6 +206,7 @@ def _finished(path: Path) -> Run:
 
 def finished_runs(runs: Path) -> tuple[list[Run], list[str]]:
     """The finished runs under a directory, by id, and a line for everything else, except hidden files."""
+    refresh(runs)
     found, skipped = [], []
     for path in sorted(runs.iterdir()) if os.path.isdir(runs) else []:
         try:
@@ -247,6 +250,7 @@ def load(run: str | os.PathLike[str] | Run, *, runs: str | os.PathLike[str] = "r
     import safetensors.torch
 
     run = find_run(run, runs)
+    fetch(run.path / WEIGHTS)
     if not (run.path / WEIGHTS).is_file():
         raise UsageError(
             f"run {run.id}: {WEIGHTS} is missing in {run.path} (a report's records have no weights): name the run's "
@@ -285,7 +289,10 @@ def claimed(path: Path, *, patience: float = 0) -> Iterator[None]:
         for file in _leftovers(path):
             with contextlib.suppress(OSError):
                 file.unlink()
-        yield
+        with leased(path, patience=patience):  # where other machines do not see the lock
+            yield
+    except BusyError as error:
+        raise InUseError(path) from error
     finally:
         if [entry.name for entry in path.iterdir()] == [LOCK]:
             (path / LOCK).unlink()
@@ -318,6 +325,7 @@ def write_atomically(path: Path, content: bytes) -> None:
         if not isinstance(error, OSError):
             raise
         raise UsageError(f"cannot write {path}: {error.strerror}; what was there is untouched") from error
+    publish(path, content)
 
 
 def _leftovers(path: Path) -> list[Path]:

@@ -122,6 +122,14 @@ class Outcomes:
             waits.append(f"trials of {node.entry.name}")
         return list(dict.fromkeys(waits))
 
+    def behind(self, node: Node) -> list[Node]:
+        """All nodes whose outcomes a node is made from, whether they have one or not; see `waits_for`."""
+        sources = [] if isinstance(node.entry, Trained) else [self.setting.source(node.entry)]
+        sources += [node.target.source] if isinstance(node.target, Match) else []
+        names = [source.name for source in sources if source]
+        found = [other for other in self.nodes if other.entry.name in names and other.seed == node.seed]
+        return found + (self._trials_of(node.entry) if node.factors is None else [])
+
     def factors(self, node: Node) -> Factors:
         """The factors on the learning rate and weight decay of a node.
 

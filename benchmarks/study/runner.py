@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from benchmarks.study.setting import Setting
 from compress.console import console, duration
 from compress.errors import UsageError, reason
 from compress.runs import InUseError, Run, claimed, finished_runs
+from compress.stores.mirror import leased
 from compress.training import train
 from compress.training.deadline import OutOfTimeError, deadline
 
@@ -33,7 +34,14 @@ KEPT_BACK = 0.2  # share of a time limit
 MEASURING = ".measuring.lock"
 
 
-def run_study(setting: Setting, *, out: Path, time_limit: float | None = None, report: bool = True) -> list[Run]:
+def run_study(
+    setting: Setting,
+    *,
+    out: Path,
+    time_limit: float | None = None,
+    report: bool = True,
+    execute: Callable[[Runner], None] | None = None,
+) -> list[Run]:
     """All runs of the study that could be made, the reference first, measured and reported into `out`.
 
     Finished runs are not made again, and runs that another process is making are left to it. A run that cannot be made
@@ -43,6 +51,7 @@ def run_study(setting: Setting, *, out: Path, time_limit: float | None = None, r
         time_limit: seconds after which no run goes on: none is begun that is not expected to end by then, and one under
             way stops after its epoch, with its checkpoint kept. A share of `KEPT_BACK` is for measuring and the report.
         report: whether runs are measured and reported; false: they are made alone, and the whole limit is for that.
+        execute: makes the missing runs of a runner; None: `Runner.make_all`, in this process.
 
     Raises:
         UsageError: the reference could not be made.
@@ -55,7 +64,7 @@ def run_study(setting: Setting, *, out: Path, time_limit: float | None = None, r
     runner = Runner.of(setting, until=until)
     outcomes = runner.outcomes
     try:
-        runner.make_all()
+        (execute or Runner.make_all)(runner)
         found = outcomes.reported
         if report and found:
             with _alone(setting.place.runs / MEASURING):  # timings beside other work are wrong, and reports would mix
@@ -77,6 +86,7 @@ class Runner:
         until: when no run may go on, by `time.monotonic`.
         eager: whether the first run begins although the guess says that it does not end by then.
         failures: a line for every run that could not be made, and for latency where it could not be measured.
+        abreast: how many runs are made at once.
     """
 
     outcomes: Outcomes
@@ -85,6 +95,7 @@ class Runner:
     until: float = math.inf
     eager: bool = False
     failures: list[str] = field(default_factory=list)
+    abreast: int = 1
 
     @classmethod
     def of(cls, setting: Setting, *, until: float = math.inf) -> Runner:
@@ -116,6 +127,10 @@ class Runner:
             self.outcomes.find()  # what other processes made meanwhile
             if self.outcomes.lost:
                 raise UsageError(f"the study's reference did not run: {self.failures[-1]}")
+        self.conclude()
+
+    def conclude(self) -> None:
+        """Note what was not made, and which contrasts cannot be tested therefore."""
         for claim in self.outcomes.untestable:
             self.failures.append(f"the primary contrast, {claim.claim}: one of its networks has no run")
         if left := len(self.outcomes.left):
@@ -146,12 +161,12 @@ class Runner:
         try:
             warn_of_lag(runs, bench(runs, device=self.outcomes.setting.place.device, rounds=ROUNDS))
         except Exception as error:  # of any kind: what took a night to train is worth a report without latency
-            self._note("latency", error)
+            self.note("latency", error)
 
     def time_left(self) -> str:
         """How long all missing runs take, at the pace of those made so far; a guess before there is one."""
         left = sum(seconds for node, seconds in self.seconds.items() if node not in self.outcomes.runs)
-        return f"{duration(left)}, a guess," if self._pace is None else duration(left * self._pace)
+        return f"{duration(left / self.abreast)}, a guess," if self._pace is None else duration(left * self._pace)
 
     @property
     def _pace(self) -> float | None:
@@ -181,13 +196,11 @@ class Runner:
             console.print(f"{node}: {error}")
         except Exception as error:  # of any kind: one run that fails must not cost a night's others
             runs[node] = None
-            self._note(node, error)
+            self.note(node, error)
         return None
 
     def _make(self, node: Node) -> Run:
-        if isinstance(node.entry, Pruned):
-            return carry_out(self.outcomes.job(node))
-        return train(**self.outcomes.training(node))
+        return make(self.outcomes, node)
 
     def _wait(self, held: Mapping[Node, Path]) -> dict[Node, Path]:
         """Wait a while for the first run held by another process; returns the runs that are still held."""
@@ -204,9 +217,21 @@ class Runner:
                 still[node] = path
         return still
 
-    def _note(self, what: object, error: Exception) -> None:
+    def note(self, what: object, error: Exception) -> None:
+        """Note that something could not be made, and why, for the report; and say so."""
         self.failures.append(f"{what}: {reason(error)}")
         console.print(f"did not run: {self.failures[-1]}")
+
+
+def make(outcomes: Outcomes, node: Node) -> Run:
+    """Make the run of a node that waits for nothing, or find it finished.
+
+    Raises:
+        UsageError: it cannot be made, or another process holds it (`InUseError`).
+    """
+    if isinstance(node.entry, Pruned):
+        return carry_out(outcomes.job(node))
+    return train(**outcomes.training(node))
 
 
 @contextlib.contextmanager
@@ -219,6 +244,7 @@ def _alone(path: Path) -> Iterator[None]:
         console.print("waiting for another process, which measures and reports")
         lock.acquire()
     try:
-        yield
+        with leased(path, patience=-1):  # where other machines do not see the lock
+            yield
     finally:
         lock.release()

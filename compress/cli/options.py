@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, TypeVar
 from cyclopts import Group, Parameter, Token
 from cyclopts.validators import Number
 
+from compress.cli.runs_option import Runs
 from compress.data.catalogue import BUNDLED, FOLDER, check_request
 from compress.data.division import Division
 from compress.errors import UsageError
@@ -31,7 +32,18 @@ DEFAULT_RECIPE = "quick"
 SEEDS = 2**63  # seeds are below it
 PANELS = (  # of `--help`, in their order
     *("Network", "Budget: give one of these; several values are separated by commas", "Method", "Multi-exit training"),
-    *("Limits", "Bundle", "Measuring", "Prediction", "Recipe", "Start and distillation", "Data", "Runs", "Output"),
+    *(
+        "Limits",
+        "Bundle",
+        "Measuring",
+        "Prediction",
+        "Recipe",
+        "Start and distillation",
+        "Data",
+        "Runs",
+        "Cluster",
+        "Output",
+    ),
 )
 
 
@@ -95,11 +107,11 @@ class PlaceOptions:
     """Where runs are kept and computed.
 
     Attributes:
-        runs: Directory of the run directories.
+        runs: Directory of the run directories; or a URL of an object store: s3://BUCKET/PATH, gs://BUCKET/PATH.
         device: auto (CUDA if there is one), cpu, cuda, ...
     """
 
-    runs: Annotated[Path, Parameter(env_var="COMPRESS_RUNS")] = Path("runs")
+    runs: Runs = Path("runs")
     device: Annotated[str, Parameter(validator=device_name)] = "auto"
 
 
@@ -117,9 +129,11 @@ class TrainingPlaceOptions(PlaceOptions):
     resume: Flag = False
 
     def place(self) -> "Place":
-        """Return what these options say as the library takes it."""
+        """Return what these options say as the library takes it; refuse the URL of a store that cannot be written."""
+        from compress.stores.mirror import check_writable
         from compress.training import Place
 
+        check_writable(self.runs)
         return Place(**vars(self))
 
 

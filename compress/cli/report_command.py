@@ -8,11 +8,12 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from compress.cli.options import OUTPUT, PLACE, Flag, Output
+from compress.cli.runs_option import runs_places
 from compress.errors import UsageError
 
 
 def report(
-    runs_dir: Annotated[tuple[Path, ...], Parameter(env_var="COMPRESS_RUNS")] = (PLACE.runs,),
+    runs_dir: Annotated[tuple[Path, ...], Parameter(env_var="COMPRESS_RUNS", converter=runs_places)] = (PLACE.runs,),
     *,
     out: Path = Path("report"),
     png: Flag = False,
@@ -21,8 +22,8 @@ def report(
     """Write the report that compares all finished runs: Markdown, an HTML page, CSV, figures and records.
 
     Args:
-        runs_dir: Directory of the run directories, or of a report, which is then written again from its records, or an
-            archive of records, as python -m benchmarks.gpu writes it. Several are put together.
+        runs_dir: Directory or URL of the run directories, or directory of a report, which is then written again from
+            its records, or an archive of records, as python -m benchmarks.gpu writes it. Several are put together.
         out: Directory to write into.
         png: Write each figure as PNG, too.
     """

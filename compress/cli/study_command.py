@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from benchmarks.study.study_file import study_text
+from compress.cli.cluster_options import CLUSTER, ClusterOptions
 from compress.cli.options import (
     DATA,
     OUTPUT,
@@ -22,8 +23,11 @@ from compress.cli.options import (
     options,
 )
 from compress.cli.quantities import DURATIONS, quantity
+from compress.errors import UsageError
 
 if TYPE_CHECKING:
+    from benchmarks.study.cluster_plan import ClusterPlan
+    from benchmarks.study.dry_run import StudyPlan
     from benchmarks.study.study import Study
     from compress.recipes import Recipe
     from compress.training import Place
@@ -39,11 +43,13 @@ class StudyPlaceOptions(PlaceOptions):
         resume: Continue a failed run (an interrupted one always does).
         time_limit: Such as 9m: begin no run that is not expected to end by then, stop after the epoch under way, and
             report what is done, for which a fifth is kept back. The same command goes on later. Nothing is handed over.
+        report: --no-report: train alone, for the whole of the time limit; neither measure nor report.
     """
 
     precision: Precision | None = None
     resume: Flag = False
     time_limit: str | None = None
+    report: Annotated[bool, Parameter(negative="--no-report", show_default=False)] = True
 
     @property
     def seconds(self) -> float | None:
@@ -52,8 +58,10 @@ class StudyPlaceOptions(PlaceOptions):
 
     def place(self, precision: str) -> Place:
         """Return what these options say as the library takes it, by default with the study's precision."""
+        from compress.stores.mirror import check_writable
         from compress.training import Place
 
+        check_writable(self.runs)
         return Place(runs=self.runs, device=self.device, resume=self.resume, precision=self.precision or precision)
 
 
@@ -65,10 +73,10 @@ def study(
     *,
     out: Path | None = None,
     dry_run: Flag = False,
-    report: Annotated[bool, Parameter(negative="--no-report", show_default=False)] = True,
     recipe: RecipeOptions = RECIPE,
     data: DataOptions = DATA,
     place: StudyPlaceOptions = STUDY_PLACE,
+    cluster: ClusterOptions = CLUSTER,
     output: Output = OUTPUT,
 ) -> None:
     """Run a whole comparison: train what is missing, measure all of it and write the report.
@@ -79,30 +87,26 @@ def study(
         name: quickstart, pruning, fashion-mnist, headline, or another bundled study; or a TOML file of your own.
         out: Directory of the report (default: report/NAME).
         dry_run: Train nothing; show every run, what it waits for, and how long the remaining ones take.
-        report: --no-report: train alone, for the whole of the time limit; neither measure nor report.
     """
     study_text(name)  # refuses what is not there
-    seconds = place.seconds
+    seconds, execute = place.seconds, cluster.execute(dry_run=dry_run)
 
     from benchmarks import REPORT, Setting, hand_over, main_table, plan_study, read_study, run_study
     from compress.cli.printing import print_json, print_table, run_as_json
     from compress.console import console
-    from compress.errors import UsageError
 
     study = read_study(name)
     console.print(f"{study.title}: {study.takes}")
     named = _recipe(study, recipe)
+    if dry_run and cluster.nodes is not None:
+        return _show_plan(cluster.plan(study, named), output)
     dataset = data.open(named, study.dataset)
     setting = Setting(study=study, dataset=dataset, recipe=named, place=place.place(study.precision))
     if dry_run:
-        plan = plan_study(setting)
-        if output.json:
-            return print_json(plan.to_json())
-        print_table(plan.table())
-        return print(plan.summary())
+        return _show_plan(plan_study(setting), output)
     out = out or Path("report") / Path(name).stem
-    runs, handed = run_study(setting, out=out, time_limit=seconds, report=report), []
-    written = report and bool(runs)
+    runs, handed = run_study(setting, out=out, time_limit=seconds, report=place.report, execute=execute), []
+    written = place.report and bool(runs)
     if not output.json:
         if runs:
             print_table(main_table(runs, runs[0].id))
@@ -123,3 +127,12 @@ def _recipe(study: Study, asked: RecipeOptions) -> Recipe:
     epochs = study.epochs if asked.recipe is None and asked.epochs is None else asked.epochs
     recipe = asked.named(study.recipe, epochs=epochs, class_weights=study.class_weights)
     return recipe.changed(validation=study.validation, calibration=study.calibration)
+
+
+def _show_plan(plan: ClusterPlan | StudyPlan, output: Output) -> None:
+    from compress.cli.printing import print_json, print_table
+
+    if output.json:
+        return print_json(plan.to_json())
+    print_table(plan.table())
+    print(plan.summary())

@@ -35,6 +35,7 @@ from compress.runs import (
     write_atomically,
     write_json,
 )
+from compress.stores.mirror import discard
 from compress.training.distributed import current_world, naming_lost_processes
 from compress.training.ensembles import ensemble_of
 from compress.training.evaluation import class_rows, exit_rows, predict
@@ -199,6 +200,7 @@ def _evaluate(plan: Plan, run: Run, training: Training, prepared: Prepared) -> R
     run.record.status = "finished"
     run.write_record()
     shutil.rmtree(run.path / CHECKPOINT)
+    discard(run.path / CHECKPOINT)
     return run
 
 

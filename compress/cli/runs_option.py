@@ -1,0 +1,22 @@
+"""The option `--runs`: a directory, or the URL of an object store, whose mirror on this machine stands for it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter, Token
+
+
+def runs_places(_: object, tokens: Sequence[Token]) -> tuple[Path, ...]:
+    """Return the directories that are named; for the URL of an object store, its mirror on this machine."""
+    from compress.stores.mirror import mirror
+
+    return tuple(mirror(token.value) if "://" in token.value else Path(token.value) for token in tokens)
+
+
+def runs_place(kind: object, tokens: Sequence[Token]) -> Path:
+    """Return the directory that ``--runs`` names, see `runs_places`."""
+    return runs_places(kind, tokens)[0]
+
+
+Runs = Annotated[Path, Parameter(env_var="COMPRESS_RUNS", converter=runs_place)]

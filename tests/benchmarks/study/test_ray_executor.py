@@ -1,0 +1,128 @@
+"""A study on two Ray nodes with an object store between them: the same records, whatever dies or works beside it."""
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from benchmarks.study import rehearsal as rehearsals
+from benchmarks.study.kills import STUDY, differences, repeated, wait_for
+from benchmarks.study.ray_conductor import slots
+from benchmarks.study.rehearsal import BUCKET, Rehearsal
+
+IMPOSSIBLE = '{name = "impossible", command = "prune", from = "plain", speedup = 100000},'
+EPOCHS, EVERY = 3, 40
+
+
+@pytest.fixture(scope="module")
+def rehearsal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rehearsal]:
+    with Rehearsal(tmp_path_factory.mktemp("rehearsal")) as rehearsal:
+        yield rehearsal
+
+
+@pytest.fixture(scope="module")
+def task(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """A study with a run that cannot be made."""
+    study = tmp_path_factory.mktemp("task") / "study.toml"
+    study.write_text(STUDY.rstrip().removesuffix("]") + IMPOSSIBLE + "\n]\n")
+    return [str(study), str(EPOCHS), str(EVERY)]
+
+
+@pytest.fixture(scope="module")
+def expected(task: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The runs of a single process, without Ray and without a store."""
+    place = tmp_path_factory.mktemp("expected")
+    study, epochs, every = task
+    rehearsals.main(study, epochs, every, str(place))
+    return place
+
+
+def log(rehearsal: Rehearsal, place: str) -> str:
+    return (rehearsal.folder / f"{place}.log").read_text()
+
+
+def test_two_drivers_and_a_process_beside_them_make_every_run_once_with_the_records_of_one_process(
+    rehearsal: Rehearsal, task: list[str], expected: Path
+) -> None:
+    drivers = [rehearsal.drive(task, "beside") for _ in range(2)]
+    alone = [sys.executable, "-m", "benchmarks.study.rehearsal", *task, rehearsal.url("beside")]
+    plain = subprocess.Popen(alone, env=rehearsal.environment("plain"), stderr=subprocess.DEVNULL)
+    assert [process.wait() for process in (*drivers, plain)] == [0, 0, 0], log(rehearsal, "beside")
+    stored = rehearsal.store.folder / BUCKET / "beside"
+    assert differences(stored, expected) == []
+    assert repeated(rehearsal, "beside") == []
+    writes = rehearsal.store.writes()
+    assert {writes[f"beside/{path.name}/run.json"] for path in expected.iterdir() if path.is_dir()} == {2}
+    assert "did not run: impossible" in log(rehearsal, "beside")
+
+
+def test_a_killed_driver_a_killed_node_and_a_store_that_is_away_cost_no_kept_epoch(
+    rehearsal: Rehearsal, task: list[str], expected: Path
+) -> None:
+    driver = rehearsal.drive(task, "killed")
+    stored = rehearsal.store.folder / BUCKET / "killed"
+    wait_for(lambda: any(stored.glob("*/checkpoint/last.pt")))
+    driver.kill()
+    driver.wait()
+    rehearsal.kill_node()
+    rehearsal.store.stop()
+    rehearsal.add_node()
+    time.sleep(3)
+    rehearsal.store.start()
+    driver = rehearsal.drive(task, "killed")
+    assert driver.wait() == 0, log(rehearsal, "killed")
+    assert differences(stored, expected) == []
+    assert repeated(rehearsal, "killed") == []
+
+
+@pytest.mark.slow
+def test_an_interrupted_study_stops_and_goes_on(rehearsal: Rehearsal, task: list[str], expected: Path) -> None:
+    driver = rehearsal.drive(task, "stopped")
+    stored = rehearsal.store.folder / BUCKET / "stopped"
+    wait_for(lambda: any(stored.glob("*/checkpoint/last.pt")))
+    driver.send_signal(signal.SIGINT)
+    assert driver.wait() != 0
+    assert len(list(stored.glob("*/model.safetensors"))) < len(list(expected.glob("*/model.safetensors")))
+    driver = rehearsal.drive(task, "stopped")
+    assert driver.wait() == 0, log(rehearsal, "stopped")
+    assert differences(stored, expected) == []
+
+
+def test_more_than_any_node_has_is_refused(rehearsal: Rehearsal, task: list[str]) -> None:
+    asked = ["--executor", "ray", "--address", rehearsal.cluster.address, "--gpus-per-run", "2"]
+    command = [sys.executable, "-m", "compress", "study", task[0], *asked]
+    done = subprocess.run(command, env=rehearsal.environment("driver"), capture_output=True, text=True, check=False)
+    message = "compress: --gpus-per-run 2: no node of the cluster has more than 0 GPUs"
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (2, message)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--address", "127.0.0.1:1"], "--address 127.0.0.1:1: there is no Ray cluster"),
+        (["--address", "somewhere"], "--address somewhere: auto, or HOST:PORT"),
+        (["--gpus-per-run", "-1"], "--gpus-per-run -1: 0 or more"),
+        (["--gpus-per-run", "1.5"], "--gpus-per-run 1.5: a share of one, or a whole number"),
+        (["--nodes", "10"], "--nodes 10: is for the plan on paper, --dry-run"),
+        (["--dry-run", "--nodes", "10", "--like", "imagnet"], "--like imagnet: did you mean 'imagenet'?"),
+        (["--runs", "s3://"], "s3://: names no bucket"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_a_line(options: list[str], message: str, refused: Callable[..., str]) -> None:
+    assert message in refused("study", "quickstart", "--executor", "ray", *options)
+
+
+def test_without_ray_the_extra_is_named(refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    assert "pip install 'multiway-compress[cluster]'" in refused("study", "quickstart", "--executor", "ray")
+
+
+def test_several_runs_share_a_gpu_and_none_fits_where_one_resource_lacks() -> None:
+    nodes = [{"CPU": 8.0, "GPU": 2.0}, {"CPU": 3.0, "GPU": 1.0}, {"CPU": 64.0}]
+    assert slots(nodes, 1, 0.25) == 8 + 3
+    assert slots(nodes, 1, 0) == 8 + 3 + 64
+    assert slots(nodes, 4, 1) == 2

@@ -1,0 +1,143 @@
+"""Runs in a store are made, read, measured and gone on with through mirrors on several machines."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.study.rehearsal import BUCKET, StoreServer
+from compress import Place, load
+from compress.data import Dataset
+from compress.errors import UsageError
+from compress.recipes import Recipe, recipe_named
+from compress.runs import BENCH, InUseError, Run, claimed, find_run, finished_runs, write_json
+from compress.stores.lease import Lease
+from compress.stores.mirror import mirror, mirror_of
+from compress.stores.object_store import ObjectStore
+from compress.training import train
+
+KILLED = Path(__file__).parents[1] / "killed.py"
+
+
+@pytest.fixture
+def elsewhere(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Another machine's mirror of the same place."""
+    with monkeypatch.context() as patch:
+        patch.setenv("COMPRESS_MIRRORS", str(tmp_path / "elsewhere"))
+        return mirror(url)
+
+
+@pytest.fixture
+def made(url: str, tiny: Dataset, brief: Recipe) -> Run:
+    return train("resnet8", tiny, recipe=brief, place=Place(precision="fp32", runs=mirror(url)))
+
+
+def contents(place: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(place).as_posix(): path.read_bytes()
+        for path in place.rglob("*")
+        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(place).parts)
+    }
+
+
+def test_a_run_is_the_same_in_the_store_and_on_every_machine(
+    made: Run, elsewhere: Path, server: StoreServer, tiny: Dataset, brief: Recipe, tmp_path: Path
+) -> None:
+    assert [run.id for run in finished_runs(elsewhere)[0]] == [made.id]
+    stored = server.folder / BUCKET / tmp_path.name
+    assert contents(elsewhere) == contents(made.path.parent) == contents(stored)
+    plain = train("resnet8", tiny, recipe=brief, place=Place(precision="fp32", runs=tmp_path / "plain"))
+    assert (plain.id, plain.record.command) == (made.id, made.record.command)
+    for file in ("model.safetensors", "predictions.npz"):
+        assert (plain.path / file).read_bytes() == (made.path / file).read_bytes()
+
+
+def test_what_is_measured_on_one_machine_is_read_on_another(made: Run, elsewhere: Path) -> None:
+    finished_runs(elsewhere)
+    write_json(made.path / BENCH, {"measured": 1})
+    write_json(made.path / BENCH, {"measured": 123})
+    finished_runs(elsewhere)
+    assert (elsewhere / made.id / BENCH).read_bytes() == (made.path / BENCH).read_bytes()
+
+
+def test_a_mirror_of_records_fetches_weights_when_they_are_used(
+    made: Run, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COMPRESS_MIRRORS", str(tmp_path / "worker"))
+    run = find_run(made.id, mirror(url, whole=False))
+    assert not (run.path / "model.safetensors").exists()
+    weights, same = load(run).state_dict(), load(made).state_dict()
+    assert all(weights[name].equal(same[name]) for name in same)
+
+
+def test_a_run_removed_from_the_store_is_gone_everywhere(
+    made: Run, elsewhere: Path, url: str, store: ObjectStore
+) -> None:
+    finished_runs(elsewhere)
+    store.remove(list(store.listed(made.id)))
+    assert finished_runs(elsewhere) == ([], [])
+    with pytest.raises(UsageError, match="not a run directory"):
+        find_run(made.id, elsewhere)
+
+
+def test_no_half_written_run_is_seen_and_another_machine_goes_on_with_it(
+    url: str, elsewhere: Path, tiny_folder: Path, store: ObjectStore, server: StoreServer, tmp_path: Path
+) -> None:
+    options = [
+        "train",
+        "--arch",
+        "resnet8",
+        "--epochs",
+        "2",
+        "--precision",
+        "fp32",
+        "--dataset",
+        f"folder:{tiny_folder}",
+    ]
+    environment = {**os.environ, "COMPRESS_LEASE_BEAT": "0.2"}
+    killed = subprocess.run(
+        [sys.executable, KILLED, "replace", ".run.json", "2", *options, "--runs", url],  # all but its last record
+        capture_output=True,
+        env=environment,
+    )
+    assert killed.returncode == 9, killed.stderr
+    [name] = {key.partition("/")[0] for key in store.listed()}
+    assert {f"{name}/model.safetensors", f"{name}/checkpoint/last.pt"} <= set(store.listed())
+    runs, skipped = finished_runs(elsewhere)
+    assert (runs, len(skipped)) == ([], 1)
+    assert "is running, not finished" in skipped[0]
+    with claimed(elsewhere / name, patience=30):  # the dead process is waited for
+        assert (elsewhere / name / "checkpoint" / "last.pt").exists()
+    before = server.writes()[f"{tmp_path.name}/{name}/checkpoint/last.pt"]
+    recipe = recipe_named("quick", epochs=2)
+    run = train("resnet8", f"folder:{tiny_folder}", recipe=recipe, place=Place(precision="fp32", runs=elsewhere))
+    assert run.id == name
+    assert server.writes()[f"{tmp_path.name}/{name}/checkpoint/last.pt"] == before == 3  # nothing was trained again
+    assert not [key for key in store.listed() if "checkpoint" in key]
+
+
+def test_a_run_is_held_against_other_machines(url: str, elsewhere: Path) -> None:
+    here = mirror(url)
+    with claimed(here / "run"), pytest.raises(InUseError, match="run run is in use"), claimed(elsewhere / "run"):
+        pass
+    with claimed(elsewhere / "run"):
+        pass
+
+
+def test_who_lost_a_run_writes_nothing_more(url: str, elsewhere: Path, store: ObjectStore) -> None:
+    here = mirror(url)
+    with claimed(here / "run"):
+        write_json(here / "run" / "file.json", 1)
+        Lease(store, "run", 7, "another").store.create("run/.lease/00000007", b"{}")
+        with pytest.raises(UsageError, match="another one took over"):
+            write_json(here / "run" / "file.json", 2)
+    assert store.read("run/file.json") == b"1\n"
+
+
+def test_a_file_url_is_the_directory_itself(tmp_path: Path) -> None:
+    assert mirror(f"file://{tmp_path}/runs") == tmp_path / "runs"
+    assert mirror_of(tmp_path / "runs") is None
+    shutil.rmtree(tmp_path)
