@@ -24,9 +24,14 @@ from compress import data, networks
 from compress.documents import read_file
 from compress.ensemble_exit import ENSEMBLE, ExitName
 from compress.errors import UsageError, checked, first_line, nearest
-from compress.records import Record, SchemaError, digest_of, parse_record
+from compress.records import Record, SchemaError, parse_record
 from compress.stores.lease import BusyError
-from compress.stores.mirror import CHECKPOINT, LOCK, PREDICTIONS, RECORD, WEIGHTS, fetch, leased, publish, refresh
+from compress.stores.mirror import CHECKPOINT as CHECKPOINT
+from compress.stores.mirror import LOCK as LOCK
+from compress.stores.mirror import PREDICTIONS as PREDICTIONS
+from compress.stores.mirror import RECORD as RECORD
+from compress.stores.mirror import WEIGHTS as WEIGHTS
+from compress.stores.mirror import fetch, leased, publish, refresh
 
 # The files of a run directory. `compress.training.execution` writes RECORD, METRICS, WEIGHTS, PREDICTIONS, CHECKPOINT.
 METRICS = "metrics.jsonl"

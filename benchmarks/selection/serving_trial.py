@@ -143,9 +143,7 @@ class Trial:
         prepared = self.engine.prepare([each.source for each in found], images, precision, self.serving.threads)
         for candidate, infer in zip(found, prepared, strict=True):
             what = f"{candidate}, {self.serving.engine} {precision}"
-            check_logits(
-                self._from_cpu(infer), len(images), *candidate.checked_images, precision=precision, what=what
-            )
+            check_logits(self._from_cpu(infer), len(images), *candidate.checked_images, precision=precision, what=what)
         return dict(zip(networks, prepared, strict=True))
 
     def _early_exit(self, contender: Contender, images: Split | None) -> tuple[Call, int]:
