@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -38,6 +39,7 @@ class Candidate:
     def __str__(self) -> str:
         return f"{self.run.id} exit {self.exit}"
 
+    @cached_property
     def checked_images(self) -> tuple[Tensor, Tensor]:
         """Images, held-out ones where there are any, and their logits by eager in fp32."""
         images = random_images(CHECKED_IMAGES, self.run.spec.input_shape)

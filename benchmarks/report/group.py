@@ -15,7 +15,7 @@ from benchmarks.report.comparison import Comparison
 from benchmarks.report.figures.accuracy_against_cost import KINDS, accuracy_against
 from benchmarks.report.section import Block, figures
 from benchmarks.results.cells import exit_name
-from benchmarks.results.claims import Step, judge_claims
+from benchmarks.results.claim_verdicts import Step, judge_claims
 from benchmarks.results.contrasts import Contrast, Verdicts, compare, judge
 from benchmarks.results.escaping import short_line
 from benchmarks.results.predictions import of_last_exits, read_scores
@@ -68,7 +68,8 @@ class Group:
         reference = of_run.get(comparison.reference or "", reference_of(summary))
         scores, left_out = read_scores(runs)
         last_scores = of_last_exits(scores)
-        claims = [claim.renamed(of_run) for claim in comparison.claims if of_run.keys() & {*claim.names}]
+        declared = any(of_run.keys() & {*claim.names} for claim in comparison.claims)  # of networks on these images
+        claims = [claim.renamed(of_run) for claim in comparison.claims] if declared else []
         return cls(
             runs=runs,
             suffix=suffix,

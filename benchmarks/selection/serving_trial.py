@@ -144,7 +144,7 @@ class Trial:
         for candidate, infer in zip(found, prepared, strict=True):
             what = f"{candidate}, {self.serving.engine} {precision}"
             check_logits(
-                self._from_cpu(infer), len(images), *candidate.checked_images(), precision=precision, what=what
+                self._from_cpu(infer), len(images), *candidate.checked_images, precision=precision, what=what
             )
         return dict(zip(networks, prepared, strict=True))
 

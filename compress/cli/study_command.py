@@ -37,16 +37,24 @@ class StudyPlaceOptions(PlaceOptions):
     Attributes:
         precision: Number format (default: the study's); auto: bf16 if the hardware has it.
         resume: Continue a failed run (an interrupted one always does).
+        time_limit: Such as 9m: begin no run that is not expected to end by then, stop after the epoch under way, and
+            report what is done, for which a fifth is kept back. The same command goes on later. Nothing is handed over.
     """
 
     precision: Precision | None = None
     resume: Flag = False
+    time_limit: str | None = None
+
+    @property
+    def seconds(self) -> float | None:
+        """The time limit in seconds, or None."""
+        return None if self.time_limit is None else quantity("time-limit", self.time_limit, DURATIONS, "90s, 9m or 2h")
 
     def place(self, precision: str) -> Place:
         """Return what these options say as the library takes it, by default with the study's precision."""
         from compress.training import Place
 
-        return Place(**vars(self) | {"precision": self.precision or precision})
+        return Place(runs=self.runs, device=self.device, resume=self.resume, precision=self.precision or precision)
 
 
 STUDY_PLACE = StudyPlaceOptions()
@@ -57,7 +65,6 @@ def study(
     *,
     out: Path | None = None,
     dry_run: Flag = False,
-    time_limit: str | None = None,
     report: Annotated[bool, Parameter(negative="--no-report", show_default=False)] = True,
     recipe: RecipeOptions = RECIPE,
     data: DataOptions = DATA,
@@ -72,12 +79,10 @@ def study(
         name: quickstart, pruning, fashion-mnist, headline, or another bundled study; or a TOML file of your own.
         out: Directory of the report (default: report/NAME).
         dry_run: Train nothing; show every run, what it waits for, and how long the remaining ones take.
-        time_limit: Such as 9m: begin no run that is not expected to end by then, stop after the epoch under way, and
-            report what is done, for which a fifth is kept back. The same command goes on later. Nothing is handed over.
         report: --no-report: train alone, for the whole of the time limit; neither measure nor report.
     """
     study_text(name)  # refuses what is not there
-    seconds = None if time_limit is None else quantity("time-limit", time_limit, DURATIONS, "90s, 9m or 2h")
+    seconds = place.seconds
 
     from benchmarks import REPORT, Setting, hand_over, main_table, plan_study, read_study, run_study
     from compress.cli.printing import print_json, print_table, run_as_json

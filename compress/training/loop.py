@@ -327,8 +327,7 @@ def fit(
 
     Raises:
         DivergedError: the loss became NaN or infinite; the last good checkpoint is kept.
-        OutOfTimeError: the deadline came before the last epoch.
-        UsageError: the checkpoint is corrupt or cannot be written.
+        UsageError: the checkpoint is corrupt or cannot be written, or the deadline came (OutOfTimeError).
     """
     world, checkpoints = training.world, Checkpoints(checkpoint, training.world, training.device)
     if not checkpoints.restore(training.restore):

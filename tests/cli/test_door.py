@@ -26,6 +26,7 @@ SHOWN = [
 ]
 REFUSED = [
     ("study quikstart", "did you mean 'quickstart'"),
+    ("study quickstart --time-limit 9", "--time-limit 9: a number with its unit, such as 90s, 9m or 2h"),
     ("train --arch resnet45", "depth 45 is not 6n+2; the nearest are 44 and 50"),
     ("train --arch resmet44", "did you mean 'resnet44'"),
     ("train --arch resnet8 --dataset cifar11", "did you mean 'cifar10'"),
