@@ -27,7 +27,7 @@ Share = Annotated[float, Meta(ge=0, le=1)]
 Shares = Annotated[tuple[Share, ...], Meta(min_length=1)]  # one per exit
 Amount = Annotated[float, Meta(ge=0)]
 Above = Annotated[float, Meta(gt=0)]
-# A number, or the quartiles of a measurement. Bounds on these crash msgspec 0.22, which confuses them with the length.
+# A number, or the quartiles of a measurement.
 Quantity = float | tuple[float, float, float]
 OWN_ID = re.compile(r".*_s\d+_([0-9a-f]{8})")
 
