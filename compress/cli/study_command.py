@@ -23,6 +23,7 @@ from compress.cli.options import (
     options,
 )
 from compress.cli.quantities import DURATIONS, quantity
+from compress.cli.runs_option import writable
 from compress.errors import UsageError
 
 if TYPE_CHECKING:
@@ -48,11 +49,10 @@ class StudyPlaceOptions(PlaceOptions):
 
     def place(self, precision: str) -> Place:
         """Return what these options say as the library takes it, by default with the study's precision."""
-        from compress.stores.mirror import check_writable
         from compress.training import Place
 
-        check_writable(self.runs)
-        return Place(**vars(self) | {"precision": self.precision or precision})
+        changes = {"precision": self.precision or precision, "runs": writable(self.runs)}
+        return Place(**vars(self) | changes)
 
 
 STUDY_PLACE = StudyPlaceOptions()
