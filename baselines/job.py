@@ -15,9 +15,11 @@ from baselines.controls import shallower
 from baselines.coupling import torch_pruning_version
 from baselines.technique import CONTROLS, SHAPED, SPARSE, TAUGHT, Technique
 from compress.data import Dataset
+from compress.ensemble_exit import ENSEMBLE
 from compress.errors import UsageError, checked
 from compress.hardware import Precision, resolve_device
 from compress.networks import (
+    SHARED,
     Network,
     Spec,
     canonical,
@@ -200,11 +202,15 @@ def find_reference(job: Job) -> Reference:
         spec = spec_of(DEFAULT_ARCH if job.arch is None else job.arch, input_shape=shape, classes=classes)
         return Reference(spec=spec, run=found_reference(spec, job.dataset, job.recipe, job.seed, job.place.runs))
     run, exit = run_and_exit(job.reference, job.place.runs)
+    if exit == ENSEMBLE:
+        raise UsageError(f"--from {job.reference}: an ensemble is no network that can be pruned: name an exit")
     if job.arch is not None and canonical(job.arch).lower() != run.record.arch.lower():
         raise UsageError(
             f"run {run.id} is a {run.record.arch}, not a {job.arch}: leave out --arch, or name another run"
         )
     check_same_data(run, job.dataset, job.recipe)
+    if any(head.head == SHARED for head in run.spec.exits):
+        raise UsageError(f"--from {job.reference}: its exits share the last head, so the network cannot be pruned")
     if exit is None or len(run.exits) == 1:
         return Reference(spec=run.spec, run=run)
     if job.technique.method in SPARSE:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode, mm_flop
 
 from compress.errors import UsageError, checked
-from compress.networks import Network, Spec, evaluating
+from compress.networks import Network, Spec, evaluating, standalone
 
 MACS, ACTIVATIONS = ("conv", "linear"), ("conv activations", "linear activations")
 # The operators that multiply by weights: torch's name and fvcore's.
@@ -71,7 +71,9 @@ def exit_costs(network: Network) -> list[Cost]:
     costs = []
     for exit in network.spec.exits:
         trunk = [parts["stem"], *(parts[f"blocks.{index}"] for index in range(exit.block))]
-        costs.append(sum(trunk, parts[f"heads.{exit.block}"]))
+        name = f"heads.{exit.block}"
+        head = standalone(network.get_submodule(name))  # alone it has the weights that it shares here
+        costs.append(sum(trunk, _weigh(head, _counts(network)[name])))
     return costs
 
 
@@ -95,7 +97,7 @@ def cross_check(network: Network) -> None:
         return
     ours, theirs = _counts(network), _counts_of_torch(network)
     # Modules that only hold others are never run, and torch does not know them.
-    names = {"", *_parts(network), *(ours.keys() & theirs.keys())}
+    names = {"", *_parts(network), *(ours.keys() & theirs.keys())} - _shared_layers(network)
     for name in sorted(names, key=lambda name: (-name.count("."), name)):
         for operator in IN_TORCH.values():
             by_fvcore, by_torch = ours[name][operator], theirs[name][operator]
@@ -111,6 +113,13 @@ def _parts(network: Network) -> list[str]:
     """The names of the modules whose costs add up to those of exits."""
     blocks = [f"blocks.{index}" for index in range(len(network.blocks))]
     return ["stem", *blocks, *(f"heads.{block}" for block in network.heads)]
+
+
+def _shared_layers(network: Network) -> set[str]:
+    """The names of layers that shared heads run, too: torch knows a module by one of its places alone."""
+    heads = [head for head in network.heads.values() if standalone(head) is not head]
+    shared = {module for head in heads for module in standalone(head).modules()}
+    return {name for name, module in network.named_modules() if module in shared}
 
 
 def _weigh(module: nn.Module, counts: Counter[str]) -> Cost:

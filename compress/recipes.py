@@ -17,6 +17,7 @@ ClassWeights = Literal["none", "balanced"]
 LEAST_STEPS = 10  # per epoch; fewer images get a smaller batch
 BATCHES_OF = 8  # a reduced batch is a multiple of this: it splits over processes, and batch norm needs as many
 MOST_EPOCHS, MOST_IMAGES = 10_000, 1_000_000  # per training, per batch
+LATER = {"class_weights": "none", "zero_scale": False, "optimizer": "sgd"}  # not in records where so: ids are digests
 RANGES: dict[str, tuple[float, float]] = {  # allowed range of fields, inclusive
     "epochs": (0, MOST_EPOCHS),
     "fine_tune_epochs": (1, MOST_EPOCHS),
@@ -47,6 +48,8 @@ class Recipe:
         crop, crop_padding, flip: augmentation, if the data set allows it: random crops, "pad" of the zero-padded image
             or "resized" from a random part of it, as for ImageNet; and mirroring, random or in alternate epochs.
         image_size: default size in pixels to which images of class folders are resized; None: not resized.
+        optimizer: sgd, or muon for the kernels of convolutions behind the stem, see `compress.training.muon`.
+        zero_scale: whether norm-last blocks begin as the identity: their last batch norm's scale is zero at first.
         stochastic_depth: probability of skipping the last residual block for an image; lower for earlier blocks.
         class_weights: of images in the cross-entropy: none, or balanced, the inverse of their class's frequency.
         validation, calibration: shares of the training images that are held out, drawn with `split_seed`.
@@ -73,6 +76,8 @@ class Recipe:
     crop: Literal["pad", "resized"] = "pad"
     crop_padding: int = 4
     flip: Literal["none", "random", "alternating"] = "random"
+    optimizer: Literal["sgd", "muon"] = "sgd"
+    zero_scale: bool = False
     stochastic_depth: float = 0.0
     class_weights: ClassWeights = "none"
     image_size: int | None = None
@@ -152,25 +157,14 @@ class Recipe:
             milestones=self.fine_tune_milestones,
         )
 
-    def changed(
-        self,
-        *,
-        epochs: int | None = None,
-        batch_size: int | None = None,
-        learning_rate: float | None = None,
-        weight_decay: float | None = None,
-        validation: float | None = None,
-        calibration: float | None = None,
-    ) -> Recipe:
-        """A copy with the given values.
+    def changed(self, *, batch_size: int | None = None, **given: Any) -> Recipe:
+        """A copy with the given values of fields; None leaves a field as it is.
 
         Raises:
             UsageError: a value is out of its range.
         """
-        if learning_rate == 0:
+        if given.get("learning_rate") == 0:
             raise UsageError("learning-rate 0: must be above 0")
-        given = {"epochs": epochs, "learning_rate": learning_rate, "weight_decay": weight_decay}
-        given |= {"validation": validation, "calibration": calibration}
         given |= {"batch_size": batch_size, "least_steps": None if batch_size is None else 1}
         changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         return dataclasses.replace(self, **changes)
@@ -179,8 +173,9 @@ class Recipe:
         """The fields as JSON-ready data."""
         values = {key: list(value) if isinstance(value, tuple) else value for key, value in vars(self).items()}
         del values["least_steps"]  # the batch size that follows from it is recorded
-        if self.class_weights == "none":  # as in records from before there were any: ids are digests of this
-            del values["class_weights"]
+        for name, usual in LATER.items():
+            if values[name] == usual:
+                del values[name]
         return values
 
     @classmethod
@@ -309,7 +304,8 @@ RECIPES: dict[str, Callable[[], Recipe]] = {make.__name__: make for make in _ALL
 
 # The fields that options of `compress train` change; and those that options of `compress prune` change for a reference.
 OPTIONS = (
-    *("epochs", "learning_rate", "batch_size", "weight_decay"),
+    *("epochs", "learning_rate", "batch_size", "weight_decay", "label_smoothing", "warmup", "averaging", "zero_scale"),
+    "optimizer",
     *("stochastic_depth", "class_weights", "validation", "calibration"),
 )
 OF_REFERENCE = ("epochs", "stochastic_depth", "class_weights", "validation", "calibration")
@@ -330,7 +326,7 @@ def options_of(recipe: Recipe, among: Sequence[str] = OPTIONS[1:]) -> list[str]:
     for name in among:
         value = getattr(recipe, name)
         if value != getattr(named, name) or (name == "batch_size" and recipe.least_steps != named.least_steps):
-            options += [f"--{name.replace('_', '-')}", str(value)]
+            options += [f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])]
     return options
 
 

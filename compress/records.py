@@ -13,7 +13,9 @@ from typing import Annotated, Any, Literal
 
 from compress import networks
 from compress.documents import LONGEST, fitted, parse_json
+from compress.ensemble_exit import EnsembleExit
 from compress.errors import UsageError
+from compress.objective_numbers import ObjectiveNumbers
 from compress.per_class import PerClass
 from compress.recipes import Recipe
 from compress.schema import UNSET, Meta, Struct, UnsetType
@@ -35,36 +37,6 @@ class Normalised(Struct, frozen=True):
 
     mean: tuple[Share, ...]
     std: tuple[Above, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ObjectiveNumbers:
-    """All numbers that determine gradients from logits; `compress.training.Objective` computes with them.
-
-    Attributes:
-        gammas, lambdas: for every exit, shallow to deep: factor on the gradient of its loss in the trunk, and divisor
-            of its learning rate there.
-        segments: last block of every trunk segment, ascending to the network's last block; usually the exits' blocks.
-        decay_factors: factor on every segment's weight decay in the simultaneous update.
-        gradient_factors: factor on every segment's gradient, weight decay excluded.
-        update: simultaneous (one backward pass) or sequential (the authors' order).
-        loss_ratio_rate: sequential update only: AuxNet's lower rate for exits whose loss is far above the last exit's.
-        frozen_trunk: train the heads of auxiliary exits alone.
-        self_distillation, teacher: shares of each loss that distil the last exit (into earlier exits) and another
-            network (into all exits), at `temperature`.
-    """
-
-    gammas: tuple[float, ...]
-    lambdas: tuple[float, ...]
-    segments: tuple[int, ...]
-    decay_factors: tuple[float, ...]
-    gradient_factors: tuple[float, ...]
-    update: Literal["simultaneous", "sequential"] = "simultaneous"
-    loss_ratio_rate: bool = False
-    frozen_trunk: bool = False
-    self_distillation: Share = 0.0
-    teacher: Share = 0.0
-    temperature: float = 4.0
 
 
 class Request(Struct, frozen=True, kw_only=True):
@@ -109,6 +81,7 @@ class Configuration(Struct, frozen=True, kw_only=True):
     initial: str | None = None
     code: str | None = None
     compile: bool = False
+    ensemble: Count = 0
     capture: bool = True
     request: Request
 
@@ -218,6 +191,7 @@ class Results(Struct, frozen=True, kw_only=True):
 
     exits: Annotated[tuple[Exit, ...], Meta(min_length=1)]
     weights: str
+    ensemble: EnsembleExit | UnsetType = UNSET
     per_class: PerClass | UnsetType = UNSET
     requested: Size = Size()
     achieved: Size = Size()
@@ -293,6 +267,8 @@ class Record:
             raise UsageError(f"results.exits: numbers and blocks {exits}, but the spec has {wanted}")
         if results.per_class is not UNSET:
             results.per_class.check(len(spec.exits), spec.classes)
+        if results.ensemble is not UNSET:
+            results.ensemble.check(len(spec.exits))
         validated: dict[str, Any] = {
             f"exits[{number}].val_accuracy": row.val_accuracy for number, row in enumerate(results.exits)
         }

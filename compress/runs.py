@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import glob
 import io
 import json
 import os
@@ -23,10 +22,16 @@ from filelock import FileLock, Timeout
 
 from compress import data, networks
 from compress.documents import read_file
+from compress.ensemble_exit import ENSEMBLE, ExitName
 from compress.errors import UsageError, checked, first_line, nearest
-from compress.records import Record, SchemaError, digest_of, parse_record
+from compress.records import Record, SchemaError, parse_record
 from compress.stores.lease import BusyError
-from compress.stores.mirror import CHECKPOINT, LOCK, PREDICTIONS, RECORD, WEIGHTS, fetch, leased, publish, refresh
+from compress.stores.mirror import CHECKPOINT as CHECKPOINT
+from compress.stores.mirror import LOCK as LOCK
+from compress.stores.mirror import PREDICTIONS as PREDICTIONS
+from compress.stores.mirror import RECORD as RECORD
+from compress.stores.mirror import WEIGHTS as WEIGHTS
+from compress.stores.mirror import fetch, leased, publish, refresh
 
 # The files of a run directory. `compress.training.execution` writes RECORD, METRICS, WEIGHTS, PREDICTIONS, CHECKPOINT.
 METRICS = "metrics.jsonl"
@@ -36,7 +41,6 @@ PROBE = "probe.json"  # what blocks have learnt; written and read by `benchmarks
 EARLY_EXIT = "early_exit.json"  # policies and certificates; written and read by `benchmarks.certifying`
 CORRECTNESS = "correctness.json"  # PREDICTIONS in short, in a report; see `benchmarks.results.predictions`
 COMPARISON, RECORDS = "comparison.json", "runs"  # in a report's directory: what it is on, and the records of its runs
-LONGEST = 80  # characters of a name in an id: file systems take 255 bytes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -76,6 +80,21 @@ class Run:
         return rows
 
     @property
+    def ensemble(self) -> dict[str, Any] | None:
+        """`results.ensemble`, the average of its last exits; None if it has none."""
+        row: dict[str, Any] | None = self.record.results.get(ENSEMBLE)
+        return row
+
+    @property
+    def predictions(self) -> list[dict[str, Any]]:
+        """A row for everything that it predicts: its exits, shallow to deep, then its ensemble if it has one."""
+        return [*self.exits, *([self.ensemble] if self.ensemble else [])]
+
+    def prediction(self, exit: ExitName) -> dict[str, Any]:
+        """The row of an exit (1-based), or of the ensemble."""
+        return next(row for row in self.predictions if row["exit"] == exit)
+
+    @property
     def normalisation(self) -> data.Normalisation:
         """The normalisation of the network's images, for `compress.data.normalise`."""
         values = self.record.data["normalisation"]
@@ -94,34 +113,16 @@ class Run:
         write_atomically(self.path / WEIGHTS, safetensors.torch.save(state))
 
     def write_predictions(self, arrays: dict[str, Tensor]) -> None:
-        """Replace `predictions.npz`: `<part>_labels` (N,) and `<part>_logits` (exits, N, classes)."""
+        """Replace `predictions.npz`: `<part>_labels` (N,) and `<part>_logits` (exits, N, classes).
+
+        For a run with an ensemble also its `<part>_ensemble_logits` (N, classes).
+        """
         import numpy as np
 
         buffer = io.BytesIO()
         contents: dict[str, Any] = {name: tensor.cpu().numpy() for name, tensor in arrays.items()}
         np.savez_compressed(buffer, **contents)
         write_atomically(self.path / PREDICTIONS, buffer.getvalue())
-
-
-def identify(name: str, data: str, seed: int, config: dict[str, Any]) -> str:
-    """The run's id: ``mwresnet44-5_cifar10_s0_1a2b3c4d``, ending in a digest of the configuration."""
-    return f"{_in_path(name)}_{_in_path(data)}_s{seed}_{digest_of(config)}"
-
-
-def _in_path(name: str) -> str:
-    """A name as part of a directory's name: without separators and control characters, and of limited length."""
-    return re.sub(r"[^\w.:,+=-]", "-", name.encode(errors="replace").decode())[:LONGEST].lstrip(".")
-
-
-def directory_of(runs: Path, name: str, data: str, seed: int, config: dict[str, Any]) -> Path:
-    """The directory of a run: an existing one, even if its data had another name, else a new one.
-
-    The configuration identifies the data by their digest.
-    """
-    path = runs / identify(name, data, seed, config)
-    digest = path.name.rpartition("_")[2]
-    same = sorted(runs.glob(f"{glob.escape(_in_path(name))}_*_s{seed}_{digest}/{RECORD}"))
-    return path if (path / RECORD).exists() or not same else same[0].parent
 
 
 def read_run(path: Path) -> Run:
@@ -167,16 +168,20 @@ def find_run(name: str | os.PathLike[str] | Run, runs: str | os.PathLike[str] = 
     return _finished(path)
 
 
-def run_and_exit(name: str | os.PathLike[str], runs: Path) -> tuple[Run, int | None]:
-    """The finished run that RUN or RUN:EXIT means, and the exit (1-based), if one is named.
+def run_and_exit(name: str | os.PathLike[str], runs: Path) -> tuple[Run, ExitName | None]:
+    """The finished run that RUN or RUN:EXIT means, and the exit (1-based, or ``ensemble``), if one is named.
 
     Raises:
         UsageError: there is no such run, it is not finished, or it has no such exit.
     """
     run_name, _, number = str(name).rpartition(":")
-    if not run_name or not networks.is_number(number):
+    if not run_name or not (number == ENSEMBLE or networks.is_number(number)):
         return find_run(name, runs), None
     run = find_run(run_name, runs)
+    if number == ENSEMBLE:
+        if run.ensemble is None:
+            raise UsageError(f"{name}: run {run.id} has no ensemble: compress train-mwbp --ensemble 3 makes one")
+        return run, ENSEMBLE
     if not 1 <= int(number) <= len(run.exits):
         raise UsageError(f"{name}: run {run.id} has exits 1 to {len(run.exits)}")
     return run, int(number)
@@ -189,7 +194,7 @@ def macs_of(name: str | os.PathLike[str], runs: Path) -> int:
         UsageError: as `run_and_exit`.
     """
     run, exit = run_and_exit(name, runs)
-    macs: int = run.exits[(exit or 0) - 1]["macs"]
+    macs: int = run.prediction(exit or len(run.exits))["macs"]
     return macs
 
 

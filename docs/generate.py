@@ -1,4 +1,4 @@
-"""Writes the parts of README.md and docs/ that follow from the code and from reports/quickstart: `make docs-generate`.
+"""Writes the parts of README.md and docs/ that follow from the code and from reports/: `make docs-generate`.
 
 A generated part stands between `<!-- generated: NAME -->` and `<!-- end of NAME -->`; a test fails when it is stale.
 """
@@ -19,18 +19,20 @@ import pandas as pd
 from cyclopts.docs.markdown import generate_markdown_docs
 
 import compress
-from benchmarks import main_table, read_comparison
-from benchmarks.report.section import Table
+from benchmarks import COMPARISON, main_table, read_comparison
+from benchmarks.report.group import Group
+from benchmarks.report.section import Bullets, Table
 from benchmarks.report.sections.latency_by_engine import NOISE
+from benchmarks.report.sections.primary_contrasts import primary_section
 from benchmarks.results.cells import accuracy_cell, exit_name, millions, ratio
-from benchmarks.results.rows import rows, summarise
+from benchmarks.results.latencies import latencies
 from benchmarks.statistics.scores import ENOUGH_SEEDS
 from compress.cli.app import app
 from compress.recipes import RECIPES, Recipe
 from compress.records import Record
 
 ROOT = Path(__file__).parents[1]
-QUICKSTART = ROOT / "reports" / "quickstart"
+QUICKSTART, HEADLINE = ROOT / "reports" / "quickstart", ROOT / "reports" / "headline-small"
 STUDIES = ROOT / "benchmarks" / "study" / "bundled"
 FIGURE = QUICKSTART / "accuracy-macs.svg"
 COPIED = ROOT / "docs" / "figures" / "quickstart.svg"  # a site holds no files from outside docs/
@@ -39,25 +41,44 @@ ROWS = 5
 
 
 def results() -> str:
-    """The five rows of README.md: every network of reports/quickstart, and the deepest of its auxiliary exits."""
-    comparison = read_comparison(QUICKSTART)
-    summary = summarise(rows(comparison.runs))
-    auxiliary = summary[~summary["last"]].sort_values("macs", ascending=False)
-    shown = pd.concat([summary[summary["last"]], auxiliary]).head(ROWS).sort_values("macs", ascending=False)
-    table = Table.of(
+    """What README.md begins with: what reports/headline-small found; before there is one, the quickstart's table."""
+    place = HEADLINE if (HEADLINE / COMPARISON).exists() else QUICKSTART
+    comparison, report = read_comparison(place), place.relative_to(ROOT)
+    group = Group.of(comparison.runs, comparison, latencies(comparison.runs))
+    found = [block for block in getattr(primary_section(group), "blocks", ()) if isinstance(block, Bullets)]
+    parts = [f"![{comparison.title}: test accuracy against MACs]({report}/{FIGURE.name})"]
+    parts += [comparison.about.strip()] if found else []
+    parts += ["\n".join(f"- {item}" for item in block.items) for block in found]
+    parts += [_markdown(_networks(group)), f"{_trained(comparison.runs[0].record)} {_latency(group)}".strip()]
+    return "\n\n".join(
+        [*parts, f"The whole report, made from these records by one command: [{report}]({report}/report.md)."]
+    )
+
+
+def _networks(group: Group) -> Table:
+    """Every network's last exit, and the deepest auxiliary exits, as far as `ROWS` go."""
+    last, others = group.last, group.summary[~group.summary["last"]].sort_values("macs", ascending=False)
+    shown = pd.concat([last, others.head(max(0, ROWS - len(last)))]).sort_values("macs", ascending=False)
+    return Table.of(
         {
             "network": exit_name(row),
             "MACs": millions(row["macs"]),
-            "latency": ratio(row["latency_ratio_b1"]),
+            "latency": ratio(row.get("latency_ratio_b1")),
             "test accuracy, %": accuracy_cell(row),
             "": "preliminary" if row["n"] < ENOUGH_SEEDS else "",
         }
         for row in shown.to_dict("records")
     )
-    [reference] = summary.loc[summary["run"] == comparison.reference, "network"]
-    latency = f"Latency: batch 1, {summary['latency_conditions'].dropna().iloc[0]}, as a ratio to {reference}"
+
+
+def _latency(group: Group) -> str:
+    """What the latencies are ratios of, and whether they are noisy; empty where none were measured."""
+    summary, reference = group.summary, group.reference_row
+    if reference is None or "latency_conditions" not in summary or summary["latency_conditions"].isna().all():
+        return ""
     noisy = f" **These latencies are noisy**: {NOISE}." if (summary["latency_noisy"] > 0).any() else ""
-    return f"{_markdown(table)}\n\n{_trained(comparison.runs[0].record)} {latency}.{noisy}"
+    conditions = summary["latency_conditions"].dropna().iloc[0]
+    return f"Latency: batch 1, {conditions}, as a ratio to {reference['network']}.{noisy}"
 
 
 def _trained(first: Record) -> str:

@@ -17,16 +17,15 @@ from compress.errors import UsageError
 from compress.networks import Network, create
 from compress.networks.foreign import zoo
 from compress.recipes import Recipe
+from compress.run_ids import directory_of, identify
 from compress.runs import (
     LOCK,
     RECORD,
     WEIGHTS,
     Run,
     claimed,
-    directory_of,
     find_run,
     finished_runs,
-    identify,
     load,
     read_run,
     write_atomically,

@@ -29,7 +29,7 @@ from compress.machine import installed
 
 ROOT = Path(__file__).resolve().parents[2]
 TESTS = ROOT / "tests" / "cuda"
-PYTEST = ("-m", "pytest", "-q", "-n", "0", "-m", "cuda", "-p", "no:cacheprovider", "--rootdir", str(ROOT))
+PYTEST = ("-m", "pytest", "-q", "-n", "0", "-m", "cuda and not slow", "-p", "no:cacheprovider", "--rootdir", str(ROOT))
 ARCHIVE = "gpu-check.zip"
 SHORT, SHARE = 60.0, 1 / 9  # seconds of every stage before the study at most, and its share of a shorter time
 RESERVE = 8.0  # seconds in which the last archive is written

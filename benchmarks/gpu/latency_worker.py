@@ -17,7 +17,7 @@ from compress.console import console
 
 SLOW = ("compile", "onnxruntime", "openvino")  # to prepare: they would take longer than the stage
 ROUNDS = 7  # an interval needs six
-BATCHES = {"cpu": (1,), "cuda": (1, 128, 1024)}
+BATCHES = {"cpu": (1,), "cuda": (1, 128)}
 
 
 def time_networks(wanted: Wanted, seconds: float) -> None:

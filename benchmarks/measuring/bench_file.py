@@ -45,11 +45,11 @@ class Reference(TypedDict):
     """The run and exit that ratios are to."""
 
     run: str
-    exit: Number
+    exit: Number | Literal["ensemble"]
 
 
 class Row(TypedDict):
-    """Measurements of one exit at one batch size.
+    """Measurements of one exit, or of the ensemble, at one batch size.
 
     Attributes:
         bytes: on disk; in fp32 only.
@@ -60,7 +60,7 @@ class Row(TypedDict):
         test_accuracy: in int8 only.
     """
 
-    exit: Number
+    exit: Number | Literal["ensemble"]
     macs: Count
     params: Count
     bytes: NotRequired[Count]
@@ -135,7 +135,8 @@ def read_measurements(run: Run) -> list[Measurement]:
     """All measurements in the run's `bench.json`; an empty list where there is no file, or none that can be read."""
     kept = read_kept(run.path / BENCH, BenchFile, MEND)
     found = kept[1].measurements if kept else []
-    if any(row["exit"] > len(run.exits) for measurement in found for row in measurement.rows):
+    known = {row["exit"] for row in run.predictions}
+    if any(row["exit"] not in known for measurement in found for row in measurement.rows):
         console.print(f"skipped: {run.path / BENCH} is not of the run's {len(run.exits)} exit(s); {MEND}")
         return []
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -11,9 +12,11 @@ from torch import Tensor, nn
 
 from benchmarks.measuring.engines import Source
 from compress.data import normalise
+from compress.ensemble_exit import ENSEMBLE, ExitName
 from compress.export.held_out import HeldOut
-from compress.network_cost import Cost, exit_costs
-from compress.networks import Network, Spec, cut, initialised
+from compress.inference import network_at
+from compress.network_cost import Cost, cost, exit_costs
+from compress.networks import Network, Spec, initialised
 from compress.runs import WEIGHTS, Run, load
 
 CHECKED_IMAGES = 32  # images on which the logits of engines are compared
@@ -21,14 +24,14 @@ CHECKED_IMAGES = 32  # images on which the logits of engines are compared
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """One exit of one run, as a network of its own.
+    """One exit of one run, or its ensemble, as a network of its own.
 
     Attributes:
         drawn: whether its weights are random, since the run's own are missing.
     """
 
     run: Run
-    exit: int
+    exit: ExitName
     cost: Cost
     source: Source
     drawn: bool = False
@@ -36,6 +39,7 @@ class Candidate:
     def __str__(self) -> str:
         return f"{self.run.id} exit {self.exit}"
 
+    @cached_property
     def checked_images(self) -> tuple[Tensor, Tensor]:
         """Images, held-out ones where there are any, and their logits by eager in fp32."""
         images = random_images(CHECKED_IMAGES, self.run.spec.input_shape)
@@ -48,7 +52,7 @@ class Candidate:
 def candidates(
     runs: Iterable[Run], folder: Path, held_out: HeldOut | None = None, *, draw: bool = False
 ) -> list[Candidate]:
-    """A candidate for every exit of every run; ONNX files made from them go into `folder`.
+    """A candidate for every exit of every run and for its ensemble; ONNX files made from them go into `folder`.
 
     Args:
         draw: whether a run without weights gets random ones.
@@ -61,9 +65,11 @@ def candidates(
         drawn = draw and not (run.path / WEIGHTS).exists()
         network = _with_random_weights(run.spec) if drawn else load(run)
         images = normalise(held_out.calibration_images, run.normalisation) if held_out and not drawn else None
-        for exit, cost in enumerate(exit_costs(network), start=1):
-            source = Source(cut(network, exit), folder / run.id / str(exit), images)
-            found.append(Candidate(run=run, exit=exit, cost=cost, source=source, drawn=drawn))
+        costs = exit_costs(network)
+        for row in run.predictions:
+            exit, alone = row["exit"], network_at(run, network, row["exit"])
+            source, own = Source(alone, folder / run.id / str(exit), images), cost(alone) if exit == ENSEMBLE else None
+            found.append(Candidate(run=run, exit=exit, cost=own or costs[exit - 1], source=source, drawn=drawn))
     return found
 
 

@@ -117,7 +117,7 @@ class Session:
             check_logits(
                 self._from_cpu(engine, infer),
                 batch_size,
-                *candidate.checked_images(),
+                *candidate.checked_images,
                 precision=precision,
                 what=f"{candidate}, {what}",
             )

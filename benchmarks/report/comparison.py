@@ -47,6 +47,28 @@ DECIDING = ("matplotlib", "numpy", "pandas", "scipy")  # another version may wri
 
 
 @dataclass(frozen=True, kw_only=True)
+class Screen:
+    """The design of a study that screens factors.
+
+    Attributes:
+        factors: their names.
+        high: what each one's high level is, in words.
+        levels: -1 or 1 of every factor, by the id of a run.
+        runs: the number of runs of the design, made or not.
+    """
+
+    factors: tuple[str, ...]
+    high: tuple[str, ...]
+    levels: dict[str, tuple[int, ...]]
+    runs: int
+
+    def __post_init__(self) -> None:
+        rows = [self.high, *self.levels.values()]
+        if any(len(row) != len(self.factors) for row in rows) or {*sum(self.levels.values(), ())} - {-1, 1}:
+            raise UsageError(f"screen: not a level, -1 or 1, of {len(self.factors)} factors for every run")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Description:
     """What a report says of its runs, as kept in `comparison.json`.
 
@@ -56,6 +78,7 @@ class Description:
         claims: contrasts that were declared before the runs, of the id of one run of each network.
         trials: all trials of tuning.
         failures: a line on each run that was asked for and could not be made.
+        screen: the levels of a screen's factors; None if the report is not on one.
     """
 
     title: str = "Comparison"
@@ -64,6 +87,7 @@ class Description:
     claims: Sequence[Claim] = ()
     trials: Sequence[Trial] = ()
     failures: Sequence[str] = ()
+    screen: Screen | None = None
 
 
 @checked
@@ -115,6 +139,8 @@ def write_records(comparison: Comparison, out: Path) -> Comparison:
         if _is_record(out / RECORDS / id):
             shutil.rmtree(out / RECORDS / id)
     document = {"schema_version": SCHEMA_VERSION, "runs": ids} | dataclasses.asdict(Description(**_description(kept)))
+    if kept.screen is None:  # as reports had it before
+        del document["screen"]
     write_json(out / COMPARISON, document | {"versions": installed(DECIDING)})
     return kept
 

@@ -15,13 +15,14 @@ from benchmarks.report.comparison import Comparison
 from benchmarks.report.figures.accuracy_against_cost import KINDS, accuracy_against
 from benchmarks.report.section import Block, figures
 from benchmarks.results.cells import exit_name
-from benchmarks.results.claims import Step, judge_claims
+from benchmarks.results.claim_verdicts import Step, judge_claims
 from benchmarks.results.contrasts import Contrast, Verdicts, compare, judge
 from benchmarks.results.escaping import short_line
 from benchmarks.results.predictions import of_last_exits, read_scores
 from benchmarks.results.rows import reference_of, rows, summarise
 from benchmarks.results.series import series
 from benchmarks.statistics.scores import Scores
+from compress.ensemble_exit import ExitName
 from compress.records import without_seed
 from compress.runs import Run
 
@@ -49,7 +50,7 @@ class Group:
     frame: pd.DataFrame
     summary: pd.DataFrame
     reference: str | None
-    scores: Mapping[tuple[str, int], Scores]
+    scores: Mapping[tuple[str, ExitName], Scores]
     left_out: Sequence[str] = ()
     verdicts: Verdicts
     steps: Sequence[Step] = ()
@@ -67,7 +68,8 @@ class Group:
         reference = of_run.get(comparison.reference or "", reference_of(summary))
         scores, left_out = read_scores(runs)
         last_scores = of_last_exits(scores)
-        claims = [claim.renamed(of_run) for claim in comparison.claims if of_run.keys() & {*claim.names}]
+        declared = any(of_run.keys() & {*claim.names} for claim in comparison.claims)  # of networks on these images
+        claims = [claim.renamed(of_run) for claim in comparison.claims] if declared else []
         return cls(
             runs=runs,
             suffix=suffix,

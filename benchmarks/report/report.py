@@ -28,6 +28,7 @@ from benchmarks.report.sections.pruned_networks import channels_section, curves_
 from benchmarks.report.sections.published import published_section
 from benchmarks.report.sections.reproduction import reproduction_section
 from benchmarks.report.sections.resources import resources_section
+from benchmarks.report.sections.screen_effects import main_effects_section
 from benchmarks.report.sections.training_history import training_section
 from benchmarks.report.sections.tuning_table import tuning_section
 from benchmarks.report.sections.uneven_classes import classes_section
@@ -109,8 +110,7 @@ def _sections(comparison: Comparison, groups: Sequence[Group]) -> list[Section]:
     for group in groups:
         body.append(_data_section(group))
         body += [section for make in SECTIONS if (section := make(group))]
-    if tuning := tuning_section(comparison.trials):
-        body.append(tuning)
+    body += [section for section in (main_effects_section(comparison), tuning_section(comparison.trials)) if section]
     if comparison.failures:
         lines = [f"did not run: {inline(failure, SENTENCE)}" for failure in comparison.failures]
         body.append(Section("Did not run", [Bullets(lines)], level=2))

@@ -8,6 +8,8 @@ from typing import Any
 
 import pandas as pd
 
+from compress.ensemble_exit import ENSEMBLE
+
 MISSING = "-"
 
 
@@ -25,7 +27,16 @@ class Number(str):
 
 def exit_name(row: Mapping[Any, Any] | pd.Series) -> str:
     """A network's name and exit, as in ``MwResNet-44-5 (exit 3)``; the name alone if the network has one exit."""
+    if row["exit"] == ENSEMBLE:
+        return f"{row['network']} (ensemble)"
     return str(row["network"]) + (f" (exit {int(row['exit'])})" if row["exits"] > 1 else "")
+
+
+def exit_cell(row: Mapping[Any, Any] | pd.Series) -> str:
+    """An exit and how many there are, as in ``3 of 5``; or ``ensemble``, which is sorted behind them."""
+    if row["exit"] == ENSEMBLE:
+        return Number(ENSEMBLE, row["exits"] + 1)
+    return Number(f"{row['exit']:.0f} of {row['exits']:.0f}", row["exit"])
 
 
 def mean_cell(row: Mapping[Any, Any] | pd.Series) -> Number:

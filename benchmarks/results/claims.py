@@ -1,19 +1,15 @@
-"""Claims: what a study declares before its runs, tested in a fixed sequence on the seeds that are complete."""
+"""Claims: what a study declares before its runs. Read without what computes: training needs no statistics."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
-from benchmarks.statistics.difference import MARGIN, Difference, difference
-from benchmarks.statistics.paired_difference import PairedDifference
-from benchmarks.statistics.scores import Scores
 from compress.errors import UsageError, checked
 
-Decision = Literal["for", "against", "equivalent", "open"]
+MARGIN = 0.2  # points; accuracies that differ by less are equivalent
 
 
 @checked
@@ -34,7 +30,7 @@ class Claim:
     of: tuple[str, ...]
     against: tuple[str, ...]
     joined: bool = False
-    margin: float = 100 * MARGIN
+    margin: float = MARGIN
     if_equivalent: str = ""
 
     def __post_init__(self) -> None:
@@ -63,124 +59,3 @@ class Claim:
         """The claim under other names; a name that has no other stays."""
         of, against = (tuple(names.get(name, name) for name in given) for given in (self.of, self.against))
         return dataclasses.replace(self, of=of, against=against)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Part:
-    """A claim with what was found.
-
-    Attributes:
-        network, against: the pair that was compared, by their series.
-        given: their difference given the test images: what decides.
-        over: their difference over other test images too.
-    """
-
-    claim: Claim
-    network: str
-    against: str
-    given: PairedDifference
-    over: Difference
-
-    @property
-    def decision(self) -> Decision:
-        """What the 95% interval over seeds says of the claim; open where it says nothing."""
-        low, high = self.given.interval()
-        if low > 0:
-            return "for"
-        if high < 0:
-            return "against"
-        return "equivalent" if self.given.equivalent(self.claim.margin / 100) else "open"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Step:
-    """A step of the sequence: a claim with those that are joined to it.
-
-    Attributes:
-        claims: as declared, of series.
-        seeds: the complete blocks: those in which every network of the step has a run.
-        begun: number of seeds in which some network of the step has a run.
-        parts: the claims with what was found; empty where nothing can be compared.
-        confirmatory: whether all steps before it were decided for; otherwise it is exploratory.
-    """
-
-    claims: tuple[Claim, ...]
-    seeds: tuple[int, ...]
-    begun: int
-    parts: tuple[Part, ...] = ()
-    confirmatory: bool = True
-
-    @property
-    def holds(self) -> bool:
-        """Whether all of its claims are decided for."""
-        return bool(self.parts) and all(part.decision == "for" for part in self.parts)
-
-    @property
-    def meaning(self) -> str:
-        """What the declaration says of a part that is equivalent behind parts that hold; empty where none is."""
-        decisions = [part.decision for part in self.parts]
-        if not decisions or decisions[-1] != "equivalent" or set(decisions[:-1]) - {"for"}:
-            return ""
-        return self.claims[-1].if_equivalent
-
-
-def judge_claims(
-    claims: Sequence[Claim], scores: Mapping[str, Scores], validation: Mapping[str, Mapping[int, float]]
-) -> list[Step]:
-    """The claims, step by step, each at the full level: a fixed sequence, whose first failure ends the confirmation.
-
-    Args:
-        claims: of series, in the order declared.
-        scores: of the last exits, by series.
-        validation: accuracies on validation images by series and seed, which alone choose among several networks.
-    """
-    steps: list[Step] = []
-    grouped: list[list[Claim]] = []
-    for claim in claims:
-        if claim.joined and grouped:
-            grouped[-1].append(claim)
-        else:
-            grouped.append([claim])
-    for group in grouped:
-        step = _step(tuple(group), scores, validation)
-        steps.append(dataclasses.replace(step, confirmatory=all(before.holds for before in steps)))
-    return steps
-
-
-def _step(
-    claims: tuple[Claim, ...], scores: Mapping[str, Scores], validation: Mapping[str, Mapping[int, float]]
-) -> Step:
-    names = list(dict.fromkeys(name for claim in claims for name in claim.names))
-    found = [set(scores[name].seeds) if name in scores else set[int]() for name in names]
-    seeds = tuple(sorted(set.intersection(*found)))
-    parts = [_part(claim, seeds, scores, validation) for claim in claims] if seeds else []
-    made = tuple(part for part in parts if part)
-    return Step(
-        claims=claims, seeds=seeds, begun=len(set.union(*found)), parts=made if len(made) == len(claims) else ()
-    )
-
-
-def _part(
-    claim: Claim,
-    seeds: tuple[int, ...],
-    scores: Mapping[str, Scores],
-    validation: Mapping[str, Mapping[int, float]],
-) -> Part | None:
-    """The claim with what was found; None where there are several networks and no validation images to choose on."""
-    means = {name: sum(validation.get(name, {}).get(seed, math.nan) for seed in seeds) for name in claim.of}
-    if len(claim.of) > 1 and any(map(math.isnan, means.values())):
-        return None
-    network = max(means, key=means.__getitem__) if len(means) > 1 else claim.of[0]  # of equal ones the first
-    against = claim.pairs[network]
-    first, second = (_only(scores[name], seeds) for name in (network, against))
-    return Part(
-        claim=claim,
-        network=network,
-        against=against,
-        given=PairedDifference.of(first, second),
-        over=difference(first, second),
-    )
-
-
-def _only(scores: Scores, seeds: tuple[int, ...]) -> Scores:
-    return Scores(seeds=seeds, right=scores.right[[scores.seeds.index(seed) for seed in seeds]])

@@ -15,6 +15,7 @@ import numpy as np
 from benchmarks.results.series import series
 from benchmarks.statistics.scores import Scores, pack, unpack
 from compress.documents import read_json
+from compress.ensemble_exit import ENSEMBLE, ExitName
 from compress.errors import UsageError
 from compress.records import Count
 from compress.runs import CORRECTNESS, PREDICTIONS, Run, write_json
@@ -43,7 +44,9 @@ class UnreadableError(UsageError):
 
 
 def read_right(run: Run) -> tuple[str, np.ndarray]:
-    """A digest of the ordered test labels and, as bools `(exits, images)`, the images each exit classified correctly.
+    """A digest of the ordered test labels and, as bools, the images that each exit classified correctly.
+
+    These are `(exits, images)`, shallow to deep; behind them a row for the run's ensemble, if it has one.
 
     Read from `predictions.npz` or, where there is none, from the `correctness.json` of a report's record.
 
@@ -52,19 +55,19 @@ def read_right(run: Run) -> tuple[str, np.ndarray]:
     """
     recorded = (run.path / CORRECTNESS).exists() and not (run.path / PREDICTIONS).exists()
     name = CORRECTNESS if recorded else PREDICTIONS
-    shape = len(run.exits), int(run.record.data["split"]["test"])
+    shape = len(run.predictions), int(run.record.data["split"]["test"])
     try:
         if recorded:
             labels, right = _read_correctness(run.path / name, shape)
         else:
-            labels, right = _read_predictions(run.path / name, shape, run.spec.classes)
+            labels, right = _read_predictions(run.path / name, run)
     except FileNotFoundError as error:
         raise UsageError(f"run {run.id}: {name} is missing") from error
     except UnreadableError as error:
         raise UsageError(str(error)) from error
     except UsageError as error:
         raise UsageError(f"run {run.id}: {name} is corrupt or another run's: {error}") from error
-    accuracies = np.array([exit["test_accuracy"] for exit in run.exits], dtype=float)
+    accuracies = np.array([row["test_accuracy"] for row in run.predictions], dtype=float)
     if not np.all(np.abs(right.mean(axis=-1) - accuracies) <= max(AGREEMENT, 2 / shape[1])):
         raise UsageError(f"run {run.id}: {name} has other accuracies than its record")
     return labels, right
@@ -81,20 +84,23 @@ def write_right(run: Run, directory: Path) -> None:
     write_json(directory / CORRECTNESS, {"images": right.shape[1], "labels": labels, "right": packed})
 
 
-def _read_predictions(path: Path, shape: tuple[int, int], classes: int) -> tuple[str, np.ndarray]:
-    exits, images = shape
+def _read_predictions(path: Path, run: Run) -> tuple[str, np.ndarray]:
+    exits, images, classes = len(run.exits), int(run.record.data["split"]["test"]), run.spec.classes
+    shapes: dict[str, tuple[int, ...]] = {"test_labels": (images,), "test_logits": (exits, images, classes)}
+    if run.ensemble:
+        shapes[f"test_{ENSEMBLE}_logits"] = (images, classes)
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            for name, wanted in (("test_labels", (images,)), ("test_logits", (exits, images, classes))):
+            for name, wanted in shapes.items():
                 if (found := _declared_shape(arrays.zip, name)) != wanted:  # before memory of that size is allocated
-                    raise UsageError(f"{name} is {found}, not {wanted}: {_expected(shape)}")
-            labels, logits = arrays["test_labels"], arrays["test_logits"]
+                    raise UsageError(f"{name} is {found}, not {wanted}: {_expected((exits, images))}")
+            labels, *logits = (arrays[name] for name in shapes)
     except FileNotFoundError:
         raise
     except Exception as error:  # of any kind: the archive may be damaged anywhere
         raise UsageError(getattr(error, "strerror", None) or str(error)) from error
     digest = hashlib.sha256(np.ascontiguousarray(labels, dtype="<i8").tobytes()).hexdigest()
-    return digest, logits.argmax(axis=-1) == labels
+    return digest, np.concatenate([each.reshape(-1, images, classes) for each in logits]).argmax(axis=-1) == labels
 
 
 def _declared_shape(archive: zipfile.ZipFile, name: str) -> tuple[int, ...]:
@@ -119,8 +125,8 @@ def _expected(shape: tuple[int, int]) -> str:
     return f"the run has {shape[0]} exit(s) and {shape[1]:,} test images"
 
 
-def read_scores(runs: Sequence[Run]) -> tuple[dict[tuple[str, int], Scores], list[str]]:
-    """Scores by series and exit (from 1), and a line on every run that is left out.
+def read_scores(runs: Sequence[Run]) -> tuple[dict[tuple[str, ExitName], Scores], list[str]]:
+    """Scores by series and exit (from 1, or ``ensemble``), and a line on every run that is left out.
 
     Left out, too, are runs whose labels differ from those of most runs, since images are paired by their position.
     """
@@ -131,16 +137,17 @@ def read_scores(runs: Sequence[Run]) -> tuple[dict[tuple[str, int], Scores], lis
         except UsageError as error:
             left_out.append(str(error))
     [(shared, _)] = Counter(labels for _, labels, _ in read).most_common(1) or [("", 0)]
-    by_seed: dict[tuple[str, int], dict[int, np.ndarray]] = {}
+    by_seed: dict[tuple[str, ExitName], dict[int, np.ndarray]] = {}
     for run, labels, right in read:
         if labels == shared:
-            for exit, of_exit in enumerate(right, start=1):
-                by_seed.setdefault((series(run), exit), {})[run.record.seed] = of_exit
+            for row, of_exit in zip(run.predictions, right, strict=True):
+                by_seed.setdefault((series(run), row["exit"]), {})[run.record.seed] = of_exit
         else:
             left_out.append(f"run {run.id}: {PREDICTIONS} is on other test images, or in another order")
     return {key: Scores.of(right) for key, right in by_seed.items()}, left_out
 
 
-def of_last_exits(scores: Mapping[tuple[str, int], Scores]) -> dict[str, Scores]:
+def of_last_exits(scores: Mapping[tuple[str, ExitName], Scores]) -> dict[str, Scores]:
     """The scores of the last exits, by series."""
-    return {key: scores[key, exit] for key, exit in sorted(scores)}  # the last exit comes last, and stays
+    numbered = sorted(key for key in scores if key[1] != ENSEMBLE)
+    return {key: scores[key, exit] for key, exit in numbered}  # the last exit comes last, and stays

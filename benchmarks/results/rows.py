@@ -1,4 +1,4 @@
-"""Rows: a frame with a row an exit of every run, and its summary over the seeds of every series."""
+"""Rows: a frame with a row an exit (or ensemble) of every run, and its summary over the seeds of every series."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from benchmarks.results.arms import arm_key, arm_name, base_network, family
 from benchmarks.results.escaping import inline
 from benchmarks.results.series import network_name, series
 from benchmarks.statistics.scores import CONFIDENCE
+from compress.ensemble_exit import ExitName
 from compress.records import Exit, Size
 from compress.runs import Run
 
@@ -78,9 +79,10 @@ def _rows_of(run: Run, measurement: Measurement | None) -> list[dict[str, Any]]:
         if results.get(key):
             shared[key] = results[key][-1]
     latencies = _latencies(measurement) if measurement else {}
+    of_ensemble: list[dict[str, Any]] = [{}] * bool(run.ensemble)  # its memory is not measured
     return [
         shared | {key: exit[key] for key in EXIT if key in exit} | costs | latencies.get(exit["exit"], {})
-        for exit, costs in zip(run.exits, read_costs(run), strict=True)
+        for exit, costs in zip(run.predictions, [*read_costs(run), *of_ensemble], strict=True)
     ]
 
 
@@ -89,7 +91,7 @@ def _sizes(results: dict[str, Any], what: str) -> dict[str, Any]:
     return {key: value for key, value in results.get(what, {}).items() if key in SIZES}
 
 
-def _latencies(measurement: Measurement) -> dict[int, dict[str, Any]]:
+def _latencies(measurement: Measurement) -> dict[ExitName, dict[str, Any]]:
     """Median latencies and ratios by exit."""
     session = {
         "bench_session": measurement.session,
@@ -97,7 +99,7 @@ def _latencies(measurement: Measurement) -> dict[int, dict[str, Any]]:
         "latency_conditions": str(measurement.conditions),
         "latency_noisy": float(measurement.noisy),
     }
-    found: dict[int, dict[str, Any]] = {}
+    found: dict[ExitName, dict[str, Any]] = {}
     for row in measurement.rows:
         batch = f"b{row['batch_size']}"
         found.setdefault(row["exit"], dict(session)).update(

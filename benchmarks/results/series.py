@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from benchmarks.results.arms import arm_name, family
-from compress.networks import Spec, display_name
+from compress.networks import SHARED, Spec, display_name
+from compress.networks.heads import WIDENING
 from compress.records import without_seed
 from compress.runs import Run
 
@@ -18,13 +20,22 @@ def series(run: Run) -> str:
 def network_name(run: Run) -> str:
     """Name of a run's network in reports: ``MwResNet-44-5``, or ``ResNet-110, l1 2.60x`` for a pruned one.
 
-    It includes the training method where that is neither plain BP nor MW-BP in its default form.
+    It includes the training method where that is neither plain BP nor MW-BP in its default form, and what exits do for
+    one another.
     """
     record = run.record
     name = display_name(Spec.from_json(record.config["spec"]))
     if family(record) != "train":
         speedup = record.results.get("achieved", {}).get("speedup")
         return f"{name}, {arm_name(record)}" + ("" if speedup is None else f" {speedup:.2f}x")
-    if record.method not in ("bp", "mwbp"):
-        return f"{name}, {record.method}"
-    return f"{name}, sequential" if record.config["objective"]["update"] == "sequential" else name
+    words = [record.method] if record.method not in ("bp", "mwbp") else []
+    words += ["sequential"] if not words and record.config["objective"]["update"] == "sequential" else []
+    return ", ".join([name, *words, *_exit_training(record.config)])
+
+
+def _exit_training(config: dict[str, Any]) -> list[str]:
+    """As in ``annealing last-third``, ``ensemble teacher``, ``heads shared``."""
+    objective, heads = config["objective"], {exit["head"] for exit in config["spec"]["exits"][:-1]}
+    named = [f"annealing {objective['annealing']}"] if "annealing" in objective else []
+    named += ["ensemble teacher"] if objective.get("ensemble_teacher") else []
+    return named + [f"heads {head}" for head in sorted(heads & {SHARED, *WIDENING})]

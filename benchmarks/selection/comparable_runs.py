@@ -7,11 +7,12 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from compress.ensemble_exit import ExitName
 from compress.errors import UsageError, nearest
 from compress.runs import RECORD, Run, finished_runs, run_and_exit
 
 Name = str | os.PathLike[str]
-Asked = dict[str, tuple[Run, set[int]]]  # by id: a run, and its exits that were named; all of them where none was
+Asked = dict[str, tuple[Run, set[ExitName]]]  # by id: a run, and its exits that were named; all of them where none was
 
 
 def runs_asked_for(names: Iterable[Name], directory: Path) -> tuple[Asked, list[str]]:
@@ -32,7 +33,7 @@ def runs_asked_for(names: Iterable[Name], directory: Path) -> tuple[Asked, list[
         run, exit = run_and_exit(name, directory)
         known = asked.get(run.id)
         whole = exit is None or (known is not None and not known[1])
-        asked[run.id] = (run, set() if whole else (known[1] if known else set()) | {exit or 0})
+        asked[run.id] = (run, set() if whole or exit is None else (known[1] if known else set()) | {exit})
     if asked:
         return asked, skipped
     found, skipped = finished_runs(directory)

@@ -10,6 +10,7 @@ import numpy as np
 
 from benchmarks.certifying.exits_file import ExitPolicy
 from compress.accuracy_interval import accuracy_interval
+from compress.ensemble_exit import ExitName
 from compress.networks import display_name
 from compress.runs import Run
 
@@ -19,10 +20,10 @@ Interval = tuple[float, float]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Contender:
-    """One exit of a run as a network of its own, or the run's network with an early-exit policy.
+    """One exit of a run, or its ensemble, as a network of its own; or the run's network with an early-exit policy.
 
     Attributes:
-        exit: 1-based; the last one of a network with a policy.
+        exit: 1-based, or ``ensemble``; the last one of a network with a policy.
         macs: of an image; with a policy the mean over validation images, heads passed by included.
         bytes: of parameters and buffers; in int8 of the ONNX file, None until it is written.
         val_accuracy: a fraction, in the precision that will serve; None until it is measured.
@@ -33,7 +34,7 @@ class Contender:
     """
 
     run: Run
-    exit: int
+    exit: ExitName
     early: ExitPolicy | None = None
     macs: float
     params: int

@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from benchmarks.certifying.exits_file import ExitPolicy, read_policies
 from benchmarks.selection.comparable_runs import Asked
 from benchmarks.selection.contender import Contender
+from compress.ensemble_exit import ENSEMBLE, ExitName
 from compress.errors import UsageError
-from compress.inference import leave, leaving_macs, mean_macs
+from compress.inference import leave, leaving_macs, mean_macs, network_at
+from compress.network_cost import cost as cost_of
 from compress.network_cost import exit_costs, part_costs
 from compress.networks import Network, digest_of_weights
 from compress.runs import PREDICTIONS, Run, load
@@ -46,13 +48,17 @@ def contenders_of(asked: Asked) -> tuple[list[Contender], list[str]]:
 
 
 def _of_run(
-    run: Run, exits: set[int], labels: NDArray[Any], logits: NDArray[Any], skipped: list[str]
+    run: Run, exits: set[ExitName], labels: NDArray[Any], logits: NDArray[Any], skipped: list[str]
 ) -> Iterable[Contender]:
     """The contenders of a run; a policy that does not fit its weights is skipped with a line."""
     network = load(run)
     costs = exit_costs(network)
     right = logits.argmax(axis=-1) == labels
-    for row, cost, of_exit in zip(run.exits, costs, right, strict=True):
+    every = list(zip(run.exits, costs, right, strict=True))
+    if run.ensemble:
+        averaged = cost_of(network_at(run, network, ENSEMBLE))
+        every.append((run.ensemble, averaged, _mean(run.ensemble, logits).argmax(axis=-1) == labels))
+    for row, cost, of_exit in every:
         if not exits or row["exit"] in exits:
             sizes: dict[str, Any] = {"macs": cost.macs, "params": cost.params, "bytes": cost.bytes}
             yield Contender(run=run, exit=row["exit"], val_accuracy=row["val_accuracy"], right=of_exit, **sizes)
@@ -63,6 +69,12 @@ def _of_run(
             yield _with_policy(run, early, network, logits, right)
         else:
             skipped.append(f"run {run.id}: its early-exit policy is for other weights; compress exits {run.id}")
+
+
+def _mean(row: dict[str, Any], logits: NDArray[Any]) -> NDArray[Any]:
+    """The logits `(N, classes)` of an ensemble, from those of every exit."""
+    weights = np.array(row["weights"])
+    return np.asarray(np.tensordot(weights, logits[-len(weights) :].astype(float), axes=1))
 
 
 def _with_policy(

@@ -140,4 +140,4 @@ def _runs(found: Sequence[Contender]) -> list[Run]:
 
 def _recorded_test_accuracy(chosen: Contender) -> float:
     """The test accuracy in the record of the chosen one."""
-    return float(chosen.early.test_accuracy if chosen.early else chosen.run.exits[chosen.exit - 1]["test_accuracy"])
+    return float(chosen.early.test_accuracy if chosen.early else chosen.run.prediction(chosen.exit)["test_accuracy"])

@@ -143,9 +143,7 @@ class Trial:
         prepared = self.engine.prepare([each.source for each in found], images, precision, self.serving.threads)
         for candidate, infer in zip(found, prepared, strict=True):
             what = f"{candidate}, {self.serving.engine} {precision}"
-            check_logits(
-                self._from_cpu(infer), len(images), *candidate.checked_images(), precision=precision, what=what
-            )
+            check_logits(self._from_cpu(infer), len(images), *candidate.checked_images, precision=precision, what=what)
         return dict(zip(networks, prepared, strict=True))
 
     def _early_exit(self, contender: Contender, images: Split | None) -> tuple[Call, int]:
@@ -196,7 +194,7 @@ class Trial:
         run = contender.run
         if run.id not in self._found:
             self._found[run.id] = candidates([run], self.folder, self.held_out)
-        return self._found[run.id][contender.exit - 1]
+        return next(each for each in self._found[run.id] if each.exit == contender.exit)
 
     def _key(self, contender: Contender) -> Shape:
         """What the time depends on: the shape of an exit's network; of early exit the contender itself."""

@@ -1,6 +1,7 @@
 """The ratios of what training one network costs, in the order in which they are measured.
 
 - mwbp_over_bp: an MW-BP step (several exits, simultaneous update) / a plain BP step of the same trunk.
+- exit_training_over_mwbp: an MW-BP step with the exits' ensemble as teacher and annealed auxiliary losses / without.
 - captured_over_eager: an MW-BP step replayed as a CUDA graph / the same step, eagerly; on CUDA.
 - over_kernel_limit: a BP step / its kernels if each were empty, see `kernel_limit`; on CUDA.
 - memory_captured_over_eager: peak memory of an MW-BP training with its first step captured / eagerly; on CUDA.
@@ -34,7 +35,7 @@ from benchmarks.measuring.rounds import Call, clock, quartiles, timed
 from benchmarks.speed.airbench_loop import AirbenchLoop
 from benchmarks.speed.bare_layers import bare_layers, floor
 from benchmarks.speed.kernel_limit import kernels_of, seconds_a_kernel
-from benchmarks.speed.speed_setup import MWBP, SEQUENTIAL, Setup
+from benchmarks.speed.speed_setup import EXIT_TRAINING, MWBP, SEQUENTIAL, Setup
 from benchmarks.speed.usual_trainer import UsualTrainer, missing_torchvision
 from compress.console import console
 from compress.errors import UsageError, reason
@@ -85,9 +86,14 @@ def ratio(over: np.ndarray, under: np.ndarray) -> Ratio:
 
 
 def _steps(setup: Setup, until: float) -> dict[str, Ratio]:
-    """MW-BP against BP."""
-    seconds = setup.seconds({"bp": setup.step(), "mwbp": setup.step(MWBP, setup.exits)}, until)
-    return {"mwbp_over_bp": ratio(seconds["mwbp"], seconds["bp"])}
+    """MW-BP against BP, and with what exits can do for one another."""
+    methods = {"mwbp": MWBP, "exit_training": EXIT_TRAINING}
+    calls = {name: setup.step(method, setup.exits) for name, method in methods.items()}
+    seconds = setup.seconds({"bp": setup.step()} | calls, until)
+    return {
+        "mwbp_over_bp": ratio(seconds["mwbp"], seconds["bp"]),
+        "exit_training_over_mwbp": ratio(seconds["exit_training"], seconds["mwbp"]),
+    }
 
 
 def _capture(setup: Setup, until: float) -> dict[str, Ratio]:

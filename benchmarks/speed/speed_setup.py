@@ -23,6 +23,7 @@ from compress.training.hooks import Options
 from compress.training.loop import Training
 
 BP, MWBP, SEQUENTIAL = Method(name="bp"), Method(name="mwbp"), Method(name="mwbp", update="sequential")
+EXIT_TRAINING = Method(name="mwbp", ensemble_teacher=0.3, annealing="last-third")
 
 
 @dataclass(frozen=True, kw_only=True)

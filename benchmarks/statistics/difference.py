@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from scipy import stats
 
 from benchmarks.statistics.scores import CONFIDENCE, Scores
 
@@ -13,7 +14,6 @@ DRAWS = 10_000  # of the bootstrap
 JOINT_DRAWS = 2_000  # of the bootstrap of many networks at once, which gives a share to 1 point
 BLOCK = 1_000_000  # images drawn at a time
 ALPHA = 1 - CONFIDENCE
-MARGIN = 0.002  # accuracies that differ by less are equivalent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,11 +39,6 @@ class Difference:
         """Two-sided p-value: twice the share of draws on the rarer side of zero, at least 2 in `DRAWS`."""
         rarer = min((self.draws <= 0).sum(), (self.draws >= 0).sum())
         return min(1.0, 2 * float(rarer + 1) / (len(self.draws) + 1))
-
-    def equivalent(self, margin: float = MARGIN) -> bool:
-        """Whether two one-sided tests at 5% find it within the margin, that is, whether its 90% interval is."""
-        low, high = self.interval(1 - 2 * ALPHA)
-        return -margin < low and high < margin
 
 
 def difference(first: Scores, second: Scores) -> Difference:
@@ -72,8 +67,6 @@ def _over_images(values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def _over_seeds(values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Errors `(DRAWS,)` that seeds cause in the mean of values `(seeds, images)`; zero for one seed."""
-    from scipy import stats  # here and below, as running a study does without it
-
     seeds, images = values.shape
     if seeds == 1:
         return np.zeros(DRAWS)
@@ -132,8 +125,6 @@ def mcnemar_p(first: np.ndarray, second: np.ndarray) -> float:
 
     It is the two-sided binomial test of the images that only one of them got right.
     """
-    from scipy import stats
-
     only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
     apart = only_first + only_second
     return float(stats.binomtest(only_first, apart).pvalue) if apart else 1.0

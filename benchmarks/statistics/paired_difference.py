@@ -6,8 +6,9 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import stats
 
-from benchmarks.statistics.difference import ALPHA, MARGIN
+from benchmarks.statistics.difference import ALPHA
 from benchmarks.statistics.scores import CONFIDENCE, Scores
 
 
@@ -37,12 +38,10 @@ class PairedDifference:
         seeds = len(self.values)
         if seeds == 1:
             return -math.inf, math.inf
-        from scipy import stats  # here, as running a study does without it
-
         half = float(stats.t.ppf((1 + confidence) / 2, seeds - 1) * self.values.std(ddof=1) / math.sqrt(seeds))
         return self.estimate - half, self.estimate + half
 
-    def equivalent(self, margin: float = MARGIN) -> bool:
+    def equivalent(self, margin: float) -> bool:
         """Whether two one-sided tests at 5% find it within the margin, that is, whether its 90% interval is."""
         low, high = self.interval(1 - 2 * ALPHA)
         return -margin < low and high < margin

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, get_args
@@ -11,7 +12,7 @@ from benchmarks.results.arms import BUDGETS
 from compress.documents import fitted
 from compress.errors import UsageError, nearest
 from compress.networks import Architecture, is_number, spec_of
-from compress.recipes import FineTuneSchedule
+from compress.recipes import FineTuneSchedule, Recipe, quick
 from compress.training import Method, spec_to_train
 from compress.training.methods import SINGLE_EXIT
 
@@ -31,10 +32,22 @@ TECHNIQUE: dict[str, Any] = {
     "keep": str | tuple[str, ...],
 }
 MATCH_TRAINING = "match_training"
+EXIT_TRAINING: dict[str, Any] = {
+    **dict.fromkeys(("ensemble_teacher", "self_distillation"), float),
+    "ensemble": int,
+    "annealing": str,
+}
+RECIPE: dict[str, Any] = {  # what an entry changes in the study's recipe
+    **dict.fromkeys(("label_smoothing", "warmup"), float),
+    **dict.fromkeys(("averaging", "optimizer"), str),
+    "zero_scale": bool,
+}
 TRAINED_KEYS: dict[str, Any] = {
     **dict.fromkeys(("arch", "method", "update", MATCH_TRAINING), str),
     **dict.fromkeys(("exits", "extra_decay"), int | str),
     "gamma": str | tuple[float, ...],
+    **EXIT_TRAINING,
+    **RECIPE,
     **ARCHITECTURE,
 }
 PRUNED_KEYS: dict[str, Any] = {
@@ -87,6 +100,7 @@ class Trained:
     """An entry that trains a network, once a seed.
 
     Attributes:
+        changes: fields of the study's recipe that it changes, with their values.
         match_training: an earlier entry that trains: this one has as many epochs as cost its training MACs.
     """
 
@@ -94,6 +108,7 @@ class Trained:
     architecture: Architecture
     method: Method
     exits: int | str | None = None
+    changes: tuple[tuple[str, Any], ...] = ()
     match_training: str | None = None
     targets: ClassVar[tuple[None]] = (None,)  # one run a seed, without a budget
 
@@ -101,6 +116,10 @@ class Trained:
     def sources(self) -> tuple[tuple[str, Source], ...]:
         """The earlier entry that it names, with the key that names it."""
         return ((MATCH_TRAINING, Source.parse(self.match_training)),) if self.match_training else ()
+
+    def recipe(self, shared: Recipe) -> Recipe:
+        """The study's recipe with what the entry changes in it."""
+        return dataclasses.replace(shared, **dict(self.changes))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,15 +189,18 @@ def _trained(name: str, command: str, values: dict[str, Any]) -> Trained:
     method = Method(
         name=values.get("method", usual),
         decay_exits=values.get("extra_decay"),
-        **_picked(values, ("update", "gamma")),
+        **_picked(values, ("update", "gamma", *EXIT_TRAINING)),
     )
     right = "train" if method.name in SINGLE_EXIT else "train-mwbp"
     if command != right:
         raise UsageError(f"method {method.name} goes with command {right}")
     if command == "train":
-        _refuse(values, ("exits", "head", "update", "gamma"), "for train-mwbp alone")
+        _refuse(values, ("exits", "head", "update", "gamma", *EXIT_TRAINING), "for train-mwbp alone")
     architecture = Architecture(values["arch"], **_picked(values, ARCHITECTURE))
-    entry = Trained(name=name, architecture=architecture, method=method, **_picked(values, ("exits", MATCH_TRAINING)))
+    changes = tuple(_picked(values, RECIPE).items())
+    picked = _picked(values, ("exits", MATCH_TRAINING))
+    entry = Trained(name=name, architecture=architecture, method=method, changes=changes, **picked)
+    entry.recipe(quick())  # refuses values that no recipe has
     method.objective(spec_to_train(architecture, method, entry.exits))  # refuses what does not go together
     return entry
 

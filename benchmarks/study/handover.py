@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from compress.data import Dataset
+from compress.ensemble_exit import ExitName
 from compress.errors import UsageError, checked
 from compress.runs import Run
 
@@ -66,7 +67,7 @@ def hand_over(handover: Handover, runs: Sequence[Run], dataset: Dataset, out: Pa
     ]
 
 
-def _kept(model: Path, run: Run, exit: int) -> Bundle | None:
+def _kept(model: Path, run: Run, exit: ExitName) -> Bundle | None:
     """The bundle that is there already, if it is of this exit of this run."""
     from compress.export import read_bundle
 

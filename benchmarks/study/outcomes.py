@@ -11,6 +11,7 @@ from typing import Any
 from baselines import Budget, Job, finished_run
 from benchmarks.measuring.latency import latency_ratio
 from benchmarks.report.best_trial import Factors, Trial, best
+from benchmarks.report.comparison import Screen
 from benchmarks.results.claims import Claim
 from benchmarks.results.repeated_runs import distinct_runs
 from benchmarks.study.entry import Entry, Match, Pruned, Source, Target, Trained
@@ -84,6 +85,21 @@ class Outcomes:
         """The study's claims of which some entry has no run."""
         pairs = zip(self.setting.study.claims, self.claims, strict=True)
         return [declared for declared, found in pairs if {*declared.names} & {*found.names}]
+
+    @property
+    def screen(self) -> Screen | None:
+        """The levels of the factors of every run that was made; None where the study screens none."""
+        study = self.setting.study
+        if study.factorial is None:
+            return None
+        own = study.factorial.levels
+        made = {(run.id, name) for name in own for seed in study.seeds if (run := self._first(name, seed))}
+        return Screen(
+            factors=study.factorial.names,
+            high=study.factorial.high,
+            levels={id: own[name] for id, name in sorted(made)},
+            runs=len(own) * len(study.seeds),
+        )
 
     @property
     def lost(self) -> bool:

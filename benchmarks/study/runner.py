@@ -148,6 +148,7 @@ class Runner:
             claims=self.outcomes.claims,
             trials=self.outcomes.trials,
             failures=self.failures,
+            screen=self.outcomes.screen,
         )
 
     def measure(self, runs: list[Run]) -> None:

@@ -49,13 +49,14 @@ class Setting:
         return spec_to_train(Architecture(entry.arch), BP, **images)
 
     def training_recipe(self, entry: Trained) -> Recipe:
-        """The recipe of an entry that trains: with other epochs where it matches the training MACs of another."""
+        """The recipe of an entry that trains: with its own changes, and as many epochs as match another's MACs."""
+        recipe = entry.recipe(self.recipe)
         if not entry.match_training:
-            return self.recipe
+            return recipe
         reference = self.study.entry(entry.match_training)
         assert isinstance(reference, Trained)
-        epochs = self.recipe.epochs * self.image_macs(reference) / self.image_macs(entry)
-        return dataclasses.replace(self.recipe, epochs=max(1, round(epochs)))
+        epochs = recipe.epochs * self.image_macs(reference) / self.image_macs(entry)
+        return dataclasses.replace(recipe, epochs=max(1, round(epochs)))
 
     def fine_tuning(self, entry: Pruned) -> FineTuning:
         """How an entry is fine-tuned: for as large a share of the training's epochs as in the named recipe."""

@@ -7,6 +7,7 @@ from typing import Any, Literal, get_type_hints
 
 from benchmarks.results.claims import Claim
 from benchmarks.study.entry import MATCH_TRAINING, Entry, Trained, read_entry, read_table
+from benchmarks.study.factorial import Factorial, read_factorial
 from benchmarks.study.handover import Handover
 from benchmarks.study.study_file import study_text
 from benchmarks.study.tuning_grid import Tuning
@@ -38,6 +39,7 @@ class Study:
         precision: number format, so that results are alike on hardware that has bf16 and on others.
         tuning: what is tried for every arm; None: the recipe's learning rate and weight decay are taken as they are.
         handover: what is selected among the runs and exported at the end; None: nothing.
+        factorial: the factors that the study screens, whose runs are among its own; None: none.
     """
 
     title: str
@@ -56,6 +58,7 @@ class Study:
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     tuning: Tuning | None = None
     handover: Handover | None = None
+    factorial: Factorial | None = None
 
     def __post_init__(self) -> None:
         if not self.seeds:
@@ -123,7 +126,8 @@ def read_study(name: str) -> Study:
             if "run" in table:
                 raise UsageError("runs_of: the runs of another study, so leave out [[run]]")
             listed = parse_toml(study_text(fitted(table.pop("runs_of"), str, "runs_of")))
-        entries = fitted(listed.pop("run", []), list, "run")
+        factorial = read_factorial(table.pop("factorial")) if "factorial" in table else None
+        entries = fitted(listed.pop("run", []), list, "run") + (factorial.tables if factorial else [])
         if not entries:
             raise UsageError("it has no [[run]]")
         runs, tuning = tuple(read_entry(entry) for table in entries for entry in _by_method(table)), None
@@ -134,7 +138,7 @@ def read_study(name: str) -> Study:
             handover = Handover(**read_table(table.pop("handover"), get_type_hints(Handover), required=("max_macs",)))
         settings = read_table(table, KEYS, required=REQUIRED)
         claims = _claims(settings.pop("primary", []))
-        return Study(**settings, runs=runs, claims=claims, tuning=tuning, handover=handover)
+        return Study(**settings, runs=runs, claims=claims, tuning=tuning, handover=handover, factorial=factorial)
     except UsageError as error:
         raise UsageError(f"study {name}: {error}") from error
 

@@ -234,6 +234,11 @@ class TrainingOptions(RecipeOptions):
         learning_rate: Highest learning rate, instead of the recipe's.
         batch_size: Images per step, instead of the recipe's (which is smaller for few images).
         weight_decay: Weight decay, instead of the recipe's.
+        label_smoothing: Share of the labels that is spread over all classes, such as 0.1, instead of the recipe's.
+        warmup: Share of a one-cycle training that is warm-up, instead of the recipe's.
+        averaging: Averaging of the weights: none, ema (every step) or swa (every epoch), instead of the recipe's.
+        optimizer: sgd, or muon for the kernels of convolutions (with --update simultaneous).
+        zero_scale: Blocks of --form norm-last begin as the identity: their last batch norm's scale is zero at first.
         stochastic_depth: Probability of skipping the last residual block for an image; lower for earlier blocks.
         class_weights: balanced: images of rare classes count more, as if all classes had as many.
         validation: Share of the training images held out to choose on, such as 0.05, instead of the recipe's.
@@ -244,6 +249,11 @@ class TrainingOptions(RecipeOptions):
     learning_rate: float | None = None
     batch_size: Whole | None = None
     weight_decay: float | None = None
+    label_smoothing: float | None = None
+    warmup: float | None = None
+    averaging: Literal["none", "ema", "swa"] | None = None
+    optimizer: Literal["sgd", "muon"] = "sgd"
+    zero_scale: Flag = False
     stochastic_depth: float = 0.0
     class_weights: ClassWeights = "none"
     validation: float | None = None
@@ -255,8 +265,9 @@ class TrainingOptions(RecipeOptions):
         recipe = self.named(
             epochs=self.epochs, stochastic_depth=self.stochastic_depth, class_weights=self.class_weights
         )
-        names = ("learning_rate", "batch_size", "weight_decay", "validation", "calibration")
-        return recipe.changed(**{name: getattr(self, name) for name in names})
+        names = ("learning_rate", "batch_size", "weight_decay", "label_smoothing", "warmup", "averaging")
+        given = {name: getattr(self, name) for name in (*names, "optimizer", "validation", "calibration")}
+        return recipe.changed(**given, zero_scale=self.zero_scale or None)
 
 
 @options("Network")

@@ -42,17 +42,27 @@ class StudyPlaceOptions(PlaceOptions):
     Attributes:
         precision: Number format (default: the study's); auto: bf16 if the hardware has it.
         resume: Continue a failed run (an interrupted one always does).
+        time_limit: Such as 9m: begin no run that is not expected to end by then, stop after the epoch under way, and
+            report what is done, for which a fifth is kept back. The same command goes on later. Nothing is handed over.
+        report: --no-report: train alone, for the whole of the time limit; neither measure nor report.
     """
 
     precision: Precision | None = None
     resume: Flag = False
+    time_limit: str | None = None
+    report: Annotated[bool, Parameter(negative="--no-report", show_default=False)] = True
+
+    @property
+    def seconds(self) -> float | None:
+        """The time limit in seconds, or None."""
+        return None if self.time_limit is None else quantity("time-limit", self.time_limit, DURATIONS, "90s, 9m or 2h")
 
     def place(self, precision: str) -> Place:
         """Return what these options say as the library takes it, by default with the study's precision."""
         from compress.training import Place
 
-        changes = {"precision": self.precision or precision, "runs": writable(self.runs)}
-        return Place(**vars(self) | changes)
+        runs = writable(self.runs)
+        return Place(runs=runs, device=self.device, resume=self.resume, precision=self.precision or precision)
 
 
 STUDY_PLACE = StudyPlaceOptions()
@@ -63,8 +73,6 @@ def study(
     *,
     out: Path | None = None,
     dry_run: Flag = False,
-    time_limit: str | None = None,
-    report: Annotated[bool, Parameter(negative="--no-report", show_default=False)] = True,
     recipe: RecipeOptions = RECIPE,
     data: DataOptions = DATA,
     place: StudyPlaceOptions = STUDY_PLACE,
@@ -79,13 +87,9 @@ def study(
         name: quickstart, pruning, fashion-mnist, headline, or another bundled study; or a TOML file of your own.
         out: Directory of the report (default: report/NAME).
         dry_run: Train nothing; show every run, what it waits for, and how long the remaining ones take.
-        time_limit: Such as 9m: begin no run that is not expected to end by then, stop after the epoch under way, and
-            report what is done, for which a fifth is kept back. The same command goes on later. Nothing is handed over.
-        report: --no-report: train alone, for the whole of the time limit; neither measure nor report.
     """
     study_text(name)  # refuses what is not there
-    seconds = None if time_limit is None else quantity("time-limit", time_limit, DURATIONS, "90s, 9m or 2h")
-    execute = cluster.execute(dry_run=dry_run)
+    seconds, execute = place.seconds, cluster.execute(dry_run=dry_run)
 
     from benchmarks import REPORT, Setting, hand_over, main_table, plan_study, read_study, run_study
     from compress.cli.printing import print_json, print_table, run_as_json
@@ -101,8 +105,8 @@ def study(
     if dry_run:
         return _show_plan(plan_study(setting), output)
     out = out or Path("report") / Path(name).stem
-    runs, handed = run_study(setting, out=out, time_limit=seconds, report=report, execute=execute), []
-    written = report and bool(runs)
+    runs, handed = run_study(setting, out=out, time_limit=seconds, report=place.report, execute=execute), []
+    written = place.report and bool(runs)
     if not output.json:
         if runs:
             print_table(main_table(runs, runs[0].id))

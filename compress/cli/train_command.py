@@ -16,6 +16,7 @@ from compress.cli.options import (
     StartOptions,
     TrainingOptions,
     TrainingPlaceOptions,
+    Whole,
     is_foreign,
     options,
     panel,
@@ -31,8 +32,11 @@ ArchName = Annotated[str, Parameter(group=panel("Network"), help=ARCHITECTURES)]
 
 
 # Heads of auxiliary exits, named here since their module imports torch; a test compares the two.
-Head = Literal["bn-relu-gap-fc", "gap-fc", "bn-relu-flatten-fc", "relu-gap-fc", "bn-relu-conv-gap-fc", "ln-mean-fc"]
+Head = Literal[
+    "bn-relu-gap-fc", "gap-fc", "bn-relu-flatten-fc", "relu-gap-fc", "bn-relu-conv-gap-fc", "ln-mean-fc", "shared"
+]
 Update = Literal["simultaneous", "sequential"]
+Annealing = Literal["none", "last-third", "first-third"]
 if TYPE_CHECKING:
     MethodName: TypeAlias = str
 else:
@@ -60,8 +64,10 @@ class MultiExitOptions:
 
     Attributes:
         exits: Number of exits with the last one (default 5), equally spaced; block numbers, such as 5,9,13,17,end;
-            names of modules, such as layer1,layer2,end; or paper, the published exits.
-        head: Head of auxiliary exits (default: what suits the blocks).
+            names of modules, such as layer1,layer2,end; macs:5, at equal shares of the MACs; or paper, the published
+            exits.
+        head: Head of auxiliary exits (default: what suits the blocks); shared: the later blocks' shortcuts and the last
+            exit's head, without weights of their own (stage cost).
         method: Training method: mwbp, its first form auxnet, or a control.
         update: simultaneous: one backward pass; sequential: the authors' order, one pass per exit, fp32
             (default: the method's).
@@ -69,6 +75,11 @@ class MultiExitOptions:
         trunk: Method frozen-trunk: the run whose trunk gets exits (default: found, or trained first).
         self_distillation: Share of auxiliary losses in which the last exit is the teacher, 0 to 1.
         gradient_equilibrium: Train every segment with the mean of its exits' gradients, not the sum.
+        ensemble: Average the logits of so many last exits, by weights fitted on validation images, as one more
+            prediction: exit "ensemble".
+        ensemble_teacher: Share of every loss in which the mean of all exits is the teacher, 0 to 1.
+        annealing: Anneal auxiliary losses in the trunk: to nothing in the last-third of the training, or from nothing
+            in the first-third.
     """
 
     exits: str | None = None
@@ -79,10 +90,15 @@ class MultiExitOptions:
     trunk: str | None = None
     self_distillation: float = 0.0
     gradient_equilibrium: Flag = False
+    ensemble: Whole = 0
+    ensemble_teacher: float = 0.0
+    annealing: Annealing = "none"
 
     def check(self, arch: str) -> None:
         """Refuse exits that no network of our own has; which blocks there are takes torch to find out."""
-        for word in self.exits.split(",") if self.exits not in (None, "paper") and not is_foreign(arch) else ():
+        if self.exits is None or self.exits == "paper" or self.exits.startswith("macs:") or is_foreign(arch):
+            return
+        for word in self.exits.split(","):
             if not re.fullmatch(r"\s*([0-9]{1,9}|end)\s*", word):
                 raise UsageError(f"exits: {word!r} is neither the number of a block nor 'end'")
 
@@ -150,5 +166,8 @@ def train_mwbp(
         gamma=multi_exit.gamma,
         self_distillation=multi_exit.self_distillation,
         gradient_equilibrium=multi_exit.gradient_equilibrium,
+        ensemble=multi_exit.ensemble,
+        ensemble_teacher=multi_exit.ensemble_teacher,
+        annealing=multi_exit.annealing,
     )
     shared.train(arch, method, multi_exit)

@@ -22,7 +22,7 @@ from compress.export.served_network import Pixels
 from compress.export.unexportable import exportable
 from compress.inference import Certificate, Policy
 from compress.inference.policy import NEVER
-from compress.networks import Network, digest_of_weights
+from compress.networks import Network, digest_of_weights, standalone
 from compress.runs import write_json
 
 POLICY, RUNNER = "policy.json", "early_exit.py"
@@ -59,7 +59,7 @@ def stages_of(network: Network, normalisation: Normalisation, *, bytes: bool = T
             # begins with a residual block would have it convert them in every block.
             segment.insert(0, nn.MaxPool2d(1))
     return [
-        Stage(segment, copied.heads[str(end)], last=end == ends[-1]).eval()
+        Stage(segment, standalone(copied.heads[str(end)]), last=end == ends[-1]).eval()
         for segment, end in zip(segments, ends, strict=True)
     ]
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from compress.ensemble_exit import ExitName
 from compress.errors import UsageError, checked
 from compress.export.accuracy import accuracy_of
 from compress.export.bundle import Bundle, read_bundle
@@ -27,7 +28,7 @@ from compress.signals import heeded
 @checked
 def export_bundle(
     run: str | os.PathLike[str] | Run,
-    exit: int | None = None,
+    exit: ExitName | None = None,
     *,
     out: str | os.PathLike[str],
     policy: Policy | None = None,
@@ -42,7 +43,7 @@ def export_bundle(
 
     Args:
         run: a run, its path or id, or RUN:EXIT.
-        exit: 1-based; None: the last.
+        exit: 1-based, or ``ensemble``; None: the last.
         out: the directory, new or empty.
         policy: when images leave, for a cascade.
         certificate: what is guaranteed of the policy.

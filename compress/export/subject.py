@@ -12,11 +12,13 @@ from torch import Tensor
 
 from compress.data import normalise
 from compress.data.catalogue import FOLDER
+from compress.ensemble_exit import ENSEMBLE, ExitName
 from compress.errors import UsageError
 from compress.export.form import Form
 from compress.export.held_out import HeldOut, open_held_out
 from compress.export.stated_latency import Latency
-from compress.networks import Network, cut, digest_of_weights
+from compress.inference import network_at
+from compress.networks import Network, digest_of_weights
 from compress.runs import Run, load
 
 RANDOM = "random pixels"
@@ -28,7 +30,7 @@ class Subject:
     """What is exported.
 
     Attributes:
-        exit: 1-based, of the run's network.
+        exit: 1-based, of the run's network; or ``ensemble``.
         whole: the run's network, in eval mode.
         form: the form of the bundle.
         part: where the images come from: calibration, validation, or random pixels.
@@ -38,7 +40,7 @@ class Subject:
     """
 
     run: Run
-    exit: int
+    exit: ExitName
     whole: Network
     form: Form
     part: str
@@ -48,13 +50,13 @@ class Subject:
 
     @property
     def network(self) -> Network:
-        """The network, cut at the exit."""
-        return cut(self.whole, self.exit)
+        """The network, cut at the exit; or the ensemble's."""
+        return network_at(self.run, self.whole, self.exit)
 
     @property
     def row(self) -> dict[str, Any]:
         """The exit's row in the run's results."""
-        return self.run.exits[self.exit - 1]
+        return self.run.prediction(self.exit)
 
     @property
     def labels(self) -> list[str]:
@@ -91,14 +93,18 @@ class Subject:
         return images if self.form.input == "uint8" else images.float() / 255
 
     def logits(self) -> list[Tensor]:
-        """The logits of every exit up to this one for `images`, by eager in fp32: the truth that exports must meet."""
+        """The logits for `images` by eager in fp32, the truth that exports must meet.
+
+        Those of every exit up to this one, or of the ensemble alone.
+        """
         with torch.inference_mode():
             normalised = normalise(self.images, self.run.normalisation)
-            logits: list[Tensor] = self.whole(normalised)[: self.exit]
+            averaged = self.exit == ENSEMBLE
+            logits: list[Tensor] = self.network(normalised) if averaged else self.whole(normalised)[: self.exit]
         return logits
 
 
-def subject_of(run: Run, exit: int | None, form: Form, data_dir: Path | None) -> Subject:
+def subject_of(run: Run, exit: ExitName | None, form: Form, data_dir: Path | None) -> Subject:
     """The subject of an export; `exit` None is the last.
 
     Raises:
@@ -106,8 +112,9 @@ def subject_of(run: Run, exit: int | None, form: Form, data_dir: Path | None) ->
             not found or hold nothing out.
     """
     number = len(run.exits) if exit is None else exit
-    if not 1 <= number <= len(run.exits):
-        raise UsageError(f"exit {exit}: run {run.id} has exits 1 to {len(run.exits)}")
+    if number not in (row["exit"] for row in run.predictions):
+        others = ", and an ensemble" if run.ensemble else ""
+        raise UsageError(f"exit {exit}: run {run.id} has exits 1 to {len(run.exits)}{others}")
     whole = load(run)
     try:
         held_out = open_held_out([run], data_dir, download=False, calibration=form.calibration)

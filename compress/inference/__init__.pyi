@@ -3,6 +3,7 @@ from .certificate import Certificate
 from .early_exit import EarlyExit, check_fits
 from .leaving_cost import leaving_macs, mean_macs
 from .policy import Policy, confidences, leave
+from .read_out import network_at
 from .simulation import Exited, simulate
 from .temperature import fit_temperature, fit_temperatures
 
@@ -19,6 +20,7 @@ __all__ = [
     "leave",
     "leaving_macs",
     "mean_macs",
+    "network_at",
     "policy_of_shares",
     "simulate",
 ]

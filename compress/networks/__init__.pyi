@@ -7,17 +7,21 @@ from .architecture import (
     exits_in_name,
     spec_of,
 )
+from .ensemble import Ensemble, mean_of
 from .exit_placement import is_number, place_exits
 from .foreign.zoo import is_foreign, register
 from .initial_weights import load_pretrained, load_weights
 from .modes import evaluating
-from .network import Network, code_digest, cut, in_the_net, initialised
+from .network import Network, code_digest, cut, in_the_net, initialised, zero_last_scales
 from .plain_network import plain
+from .shared_head import SHARED, standalone
 from .spec import Spec
 from .weights_digest import digest_of_weights
 
 __all__ = [
+    "SHARED",
     "Architecture",
+    "Ensemble",
     "Network",
     "Spec",
     "canonical",
@@ -35,8 +39,11 @@ __all__ = [
     "is_number",
     "load_pretrained",
     "load_weights",
+    "mean_of",
     "place_exits",
     "plain",
     "register",
     "spec_of",
+    "standalone",
+    "zero_last_scales",
 ]

@@ -12,6 +12,7 @@ from compress.networks.foreign.parts import foreign_spec
 from compress.networks.foreign.zoo import is_foreign
 from compress.networks.heads import HEADS, WIDENING, suitable_head
 from compress.networks.network import Network
+from compress.networks.shared_head import SHARED
 from compress.networks.spec import ExitSpec, Spec
 from compress.networks.trunks import auxiliary_head, final_head, trunk
 
@@ -33,8 +34,8 @@ class Architecture:
         width: factor on the channels of all stages.
         blocks, widths: blocks and channels of every stage instead, as in ``"3,3,3"`` and ``"25,50,100"``.
         form: form of a ResNet's blocks: pre-activation, post-activation or norm-last.
-        head: head of auxiliary exits, a key of `HEADS`; None: the default for the blocks. The last exit keeps the
-            architecture's own head.
+        head: head of auxiliary exits, a key of `HEADS`, or ``shared``: the later blocks' shortcuts and the last exit's
+            head. None: the default for the blocks. The last exit keeps the architecture's own head.
         image_size: for foreign networks: size in pixels to which the shorter side of smaller images is enlarged; None:
             64 for torchvision and timm, else not enlarged.
     """
@@ -101,8 +102,8 @@ def spec_of(
     if arch.image_size is not None:
         raise UsageError(f"image size {arch.image_size}: {arch.name} takes images as they are")
     name = parse(arch.name, width=arch.width, blocks=arch.blocks, widths=arch.widths, form=arch.form)
-    if arch.head is not None and arch.head not in HEADS:
-        raise UsageError(f"head {arch.head!r}: {nearest(arch.head, HEADS)}")
+    if arch.head is not None and arch.head not in (*HEADS, SHARED):
+        raise UsageError(f"head {arch.head!r}: {nearest(arch.head, [*HEADS, SHARED])}")
     stem, parts = trunk(name)
     placed = _placed(arch.name, name, exits, len(parts))
     heads = [arch.head or auxiliary_head(name)] * (len(placed) - 1) + [final_head(name)]

@@ -109,6 +109,11 @@ class Block(nn.Module):
             return branch * kept + shortcut
         return branch.add_(shortcut)  # in place: the branch's last layer needs its output no more
 
+    @property
+    def shortcut_alone(self) -> nn.Module:
+        """The layers, shared with the block, that `skip` runs."""
+        return self.shortcut
+
     def skip(self, x: Tensor) -> Tensor | None:
         """The output of the shortcut alone; None where the block has no shortcut. May change `x` in place."""
         output: Tensor | None = self.shortcut(x) if self.has_shortcut else None
@@ -141,6 +146,10 @@ class PreActivationBlock(Block):
         branch = self.conv2(self.relu(self.norm2(self.conv1(activated))))
         return self.add(branch, self.shortcut(activated if self.opens_stage else x))
 
+    @property
+    def shortcut_alone(self) -> nn.Module:
+        return nn.Sequential(self.norm1, self.relu, self.shortcut) if self.opens_stage else self.shortcut
+
     def skip(self, x: Tensor) -> Tensor:
         output: Tensor = self.shortcut(self.relu(self.norm1(x)) if self.opens_stage else x)
         return output
@@ -167,6 +176,10 @@ class PostActivationBlock(Block):
         branch = self.norm2(self.conv2(self.relu(self.norm1(self.conv1(x)))))
         output: Tensor = self.relu(self.add(branch, self.shortcut(x)))
         return output
+
+    @property
+    def shortcut_alone(self) -> nn.Module:
+        return nn.Sequential(self.shortcut, nn.ReLU())
 
     def skip(self, x: Tensor) -> Tensor:
         output: Tensor = self.shortcut(x).relu()  # not in place: the identity's output is x itself

@@ -6,14 +6,16 @@ import hashlib
 import math
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from compress.errors import UsageError, checked
-from compress.networks.blocks import BLOCKS, Block
+from compress.networks.blocks import BLOCKS, Block, NormLastBlock
 from compress.networks.foreign.parts import foreign_parts
 from compress.networks.heads import HEADS, OWN
+from compress.networks.shared_head import SHARED, SharedHead, standalone
 from compress.networks.spec import Spec
 from compress.networks.stems import STEMS
 
@@ -47,19 +49,39 @@ class Network(nn.Module):
             )
         # Keyed by block number, so weights keep their names when the network is cut.
         self.heads = nn.ModuleDict()
+        if spec.exits[-1].head == SHARED:
+            raise UsageError(f"{spec.arch}: the last head is {SHARED}: it is one of a network that was cut there")
         for exit, shape in zip(spec.exits, (spec.shapes[exit.block - 1] for exit in spec.exits), strict=True):
+            if exit.head == SHARED:
+                self.heads[str(exit.block)] = nn.Identity()  # until the last head is there
+                continue
             head = own_head if exit.head == OWN else HEADS[exit.head](shape, spec.classes, exit.width)
             self.heads[str(exit.block)] = head
+        for exit in [exit for exit in spec.exits if exit.head == SHARED]:
+            later: list[Any] = list(self.blocks[exit.block :])
+            self.heads[str(exit.block)] = SharedHead((block.shortcut_alone for block in later), head)
         for part in [head for head in self.heads.values() if head is not own_head] if spec.foreign else [self]:
             part.apply(_initialise)  # a foreign network has initialised itself
 
-    def forward(self, images: Tensor) -> list[Tensor]:
-        features, logits = self.stem(images), []
+    def forward(self, images: Tensor, trunk_share: Tensor | None = None) -> list[Tensor]:
+        """The logits of every exit.
+
+        Args:
+            trunk_share: share of the gradients of auxiliary exits, 0-dim, that goes on into the trunk; None: all.
+        """
+        features, logits, waiting = self.stem(images), dict[int, Tensor](), dict[int, Tensor]()
         for number, block in enumerate(self.blocks, start=1):
             features = block(features)
             if str(number) in self.heads:
-                logits.append(self.heads[str(number)](features))
-        return logits
+                head, share = self.heads[str(number)], trunk_share if number < len(self.blocks) else None
+                if isinstance(head, SharedHead):
+                    waiting[number] = features
+                else:
+                    logits[number] = head(features if share is None else _shared(features, share))
+        for number, features in waiting.items():  # after the trunk's pass has set the statistics of its batch norms
+            found = self.heads[str(number)](features)
+            logits[number] = found if trunk_share is None else _shared(found, trunk_share)
+        return [logits[number] for number in sorted(logits)]
 
     def segments(self, ends: Sequence[int]) -> list[nn.ModuleList]:
         """Split the trunk after these blocks (ascending, up to the last); the stem is in the first segment."""
@@ -79,6 +101,11 @@ class Network(nn.Module):
         for number, block in enumerate(self.blocks, start=1):
             if block in residual:
                 block.drop = rate * number / len(self.blocks)
+
+
+def _shared(features: Tensor, share: Tensor) -> Tensor:
+    """The same features (or logits), bit for bit, that pass on a share of their gradient."""
+    return features.detach().lerp(features, share.to(features.dtype))
 
 
 def initialised(spec: Spec, seed: int) -> Network:
@@ -105,6 +132,7 @@ def cut(network: Network, exit: int) -> Network:
     del part.blocks[last.block :]
     for block in [block for block in part.heads if block != str(last.block)]:
         del part.heads[block]
+    part.heads[str(last.block)] = standalone(part.heads[str(last.block)])
     part.spec = dataclasses.replace(
         network.spec,
         blocks=network.spec.blocks[: last.block],
@@ -131,6 +159,13 @@ def code_digest(spec: Spec) -> str | None:
     own_head = list(network.heads.values())[-1]
     parts = [f"{part!r}\n{getattr(part, 'code', '')}" for part in (*network.blocks, own_head)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
+
+
+def zero_last_scales(network: Network) -> None:
+    """Set the scale of every norm-last block's last batch norm to zero, so that the blocks begin as the identity."""
+    for block in network.blocks:
+        if isinstance(block, NormLastBlock):
+            nn.init.zeros_(block.norm3.weight)
 
 
 def _initialise(module: nn.Module) -> None:

@@ -12,6 +12,7 @@ from compress.documents import fitted
 from compress.errors import UsageError, checked
 from compress.networks.blocks import BLOCKS, SEGMENT, BlockSpec, SegmentSpec
 from compress.networks.heads import FOR_POSITIONS, HEADS, OWN, WIDENING, suitable_head
+from compress.networks.shared_head import SHARED
 from compress.networks.stems import STEMS
 
 T = TypeVar("T", "StemSpec", BlockSpec, "ExitSpec")
@@ -93,7 +94,7 @@ class Spec:
         for known, used in (
             ({ENLARGE} if self.foreign else set(STEMS), {self.stem.kind}),
             ({SEGMENT} if self.foreign else set(BLOCKS), {block.kind for block in self.blocks}),
-            ({OWN, *HEADS} if self.foreign else set(HEADS), {exit.head for exit in self.exits}),
+            ({OWN, *HEADS} if self.foreign else {SHARED, *HEADS}, {exit.head for exit in self.exits}),
         ):
             if used - known:
                 raise UsageError(f"{self.arch}: no such part {', '.join(used - known)}; known: {', '.join(known)}")
@@ -116,6 +117,9 @@ class Spec:
         for exit in self.exits:
             if exit.width < 0 or (exit.width > 0) != (exit.head in WIDENING):
                 raise UsageError(f"{self.arch}: head {exit.head} at block {exit.block} with width {exit.width}")
+            later = self.blocks[exit.block :] if exit.head == SHARED else ()
+            if lacking := [block.kind for block in later if not BLOCKS[block.kind].has_shortcut]:
+                raise UsageError(f"{self.arch}: head {SHARED} needs later blocks with shortcuts, not {lacking[0]}")
             if exit.head not in (OWN, FOR_POSITIONS) and len(self.shapes[exit.block - 1]) == 2:
                 raise UsageError(
                     f"{self.arch}: head {exit.head} at block {exit.block} takes (C, H, W); channels come last there, "

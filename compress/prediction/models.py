@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from compress import networks, runs
+from compress import runs
 from compress.data.preparation import Preparation
+from compress.ensemble_exit import ExitName
 from compress.errors import UsageError, first_line
 from compress.inference import Policy
 
@@ -26,7 +27,7 @@ class Answers(NamedTuple):
     Attributes:
         labels: int `(N,)`.
         probabilities: of every class, `(N, classes)`.
-        exits: at which the network answered, 1-based, int `(N,)`.
+        exits: at which the network answered, 1-based, int `(N,)`; or ``ensemble``.
     """
 
     labels: NDArray[Any]
@@ -55,9 +56,9 @@ class Model:
 
 
 def run_model(
-    run: Run, *, exit: int | None, policy: Policy | None, compact: bool | int = True, device: str, threads: int
+    run: Run, *, exit: ExitName | None, policy: Policy | None, compact: bool | int = True, device: str, threads: int
 ) -> Model:
-    """Return the network of a run, as a whole, cut at an exit (1-based), or with early exit by a policy.
+    """Return the network of a run, as a whole, cut at an exit (1-based), its ensemble, or with early exit by a policy.
 
     Args:
         compact: with a policy, from which batch size on images that have left are taken out, see `EarlyExit`.
@@ -69,10 +70,11 @@ def run_model(
 
     from compress.data import normalise
     from compress.hardware import resolve_device
+    from compress.inference import network_at
 
     where, normalisation = resolve_device(device), run.normalisation
     network = runs.load(run)
-    network = (network if exit is None else networks.cut(network, exit)).to(where)
+    network = (network if exit is None else network_at(run, network, exit)).to(where)
     number = exit or len(run.exits)
     early_exit = None
     if policy is not None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from compress.ensemble_exit import ExitName
 from compress.errors import UsageError, checked
 from compress.inference import Policy
 from compress.prediction.image_paths import image_files
@@ -30,13 +31,13 @@ class Prediction:
     Attributes:
         label: name of the class.
         probability: of that class, as the network says, 0 to 1.
-        exit: at which the network answered, 1-based.
+        exit: at which the network answered, 1-based; or ``ensemble``.
     """
 
     path: Path
     label: str
     probability: float
-    exit: int
+    exit: ExitName
 
 
 class Predictor:
@@ -93,7 +94,7 @@ class Predictor:
         except UsageError as error:
             return error
 
-    def _answer(self, images: np.ndarray) -> list[tuple[str, float, int]]:
+    def _answer(self, images: np.ndarray) -> list[tuple[str, float, ExitName]]:
         """Return label, probability and exit of images `(N, C, H, W)`."""
         try:
             answer = self._idle.pop()
@@ -109,7 +110,7 @@ class Predictor:
 @checked
 def predictor(
     source: str | os.PathLike[str] | Run,
-    exit: int | None = None,
+    exit: ExitName | None = None,
     policy: Policy | None = None,
     *,
     runs: str | os.PathLike[str] = "runs",
@@ -122,7 +123,7 @@ def predictor(
 
     Args:
         source: a run, RUN or RUN:EXIT as `find_run` takes it, or the directory of a bundle.
-        exit: the exit (1-based) at which a run's network is cut; the last one by default.
+        exit: the exit (1-based) at which a run's network is cut, or ``ensemble``; the last one by default.
         policy: images leave a run's network early by it.
         runs: directory of the run directories.
         device: where a run's network computes; a bundle does on the CPU.

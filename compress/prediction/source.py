@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from compress.ensemble_exit import ExitName
 from compress.errors import UsageError
 from compress.runs import Run, run_and_exit
 
 MANIFEST = "bundle.json"
 
 
-def find_source(source: str | os.PathLike[str] | Run, runs: Path) -> Path | tuple[Run, int | None]:
-    """Return the directory of a bundle, or a finished run and the exit (1-based) that RUN:EXIT names, if any.
+def find_source(source: str | os.PathLike[str] | Run, runs: Path) -> Path | tuple[Run, ExitName | None]:
+    """Return the directory of a bundle, or a finished run and the exit that RUN:EXIT names, if any.
+
+    An exit is a number, from 1 on, or ``ensemble``.
 
     Raises:
         UsageError: there is neither.

@@ -152,12 +152,15 @@ def restored(step: Step) -> Iterator[None]:
                     tensor.zero_()
 
 
-def why_eager(objective: Objective, options: Options, device: torch.device, processes: int) -> str | None:
+def why_eager(
+    objective: Objective, options: Options, device: torch.device, processes: int, optimizer: str = "sgd"
+) -> str | None:
     """Why the steps of a training are not captured; None if they are."""
     reasons = {
         "no GPU": device.type != "cuda",
         "--no-capture": not options.capture,
         "update sequential": objective.update == "sequential",
+        "torch's Muon asks the device for the rate": optimizer == "muon",
         "the network is pruned or regularised meanwhile": options.hook != NO_HOOK,
         f"{processes} processes": processes > 1,
     }

@@ -15,6 +15,7 @@ import torch
 from compress.console import console
 from compress.data import Split
 from compress.data.division import DIVISION
+from compress.ensemble_exit import ENSEMBLE
 from compress.errors import UsageError
 from compress.hardware import check_bf16, describe
 from compress.network_cost import cross_check
@@ -36,6 +37,7 @@ from compress.runs import (
 )
 from compress.stores.mirror import discard
 from compress.training.distributed import current_world, naming_lost_processes
+from compress.training.ensembles import ensemble_of
 from compress.training.evaluation import class_rows, exit_rows, predict
 from compress.training.hooks import NO_HOOK, Hook, Options
 from compress.training.loop import DivergedError, Training, fit
@@ -173,9 +175,11 @@ def _evaluate(plan: Plan, run: Run, training: Training, prepared: Prepared) -> R
     if not training.history:  # no epoch has written it
         _write_metrics(run, training)
     run.write_weights(network)
+    ensemble, means = ensemble_of(network, plan.ensemble, predicted) if plan.ensemble else (None, {})
     run.write_predictions(
         {f"{name}_logits": logits.half() for name, (logits, _) in predicted.items()}
         | {f"{name}_labels": labels for name, (_, labels) in predicted.items()}
+        | {f"{name}_{ENSEMBLE}_logits": mean.half() for name, mean in means.items()}
     )
     run.record.environment |= _ways(training)
     run.record.spec = network.spec.to_json()
@@ -190,6 +194,7 @@ def _evaluate(plan: Plan, run: Run, training: Training, prepared: Prepared) -> R
         | concluded
         | ({"batch_norm": settled} if settled else {})
         | {"weights": _reported(plan.recipe), "exits": exit_rows(network, predicted)}
+        | ({ENSEMBLE: ensemble} if ensemble else {})
         | ({"per_class": of_classes} if of_classes else {})
     )
     run.record.status = "finished"

@@ -77,7 +77,7 @@ class Training:
         self.seed, self.options, self.teacher, self.hook = seed, options, options.teacher, options.hook
         self.device = split.train.labels.device
         options.check(objective, recipe, processes=self.world.size)
-        self._eager = why_eager(objective, options, self.device, self.world.size)
+        self._eager = why_eager(objective, options, self.device, self.world.size, recipe.optimizer)
         if objective.frozen_trunk:
             self._freeze_trunk()
         if self.device.type == "cpu":
@@ -327,8 +327,7 @@ def fit(
 
     Raises:
         DivergedError: the loss became NaN or infinite; the last good checkpoint is kept.
-        OutOfTimeError: the deadline came before the last epoch.
-        UsageError: the checkpoint is corrupt or cannot be written.
+        UsageError: the checkpoint is corrupt or cannot be written, or the deadline came (OutOfTimeError).
     """
     world, checkpoints = training.world, Checkpoints(checkpoint, training.world, training.device)
     if not checkpoints.restore(training.restore):

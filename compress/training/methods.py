@@ -31,6 +31,7 @@ FROZEN = "frozen-trunk"
 UPDATES = ("simultaneous", "sequential")
 GAMMAS = ("depth-squared", "uniform")
 WITH_GAMMAS = ("mwbp", "auxnet", "mwbp-uniform-decay", "bp-extra-decay")
+ANNEALING = ("none", "last-third", "first-third")
 TEMPERATURE = 4.0
 AUXNET_HEAD = "gap-fc"
 
@@ -51,6 +52,9 @@ class Method:
         temperature: temperature of both distillations.
         gradient_equilibrium: update every trunk segment by the mean, not the sum, of its exits' gradients (Li et al.
             2019, "Improved techniques for training adaptive deep networks").
+        ensemble: number of last exits whose averaged logits are one more prediction, see `ensembles`; 0: none.
+        ensemble_teacher: share of every loss that distils the mean of all exits (Lee & Lee 2021, arXiv 2104.00299).
+        annealing: when the trunk hears less of auxiliary losses: none, last-third or first-third.
     """
 
     name: str = "mwbp"
@@ -61,6 +65,9 @@ class Method:
     teacher: float | None = None
     temperature: float = TEMPERATURE
     gradient_equilibrium: bool = False
+    ensemble: int = 0
+    ensemble_teacher: float = 0.0
+    annealing: Literal["none", "last-third", "first-third"] = "none"
 
     def __post_init__(self) -> None:
         if self.name not in METHODS:
@@ -71,12 +78,16 @@ class Method:
             object.__setattr__(self, "gamma", _numbers(self.gamma))
         if self.gamma != "depth-squared" and self.name not in WITH_GAMMAS:
             raise UsageError(f"gamma {self.gamma}: {self.name} has no such weights")
+        if self.annealing not in ANNEALING:
+            raise UsageError(f"annealing {self.annealing!r}: {nearest(str(self.annealing), ANNEALING)}")
         shares = {"self-distillation": self.self_distillation, "teacher-weight": self.teacher or 0.0}
+        shares |= {"ensemble-teacher": self.ensemble_teacher}
         for option, share in shares.items():
             if not 0 <= share <= 1:
                 raise UsageError(f"{option} {share:g}: a share of the loss, from 0 to 1")
         if sum(shares.values()) > 1:
-            raise UsageError(f"self-distillation and teacher-weight are {sum(shares.values()):g} together, above 1")
+            heard = " and ".join(option for option, share in shares.items() if share)
+            raise UsageError(f"{heard} are {sum(shares.values()):g} together, above 1")
         if not 0 < self.temperature < math.inf:
             raise UsageError(f"temperature {self.temperature:g}: must be above 0")
         if self.teacher == 0:
@@ -84,6 +95,7 @@ class Method:
         if (self.decay_exits is None) == (self.name == "bp-extra-decay"):
             raise UsageError("extra-decay, the exits whose weight decay is borrowed, goes with bp-extra-decay alone")
         self._check_sequential()
+        self._check_annealing()
 
     @property
     def sequential(self) -> bool:
@@ -124,6 +136,8 @@ class Method:
             self_distillation=self.self_distillation,
             teacher=self.teacher or 0.0,
             temperature=self.temperature,
+            ensemble_teacher=self.ensemble_teacher,
+            annealing=self.annealing,
         )
 
     def options(self) -> list[str]:
@@ -137,6 +151,9 @@ class Method:
             ("--self-distillation", "self_distillation"),
             ("--teacher-weight", "teacher"),
             ("--temperature", "temperature"),
+            ("--ensemble", "ensemble"),
+            ("--ensemble-teacher", "ensemble_teacher"),
+            ("--annealing", "annealing"),
         ):
             value: Any = getattr(self, field)
             if value != getattr(defaults, field):
@@ -151,10 +168,30 @@ class Method:
         if self.sequential and self.gradient_equilibrium:
             raise UsageError("update sequential: gradient-equilibrium needs all gradients at once; use simultaneous")
 
+    def _check_annealing(self) -> None:
+        if self.annealing == "none":
+            return
+        if self.sequential:
+            raise UsageError("annealing: every exit has a step of its own in the sequential update; use simultaneous")
+        if self.gradient_equilibrium:
+            raise UsageError("annealing: gradient-equilibrium takes the mean over exits that always count alike")
+        if self.name in (*SINGLE_EXIT, FROZEN):
+            raise UsageError(f"annealing: with {self.name} no auxiliary loss reaches the trunk")
+
     def _check_exits(self, spec: Spec) -> None:
+        from compress.networks import SHARED
+
         exits = len(spec.exits)
+        if self.ensemble and not 2 <= self.ensemble <= exits:
+            raise UsageError(f"ensemble {self.ensemble}: of the network's exits, {exits}, the last 2 or more")
+        for option in ("annealing", "ensemble_teacher"):
+            if exits == 1 and getattr(self, option) != getattr(Method, option):
+                raise UsageError(f"{option.replace('_', '-')}: there is one exit, and no other")
         if self.gradient_equilibrium and self.name in (*SINGLE_EXIT, FROZEN):
             raise UsageError(f"gradient-equilibrium: with {self.name} no trunk segment has gradients of several exits")
+        if any(exit.head == SHARED for exit in spec.exits) and (self.sequential or self.name == FROZEN):
+            why = "the sequential update moves every head alone" if self.sequential else f"{FROZEN} trains heads alone"
+            raise UsageError(f"head {SHARED}: {why}, and these have no weights of their own")
         if self.name in SINGLE_EXIT and exits > 1:
             raise UsageError(f"{spec.arch} has {exits} exits, plain BP trains one: use train-mwbp, or cut it first")
         if self.self_distillation and exits == 1:

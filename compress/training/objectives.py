@@ -28,7 +28,11 @@ from compress.errors import UsageError
 from compress.hardware import Precision, resolve_precision
 from compress.network_cost import cost, exit_costs, part_costs
 from compress.networks import Network, Spec
-from compress.records import ObjectiveNumbers
+from compress.objective_numbers import ObjectiveNumbers
+
+RAMP = 0.2  # share of the training over which the exits' ensemble becomes a teacher: at first it knows nothing
+PERIOD = 1 / 3  # share of the training over which auxiliary losses are annealed
+_LATER = ("ensemble_teacher", "annealing")  # fields that JSON has only where they are used: ids are digests of it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,8 +46,11 @@ class Objective(ObjectiveNumbers):
 
     def to_json(self) -> dict[str, Any]:
         """The fields as JSON-ready data."""
+        usual = {field.name: field.default for field in dataclasses.fields(self)}
         return {
-            name: list(value) if isinstance(value, tuple) else value for name, value in dataclasses.asdict(self).items()
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in dataclasses.asdict(self).items()
+            if name not in _LATER or value != usual[name]
         }
 
     @classmethod
@@ -52,8 +59,8 @@ class Objective(ObjectiveNumbers):
         return fitted(data, cls, "objective")
 
     def fine_tuning(self) -> Objective:
-        """The objective for fine-tuning: without a teacher, and with nothing frozen."""
-        return dataclasses.replace(self, teacher=0.0, frozen_trunk=False)
+        """The objective for fine-tuning: without a teacher or annealing, and with nothing frozen."""
+        return dataclasses.replace(self, teacher=0.0, frozen_trunk=False, annealing="none")
 
     def in_equilibrium(self) -> Objective:
         """A copy in which every segment follows the mean, not the sum, of its exits' gradients."""
@@ -79,10 +86,8 @@ class Objective(ObjectiveNumbers):
         fewer = weighted(after, gammas, uniform_decay=plain)
         if any(factor != 1 for factor in self.gradient_factors):
             fewer = fewer.in_equilibrium()
-        kept = {
-            name: getattr(self, name)
-            for name in ("update", "loss_ratio_rate", "frozen_trunk", "self_distillation", "teacher", "temperature")
-        }
+        names = ("update", "loss_ratio_rate", "frozen_trunk", "self_distillation", "teacher", "temperature", *_LATER)
+        kept = {name: getattr(self, name) for name in names}
         return dataclasses.replace(fewer, **kept)
 
     def losses(
@@ -99,7 +104,7 @@ class Objective(ObjectiveNumbers):
         `taught` are the teacher's logits `(N, classes)`. `class_weights` `(classes,)` weigh the images in the
         cross-entropy alone, whose sum is divided by their number. Divided by the sum of their weights, which differs
         between batches and processes, rare classes would count least in the batches that have most of them.
-        `progress` is the share of the training that is done, a 0-dim tensor on the device; no loss depends on it yet.
+        `progress`, 0-dim, is the share of the training that is done; None: all of it.
         """
         stacked = torch.stack(list(logits))  # (exits, N, classes)
         stacked = stacked.to(torch.promote_types(stacked.dtype, torch.float32))
@@ -114,7 +119,22 @@ class Objective(ObjectiveNumbers):
         if self.teacher:
             assert taught is not None
             losses = losses + self._distilled(stacked, taught.to(stacked.dtype)) * self.teacher
+        if self.ensemble_teacher:
+            heard = self.ensemble_teacher * (1.0 if progress is None else (progress / RAMP).clamp(max=1))
+            losses = losses + (self._distilled(stacked, stacked.detach().mean(dim=0)) - hard) * heard
         return losses
+
+    def trunk_share(self, progress: Tensor) -> Tensor | None:
+        """The share of auxiliary losses' gradients that the trunk gets, 0-dim; None where it always gets all.
+
+        Heads get all of theirs at any time: while the trunk learns for the last exit alone, they follow it.
+
+        Args:
+            progress: share of the training that is done, 0-dim.
+        """
+        if self.annealing == "none":
+            return None
+        return ((1 - progress if self.annealing == "last-third" else progress) / PERIOD).clamp(max=1)
 
     def total(self, losses: Tensor) -> Tensor:
         """The weighted sum of the losses `(exits,)`."""

@@ -16,7 +16,8 @@ from compress.hardware import Precision
 from compress.networks import Spec
 from compress.recipes import Recipe
 from compress.records import without_seed
-from compress.runs import Run, directory_of
+from compress.run_ids import directory_of
+from compress.runs import Run
 from compress.training.objectives import Objective
 
 
@@ -34,6 +35,7 @@ class Plan:
         initial: digest of given initial weights.
         code: digest of the code of a foreign network.
         compile: whether blocks are compiled.
+        ensemble: number of last exits whose averaged logits are one more prediction; 0: none.
         capture: whether steps are captured where the device is a GPU.
     """
 
@@ -54,6 +56,7 @@ class Plan:
     initial: str | None = None
     code: str | None = None
     compile: bool = False
+    ensemble: int = 0
     capture: bool = True
     request: dict[str, Any] = field(default_factory=dict)
 
@@ -85,7 +88,8 @@ class Plan:
         }
         if self.device.type == "cuda" and not self.capture:  # the last bits differ; on a CPU there is one way
             config["capture"] = False
-        return config | ({"batch_size": self.fewer} if self.fewer else {})
+        later = {"batch_size": self.fewer, "ensemble": self.ensemble}  # only where they are used: ids are digests
+        return config | {key: value for key, value in later.items() if value}
 
     @cached_property
     def fewer(self) -> int | None:

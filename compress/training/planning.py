@@ -22,11 +22,13 @@ from compress.networks import (
     load_pretrained,
     load_weights,
     spec_of,
+    zero_last_scales,
 )
 from compress.networks.architecture import Exits
 from compress.recipes import Recipe, recipe_named
 from compress.runs import Run, find_run, load
 from compress.training.execution import Prepared, execute
+from compress.training.exit_budgets import is_by_macs, placed_by_macs
 from compress.training.methods import CONTROLS, FROZEN, SINGLE_EXIT, Method
 from compress.training.objectives import precision_of
 from compress.training.plan import Plan
@@ -108,8 +110,8 @@ def train(
         arch: architecture, or its name, as `create` takes it.
         dataset: data set, or its name.
         method: ``bp``, ``mwbp``, another key of `METHODS`, or a `Method` with options.
-        exits: as `create` takes them. None: one for BP; else the number in the architecture's name, or 5, or the number
-            of blocks if that is smaller.
+        exits: as `create` takes them, or ``macs:5``: five at equal shares of the trunk's MACs. None: one for BP; else
+            the number in the architecture's name, or 5, or the number of blocks if that is smaller.
         recipe: recipe, or its name.
         seed: random seed for initial weights, data order and augmentation (the recipe has one for the split).
         start: what the training starts from, and learns from besides the labels.
@@ -159,6 +161,7 @@ def plan_of(
     method, teacher = _with_teacher(method, start.teacher, dataset, recipe, runs)
     objective = method.objective(spec)
     _check_start(start, method, recipe)
+    _check_recipe(recipe, method, dataset, spec)
     device = resolve_device(place.device)
     precision = precision_of(place.precision, objective, device)
     trunk, whole = None, method.name == FROZEN or not recipe.epochs
@@ -187,6 +190,7 @@ def plan_of(
         initial=load_start(initialised(spec, seed), start, whole=whole) if start.given else None,
         code=code_digest(spec),
         compile=place.compile,
+        ensemble=method.ensemble,
         capture=place.capture,
     )
 
@@ -202,13 +206,18 @@ def train_reference(
 
 
 def spec_to_train(arch: Architecture, method: Method, exits: Exits | None = None, **images: Any) -> Spec:
-    """The spec of the network that `train` trains by a method; `images` (shape, classes) and errors as in `spec_of`."""
+    """The spec of the network that `train` trains by a method; `images` (shape, classes) and errors as in `spec_of`.
+
+    Exits may also be asked for as in ``macs:5``: at equal shares of the trunk's MACs.
+    """
     if method.name in SINGLE_EXIT and arch.head:
         raise UsageError(f"head {arch.head}: of auxiliary exits, and {method.name} has none")
     if method.head is not None:
         if arch.head not in (None, method.head):
             raise UsageError(f"head {arch.head}: {method.name} has {method.head} heads; leave out one of the two")
         arch = dataclasses.replace(arch, head=method.head)
+    if is_by_macs(exits):
+        exits = placed_by_macs(str(exits), spec_of(arch, **images))
     if exits is None and method.name not in SINGLE_EXIT and exits_in_name(arch.name) is None:
         exits = min(DEFAULT_EXITS, len(spec_of(arch, **images).blocks))
     return spec_of(arch, exits=exits, **images)
@@ -228,6 +237,16 @@ def _check_start(start: Start, method: Method, recipe: Recipe) -> None:
         raise UsageError("give either --weights or --pretrained, not both")
 
 
+def _check_recipe(recipe: Recipe, method: Method, dataset: Dataset, spec: Spec) -> None:
+    if recipe.zero_scale and not any(block.kind == "norm-last" for block in spec.blocks):
+        raise UsageError(f"zero-scale: {spec.arch} has no norm-last blocks, which --form norm-last gives")
+    if method.ensemble and not recipe.validation and not dataset.validation:
+        raise UsageError(
+            f"ensemble {method.ensemble}: its weights are fitted on validation images, and recipe {recipe.name} holds "
+            "none out: --validation 0.05 does"
+        )
+
+
 def _with_teacher(
     method: Method, teacher: str | Path | None, dataset: Dataset, recipe: Recipe, runs: Path
 ) -> tuple[Method, Run | None]:
@@ -244,6 +263,8 @@ def _with_teacher(
 def _initial_network(plan: Plan, start: Start) -> Network:
     """The network to train: freshly initialised, then the weights of the trunk or of `start` loaded into it."""
     network = initialised(plan.spec, plan.seed)
+    if plan.recipe.zero_scale:
+        zero_last_scales(network)
     if plan.parent:
         missing, _ = network.load_state_dict(load(plan.parent).state_dict(), strict=False)
         assert all(name.startswith("heads.") for name in missing)

@@ -87,7 +87,7 @@ class Step:
         """
         with repeatable(images.device):
             with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
-                logits = self.model(images)
+                logits = self.model(images, self.objective.trunk_share(self.progress))
                 taught = self._taught(images)
             losses = self.objective.losses(
                 logits, labels, self.recipe.label_smoothing, taught, self.class_weights, self.progress

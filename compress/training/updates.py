@@ -27,7 +27,7 @@ class Update(abc.ABC):
         optimizers: everything that has a state.
     """
 
-    optimizers: Sequence[torch.optim.SGD]
+    optimizers: Sequence[torch.optim.Optimizer]
 
     def __init__(self, objective: Objective, recipe: Recipe) -> None:
         self.objective, self.highest = objective, recipe.learning_rate
@@ -58,6 +58,10 @@ def update_of(
     if objective.update == "sequential":
         assert regularise is None
         return Sequential(objective, network, recipe)
+    if recipe.optimizer == "muon":
+        from compress.training.muon import SimultaneousMuon  # here, as it derives from what is below
+
+        return SimultaneousMuon(objective, network, recipe)
     return Simultaneous(objective, network, recipe, regularise)
 
 

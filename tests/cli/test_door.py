@@ -10,6 +10,7 @@ from benchmarks.measuring import engines
 from compress.cli import bench_command
 from compress.cli.train_command import Head, Update
 from compress.networks.heads import HEADS
+from compress.networks.shared_head import SHARED
 from compress.training.methods import UPDATES
 
 ALLOWED = {
@@ -25,6 +26,7 @@ SHOWN = [
 ]
 REFUSED = [
     ("study quikstart", "did you mean 'quickstart'"),
+    ("study quickstart --time-limit 9", "--time-limit 9: a number with its unit, such as 90s, 9m or 2h"),
     ("train --arch resnet45", "depth 45 is not 6n+2; the nearest are 44 and 50"),
     ("train --arch resmet44", "did you mean 'resnet44'"),
     ("train --arch resnet8 --dataset cifar11", "did you mean 'cifar10'"),
@@ -152,6 +154,6 @@ def test_a_mistake_is_one_line_that_helps_and_imports_nothing_that_computes(tmp_
 
 
 def test_names_that_the_commands_repeat_are_those_of_the_libraries_that_compute() -> None:
-    assert set(get_args(Head)) == set(HEADS)
+    assert set(get_args(Head)) == {*HEADS, SHARED}
     assert (set(bench_command.ENGINES), bench_command.PRECISIONS) == (set(engines.ENGINES), engines.PRECISIONS)
     assert get_args(Update) == UPDATES

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 
-from benchmarks.results.cells import accuracy_cell, millions, number
+from benchmarks.results.cells import accuracy_cell, exit_cell, millions, number
 
 
 def tooltip(network: str, details: Mapping[str, object]) -> str:
@@ -26,7 +26,7 @@ def result_tooltips(summary: pd.DataFrame) -> list[str]:
         tooltip(
             row["network"],
             {
-                "exit": f"{row['exit']:.0f} of {row['exits']:.0f}",
+                "exit": exit_cell(row),
                 "test accuracy, %": accuracy_cell(row),
                 "MACs": millions(row["macs"]),
                 "parameters": millions(row["params"]),

@@ -22,6 +22,7 @@ OF_TRAINING = {  # controls of MW-BP, and what each shows
     "deep-supervision": "auxiliary losses of weight one with plain decay",
     "mwbp-uniform-decay": "MW-BP's losses without its weight decay",
     "sequential": "the authors' order of updates",
+    "without": "MW-BP without annealed losses and the ensemble as teacher",
     "frozen-trunk": "the same exits on a frozen trunk that plain BP trained",
 }
 OF_PRUNING = {  # controls of a pruned network, and what each shows
@@ -80,6 +81,7 @@ def _of_training(rows: Sequence[Row]) -> tuple[list[Pair], list[str]]:
         ]
         pairs += found
         present = {name for *_, name in found} | {network["config"]["objective"]["update"]}
+        present |= set() if _without(network["config"]) else {"without"}
         if absent := [name for name in OF_TRAINING if name not in present]:
             missing.append(f"{network['network']}: {', '.join(absent)}")
     return pairs, missing
@@ -97,6 +99,8 @@ def _controls(config: Mapping[str, Any], other: Mapping[str, Any]) -> str | None
     if plainly_trained(other):
         return "bp"
     own, its, method = config["objective"], other["objective"], other["method"]
+    if its == _without(config) and config["spec"]["exits"] == other["spec"]["exits"]:
+        return "without"
     if method == "bp-extra-decay":
         return method if its["decay_factors"] == own["decay_factors"] else None
     if config["spec"]["exits"] != other["spec"]["exits"]:
@@ -104,6 +108,13 @@ def _controls(config: Mapping[str, Any], other: Mapping[str, Any]) -> str | None
     if method == "mwbp" and (own["update"], its["update"]) == ("simultaneous", "sequential"):
         return "sequential"
     return str(method) if method in OF_TRAINING else None
+
+
+def _without(config: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The objective without what exits do for one another in training; None where it is nothing."""
+    objective = config["objective"]
+    plain = {key: value for key, value in objective.items() if key not in ("ensemble_teacher", "annealing")}
+    return None if plain == objective else plain
 
 
 def _trunk(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,9 +12,10 @@ from benchmarks.report.sections.resources import SIZES, cells
 from benchmarks.report.sections.verdicts import judged_pairs
 from benchmarks.results.arms import plainly_trained, protocol
 from benchmarks.results.budget_classes import CLASS, same_class
-from benchmarks.results.cells import Number, accuracy_cell, megabytes, millions, number, ratio
+from benchmarks.results.cells import accuracy_cell, exit_cell, megabytes, millions, number, ratio
 from benchmarks.results.contrasts import Contrast
 from benchmarks.statistics.scores import ENOUGH_SEEDS
+from compress.ensemble_exit import ENSEMBLE
 
 COLUMNS = SIZES | {"peak memory, training step of 128 (of it alone)": ("peak_training_bytes", megabytes)}
 SEVERAL_MODELS = ("mwbp", "auxnet")  # the methods that claim to train several models at once; the others are controls
@@ -32,7 +33,7 @@ def exits_section(group: Group) -> Section | None:
     rows = (
         {
             "network": row["network"],
-            "exit": Number(f"{row['exit']:.0f} of {row['exits']:.0f}", row["exit"]),
+            "exit": exit_cell(row),
             "block": number(row["block"], ".0f"),
             "depth": number(row["depth"], ".0f"),
             "test accuracy, %": accuracy_cell(row),
@@ -49,7 +50,8 @@ def exits_section(group: Group) -> Section | None:
 def separate_section(group: Group) -> Section | None:
     """Auxiliary exits by MW-BP or AuxNet against separately trained networks; None if there are no such exits."""
     summary = group.summary
-    auxiliary = summary[~summary["last"] & summary["method"].isin(SEVERAL_MODELS)].to_dict("records")
+    numbered = summary[summary["exit"] != ENSEMBLE]
+    auxiliary = numbered[~numbered["last"] & numbered["method"].isin(SEVERAL_MODELS)].to_dict("records")
     if not auxiliary:
         return None
     plain = summary[summary["config"].map(plainly_trained)].to_dict("records")

@@ -10,7 +10,7 @@ import pandas as pd
 from benchmarks.report.group import Group
 from benchmarks.report.section import Bullets, Section, Table, Text
 from benchmarks.results.cells import MISSING, Number, exit_name
-from benchmarks.results.claims import Part, Step
+from benchmarks.results.claim_verdicts import Part, Step
 from benchmarks.results.contrasts import row_of
 from benchmarks.results.escaping import SENTENCE, inline
 from benchmarks.statistics.scores import CONFIDENCE, ENOUGH_SEEDS

@@ -14,12 +14,13 @@ from benchmarks.results.contrasts import judge
 from benchmarks.results.latencies import latencies
 from benchmarks.results.predictions import of_last_exits
 from benchmarks.statistics.scores import Scores
+from compress.ensemble_exit import ExitName
 from compress.runs import Run
 
 IMAGES = 1000
 
 
-def scores_of(rows: list[dict[str, Any]]) -> Mapping[tuple[str, int], Scores]:
+def scores_of(rows: list[dict[str, Any]]) -> Mapping[tuple[str, ExitName], Scores]:
     """Scores of these accuracies, the same for every seed."""
     return {
         (row["series"], row["exit"]): Scores(

@@ -64,6 +64,16 @@ def test_what_a_report_takes_is_kept(runs: list[Run], tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("*.safetensors"))
 
 
+def test_the_one_contrast_of_older_reports_is_a_claim(runs: list[Run], tmp_path: Path) -> None:
+    first, second = runs[1].id, runs[0].id
+    write_records(Comparison(runs=runs), tmp_path)
+    document = json.loads((tmp_path / "comparison.json").read_text())
+    assert document.pop("claims") == []
+    for primary, claims in (([first, second], [{first: second}]), (None, [])):
+        (tmp_path / "comparison.json").write_text(json.dumps(document | {"primary": primary}))
+        assert [claim.pairs for claim in read_comparison(tmp_path).claims] == claims
+
+
 def test_what_was_right_is_the_same_without_predictions(runs: list[Run], tmp_path: Path) -> None:
     kept = write_records(Comparison(runs=runs), tmp_path).runs
     for run, record in zip(runs, kept, strict=True):

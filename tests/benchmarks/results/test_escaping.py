@@ -12,7 +12,7 @@ from markdown_it import MarkdownIt
 
 from benchmarks.results.escaping import NAME, cell, code, inline, short_line
 from compress.records import digest_of
-from compress.runs import identify
+from compress.run_ids import identify
 
 SMALL = Path(__file__).parents[1] / "comparison"
 HOSTILE = {

@@ -22,3 +22,13 @@ def test_names_say_what_a_network_is(runs: list[Run]) -> None:
     speedup = runs[3].record.results["achieved"]["speedup"]
     names = ["ResNet-14", "MwResNet-8-2", "MwResNet-8-2", f"ResNet-14, l1 {speedup:.2f}x"]
     assert [network_name(run) for run in runs] == names
+
+
+def test_names_say_what_exits_do_for_one_another(runs: list[Run]) -> None:
+    record = runs[1].record
+    objective = record.config["objective"] | {"annealing": "last-third", "ensemble_teacher": 0.3}
+    exits = [exit | {"head": "shared"} for exit in record.config["spec"]["exits"][:-1]]
+    spec = record.config["spec"] | {"exits": [*exits, record.config["spec"]["exits"][-1]]}
+    config = record.config | {"objective": objective, "spec": spec}
+    name = network_name(Run(runs[1].path, replace(record, config=config)))
+    assert name == "MwResNet-8-2, annealing last-third, ensemble teacher, heads shared"

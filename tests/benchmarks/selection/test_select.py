@@ -60,9 +60,9 @@ def test_the_exits_of_all_runs_are_compared_and_those_above_the_limit_left_out(
     assert made.chosen is not None
     assert (made.chosen.val_accuracy or 0) >= best - made.max_drop
     for each in made.contenders:
-        row = each.run.exits[each.exit - 1]
+        row = each.run.prediction(each.exit)
         assert (each.macs, each.params, each.val_accuracy) == (row["macs"], row["params"], row["val_accuracy"])
-    assert made.test_accuracy == made.chosen.run.exits[made.chosen.exit - 1]["test_accuracy"]
+    assert made.test_accuracy == made.chosen.run.prediction(made.chosen.exit)["test_accuracy"]
     only = select([f"{multi.id}:1"], directory=directory)
     assert [str(each) for each in only.contenders] == [f"{multi.id}:1"]
 

@@ -4,9 +4,12 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from benchmarks.statistics.paired_difference import PairedDifference
 from benchmarks.statistics.scores import Scores
+
+MARGIN = 0.002
 
 
 def test_an_interval_is_students_over_the_seeds() -> None:
@@ -27,7 +30,6 @@ def test_seeds_are_paired_and_images_taken_as_given() -> None:
 def test_equivalence_takes_the_interval_of_90_per_cent() -> None:
     """Mean 0, standard error 0.00057735, and t = 2.3534: 0.0013587 to either side."""
     found = PairedDifference(values=np.array([0.001, -0.001, 0.001, -0.001]))
-    assert found.equivalent()
     assert found.equivalent(0.00136)
     assert not found.equivalent(0.00135)
 
@@ -36,3 +38,21 @@ def test_one_seed_tells_nothing_of_others() -> None:
     found = PairedDifference(values=np.array([0.1]))
     assert found.interval() == (-math.inf, math.inf)
     assert not found.equivalent(1.0)
+
+
+def test_equivalence_is_that_of_two_one_sided_t_tests() -> None:
+    verdicts = []
+    for spread in (1e-4, 4e-4, 8e-4, 1.2e-3, 3e-3):
+        first = np.array([0.91, 0.91 + spread, 0.91 - spread, 0.91 + 2 * spread])
+        second = np.array([0.91, 0.91, 0.91, 0.91])
+        above = stats.ttest_1samp(first - second, -MARGIN, alternative="greater").pvalue
+        below = stats.ttest_1samp(first - second, MARGIN, alternative="less").pvalue
+        verdicts.append(max(above, below) < 0.05)
+        assert PairedDifference(values=first - second).equivalent(MARGIN) == verdicts[-1]
+    assert verdicts == [True, True, True, False, False]
+
+
+def test_equivalence_is_claimed_of_networks_a_margin_apart_once_in_twenty() -> None:
+    rng = np.random.default_rng(2)
+    claims = [PairedDifference(values=rng.normal(MARGIN, 2e-4, 5)).equivalent(MARGIN) for _ in range(2000)]
+    assert 0.035 <= np.mean(claims) <= 0.065

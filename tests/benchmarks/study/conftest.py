@@ -1,9 +1,9 @@
 """Small studies: images of 7x7 pixels, a way to read a study from text, and one study that was run."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from unittest.mock import patch
+from unittest.mock import Mock, patch
 
 import pytest
 
@@ -76,3 +76,10 @@ def made(settings: Settings, place: Path) -> list[Run]:
     """What running the study reports: tuned pruning curves of two seeds, and runs that cannot be made."""
     with patch("benchmarks.study.runner.ROUNDS", 2):
         return run_study(settings(CURVES, place / "runs"), out=place / "out")
+
+
+@pytest.fixture
+def reported() -> Iterator[Mock]:
+    """While this is in use nothing is timed or reported; the mock is what stands for `write_report`."""
+    with patch("benchmarks.study.runner.bench"), patch("benchmarks.report.report.write_report") as report:
+        yield report

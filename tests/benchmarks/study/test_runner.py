@@ -3,14 +3,13 @@
 import multiprocessing
 import multiprocessing.synchronize
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from threading import Event, Thread, Timer
 from unittest.mock import Mock, patch
 
 import pytest
-import torch
 from filelock import FileLock
 
 from benchmarks import Setting, plan_study, read_comparison, run_study
@@ -20,7 +19,7 @@ from benchmarks.study.runner import Runner, _alone
 from compress.data import Dataset
 from compress.errors import UsageError
 from compress.recipes import Recipe
-from compress.runs import InUseError, Run, claimed, finished_runs, load
+from compress.runs import InUseError, Run, claimed, finished_runs
 from compress.training import execution
 from compress.training.loop import Training
 from tests.benchmarks.study.conftest import CURVES, DEEP, HEAD, MULTI, Settings
@@ -34,13 +33,6 @@ run = [
     {{name = "scratch", command = "prune", from = "whole", method = "scratch-b", speedup = [1.3, 2]}},
 ]
 """
-
-
-@pytest.fixture
-def reported() -> Iterator[Mock]:
-    """While this is in use nothing is timed or reported; the mock is what stands for `write_report`."""
-    with patch("benchmarks.study.runner.bench"), patch("benchmarks.report.report.write_report") as report:
-        yield report
 
 
 @pytest.fixture(scope="module")
@@ -277,85 +269,3 @@ def test_two_processes_at_one_study_share_its_runs(
     assert re.match(r"\[1/3\] deep, seed 0; about .*, a guess, left for all$", begun_here[0])
     assert re.match(r"\[\d/3\] .*, seed 0; about [^,]* left for all$", begun_here[-1])
     assert plan_study(setting).summary().startswith("3 runs, 3 finished, 0 left; ")
-
-
-class Clock:
-    """A clock that a test sets."""
-
-    now = 0.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """The clock of time limits, which stands still; a run is guessed to take 10 seconds."""
-    clock = Clock()
-    for module in ("benchmarks.study.runner.time", "compress.training.deadline.time"):
-        monkeypatch.setattr(module, clock)
-    monkeypatch.setattr("benchmarks.study.dry_run.seconds_left", lambda _, left: dict.fromkeys(left, 10.0))
-    return clock
-
-
-def test_no_run_is_begun_that_would_not_end_within_the_limit(
-    settings: Settings, reported: Mock, clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    make = Runner._make
-
-    def slow(runner: Runner, node: Node) -> Run:
-        clock.now += 30  # three times what was guessed
-        return make(runner, node)
-
-    monkeypatch.setattr(Runner, "_make", slow)
-    setting = settings(f'{HEAD}\nprimary = ["multi", "deep"]\nrun = [{DEEP}, {MULTI}]', tmp_path / "runs")
-    assert run_study(setting, out=tmp_path, time_limit=12) == []  # a fifth is kept back, and 9.6 are too few
-    assert not reported.called
-    [deep] = run_study(setting, out=tmp_path, time_limit=70)  # 56 in all, and 26 are too few for another one
-    comparison = reported.call_args.args[0]
-    assert (comparison.runs, comparison.reference) == ([deep], deep.id)
-    assert comparison.failures == [
-        "the primary contrast, multi against deep: one of its networks has no run",
-        "1 of 2 runs: the time limit came before them",
-    ]
-    reported.reset_mock()
-    assert len(run_study(setting, out=tmp_path, time_limit=10, report=False)) == 2  # what is left takes the whole of it
-    assert not reported.called
-    run_study(setting, out=tmp_path)
-    assert reported.call_args.args[0].failures == []
-
-
-def test_what_comes_first_is_reported_without_its_reference(
-    settings: Settings, reported: Mock, clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(
-        "benchmarks.study.dry_run.seconds_left",
-        lambda _, left: {node: 1.0 if node.entry.name == "multi" else 1e9 for node in left},
-    )
-    setting = settings(f"{HEAD}\nrun = [{DEEP}, {MULTI}]", tmp_path / "runs")
-    [multi] = run_study(setting, out=tmp_path, time_limit=60)
-    assert multi.record.method == "mwbp"
-    assert reported.call_args.args[0].reference is None
-
-
-def test_a_run_under_way_stops_after_its_epoch_and_goes_on_later(
-    settings: Settings, reported: Mock, brief: Recipe, clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write, text, recipe = execution._write_metrics, f"{HEAD}\nrun = [{DEEP}]", brief.changed(epochs=3)
-
-    def late(run: Run, training: Training) -> None:
-        clock.now += 9
-        write(run, training)
-
-    monkeypatch.setattr(execution, "_write_metrics", late)
-    stopped = settings(text, tmp_path / "stopped", recipe=recipe)
-    assert run_study(stopped, out=tmp_path, time_limit=20) == []
-    [path] = (tmp_path / "stopped").iterdir()
-    assert len((path / "metrics.jsonl").read_text().splitlines()) == 2
-    assert (path / "checkpoint").is_dir()
-    [run] = run_study(stopped, out=tmp_path)
-    [whole] = run_study(settings(text, tmp_path / "whole", recipe=recipe), out=tmp_path)
-    assert run.path == path
-    weights = [load(each).state_dict() for each in (run, whole)]
-    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[1])
-    assert run.exits == whole.exits

@@ -3,25 +3,22 @@
 import dataclasses
 import math
 from pathlib import Path
-from unittest.mock import Mock
 
 import pytest
 
 from baselines import METHODS, Budget
-from benchmarks import Setting, read_study
+from benchmarks import read_study
 from benchmarks.results.budget_classes import CLASS
 from benchmarks.results.claims import Claim
 from benchmarks.study.entry import Match, Pruned, Source, Trained
-from benchmarks.study.estimate import epochs
 from benchmarks.study.outcomes import Outcomes
 from benchmarks.study.study_file import BUNDLED
-from compress import Place
 from compress.errors import UsageError
 from compress.network_cost import exit_costs
-from compress.networks import create, initialised
-from compress.recipes import RECIPES, Recipe, recipe_named
+from compress.networks import initialised
+from compress.recipes import RECIPES
 from compress.training import plan_of, spec_to_train
-from tests.benchmarks.study.conftest import DEEP, HEAD, Settings
+from tests.benchmarks.study.conftest import HEAD, Settings
 
 STUDY = f"""
 {HEAD}
@@ -283,68 +280,3 @@ def test_a_contrast_is_two_names_or_tables_that_say_more(tmp_path: Path) -> None
         Claim(claim="It wins", of=("multi",), against=("deep",)),
         Claim(claim="Twice", of=of, against=against, joined=True, margin=1.0, if_equivalent="so be it"),
     )
-
-
-def test_a_training_that_is_matched_has_as_many_epochs_as_cost_the_same(
-    settings: Settings, brief: Recipe, tmp_path: Path
-) -> None:
-    text = f"""{HEAD}
-    run = [
-        {{name = "deep", command = "train", arch = "resnet20"}},
-        {{name = "small", command = "train", arch = "resnet8", match_training = "deep"}},
-        {{name = "multi", command = "train-mwbp", arch = "resnet8", exits = 2, match_training = "deep"}},
-        {{name = "cut", command = "prune", arch = "resnet8", ratio = 0.2}},
-    ]"""
-    recipe = brief.changed(epochs=10)
-    outcomes = Outcomes(setting=settings(text, tmp_path, recipe=recipe))
-    shape = outcomes.setting.dataset.input_shape
-    large, small, heads = (
-        exit_costs(create(name, exits=exits, input_shape=shape))[-1].macs
-        for name, exits in (("resnet20", 1), ("resnet8", 1), ("resnet8", 2))
-    )
-    deep, plain, multi, cut = outcomes.nodes
-    assert large / small > 2  # or this would say nothing
-    wanted = [10, round(10 * large / small), round(10 * large / heads)]
-    assert [outcomes.training(node)["recipe"].epochs for node in (deep, plain, multi)] == wanted
-    assert [epochs(outcomes.setting, node) for node in (deep, plain, multi)] == wanted
-    assert outcomes.training(plain)["recipe"] == recipe.changed(epochs=wanted[1])
-    assert outcomes.setting.source(cut.entry) is None  # not the one that is trained for longer
-    again = text.replace('exits = 2, match_training = "deep"', 'exits = 2, match_training = "small"')
-    with pytest.raises(UsageError, match="match_training 'small': name a run that is trained for the recipe's epochs"):
-        settings(again, tmp_path)
-
-
-def test_fine_tuning_takes_its_share_of_a_longer_training(settings: Settings, tmp_path: Path) -> None:
-    text = f"""{HEAD}
-    run = [
-        {DEEP},
-        {{name = "cut", command = "prune", from = "deep", ratio = 0.2}},
-        {{name = "scratch", command = "prune", from = "deep", method = "scratch-e", ratio = 0.2}},
-    ]"""
-    for whole, own in ((12, None), (40, 10), (2, 1)):  # of recipe short: 12, and 3 of fine-tuning
-        setting = settings(text, tmp_path, recipe=recipe_named("short", epochs=whole))
-        _, cut, scratch = setting.study.runs
-        assert setting.fine_tuning(cut).epochs == own
-        assert setting.fine_tuning(scratch).epochs is None
-
-
-def test_the_bundled_headline_asks_its_questions_of_networks_of_one_budget(tmp_path: Path) -> None:
-    """What the contrasts need comes first, and the longer trainings cost what the reference's does to within 2%."""
-    study = read_study("headline")
-    dataset = Mock(input_shape=(3, 32, 32), classes=[*range(10)], train=range(50_000), validation=None)
-    setting = Setting(study=study, dataset=dataset, recipe=recipe_named(study.recipe, epochs=20), place=Place())
-    needed = {name for claim in study.claims for name in claim.names}
-    assert {entry.name for entry in study.runs[: len(needed)]} == needed
-    trained = {entry.name: entry for entry in study.runs if isinstance(entry, Trained)}
-    macs = {name: exit_costs(initialised(setting.spec(entry), 0))[-1].macs for name, entry in trained.items()}
-    for name in ("mwresnet44-5", "mwresnet20-wide-5-long", "resnet44-long", "resnet20-wide-long"):
-        assert macs[name] == pytest.approx(macs["resnet44"], rel=CLASS)
-    long = [entry for name, entry in trained.items() if name.endswith("-long")]
-    assert len(long) == 4
-    budget = setting.recipe.epochs * setting.image_macs(trained["resnet110"])
-    for entry in long:
-        assert setting.training_recipe(entry).epochs * setting.image_macs(entry) == pytest.approx(budget, rel=0.02)
-    assert (len(study.seeds), study.epochs, [claim.joined for claim in study.claims]) == (24, 20, [False, False, True])
-    small = read_study("headline-small")
-    assert [claim.joined for claim in small.claims] == [False, False, True]
-    assert small.precision == "fp32"

@@ -7,7 +7,8 @@ import numpy as np
 
 from benchmarks.report.group import Group
 from benchmarks.report.sections.primary_contrasts import primary_section
-from benchmarks.results.claims import Claim, judge_claims
+from benchmarks.results.claim_verdicts import judge_claims
+from benchmarks.results.claims import Claim
 from benchmarks.statistics.scores import Scores
 from tests.benchmarks.report.conftest import network, table_of, texts_of
 
@@ -34,8 +35,8 @@ def test_every_claim_has_a_sentence_and_a_row(summed_up: Callable[..., Group]) -
     group = group_of(summed_up, CLAIMS, deep=[800, 800, 800], net=[820, 821, 819], own=[820, 821, 819, 820])
     section = primary_section(group)
     assert texts_of(section)[1:] == [
-        "1. A net of \\<44\\> layers wins: **decided for**. net (exit 2) has +2.00 points against deep, 1.75 to 2.25, in 3 "
-        "complete blocks.",
+        "1. A net of \\<44\\> layers wins: **decided for**. net (exit 2) has +2.00 points against deep, 1.75 to 2.25, "
+        "in 3 complete blocks.",
         "2. It wins again: **decided for**. net (exit 2) has +2.00 points against deep, 1.75 to 2.25, in 3 complete "
         "blocks.",
         "2. It beats its trunk: **equivalent within 0.2 points**. net (exit 2) has +0.00 points against own, 0.00 to "
@@ -68,10 +69,10 @@ def test_what_follows_a_step_that_is_not_shown_is_exploratory(summed_up: Callabl
 def test_what_cannot_be_compared_is_said(summed_up: Callable[..., Group]) -> None:
     group = group_of(summed_up, CLAIMS, deep=[800], net=[820])
     assert texts_of(primary_section(group))[1:] == [
-        "1. A net of \\<44\\> layers wins: **open**. net (exit 2) has +2.00 points against deep, which one block gives no "
-        "interval for, in 1 complete block, preliminary.",
-        "2. Exploratory, as an earlier step is not decided for. It wins again: not compared, no seed has a run of every "
-        "network.",
+        "1. A net of \\<44\\> layers wins: **open**. net (exit 2) has +2.00 points against deep, which one block gives "
+        "no interval for, in 1 complete block, preliminary.",
+        "2. Exploratory, as an earlier step is not decided for. It wins again: not compared, no seed has a run of "
+        "every network.",
         "2. Exploratory, as an earlier step is not decided for. It beats its trunk: not compared, no seed has a run of "
         "every network.",
     ]

@@ -76,6 +76,19 @@ def test_the_controls_of_mwbp_are_found_and_the_missing_named(summed_up: SummedU
     assert table_of(section)[0]["what it shows"].endswith("(trained in bf16, not fp32)")
 
 
+def test_exit_training_is_controlled_by_mwbp_without_it(summed_up: SummedUp) -> None:
+    plain = {"update": "simultaneous", "decay_factors": [2.0, 1.0], "teacher": 0.0}
+    rows = [
+        *network("annealed", [50, 100], [0.8, 0.9], method="mwbp", objective=plain | {"annealing": "last-third"}),
+        *network("M", [50, 100], [0.8, 0.89], method="mwbp", objective=plain),
+    ]
+    section = confounds_section(summed_up(rows))
+    assert [(row["network"], row["compared with"]) for row in table_of(section)] == [
+        ("annealed (exit 2)", "M (exit 2)")
+    ]
+    assert "without" not in texts_of(section)[-1]  # of M nothing is missing by that name
+
+
 def test_a_control_is_judged_as_the_verdicts_do(summed_up: SummedUp) -> None:
     decay = {"update": "simultaneous", "decay_factors": [2.0, 1.0], "teacher": 0.0}
     rows = [*network("M", [50, 100], [0.8, 0.9], method="mwbp", objective=decay), *network("plain", [100], [0.89])]

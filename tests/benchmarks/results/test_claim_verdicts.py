@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.results.claims import Claim, Step, judge_claims
+from benchmarks.results.claim_verdicts import Step, judge_claims
+from benchmarks.results.claims import Claim
 from benchmarks.statistics.scores import Scores
 from compress.errors import UsageError
 
@@ -66,7 +67,7 @@ def test_a_margin_is_the_claims_own() -> None:
 
 def test_only_seeds_count_in_which_every_network_of_the_step_has_a_run() -> None:
     """The fourth seed is worse by far, and the network that only the second claim needs lacks it."""
-    more = {"net": [0.02, 0.021, 0.019, -0.2], "deep": [0, 0, 0, 0, 0], "own": [0.01, 0.011, 0.009]}
+    more = {"net": [0.02, 0.021, 0.019, -0.2], "deep": [0.0] * 5, "own": [0.01, 0.011, 0.009]}
     both, alone = judged([claim("net", "deep"), claim("net", "own", joined=True), claim("net", "deep")], more)
     assert (both.seeds, both.begun, alone.seeds) == ((0, 1, 2), 5, (0, 1, 2, 3))
     assert [part.decision for part in both.parts] == ["for", "for"]

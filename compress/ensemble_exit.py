@@ -1,0 +1,37 @@
+"""The exit ensemble of a run: what a record holds of the average of its last exits."""
+
+from typing import Annotated, Literal
+
+from compress.errors import UsageError
+from compress.schema import Meta, Struct
+
+ENSEMBLE: Literal["ensemble"] = "ensemble"  # its name where an exit has a number
+ExitName = int | Literal["ensemble"]
+Share = Annotated[float, Meta(ge=0, le=1)]
+Number = Annotated[int, Meta(ge=1)]
+
+
+class EnsembleExit(Struct, frozen=True, kw_only=True):
+    """`results.ensemble`: the mean of the last exits' logits, by weights fitted on validation images.
+
+    Attributes:
+        exits: the exits that are averaged (1-based), shallow to deep.
+        weights: of their logits, which add up to 1.
+        macs, params, activations: of the trunk with the heads of these exits.
+    """
+
+    exit: Literal["ensemble"]
+    exits: tuple[Number, ...]
+    weights: tuple[Share, ...]
+    macs: Number
+    params: Number
+    activations: Number
+    val_accuracy: Share
+    test_accuracy: Share
+    test_loss: Annotated[float, Meta(ge=0)]
+
+    def check(self, exits: int) -> None:
+        """Raise UsageError unless these are the last of so many exits, each with its weight."""
+        count = len(self.weights)
+        if count < 2 or self.exits != tuple(range(exits + 1 - count, exits + 1)):
+            raise UsageError(f"results.ensemble: exits {self.exits} with {count} weights are not the last of {exits}")

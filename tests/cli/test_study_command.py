@@ -1,0 +1,70 @@
+"""`compress study`: what its file says and options override, and a limit of time that leaves nothing to report."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from compress.cli.quantities import DURATIONS, quantity
+from compress.cli.study_command import StudyPlaceOptions
+from tests.conftest import Command
+
+STUDY = """
+title = "Small"
+about = "A study of a test."
+takes = "seconds"
+dataset = "fashion-mini"
+recipe = "quick"
+epochs = 3
+precision = "fp32"
+reference = "deep"
+run = [{name = "deep", command = "train", arch = "resnet8"}]
+"""
+
+
+@pytest.fixture
+def study(tiny_folder: Path, tmp_path: Path) -> list[str]:
+    """The command of a study, on small real data."""
+    (tmp_path / "small.toml").write_text(STUDY)
+    return [
+        "study",
+        str(tmp_path / "small.toml"),
+        "--dataset",
+        f"folder:{tiny_folder}",
+        "--runs",
+        str(tmp_path / "runs"),
+    ]
+
+
+def test_a_duration_has_a_unit() -> None:
+    said = {"90s": 90, "9m": 540, "9 min": 540, "1.5h": 5400}
+    assert {text: quantity("time-limit", text, DURATIONS, "9m") for text in said} == said
+
+
+def test_options_go_before_what_the_file_says(compress: Command, study: list[str]) -> None:
+    for options, epochs in (((), 3), (("--epochs", "2"), 2), (("--recipe", "short"), 12)):
+        status, out, err = compress(*study, "--dry-run", "--json", *options)
+        assert status == 0, err
+        assert [run["epochs"] for run in json.loads(out)["runs"]] == [epochs]
+    assert StudyPlaceOptions().place("fp32").precision == "fp32"
+    assert StudyPlaceOptions(precision="auto").place("fp32").precision == "auto"
+
+
+def test_what_no_time_is_left_for_is_said_and_nothing_is_written(
+    compress: Command, study: list[str], tmp_path: Path
+) -> None:
+    status, out, err = compress(*study, "--time-limit", "0.001s", "--out", str(tmp_path / "out"), "--json")
+    assert status == 0, err
+    assert json.loads(out) == {"runs": [], "report": None, "handover": []}
+    assert "1 of 1 runs: the time limit came before them; the same command goes on with them" in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_without_a_report_runs_are_made_alone(compress: Command, study: list[str], tmp_path: Path) -> None:
+    status, out, err = compress(*study, "--epochs", "1", "--no-report", "--out", str(tmp_path / "out"))
+    assert status == 0, err
+    assert "ResNet-8" in out
+    assert "1 runs are finished, and nothing reported" in err
+    assert not (tmp_path / "out").exists()
+    [run] = (tmp_path / "runs").glob("*/run.json")
+    assert json.loads(run.read_text())["config"]["precision"] == "fp32"

@@ -1,0 +1,154 @@
+"""Exit ensembles: their weights on small cases, and a run's ensemble as one more exit through the whole toolkit."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.measuring.candidates import candidates
+from benchmarks.results.cells import exit_name
+from benchmarks.results.predictions import of_last_exits, read_right, read_scores
+from benchmarks.results.rows import rows, summarise
+from benchmarks.selection.select import select
+from compress import Dataset, Recipe, Run, UsageError, export_bundle, load, predictor, train
+from compress.data import normalise
+from compress.ensemble_exit import ENSEMBLE
+from compress.network_cost import cost, cross_check, part_costs
+from compress.networks import Ensemble, create, mean_of
+from compress.records import parse_record
+from compress.training import Method, Place
+from compress.training.ensembles import fit_weights
+
+
+@pytest.fixture(scope="module")
+def run(tiny: Dataset, brief: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run of three exits whose last two are averaged."""
+    place = Place(device="cpu", precision="fp32", runs=tmp_path_factory.mktemp("runs"))
+    return train("resnet8", tiny, method=Method(ensemble=2), exits=3, recipe=brief.changed(validation=0.2), place=place)
+
+
+def test_two_exits_by_hand() -> None:
+    """Of an image one exit says (0, 2), the other (0, 0): all weight on the first; and the other way round."""
+    logits = torch.tensor([[[0.0, 2.0]], [[0.0, 0.0]]])
+    assert fit_weights(logits, torch.tensor([1])) == pytest.approx((1, 0), abs=2e-3)
+    assert fit_weights(logits, torch.tensor([0])) == pytest.approx((0, 1), abs=2e-3)
+
+
+def test_the_best_weights_are_found() -> None:
+    """Of two classes and logit differences 4 and -1 that are right at odds of 3 to 1: 5w - 1 = ln 3."""
+    logits = torch.tensor([[[0.0, 4.0]] * 4, [[0.0, -1.0]] * 4])
+    first, second = fit_weights(logits, torch.tensor([1, 1, 1, 0]))
+    assert first == pytest.approx((1 + np.log(3)) / 5, abs=1e-4)
+    assert first + second == pytest.approx(1)
+
+
+def test_no_other_weights_fit_better() -> None:
+    drawn = np.random.default_rng(0)
+    logits, labels = drawn.normal(size=(3, 200, 4)), drawn.integers(4, size=200)
+    logits[1:, np.arange(200), labels] += [[0.5], [1.0]]
+
+    def loss(weights: Any) -> float:
+        mean = torch.from_numpy(np.tensordot(weights, logits, axes=1))
+        return float(torch.nn.functional.cross_entropy(mean, torch.from_numpy(labels)))
+
+    best = fit_weights(torch.from_numpy(logits), torch.from_numpy(labels))
+    assert sum(best) == pytest.approx(1)
+    assert all(loss(best) <= loss(other) + 1e-6 for other in drawn.dirichlet([1, 1, 1], size=300))
+
+
+def test_the_network_averages_and_costs_next_to_nothing() -> None:
+    torch.manual_seed(0)
+    network = create("resnet20", exits=3, input_shape=(1, 16, 16)).eval()
+    images = torch.randn(4, 1, 16, 16)
+    ensemble = Ensemble(network, (0.25, 0.75))
+    [logits] = ensemble(images)
+    whole = network(images)
+    assert torch.equal(logits, mean_of(whole, (0.25, 0.75)))
+    torch.testing.assert_close(logits, 0.25 * whole[1] + 0.75 * whole[2])
+    cross_check(ensemble)
+    parts = part_costs(network)
+    assert cost(ensemble).macs == cost(network).macs - parts[f"heads.{network.spec.exits[0].block}"].macs
+    with pytest.raises(UsageError, match="has 3"):
+        Ensemble(network, (0.25,) * 4)
+
+
+def test_the_record_has_it_beside_the_exits(run: Run) -> None:
+    row = run.ensemble
+    assert row is not None
+    assert (row["exit"], row["exits"], len(run.exits)) == ("ensemble", [2, 3], 3)
+    assert run.prediction("ensemble") is row
+    assert run.predictions[:-1] == run.exits
+    parse_record((run.path / "run.json").read_bytes(), run.id)
+    with np.load(run.path / "predictions.npz") as arrays:
+        labels, logits = arrays["test_labels"], arrays["test_logits"].astype(float)
+        stored = arrays["test_ensemble_logits"]
+        validation = arrays["validation_logits"], arrays["validation_labels"]
+    assert np.allclose(np.tensordot(row["weights"], logits[1:], axes=1), stored, atol=1e-2)
+    assert (stored.argmax(axis=-1) == labels).mean() == pytest.approx(row["test_accuracy"], abs=0.02)
+    assert fit_weights(torch.from_numpy(validation[0][1:]), torch.from_numpy(validation[1])) == pytest.approx(
+        row["weights"], abs=0.05
+    )
+
+
+def test_runs_without_it_keep_their_configuration(run: Run, tiny: Dataset, brief: Recipe, tmp_path: Path) -> None:
+    assert run.record.config["ensemble"] == 2
+    place = Place(device="cpu", precision="fp32", runs=tmp_path)
+    plain = train("resnet8", tiny, method="mwbp", exits=3, recipe=brief.changed(validation=0.2), place=place)
+    assert plain.record.config == {key: value for key, value in run.record.config.items() if key != "ensemble"}
+    assert plain.ensemble is None
+    assert [row["test_accuracy"] for row in plain.exits] == [row["test_accuracy"] for row in run.exits]
+    with pytest.raises(UsageError, match="no ensemble"):
+        predictor(f"{plain.path}:ensemble")
+
+
+def test_it_is_reported(run: Run) -> None:
+    frame = rows([run])
+    assert frame["exit"].tolist() == [1, 2, 3, "ensemble"]
+    summary = summarise(frame)
+    assert summary["last"].tolist() == [False, False, True, False]
+    assert exit_name(summary.iloc[-1]).endswith("(ensemble)")
+    assert len(read_right(run)[1]) == 4
+    scores, left_out = read_scores([run])
+    assert not left_out
+    assert {exit for _, exit in scores} == {1, 2, 3, "ensemble"}
+    [last] = of_last_exits(scores).values()
+    assert np.array_equal(last.right[0], read_right(run)[1][2])
+
+
+def test_it_can_be_selected(run: Run) -> None:
+    made = select([f"{run.path}:{ENSEMBLE}"])
+    assert made.chosen is not None
+    assert run.ensemble is not None
+    assert (made.chosen.exit, made.chosen.macs) == ("ensemble", run.ensemble["macs"])
+    assert made.test_accuracy == run.ensemble["test_accuracy"]
+    assert len(select([run.path]).feasible) == 4
+
+
+def test_it_is_measured_and_served(run: Run, tiny: Dataset, tmp_path: Path) -> None:
+    *_, candidate = candidates([run], tmp_path)
+    assert run.ensemble is not None
+    assert (candidate.exit, candidate.cost.macs) == ("ensemble", run.ensemble["macs"])
+    images = tiny.test.images[:8]
+    [expected] = Ensemble(load(run), run.ensemble["weights"])(normalise(images, run.normalisation))
+    bundle = export_bundle(f"{run.path}:ensemble", out=tmp_path / "bundle", output="logits")
+    assert bundle.manifest["source"]["exit"] == "ensemble"
+    assert bundle.manifest["cost"]["macs"] == run.ensemble["macs"]
+    assert np.allclose(bundle.infer()(images.numpy()), expected.detach().numpy(), atol=1e-4)
+
+
+@pytest.mark.parametrize("source", ["run", "bundle"])
+def test_it_predicts(source: str, run: Run, tiny_folder: Path, tmp_path: Path) -> None:
+    name: Path | str = f"{run.path}:ensemble"
+    if source == "bundle":
+        name = export_bundle(f"{run.path}:ensemble", out=tmp_path / "bundle").path
+    files = sorted(tiny_folder.glob("test/*/*"))[:3]
+    assert [each.exit for each in predictor(name, device="cpu", workers=1).predict(files)] == ["ensemble"] * 3
+
+
+def test_weights_need_validation_images(tiny: Dataset, brief: Recipe, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="fitted on validation images"):
+        train(
+            "resnet8", tiny, method=Method(ensemble=2), recipe=brief.changed(validation=0), place=Place(runs=tmp_path)
+        )

@@ -1,0 +1,208 @@
+"""The exits' ensemble as a teacher and annealed auxiliary losses, against gradients worked out by hand in float64."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
+from torch.nn import functional
+from torch.utils.flop_counter import FlopCounterMode
+
+from compress import Architecture, Dataset
+from compress.data import split
+from compress.errors import UsageError
+from compress.networks import Network, create, initialised, spec_of
+from compress.recipes import recipe_named
+from compress.training import Method, objectives
+from compress.training.hooks import Options
+from compress.training.loop import Training, fit
+from compress.training.objectives import RAMP, Objective, mwbp
+
+SPEC = spec_of(Architecture("resnet8", widths="4,4,4"), exits=3, input_shape=(1, 8, 8), classes=3)
+
+
+def method(**options: object) -> Objective:
+    return Method(**options).objective(SPEC)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def network() -> Network:
+    torch.manual_seed(0)
+    arch = Architecture("resnet8", widths="4,4,4")
+    return create(arch, exits=3, input_shape=(1, 8, 8), classes=3).double()
+
+
+@pytest.fixture
+def batch() -> tuple[Tensor, Tensor]:
+    drawn = torch.Generator().manual_seed(1)
+    return torch.randn(6, 1, 8, 8, generator=drawn, dtype=torch.float64), torch.arange(6) % 3
+
+
+def test_the_ensemble_teaches_every_exit_by_hand() -> None:
+    """Two classes, two exits, logits (0, 0) and (0, 2): the teacher is (0, 1); T = 2 and share 1/2, ramped in half."""
+    objective = method(ensemble_teacher=0.5, temperature=2.0)
+    shallow, deep = (torch.tensor([[0.0, last]], dtype=torch.float64, requires_grad=True) for last in (0.0, 2.0))
+    losses = objective.losses([shallow, deep], torch.tensor([1]), progress=torch.tensor(RAMP / 2))
+    taught = 1 / (1 + math.exp(-0.5))  # of class 1: softmax of (0, 1) / 2
+    for logits, loss, value in ((shallow, losses[0], 0.0), (deep, losses[1], 2.0)):
+        own, soft = 1 / (1 + math.exp(-value)), 1 / (1 + math.exp(-value / 2))
+        divergence = taught * math.log(taught / soft) + (1 - taught) * math.log((1 - taught) / (1 - soft))
+        assert loss.item() == pytest.approx(0.75 * -math.log(own) + 0.25 * 4 * divergence, rel=1e-6)
+        [gradient] = torch.autograd.grad(loss, logits, retain_graph=True)
+        # The teacher is detached: each exit's gradient is that of its own softmax alone.
+        assert gradient[0, 1].item() == pytest.approx(0.75 * (own - 1) + 0.25 * 2 * (soft - taught), rel=1e-6)
+
+
+def test_before_any_step_the_ensemble_is_not_heard(network: Network, batch: tuple[Tensor, Tensor]) -> None:
+    logits = network(batch[0])
+    unheard = method(ensemble_teacher=0.5).losses(logits, batch[1], progress=torch.tensor(0.0))
+    assert torch.equal(unheard, method().losses(logits, batch[1]))
+
+
+@pytest.mark.parametrize(
+    ("annealing", "shares"),
+    [
+        ("last-third", {0.0: 1.0, 0.5: 1.0, 2 / 3: 1.0, 5 / 6: 0.5, 1.0: 0.0}),
+        ("first-third", {0.0: 0.0, 1 / 6: 0.5, 1 / 3: 1.0, 0.5: 1.0, 1.0: 1.0}),
+    ],
+)
+def test_shares_of_the_trunk_over_the_training(annealing: str, shares: dict[float, float]) -> None:
+    objective = method(annealing=annealing)
+    for progress, share in shares.items():
+        found = objective.trunk_share(torch.tensor(progress))
+        assert found is not None
+        assert found.item() == pytest.approx(share, abs=1e-6)
+    assert method().trunk_share(torch.tensor(0.9)) is None
+
+
+def test_annealed_gradients(network: Network, batch: tuple[Tensor, Tensor]) -> None:
+    """The trunk gets the last exit's gradient and a share of the others'; every head gets all of its own."""
+    images, labels = batch
+    names = [name for name, _ in network.named_parameters()]
+
+    def gradients(weights: list[float], share: Tensor | None = None) -> dict[str, Tensor]:
+        logits = network(images, share)
+        loss = torch.stack([functional.cross_entropy(each, labels) for each in logits]) @ torch.tensor(weights).double()
+        found = torch.autograd.grad(loss, list(network.parameters()), allow_unused=True)
+        return {name: each for name, each in zip(names, found, strict=True) if each is not None}
+
+    annealed = gradients([0.3, 0.6, 1.0], torch.tensor(0.25, dtype=torch.float64))
+    scaled, whole = gradients([0.3 / 4, 0.6 / 4, 1.0]), gradients([0.3, 0.6, 1.0])
+    for name in names:
+        expected = whole if name.startswith("heads.") else scaled
+        torch.testing.assert_close(annealed[name], expected[name], rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("annealing", ["last-third", "first-third"])
+def test_no_value_is_asked_of_the_device(annealing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step is recorded as a CUDA graph, and a fake tensor has no value to ask for."""
+    monkeypatch.setattr(objectives, "_constants", objectives._constants.__wrapped__)  # which keeps no fake ones
+    objective = method(annealing=annealing, ensemble_teacher=0.3)
+    with FakeTensorMode():
+        progress, logits = torch.rand(()), [torch.randn(6, 3, requires_grad=True) for _ in range(3)]
+        share = objective.trunk_share(progress)
+        assert share is not None
+        losses = objective.losses(logits, torch.zeros(6, dtype=torch.int64), progress=progress)
+        (losses.sum() * share).backward()
+        with pytest.raises(DataDependentOutputException):
+            progress.item()
+
+
+def test_annealing_changes_no_logit(network: Network, batch: tuple[Tensor, Tensor]) -> None:
+    network.eval()
+    for plain, gated in zip(network(batch[0]), network(batch[0], torch.tensor(0.3)), strict=True):
+        assert torch.equal(plain, gated)
+
+
+def test_default_objectives_are_written_as_before() -> None:
+    assert not {"ensemble_teacher", "annealing"} & mwbp(SPEC).to_json().keys()
+    changed = method(ensemble_teacher=0.5, annealing="last-third")
+    assert changed.to_json() | {"ensemble_teacher": 0.5, "annealing": "last-third"} == changed.to_json()
+    assert Objective.from_json(changed.to_json()) == changed
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"annealing": "last"}, "did you mean"),
+        ({"annealing": "last-third", "update": "sequential"}, "simultaneous"),
+        ({"annealing": "last-third", "gradient_equilibrium": True}, "gradient-equilibrium"),
+        ({"annealing": "last-third", "name": "frozen-trunk"}, "frozen-trunk"),
+        ({"ensemble_teacher": 1.5}, "a share of the loss"),
+        ({"ensemble_teacher": 0.6, "self_distillation": 0.6}, "above 1"),
+        ({"ensemble": 4}, "the last 2 or more"),
+        ({"ensemble": 1}, "the last 2 or more"),
+    ],
+)
+def test_what_does_not_fit_is_refused(options: dict[str, object], named: str) -> None:
+    with pytest.raises(UsageError, match=named):
+        method(**options)
+
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "ensemble teacher": {"ensemble_teacher": 0.5},
+    "to nothing": {"annealing": "last-third", "ensemble_teacher": 0.3},
+    "from nothing": {"annealing": "first-third"},
+    "stage cost": {"head": "shared", "annealing": "last-third"},
+}
+
+
+def training_of(
+    tiny: Dataset, device: str = "cpu", *, capture: bool = True, head: str | None = None, **options: Any
+) -> Training:
+    spec = spec_of(Architecture("resnet8", head=head), exits=3, input_shape=tiny.input_shape)
+    recipe = replace(recipe_named("quick"), epochs=3, batch_size=40)
+    return Training(
+        initialised(spec, 0).to(device),
+        split(tiny, validation=recipe.validation, calibration=recipe.calibration, seed=0).to(device),
+        recipe,
+        Method(**options).objective(spec),
+        augment=True,
+        seed=0,
+        precision="fp32",
+        options=Options(capture=capture),
+    )
+
+
+def outcome(training: Training) -> bytes:
+    tensors = [tensor.flatten().double() for tensor in training.network.state_dict().values()]
+    return torch.cat(tensors).numpy().tobytes()
+
+
+class KilledError(Exception):
+    """Stands for the end of the process."""
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_resumed_training_ends_with_the_same_weights_bit_for_bit(variant: str, tiny: Dataset, tmp_path: Path) -> None:
+    def die_in_the_second_epoch(training: Training) -> None:
+        if training.epochs_done == 2:
+            raise KilledError  # before this epoch's checkpoint, so it is trained again
+
+    whole, resumed, plain = (training_of(tiny, **options) for options in (VARIANTS[variant], VARIANTS[variant], {}))
+    fit(whole, title="whole")
+    with pytest.raises(KilledError):
+        fit(training_of(tiny, **VARIANTS[variant]), title="part", checkpoint=tmp_path, on_epoch=die_in_the_second_epoch)
+    fit(resumed, title="resumed", checkpoint=tmp_path)
+    fit(plain, title="plain")
+    assert outcome(resumed) == outcome(whole)
+    assert outcome(resumed) != outcome(plain)  # else the option would do nothing
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_step_costs_next_to_nothing_more(variant: str) -> None:
+    """FLOPs of a step, forward and backward, by torch's counter, against a step of MW-BP: at most 1.05."""
+
+    def flops(*, head: str | None = None, **options: Any) -> int:
+        spec = spec_of(Architecture("resnet44", widths="8,16,32", head=head), exits=5, input_shape=(3, 16, 16))
+        network, objective, progress = initialised(spec, 0), Method(**options).objective(spec), torch.tensor(0.5)
+        with FlopCounterMode(display=False) as counter:
+            logits = network(torch.zeros(2, 3, 16, 16), objective.trunk_share(progress))
+            objective.total(objective.losses(logits, torch.tensor([0, 1]), progress=progress)).backward()
+        return int(counter.get_total_flops())
+
+    assert flops() <= flops(**VARIANTS[variant]) <= 1.05 * flops()

@@ -1,0 +1,108 @@
+"""Muon for convolutions: kernels as matrices by torch's Muon, the rest by SGD; saved and resumed exactly."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from compress import Dataset, Place, UsageError, train
+from compress.data import split
+from compress.networks import Network, create, initialised, spec_of
+from compress.recipes import Recipe, quick
+from compress.training import Method
+from compress.training.loop import Training, fit
+from compress.training.muon import MOMENTUM, SHARE, SimultaneousMuon
+
+RECIPE = replace(quick(), epochs=3, batch_size=60, optimizer="muon")
+
+
+def network() -> Network:
+    torch.manual_seed(0)
+    return create("resnet8", exits=2, input_shape=(1, 8, 8)).to(memory_format=torch.channels_last)
+
+
+def losses(of: Network) -> torch.Tensor:
+    images = torch.randn(8, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+    logits = of(images.contiguous(memory_format=torch.channels_last))
+    return torch.stack([torch.nn.functional.cross_entropy(exit, torch.arange(8)) for exit in logits])
+
+
+def test_kernels_move_as_torchs_muon_moves_matrices_and_the_rest_by_sgd() -> None:
+    ours, theirs = network(), network()
+    objective = Method(name="deep-supervision").objective(ours.spec)
+    update = SimultaneousMuon(objective, ours, RECIPE)
+    hidden = {name for name, weight in theirs.named_parameters() if weight.dim() == 4 and not name.startswith("stem")}
+    named = dict(theirs.named_parameters())
+    matrices = {
+        name: torch.nn.Parameter(named[name].detach().permute(0, 2, 3, 1).reshape(len(named[name]), -1))
+        for name in hidden
+    }
+    rate = SHARE * RECIPE.learning_rate
+    decay = RECIPE.learning_rate * RECIPE.weight_decay / (1 - RECIPE.momentum) / rate
+    muon = torch.optim.Muon([*matrices.values()], lr=rate, weight_decay=decay, momentum=MOMENTUM)
+    sgd = torch.optim.SGD(
+        [weight for name, weight in named.items() if name not in hidden],
+        lr=RECIPE.learning_rate,
+        momentum=RECIPE.momentum,
+        weight_decay=RECIPE.weight_decay,
+        nesterov=True,
+    )
+    for _ in range(3):
+        update.step(losses(ours))
+        theirs.zero_grad()
+        losses(theirs).sum().backward()
+        for name, matrix in matrices.items():
+            gradient = named[name].grad
+            assert gradient is not None
+            matrix.grad = gradient.permute(0, 2, 3, 1).reshape(matrix.shape)
+        muon.step()
+        sgd.step()
+        with torch.no_grad():
+            for name, matrix in matrices.items():
+                out, inputs, height, width = named[name].shape
+                named[name].copy_(matrix.view(out, height, width, inputs).permute(0, 3, 1, 2))
+    for name, weight in ours.named_parameters():
+        torch.testing.assert_close(weight, named[name], rtol=1e-4, atol=1e-5)
+
+
+def test_an_exits_weight_in_the_loss_does_not_change_the_step_of_its_kernels() -> None:
+    steps = []
+    for gamma in ((0.1,), (1.0,)):
+        trained = create("resnet8", exits=2, input_shape=(1, 8, 8)).to(memory_format=torch.channels_last)
+        trained.load_state_dict(network().state_dict())
+        objective = Method(name="mwbp-uniform-decay", gamma=gamma).objective(trained.spec)
+        SimultaneousMuon(objective, trained, RECIPE).step(losses(trained)[:1].repeat(2) * torch.tensor([1.0, 0.0]))
+        name = "blocks.0.conv1.weight"
+        steps.append(trained.get_parameter(name).detach() - network().get_parameter(name))
+    torch.testing.assert_close(*steps, rtol=0.02, atol=1e-4)
+
+
+def training_of(tiny: Dataset, recipe: Recipe) -> Training:
+    spec = spec_of("resnet8", exits=2, input_shape=tiny.input_shape)
+    parts = split(tiny, validation=recipe.validation, calibration=recipe.calibration, seed=0)
+    objective = Method().objective(spec)
+    return Training(initialised(spec, 0), parts, recipe, objective, augment=True, seed=0, precision="fp32")
+
+
+def test_a_resumed_training_ends_with_the_same_weights_bit_for_bit(tiny: Dataset, tmp_path: Path) -> None:
+    def die_in_the_second_epoch(training: Training) -> None:
+        if training.epochs_done == 2:
+            raise KeyError
+
+    whole, resumed = training_of(tiny, RECIPE), training_of(tiny, RECIPE)
+    fit(whole, title="whole")
+    with pytest.raises(KeyError):
+        fit(training_of(tiny, RECIPE), title="part", checkpoint=tmp_path, on_epoch=die_in_the_second_epoch)
+    fit(resumed, title="resumed", checkpoint=tmp_path)
+    for own, other in zip(whole.network.parameters(), resumed.network.parameters(), strict=True):
+        assert torch.equal(own, other)
+    assert whole.history[-1]["train_loss"][-1] < whole.history[0]["train_loss"][-1]
+
+
+def test_what_needs_sgd_is_refused(tiny: Dataset, tmp_path: Path) -> None:
+    place = Place(device="cpu", precision="fp32", runs=tmp_path)
+    with pytest.raises(UsageError, match="update sequential needs sgd"):
+        train("resnet8", tiny, method=Method(update="sequential"), exits=2, recipe=RECIPE, place=place)
+    assert "optimizer" not in quick().to_json()
+    assert Recipe.from_json(RECIPE.to_json()) == RECIPE
