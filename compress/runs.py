@@ -25,16 +25,13 @@ from compress.documents import read_file
 from compress.ensemble_exit import ENSEMBLE, ExitName
 from compress.errors import UsageError, checked, first_line, nearest
 from compress.records import Record, SchemaError, parse_record
+from compress.stores import mirror
 from compress.stores.lease import BusyError
-from compress.stores.mirror import CHECKPOINT as CHECKPOINT
-from compress.stores.mirror import LOCK as LOCK
-from compress.stores.mirror import PREDICTIONS as PREDICTIONS
-from compress.stores.mirror import RECORD as RECORD
-from compress.stores.mirror import WEIGHTS as WEIGHTS
 from compress.stores.mirror import fetch, leased, publish, refresh
 
 # The files of a run directory. `compress.training.execution` writes RECORD, METRICS, WEIGHTS, PREDICTIONS, CHECKPOINT.
-METRICS = "metrics.jsonl"
+RECORD, WEIGHTS, PREDICTIONS = mirror.RECORD, mirror.WEIGHTS, mirror.PREDICTIONS
+METRICS, LOCK, CHECKPOINT = "metrics.jsonl", mirror.LOCK, mirror.CHECKPOINT
 BENCH = "bench.json"  # latency and energy; written and read by `benchmarks.measuring.bench_file`
 COSTS = "costs.json"  # bytes, activations, peak memory; written and read by `benchmarks.measuring.costs_file`
 PROBE = "probe.json"  # what blocks have learnt; written and read by `benchmarks.probing.probe_file`

@@ -336,18 +336,6 @@ def test_both_counters_agree_on_every_exit(arch: str) -> None:
     assert 0 < shallow.activations < deep.activations
 
 
-@pytest.mark.parametrize("arch", ["resnet8", "resnet8v1", "mobilenetv2"])
-def test_torch_alone_counts_what_fvcore_counts(
-    arch: str, traced: dict[object, object], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    network = create(arch, exits=2, input_shape=(1, 16, 16), classes=3)
-    by_fvcore = exit_costs(network)
-    traced.clear()
-    monkeypatch.setattr(sys.modules[cost.__module__], "_has_fvcore", lambda: False)
-    assert exit_costs(network) == by_fvcore
-    cross_check(network)  # has nothing to compare
-
-
 def test_activations_are_those_of_fvcores_own_analysis() -> None:
     network = create("resnet8", exits=2, input_shape=(3, 8, 8)).eval()
     theirs = ActivationCountAnalysis(network, (torch.zeros(1, 3, 8, 8),))

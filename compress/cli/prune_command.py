@@ -15,13 +15,13 @@ from compress.cli.options import (
     DataOptions,
     Flag,
     Output,
-    RecipeOptions,
     Seed,
     TrainingPlaceOptions,
     Whole,
     numbers,
     options,
 )
+from compress.cli.recipe_options import RecipeOptions
 from compress.errors import UsageError
 from compress.recipes import ClassWeights, FineTuneSchedule, Recipe
 from compress.runs import macs_of, run_and_exit

@@ -13,16 +13,15 @@ from compress.cli.cluster_options import CLUSTER, ClusterOptions
 from compress.cli.options import (
     DATA,
     OUTPUT,
-    RECIPE,
     DataOptions,
     Flag,
     Output,
     PlaceOptions,
     Precision,
-    RecipeOptions,
     options,
 )
 from compress.cli.quantities import DURATIONS, quantity
+from compress.cli.recipe_options import RECIPE, RecipeOptions
 from compress.cli.runs_option import writable
 from compress.errors import UsageError
 

@@ -14,13 +14,13 @@ from compress.cli.options import (
     Flag,
     Output,
     StartOptions,
-    TrainingOptions,
     TrainingPlaceOptions,
     Whole,
     is_foreign,
     options,
     panel,
 )
+from compress.cli.recipe_options import TrainingOptions
 from compress.errors import UsageError
 from compress.training.methods import FROZEN, METHODS, SINGLE_EXIT, Method
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import Comparison, write_report
-from benchmarks.measuring.bench_file import Measurement, write_measurement
+from benchmarks.measuring.bench_file import Calibration, Measurement, write_measurement
 from benchmarks.report.group import Group
 from benchmarks.report.sections.latency_by_engine import NO_GPU, NOISE, latency_section
 from compress.runs import Run
@@ -30,7 +30,7 @@ def test_the_section_has_a_row_a_network_and_engine(
     eager = replace(measurement, reference={"run": own[0].id, "exit": 1})
     for run in own:
         write_measurement(run, eager)
-    calibration = {"part": "calibration", "images": 500, "weight_bits": 7}
+    calibration: Calibration = {"part": "calibration", "images": 500, "weight_bits": 7}
     [row] = measurement.rows
     int8 = replace(eager, engine="openvino", precision="int8", calibration=calibration, noise=0.1, noisy=True)
     write_measurement(own[1], replace(int8, rows=[row | {"test_accuracy": 0.8765}]))
