@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, TypeVar
 from cyclopts import Group, Parameter, Token
 from cyclopts.validators import Number
 
-from compress.cli.runs_option import Runs
+from compress.cli.runs_option import Runs, writable
 from compress.data.catalogue import BUNDLED, FOLDER, check_request
 from compress.data.division import Division
 from compress.errors import UsageError
@@ -120,11 +120,9 @@ class TrainingPlaceOptions(PlaceOptions):
 
     def place(self) -> "Place":
         """Return what these options say as the library takes it; refuse the URL of a store that cannot be written."""
-        from compress.stores.mirror import check_writable
         from compress.training import Place
 
-        check_writable(self.runs)
-        return Place(**vars(self))
+        return Place(**vars(self) | {"runs": writable(self.runs)})
 
 
 @options("Data")

@@ -6,17 +6,23 @@ from typing import Annotated
 
 from cyclopts import Parameter, Token
 
+from compress.stores.mirror import check_writable, mirror
+
 
 def runs_places(_: object, tokens: Sequence[Token]) -> tuple[Path, ...]:
     """Return the directories that are named; for the URL of an object store, its mirror on this machine."""
-    from compress.stores.mirror import mirror
-
     return tuple(mirror(token.value) if "://" in token.value else Path(token.value) for token in tokens)
 
 
 def runs_place(kind: object, tokens: Sequence[Token]) -> Path:
     """Return the directory that ``--runs`` names, see `runs_places`."""
     return runs_places(kind, tokens)[0]
+
+
+def writable(runs: Path) -> Path:
+    """Return a directory of runs; refuse the mirror of a store that cannot be written."""
+    check_writable(runs)
+    return runs
 
 
 Runs = Annotated[Path, Parameter(env_var="COMPRESS_RUNS", converter=runs_place)]

@@ -22,6 +22,7 @@ from compress.cli.options import (
 )
 from compress.cli.quantities import DURATIONS, quantity
 from compress.cli.recipe_options import RECIPE, RecipeOptions
+from compress.cli.runs_option import writable
 from compress.errors import UsageError
 
 if TYPE_CHECKING:
@@ -57,11 +58,10 @@ class StudyPlaceOptions(PlaceOptions):
 
     def place(self, precision: str) -> Place:
         """Return what these options say as the library takes it, by default with the study's precision."""
-        from compress.stores.mirror import check_writable
         from compress.training import Place
 
-        check_writable(self.runs)
-        return Place(runs=self.runs, device=self.device, resume=self.resume, precision=self.precision or precision)
+        runs = writable(self.runs)
+        return Place(runs=runs, device=self.device, resume=self.resume, precision=self.precision or precision)
 
 
 STUDY_PLACE = StudyPlaceOptions()
