@@ -150,7 +150,7 @@ def mirror(url: str, *, whole: bool = True, patience: float = DOOR) -> Path:
     place = Path(os.environ.get("COMPRESS_MIRRORS") or cache_directory() / "mirrors")
     root = place.resolve() / (name if whole else f"{name}-records")
     root.mkdir(parents=True, exist_ok=True)
-    if not (root / MARKER).exists():
+    if not os.path.exists(root / MARKER):
         marker = json.dumps({"url": url, "whole": whole}).encode()
         _replace(root / MARKER, marker, Stamp(size=len(marker), written=0))
     found = mirror_of(root)
@@ -162,7 +162,7 @@ def mirror(url: str, *, whole: bool = True, patience: float = DOOR) -> Path:
 def mirror_of(path: Path) -> Mirror | None:
     """The mirror that a path is in, or is the root of."""
     for place in (path, *list(path.parents)[:DEPTH]):
-        if (place / MARKER).exists():
+        if os.path.exists(place / MARKER):  # false, not an error, for a name that is too long
             kept = json.loads((place / MARKER).read_text())
             return Mirror(place, ObjectStore(kept["url"]), kept["whole"])
     return None
@@ -198,7 +198,7 @@ def discard(path: Path) -> None:
 
 def fetch(path: Path) -> None:
     """Fetch a file that is not here, where its place is in a mirror and the store has it."""
-    if not path.exists() and (place := mirror_of(path)):
+    if not os.path.exists(path) and (place := mirror_of(path)):
         place.fetch(path)
 
 
