@@ -21,12 +21,13 @@ from benchmarks.study.ray_conductor import Conductor, News, slots
 from benchmarks.study.runner import Runner
 from compress.console import console
 from compress.errors import UsageError, first_line
-from compress.runs import find_run
+from compress.runs import Run, find_run
 from compress.stores.mirror import mirror_of
 
 NAMESPACE = "compress"
 HEAD = {"node:__internal_head__": 0.001}  # where the conductor runs: without that node there is no cluster either
-PATIENCE = 10.0  # seconds for the cluster's head to answer
+PATIENCE = 10.0  # seconds for the head to answer, and for a finished run to be found here
+LOOK = 0.2  # seconds between two looks for it
 LONGEST = 3600.0  # seconds without news, after which the conductor is asked again
 LOSSES = 5  # of a conductor in a row without news, after which the cluster is given up
 
@@ -144,7 +145,7 @@ def _enter(runner: Runner, news: Sequence[News]) -> None:
             _fail(runner, node, UsageError(each.text))
         else:
             try:
-                outcomes.runs[node] = find_run(each.text, outcomes.setting.place.runs)
+                outcomes.runs[node] = _found(each.text, outcomes.setting.place.runs)
                 done = f"[{len(outcomes.runs)}/{len(outcomes.nodes)}] {node}: {each.text}"
                 console.print(f"{done}; about {runner.time_left()} left for all")
             except UsageError as error:
@@ -155,6 +156,18 @@ def _enter(runner: Runner, news: Sequence[News]) -> None:
                         f"made on a node, but not to be found here, so --runs is no place that all share: {error}"
                     ),
                 )
+
+
+def _found(id: str, runs: Path) -> Run:
+    """The finished run, which another process of this machine may just be fetching from the store."""
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return find_run(id, runs)
+        except UsageError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(LOOK)
 
 
 def _fail(runner: Runner, node: Node, error: UsageError) -> None:

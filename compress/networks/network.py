@@ -69,7 +69,9 @@ class Network(nn.Module):
         Args:
             trunk_share: share of the gradients of auxiliary exits, 0-dim, that goes on into the trunk; None: all.
         """
-        features, logits, waiting = self.stem(images), dict[int, Tensor](), dict[int, Tensor]()
+        logits: dict[int, Tensor] = {}
+        waiting: dict[int, Tensor] = {}
+        features = self.stem(images)
         for number, block in enumerate(self.blocks, start=1):
             features = block(features)
             if str(number) in self.heads:

@@ -45,7 +45,7 @@ def test_json_gives_the_certificate_back() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"risk": "drp"}, "risk: invalid enum value 'drp'"),
+        ({"risk": "drp"}, "risk: invalid value 'drp'"),
         ({"epsilon": 1.5}, "epsilon 1.5 must be between 0 and 1"),
         ({"n": 0}, "0 images"),
         ({"step": 80}, "step 80 of 80"),
