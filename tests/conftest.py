@@ -9,7 +9,6 @@ import pytest
 import torch
 from PIL import Image
 
-from compress.cli.app import main
 from compress.data import Dataset, Labelled, Part, open_dataset
 from compress.recipes import Recipe, recipe_named
 
@@ -66,6 +65,7 @@ Command = Callable[..., tuple[int, str, str]]
 @pytest.fixture
 def compress(capsys: pytest.CaptureFixture[str]) -> Command:
     """Run the command in this process: exit status, stdout, stderr."""
+    from compress.cli.app import main  # here, as tests of a GPU do without what the command line needs
 
     def run(*arguments: str | Path) -> tuple[int, str, str]:
         status = main([str(argument) for argument in arguments])

@@ -23,13 +23,17 @@ from benchmarks.gpu.study_records import StudyRecords
 from benchmarks.report.record_archive import MANIFEST, SPEED, write_archive
 from compress.console import console, duration
 from compress.documents import read_file
-from compress.errors import UsageError
+from compress.errors import reason
 from compress.hardware import describe
 from compress.machine import installed
 
 ROOT = Path(__file__).resolve().parents[2]
 TESTS = ROOT / "tests" / "cuda"
-PYTEST = ("-m", "pytest", "-q", "-n", "0", "-m", "cuda and not slow", "-p", "no:cacheprovider", "--rootdir", str(ROOT))
+PYTEST = (
+    *("-m", "pytest", "-v", "--tb=short", "-n", "0", "-m", "cuda and not slow", "-p", "no:cacheprovider"),
+    # On a machine whose packages are of other versions a warning must not cost the tests.
+    *("-W", "default", "--continue-on-collection-errors", "--rootdir", str(ROOT)),
+)
 ARCHIVE = "gpu-check.zip"
 SHORT, SHARE = 60.0, 1 / 9  # seconds of every stage before the study at most, and its share of a shorter time
 RESERVE = 8.0  # seconds in which the last archive is written
@@ -77,6 +81,7 @@ class Check:
         _ = self.records.setting  # refuses, before anything is written
         self.wanted.out.mkdir(parents=True, exist_ok=True)
         self.save()
+        saved = True
         for name in (stage for stage in STAGES if stage in self.stages):
             stage = self._stage(name)
             console.print(f"{name}: " + (f"skipped: {stage.skipped}" if stage.skipped else f"{duration(stage.limit)}"))
@@ -84,10 +89,12 @@ class Check:
             try:
                 self.outcomes.append(carry_out(stage, self.wanted.out / f"{name}.log", meanwhile))
             finally:  # after an interruption, too
-                self.save()
+                saved = self._try_to_save()
             ended = self.outcomes[-1]
             if ended.status != "skipped":
                 console.print(f"{name}: {ended.status} after {duration(ended.seconds)}" + _because(ended.reason))
+        if not saved:
+            self.save()  # raises what is wrong
         return self.archive
 
     def save(self) -> None:
@@ -130,23 +137,35 @@ class Check:
         return Stage(name=name, limit=limit, command=self._worker(name, seconds=limit))
 
     def _worker(self, name: str, *, seconds: float) -> Sequence[str]:
-        return (sys.executable, "-m", f"benchmarks.gpu.{name}_worker", self.wanted.to_json(), f"{seconds:.0f}")
+        return (
+            sys.executable,
+            "-m",
+            f"benchmarks.gpu.{name}_worker",
+            self.wanted.to_json(),
+            f"{time.monotonic() + seconds:.3f}",
+        )
 
     def _why_no_tests(self) -> str | None:
         if self.wanted.device.type != "cuda":
             return "there is no CUDA here" if not torch.cuda.is_available() else "they are for CUDA"
-        if missing := [package for package in ("pytest", "xdist", "cyclopts") if find_spec(package) is None]:
+        if missing := [package for package in ("pytest", "xdist") if find_spec(package) is None]:
             return f"{missing[0]} is not installed"
         return None if TESTS.is_dir() else f"there is no {TESTS}"
 
     def _save_now_and_then(self) -> None:
         """Write the archive if there are other runs than it holds, unless it was written just before."""
         if time.monotonic() > self._saved + max(OFTEN, RARELY * self._saving) and self.records.grown:
-            try:
-                self.save()
-            except UsageError as error:  # the study goes on, and is saved at its end
-                console.print(f"not saved: {error}")
-                self._saved = time.monotonic()
+            self._try_to_save()
+
+    def _try_to_save(self) -> bool:
+        """Write the archive; says so where that fails, in whatever way, as the stages must go on."""
+        try:
+            self.save()
+        except Exception as error:
+            console.print(f"not saved: {reason(error)}")
+            self._saved = time.monotonic()
+            return False
+        return True
 
 
 def _because(reason: str | None) -> str:

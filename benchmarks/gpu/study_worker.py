@@ -13,7 +13,8 @@ from compress.runs import write_json
 
 def make_runs(wanted: Wanted, seconds: float) -> None:
     """Make the runs, and note those that could not be made."""
-    runner = Runner.of(wanted.setting(), until=time.monotonic() + seconds)
+    until = time.monotonic() + seconds
+    runner = Runner.of(wanted.setting(), until=until)
     runner.eager = True  # steps just timed say little on a machine whose kernels are still being chosen or compiled
     try:
         runner.make_all()

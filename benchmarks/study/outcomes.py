@@ -192,6 +192,9 @@ class Outcomes:
     def find(self) -> None:
         """Enter every run that is finished, as far as what it waits for is."""
         found = finished_runs(self.setting.place.runs)[0]
+        known = {run.id for run in self.runs.values() if run}
+        if all(run.id in known for run in found):
+            return  # planning every run of a long study takes seconds, in which a GPU would wait
         counted = {run.id for run in distinct_runs(found)[0]}
         found.sort(key=lambda run: run.id not in counted)  # copies last: a pruned run may name one as its parent
         for node in self.left:

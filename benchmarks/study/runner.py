@@ -84,7 +84,8 @@ class Runner:
         seconds: a guess for every run that was missing at first.
         started: when, by `time.monotonic`.
         until: when no run may go on, by `time.monotonic`.
-        eager: whether the first run begins although the guess says that it does not end by then.
+        eager: whether the first run begins although the guess says that it does not end by then, and the others
+            although the reference of the first seed failed: as much as possible is made of a machine that is lent.
         failures: a line for every run that could not be made, and for latency where it could not be measured.
         abreast: how many runs are made at once.
     """
@@ -125,7 +126,7 @@ class Runner:
             elif path := self._attempt(free[0]):
                 held[free[0]] = path
             self.outcomes.find()  # what other processes made meanwhile
-            if self.outcomes.lost:
+            if self.outcomes.lost and not self.eager:
                 raise UsageError(f"the study's reference did not run: {self.failures[-1]}")
         self.conclude()
 
