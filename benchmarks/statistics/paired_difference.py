@@ -41,7 +41,7 @@ class PairedDifference:
         half = float(stats.t.ppf((1 + confidence) / 2, seeds - 1) * self.values.std(ddof=1) / math.sqrt(seeds))
         return self.estimate - half, self.estimate + half
 
-    def equivalent(self, margin: float) -> bool:
-        """Whether two one-sided tests at 5% find it within the margin, that is, whether its 90% interval is."""
-        low, high = self.interval(1 - 2 * ALPHA)
+    def equivalent(self, margin: float, alpha: float = ALPHA) -> bool:
+        """Whether two one-sided tests at level alpha find it within the margin; at 5%, whether its 90% interval is."""
+        low, high = self.interval(1 - 2 * alpha)
         return -margin < low and high < margin
