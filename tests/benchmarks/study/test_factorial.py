@@ -33,10 +33,11 @@ name = "recipe"
 low = {{}}
 high = {{label_smoothing = 0.1, form = "norm-last", zero_scale = true, averaging = "ema"}}
 """
+ONE_FACTOR = "a key is changed by one factor alone, name and command by none"
 
 
 def factorial(count: int) -> Factorial:
-    return Factorial(run={}, factor=tuple(Factor(name=str(n), low={}, high={"exits": n}) for n in range(count)))
+    return Factorial(run={}, factor=tuple(Factor(name=str(n), low={}, high={f"key{n}": n}) for n in range(count)))
 
 
 @pytest.mark.parametrize("count", range(3, 8))
@@ -82,10 +83,15 @@ def test_the_bundled_screen_has_sixteen_runs_of_one_budget() -> None:
         (("label_smoothing = 0.1", "label_smoothing = 2"), "label_smoothing 2"),
         (('command = "train-mwbp", arch', "arch"), "command is missing"),
         (('averaging = "ema"', 'averaging = "emma"'), "did you mean 'ema'"),
+        (("ensemble_teacher = 0.5", 'annealing = "first-third"'), f"factorial: annealing: {ONE_FACTOR}"),
+        (("low = {}\nhigh = {ensemble_teacher = 0.5}", 'low = {annealing = "none"}\nhigh = {}'), ONE_FACTOR),
+        (("ensemble_teacher = 0.5", 'name = "taught"'), f"factorial: name: {ONE_FACTOR}"),
+        (("ensemble_teacher = 0.5", 'command = "train"'), f"factorial: command: {ONE_FACTOR}"),
     ],
 )
 def test_a_screen_is_read_strictly(change: tuple[str, str], message: str, tmp_path: Path) -> None:
     file = tmp_path / "screen.toml"
+    assert change[0] in SCREEN
     file.write_text(SCREEN.replace(*change))
     with pytest.raises(UsageError) as error:
         read_study(str(file))
