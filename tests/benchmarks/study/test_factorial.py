@@ -98,6 +98,17 @@ def test_a_screen_is_read_strictly(change: tuple[str, str], message: str, tmp_pa
     assert message in str(error.value)
 
 
+def test_a_study_may_have_the_screen_of_another(tmp_path: Path) -> None:
+    screen, study = read_study("screen-small"), tmp_path / "study.toml"
+    text = HEAD.replace("deep", "base") + 'runs_of = "screen-small"\n'
+    study.write_text(text)
+    own = read_study(str(study))
+    assert (own.runs, own.factorial) == (screen.runs, screen.factorial)
+    study.write_text(text + SCREEN[SCREEN.index("[factorial]") :])
+    with pytest.raises(UsageError, match=r"runs_of: .* leave out \[factorial\]"):
+        read_study(str(study))
+
+
 def test_a_screen_reports_its_main_effects(settings: Settings, brief: object, tmp_path: Path) -> None:
     setting = settings(SCREEN, tmp_path / "runs")
     with patch("benchmarks.study.runner.Runner.measure"):
