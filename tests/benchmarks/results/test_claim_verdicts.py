@@ -101,7 +101,7 @@ def test_one_chosen_of_two_is_tested_at_half_the_level(differences: list[float],
     more = {"net": differences, "other": UNKNOWN, "deep": DEEP}
     [single] = judged([claim("net", "deep")], more)[0].parts
     [chosen] = judged([claim(("net", "other"), "deep")], more, net=0.6, other=0.5)[0].parts
-    assert (single.confidence, chosen.confidence) == (0.95, pytest.approx(0.975))
+    assert (single.confidence, chosen.confidence) == pytest.approx((0.95, 0.975))
     assert (single.decision, chosen.decision) == (alone, of_two)
 
 
