@@ -19,7 +19,7 @@ class Claim:
 
     Attributes:
         claim: in words.
-        of: names of the networks; of several the one that is best on validation images is compared.
+        of: names of the networks; of k the one that is best on validation images is compared, at a k-th of the level.
         against: one name for all of them, or one for each.
         joined: whether it belongs to the claim before it, so that both are needed.
         margin: accuracies that differ by fewer points are equivalent.

@@ -123,10 +123,11 @@ def read_study(name: str) -> Study:
             raise UsageError("unknown key 'runs'; did you mean 'run'?")
         listed = table
         if "runs_of" in table:
-            if "run" in table:
-                raise UsageError("runs_of: the runs of another study, so leave out [[run]]")
+            for key, header in (("run", "[[run]]"), ("factorial", "[factorial]")):
+                if key in table:
+                    raise UsageError(f"runs_of: the runs of another study, so leave out {header}")
             listed = parse_toml(study_text(fitted(table.pop("runs_of"), str, "runs_of")))
-        factorial = read_factorial(table.pop("factorial")) if "factorial" in table else None
+        factorial = read_factorial(listed.pop("factorial")) if "factorial" in listed else None
         entries = fitted(listed.pop("run", []), list, "run") + (factorial.tables if factorial else [])
         if not entries:
             raise UsageError("it has no [[run]]")

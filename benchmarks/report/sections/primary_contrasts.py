@@ -21,13 +21,16 @@ ABOUT = (
     "step has a run; other seeds do not count here."
 )
 METHOD = (
-    f"Differences are in test accuracy of last exits, in points, seed by seed. The {CONFIDENCE:.0%} interval over "
-    "seeds (Student's t, paired) takes the test images as given, and decides: for a claim where it is above zero, "
-    "against where it is below; equivalent where the 90% interval is within the margin declared. The interval over "
-    "test sets, too, resamples the test images as Verdicts does. Of several networks the one with the highest mean "
-    "validation accuracy over the same blocks is compared; the test images have no part in that. Of a step with "
-    "several claims all are needed. That holds if the number of blocks was set by time or beforehand, not by looking "
-    "at the difference."
+    "Differences are in test accuracy of last exits, in points, seed by seed. The interval over seeds (Student's t, "
+    f"paired, of {CONFIDENCE:.0%} for one network, and no narrower than rounding to whole images makes it) takes the "
+    "test images as given, and decides: for a claim where it is above zero, against where it is below; equivalent "
+    "where the 90% interval (95% where 97.5% decides) is within the margin declared. Of k networks, chosen on "
+    "validation images of the same runs, each is tested at a k-th of the level: a seed that does well on validation "
+    "images does well on test images too, so that the one with the highest mean over the blocks looks better than it "
+    "is, and its difference somewhat larger. The test images have no part in the choice. The interval over test "
+    "sets, too, has the same confidence; it resamples the test images as Verdicts does and takes from the scatter of "
+    "seeds what those explain, so that with few seeds it may be the narrower one. Of a step with several claims all "
+    "are needed. That holds if the number of blocks was set by time or beforehand, not by looking at the difference."
 )
 
 
@@ -72,13 +75,16 @@ def verdict(part: Part) -> str:
 
 
 def _difference(step: Step, part: Part, last: pd.DataFrame) -> str:
-    """As in ``MwResNet-44-5 (exit 5) has +0.41 points against ResNet-110, 0.12 to 0.70, in 5 complete blocks``."""
+    """As in ``MwResNet-44-5 (exit 5) has +0.41 points against ResNet-110, 95%: 0.12 to 0.70, in 5 complete blocks``."""
     network, other = (exit_name(row_of(last, key)) for key in (part.network, part.against))
-    low, high = (100 * end for end in part.given.interval())
-    interval = "which one block gives no interval for" if math.isinf(low) else f"{low:z.2f} to {high:z.2f}"
+    chosen = f", the best of {len(part.claim.of)} on validation images," if len(part.claim.of) > 1 else ""
+    low, high = (100 * end for end in part.given.interval(part.confidence))
+    interval = "" if math.isinf(low) else f" {_level(part)}: {low:z.2f} to {high:z.2f},"
+    none = ", which gives no interval" if math.isinf(low) else ""
     blocks = f"{len(step.seeds)} complete block{'s' * (len(step.seeds) > 1)}"
     early = ", preliminary" if len(step.seeds) < ENOUGH_SEEDS else ""
-    return f"{network} has {100 * part.given.estimate:+z.2f} points against {other}, {interval}, in {blocks}{early}"
+    difference = f"{network}{chosen} has {100 * part.given.estimate:+z.2f} points against {other},"
+    return f"{difference}{interval} in {blocks}{early}{none}"
 
 
 def _row(number: int, step: Step, part: Part, last: pd.DataFrame) -> dict[str, str]:
@@ -94,10 +100,16 @@ def _row(number: int, step: Step, part: Part, last: pd.DataFrame) -> dict[str, s
         "training MACs": MISSING if math.isnan(training) else Number(f"{training:.0%}", training),
         "blocks": Number(str(seeds) if step.begun == seeds else f"{seeds} of {step.begun} begun", seeds),
         "difference, points": Number(f"{100 * part.given.estimate:+z.2f}", part.given.estimate),
-        f"{CONFIDENCE:.0%} interval over seeds": _interval(part.given.interval()),
-        "over test sets, too": _interval(part.over.interval()),
+        "confidence": Number(_level(part), part.confidence),
+        "interval over seeds, which decides": _interval(part.given.interval(part.confidence)),
+        "over test sets, too": MISSING if seeds == 1 else _interval(part.over.interval(part.confidence)),
         "verdict": f"{part.decision}{early}" if step.confirmatory else f"{part.decision}{early}, exploratory",
     }
+
+
+def _level(part: Part) -> str:
+    """As in ``97.5%``."""
+    return f"{100 * part.confidence:.4g}%"
 
 
 def _interval(ends: Sequence[float]) -> str:

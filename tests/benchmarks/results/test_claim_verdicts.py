@@ -1,14 +1,16 @@
 """Claims: the verdicts that complete blocks carry, in the sequence declared, with hand-worked numbers."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from benchmarks.results.claim_verdicts import Step, judge_claims
 from benchmarks.results.claims import Claim
-from benchmarks.statistics.scores import Scores
+from benchmarks.statistics.scores import CONFIDENCE, Scores
 from compress.errors import UsageError
 
 IMAGES, BASE = 10_000, 0.8
@@ -86,6 +88,37 @@ def test_the_best_of_several_is_chosen_on_validation_images_alone() -> None:
     assert [(part.network, part.against) for part in tied.parts] == [("narrow", "deep"), ("narrow", "narrow-bp")]
     [blind] = judged(claims, more, narrow=0.5)  # no validation images for one of them
     assert (blind.seeds, blind.parts) == ((0, 1, 2, 3), ())
+
+
+@pytest.mark.parametrize(
+    ("differences", "alone", "of_two"),
+    [
+        ([0.02, 0.01, 0.02, 0.005], "for", "open"),  # t = 3.67, between 3.18 and 4.18
+        ([0.0012, -0.0012, 0.0012, -0.0012], "equivalent", "open"),
+    ],
+)
+def test_one_chosen_of_two_is_tested_at_half_the_level(differences: list[float], alone: str, of_two: str) -> None:
+    more = {"net": differences, "other": UNKNOWN, "deep": DEEP}
+    [single] = judged([claim("net", "deep")], more)[0].parts
+    [chosen] = judged([claim(("net", "other"), "deep")], more, net=0.6, other=0.5)[0].parts
+    assert (single.confidence, chosen.confidence) == pytest.approx((0.95, 0.975))
+    assert (single.decision, chosen.decision) == (alone, of_two)
+
+
+@pytest.mark.parametrize("seeds", [5, 10, 24])
+def test_the_better_of_two_networks_like_the_reference_is_seldom_decided_for(seeds: int) -> None:
+    """A seed moves a run by 0.25 points on all images, and validation images add 0.27: at most 2.5% are decided for."""
+    [part] = judged([claim(("a", "b"), "deep")], dict.fromkeys(("a", "b", "deep"), DEEP), a=0.5, b=0.5)[0].parts
+    rng, studies = np.random.default_rng(0), 40_000
+    nets, reference = rng.normal(0, 0.25, (studies, 2, seeds)), rng.normal(0, 0.25, (studies, seeds))
+    validation = (nets + rng.normal(0, 0.27, nets.shape)).mean(axis=2)
+    values = nets[np.arange(studies), validation.argmax(axis=1)] - reference
+    t = values.mean(axis=1) / values.std(axis=1, ddof=1) * math.sqrt(seeds)
+    found, at_full_level = (
+        (t > stats.t.ppf((1 + level) / 2, seeds - 1)).mean() for level in (part.confidence, CONFIDENCE)
+    )
+    assert found < 0.023
+    assert at_full_level > 0.035
 
 
 def test_the_first_step_that_does_not_hold_ends_the_confirmation() -> None:

@@ -33,10 +33,11 @@ name = "recipe"
 low = {{}}
 high = {{label_smoothing = 0.1, form = "norm-last", zero_scale = true, averaging = "ema"}}
 """
+ONE_FACTOR = "a key is changed by one factor alone, name and command by none"
 
 
 def factorial(count: int) -> Factorial:
-    return Factorial(run={}, factor=tuple(Factor(name=str(n), low={}, high={"exits": n}) for n in range(count)))
+    return Factorial(run={}, factor=tuple(Factor(name=str(n), low={}, high={f"key{n}": n}) for n in range(count)))
 
 
 @pytest.mark.parametrize("count", range(3, 8))
@@ -82,14 +83,30 @@ def test_the_bundled_screen_has_sixteen_runs_of_one_budget() -> None:
         (("label_smoothing = 0.1", "label_smoothing = 2"), "label_smoothing 2"),
         (('command = "train-mwbp", arch', "arch"), "command is missing"),
         (('averaging = "ema"', 'averaging = "emma"'), "did you mean 'ema'"),
+        (("ensemble_teacher = 0.5", 'annealing = "first-third"'), f"factorial: annealing: {ONE_FACTOR}"),
+        (("low = {}\nhigh = {ensemble_teacher = 0.5}", 'low = {annealing = "none"}\nhigh = {}'), ONE_FACTOR),
+        (("ensemble_teacher = 0.5", 'name = "taught"'), f"factorial: name: {ONE_FACTOR}"),
+        (("ensemble_teacher = 0.5", 'command = "train"'), f"factorial: command: {ONE_FACTOR}"),
     ],
 )
 def test_a_screen_is_read_strictly(change: tuple[str, str], message: str, tmp_path: Path) -> None:
     file = tmp_path / "screen.toml"
+    assert change[0] in SCREEN
     file.write_text(SCREEN.replace(*change))
     with pytest.raises(UsageError) as error:
         read_study(str(file))
     assert message in str(error.value)
+
+
+def test_a_study_may_have_the_screen_of_another(tmp_path: Path) -> None:
+    screen, study = read_study("screen-small"), tmp_path / "study.toml"
+    text = HEAD.replace("deep", "base") + 'runs_of = "screen-small"\n'
+    study.write_text(text)
+    own = read_study(str(study))
+    assert (own.runs, own.factorial) == (screen.runs, screen.factorial)
+    study.write_text(text + SCREEN[SCREEN.index("[factorial]") :])
+    with pytest.raises(UsageError, match=r"runs_of: .* leave out \[factorial\]"):
+        read_study(str(study))
 
 
 def test_a_screen_reports_its_main_effects(settings: Settings, brief: object, tmp_path: Path) -> None:

@@ -21,26 +21,29 @@ CLAIMS = [
 ]
 
 
-def group_of(summed_up: Callable[..., Group], claims: list[Claim], **right: list[int]) -> Group:
+def group_of(
+    summed_up: Callable[..., Group], claims: list[Claim], validation: dict[str, float] | None = None, **right: list[int]
+) -> Group:
     """A group of networks that got so many of 1,000 images right, seed by seed, judged by these claims."""
+    accuracies = {name: dict.fromkeys(range(9), accuracy) for name, accuracy in (validation or {}).items()}
     scores = {
         name: Scores(seeds=tuple(range(len(own))), right=np.arange(IMAGES) < np.array(own)[:, None])
         for name, own in right.items()
     }
-    return replace(summed_up(ROWS, "deep"), steps=judge_claims(claims, scores, {}))
+    return replace(summed_up(ROWS, "deep"), steps=judge_claims(claims, scores, accuracies))
 
 
 def test_every_claim_has_a_sentence_and_a_row(summed_up: Callable[..., Group]) -> None:
-    """20, 21 and 19 images more: 2 points, +-0.248; as many as its trunk, but for one image more and one less."""
+    """20, 21 and 19 images more: 2 points, +-0.248; as many as its trunk: +-0.717 images, by rounding."""
     group = group_of(summed_up, CLAIMS, deep=[800, 800, 800], net=[820, 821, 819], own=[820, 821, 819, 820])
     section = primary_section(group)
     assert texts_of(section)[1:] == [
-        "1. A net of \\<44\\> layers wins: **decided for**. net (exit 2) has +2.00 points against deep, 1.75 to 2.25, "
-        "in 3 complete blocks.",
-        "2. It wins again: **decided for**. net (exit 2) has +2.00 points against deep, 1.75 to 2.25, in 3 complete "
-        "blocks.",
-        "2. It beats its trunk: **equivalent within 0.2 points**. net (exit 2) has +0.00 points against own, 0.00 to "
-        "0.00, in 3 complete blocks.",
+        "1. A net of \\<44\\> layers wins: **decided for**. net (exit 2) has +2.00 points against deep, 95%: 1.75 to "
+        "2.25, in 3 complete blocks.",
+        "2. It wins again: **decided for**. net (exit 2) has +2.00 points against deep, 95%: 1.75 to 2.25, in 3 "
+        "complete blocks.",
+        "2. It beats its trunk: **equivalent within 0.2 points**. net (exit 2) has +0.00 points against own, 95%: "
+        "-0.07 to 0.07, in 3 complete blocks.",
         "2. All 2 are needed: not shown.",
         "2. The exits are free.",
     ]
@@ -48,15 +51,35 @@ def test_every_claim_has_a_sentence_and_a_row(summed_up: Callable[..., Group]) -
     assert [row["verdict"] for row in rows] == ["for", "for", "equivalent"]
     assert [row["blocks"] for row in rows] == ["3", "3 of 4 begun", "3 of 4 begun"]
     assert list(rows[0].values())[1:5] == ["net (exit 2)", "deep", "38%", "38%"]
-    assert rows[0]["95% interval over seeds"] == "1.75 to 2.25"
+    assert (rows[0]["confidence"], rows[0]["interval over seeds, which decides"]) == ("95%", "1.75 to 2.25")
+
+
+def test_of_two_networks_the_interval_shown_is_the_one_that_decides(summed_up: Callable[..., Group]) -> None:
+    """20, 21 and 19 images more, with t = 6.205 for 97.5%: 2 points, +-0.358; at 95% it would be +-0.248."""
+    claims = [Claim(claim="The best wins", of=("net", "own"), against=("deep",))]
+    right = {"deep": [800, 800, 800], "net": [820, 821, 819], "own": [790, 790, 790]}
+    section = primary_section(group_of(summed_up, claims, {"net": 0.9, "own": 0.8}, **right))
+    assert texts_of(section)[1] == (
+        "1. The best wins: **decided for**. net (exit 2), the best of 2 on validation images, has +2.00 points against "
+        "deep, 97.5%: 1.64 to 2.36, in 3 complete blocks."
+    )
+    [row] = table_of(section)
+    assert (row["confidence"], row["interval over seeds, which decides"]) == ("97.5%", "1.64 to 2.36")
+
+
+def test_one_block_has_no_interval_over_test_sets_that_would_lack_the_scatter_of_seeds(
+    summed_up: Callable[..., Group],
+) -> None:
+    [row] = table_of(primary_section(group_of(summed_up, CLAIMS[:1], deep=[800], net=[820])))
+    assert list(row.values())[5:] == ["1", "+2.00", "95%", "open (preliminary)"]
 
 
 def test_what_follows_a_step_that_is_not_shown_is_exploratory(summed_up: Callable[..., Group]) -> None:
     group = group_of(summed_up, CLAIMS, deep=[800, 800], net=[790, 830], own=[700, 700])
     texts = texts_of(primary_section(group))
     assert texts[1] == (
-        "1. A net of \\<44\\> layers wins: **open**. net (exit 2) has +1.00 points against deep, -24.41 to 26.41, in 2 "
-        "complete blocks, preliminary."
+        "1. A net of \\<44\\> layers wins: **open**. net (exit 2) has +1.00 points against deep, 95%: -24.41 to 26.41, "
+        "in 2 complete blocks, preliminary."
     )
     assert texts[2].startswith("2. Exploratory, as an earlier step is not decided for. It wins again: **open**.")
     assert [row["verdict"] for row in table_of(primary_section(group))] == [
@@ -69,8 +92,8 @@ def test_what_follows_a_step_that_is_not_shown_is_exploratory(summed_up: Callabl
 def test_what_cannot_be_compared_is_said(summed_up: Callable[..., Group]) -> None:
     group = group_of(summed_up, CLAIMS, deep=[800], net=[820])
     assert texts_of(primary_section(group))[1:] == [
-        "1. A net of \\<44\\> layers wins: **open**. net (exit 2) has +2.00 points against deep, which one block gives "
-        "no interval for, in 1 complete block, preliminary.",
+        "1. A net of \\<44\\> layers wins: **open**. net (exit 2) has +2.00 points against deep, in 1 complete block, "
+        "preliminary, which gives no interval.",
         "2. Exploratory, as an earlier step is not decided for. It wins again: not compared, no seed has a run of "
         "every network.",
         "2. Exploratory, as an earlier step is not decided for. It beats its trunk: not compared, no seed has a run of "

@@ -47,7 +47,7 @@ def test_the_report_says_who_is_not_compared_and_who_is(runs: list[Run], tmp_pat
     assert DECLARED.split(".")[0] in " ".join(section.split())
     primary = " ".join(written[written.index("## Primary contrasts") : written.index("## The best network")].split())
     assert "- 1. Exits help: **open**. MwResNet-8-2 (exit 2) has " in primary
-    assert "which one block gives no interval for, in 1 complete block, preliminary." in primary
+    assert ", in 1 complete block, preliminary, which gives no interval." in primary
     assert "| 1 | MwResNet-8-2 (exit 2) | ResNet-14 |" in primary
     assert "| 1 of 2 begun |" in primary
     assert "| 2 and 1 |" in section
