@@ -3,8 +3,11 @@
 A recording is played by a stand-in, which calls the function again where a GPU would launch what it recorded.
 """
 
+import contextlib
 import copy
 import functools
+import gc
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,8 +23,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from compress.data import Dataset
 from compress.networks import spec_of
 from compress.training import Method
-from compress.training.capture import WARM_UP, Steps, why_eager
+from compress.training.capture import WARM_UP, CudaGraph, Steps, collected, why_eager
 from compress.training.class_weights import class_weights
+from compress.training.execution import _ways
 from compress.training.hooks import Hook, Options
 from compress.training.loop import Training, fit
 from compress.training.updates import DeviceRates, Simultaneous, update_of
@@ -174,7 +178,7 @@ class Player:
     """
 
     device: torch.device
-    fails: int | None = None
+    fails: int | None
     calls: int = 0
     replays: int = 0
 
@@ -192,8 +196,10 @@ class Player:
         self.function()
 
 
-def played(training: Training, fails: int | None = None) -> tuple[Training, list[Player]]:
-    """Let a training record its steps as on a GPU; returns it and its recordings, as they come."""
+def played(
+    training: Training, fails: int | None = None, compiled: nn.Module | None = None
+) -> tuple[Training, list[Player]]:
+    """Let a training record its steps as on a GPU, `compiled` if given; returns it and its recordings, as they come."""
     players: list[Player] = []
 
     def graph(device: torch.device) -> Player:
@@ -201,6 +207,7 @@ def played(training: Training, fails: int | None = None) -> tuple[Training, list
         return players[-1]
 
     step = training.stepping.step
+    step.model = compiled or step.model
     training.stepping = Steps(step, eager=None, plain=training.network, graph=graph)
     return training, players
 
@@ -220,13 +227,71 @@ def test_where_recording_fails_steps_run_eagerly_from_the_same_state_after_one_l
     fails: int, tiny: Dataset, before: Callable[[str], Course], capsys: pytest.CaptureFixture[str]
 ) -> None:
     training, players = played(CASES["mwbp"].training(tiny), fails)
-    training.stepping.step.model = copy.copy(training.network)  # as if compiled: what failed may be that
     assert_same(course_of(training), before("mwbp"))
     lines = [line for line in capsys.readouterr().err.splitlines() if "captured" in line]
     assert lines == ["steps run eagerly: they could not be captured (operation not permitted when stream is capturing)"]
     assert len(players) == 1
     assert not training.stepping.captured
     assert training.model is training.network
+
+
+class Uncompilable(nn.Module):
+    """Stands for a network with compiled blocks, which runs a few times before the compiler fails."""
+
+    def __init__(self, network: nn.Module, runs: int) -> None:
+        super().__init__()
+        self.network, self.runs = network, runs
+
+    def forward(self, *inputs: Any) -> Any:
+        if not self.runs:
+            raise RuntimeError("no Triton\nand more")
+        self.runs -= 1
+        return self.network(*inputs)
+
+
+@pytest.mark.parametrize("runs", [0, WARM_UP - 1])
+def test_where_blocks_do_not_compile_steps_are_recorded_without_from_the_same_state(
+    runs: int, tiny: Dataset, before: Callable[[str], Course], capsys: pytest.CaptureFixture[str]
+) -> None:
+    training = CASES["mwbp"].training(tiny)
+    training, players = played(training, compiled=Uncompilable(training.network, runs))
+    assert _ways(training) == {"compiled": True, "captured": False}
+    assert_same(course_of(training), before("mwbp"))
+    assert [player.replays for player in players] == [0, 20]
+    assert _ways(training) == {"compiled": False, "captured": True}
+    assert "blocks run uncompiled (no Triton)" in capsys.readouterr().err.splitlines()
+    assert training.stepping.way == "steps captured as a CUDA graph, blocks not compiled"
+
+
+def test_where_recording_fails_without_compiled_blocks_too_steps_run_eagerly(
+    tiny: Dataset, before: Callable[[str], Course]
+) -> None:
+    training = CASES["mwbp"].training(tiny)
+    training, players = played(training, fails=1, compiled=Uncompilable(training.network, 0))
+    assert_same(course_of(training), before("mwbp"))
+    assert len(players) == 2
+    assert _ways(training) == {"compiled": False, "captured": False}
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_no_garbage_is_collected_during_a_capture(enabled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else an earlier training's graph might be destroyed in it; CUDA's own part is left out here."""
+    monkeypatch.setattr("torch.cuda.graph", lambda graph, stream: contextlib.nullcontext())
+    graph = object.__new__(CudaGraph)
+    graph.graph = graph.stream = None  # type: ignore[assignment]
+    earlier = nn.Module()
+    vars(earlier)["itself"] = earlier  # only the collector finds it
+    left, during = weakref.ref(earlier), []
+    del earlier
+    (gc.enable if enabled else gc.disable)()
+    try:
+        graph._capture(lambda: during.append((left() is None, gc.isenabled())))
+        with contextlib.suppress(KeyError), collected():
+            raise KeyError
+        assert during == [(True, False)]
+        assert gc.isenabled() is enabled
+    finally:
+        gc.enable()
 
 
 def test_the_losses_of_a_step_are_returned_by_a_recorded_one_too(tiny: Dataset) -> None:
@@ -245,6 +310,8 @@ def test_rates_on_the_device_are_those_of_the_schedule_rounded_once(nesterov: bo
     assert isinstance(update, Simultaneous)
     assert isinstance(expected, Simultaneous)
     update.rates = DeviceRates(update.optimizer, CPU)
+    for group in update.optimizer.param_groups:  # before any step, too
+        assert float(group["lr"]) == float(torch.tensor(group["highest_lr"]))
     images, labels = torch.randn(8, *tiny.input_shape), torch.arange(8)
     for factor in (0.1, 1 / 3, 0.7):
         for each, net in ((update, network), (expected, other)):
