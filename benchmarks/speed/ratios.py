@@ -65,7 +65,7 @@ def measure(setup: Setup, on_part: Callable[[dict[str, Any]], object] | None = N
         try:
             if time.monotonic() > until:
                 raise UsageError(f"the {setup.time_limit:g} s were over")
-            gc.collect()  # what earlier parts left: memory, graphs, threads
+            gc.collect()  # what earlier parts left: memory, graphs, the thread of a loader, see `_rivals`
             with torch.backends.cudnn.flags(enabled=True, benchmark=True):  # for others' loops: ours decides itself
                 found = PARTS[name](setup, until)
         except Exception as error:  # of any kind: what was measured must not be lost
@@ -121,7 +121,7 @@ def _epochs(setup: Setup, until: float) -> dict[str, Ratio]:
     """An epoch of `fit`, bare steps and others' epochs in turn; all but the first run between epochs of `fit`."""
     device, step, epochs = setup.device, setup.step(), setup.rounds + 1  # the first epoch warms up
     others: dict[str, Call] = {"steps": lambda: [step() for _ in range(setup.epoch_steps)]} | _rivals(setup, epochs)
-    names, seconds = [*others], list[list[float]]()
+    seconds: list[list[float]] = []
     started, settling = clock(device), 0.0
 
     def between_epochs(training: Training) -> None:
@@ -137,12 +137,9 @@ def _epochs(setup: Setup, until: float) -> dict[str, Ratio]:
     with tempfile.TemporaryDirectory() as name, contextlib.suppress(_TimeUpError):
         directory = Path(name)
         training = setup.training(epochs=epochs)
-        try:
-            fit(training, title="epochs", checkpoint=directory / "checkpoint", on_epoch=between_epochs)
-        finally:
-            others.clear()  # which ends the workers and the thread of the usual trainer's loader, see `_rivals`
+        fit(training, title="epochs", checkpoint=directory / "checkpoint", on_epoch=between_epochs)
     epoch, *columns = np.array(seconds[1:]).T
-    by_name = dict(zip(names, columns, strict=True))
+    by_name = dict(zip(others, columns, strict=True))
     return {"epoch_over_steps": ratio(epoch, by_name.pop("steps"))} | {
         f"{name}_over_ours": ratio(column, epoch) for name, column in by_name.items()
     }

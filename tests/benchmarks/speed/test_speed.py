@@ -93,7 +93,8 @@ def test_after_the_epochs_no_loader_is_at_work(failing: bool, monkeypatch: pytes
         loss = train(self, steps)
         started.append(len(multiprocessing.active_children()))
         if failing:
-            raise RuntimeError("out of memory")
+            error = RuntimeError("out of memory")  # which knows this frame, as the frame knows it: garbage
+            raise error
         return loss
 
     monkeypatch.setattr(UsualTrainer, "train", trained)
