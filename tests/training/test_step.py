@@ -3,13 +3,10 @@
 A recording is played by a stand-in, which calls the function again where a GPU would launch what it recorded.
 """
 
-import contextlib
 import copy
 import functools
-import gc
-import weakref
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +18,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from compress.data import Dataset
-from compress.networks import spec_of
-from compress.training import Method
-from compress.training.capture import WARM_UP, CudaGraph, Steps, collected, why_eager
 from compress.training.class_weights import class_weights
-from compress.training.execution import _ways
-from compress.training.hooks import Hook, Options
 from compress.training.loop import Training, fit
 from compress.training.updates import DeviceRates, Simultaneous, update_of
 from tests.training.step_cases import (
@@ -39,6 +31,7 @@ from tests.training.step_cases import (
     assert_same,
     course_of,
     differing,
+    played,
     state,
 )
 
@@ -169,49 +162,6 @@ def test_resumed_steps_are_those_of_the_loop_before(
     assert_same(resumed, Course(whole.states[2:], whole.losses, whole.accuracies))
 
 
-@dataclass
-class Player:
-    """Stands for a recording on a GPU: replaying calls the function, which recording only warms up.
-
-    Attributes:
-        fails: the call, counted from 1, in which recording fails.
-    """
-
-    device: torch.device
-    fails: int | None
-    calls: int = 0
-    replays: int = 0
-
-    def record(self, function: Callable[[], None]) -> None:
-        with torch.random.fork_rng(devices=[]):
-            for _ in range(WARM_UP):
-                self.calls += 1
-                function()
-                if self.calls == self.fails:
-                    raise RuntimeError("operation not permitted when stream is capturing\nand more")
-        self.function = function
-
-    def replay(self) -> None:
-        self.replays += 1
-        self.function()
-
-
-def played(
-    training: Training, fails: int | None = None, compiled: nn.Module | None = None
-) -> tuple[Training, list[Player]]:
-    """Let a training record its steps as on a GPU, `compiled` if given; returns it and its recordings, as they come."""
-    players: list[Player] = []
-
-    def graph(device: torch.device) -> Player:
-        players.append(Player(device, fails))
-        return players[-1]
-
-    step = training.stepping.step
-    step.model = compiled or step.model
-    training.stepping = Steps(step, eager=None, plain=training.network, graph=graph)
-    return training, players
-
-
 @pytest.mark.parametrize("name", CASES)
 def test_recorded_steps_are_those_of_the_loop_before(name: str, tiny: Dataset, before: Callable[[str], Course]) -> None:
     """So a recording leaves weights, statistics, momentum, averages, counts and random state as they were."""
@@ -220,78 +170,6 @@ def test_recorded_steps_are_those_of_the_loop_before(name: str, tiny: Dataset, b
     assert sum(player.replays for player in players) == 20
     assert training.stepping.captured
     assert len(players) == (2 if training.averaging.ema else 1)  # steps that average are others
-
-
-@pytest.mark.parametrize("fails", [1, WARM_UP])
-def test_where_recording_fails_steps_run_eagerly_from_the_same_state_after_one_line(
-    fails: int, tiny: Dataset, before: Callable[[str], Course], capsys: pytest.CaptureFixture[str]
-) -> None:
-    training, players = played(CASES["mwbp"].training(tiny), fails)
-    assert_same(course_of(training), before("mwbp"))
-    lines = [line for line in capsys.readouterr().err.splitlines() if "captured" in line]
-    assert lines == ["steps run eagerly: they could not be captured (operation not permitted when stream is capturing)"]
-    assert len(players) == 1
-    assert not training.stepping.captured
-    assert training.model is training.network
-
-
-class Uncompilable(nn.Module):
-    """Stands for a network with compiled blocks, which runs a few times before the compiler fails."""
-
-    def __init__(self, network: nn.Module, runs: int) -> None:
-        super().__init__()
-        self.network, self.runs = network, runs
-
-    def forward(self, *inputs: Any) -> Any:
-        if not self.runs:
-            raise RuntimeError("no Triton\nand more")
-        self.runs -= 1
-        return self.network(*inputs)
-
-
-@pytest.mark.parametrize("runs", [0, WARM_UP - 1])
-def test_where_blocks_do_not_compile_steps_are_recorded_without_from_the_same_state(
-    runs: int, tiny: Dataset, before: Callable[[str], Course], capsys: pytest.CaptureFixture[str]
-) -> None:
-    training = CASES["mwbp"].training(tiny)
-    training, players = played(training, compiled=Uncompilable(training.network, runs))
-    assert _ways(training) == {"compiled": True, "captured": False}
-    assert_same(course_of(training), before("mwbp"))
-    assert [player.replays for player in players] == [0, 20]
-    assert _ways(training) == {"compiled": False, "captured": True}
-    assert "blocks run uncompiled (no Triton)" in capsys.readouterr().err.splitlines()
-    assert training.stepping.way == "steps captured as a CUDA graph, blocks not compiled"
-
-
-def test_where_recording_fails_without_compiled_blocks_too_steps_run_eagerly(
-    tiny: Dataset, before: Callable[[str], Course]
-) -> None:
-    training = CASES["mwbp"].training(tiny)
-    training, players = played(training, fails=1, compiled=Uncompilable(training.network, 0))
-    assert_same(course_of(training), before("mwbp"))
-    assert len(players) == 2
-    assert _ways(training) == {"compiled": False, "captured": False}
-
-
-@pytest.mark.parametrize("enabled", [True, False])
-def test_no_garbage_is_collected_during_a_capture(enabled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else an earlier training's graph might be destroyed in it; CUDA's own part is left out here."""
-    monkeypatch.setattr("torch.cuda.graph", lambda graph, stream: contextlib.nullcontext())
-    graph = object.__new__(CudaGraph)
-    graph.graph = graph.stream = None  # type: ignore[assignment]
-    earlier = nn.Module()
-    vars(earlier)["itself"] = earlier  # only the collector finds it
-    left, during = weakref.ref(earlier), []
-    del earlier
-    (gc.enable if enabled else gc.disable)()
-    try:
-        graph._capture(lambda: during.append((left() is None, gc.isenabled())))
-        with contextlib.suppress(KeyError), collected():
-            raise KeyError
-        assert during == [(True, False)]
-        assert gc.isenabled() is enabled
-    finally:
-        gc.enable()
 
 
 def test_the_losses_of_a_step_are_returned_by_a_recorded_one_too(tiny: Dataset) -> None:
@@ -327,19 +205,6 @@ def test_rates_on_the_device_are_those_of_the_schedule_rounded_once(nesterov: bo
         saved = copy.deepcopy(update.state_dict())
         update.load_state_dict(saved)  # which brings tensors of its own
     assert not differing(network.state_dict(), other.state_dict())
-
-
-def test_what_cannot_be_captured_is_named() -> None:
-    spec = spec_of("resnet8", exits=2)
-    mwbp, cuda = Method(name="mwbp").objective(spec), torch.device("cuda")
-    sequential = Method(name="mwbp", update="sequential").objective(spec)
-    assert why_eager(mwbp, Options(), cuda, 1) is None
-    assert why_eager(mwbp, Options(), CPU, 1) == "no GPU"
-    assert why_eager(mwbp, Options(capture=False), cuda, 1) == "--no-capture"
-    assert why_eager(sequential, Options(), cuda, 1) == "update sequential"
-    assert why_eager(mwbp, Options(), cuda, 2) == "2 processes"
-    hook = Hook(regularise=lambda network: None)
-    assert why_eager(mwbp, Options(hook=hook), cuda, 1) == "the network is pruned or regularised meanwhile"
 
 
 class Asked(TorchDispatchMode):
