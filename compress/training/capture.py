@@ -7,6 +7,7 @@ allocates momentum; what it changed meanwhile is restored in place; then it is r
 from __future__ import annotations
 
 import contextlib
+import gc
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
@@ -65,7 +66,7 @@ class CudaGraph:
     def _capture(self, function: Callable[[], None]) -> None:
         """Capture the function; raises its own error rather than that of the end of the capture, which follows."""
         try:
-            with torch.cuda.graph(self.graph, stream=self.stream):  # replays draw from the default generator
+            with collected(), torch.cuda.graph(self.graph, stream=self.stream):  # replays use the default generator
                 function()
         except Exception as error:
             generator = torch.cuda.default_generators[self.stream.device.index]
@@ -76,11 +77,12 @@ class CudaGraph:
 class Steps:
     """Takes the steps of a training: eagerly, or by a recording of the first one of its kind, for batches of one shape.
 
-    Where recording fails, steps run eagerly from then on, from the same state.
+    Where recording fails, it is tried once more with the plain model, since what failed may have been the compiler. If
+    that fails too, steps run eagerly from then on; in both cases from the same state.
 
     Args:
         eager: why steps run eagerly; None to record them.
-        plain: model for steps that run eagerly since recording has failed.
+        plain: model for steps since recording has failed.
         graph: makes a new recording.
     """
 
@@ -129,9 +131,29 @@ class Steps:
                 graph = self.new_graph(images.device)
                 graph.record(run)
             self.graph = graph
+            return
         except Exception as error:  # whatever a network, a compiler or a driver raises
-            self.eager, self.step.model = f"they could not be captured ({first_line(error)})", self.plain
-            console.print(self.way)
+            reason = first_line(error)
+        if self.step.model is not self.plain:
+            self.step.model = self.plain
+            console.print(f"blocks run uncompiled ({reason})")
+            self._record(images, labels, average=average)
+            return
+        self.eager = f"they could not be captured ({reason})"
+        console.print(self.way)
+
+
+@contextlib.contextmanager
+def collected() -> Iterator[None]:
+    """Collect garbage now, and none meanwhile: a graph that is destroyed during a capture of another would end it."""
+    gc.collect()
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 @contextlib.contextmanager

@@ -40,8 +40,10 @@ def fit_weights(logits: Tensor, labels: Tensor) -> tuple[float, ...]:
 
     with torch.enable_grad():
         search.step(loss)
-    rounded = [round(weight, DIGITS) for weight in scores.softmax(dim=0).tolist()[:-1]]
-    return (*rounded, round(1 - sum(rounded), DIGITS))
+    weights = [round(weight, DIGITS) for weight in scores.softmax(dim=0).tolist()]
+    largest = weights.index(max(weights))
+    weights[largest] = round(weights[largest] + 1 - sum(weights), DIGITS)  # of another, the rest might be negative
+    return tuple(weights)
 
 
 def ensemble_of(network: Network, count: int, predicted: Predicted) -> tuple[dict[str, Any], dict[str, Tensor]]:

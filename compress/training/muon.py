@@ -44,7 +44,7 @@ class SimultaneousMuon(Simultaneous):
             matrices = [nn.Parameter(_matrix(parameter.data)) for parameter in own]
             assert all(matrix.data_ptr() == each.data_ptr() for matrix, each in zip(matrices, own, strict=True))
             self.kernels += zip(own, matrices, strict=True)
-            decay = group["lr"] * group["weight_decay"] / (1 - recipe.momentum) / rate
+            decay = group["highest_lr"] * group["weight_decay"] / (1 - recipe.momentum) / rate
             groups += [{"params": matrices, "weight_decay": decay}] if matrices else []
         if not groups:
             raise UsageError(f"optimizer muon: {network.spec.arch} has no convolution behind its stem")

@@ -119,7 +119,7 @@ class Objective(ObjectiveNumbers):
         if self.teacher:
             assert taught is not None
             losses = losses + self._distilled(stacked, taught.to(stacked.dtype)) * self.teacher
-        if self.ensemble_teacher:
+        if self.ensemble_teacher and len(stacked) > 1:  # one exit would be its own teacher
             heard = self.ensemble_teacher * (1.0 if progress is None else (progress / RAMP).clamp(max=1))
             losses = losses + (self._distilled(stacked, stacked.detach().mean(dim=0)) - hard) * heard
         return losses

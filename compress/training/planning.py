@@ -240,10 +240,11 @@ def _check_start(start: Start, method: Method, recipe: Recipe) -> None:
 def _check_recipe(recipe: Recipe, method: Method, dataset: Dataset, spec: Spec) -> None:
     if recipe.zero_scale and not any(block.kind == "norm-last" for block in spec.blocks):
         raise UsageError(f"zero-scale: {spec.arch} has no norm-last blocks, which --form norm-last gives")
-    if method.ensemble and not recipe.validation and not dataset.validation:
+    images = len(dataset.train)
+    if method.ensemble and not dataset.validation and not round(recipe.validation * images):
         raise UsageError(
             f"ensemble {method.ensemble}: its weights are fitted on validation images, and recipe {recipe.name} holds "
-            "none out: --validation 0.05 does"
+            f"none of {images} images out: --validation {max(0.05, 1 / images):.2g} does"
         )
 
 

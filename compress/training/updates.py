@@ -154,7 +154,7 @@ class DeviceRates:
         highest = [group["highest_lr"] for group in optimizer.param_groups]
         self.highest = torch.tensor(highest, dtype=torch.float64, device=device)
         self.factor = torch.ones((), dtype=torch.float64, device=device)
-        self.rates = torch.empty(len(highest), device=device)
+        self.rates = self.highest.float()
         self.bind()
 
     def bind(self) -> None:

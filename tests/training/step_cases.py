@@ -1,10 +1,11 @@
-"""Trainings of 20 steps whose rate changes, for tests of the step, and what is left after every epoch of them."""
+"""Trainings of 20 steps whose rate changes, for tests of the step; what is left after every epoch; a stand-in graph."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from compress import Architecture
@@ -13,6 +14,7 @@ from compress.hardware import Precision
 from compress.networks import Network, initialised, spec_of
 from compress.recipes import Recipe, recipe_named
 from compress.training import Method
+from compress.training.capture import WARM_UP, Steps
 from compress.training.hooks import Options
 from compress.training.loop import Training, fit
 from compress.training.updates import Simultaneous
@@ -119,3 +121,46 @@ def assert_same(got: Course, expected: Course) -> None:
 
 class KilledError(Exception):
     """Stands for the end of the process."""
+
+
+@dataclass
+class Player:
+    """Stands for a recording on a GPU: replaying calls the function, which recording only warms up.
+
+    Attributes:
+        fails: the call, counted from 1, in which recording fails.
+    """
+
+    device: torch.device
+    fails: int | None
+    calls: int = 0
+    replays: int = 0
+
+    def record(self, function: Callable[[], None]) -> None:
+        with torch.random.fork_rng(devices=[]):
+            for _ in range(WARM_UP):
+                self.calls += 1
+                function()
+                if self.calls == self.fails:
+                    raise RuntimeError("operation not permitted when stream is capturing\nand more")
+        self.function = function
+
+    def replay(self) -> None:
+        self.replays += 1
+        self.function()
+
+
+def played(
+    training: Training, fails: int | None = None, compiled: nn.Module | None = None
+) -> tuple[Training, list[Player]]:
+    """Let a training record its steps as on a GPU, `compiled` if given; returns it and its recordings, as they come."""
+    players: list[Player] = []
+
+    def graph(device: torch.device) -> Player:
+        players.append(Player(device, fails))
+        return players[-1]
+
+    step = training.stepping.step
+    step.model = compiled or step.model
+    training.stepping = Steps(step, eager=None, plain=training.network, graph=graph)
+    return training, players

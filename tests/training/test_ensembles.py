@@ -18,7 +18,7 @@ from compress.ensemble_exit import ENSEMBLE
 from compress.network_cost import cost, cross_check, part_costs
 from compress.networks import Ensemble, create, mean_of
 from compress.records import parse_record
-from compress.training import Method, Place
+from compress.training import Method, Place, plan_of
 from compress.training.ensembles import fit_weights
 
 
@@ -42,6 +42,19 @@ def test_the_best_weights_are_found() -> None:
     first, second = fit_weights(logits, torch.tensor([1, 1, 1, 0]))
     assert first == pytest.approx((1 + np.log(3)) / 5, abs=1e-4)
     assert first + second == pytest.approx(1)
+
+
+def test_no_weight_is_negative_where_the_last_exit_is_useless() -> None:
+    """Of several draws, since in some the other weights, rounded, add up to more than 1."""
+    for seed in range(8):
+        drawn = np.random.default_rng(seed)
+        logits, labels = drawn.normal(size=(4, 200, 4)), drawn.integers(4, size=200)
+        logits[:3, np.arange(200), labels] += 1
+        logits[3] = -20 * np.eye(4)[labels]
+        weights = fit_weights(torch.from_numpy(logits), torch.from_numpy(labels))
+        assert min(weights) >= 0
+        assert weights[3] == pytest.approx(0, abs=2e-6)
+        assert sum(weights) == pytest.approx(1, abs=1e-12)
 
 
 def test_no_other_weights_fit_better() -> None:
@@ -152,3 +165,10 @@ def test_weights_need_validation_images(tiny: Dataset, brief: Recipe, tmp_path: 
         train(
             "resnet8", tiny, method=Method(ensemble=2), recipe=brief.changed(validation=0), place=Place(runs=tmp_path)
         )
+
+
+def test_a_share_that_rounds_to_no_validation_image_is_refused_before_training(tiny: Dataset, brief: Recipe) -> None:
+    images, method = len(tiny.train), Method(ensemble=2)
+    with pytest.raises(UsageError, match=f"holds none of {images} images out: --validation 0.05 does"):
+        plan_of("resnet8", tiny, method=method, recipe=brief.changed(validation=0.4 / images))
+    assert plan_of("resnet8", tiny, method=method, recipe=brief.changed(validation=1 / images)).ensemble == 2

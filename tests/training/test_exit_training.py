@@ -63,6 +63,12 @@ def test_before_any_step_the_ensemble_is_not_heard(network: Network, batch: tupl
     assert torch.equal(unheard, method().losses(logits, batch[1]))
 
 
+def test_an_only_exit_has_no_ensemble_to_learn_from(network: Network, batch: tuple[Tensor, Tensor]) -> None:
+    """As where a cut leaves one: its loss is the whole cross-entropy."""
+    last = network(batch[0])[-1:]
+    assert torch.equal(method(ensemble_teacher=0.5).losses(last, batch[1]), method().losses(last, batch[1]))
+
+
 @pytest.mark.parametrize(
     ("annealing", "shares"),
     [

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from compress.recipes import Recipe, quick
 from compress.training import Method
 from compress.training.loop import Training, fit
 from compress.training.muon import MOMENTUM, SHARE, SimultaneousMuon
+from compress.training.updates import DeviceRates, Simultaneous
 
 RECIPE = replace(quick(), epochs=3, batch_size=60, optimizer="muon")
 
@@ -76,6 +78,26 @@ def test_an_exits_weight_in_the_loss_does_not_change_the_step_of_its_kernels() -
         name = "blocks.0.conv1.weight"
         steps.append(trained.get_parameter(name).detach() - network().get_parameter(name))
     torch.testing.assert_close(*steps, rtol=0.02, atol=1e-4)
+
+
+def test_weight_decay_is_that_of_the_highest_rates_where_rates_are_on_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a GPU, where the optimiser of the rest reads its rates from tensors."""
+
+    def decays() -> list[float]:
+        trained = network()
+        update = SimultaneousMuon(Method(name="mwbp").objective(trained.spec), trained, RECIPE)
+        return [group["weight_decay"] for group in update.muon.param_groups]
+
+    expected, plain = decays(), Simultaneous.__init__
+
+    def on_a_device(self: Simultaneous, *args: Any) -> None:
+        plain(self, *args)
+        self.rates = DeviceRates(self.optimizer, torch.device("cpu"))
+
+    monkeypatch.setattr(Simultaneous, "__init__", on_a_device)
+    found = decays()
+    assert {type(decay) for decay in found} == {float}
+    assert found == expected
 
 
 def training_of(tiny: Dataset, recipe: Recipe) -> Training:

@@ -46,6 +46,14 @@ def test_statistics_are_settled_when_the_first_half_of_the_steps_weighs_a_hundre
     assert steps_to_settle(network.eval()) == 0  # no training moves them
 
 
+def test_an_epoch_of_fast_settles_them_on_whole_cifar(tiny: Dataset) -> None:
+    """So no run by it recomputes them."""
+    recipe = recipe_named("fast")
+    images = 50_000 - round((recipe.validation + recipe.calibration) * 50_000)
+    network = create("resnet8", input_shape=tiny.input_shape).train()
+    assert images // recipe.batch(images) >= steps_to_settle(network)
+
+
 def test_what_is_reported_and_every_epochs_validation_are_of_the_settled_state(tiny: Dataset, brief: Recipe) -> None:
     recipe = replace(brief, epochs=3, validation=0.3)
     training = trained(tiny, recipe)

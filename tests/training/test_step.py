@@ -6,7 +6,7 @@ A recording is played by a stand-in, which calls the function again where a GPU 
 import copy
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from compress.data import Dataset
-from compress.networks import spec_of
-from compress.training import Method
-from compress.training.capture import WARM_UP, Steps, why_eager
 from compress.training.class_weights import class_weights
-from compress.training.hooks import Hook, Options
 from compress.training.loop import Training, fit
 from compress.training.updates import DeviceRates, Simultaneous, update_of
 from tests.training.step_cases import (
@@ -35,6 +31,7 @@ from tests.training.step_cases import (
     assert_same,
     course_of,
     differing,
+    played,
     state,
 )
 
@@ -165,46 +162,6 @@ def test_resumed_steps_are_those_of_the_loop_before(
     assert_same(resumed, Course(whole.states[2:], whole.losses, whole.accuracies))
 
 
-@dataclass
-class Player:
-    """Stands for a recording on a GPU: replaying calls the function, which recording only warms up.
-
-    Attributes:
-        fails: the call, counted from 1, in which recording fails.
-    """
-
-    device: torch.device
-    fails: int | None = None
-    calls: int = 0
-    replays: int = 0
-
-    def record(self, function: Callable[[], None]) -> None:
-        with torch.random.fork_rng(devices=[]):
-            for _ in range(WARM_UP):
-                self.calls += 1
-                function()
-                if self.calls == self.fails:
-                    raise RuntimeError("operation not permitted when stream is capturing\nand more")
-        self.function = function
-
-    def replay(self) -> None:
-        self.replays += 1
-        self.function()
-
-
-def played(training: Training, fails: int | None = None) -> tuple[Training, list[Player]]:
-    """Let a training record its steps as on a GPU; returns it and its recordings, as they come."""
-    players: list[Player] = []
-
-    def graph(device: torch.device) -> Player:
-        players.append(Player(device, fails))
-        return players[-1]
-
-    step = training.stepping.step
-    training.stepping = Steps(step, eager=None, plain=training.network, graph=graph)
-    return training, players
-
-
 @pytest.mark.parametrize("name", CASES)
 def test_recorded_steps_are_those_of_the_loop_before(name: str, tiny: Dataset, before: Callable[[str], Course]) -> None:
     """So a recording leaves weights, statistics, momentum, averages, counts and random state as they were."""
@@ -213,20 +170,6 @@ def test_recorded_steps_are_those_of_the_loop_before(name: str, tiny: Dataset, b
     assert sum(player.replays for player in players) == 20
     assert training.stepping.captured
     assert len(players) == (2 if training.averaging.ema else 1)  # steps that average are others
-
-
-@pytest.mark.parametrize("fails", [1, WARM_UP])
-def test_where_recording_fails_steps_run_eagerly_from_the_same_state_after_one_line(
-    fails: int, tiny: Dataset, before: Callable[[str], Course], capsys: pytest.CaptureFixture[str]
-) -> None:
-    training, players = played(CASES["mwbp"].training(tiny), fails)
-    training.stepping.step.model = copy.copy(training.network)  # as if compiled: what failed may be that
-    assert_same(course_of(training), before("mwbp"))
-    lines = [line for line in capsys.readouterr().err.splitlines() if "captured" in line]
-    assert lines == ["steps run eagerly: they could not be captured (operation not permitted when stream is capturing)"]
-    assert len(players) == 1
-    assert not training.stepping.captured
-    assert training.model is training.network
 
 
 def test_the_losses_of_a_step_are_returned_by_a_recorded_one_too(tiny: Dataset) -> None:
@@ -245,6 +188,8 @@ def test_rates_on_the_device_are_those_of_the_schedule_rounded_once(nesterov: bo
     assert isinstance(update, Simultaneous)
     assert isinstance(expected, Simultaneous)
     update.rates = DeviceRates(update.optimizer, CPU)
+    for group in update.optimizer.param_groups:  # before any step, too
+        assert float(group["lr"]) == float(torch.tensor(group["highest_lr"]))
     images, labels = torch.randn(8, *tiny.input_shape), torch.arange(8)
     for factor in (0.1, 1 / 3, 0.7):
         for each, net in ((update, network), (expected, other)):
@@ -260,19 +205,6 @@ def test_rates_on_the_device_are_those_of_the_schedule_rounded_once(nesterov: bo
         saved = copy.deepcopy(update.state_dict())
         update.load_state_dict(saved)  # which brings tensors of its own
     assert not differing(network.state_dict(), other.state_dict())
-
-
-def test_what_cannot_be_captured_is_named() -> None:
-    spec = spec_of("resnet8", exits=2)
-    mwbp, cuda = Method(name="mwbp").objective(spec), torch.device("cuda")
-    sequential = Method(name="mwbp", update="sequential").objective(spec)
-    assert why_eager(mwbp, Options(), cuda, 1) is None
-    assert why_eager(mwbp, Options(), CPU, 1) == "no GPU"
-    assert why_eager(mwbp, Options(capture=False), cuda, 1) == "--no-capture"
-    assert why_eager(sequential, Options(), cuda, 1) == "update sequential"
-    assert why_eager(mwbp, Options(), cuda, 2) == "2 processes"
-    hook = Hook(regularise=lambda network: None)
-    assert why_eager(mwbp, Options(hook=hook), cuda, 1) == "the network is pruned or regularised meanwhile"
 
 
 class Asked(TorchDispatchMode):

@@ -2,6 +2,7 @@
 
 import json
 import math
+import multiprocessing
 import os
 import shutil
 import subprocess
@@ -18,6 +19,7 @@ from benchmarks.measuring.rounds import Call
 from benchmarks.speed.bare_layers import bare_layers, floor
 from benchmarks.speed.ratios import ON_CUDA, PARTS, Ratio, measure
 from benchmarks.speed.speed_setup import Setup
+from benchmarks.speed.usual_trainer import UsualTrainer
 from compress.network_cost import cost
 from compress.networks import create
 
@@ -53,7 +55,7 @@ def test_the_ratios_and_their_conditions_are_json() -> None:
     memory = results["memory_mwbp_over_bp"]
     assert 1 < memory["ratio"] < 1.5
     assert memory["low"] == memory["high"]
-    assert [len(found) - 2 for found in saved] == [2, 4, 7, 8]  # after every part, all that there is
+    assert [len(found) - 2 for found in saved] == [2, 5, 7, 8]  # after every part, all that there is
 
 
 def test_when_the_time_is_up_what_was_measured_is_there_and_the_rest_is_named() -> None:
@@ -80,6 +82,38 @@ def test_what_fails_is_named_and_the_rest_goes_on(monkeypatch: pytest.MonkeyPatc
         "steps": "RuntimeError: out of memory",
     }
     assert results["memory_mwbp_over_bp"]["rounds"] == 1
+
+
+@pytest.mark.parametrize("failing", [False, True])
+def test_after_the_epochs_no_loader_is_at_work(failing: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On CUDA a thread of it pins memory, and later parts capture steps."""
+    train, started = UsualTrainer.train, list[int]()
+
+    def trained(self: UsualTrainer, steps: int) -> float:
+        loss = train(self, steps)
+        started.append(len(multiprocessing.active_children()))
+        if failing:
+            error = RuntimeError("out of memory")  # which knows this frame, as the frame knows it: garbage
+            raise error
+        return loss
+
+    monkeypatch.setattr(UsualTrainer, "train", trained)
+    left: list[int] = []
+
+    def later(setup: Setup, until: float) -> dict[str, Ratio]:
+        left.append(len(multiprocessing.active_children()))
+        return {}
+
+    monkeypatch.setattr("benchmarks.speed.ratios.PARTS", {"epochs": PARTS["epochs"], "later": later})
+    results = measure(tiny_setup(workers=1))
+    assert ("epochs" in results["left_out"]) is failing
+    assert started[0] == 1
+    assert left == [0]
+
+
+def test_what_is_promised_comes_before_what_is_merely_of_interest() -> None:
+    """Where time is short, the parts at the end are left out."""
+    assert [*PARTS][:3] == ["steps", "capture", "epochs"]
 
 
 def test_what_is_measured_on_cuda_alone_runs_and_divides_by_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
