@@ -13,6 +13,7 @@ import json
 import os
 import re
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,7 +27,8 @@ from compress.stores.object_store import DOOR, ObjectStore, Stamp, StoreError
 # Names in a run directory; see `compress.runs`, which describes it.
 RECORD, LOCK, CHECKPOINT = "run.json", ".lock", "checkpoint"
 WEIGHTS, PREDICTIONS = "model.safetensors", "predictions.npz"
-MARKER = ".store.json"  # in the root of a mirror: what it is a mirror of
+MARKER = ".store.json"  # in the root of a mirror: what it is a mirror of, and where it is
+NEW = 60.0  # seconds for which a directory without a record may be one that a process is just about to hold
 DEPTH = 3  # directories between a file of a run and the root of the mirror, at most
 
 _held: dict[Path, Lease] = {}  # by this process, by the directory that is leased
@@ -62,9 +64,9 @@ class Mirror:
                     if held:
                         self._fetch_run(run, files)
         for path in self.root.iterdir():
-            if path.is_dir() and path.name not in runs:
-                with _local(path) as held:
-                    if held:
+            if path.is_dir() and path.name not in runs and not _is_new(path):
+                with _local(path) as held:  # asked again, as the run may have come since all of them were listed
+                    if held and f"{path.name}/{RECORD}" not in self.store.listed(path.name):
                         shutil.rmtree(path)
 
     def pull(self, path: Path) -> None:
@@ -150,8 +152,8 @@ def mirror(url: str, *, whole: bool = True, patience: float = DOOR) -> Path:
     place = Path(os.environ.get("COMPRESS_MIRRORS") or cache_directory() / "mirrors")
     root = place.resolve() / (name if whole else f"{name}-records")
     root.mkdir(parents=True, exist_ok=True)
-    if not os.path.exists(root / MARKER):
-        marker = json.dumps({"url": url, "whole": whole}).encode()
+    marker = json.dumps({"url": url, "whole": whole, "root": str(root.resolve())}).encode()
+    if not os.path.exists(root / MARKER) or (root / MARKER).read_bytes() != marker:
         _replace(root / MARKER, marker, Stamp(size=len(marker), written=0))
     found = mirror_of(root)
     assert found
@@ -160,11 +162,12 @@ def mirror(url: str, *, whole: bool = True, patience: float = DOOR) -> Path:
 
 
 def mirror_of(path: Path) -> Mirror | None:
-    """The mirror that a path is in, or is the root of."""
+    """The mirror that a path is in, or is the root of. The copy of a mirror elsewhere is a plain directory."""
     for place in (path, *list(path.parents)[:DEPTH]):
         if os.path.exists(place / MARKER):  # false, not an error, for a name that is too long
             kept = json.loads((place / MARKER).read_text())
-            return Mirror(place, ObjectStore(kept["url"]), kept["whole"])
+            if kept.get("root") == str(place.resolve()):
+                return Mirror(place, ObjectStore(kept["url"]), kept["whole"])
     return None
 
 
@@ -244,6 +247,14 @@ def _local(path: Path) -> Iterator[bool]:
         yield lock.is_locked
     finally:
         lock.release()
+
+
+def _is_new(path: Path) -> bool:
+    """Whether a directory may have been made for a run that has no record yet, or is gone already."""
+    try:
+        return not (path / RECORD).exists() and time.time() - path.stat().st_mtime < NEW
+    except FileNotFoundError:
+        return True
 
 
 def _is_fresh(path: Path, stamp: Stamp) -> bool:

@@ -81,13 +81,20 @@ class ObjectStore:
                 self._tried(partial(self._files.rm_file, path))
 
     def listed(self, folder: str = "") -> dict[str, Stamp]:
-        """The keys below a folder, or all of them, with their stamps."""
+        """The keys below a folder, or all of them, with their stamps; those that are no relative paths are left out.
+
+        Raises:
+            StoreError: the bucket does not exist, where all are asked for.
+        """
         try:
             found = self._tried(lambda: self._files.find(self._path(folder), detail=True, refresh=True))
-        except FileNotFoundError:
+        except FileNotFoundError as error:
+            if not folder:  # else what is only mistaken for empty would be emptied elsewhere
+                raise StoreError(f"{self.url} cannot be read: {self._bucket} does not exist") from error
             return {}
         root = len(self._root) + 1
-        return {path[root:]: _stamp(info) for path, info in found.items() if path[root:] and info["type"] == "file"}
+        files = {path[root:]: info for path, info in found.items() if info["type"] == "file"}
+        return {key: _stamp(info) for key, info in files.items() if not {"", ".", ".."} & set(key.split("/"))}
 
     def check_writable(self) -> None:
         """Refuse a URL that cannot be written.

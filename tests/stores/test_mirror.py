@@ -15,7 +15,7 @@ from compress.errors import UsageError
 from compress.recipes import Recipe, recipe_named
 from compress.runs import BENCH, InUseError, Run, claimed, find_run, finished_runs, write_json
 from compress.stores.lease import Lease
-from compress.stores.mirror import mirror, mirror_of
+from compress.stores.mirror import mirror, mirror_of, refresh
 from compress.stores.object_store import ObjectStore
 from compress.training import train
 
@@ -81,6 +81,41 @@ def test_a_run_removed_from_the_store_is_gone_everywhere(
     assert finished_runs(elsewhere) == ([], [])
     with pytest.raises(UsageError, match="not a run directory"):
         find_run(made.id, elsewhere)
+
+
+def test_the_copy_of_a_mirror_keeps_its_runs(made: Run, store: ObjectStore, tmp_path: Path) -> None:
+    copied = shutil.copytree(made.path.parent, tmp_path / "archive")
+    store.remove(list(store.listed()))
+    assert [run.id for run in finished_runs(copied)[0]] == [made.id]
+    assert finished_runs(made.path.parent) == ([], [])
+    write_json(copied / made.id / BENCH, 1)
+    assert store.listed() == {}
+
+
+def test_a_bucket_that_is_gone_takes_no_run_with_it(made: Run, server: StoreServer) -> None:
+    away = (server.folder / BUCKET).rename(server.folder / "away")
+    try:
+        with pytest.raises(UsageError, match=f"cannot be read: {BUCKET} does not exist"):
+            finished_runs(made.path.parent)
+    finally:
+        away.rename(server.folder / BUCKET)
+    assert [run.id for run in finished_runs(made.path.parent)[0]] == [made.id]
+
+
+def test_a_run_that_came_since_the_store_was_listed_is_kept(made: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    listed = ObjectStore.listed
+    monkeypatch.setattr(ObjectStore, "listed", lambda self, folder="": listed(self, folder) if folder else {})
+    refresh(made.path.parent)
+    assert (made.path / "model.safetensors").exists()
+
+
+def test_a_directory_that_somebody_is_about_to_hold_is_left_alone(url: str) -> None:
+    new, old = mirror(url) / "new", mirror(url) / "old"
+    for path in (new, old):
+        path.mkdir()
+    os.utime(old, (0, 0))
+    refresh(new.parent)
+    assert (list(new.iterdir()), old.exists()) == ([], False)
 
 
 def test_no_half_written_run_is_seen_and_another_machine_goes_on_with_it(
