@@ -15,6 +15,7 @@ import re
 import shutil
 import time
 from collections.abc import Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -32,6 +33,7 @@ NEW = 60.0  # seconds for which a directory without a record may be one that a p
 DEPTH = 3  # directories between a file of a run and the root of the mirror, at most
 
 _held: dict[Path, Lease] = {}  # by this process, by the directory that is leased
+_passing_by: ContextVar[bool] = ContextVar("passing by", default=False)
 _owner: list[str] = []  # who this process takes leases for, if not for itself
 
 
@@ -206,8 +208,11 @@ def fetch(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def leased(path: Path, *, patience: float = 0) -> Iterator[None]:
+def leased(path: Path, *, patience: float | None = 0) -> Iterator[None]:
     """Hold the lease of a run directory in a mirror, made what the store has of it; elsewhere nothing is held.
+
+    Args:
+        patience: as `Lease.take` has it; None is 0 within `passing_by`.
 
     Raises:
         BusyError: another process holds it.
@@ -217,6 +222,7 @@ def leased(path: Path, *, patience: float = 0) -> Iterator[None]:
     if place is None:
         yield
         return
+    patience = 0 if patience is None and _passing_by.get() else patience
     _held[path] = lease = Lease.take(place.store, path.name, owner="".join(_owner), patience=patience)
     try:
         place.pull(path)
@@ -224,6 +230,16 @@ def leased(path: Path, *, patience: float = 0) -> Iterator[None]:
     finally:
         del _held[path]
         lease.release()
+
+
+@contextlib.contextmanager
+def passing_by() -> Iterator[None]:
+    """Leave a run that another process holds to it at once, dead or alive, as there are others to make."""
+    before = _passing_by.set(True)
+    try:
+        yield
+    finally:
+        _passing_by.reset(before)
 
 
 @contextlib.contextmanager

@@ -5,10 +5,12 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock, patch
 
 import pytest
 
 from benchmarks.study.rehearsal import BUCKET, StoreServer
+from benchmarks.study.runner import Runner
 from compress import Place, load
 from compress.data import Dataset
 from compress.errors import UsageError
@@ -144,8 +146,8 @@ def test_no_half_written_run_is_seen_and_another_machine_goes_on_with_it(
     runs, skipped = finished_runs(elsewhere)
     assert (runs, len(skipped)) == ([], 1)
     assert "is running, not finished" in skipped[0]
-    with claimed(elsewhere / name, patience=30):  # the dead process is waited for
-        assert (elsewhere / name / "checkpoint" / "last.pt").exists()
+    with pytest.raises(InUseError), claimed(elsewhere / name):  # without waiting, the dead process looks alive
+        pass
     before = server.writes()[f"{tmp_path.name}/{name}/checkpoint/last.pt"]
     recipe = recipe_named("quick", epochs=2)
     run = train("resnet8", f"folder:{tiny_folder}", recipe=recipe, place=Place(precision="fp32", runs=elsewhere))
@@ -160,6 +162,35 @@ def test_a_run_is_held_against_other_machines(url: str, elsewhere: Path) -> None
         pass
     with claimed(elsewhere / "run"):
         pass
+
+
+def test_a_study_passes_by_a_run_that_is_held_dead_or_alive(url: str, store: ObjectStore) -> None:
+    run = mirror(url) / "run"
+    Lease.take(store, "run").ended.set()
+
+    def make(*_: object) -> None:
+        with claimed(run, patience=None):
+            pass
+
+    runner = Runner(outcomes=Mock(runs={}, nodes=["node"]), seconds={})
+    with patch("benchmarks.study.runner.make", make):
+        assert runner._attempt("node") == run  # type: ignore[arg-type]
+        assert not runner.failures
+    make()  # by itself, the dead is waited for
+
+
+def test_a_study_leaves_a_run_that_it_lost_to_who_has_it_now(url: str, store: ObjectStore) -> None:
+    run = mirror(url) / "run"
+
+    def make(*_: object) -> None:
+        with claimed(run):
+            Lease(store, "run", 7, "another").store.create("run/.lease/00000007", b"{}")
+            write_json(run / "file.json", 1)
+
+    runner = Runner(outcomes=Mock(runs={}, nodes=["node"]), seconds={})
+    with patch("benchmarks.study.runner.make", make):
+        assert runner._attempt("node") == run  # type: ignore[arg-type]
+    assert (runner.outcomes.runs, runner.failures) == ({}, [])
 
 
 def test_who_lost_a_run_writes_nothing_more(url: str, elsewhere: Path, store: ObjectStore) -> None:

@@ -6,12 +6,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
 from benchmarks.study import rehearsal as rehearsals
 from benchmarks.study.kills import STUDY, differences, repeated, wait_for
-from benchmarks.study.ray_conductor import slots
+from benchmarks.study.ray_conductor import News, make_run, slots
 from benchmarks.study.rehearsal import BUCKET, Rehearsal
 
 IMPOSSIBLE = '{name = "impossible", command = "prune", from = "plain", speedup = 100000},'
@@ -119,6 +120,12 @@ def test_what_cannot_be_is_refused_in_a_line(options: list[str], message: str, r
 def test_without_ray_the_extra_is_named(refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     assert "pip install 'multiway-compress[cluster]'" in refused("study", "quickstart", "--executor", "ray")
+
+
+def test_a_store_that_fails_as_a_task_begins_is_named_and_ray_does_not_try_again() -> None:
+    assert make_run(Mock(), "s3://", 3, {}, "owner", None) == News(
+        3, "failed", "s3://: names no bucket, as in s3://bucket/runs"
+    )
 
 
 def test_several_runs_share_a_gpu_and_none_fits_where_one_resource_lacks() -> None:
