@@ -23,6 +23,11 @@ class Factor:
     low: Mapping[str, Any]
     high: Mapping[str, Any]
 
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Those of either level, each once."""
+        return tuple({**self.low, **self.high})
+
 
 @dataclass(frozen=True, kw_only=True)
 class Factorial:
@@ -42,6 +47,11 @@ class Factorial:
         for factor in self.factor:
             if factor.low == factor.high:
                 raise UsageError(f"factor {factor.name}: its low and high levels are the same")
+        changed = [key for factor in self.factor for key in factor.keys]
+        for key in changed:
+            if changed.count(key) > 1 or key in ("name", "command"):
+                rule = "a key is changed by one factor alone, name and command by none"
+                raise UsageError(f"factorial: {key}: {rule}")
 
     @property
     def names(self) -> tuple[str, ...]:
