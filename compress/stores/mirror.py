@@ -33,6 +33,7 @@ NEW = 60.0  # seconds for which a directory without a record may be one that a p
 DEPTH = 3  # directories between a file of a run and the root of the mirror, at most
 
 _held: dict[Path, Lease] = {}  # by this process, by the directory that is leased
+_reached: set[str] = set()  # URLs of stores that have answered this process
 _passing_by: ContextVar[bool] = ContextVar("passing by", default=False)
 _owner: list[str] = []  # who this process takes leases for, if not for itself
 
@@ -134,12 +135,13 @@ class Mirror:
             _replace(path, content, stamp)
 
 
-def mirror(url: str, *, whole: bool = True, patience: float = DOOR) -> Path:
+def mirror(url: str, *, whole: bool = True, patience: float = DOOR, now: bool = True) -> Path:
     """The local directory that mirrors a URL; that of a `file://` URL is the directory itself, and no mirror.
 
     Args:
         whole: see `Mirror`; mirrors of both kinds are two directories.
         patience: seconds for which a store that does not answer at first is waited for.
+        now: whether the store is read at once; else `refresh` does it, and only the URL is checked here.
 
     Raises:
         StoreError: no such scheme, a package is missing, or the store cannot be read.
@@ -148,8 +150,7 @@ def mirror(url: str, *, whole: bool = True, patience: float = DOOR) -> Path:
         return Path(url.removeprefix("file://"))
     scheme, _, place_there = url.partition("://")
     url = f"{scheme}://{place_there.strip('/')}"
-    store = ObjectStore(url)
-    replace(store, patience=patience).listed(".none")  # raises for what cannot be reached, before anything is made
+    ObjectStore(url).check_url()
     name = re.sub(r"[^\w.-]+", "-", url)[:60] + "-" + hashlib.sha256(url.encode()).hexdigest()[:8]
     place = Path(os.environ.get("COMPRESS_MIRRORS") or cache_directory() / "mirrors")
     root = place.resolve() / (name if whole else f"{name}-records")
@@ -157,9 +158,8 @@ def mirror(url: str, *, whole: bool = True, patience: float = DOOR) -> Path:
     marker = json.dumps({"url": url, "whole": whole, "root": str(root.resolve())}).encode()
     if not os.path.exists(root / MARKER) or (root / MARKER).read_bytes() != marker:
         _replace(root / MARKER, marker, Stamp(size=len(marker), written=0))
-    found = mirror_of(root)
-    assert found
-    found.refresh()
+    if now:
+        refresh(root, patience=patience)
     return root
 
 
@@ -183,9 +183,16 @@ def check_writable(runs: Path) -> None:
         replace(place.store, patience=DOOR).check_writable()
 
 
-def refresh(runs: Path) -> None:
-    """Fetch what is new, where a directory is a mirror; see `Mirror.refresh`."""
+def refresh(runs: Path, *, patience: float = DOOR) -> None:
+    """Fetch what is new, where a directory is a mirror; see `Mirror.refresh`.
+
+    Args:
+        patience: seconds for which a store that has not answered this process yet is waited for.
+    """
     if place := mirror_of(runs):
+        if place.store.url not in _reached:
+            replace(place.store, patience=patience).listed(".none")
+            _reached.add(place.store.url)
         place.refresh()
 
 

@@ -4,14 +4,17 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from unittest.mock import Mock, patch
 
 import pytest
 
+from benchmarks.selection.comparable_runs import any_there
 from benchmarks.study.rehearsal import BUCKET, StoreServer
 from benchmarks.study.runner import Runner
 from compress import Place, load
+from compress.cli.runs_option import writable
 from compress.data import Dataset
 from compress.errors import UsageError
 from compress.recipes import Recipe, recipe_named
@@ -118,6 +121,39 @@ def test_a_directory_that_somebody_is_about_to_hold_is_left_alone(url: str) -> N
     os.utime(old, (0, 0))
     refresh(new.parent)
     assert (list(new.iterdir()), old.exists()) == ([], False)
+
+
+def test_a_mistake_is_refused_before_a_store_is_asked(url: str, refused: Callable[..., str]) -> None:
+    with patch.object(ObjectStore, "_tried", side_effect=AssertionError("the store was asked")):
+        assert "did you mean 'cifar10'" in refused("train", "--runs", url, "--dataset", "cifra10", leaves=True)
+        assert "names no bucket" in refused("train", "--runs", "s3://")
+
+
+def test_every_command_reads_the_runs_of_a_store(
+    made: Run, url: str, refused: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COMPRESS_MIRRORS", str(tmp_path / "export"))
+    export = ["export", f"{made.id}:9", "--out", tmp_path / "bundle", "--runs", url]
+    assert "has exits 1 to 1" in refused(*export, leaves=True)
+    for name, look in {"select": any_there, "report": lambda runs: finished_runs(runs)[0], "train": writable}.items():
+        monkeypatch.setenv("COMPRESS_MIRRORS", str(tmp_path / name))
+        runs = mirror(url, now=False)
+        assert not list(runs.glob("*/run.json"))
+        assert look(runs)
+        assert (runs / made.id / "run.json").exists()
+
+
+def test_a_store_that_does_not_answer_at_first_is_waited_for_shortly(
+    made: Run, server: StoreServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("compress.stores.mirror._reached", set())
+    server.stop()
+    try:
+        with pytest.raises(UsageError, match="did not answer for"):
+            refresh(made.path.parent, patience=1)
+    finally:
+        server.start()
+    assert finished_runs(made.path.parent)[0]
 
 
 def test_no_half_written_run_is_seen_and_another_machine_goes_on_with_it(

@@ -105,6 +105,7 @@ def test_more_than_any_node_has_is_refused(rehearsal: Rehearsal, task: list[str]
     ("options", "message"),
     [
         (["--address", "127.0.0.1:1"], "--address 127.0.0.1:1: there is no Ray cluster"),
+        (["--address", "127.0.0.1:1", "--dataset", "folder:nowhere"], "folder:nowhere is not a folder"),
         (["--address", "somewhere"], "--address somewhere: auto, or HOST:PORT"),
         (["--gpus-per-run", "-1"], "--gpus-per-run -1: 0 or more"),
         (["--gpus-per-run", "1.5"], "--gpus-per-run 1.5: a share of one, or a whole number"),
