@@ -46,6 +46,7 @@ def log(rehearsal: Rehearsal, place: str) -> str:
     return (rehearsal.folder / f"{place}.log").read_text()
 
 
+@pytest.mark.slow  # its parts are covered by the next test, and by those of leases
 def test_two_drivers_and_a_process_beside_them_make_every_run_once_with_the_records_of_one_process(
     rehearsal: Rehearsal, task: list[str], expected: Path
 ) -> None:
@@ -78,6 +79,7 @@ def test_a_killed_driver_a_killed_node_and_a_store_that_is_away_cost_no_kept_epo
     assert driver.wait() == 0, log(rehearsal, "killed")
     assert differences(stored, expected) == []
     assert repeated(rehearsal, "killed") == []
+    assert "did not run: impossible" in log(rehearsal, "killed")
 
 
 @pytest.mark.slow
