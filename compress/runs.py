@@ -26,7 +26,7 @@ from compress.ensemble_exit import ENSEMBLE, ExitName
 from compress.errors import UsageError, checked, first_line, nearest
 from compress.records import Record, SchemaError, parse_record
 from compress.stores import mirror
-from compress.stores.lease import BusyError
+from compress.stores.lease import BusyError, LostError
 from compress.stores.mirror import fetch, leased, publish, refresh
 
 # The files of a run directory. `compress.training.execution` writes RECORD, METRICS, WEIGHTS, PREDICTIONS, CHECKPOINT.
@@ -269,17 +269,17 @@ def load(run: str | os.PathLike[str] | Run, *, runs: str | os.PathLike[str] = "r
 
 
 @contextlib.contextmanager
-def claimed(path: Path, *, patience: float = 0) -> Iterator[None]:
+def claimed(path: Path, *, patience: float | None = 0) -> Iterator[None]:
     """Lock a run directory, created if need be, for this process; the system unlocks it when the process dies.
 
     Temporary files of killed processes are removed, and so is, at the end, an empty directory. `patience` is the number
-    of seconds to wait for another process (-1: no limit).
+    of seconds to wait for another process (-1: no limit; None: until it is known whether one elsewhere lives).
 
     Raises:
         InUseError: another process holds it.
         UsageError: it cannot be written.
     """
-    lock = FileLock(path / LOCK, timeout=patience)
+    lock = FileLock(path / LOCK, timeout=patience or 0)
     try:
         path.mkdir(parents=True, exist_ok=True)
         lock.acquire()
@@ -293,7 +293,7 @@ def claimed(path: Path, *, patience: float = 0) -> Iterator[None]:
                 file.unlink()
         with leased(path, patience=patience):  # where other machines do not see the lock
             yield
-    except BusyError as error:
+    except (BusyError, LostError) as error:
         raise InUseError(path) from error
     finally:
         if [entry.name for entry in path.iterdir()] == [LOCK]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from compress.ensemble_exit import ExitName
 from compress.errors import UsageError, nearest
 from compress.runs import RECORD, Run, finished_runs, run_and_exit
+from compress.stores.mirror import refresh
 
 Name = str | os.PathLike[str]
 Asked = dict[str, tuple[Run, set[ExitName]]]  # by id: a run, and its exits that were named; all of them where none was
@@ -53,6 +54,7 @@ def none_there(directory: Path, skipped: Iterable[str] = ()) -> UsageError:
 
 def any_there(directory: Path) -> bool:
     """Whether a directory has runs, finished or not."""
+    refresh(directory)
     return os.path.isdir(directory) and any(directory.glob(f"*/{RECORD}"))
 
 

@@ -22,7 +22,6 @@ from benchmarks.study.runner import PATIENCE, make
 from benchmarks.study.setting import Setting
 from compress.errors import reason
 from compress.runs import InUseError, claimed, find_run
-from compress.stores.lease import LostError
 from compress.stores.mirror import acting_for, mirror
 from compress.stores.object_store import OUTAGE
 
@@ -123,18 +122,16 @@ def make_run(
         owner: in whose name the run is held, so that a new try need not wait for a dead one.
         conductor: is told where it begins; None: nobody.
     """
-    runs = mirror(url, whole=False, patience=OUTAGE) if url else setting.place.runs
-    outcomes = Outcomes(setting=dataclasses.replace(setting, place=dataclasses.replace(setting.place, runs=runs)))
-    node = outcomes.nodes[position]
-    if conductor is not None:
-        conductor.begun.remote(position, socket.gethostname())
     try:
+        runs = mirror(url, whole=False, patience=OUTAGE) if url else setting.place.runs
+        outcomes = Outcomes(setting=dataclasses.replace(setting, place=dataclasses.replace(setting.place, runs=runs)))
+        node = outcomes.nodes[position]
+        if conductor is not None:
+            conductor.begun.remote(position, socket.gethostname())
         with acting_for(owner):
             for other, id in known.items():
                 outcomes.runs[outcomes.nodes[other]] = find_run(id, runs) if id else None
             return _made(outcomes, node, position)
-    except LostError as error:
-        return News(position, "held", str(error))
     except Exception as error:  # of any kind: one run that fails must not cost the others
         return News(position, "failed", reason(error))
 

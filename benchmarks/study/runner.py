@@ -24,7 +24,7 @@ from benchmarks.study.setting import Setting
 from compress.console import console, duration
 from compress.errors import UsageError, reason
 from compress.runs import InUseError, Run, claimed, finished_runs
-from compress.stores.mirror import leased
+from compress.stores.mirror import leased, passing_by
 from compress.training import train
 from compress.training.deadline import OutOfTimeError, deadline
 
@@ -188,7 +188,7 @@ class Runner:
         runs, every = self.outcomes.runs, len(self.outcomes.nodes)
         console.print(f"[{len(runs) + 1}/{every}] {node}; about {self.time_left()} left for all")
         try:
-            with deadline(self.until):
+            with deadline(self.until), passing_by():
                 runs[node] = self._make(node)
         except InUseError as error:
             console.print(f"{node}: left to the process that holds {error.path}")

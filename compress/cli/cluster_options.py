@@ -44,12 +44,8 @@ class ClusterOptions:
     between_failures: float = 1000.0
     like: str | None = None
 
-    def execute(self, *, dry_run: bool) -> Callable[[Runner], None] | None:
-        """Return what makes the runs of a study; None for this process alone, and for a dry run.
-
-        Raises:
-            UsageError: --nodes without a dry run, a number is out of range, there is no Ray, or no such cluster.
-        """
+    def check(self, *, dry_run: bool) -> None:
+        """Refuse --nodes without a dry run, a number that is out of range, and Ray where it is not installed."""
         for option, value in (("gpus-per-run", self.gpus_per_run), ("cpus-per-run", self.cpus_per_run)):
             if value is not None and not 0 <= value < 1e6:
                 raise UsageError(f"--{option} {value:g}: 0 or more")
@@ -57,10 +53,17 @@ class ClusterOptions:
                 raise UsageError(f"--{option} {value:g}: a share of one, or a whole number")
         if self.nodes is not None and not dry_run:
             raise UsageError(f"--nodes {self.nodes}: is for the plan on paper, --dry-run")
+        if self.executor == "ray" and not dry_run and find_spec("ray") is None:
+            raise UsageError("--executor ray: Ray is not installed; pip install 'multiway-compress[cluster]'")
+
+    def execute(self, *, dry_run: bool) -> Callable[[Runner], None] | None:
+        """Return what makes the runs of a study; None for this process alone, and for a dry run.
+
+        Raises:
+            UsageError: there is no such cluster, or no node of it has the resources of a run.
+        """
         if self.executor == "local" or dry_run:
             return None
-        if find_spec("ray") is None:
-            raise UsageError("--executor ray: Ray is not installed; pip install 'multiway-compress[cluster]'")
 
         from benchmarks.study.ray_executor import RayExecutor
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from compress.cli.options import OUTPUT, Output, options, panel
+from compress.cli.runs_option import Runs
 from compress.console import console
 from compress.data.catalogue import check_own_images
 from compress.errors import UsageError
@@ -60,7 +61,7 @@ def export(
     form: FormOptions = FORM,
     policy: Path | None = None,
     data_dir: Annotated[Path | None, Parameter(group=panel("Data"))] = None,
-    runs: Annotated[Path, Parameter(env_var="COMPRESS_RUNS", group=panel("Runs"))] = Path("runs"),
+    runs: Annotated[Runs, Parameter(group=panel("Runs"))] = Path("runs"),
     output: Output = OUTPUT,
 ) -> None:
     """Export one exit of a finished run as a bundle: a directory with a model that runs without PyTorch.
@@ -75,7 +76,7 @@ def export(
         policy: For --cascade, a JSON file with temperatures, thresholds and weights; otherwise the newest policy that
             `compress exits` certified for the run, one for the bundle's engine first.
         data_dir: Directory in which the held-out images are looked for first.
-        runs: Directory of the run directories.
+        runs: Directory of the run directories; or a URL of an object store: s3://BUCKET/PATH, gs://BUCKET/PATH.
     """
     if out is None:
         raise UsageError("export: --out names the directory of the bundle")

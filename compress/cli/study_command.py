@@ -88,7 +88,8 @@ def study(
         dry_run: Train nothing; show every run, what it waits for, and how long the remaining ones take.
     """
     study_text(name)  # refuses what is not there
-    seconds, execute = place.seconds, cluster.execute(dry_run=dry_run)
+    cluster.check(dry_run=dry_run)
+    seconds = place.seconds
 
     from benchmarks import REPORT, Setting, hand_over, main_table, plan_study, read_study, run_study
     from compress.cli.printing import print_json, print_table, run_as_json
@@ -100,6 +101,7 @@ def study(
     if dry_run and cluster.nodes is not None:
         return _show_plan(cluster.plan(study, named), output)
     dataset = data.open(named, study.dataset)
+    execute = cluster.execute(dry_run=dry_run)
     setting = Setting(study=study, dataset=dataset, recipe=named, place=place.place(study.precision))
     if dry_run:
         return _show_plan(plan_study(setting), output)

@@ -17,6 +17,7 @@ import time
 import uuid
 from dataclasses import dataclass, field
 
+from compress.console import console, duration
 from compress.errors import UsageError
 from compress.stores.object_store import ObjectStore, StoreError
 
@@ -53,13 +54,13 @@ class Lease:
     nonce: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     @classmethod
-    def take(cls, store: ObjectStore, folder: str, *, owner: str = "", patience: float = 0) -> Lease:
+    def take(cls, store: ObjectStore, folder: str, *, owner: str = "", patience: float | None = 0) -> Lease:
         """Take a lease; its signs of life come from a thread until it is released.
 
         Args:
             owner: unique for one task, which never runs twice at once: its own earlier lease is no obstacle.
-            patience: seconds to wait for another holder (-1: no limit). Only who waits longer than a dead holder is
-                silent, `STALE`, takes over from it.
+            patience: seconds to wait for another holder (-1: no limit; None: until it is known whether that one lives).
+                Only who waits longer than a dead holder is silent, `STALE`, takes over from it.
 
         Raises:
             BusyError: another process holds it.
@@ -67,10 +68,12 @@ class Lease:
         owner = owner or f"{socket.gethostname()} {os.getpid()} {uuid.uuid4().hex}"
         began = since = last = time.monotonic()
         seen: bytes | None = None
+        lives = False
         while True:
             number, content = newest(store, folder)
             asked = time.monotonic()
             if content != seen or asked - last > BEAT:  # a sign of life; or the store was away, for its holder too
+                lives = lives or seen not in (None, content)
                 seen, since = content, asked
             last = asked
             if _free(content, owner) or asked - since >= STALE:
@@ -79,8 +82,10 @@ class Lease:
                     store.remove([_key(folder, old) for old in _numbers(store, folder) if old <= number])
                     threading.Thread(target=lease._live, daemon=True).start()
                     return lease
-            elif 0 <= patience < asked - began + BEAT / 10:
+            elif lives if patience is None else 0 <= patience < asked - began + BEAT / 10:
                 raise BusyError(f"held by {json.loads(content or b'{}').get('owner', 'another process')}")
+            elif patience is None and since == asked:
+                console.print(f"{folder}: in use; whether by a living process is known within {duration(STALE)}")
             time.sleep(BEAT / 10)
 
     def check(self) -> None:

@@ -13,7 +13,9 @@ import json
 import os
 import re
 import shutil
+import time
 from collections.abc import Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -26,10 +28,13 @@ from compress.stores.object_store import DOOR, ObjectStore, Stamp, StoreError
 # Names in a run directory; see `compress.runs`, which describes it.
 RECORD, LOCK, CHECKPOINT = "run.json", ".lock", "checkpoint"
 WEIGHTS, PREDICTIONS = "model.safetensors", "predictions.npz"
-MARKER = ".store.json"  # in the root of a mirror: what it is a mirror of
+MARKER = ".store.json"  # in the root of a mirror: what it is a mirror of, and where it is
+NEW = 60.0  # seconds for which a directory without a record may be one that a process is just about to hold
 DEPTH = 3  # directories between a file of a run and the root of the mirror, at most
 
 _held: dict[Path, Lease] = {}  # by this process, by the directory that is leased
+_reached: set[str] = set()  # URLs of stores that have answered this process
+_passing_by: ContextVar[bool] = ContextVar("passing by", default=False)
 _owner: list[str] = []  # who this process takes leases for, if not for itself
 
 
@@ -62,9 +67,9 @@ class Mirror:
                     if held:
                         self._fetch_run(run, files)
         for path in self.root.iterdir():
-            if path.is_dir() and path.name not in runs:
-                with _local(path) as held:
-                    if held:
+            if path.is_dir() and path.name not in runs and not _is_new(path):
+                with _local(path) as held:  # asked again, as the run may have come since all of them were listed
+                    if held and f"{path.name}/{RECORD}" not in self.store.listed(path.name):
                         shutil.rmtree(path)
 
     def pull(self, path: Path) -> None:
@@ -130,12 +135,13 @@ class Mirror:
             _replace(path, content, stamp)
 
 
-def mirror(url: str, *, whole: bool = True, patience: float = DOOR) -> Path:
+def mirror(url: str, *, whole: bool = True, patience: float = DOOR, now: bool = True) -> Path:
     """The local directory that mirrors a URL; that of a `file://` URL is the directory itself, and no mirror.
 
     Args:
         whole: see `Mirror`; mirrors of both kinds are two directories.
         patience: seconds for which a store that does not answer at first is waited for.
+        now: whether the store is read at once; else `refresh` does it, and only the URL is checked here.
 
     Raises:
         StoreError: no such scheme, a package is missing, or the store cannot be read.
@@ -144,27 +150,26 @@ def mirror(url: str, *, whole: bool = True, patience: float = DOOR) -> Path:
         return Path(url.removeprefix("file://"))
     scheme, _, place_there = url.partition("://")
     url = f"{scheme}://{place_there.strip('/')}"
-    store = ObjectStore(url)
-    replace(store, patience=patience).listed(".none")  # raises for what cannot be reached, before anything is made
+    ObjectStore(url).check_url()
     name = re.sub(r"[^\w.-]+", "-", url)[:60] + "-" + hashlib.sha256(url.encode()).hexdigest()[:8]
     place = Path(os.environ.get("COMPRESS_MIRRORS") or cache_directory() / "mirrors")
     root = place.resolve() / (name if whole else f"{name}-records")
     root.mkdir(parents=True, exist_ok=True)
-    if not os.path.exists(root / MARKER):
-        marker = json.dumps({"url": url, "whole": whole}).encode()
+    marker = json.dumps({"url": url, "whole": whole, "root": str(root.resolve())}).encode()
+    if not os.path.exists(root / MARKER) or (root / MARKER).read_bytes() != marker:
         _replace(root / MARKER, marker, Stamp(size=len(marker), written=0))
-    found = mirror_of(root)
-    assert found
-    found.refresh()
+    if now:
+        refresh(root, patience=patience)
     return root
 
 
 def mirror_of(path: Path) -> Mirror | None:
-    """The mirror that a path is in, or is the root of."""
+    """The mirror that a path is in, or is the root of. The copy of a mirror elsewhere is a plain directory."""
     for place in (path, *list(path.parents)[:DEPTH]):
         if os.path.exists(place / MARKER):  # false, not an error, for a name that is too long
             kept = json.loads((place / MARKER).read_text())
-            return Mirror(place, ObjectStore(kept["url"]), kept["whole"])
+            if kept.get("root") == str(place.resolve()):
+                return Mirror(place, ObjectStore(kept["url"]), kept["whole"])
     return None
 
 
@@ -178,9 +183,16 @@ def check_writable(runs: Path) -> None:
         replace(place.store, patience=DOOR).check_writable()
 
 
-def refresh(runs: Path) -> None:
-    """Fetch what is new, where a directory is a mirror; see `Mirror.refresh`."""
+def refresh(runs: Path, *, patience: float = DOOR) -> None:
+    """Fetch what is new, where a directory is a mirror; see `Mirror.refresh`.
+
+    Args:
+        patience: seconds for which a store that has not answered this process yet is waited for.
+    """
     if place := mirror_of(runs):
+        if place.store.url not in _reached:
+            replace(place.store, patience=patience).listed(".none")
+            _reached.add(place.store.url)
         place.refresh()
 
 
@@ -203,8 +215,11 @@ def fetch(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def leased(path: Path, *, patience: float = 0) -> Iterator[None]:
+def leased(path: Path, *, patience: float | None = 0) -> Iterator[None]:
     """Hold the lease of a run directory in a mirror, made what the store has of it; elsewhere nothing is held.
+
+    Args:
+        patience: as `Lease.take` has it; None is 0 within `passing_by`.
 
     Raises:
         BusyError: another process holds it.
@@ -214,6 +229,7 @@ def leased(path: Path, *, patience: float = 0) -> Iterator[None]:
     if place is None:
         yield
         return
+    patience = 0 if patience is None and _passing_by.get() else patience
     _held[path] = lease = Lease.take(place.store, path.name, owner="".join(_owner), patience=patience)
     try:
         place.pull(path)
@@ -221,6 +237,16 @@ def leased(path: Path, *, patience: float = 0) -> Iterator[None]:
     finally:
         del _held[path]
         lease.release()
+
+
+@contextlib.contextmanager
+def passing_by() -> Iterator[None]:
+    """Leave a run that another process holds to it at once, dead or alive, as there are others to make."""
+    before = _passing_by.set(True)
+    try:
+        yield
+    finally:
+        _passing_by.reset(before)
 
 
 @contextlib.contextmanager
@@ -244,6 +270,14 @@ def _local(path: Path) -> Iterator[bool]:
         yield lock.is_locked
     finally:
         lock.release()
+
+
+def _is_new(path: Path) -> bool:
+    """Whether a directory may have been made for a run that has no record yet, or is gone already."""
+    try:
+        return not (path / RECORD).exists() and time.time() - path.stat().st_mtime < NEW
+    except FileNotFoundError:
+        return True
 
 
 def _is_fresh(path: Path, stamp: Stamp) -> bool:

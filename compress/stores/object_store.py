@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
+from importlib.util import find_spec
 from typing import Any, TypeVar
 
 from compress.console import console, duration
@@ -81,13 +82,35 @@ class ObjectStore:
                 self._tried(partial(self._files.rm_file, path))
 
     def listed(self, folder: str = "") -> dict[str, Stamp]:
-        """The keys below a folder, or all of them, with their stamps."""
+        """The keys below a folder, or all of them, with their stamps; those that are no relative paths are left out.
+
+        Raises:
+            StoreError: the bucket does not exist, where all are asked for.
+        """
         try:
             found = self._tried(lambda: self._files.find(self._path(folder), detail=True, refresh=True))
-        except FileNotFoundError:
+        except FileNotFoundError as error:
+            if not folder:  # else what is only mistaken for empty would be emptied elsewhere
+                raise StoreError(f"{self.url} cannot be read: {self._bucket} does not exist") from error
             return {}
         root = len(self._root) + 1
-        return {path[root:]: _stamp(info) for path, info in found.items() if path[root:] and info["type"] == "file"}
+        files = {path[root:]: info for path, info in found.items() if info["type"] == "file"}
+        return {key: _stamp(info) for key, info in files.items() if not {"", ".", ".."} & set(key.split("/"))}
+
+    def check_url(self) -> None:
+        """Refuse a URL that can be no store; nothing is asked of any.
+
+        Raises:
+            StoreError: no such scheme, no bucket, or the package that fsspec needs is not installed.
+        """
+        scheme = self.url.partition("://")[0]
+        if scheme not in PACKAGES:
+            raise StoreError(f"{self.url}: {scheme}:// cannot be read; {nearest(scheme, [*PACKAGES, 'file'])}")
+        if not self._bucket:
+            raise StoreError(f"{self.url}: names no bucket, as in {scheme}://bucket/runs")
+        if find_spec(PACKAGES[scheme]) is None:
+            extra = "install the extra cluster" if scheme == "s3" else f"pip install {PACKAGES[scheme]}"
+            raise StoreError(f"{self.url}: {scheme}:// takes the package {PACKAGES[scheme]}: {extra}")
 
     def check_writable(self) -> None:
         """Refuse a URL that cannot be written.
@@ -115,23 +138,11 @@ class ObjectStore:
 
     @cached_property
     def _files(self) -> Any:
-        """The file system of fsspec.
-
-        Raises:
-            StoreError: no such scheme, no bucket, or the package that fsspec needs is not installed.
-        """
+        """The file system of fsspec; raises as `check_url`."""
+        self.check_url()
         import fsspec
 
-        scheme = self.url.partition("://")[0]
-        if scheme not in PACKAGES:
-            raise StoreError(f"{self.url}: {scheme}:// cannot be read; {nearest(scheme, [*PACKAGES, 'file'])}")
-        if not self._bucket:
-            raise StoreError(f"{self.url}: names no bucket, as in {scheme}://bucket/runs")
-        try:
-            return fsspec.filesystem(scheme, use_listings_cache=False)
-        except ImportError as error:
-            extra = "install the extra cluster" if scheme == "s3" else f"pip install {PACKAGES[scheme]}"
-            raise StoreError(f"{self.url}: {scheme}:// takes the package {PACKAGES[scheme]}: {extra}") from error
+        return fsspec.filesystem(self.url.partition("://")[0], use_listings_cache=False)
 
     def _tried(self, action: Callable[[], T]) -> T:
         """Do something, again and again while the store does not answer.

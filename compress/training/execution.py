@@ -122,7 +122,7 @@ def execute(plan: Plan, prepare: Prepare, *, resume: bool = False) -> Run:
 
 def _claim(plan: Plan, claim: contextlib.ExitStack, *, resume: bool) -> Run | None:
     """Hold the run's directory until the stack is closed; returns the run if another process has just finished it."""
-    claim.enter_context(claimed(plan.path))
+    claim.enter_context(claimed(plan.path, patience=None))
     if finished := _finished(plan, resume=resume):
         return finished
     if (plan.path / RECORD).exists():

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from benchmarks.study.rehearsal import StoreServer
+from compress.stores import lease
 from compress.stores.lease import BusyError, Lease, LostError
 from compress.stores.object_store import ObjectStore
 
@@ -39,6 +40,18 @@ def test_a_living_holder_keeps_it_for_longer_than_the_dead_are_waited_for(store:
         Lease.take(store, "run", patience=3)
     held.check()
     held.release()
+
+
+def test_who_only_asks_whether_the_holder_lives_waits_for_a_sign_of_life(store: ObjectStore) -> None:
+    held = Lease.take(store, "run")
+    began = time.monotonic()
+    with pytest.raises(BusyError):
+        Lease.take(store, "run", patience=None)
+    assert time.monotonic() - began < lease.STALE
+    die(held)
+    heir = Lease.take(store, "run", patience=None)
+    heir.release()
+    Lease.take(store, "run", patience=None).release()
 
 
 def test_it_is_taken_over_from_the_dead_who_cannot_go_on(store: ObjectStore) -> None:

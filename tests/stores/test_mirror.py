@@ -4,18 +4,23 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import Mock, patch
 
 import pytest
 
+from benchmarks.selection.comparable_runs import any_there
 from benchmarks.study.rehearsal import BUCKET, StoreServer
+from benchmarks.study.runner import Runner
 from compress import Place, load
+from compress.cli.runs_option import writable
 from compress.data import Dataset
 from compress.errors import UsageError
 from compress.recipes import Recipe, recipe_named
 from compress.runs import BENCH, InUseError, Run, claimed, find_run, finished_runs, write_json
 from compress.stores.lease import Lease
-from compress.stores.mirror import mirror, mirror_of
+from compress.stores.mirror import mirror, mirror_of, refresh
 from compress.stores.object_store import ObjectStore
 from compress.training import train
 
@@ -83,6 +88,74 @@ def test_a_run_removed_from_the_store_is_gone_everywhere(
         find_run(made.id, elsewhere)
 
 
+def test_the_copy_of_a_mirror_keeps_its_runs(made: Run, store: ObjectStore, tmp_path: Path) -> None:
+    copied = shutil.copytree(made.path.parent, tmp_path / "archive")
+    store.remove(list(store.listed()))
+    assert [run.id for run in finished_runs(copied)[0]] == [made.id]
+    assert finished_runs(made.path.parent) == ([], [])
+    write_json(copied / made.id / BENCH, 1)
+    assert store.listed() == {}
+
+
+def test_a_bucket_that_is_gone_takes_no_run_with_it(made: Run, server: StoreServer) -> None:
+    away = (server.folder / BUCKET).rename(server.folder / "away")
+    try:
+        with pytest.raises(UsageError, match=f"cannot be read: {BUCKET} does not exist"):
+            finished_runs(made.path.parent)
+    finally:
+        away.rename(server.folder / BUCKET)
+    assert [run.id for run in finished_runs(made.path.parent)[0]] == [made.id]
+
+
+def test_a_run_that_came_since_the_store_was_listed_is_kept(made: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    listed = ObjectStore.listed
+    monkeypatch.setattr(ObjectStore, "listed", lambda self, folder="": listed(self, folder) if folder else {})
+    refresh(made.path.parent)
+    assert (made.path / "model.safetensors").exists()
+
+
+def test_a_directory_that_somebody_is_about_to_hold_is_left_alone(url: str) -> None:
+    new, old = mirror(url) / "new", mirror(url) / "old"
+    for path in (new, old):
+        path.mkdir()
+    os.utime(old, (0, 0))
+    refresh(new.parent)
+    assert (list(new.iterdir()), old.exists()) == ([], False)
+
+
+def test_a_mistake_is_refused_before_a_store_is_asked(url: str, refused: Callable[..., str]) -> None:
+    with patch.object(ObjectStore, "_tried", side_effect=AssertionError("the store was asked")):
+        assert "did you mean 'cifar10'" in refused("train", "--runs", url, "--dataset", "cifra10", leaves=True)
+        assert "names no bucket" in refused("train", "--runs", "s3://")
+
+
+def test_every_command_reads_the_runs_of_a_store(
+    made: Run, url: str, refused: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COMPRESS_MIRRORS", str(tmp_path / "export"))
+    export = ["export", f"{made.id}:9", "--out", tmp_path / "bundle", "--runs", url]
+    assert "has exits 1 to 1" in refused(*export, leaves=True)
+    for name, look in {"select": any_there, "report": lambda runs: finished_runs(runs)[0], "train": writable}.items():
+        monkeypatch.setenv("COMPRESS_MIRRORS", str(tmp_path / name))
+        runs = mirror(url, now=False)
+        assert not list(runs.glob("*/run.json"))
+        assert look(runs)
+        assert (runs / made.id / "run.json").exists()
+
+
+def test_a_store_that_does_not_answer_at_first_is_waited_for_shortly(
+    made: Run, server: StoreServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("compress.stores.mirror._reached", set())
+    server.stop()
+    try:
+        with pytest.raises(UsageError, match="did not answer for"):
+            refresh(made.path.parent, patience=1)
+    finally:
+        server.start()
+    assert finished_runs(made.path.parent)[0]
+
+
 def test_no_half_written_run_is_seen_and_another_machine_goes_on_with_it(
     url: str, elsewhere: Path, tiny_folder: Path, store: ObjectStore, server: StoreServer, tmp_path: Path
 ) -> None:
@@ -109,8 +182,8 @@ def test_no_half_written_run_is_seen_and_another_machine_goes_on_with_it(
     runs, skipped = finished_runs(elsewhere)
     assert (runs, len(skipped)) == ([], 1)
     assert "is running, not finished" in skipped[0]
-    with claimed(elsewhere / name, patience=30):  # the dead process is waited for
-        assert (elsewhere / name / "checkpoint" / "last.pt").exists()
+    with pytest.raises(InUseError), claimed(elsewhere / name):  # without waiting, the dead process looks alive
+        pass
     before = server.writes()[f"{tmp_path.name}/{name}/checkpoint/last.pt"]
     recipe = recipe_named("quick", epochs=2)
     run = train("resnet8", f"folder:{tiny_folder}", recipe=recipe, place=Place(precision="fp32", runs=elsewhere))
@@ -125,6 +198,35 @@ def test_a_run_is_held_against_other_machines(url: str, elsewhere: Path) -> None
         pass
     with claimed(elsewhere / "run"):
         pass
+
+
+def test_a_study_passes_by_a_run_that_is_held_dead_or_alive(url: str, store: ObjectStore) -> None:
+    run = mirror(url) / "run"
+    Lease.take(store, "run").ended.set()
+
+    def make(*_: object) -> None:
+        with claimed(run, patience=None):
+            pass
+
+    runner = Runner(outcomes=Mock(runs={}, nodes=["node"]), seconds={})
+    with patch("benchmarks.study.runner.make", make):
+        assert runner._attempt("node") == run  # type: ignore[arg-type]
+        assert not runner.failures
+    make()  # by itself, the dead is waited for
+
+
+def test_a_study_leaves_a_run_that_it_lost_to_who_has_it_now(url: str, store: ObjectStore) -> None:
+    run = mirror(url) / "run"
+
+    def make(*_: object) -> None:
+        with claimed(run):
+            Lease(store, "run", 7, "another").store.create("run/.lease/00000007", b"{}")
+            write_json(run / "file.json", 1)
+
+    runner = Runner(outcomes=Mock(runs={}, nodes=["node"]), seconds={})
+    with patch("benchmarks.study.runner.make", make):
+        assert runner._attempt("node") == run  # type: ignore[arg-type]
+    assert (runner.outcomes.runs, runner.failures) == ({}, [])
 
 
 def test_who_lost_a_run_writes_nothing_more(url: str, elsewhere: Path, store: ObjectStore) -> None:

@@ -3,6 +3,7 @@
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from unittest.mock import Mock
 
 import pytest
 
@@ -21,6 +22,14 @@ def test_objects_are_written_read_listed_and_removed(store: ObjectStore) -> None
     assert list(store.listed("a/b")) == ["a/b"]
     store.remove(["a/b", "a/none"])
     assert list(store.listed("a")) == ["a/bc"]
+
+
+def test_keys_that_lead_elsewhere_are_not_listed() -> None:
+    store = ObjectStore("s3://bucket/runs")
+    keys = ["id/run.json", "id/../../outside", "../outside", "id//etc/outside", "/outside", "id/./run.json"]
+    found = {f"bucket/runs/{key}": {"type": "file", "size": 1, "updated": "2026-01-01T00:00:00Z"} for key in keys}
+    vars(store)["_files"] = Mock(find=lambda path, **_: found)
+    assert list(store.listed()) == ["id/run.json"]
 
 
 def test_of_many_that_create_an_object_at_once_one_does(store: ObjectStore) -> None:

@@ -6,12 +6,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
 from benchmarks.study import rehearsal as rehearsals
 from benchmarks.study.kills import STUDY, differences, repeated, wait_for
-from benchmarks.study.ray_conductor import slots
+from benchmarks.study.ray_conductor import News, make_run, slots
 from benchmarks.study.rehearsal import BUCKET, Rehearsal
 
 IMPOSSIBLE = '{name = "impossible", command = "prune", from = "plain", speedup = 100000},'
@@ -45,6 +46,7 @@ def log(rehearsal: Rehearsal, place: str) -> str:
     return (rehearsal.folder / f"{place}.log").read_text()
 
 
+@pytest.mark.slow  # its parts are covered by the next test, and by those of leases
 def test_two_drivers_and_a_process_beside_them_make_every_run_once_with_the_records_of_one_process(
     rehearsal: Rehearsal, task: list[str], expected: Path
 ) -> None:
@@ -77,6 +79,7 @@ def test_a_killed_driver_a_killed_node_and_a_store_that_is_away_cost_no_kept_epo
     assert driver.wait() == 0, log(rehearsal, "killed")
     assert differences(stored, expected) == []
     assert repeated(rehearsal, "killed") == []
+    assert "did not run: impossible" in log(rehearsal, "killed")
 
 
 @pytest.mark.slow
@@ -104,6 +107,7 @@ def test_more_than_any_node_has_is_refused(rehearsal: Rehearsal, task: list[str]
     ("options", "message"),
     [
         (["--address", "127.0.0.1:1"], "--address 127.0.0.1:1: there is no Ray cluster"),
+        (["--address", "127.0.0.1:1", "--dataset", "folder:nowhere"], "folder:nowhere is not a folder"),
         (["--address", "somewhere"], "--address somewhere: auto, or HOST:PORT"),
         (["--gpus-per-run", "-1"], "--gpus-per-run -1: 0 or more"),
         (["--gpus-per-run", "1.5"], "--gpus-per-run 1.5: a share of one, or a whole number"),
@@ -119,6 +123,12 @@ def test_what_cannot_be_is_refused_in_a_line(options: list[str], message: str, r
 def test_without_ray_the_extra_is_named(refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     assert "pip install 'multiway-compress[cluster]'" in refused("study", "quickstart", "--executor", "ray")
+
+
+def test_a_store_that_fails_as_a_task_begins_is_named_and_ray_does_not_try_again() -> None:
+    assert make_run(Mock(), "s3://", 3, {}, "owner", None) == News(
+        3, "failed", "s3://: names no bucket, as in s3://bucket/runs"
+    )
 
 
 def test_several_runs_share_a_gpu_and_none_fits_where_one_resource_lacks() -> None:
