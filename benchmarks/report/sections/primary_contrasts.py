@@ -58,7 +58,9 @@ def _sentences(number: int, step: Step, last: pd.DataFrame) -> list[str]:
         for part in step.parts
     ]
     if len(step.parts) > 1:
-        lines.append(f"{where}All {len(step.parts)} are needed: {'decided for' if step.holds else 'not shown'}.")
+        refuted = any(part.decision == "against" for part in step.parts)
+        together = "decided for" if step.holds else "decided against" if refuted else "not decided for"
+        lines.append(f"{where}All {len(step.parts)} are needed: {together}.")
     if step.meaning:
         lines.append(f"{where}{inline(step.meaning, SENTENCE)}.")
     return lines

@@ -44,7 +44,7 @@ def test_every_claim_has_a_sentence_and_a_row(summed_up: Callable[..., Group]) -
         "complete blocks.",
         "2. It beats its trunk: **equivalent within 0.2 points**. net (exit 2) has +0.00 points against own, 95%: "
         "-0.07 to 0.07, in 3 complete blocks.",
-        "2. All 2 are needed: not shown.",
+        "2. All 2 are needed: not decided for.",
         "2. The exits are free.",
     ]
     rows = table_of(section)
