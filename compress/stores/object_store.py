@@ -20,8 +20,8 @@ PACKAGES = {"s3": "s3fs", "gs": "gcsfs"}  # what fsspec needs for each scheme
 OUTAGE = 900.0  # seconds for which a store that does not answer is waited for
 DOOR = 10.0  # the same, where a command has only begun
 LONGEST_PAUSE = 10.0  # seconds between two tries
-# What another try does not mend; everything else may be an outage.
-_FINAL = (FileNotFoundError, PermissionError, FileExistsError, NotImplementedError, ImportError)
+# What another try does not mend, beside objects that are missing or taken; everything else may be an outage.
+_FINAL = (PermissionError, NotImplementedError, ImportError)
 _DENIED = ("NoCredentialsError", "PartialCredentialsError", "ParamValidationError", "InvalidRegionError")
 _TAKEN = ("PreconditionFailed", "ConditionalRequestConflict")  # S3's answers where `If-None-Match: *` does not hold
 
