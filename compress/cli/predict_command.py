@@ -186,8 +186,11 @@ def _leaving_early(run: Run, predicting: PredictOptions, device: str) -> Predict
     Images that have left are taken out of batches of the sizes for which that was measured to pay.
     """
     from benchmarks.certifying.exits_file import read_policies
-    from compress.prediction import early_exit_predictor
+    from compress.prediction import Predictor
+    from compress.prediction.models import run_model
+    from compress.prediction.predictors import check_numbers
 
+    check_numbers(**predicting.sizes)
     certified = [(each, each.certificate) for each in read_policies(run) if each.certificate is not None]
     if not certified:
         raise UsageError(f"run {run.id} has no certified policy of early exit: compress exits {run.id} certifies one")
@@ -196,7 +199,9 @@ def _leaving_early(run: Run, predicting: PredictOptions, device: str) -> Predict
     if problem := voids[number]:
         console.print(problem)
     chosen, _ = certified[number]
-    return early_exit_predictor(run, chosen.policy, compact=chosen.compact_from, device=device, **predicting.sizes)
+    compact, threads = chosen.compact_from, predicting.threads
+    model = run_model(run, exit=None, policy=chosen.policy, compact=compact, device=device, threads=threads)
+    return Predictor(model, batch_size=predicting.batch_size, workers=predicting.workers)
 
 
 def _row(prediction: Prediction) -> dict[str, Any]:

@@ -50,6 +50,7 @@ class Predictor:
     """
 
     def __init__(self, model: Model, *, batch_size: int = BATCH_SIZE, workers: int | None = None) -> None:
+        check_numbers(batch_size=batch_size, workers=workers)
         self.model, self.batch_size = model, batch_size
         self.workers = cores() if workers is None else workers
         self._idle: list[Answer] = []  # what the model has begun and no thread uses
@@ -134,7 +135,7 @@ def predictor(
     Raises:
         UsageError: there is no such run or bundle, it is damaged, or exit, policy or a number does not fit it.
     """
-    _check(batch_size=batch_size, workers=workers, threads=threads)
+    check_numbers(batch_size=batch_size, workers=workers, threads=threads)  # before anything is loaded
     found = find_source(source, Path(runs))
     if isinstance(found, Path):
         if exit is not None or policy is not None or device not in ("auto", "cpu"):
@@ -153,28 +154,8 @@ def predictor(
     return Predictor(model, batch_size=batch_size, workers=workers)
 
 
-@checked
-def early_exit_predictor(
-    run: Run,
-    policy: Policy,
-    *,
-    compact: bool | int = True,
-    device: str = "auto",
-    batch_size: int = BATCH_SIZE,
-    workers: int | None = None,
-    threads: int = 1,
-) -> Predictor:
-    """Return what predicts labels by a finished run that images leave early; other arguments as for `predictor`.
-
-    Args:
-        compact: from which batch size on images that have left are taken out, see `EarlyExit`.
-    """
-    _check(batch_size=batch_size, workers=workers, threads=threads)
-    model = run_model(run, exit=None, policy=policy, compact=compact, device=device, threads=threads)
-    return Predictor(model, batch_size=batch_size, workers=workers)
-
-
-def _check(**numbers: int | None) -> None:
+def check_numbers(**numbers: int | None) -> None:
+    """Refuse numbers below 1."""
     for name, number in numbers.items():
         if number is not None and number < 1:
             raise UsageError(f"{name} {number} must be 1 or more")
