@@ -1,7 +1,8 @@
 """Kills at random moments: `python -m benchmarks.study.kills --times 20` kills nodes and commands of studies on Ray.
 
 Each time a small study is made anew by a head and another node, with an object store between them, and something is
-killed at a random moment: all processes of the node, or the command that started the study, which is started again.
+killed at a random moment of the time that it takes undisturbed: all processes of the node, or the command that started
+the study, which is started again.
 The results have to be those of a single process, bit for bit, and no epoch that was kept may be trained twice: every
 checkpoint is written once, so that at most the epoch under way is lost. Last, the store is killed and comes back after
 `--outage` seconds. Exits with status 1 where anything differs.
@@ -36,7 +37,6 @@ run = [
 ]
 """
 EPOCHS, EVERY = 10, 8  # of the recipe; of the images
-WITHIN = 60.0  # seconds after the first checkpoint, in which the kill comes
 SAME = ("config", "results", "command", "parent", "spec")  # fields of records, which do not depend on the clock
 FILES = ("model.safetensors", "predictions.npz")
 
@@ -80,11 +80,25 @@ def wait_for(condition: Callable[[], bool], seconds: float = 600.0) -> None:
         time.sleep(0.2)
 
 
+def undisturbed(rehearsal: Rehearsal, task: Sequence[str], place: str) -> float:
+    """Make a study that nothing is killed of; returns the seconds from its first checkpoint to its end."""
+    driver = rehearsal.drive(task, place)
+    began = _first_checkpoint(rehearsal, place, driver)
+    driver.wait()
+    return time.monotonic() - began
+
+
+def _first_checkpoint(rehearsal: Rehearsal, place: str, driver: subprocess.Popen[bytes]) -> float:
+    """Wait for a study's first checkpoint, or its end; returns when that was, by `time.monotonic`."""
+    folder = rehearsal.store.folder / BUCKET / place
+    wait_for(lambda: any(folder.glob("*/checkpoint/last.pt")) or driver.poll() is not None)
+    return time.monotonic()
+
+
 def kill_once(rehearsal: Rehearsal, task: Sequence[str], place: str, what: str, moment: float) -> dict[str, Any]:
     """Make a study and kill something `moment` seconds after its first checkpoint; returns what came of it."""
     driver = rehearsal.drive(task, place)
-    folder = rehearsal.store.folder / BUCKET / place
-    wait_for(lambda: any(folder.glob("*/checkpoint/last.pt")) or driver.poll() is not None)
+    _first_checkpoint(rehearsal, place, driver)
     time.sleep(moment)
     ended = driver.poll() is not None
     if what == "node":
@@ -117,7 +131,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         task = [str(study), str(EPOCHS), str(EVERY)]
         alone = [sys.executable, "-m", "benchmarks.study.rehearsal", *task, str(expected)]
         subprocess.run(alone, check=True, env=rehearsal.environment("alone"), stderr=subprocess.DEVNULL)
-        kills = [(drawn.choice(["node", "command"]), drawn.uniform(0, WITHIN)) for _ in range(given.times)]
+        within = undisturbed(rehearsal, task, "undisturbed")
+        kills = [(drawn.choice(["node", "command"]), drawn.uniform(0, within)) for _ in range(given.times)]
         kills += [(f"store {given.outage:g}", 2.0)] * bool(given.outage)
         for number, (what, moment) in enumerate(kills):
             row = kill_once(rehearsal, task, place := f"kill{number}", what, moment)
