@@ -9,6 +9,7 @@ from benchmarks.report.group import Group, Row
 from benchmarks.report.section import Section, Table, Text
 from benchmarks.report.sections.networks import batches
 from benchmarks.results.budget_classes import CLASS, budget_classes
+from benchmarks.results.caveats import with_caveat
 from benchmarks.results.cells import Number, accuracy_cell, exit_name, millions, ratio
 from benchmarks.results.contrasts import Contrast
 from benchmarks.results.escaping import inline
@@ -26,11 +27,15 @@ BARS = (
     "Bars are 95% intervals over seeds, cut where they are longer than the scatter of all means. Pale: on average "
     "another network is at least as accurate at no more cost, which the intervals may not tell apart."
 )
-
+ONE_TRAINING = (
+    "Differences between networks may be the chance of one training: what follows is on the trained networks as they "
+    "are, and says nothing of training again or of methods."
+)
 METHOD = (
     "The best network of each budget is compared with every other network, or exit, at that budget. Comparisons that "
     "Verdicts has, too, are taken from there; the others are made in the same way, with p adjusted for all of them by "
-    "Holm's method. Networks without stored predictions count among those that are not shown to differ."
+    "Holm's method; on a pair that was declared before the runs Primary contrasts decides. Networks without stored "
+    "predictions count among those that are not shown to differ."
 )
 
 
@@ -67,7 +72,8 @@ def _caution(group: Group) -> str:
     if fewest >= ENOUGH_SEEDS:
         return f"Accuracies are means with {CONFIDENCE:.0%} intervals (Student's t) over seeds. {noise}"
     counted = ("one seed" if fewest == 1 else f"{fewest} seeds") + (" of some networks" if seeds.max() > fewest else "")
-    return f"**Preliminary: {counted}.** Differences between networks may be chance. {noise}"
+    chance = ONE_TRAINING if fewest == 1 else "Differences between networks may be chance."
+    return f"**Preliminary: {counted}.** {chance} {noise}"
 
 
 def _budgets(group: Group) -> list[list[Row]]:
@@ -114,5 +120,5 @@ def _standing(best: Row, found: Sequence[Contrast | None]) -> str:
         words = f"not shown to differ from {alike} of {len(found)} other{'s' if len(found) > 1 else ''}"
     else:
         words = "more accurate than " + ("the other one" if len(found) == 1 else f"all {len(found)} others")
-    seeds = [best["n"], *(min(contrast.found.seeds) for contrast in found if contrast)]
-    return words + (" (preliminary)" if min(seeds) < ENOUGH_SEEDS else "")
+    seeds = [best["n"], *(contrast.found.seeds[1] for contrast in found if contrast)]
+    return with_caveat(words, seeds)
