@@ -17,9 +17,10 @@ from benchmarks.report.section import Block, figures
 from benchmarks.results.cells import exit_name
 from benchmarks.results.claim_verdicts import Step, judge_claims
 from benchmarks.results.contrasts import Contrast, Verdicts, compare, judge
+from benchmarks.results.epochs import read_epochs
 from benchmarks.results.escaping import short_line
 from benchmarks.results.predictions import of_last_exits, read_scores
-from benchmarks.results.rows import reference_of, rows, summarise
+from benchmarks.results.rows import names_by_series, reference_of, rows, summarise
 from benchmarks.results.rulings import Ruling, rulings
 from benchmarks.results.series import series
 from benchmarks.statistics.scores import Scores
@@ -149,6 +150,11 @@ class Group:
         """The figure of accuracy of one of the `KINDS`; empty if there is nothing to compare."""
         drawing = accuracy_against(kind, self.summary, self.title, self.reference)
         return figures(f"{kind}{self.suffix}", KINDS[kind][0], drawing)
+
+    @cached_property
+    def epochs(self) -> pd.DataFrame:
+        """A row for each epoch of each run, as `read_epochs` has them."""
+        return read_epochs(self.runs, names_by_series(self.summary))
 
     @cached_property
     def accuracy_figures(self) -> list[Block]:

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 
+import pandas as pd
+
 from benchmarks.report.group import Group
-from benchmarks.report.sections.answer import ONE_TRAINING, _caution, answer_section
+from benchmarks.report.sections.answer import OF_PRUNING, OF_TRAINING, ONE_TRAINING, _caution, answer_section
 from compress.runs import Run
-from tests.benchmarks.report.conftest import answers, network
+from tests.benchmarks.report.conftest import answers, network, texts_of
 
 
 def test_the_best_of_each_budget_stands_with_how_many_it_can_be_told_from(summed_up: Callable[..., Group]) -> None:
@@ -52,3 +54,20 @@ def test_the_section_says_how_sure_it_is_and_shows_a_figure(runs: list[Run], gro
     assert f"**Preliminary: one seed.** {ONE_TRAINING}" in _caution(grouped(runs[:1]))
     names = [getattr(block, "name", "") for block in answer_section(group).blocks]
     assert names[3] in ("accuracy-macs", "accuracy-latency")
+
+
+def test_a_reference_that_was_still_learning_is_no_measure_of_pruning(
+    runs: list[Run], grouped: Callable[..., Group]
+) -> None:
+    group = grouped(runs)
+    assert "still learning" not in " ".join(texts_of(answer_section(group)))  # trained for one epoch: nobody knows
+    rising = {"series": group.reference, "epoch": [1, 2], "val_accuracy": [80.0, 82.5], "val_loss": [0.6, 0.5]}
+    vars(group)["epochs"] = pd.DataFrame(rising)
+    name, images = group.reference_row["network"], group.data["split"]["validation"]
+    assert texts_of(answer_section(group))[1] == (
+        f"**{name}, the reference, was still learning when its training ended**: its accuracy on {images} validation "
+        f"images rose in the last of 2 epochs by 2.50 points, from 80.00 to 82.50%. {OF_PRUNING}"
+    )
+    trained = grouped(runs[:2])
+    vars(trained)["epochs"] = group.epochs
+    assert texts_of(answer_section(trained))[1].endswith(OF_TRAINING)
