@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import fmean
 
 import pandas as pd
 
@@ -18,8 +19,7 @@ def load_note(runs: Sequence[Run], epochs: pd.DataFrame) -> str:
     Args:
         epochs: of these runs, by `read_epochs`.
     """
-    by_run = dict(tuple(epochs.groupby("run"))) if len(epochs) else {}
-    own = [by_run.get(run.id, epochs) for run in runs]
+    own = [epochs[epochs["run"] == run.id] if len(epochs) else epochs for run in runs]
     spreads = [spread(run, rows) for run, rows in zip(runs, own, strict=True)]
     extra = [others(run, rows) for run, rows in zip(runs, own, strict=True)]
     uneven = [each for each in spreads if each is not None and each >= UNEVEN]
@@ -35,7 +35,7 @@ def load_note(runs: Sequence[Run], epochs: pd.DataFrame) -> str:
             f"{', and '.join(signs)}. Compare training MACs, not seconds."
         )
     if unknown:
-        of = f"{'the other ' if any(busy) else ''}{unknown} run{'s' * (unknown > 1)}"
+        of = f"{unknown} {'more ' if any(busy) else ''}run{'s' * (unknown > 1)}"
         said.append(f"Whether the machine was busy is not known for {of}, whose records hold no load.")
     return " ".join(said) or "No record shows a busy machine."
 
@@ -45,15 +45,19 @@ def spread(run: Run, epochs: pd.DataFrame) -> float | None:
 
     The first epoch, which warms up, does not count. Where a network shrinks while it trains, epochs are not alike.
     """
-    seconds = epochs["seconds"].iloc[1:].dropna() if len(epochs) else epochs
-    if len(seconds) < 2 or run.record.config["request"].get("gradual") or not seconds.min() > 0:
+    seconds = _known(epochs, "seconds")[1:]
+    if len(seconds) < 2 or run.record.config["request"].get("gradual") or not min(seconds) > 0:
         return None
-    return float(seconds.max() / seconds.min())
+    return max(seconds) / min(seconds)
 
 
 def others(run: Run, epochs: pd.DataFrame) -> float | None:
     """How many threads ran or waited beside the run's own, on average over its epochs; None where none were counted."""
     place = run.record.environment
     own = place["world_size"] * (1 if place["gpu"] else place["threads"])  # a GPU is fed by one thread
-    loads = epochs["load"].dropna() if len(epochs) else epochs
-    return float(loads.mean()) - own if len(loads) else None
+    loads = _known(epochs, "load")
+    return fmean(loads) - own if loads else None
+
+
+def _known(epochs: pd.DataFrame, column: str) -> list[float]:
+    return [float(value) for value in epochs[column].dropna()] if len(epochs) else []

@@ -47,12 +47,15 @@ def test_a_busy_machine_is_said_and_so_is_what_is_not_known(runs: list[Run]) -> 
         "Whether the machine was busy is not known for 2 runs, whose records hold no load."
     )
     quiet = epochs_of(first, [9, 5, 5.5], [1.1, 1.0, 1.2])
+    assert load_note([first, second], quiet) == (  # whose history is gone
+        "Whether the machine was busy is not known for 1 run, whose records hold no load."
+    )
     assert load_note([first], quiet) == "No record shows a busy machine."
     uneven, old = epochs_of(second, [5, 5, 10], [1, 1, 1]), epochs_of(third, [5, 5, 5])
     assert load_note([first, second, third], pd.concat([quiet, uneven, old])) == (
         "**Seconds are those of a busy machine** in 1 of 3 runs, at least: epochs of one run took up to 2.0 times as "
-        "long as one another. Compare training MACs, not seconds. Whether the machine was busy is not known for the "
-        "other 1 run, whose records hold no load."
+        "long as one another. Compare training MACs, not seconds. Whether the machine was busy is not known for 1 "
+        "more run, whose records hold no load."
     )
     beside = epochs_of(first, [5, 5, 5], [3, 3.5, 4])
     assert load_note([first], beside) == (

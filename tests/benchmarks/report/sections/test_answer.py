@@ -63,6 +63,7 @@ def test_a_reference_that_was_still_learning_is_no_measure_of_pruning(
     assert "still learning" not in " ".join(texts_of(answer_section(group)))  # trained for one epoch: nobody knows
     rising = {"series": group.reference, "epoch": [1, 2], "val_accuracy": [80.0, 82.5], "val_loss": [0.6, 0.5]}
     vars(group)["epochs"] = pd.DataFrame(rising)
+    assert group.reference_row is not None
     name, images = group.reference_row["network"], group.data["split"]["validation"]
     assert texts_of(answer_section(group))[1] == (
         f"**{name}, the reference, was still learning when its training ended**: its accuracy on {images} validation "
