@@ -134,9 +134,10 @@ class Runner:
         """Note what was not made, and which contrasts cannot be tested therefore."""
         for claim in self.outcomes.untestable:
             self.failures.append(f"the primary contrast, {claim.claim}: one of its networks has no run")
-        if left := len(self.outcomes.left):
-            self.failures.append(f"{left} of {len(self.outcomes.nodes)} runs: the time limit came before them")
-            console.print(f"{self.failures[-1]}; the same command goes on with them")
+        if left := self.outcomes.left:
+            self.failures += [f"{node}: the time limit came before it" for node in left]
+            of = f"{len(left)} of {len(self.outcomes.nodes)} runs"
+            console.print(f"{of}: the time limit came before them; the same command goes on with them")
 
     def comparison(self, runs: list[Run]) -> Comparison:
         """The study's comparison of its runs."""
