@@ -22,7 +22,7 @@ class Claim:
         of: names of the networks; of k the one that is best on validation images is compared, at a k-th of the level.
         against: one name for all of them, or one for each.
         joined: whether it belongs to the claim before it, so that both are needed.
-        margin: accuracies that differ by fewer points are equivalent.
+        margin: points; where nothing is decided and the interval lies within it, the accuracies are equivalent.
         if_equivalent: what it means, in words, where this one is equivalent and all before it in its step hold.
     """
 

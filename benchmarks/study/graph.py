@@ -33,17 +33,39 @@ class Node:
 
 
 def graph(study: Study) -> tuple[Node, ...]:
-    """All runs of a study: seed by seed, entries in the order of the file, an entry's trials before its other runs."""
+    """All runs of a study, in the order in which they are made: an entry's trials stand before its other runs.
+
+    First come those that its claims need, seed by seed, then all others, seed by seed: wherever the study stops, as
+    many seeds as can be had decide what it was made for. Entries keep the order of the file.
+    """
+    needed = _needed(study)
     nodes: list[Node] = []
-    for seed in study.seeds:
-        for entry in study.runs:
-            tuning = study.tuning if study.tuning and study.tuning.includes(entry) else None
-            tried = [tuning.target(entry)] if tuning and seed == study.seeds[0] else []
-            for factors in tuning.factors if tuning else ():
-                nodes += [Node(entry=entry, target=target, seed=seed, factors=factors, trial=True) for target in tried]
-            nodes += [
-                Node(entry=entry, target=target, seed=seed, factors=None if tuning else Factors())
-                for target in entry.targets
-                if target not in tried
-            ]
+    for entries in (needed, tuple(entry for entry in study.runs if entry not in needed)):
+        for seed in study.seeds:
+            for entry in entries:
+                nodes += _runs(study, entry, seed)
     return tuple(nodes)
+
+
+def _needed(study: Study) -> tuple[Entry, ...]:
+    """The entries that the claims name, and those that these wait for."""
+    named = {name for claim in study.claims for name in claim.names}
+    for entry in reversed(study.runs):  # what an entry waits for stands above it
+        if entry.name in named:
+            named |= {source.name for _, source in entry.sources}
+    return tuple(entry for entry in study.runs if entry.name in named)
+
+
+def _runs(study: Study, entry: Entry, seed: int) -> list[Node]:
+    """The runs of one entry and seed: at the first seed with trials, where the study tunes the entry."""
+    tuning = study.tuning if study.tuning and study.tuning.includes(entry) else None
+    tried = [tuning.target(entry)] if tuning and seed == study.seeds[0] else []
+    trials = [
+        Node(entry=entry, target=target, seed=seed, factors=factors, trial=True)
+        for factors in (tuning.factors if tuning else ())
+        for target in tried
+    ]
+    usual = None if tuning else Factors()
+    return trials + [
+        Node(entry=entry, target=target, seed=seed, factors=usual) for target in entry.targets if target not in tried
+    ]

@@ -181,7 +181,7 @@ class Outcomes:
             dataset=setting.dataset,
             budget=budget,
             technique=entry.technique,
-            recipe=setting.recipe,
+            recipe=setting.fine_tuning_recipe(entry),
             reference=reference,
             fine_tuning=dataclasses.replace(setting.fine_tuning(entry), **tuned),
             seed=node.seed,

@@ -63,6 +63,14 @@ class Setting:
         epochs = recipe.epochs * self.image_macs(reference) / self.image_macs(entry)
         return dataclasses.replace(recipe, epochs=max(1, round(epochs)))
 
+    def fine_tuning_recipe(self, entry: Pruned) -> Recipe:
+        """The recipe with what the pruned network's own training changed in it, such as label smoothing."""
+        source = self.source(entry)
+        origin = self.study.entry(source.name) if source else None
+        if isinstance(origin, Pruned):
+            return self.fine_tuning_recipe(origin)
+        return origin.recipe(self.recipe) if origin else self.recipe
+
     def fine_tuning(self, entry: Pruned) -> FineTuning:
         """How an entry is fine-tuned: for as large a share of the training's epochs as in the named recipe."""
         named = RECIPES[self.recipe.name]() if self.recipe.name in RECIPES else self.recipe

@@ -127,7 +127,7 @@ class Objective(ObjectiveNumbers):
     def trunk_share(self, progress: Tensor) -> Tensor | None:
         """The share of auxiliary losses' gradients that the trunk gets, 0-dim; None where it always gets all.
 
-        Heads get all of theirs at any time: while the trunk learns for the last exit alone, they follow it.
+        Heads of their own always get all of theirs: while the trunk learns for the last exit alone, they follow it.
 
         Args:
             progress: share of the training that is done, 0-dim.

@@ -16,7 +16,10 @@ def limits_section(group: Group) -> Section:
         *_training(group),
     ]
     if costs.max() > 1.1 * costs.min():
-        lines.append(f"Training costs differ, by up to {costs.max() / costs.min():.1f}x, and are not equalised.")
+        ratio = f"{costs.max() / costs.min():.1f}x"
+        lines.append(
+            f"Training costs differ, by up to {ratio}: equal only where one network was trained to match another."
+        )
     unknown = group.last[costs.isna()]["network"]
     if len(unknown):
         names = inline(", ".join(dict.fromkeys(unknown)))

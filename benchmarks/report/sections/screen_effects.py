@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from statistics import fmean
 
 from benchmarks.report.comparison import Comparison, Screen
@@ -18,8 +19,10 @@ METHOD = (
     "Main effects are differences in validation accuracy, in points, between the runs with a factor at its high level "
     "and those with it at its low level, by a linear model of all factors at once (least squares), with "
     f"{CONFIDENCE:.0%} intervals by Student's t. Interactions are not in the model: they count as error. Effects are "
-    "on validation images, since a screen is there to choose by; intervals are not adjusted for their number, and what "
-    "a screen finds is to be confirmed with new seeds. An ensemble's weights were fitted on the same images."
+    "on validation images, since a screen is there to choose by, and intervals take these images as given. One in 20 "
+    "excludes zero by chance: they are not adjusted for their number, the largest effect is too large on average, and "
+    "what a screen finds is to be confirmed with new seeds. Training costs of the levels differ. An ensemble's weights "
+    "were fitted on the same images."
 )
 
 
@@ -39,7 +42,7 @@ def main_effects_section(comparison: Comparison) -> Section | None:
     made = f"{len(runs)} of {screen.runs} runs were made."
     if not found:
         return Section("Main effects", [Text(f"{made} They do not tell the factors apart.")], level=2, method=METHOD)
-    return Section("Main effects", [Text(_note(made)), _table(screen, found)], level=2, method=METHOD)
+    return Section("Main effects", [Text(_note(made, screen, runs)), _table(screen, found)], level=2, method=METHOD)
 
 
 def _auxiliary(run: Run) -> float | None:
@@ -54,9 +57,17 @@ RESPONSES: dict[str, Response] = {
 }
 
 
-def _note(made: str) -> str:
+def _note(made: str, screen: Screen, runs: Sequence[Run]) -> str:
+    """What the table shows, and whether its effects can be told from interactions."""
+    counts, factors = Counter(screen.levels[run.id] for run in runs), len(screen.factors)
+    whole = len(counts) == 2 ** (factors - 1) and len({*counts.values()}) == 1
+    mixed = ""
+    if not whole:
+        mixed = " Combinations are missing, so that effects are mixed up with interactions: not to choose by yet."
+    elif factors == 3:
+        mixed = " With three factors the effect of each is mixed up with the interaction of the other two."
     return (
-        f"{made} Each effect is the mean at the factor's high level minus that at its low level, of validation "
+        f"{made}{mixed} Each effect is the mean at the factor's high level minus that at its low level, of validation "
         "accuracy in points; an interval that excludes zero is bold."
     )
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmarks import plan_study, read_study
+from benchmarks import plan_study
 from benchmarks.study.dry_run import StudyPlan
 from benchmarks.study.estimate import seconds_left
 from benchmarks.study.graph import Node, graph
@@ -104,15 +104,6 @@ def test_runs_wait_for_the_trials_of_their_entry(settings: Settings, tmp_path: P
     assert states["depth at speedup 1.3"] == "waits for l1"
     assert states["depth at speedup 2"] == "waits for l1 and trials of depth"
     assert len(states) == 2 + 2 + 2 + 1
-
-
-def test_bundled_studies_put_every_run_behind_what_it_starts_from() -> None:
-    for name in ("quickstart", "pruning"):
-        nodes = graph(read_study(name))
-        assert len(set(nodes)) == len(nodes)
-        for position, node in enumerate(nodes):
-            named = {source.name for _, source in node.entry.sources}
-            assert named <= {before.entry.name for before in nodes[:position]}
 
 
 def test_seconds_are_training_macs_times_seconds_a_mac(

@@ -3,12 +3,15 @@
 from itertools import combinations
 from math import prod
 from pathlib import Path
-from unittest.mock import patch
+from unittest.mock import Mock, patch
 
 import numpy as np
 import pytest
 
 from benchmarks import read_comparison, read_study, run_study
+from benchmarks.report.comparison import Screen
+from benchmarks.report.section import Text
+from benchmarks.report.sections.screen_effects import main_effects_section
 from benchmarks.study.entry import Trained
 from benchmarks.study.factorial import Factor, Factorial
 from compress.errors import UsageError
@@ -123,4 +126,18 @@ def test_a_screen_reports_its_main_effects(settings: Settings, brief: object, tm
     effect = np.mean([value if row[0] > 0 else -value for row, value in by_level.items()]) * 2
     assert f"{100 * effect:+z.2f}" in next(line for line in section.splitlines() if line.startswith("| annealing"))
     assert "| annealing = last-third" in section
-    assert "4 of 4 runs were made" in section
+    assert "4 of 4 runs were made. With three factors the effect of each is mixed up with" in section
+
+
+def test_a_screen_with_missing_combinations_is_not_to_choose_by() -> None:
+    rows = list(factorial(4).levels.values())
+    for made, mixed in ((rows, False), (rows * 2, False), (rows[1:], True), (rows * 2 + rows[:1], True)):
+        levels = {str(number): row for number, row in enumerate(made)}
+        names = tuple("abcd")
+        screen = Screen(factors=names, high=names, levels=levels, runs=2 * len(rows))
+        exits = [{"val_accuracy": 0.5}, {"val_accuracy": 0.75}]
+        runs = [Mock(id=id, exits=exits, ensemble=None) for id in levels]
+        section = main_effects_section(Mock(screen=screen, runs=runs))
+        assert section is not None
+        assert isinstance(note := section.blocks[0], Text)
+        assert ("not to choose by" in note.words) == mixed

@@ -48,6 +48,23 @@ def test_a_training_that_is_matched_has_as_many_epochs_as_cost_the_same(
         settings(again, tmp_path)
 
 
+def test_what_a_network_changes_in_the_recipe_belongs_to_its_pruning_too(settings: Settings, tmp_path: Path) -> None:
+    text = f"""{HEAD}
+    run = [
+        {{name = "deep", command = "train", arch = "resnet8", label_smoothing = 0.1, averaging = "ema"}},
+        {{name = "cut", command = "prune", from = "deep", ratio = 0.2}},
+        {{name = "again", command = "prune", from = "cut", ratio = 0.3}},
+        {{name = "plain", command = "prune", arch = "resnet20", ratio = 0.2}},
+    ]"""
+    setting = settings(text, tmp_path)
+    deep, *pruned = setting.study.runs
+    changed = setting.recipe.changed(label_smoothing=0.1, averaging="ema")
+    assert isinstance(deep, Trained)
+    assert setting.training_recipe(deep) == changed
+    found = [setting.fine_tuning_recipe(entry) for entry in pruned if isinstance(entry, Pruned)]
+    assert found == [changed, changed, setting.recipe]
+
+
 def test_fine_tuning_takes_its_share_of_a_longer_training(settings: Settings, tmp_path: Path) -> None:
     text = f"""{HEAD}
     run = [
