@@ -132,7 +132,7 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
     return _with_distinct_names(first.reset_index())
 
 
-def half_width(values: SeriesGroupBy) -> pd.Series:
+def half_width(values: SeriesGroupBy[Any, Any]) -> pd.Series:
     """Half of the 95% interval of every group's mean, by Student's t; missing for groups of one value."""
     return values.sem() * stats.t.ppf((1 + CONFIDENCE) / 2, values.count() - 1)
 
