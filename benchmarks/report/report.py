@@ -23,6 +23,7 @@ from benchmarks.report.sections.limits import limits_section
 from benchmarks.report.sections.missing_runs import missing_section
 from benchmarks.report.sections.networks import networks_section
 from benchmarks.report.sections.pareto import pareto_section
+from benchmarks.report.sections.precision_fronts import precision_section
 from benchmarks.report.sections.primary_contrasts import primary_section
 from benchmarks.report.sections.probe_tables import probes_section
 from benchmarks.report.sections.pruned_networks import channels_section, curves_section, pruning_section
@@ -46,6 +47,7 @@ SECTIONS: tuple[Callable[[Group], Section | None], ...] = (  # of each group of 
     networks_section,
     verdicts_section,
     pareto_section,
+    precision_section,
     exits_section,
     separate_section,
     early_exit_section,
