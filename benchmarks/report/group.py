@@ -42,7 +42,7 @@ class Group:
         reference: the series that others are compared with; None if there is none.
         scores: which test images each exit got right, by series and exit.
         left_out: a line on each run that has no scores.
-        steps: what was declared before the runs, with what was found.
+        steps: what was declared in the study's file, with what was found.
         latencies: a row for each measurement of latency.
         trials: of the report's tuning.
     """
@@ -121,7 +121,7 @@ class Group:
         """The contrasts of pairs of exits (rows of the summary) that have scores, by both names.
 
         Pairs that the verdicts have, too, are judged as there; p-values of the others are adjusted for all of them.
-        Of a pair that was declared before the runs, what was decided stands.
+        Of a pair that was declared in the study's file, what was decided stands.
         """
         known = {seen.pair: seen for contrast in self.verdicts.contrasts for seen in (contrast, contrast.reversed)}
         found: dict[tuple[str, str], Contrast] = {}

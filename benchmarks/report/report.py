@@ -113,10 +113,13 @@ def _sections(comparison: Comparison, groups: Sequence[Group]) -> list[Section]:
     for group in groups:
         body.append(_data_section(group))
         body += [section for make in SECTIONS if (section := make(group))]
-    last = main_effects_section(comparison), tuning_section(comparison.trials), missing_section(comparison.failures)
+    last = tuning_section(comparison.trials), missing_section(comparison.failures)
     body += [section for section in last if section]
-    primary = [section for group in groups if (section := primary_section(group))]
-    answers = [*primary, *(answer_section(group) for group in groups)]
+    answers = [section for group in groups if (section := primary_section(group))]
+    effects = main_effects_section(
+        comparison
+    )  # of a screen, where a best network on test images would be chosen by them
+    answers += [effects] if effects else [answer_section(group) for group in groups]
     methods = {section.title: section.method for section in (*answers, *body) if section.method}
     return [
         Section(inline(comparison.title), level=1),

@@ -126,7 +126,7 @@ def judge(
         summary: by `rows.summarise`, of networks on the same test images.
         scores: by series; networks without scores are not compared.
         notes: a line on everything that could not be compared.
-        rulings: on the pairs that were declared before the runs.
+        rulings: on the pairs that were declared in the study's file.
     """
     last = summary[summary["last"]].set_index("series")
     last = last.assign(**{"class": budget_classes(last["macs"])})

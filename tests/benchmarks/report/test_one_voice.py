@@ -1,4 +1,4 @@
-"""One voice: no section says of a pair that was declared before the runs anything but what was decided."""
+"""One voice: no section says of a pair that was declared in the study's file anything but what was decided."""
 
 from collections.abc import Callable
 from dataclasses import replace
