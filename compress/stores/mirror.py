@@ -90,13 +90,17 @@ class Mirror:
             LostError: another process has taken over the run.
             StoreError: it could not be written.
         """
-        for leased in (path.parent, path.parent.parent):
-            if leased in _held:
-                _held[leased].check()
+        leases = [_held[place] for place in (path.parent, path.parent.parent) if place in _held]
+
+        def check() -> None:
+            for lease in leases:
+                lease.check()
+
         key = self._key(path)
-        self.store.write(key, content)
-        if not key.startswith(".") and CHECKPOINT not in path.parts:
-            _set_stamp(path, self.store.listed(key)[key])
+        self.store.write(key, content, before=check)
+        if not key.startswith(".") and CHECKPOINT not in path.parts and (stamp := self.store.listed(key).get(key)):
+            with contextlib.suppress(FileNotFoundError):  # it or the run was removed just then
+                _set_stamp(path, stamp)
 
     def discard(self, path: Path) -> None:
         """Remove a directory that was removed here from the store, too."""

@@ -239,6 +239,24 @@ def test_who_lost_a_run_writes_nothing_more(url: str, elsewhere: Path, store: Ob
     assert store.read("run/file.json") == b"1\n"
 
 
+def test_who_loses_a_run_during_an_outage_leaves_the_file_of_its_heir(
+    url: str, store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put, file = store._files.pipe_file, mirror(url) / "run" / "file.json"
+
+    def cut_off(path: str, content: bytes) -> None:
+        monkeypatch.setattr(store._files, "pipe_file", put)
+        store.create("run/.lease/00000007", b"{}")
+        store.write("run/file.json", b"of the heir")
+        raise ConnectionError("cut off")
+
+    with claimed(file.parent):
+        monkeypatch.setattr(store._files, "pipe_file", cut_off)
+        with pytest.raises(UsageError, match="another one took over"):
+            write_json(file, 1)
+    assert store.read("run/file.json") == b"of the heir"
+
+
 def test_a_file_url_is_the_directory_itself(tmp_path: Path) -> None:
     assert mirror(f"file://{tmp_path}/runs") == tmp_path / "runs"
     assert mirror_of(tmp_path / "runs") is None
