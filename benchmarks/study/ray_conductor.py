@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import socket
+import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import ray
@@ -20,13 +22,15 @@ from benchmarks.study.graph import Node
 from benchmarks.study.outcomes import Outcomes
 from benchmarks.study.runner import PATIENCE, make
 from benchmarks.study.setting import Setting
-from compress.errors import reason
-from compress.runs import InUseError, claimed, find_run
+from compress.errors import UsageError, reason
+from compress.runs import InUseError, Run, claimed, find_run
 from compress.stores.mirror import acting_for, mirror
 from compress.stores.object_store import OUTAGE
 
 RETRIES = 20  # of a run whose worker or node dies
 HELD = 15.0  # seconds until a run that another process makes is looked for again; a task of it waits PATIENCE first
+FOUND = 120.0  # seconds for a finished run to be found in a mirror that a neighbour is just filling
+LOOK = 0.5  # seconds between two looks for it
 
 
 @dataclass(frozen=True)
@@ -57,8 +61,8 @@ class Conductor:
         self.outcomes = Outcomes(setting=setting)
         # Put here, so that it lives as long as this actor, not as the command that started it.
         self.shared, self.url = ray.put(setting), url
-        task = ray.remote(make_run)
-        self.task = task.options(max_retries=RETRIES, **resources)
+        # Not by `options`, which forget that a worker with a GPU makes one run: the next one may be given another GPU.
+        self.task = ray.remote(max_retries=RETRIES, **resources)(make_run)
         self.session = uuid.uuid4().hex
         self.made: dict[int, str | None] = dict(found)
         self.log: list[News] = [News(position, "made", id) for position, id in found.items()]
@@ -130,7 +134,7 @@ def make_run(
             conductor.begun.remote(position, socket.gethostname())
         with acting_for(owner):
             for other, id in known.items():
-                outcomes.runs[outcomes.nodes[other]] = find_run(id, runs) if id else None
+                outcomes.runs[outcomes.nodes[other]] = found(id, runs) if id else None
             return _made(outcomes, node, position)
     except Exception as error:  # of any kind: one run that fails must not cost the others
         return News(position, "failed", reason(error))
@@ -149,6 +153,22 @@ def _made(outcomes: Outcomes, node: Node, position: int) -> News:
             except InUseError:
                 break
     return News(position, "held", held.path.name)
+
+
+def found(id: str, runs: Path) -> Run:
+    """The finished run, which another process of this machine may just be fetching from the store.
+
+    Raises:
+        UsageError: it is not there even after `FOUND` seconds.
+    """
+    until = time.monotonic() + FOUND
+    while True:
+        try:
+            return find_run(id, runs)
+        except UsageError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(LOOK)
 
 
 def slots(nodes: Sequence[Mapping[str, float]], cpus: float, gpus: float) -> int:

@@ -17,17 +17,15 @@ import ray
 from ray.exceptions import GetTimeoutError, RayActorError
 
 from benchmarks.study.graph import Node
-from benchmarks.study.ray_conductor import Conductor, News, slots
+from benchmarks.study.ray_conductor import Conductor, News, found, slots
 from benchmarks.study.runner import Runner
 from compress.console import console
-from compress.errors import UsageError, first_line
-from compress.runs import Run, find_run
+from compress.errors import UsageError, reason
 from compress.stores.mirror import mirror_of
 
 NAMESPACE = "compress"
 HEAD = {"node:__internal_head__": 0.001}  # where the conductor runs: without that node there is no cluster either
-PATIENCE = 10.0  # seconds for the head to answer, and for a finished run to be found here
-LOOK = 0.2  # seconds between two looks for it
+PATIENCE = 10.0  # seconds for the head to answer
 LONGEST = 3600.0  # seconds without news, after which the conductor is asked again
 LOSSES = 5  # of a conductor in a row without news, after which the cluster is given up
 
@@ -91,7 +89,7 @@ class RayExecutor:
             except RayActorError as error:
                 losses += 1
                 if losses == LOSSES:
-                    raise UsageError(f"the cluster lost the study {LOSSES} times: {first_line(error)}") from error
+                    raise UsageError(f"the cluster lost the study {LOSSES} times: {reason(error)}") from error
                 console.print("the study's conductor is gone; a new one goes on")
             except (KeyboardInterrupt, UsageError):
                 ray.kill(conductor)
@@ -100,13 +98,20 @@ class RayExecutor:
         runner.conclude()
 
     def _resources(self, runner: Runner) -> dict[str, float]:
-        """The resources of every run, as options of a Ray task; tells the runner how many are made at once."""
+        """The resources of every run, as options of a Ray task; tells the runner how many are made at once.
+
+        Raises:
+            UsageError: no node has them, or they are none.
+        """
         gpus = self.gpus
         if gpus is None:
             gpus = 1.0 if _most("GPU") and runner.outcomes.setting.place.device != "cpu" else 0.0
-        nodes = _living()
-        runner.abreast = max(slots(nodes, self.cpus, gpus), 1)
-        each = f"{self.cpus:g} CPUs and {gpus:g} GPUs each"
+        nodes, each = _living(), f"{self.cpus:g} CPUs and {gpus:g} GPUs each"
+        if not self.cpus and not gpus:
+            raise UsageError("--cpus-per-run 0: without a GPU all runs would begin at once")
+        runner.abreast = slots(nodes, self.cpus, gpus)
+        if not runner.abreast:  # each resource may be there, on different nodes
+            raise UsageError(f"no node of the cluster has {self.cpus:g} CPUs and {gpus:g} GPUs, which a run asks for")
         console.print(f"Ray: {len(nodes)} nodes, {runner.abreast} runs at once, {each}")
         return {"num_cpus": self.cpus, "num_gpus": gpus}
 
@@ -116,7 +121,9 @@ class RayExecutor:
         place = mirror_of(setting.place.runs)
         url = place.store.url if place else None
         runs = Path(url) if url else setting.place.runs.absolute()  # by which all nodes see it; mirrors differ
-        setting = dataclasses.replace(setting, place=dataclasses.replace(setting.place, runs=runs))
+        hidden = setting.place.device == "auto" and not resources["num_gpus"]  # Ray does not hide GPUs from such runs
+        device = "cpu" if hidden else setting.place.device
+        setting = dataclasses.replace(setting, place=dataclasses.replace(setting.place, runs=runs, device=device))
         what = [setting.study, setting.recipe, setting.dataset.digest, setting.place, url, resources]
         name = f"study-{hashlib.sha256(repr(what).encode()).hexdigest()[:16]}"
         found = {position: run.id for position, node in enumerate(outcomes.nodes) if (run := outcomes.runs.get(node))}
@@ -145,7 +152,7 @@ def _enter(runner: Runner, news: Sequence[News]) -> None:
             _fail(runner, node, UsageError(each.text))
         else:
             try:
-                outcomes.runs[node] = _found(each.text, outcomes.setting.place.runs)
+                outcomes.runs[node] = found(each.text, outcomes.setting.place.runs)
                 done = f"[{len(outcomes.runs)}/{len(outcomes.nodes)}] {node}: {each.text}"
                 console.print(f"{done}; about {runner.time_left()} left for all")
             except UsageError as error:
@@ -156,18 +163,6 @@ def _enter(runner: Runner, news: Sequence[News]) -> None:
                         f"made on a node, but not to be found here, so --runs is no place that all share: {error}"
                     ),
                 )
-
-
-def _found(id: str, runs: Path) -> Run:
-    """The finished run, which another process of this machine may just be fetching from the store."""
-    until = time.monotonic() + PATIENCE
-    while True:
-        try:
-            return find_run(id, runs)
-        except UsageError:
-            if time.monotonic() > until:
-                raise
-            time.sleep(LOOK)
 
 
 def _fail(runner: Runner, node: Node, error: UsageError) -> None:
@@ -202,4 +197,4 @@ def _check_answers(address: str) -> None:
 
 def _no_cluster(address: str, error: Exception) -> UsageError:
     mend = "start one: ray start --head" if address == "auto" else "is its head running, and is this the right port?"
-    return UsageError(f"--address {address}: there is no Ray cluster ({first_line(error)}); {mend}")
+    return UsageError(f"--address {address}: there is no Ray cluster ({reason(error)}); {mend}")

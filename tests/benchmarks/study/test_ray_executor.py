@@ -5,15 +5,24 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from unittest.mock import Mock
+from types import SimpleNamespace
+from unittest.mock import Mock, patch
 
 import pytest
+import ray
 
+from benchmarks import Setting
 from benchmarks.study import rehearsal as rehearsals
 from benchmarks.study.kills import STUDY, differences, repeated, wait_for
-from benchmarks.study.ray_conductor import News, make_run, slots
+from benchmarks.study.outcomes import Outcomes
+from benchmarks.study.ray_conductor import RETRIES, Conductor, News, make_run, slots
+from benchmarks.study.ray_executor import RayExecutor, _enter
 from benchmarks.study.rehearsal import BUCKET, Rehearsal
+from compress.errors import UsageError
+from compress.runs import Run
+from tests.benchmarks.study.conftest import DEEP, HEAD, Settings
 
 IMPOSSIBLE = '{name = "impossible", command = "prune", from = "plain", speedup = 100000},'
 EPOCHS, EVERY = 3, 40
@@ -129,6 +138,71 @@ def test_a_store_that_fails_as_a_task_begins_is_named_and_ray_does_not_try_again
     assert make_run(Mock(), "s3://", 3, {}, "owner", None) == News(
         3, "failed", "s3://: names no bucket, as in s3://bucket/runs"
     )
+
+
+@pytest.fixture
+def setting(settings: Settings, tmp_path: Path) -> Setting:
+    """A study of two runs, of which one starts from the other."""
+    pruned = '{name = "l1", command = "prune", from = "deep", speedup = 1.5}'
+    return settings(f"{HEAD}\nrun = [{DEEP}, {pruned}]", tmp_path)
+
+
+def test_a_task_waits_for_a_run_that_its_neighbour_is_just_fetching(setting: Setting) -> None:
+    news = News(1, "made", "pruned")
+    with (
+        patch("benchmarks.study.ray_conductor.find_run", side_effect=[UsageError("not there yet"), Mock()]),
+        patch("benchmarks.study.ray_conductor._made", return_value=news),
+    ):
+        assert make_run(setting, None, 1, {0: "deep"}, "owner", None) == news
+
+
+def test_a_command_waits_while_another_fills_a_mirror_for_a_minute(setting: Setting) -> None:
+    clock, runner = SimpleNamespace(now=0.0), Mock(outcomes=Outcomes(setting=setting))
+
+    def look(*_: object) -> Run:
+        clock.now += 5
+        if clock.now < 60:
+            raise UsageError("not there yet")
+        return Mock(id="deep")
+
+    times = Mock(monotonic=lambda: clock.now)
+    with patch.multiple("benchmarks.study.ray_conductor", time=times, find_run=look):
+        _enter(runner, [News(0, "made", "deep")])
+    assert [run and run.id for run in runner.outcomes.runs.values()] == ["deep"]
+
+
+@pytest.mark.parametrize(("gpus", "runs"), [(0.25, 1), (0.0, 0)])
+def test_a_worker_that_was_given_a_gpu_makes_one_run(setting: Setting, gpus: float, runs: int) -> None:
+    with patch("benchmarks.study.ray_conductor.ray.put"):
+        task = Conductor(setting, None, {"num_cpus": 1, "num_gpus": gpus}, {}).task
+    exported = ray.remote_function.RemoteFunction  # what `options` returns is none, and has lost the limit
+    assert isinstance(task, exported)
+    assert (task._max_calls, task._default_options["max_retries"]) == (runs, RETRIES)
+
+
+@pytest.mark.parametrize(
+    ("executor", "message"),
+    [
+        (RayExecutor(gpus=1, cpus=8), "no node of the cluster has 8 CPUs and 1 GPUs, which a run asks for"),
+        (RayExecutor(gpus=0, cpus=0), "--cpus-per-run 0: without a GPU all runs would begin at once"),
+    ],
+)
+def test_what_no_node_has_together_or_all_have_without_end_is_refused(executor: RayExecutor, message: str) -> None:
+    nodes = [{"CPU": 64.0}, {"CPU": 4.0, "GPU": 1.0}]
+    with (
+        patch("benchmarks.study.ray_executor._living", return_value=nodes),
+        pytest.raises(UsageError, match=f"^{message}$"),
+    ):
+        executor._resources(Mock())
+
+
+@pytest.mark.parametrize(("gpus", "device"), [(0, "cpu"), (1, "auto")])
+def test_runs_without_a_gpu_of_their_own_take_none(setting: Setting, gpus: float, device: str) -> None:
+    auto = replace(setting, place=replace(setting.place, device="auto"))
+    with patch("benchmarks.study.ray_executor.ray") as ray:
+        RayExecutor()._conductor(Mock(outcomes=Outcomes(setting=auto)), {"num_cpus": 1, "num_gpus": gpus})
+    handed = ray.remote.return_value.options.return_value.remote.call_args.args[0]
+    assert handed.place.device == device
 
 
 def test_several_runs_share_a_gpu_and_none_fits_where_one_resource_lacks() -> None:
