@@ -116,8 +116,7 @@ class Mirror:
         return path.relative_to(self.root).as_posix()
 
     def _wanted(self, name: str) -> bool:
-        hidden = name.startswith((".", f"{CHECKPOINT}/"))
-        return not hidden and (self.whole or name not in (WEIGHTS, PREDICTIONS))
+        return not _is_hidden(name) and (self.whole or name not in (WEIGHTS, PREDICTIONS))
 
     def _fetch_run(self, run: str, files: dict[str, Stamp]) -> None:
         """Fetch a run for reading. Its record is read first and written last; what it describes was there before it."""
@@ -129,10 +128,18 @@ class Mirror:
         for name, stamp in after.items():
             if self._wanted(name) and name != RECORD:
                 self._fetch(self.root / run / name, stamp)
+        self._drop(self.root / run, after)
         _replace(self.root / run / RECORD, record, files[RECORD])
         if finished and any(name.startswith(f"{CHECKPOINT}/") for name in after):  # its maker died just then
             with contextlib.suppress(StoreError):
                 self.discard(self.root / run / CHECKPOINT)
+
+    def _drop(self, path: Path, files: dict[str, Stamp]) -> None:
+        """Drop what is left here of an earlier run of the same name: files that the store has otherwise, or not."""
+        for name in [file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file()]:
+            stale = name not in files or not _is_fresh(path / name, files[name])
+            if stale and name != RECORD and not _is_hidden(name):
+                (path / name).unlink(missing_ok=True)
 
     def _fetch(self, path: Path, stamp: Stamp) -> None:
         if not _is_fresh(path, stamp) and (content := self.store.read(self._key(path))) is not None:
@@ -274,6 +281,11 @@ def _local(path: Path) -> Iterator[bool]:
         yield lock.is_locked
     finally:
         lock.release()
+
+
+def _is_hidden(name: str) -> bool:
+    """Whether a file of a run is for who makes it alone."""
+    return name.startswith((".", f"{CHECKPOINT}/"))
 
 
 def _is_new(path: Path) -> bool:

@@ -20,7 +20,7 @@ from compress.errors import UsageError
 from compress.recipes import Recipe, recipe_named
 from compress.runs import BENCH, InUseError, Run, claimed, find_run, finished_runs, write_json
 from compress.stores.lease import Lease
-from compress.stores.mirror import mirror, mirror_of, refresh
+from compress.stores.mirror import fetch, mirror, mirror_of, refresh
 from compress.stores.object_store import ObjectStore
 from compress.training import train
 
@@ -86,6 +86,23 @@ def test_a_run_removed_from_the_store_is_gone_everywhere(
     assert finished_runs(elsewhere) == ([], [])
     with pytest.raises(UsageError, match="not a run directory"):
         find_run(made.id, elsewhere)
+
+
+def test_nothing_is_left_of_a_run_that_was_made_anew_elsewhere(
+    made: Run, url: str, store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_json(made.path / BENCH, {"measured": 1})
+    monkeypatch.setenv("COMPRESS_MIRRORS", str(tmp_path / "worker"))
+    worker = mirror(url, whole=False)
+    fetch(worker / made.id / "model.safetensors")
+    store.remove([f"{made.id}/{BENCH}"])
+    weights, record = (made.path / name for name in ("model.safetensors", "run.json"))
+    for path in (weights, record):
+        store.write(f"{made.id}/{path.name}", path.read_bytes() + b"\n")  # which tells it from the earlier one
+    [run] = finished_runs(worker)[0]
+    fetch(run.path / weights.name)
+    assert (run.path / weights.name).read_bytes() == weights.read_bytes() + b"\n"
+    assert not (run.path / BENCH).exists()
 
 
 def test_the_copy_of_a_mirror_keeps_its_runs(made: Run, store: ObjectStore, tmp_path: Path) -> None:
