@@ -36,18 +36,23 @@ class RayExecutor:
 
     Attributes:
         gpus, cpus: of every run; a share of a GPU lets several runs use it. None: a GPU where the cluster has any and
-            the setting's device allows it.
+            the device allows it.
+        device: that runs are computed on, which this machine need not have; None: that of the setting.
     """
 
     gpus: float | None = None
     cpus: float = 1
+    device: str | None = None
 
     @classmethod
-    def connect(cls, address: str, *, gpus: float | None = None, cpus: float = 1) -> RayExecutor:
+    def connect(
+        cls, address: str, *, gpus: float | None = None, cpus: float = 1, device: str | None = None
+    ) -> RayExecutor:
         """Connect this process to a cluster.
 
         Args:
             address: ``auto``, or HOST:PORT of the cluster's head.
+            gpus, cpus, device: as the attributes.
 
         Raises:
             UsageError: there is no cluster at the address, or no node has the resources of a run.
@@ -63,7 +68,7 @@ class RayExecutor:
         for option, name, asked in (("gpus-per-run", "GPU", gpus or 0), ("cpus-per-run", "CPU", cpus)):
             if asked > (most := _most(name)):
                 raise UsageError(f"--{option} {asked:g}: no node of the cluster has more than {most:g} {name}s")
-        return cls(gpus=gpus, cpus=cpus)
+        return cls(gpus=gpus, cpus=cpus, device=device)
 
     def __call__(self, runner: Runner) -> None:
         """Make all missing runs; Ctrl-C and a time limit stop them, and the death of this process does not.
@@ -105,7 +110,7 @@ class RayExecutor:
         """
         gpus = self.gpus
         if gpus is None:
-            gpus = 1.0 if _most("GPU") and runner.outcomes.setting.place.device != "cpu" else 0.0
+            gpus = 1.0 if _most("GPU") and self._device(runner) != "cpu" else 0.0
         nodes, each = _living(), f"{self.cpus:g} CPUs and {gpus:g} GPUs each"
         if not self.cpus and not gpus:
             raise UsageError("--cpus-per-run 0: without a GPU all runs would begin at once")
@@ -115,14 +120,18 @@ class RayExecutor:
         console.print(f"Ray: {len(nodes)} nodes, {runner.abreast} runs at once, {each}")
         return {"num_cpus": self.cpus, "num_gpus": gpus}
 
+    def _device(self, runner: Runner) -> str:
+        return self.device or runner.outcomes.setting.place.device
+
     def _conductor(self, runner: Runner, resources: dict[str, float]) -> Any:
         """The study's conductor: one that is there already, as of a command that died, or a new one."""
         outcomes, setting = runner.outcomes, runner.outcomes.setting
         place = mirror_of(setting.place.runs)
         url = place.store.url if place else None
         runs = Path(url) if url else setting.place.runs.absolute()  # by which all nodes see it; mirrors differ
-        hidden = setting.place.device == "auto" and not resources["num_gpus"]  # Ray does not hide GPUs from such runs
-        device = "cpu" if hidden else setting.place.device
+        device = self._device(runner)
+        if device == "auto" and not resources["num_gpus"]:
+            device = "cpu"  # Ray does not hide GPUs from runs that ask for none
         setting = dataclasses.replace(setting, place=dataclasses.replace(setting.place, runs=runs, device=device))
         what = [setting.study, setting.recipe, setting.dataset.digest, setting.place, url, resources]
         name = f"study-{hashlib.sha256(repr(what).encode()).hexdigest()[:16]}"

@@ -196,11 +196,15 @@ def test_what_no_node_has_together_or_all_have_without_end_is_refused(executor: 
         executor._resources(Mock())
 
 
-@pytest.mark.parametrize(("gpus", "device"), [(0, "cpu"), (1, "auto")])
-def test_runs_without_a_gpu_of_their_own_take_none(setting: Setting, gpus: float, device: str) -> None:
+@pytest.mark.parametrize(
+    ("gpus", "asked", "device"), [(0, None, "cpu"), (0, "auto", "cpu"), (1, "auto", "auto"), (1, "cuda", "cuda")]
+)
+def test_runs_have_the_device_that_is_asked_for_but_no_gpu_of_another(
+    setting: Setting, gpus: float, asked: str | None, device: str
+) -> None:
     auto = replace(setting, place=replace(setting.place, device="auto"))
     with patch("benchmarks.study.ray_executor.ray") as ray:
-        RayExecutor()._conductor(Mock(outcomes=Outcomes(setting=auto)), {"num_cpus": 1, "num_gpus": gpus})
+        RayExecutor(device=asked)._conductor(Mock(outcomes=Outcomes(setting=auto)), {"num_cpus": 1, "num_gpus": gpus})
     handed = ray.remote.return_value.options.return_value.remote.call_args.args[0]
     assert handed.place.device == device
 
