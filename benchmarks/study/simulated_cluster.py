@@ -13,6 +13,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from compress.errors import UsageError
+
+MOST_IN_VAIN = 10_000  # failures of nodes under runs in a row, after none of which anything was kept
+
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
@@ -67,7 +71,11 @@ def critical_path(works: Sequence[Work]) -> float:
 
 
 def simulate_cluster(works: Sequence[Work], machines: Machines, *, seed: int = 0) -> Passed:
-    """What becomes of runs on these machines; failures are drawn at random."""
+    """What becomes of runs on these machines; failures are drawn at random.
+
+    Raises:
+        UsageError: nodes fail so often that runs never get from one checkpoint to the next.
+    """
     return _Simulation(works, machines, np.random.default_rng(seed)).run()
 
 
@@ -100,6 +108,7 @@ class _Simulation:
             self.changes = [(float(time), node) for node, time in enumerate(draws)]
             heapq.heapify(self.changes)
         self.away: set[int] = set()
+        self.in_vain = 0
         now, made = 0.0, 0
         while made < count:
             self._begin(now)
@@ -126,6 +135,7 @@ class _Simulation:
 
     def _finish(self, node: int) -> None:
         run, _ = self.making.pop(node)
+        self.in_vain = 0
         heapq.heappush(self.idle, node)
         for other in self.after[run]:
             self.waits[other] -= 1
@@ -152,5 +162,8 @@ class _Simulation:
         apart = work.seconds / max(work.checkpoints, 1)
         kept = min(math.floor(spent / apart + 1e-9) * apart, self.left[run]) if apart else 0.0
         self.left[run] -= kept
+        self.in_vain = 0 if kept else self.in_vain + 1
+        if self.in_vain > MOST_IN_VAIN:
+            raise UsageError("--between-failures: so few hours that runs never get from one checkpoint to the next")
         self.passed.lost += spent - kept
         heapq.heappush(self.ready, run)
