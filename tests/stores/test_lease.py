@@ -95,3 +95,19 @@ def test_a_bucket_that_is_away_for_a_moment_ends_no_holder(store: ObjectStore, s
     with pytest.raises(BusyError):
         Lease.take(store, "run", patience=3)
     held.release()
+
+
+def test_who_lets_it_go_while_the_store_is_away_is_not_held_up(
+    store: ObjectStore, server: StoreServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "DOOR", 0.2)
+    held = [Lease.take(store, name) for name in ("run", "another run")]
+    server.stop()
+    try:
+        time.sleep(2 * lease.BEAT)  # signs of life are being tried
+        began = time.monotonic()
+        for each in held:
+            each.release()
+        assert time.monotonic() - began < 5
+    finally:
+        server.start()
