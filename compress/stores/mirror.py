@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from pathlib import Path
+from urllib.request import url2pathname
 
 from filelock import FileLock, Timeout
 
@@ -155,10 +156,10 @@ def mirror(url: str, *, whole: bool = True, patience: float = DOOR, now: bool = 
         now: whether the store is read at once; else `refresh` does it, and only the URL is checked here.
 
     Raises:
-        StoreError: no such scheme, a package is missing, or the store cannot be read.
+        StoreError: no such scheme, no path of this machine, a package is missing, or the store cannot be read.
     """
     if url.startswith("file://"):
-        return Path(url.removeprefix("file://"))
+        return _directory(url)
     scheme, _, place_there = url.partition("://")
     url = f"{scheme}://{place_there.strip('/')}"
     ObjectStore(url).check_url()
@@ -172,6 +173,13 @@ def mirror(url: str, *, whole: bool = True, patience: float = DOOR, now: bool = 
     if now:
         refresh(root, patience=patience)
     return root
+
+
+def _directory(url: str) -> Path:
+    host, _, path = url.removeprefix("file://").partition("/")
+    if host not in ("", "localhost") or not path:
+        raise StoreError(f"{url}: names no directory of this machine, as in file:///shared/runs")
+    return Path(url2pathname(f"/{path}"))
 
 
 def mirror_of(path: Path) -> Mirror | None:

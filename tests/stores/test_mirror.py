@@ -18,7 +18,7 @@ from compress.cli.runs_option import writable
 from compress.data import Dataset
 from compress.errors import UsageError
 from compress.recipes import Recipe, recipe_named
-from compress.runs import BENCH, InUseError, Run, claimed, find_run, finished_runs, write_json
+from compress.runs import BENCH, InUseError, Run, claimed, find_run, finished_runs, sweep, write_atomically, write_json
 from compress.stores.lease import Lease
 from compress.stores.mirror import fetch, mirror, mirror_of, refresh
 from compress.stores.object_store import ObjectStore
@@ -274,7 +274,22 @@ def test_who_loses_a_run_during_an_outage_leaves_the_file_of_its_heir(
     assert store.read("run/file.json") == b"of the heir"
 
 
-def test_a_file_url_is_the_directory_itself(tmp_path: Path) -> None:
-    assert mirror(f"file://{tmp_path}/runs") == tmp_path / "runs"
-    assert mirror_of(tmp_path / "runs") is None
-    shutil.rmtree(tmp_path)
+def test_the_checkpoint_of_a_finished_run_is_swept_from_the_store_too(made: Run, store: ObjectStore) -> None:
+    checkpoint = made.path / "checkpoint" / "last.pt"
+    checkpoint.parent.mkdir()
+    write_atomically(checkpoint, b"left by a maker that died after its record")
+    assert f"{made.id}/checkpoint/last.pt" in store.listed()
+    sweep(made)
+    assert not [key for key in store.listed() if "checkpoint" in key]
+
+
+@pytest.mark.parametrize("host", ["", "localhost"])
+def test_a_file_url_is_the_directory_itself(host: str, tmp_path: Path) -> None:
+    assert mirror(f"file://{host}{tmp_path}/all%20runs") == tmp_path / "all runs"
+    assert mirror_of(tmp_path / "all runs") is None
+
+
+@pytest.mark.parametrize("url", ["file://", "file://relative/runs"])
+def test_a_file_url_without_a_path_of_this_machine_is_refused(url: str) -> None:
+    with pytest.raises(UsageError, match=f"^{url}: names no directory of this machine"):
+        mirror(url)
