@@ -11,6 +11,7 @@ import dataclasses
 import socket
 import time
 import uuid
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,7 @@ RETRIES = 20  # of a run whose worker or node dies
 HELD = 15.0  # seconds until a run that another process makes is looked for again; a task of it waits PATIENCE first
 FOUND = 120.0  # seconds for a finished run to be found in a mirror that a neighbour is just filling
 LOOK = 0.5  # seconds between two looks for it
+KEPT = 86_400.0  # seconds for which a study that has ended waits for a command to ask what became of it
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,11 @@ class Conductor:
         self.log: list[News] = [News(position, "made", id) for position, id in found.items()]
         self.grown = asyncio.Event()
         self.tasks: dict[int, asyncio.Task[None]] = {}
+        self.tries: Counter[int] = Counter()
+
+    async def over(self) -> bool:
+        """Whether every run has an outcome, as some command asked for them before."""
+        return bool(self.tasks) and len(self.made) == len(self.outcomes.nodes)
 
     async def news(self, known: int) -> tuple[list[News], bool]:
         """What the log has beyond its `known` first lines, once it has more; and whether every run has an outcome."""
@@ -78,15 +85,24 @@ class Conductor:
             await self.grown.wait()
         return self.log[known:], len(self.made) == len(self.outcomes.nodes)
 
-    async def begun(self, position: int, host: str) -> None:
-        """Note that a task has begun on a host."""
+    async def begun(self, position: int, host: str) -> int:
+        """Note that a task has begun on a host; returns the number of this try."""
         self._tell(News(position, "begun", host))
+        self.tries[position] += 1
+        return self.tries[position]
 
     def _start(self) -> None:
         """Start all that is missing; a run begins when everything that it is made from has an outcome."""
         me = ray.get_runtime_context().current_actor
         for position in range(len(self.outcomes.nodes)):
             self.tasks[position] = asyncio.ensure_future(self._conduct(position, me))
+        self.end = asyncio.ensure_future(self._end(me))
+
+    async def _end(self, me: Any) -> None:
+        """End this actor, which holds the images, some time after all runs, in case that no command does."""
+        await asyncio.gather(*self.tasks.values(), return_exceptions=True)
+        await asyncio.sleep(KEPT)
+        ray.kill(me)
 
     async def _conduct(self, position: int, me: Any) -> None:
         if position in self.made:
@@ -97,11 +113,11 @@ class Conductor:
         known = {other: self.made[other] for other in behind}
         owner = f"{self.session}/{position}"
         while True:
+            self.tries[position] = 0
             try:
                 news = await self.task.remote(self.shared, self.url, position, known, owner, me)
             except Exception as error:  # of any kind, as a coroutine that ended silently would be waited for forever
-                lost = f"Ray gave it up, which it does when a worker or a node dies {RETRIES + 1} times under one run"
-                news = News(position, "failed", f"{lost} ({reason(error)})")
+                news = News(position, "failed", f"Ray gave it up: {reason(error)}")
             if news.kind != "held":
                 break
             self._tell(news)
@@ -124,14 +140,16 @@ def make_run(
         position: of the run's node.
         known: the outcomes of all that it is made from: ids of runs, None where one could not be made.
         owner: in whose name the run is held, so that a new try need not wait for a dead one.
-        conductor: is told where it begins; None: nobody.
+        conductor: is told where it begins, and counts the tries; None: nobody.
     """
     try:
         runs = mirror(url, whole=False, patience=OUTAGE) if url else setting.place.runs
         outcomes = Outcomes(setting=dataclasses.replace(setting, place=dataclasses.replace(setting.place, runs=runs)))
         node = outcomes.nodes[position]
         if conductor is not None:
-            conductor.begun.remote(position, socket.gethostname())
+            tries = ray.get(conductor.begun.remote(position, socket.gethostname()))
+            if tries > RETRIES + 1:  # Ray does not count workers that it kills itself where a node's memory is full
+                return News(position, "failed", f"its worker died {tries - 1} times")
         with acting_for(owner):
             for other, id in known.items():
                 outcomes.runs[outcomes.nodes[other]] = found(id, runs) if id else None

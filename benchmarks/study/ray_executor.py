@@ -81,10 +81,12 @@ class RayExecutor:
         while True:
             conductor = self._conductor(runner, resources)
             try:
+                if _asked(runner, conductor.over.remote()):
+                    ray.kill(conductor)  # of a command that died: what failed for it is tried again
+                    continue
                 known, done = 0, False
                 while not done:
-                    seconds = max(runner.until - time.monotonic(), 0)
-                    news, done = ray.get(conductor.news.remote(known), timeout=min(seconds, LONGEST))
+                    news, done = _asked(runner, conductor.news.remote(known))
                     known, losses = known + len(news), 0
                     _enter(runner, news)
                 break
@@ -140,6 +142,11 @@ class RayExecutor:
             name=name, namespace=NAMESPACE, lifetime="detached", get_if_exists=True, num_cpus=0, resources=HEAD
         )
         return kind.remote(setting, url, resources, found)
+
+
+def _asked(runner: Runner, answer: Any) -> Any:
+    """What the conductor answers; raises GetTimeoutError after `LONGEST` seconds, and when no time is left."""
+    return ray.get(answer, timeout=min(max(runner.until - time.monotonic(), 0), LONGEST))
 
 
 def _enter(runner: Runner, news: Sequence[News]) -> None:

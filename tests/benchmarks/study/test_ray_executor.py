@@ -1,5 +1,6 @@
 """A study on two Ray nodes with an object store between them: the same records, whatever dies or works beside it."""
 
+import asyncio
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from benchmarks.study.outcomes import Outcomes
 from benchmarks.study.ray_conductor import RETRIES, Conductor, News, make_run, slots
 from benchmarks.study.ray_executor import RayExecutor, _enter
 from benchmarks.study.rehearsal import BUCKET, Rehearsal
+from benchmarks.study.runner import Runner
 from compress.errors import UsageError
 from compress.runs import Run
 from tests.benchmarks.study.conftest import DEEP, HEAD, Settings
@@ -207,6 +209,57 @@ def test_runs_have_the_device_that_is_asked_for_but_no_gpu_of_another(
         RayExecutor(device=asked)._conductor(Mock(outcomes=Outcomes(setting=auto)), {"num_cpus": 1, "num_gpus": gpus})
     handed = ray.remote.return_value.options.return_value.remote.call_args.args[0]
     assert handed.place.device == device
+
+
+@pytest.fixture
+def conductor(setting: Setting) -> Conductor:
+    with patch("benchmarks.study.ray_conductor.ray.put"):
+        return Conductor(setting, None, {"num_cpus": 1}, {0: "deep", 1: "l1"})
+
+
+def test_a_run_whose_workers_die_again_and_again_is_given_up(setting: Setting, conductor: Conductor) -> None:
+    told = Mock(begun=Mock(remote=lambda *what: asyncio.run(conductor.begun(*what))))
+    made = News(1, "made", "l1")
+    with (
+        patch("benchmarks.study.ray_conductor.ray.get", lambda answer: answer),
+        patch("benchmarks.study.ray_conductor._made", return_value=made),
+    ):
+        news = [make_run(setting, None, 1, {}, "owner", told) for _ in range(RETRIES + 2)]
+    assert news == [*[made] * (RETRIES + 1), News(1, "failed", f"its worker died {RETRIES + 1} times")]
+
+
+def test_a_study_that_nobody_asks_about_any_more_ends_its_conductor(conductor: Conductor) -> None:
+    async def ask() -> list[bool]:
+        before = await conductor.over()
+        await conductor.news(0)
+        await conductor.end
+        return [before, await conductor.over()]
+
+    with (
+        patch("benchmarks.study.ray_conductor.KEPT", 0.01),
+        patch("benchmarks.study.ray_conductor.ray.get_runtime_context") as context,
+        patch("benchmarks.study.ray_conductor.ray.kill") as kill,
+    ):
+        assert asyncio.run(ask()) == [False, True]
+    kill.assert_called_once_with(context.return_value.current_actor)
+
+
+def test_what_failed_for_a_command_that_died_is_tried_again(setting: Setting) -> None:
+    failed, made = ([News(position, kind, "") for position in (0, 1)] for kind in ("failed", "made"))
+    conductors = [
+        Mock(over=Mock(remote=lambda over=over: over), news=Mock(remote=lambda _, news=news: (news, True)))
+        for over, news in ((True, failed), (False, made))
+    ]
+    runner = Runner(outcomes=Outcomes(setting=setting), seconds={})
+    with (
+        patch("benchmarks.study.ray_executor.ray.get", lambda answer, timeout: answer),
+        patch("benchmarks.study.ray_executor.ray.kill") as kill,
+        patch("benchmarks.study.ray_executor.found"),
+        patch.multiple(RayExecutor, _resources=Mock(), _conductor=Mock(side_effect=conductors)),
+    ):
+        RayExecutor()(runner)
+    assert not runner.failures
+    assert [call.args[0] for call in kill.call_args_list] == conductors
 
 
 def test_several_runs_share_a_gpu_and_none_fits_where_one_resource_lacks() -> None:
