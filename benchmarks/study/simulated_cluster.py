@@ -10,6 +10,7 @@ import heapq
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 
@@ -63,11 +64,14 @@ class Passed:
 
 
 def critical_path(works: Sequence[Work]) -> float:
-    """The seconds of the longest chain of runs that wait for each other; works are behind later ones only."""
-    ends: list[float] = []
-    for work in works:
-        ends.append(work.seconds + max((ends[other] for other in work.behind), default=0.0))
-    return max(ends, default=0.0)
+    """The seconds of the longest chain of runs that wait for each other."""
+
+    @cache
+    def end(position: int) -> float:
+        work = works[position]
+        return work.seconds + max(map(end, work.behind), default=0.0)
+
+    return max(map(end, range(len(works))), default=0.0)
 
 
 def simulate_cluster(works: Sequence[Work], machines: Machines, *, seed: int = 0) -> Passed:

@@ -14,6 +14,8 @@ MANY = [Work(seconds=1000.0 + number, checkpoints=100) for number in range(40)]
 
 def test_without_failures_time_is_that_of_chains_and_of_work() -> None:
     assert critical_path(CHAIN) == simulate_cluster(CHAIN, Machines(nodes=5)).seconds == 150
+    backwards = [Work(seconds=50, checkpoints=5, behind=(1,)), CHAIN[0]]  # claims are made first, not their sources
+    assert critical_path(backwards) == simulate_cluster(backwards, Machines(nodes=5)).seconds == 150
     works = [*CHAIN, Work(seconds=100, checkpoints=1)]
     assert simulate_cluster(works, Machines(nodes=1)).seconds == 250
     assert simulate_cluster(works, Machines(nodes=2)).seconds == 150
