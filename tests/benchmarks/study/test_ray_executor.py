@@ -53,10 +53,6 @@ def expected(task: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-def log(rehearsal: Rehearsal, place: str) -> str:
-    return (rehearsal.folder / f"{place}.log").read_text()
-
-
 @pytest.mark.slow  # its parts are covered by the next test, and by those of leases
 def test_two_drivers_and_a_process_beside_them_make_every_run_once_with_the_records_of_one_process(
     rehearsal: Rehearsal, task: list[str], expected: Path
@@ -64,13 +60,13 @@ def test_two_drivers_and_a_process_beside_them_make_every_run_once_with_the_reco
     drivers = [rehearsal.drive(task, "beside") for _ in range(2)]
     alone = [sys.executable, "-m", "benchmarks.study.rehearsal", *task, rehearsal.url("beside")]
     plain = subprocess.Popen(alone, env=rehearsal.environment("plain"), stderr=subprocess.DEVNULL)
-    assert [process.wait() for process in (*drivers, plain)] == [0, 0, 0], log(rehearsal, "beside")
+    assert [process.wait() for process in (*drivers, plain)] == [0, 0, 0], rehearsal.log("beside")
     stored = rehearsal.store.folder / BUCKET / "beside"
     assert differences(stored, expected) == []
     assert repeated(rehearsal, "beside") == []
     writes = rehearsal.store.writes()
     assert {writes[f"beside/{path.name}/run.json"] for path in expected.iterdir() if path.is_dir()} == {2}
-    assert "did not run: impossible" in log(rehearsal, "beside")
+    assert "did not run: impossible" in rehearsal.log("beside")
 
 
 def test_a_killed_driver_a_killed_node_and_a_store_that_is_away_cost_no_kept_epoch(
@@ -87,10 +83,10 @@ def test_a_killed_driver_a_killed_node_and_a_store_that_is_away_cost_no_kept_epo
     time.sleep(3)
     rehearsal.store.start()
     driver = rehearsal.drive(task, "killed")
-    assert driver.wait() == 0, log(rehearsal, "killed")
+    assert driver.wait() == 0, rehearsal.log("killed")
     assert differences(stored, expected) == []
     assert repeated(rehearsal, "killed") == []
-    assert "did not run: impossible" in log(rehearsal, "killed")
+    assert "did not run: impossible" in rehearsal.log("killed")
 
 
 @pytest.mark.slow
@@ -102,7 +98,7 @@ def test_an_interrupted_study_stops_and_goes_on(rehearsal: Rehearsal, task: list
     assert driver.wait() != 0
     assert len(list(stored.glob("*/model.safetensors"))) < len(list(expected.glob("*/model.safetensors")))
     driver = rehearsal.drive(task, "stopped")
-    assert driver.wait() == 0, log(rehearsal, "stopped")
+    assert driver.wait() == 0, rehearsal.log("stopped")
     assert differences(stored, expected) == []
 
 
