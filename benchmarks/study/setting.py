@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from baselines import FineTuning
@@ -25,6 +26,9 @@ BP = Method(name="bp")
 class Setting:
     """A study, with the data and the recipe of its runs, and where and how they are computed.
 
+    Attributes:
+        data_dir: where the data are looked for first when they are opened again.
+
     Raises:
         UsageError: the study tunes, and there are no validation images to tune on.
     """
@@ -33,6 +37,7 @@ class Setting:
     dataset: Dataset
     recipe: Recipe
     place: Place
+    data_dir: Path | None = None
 
     def __post_init__(self) -> None:
         train, own = len(self.dataset.train), self.dataset.validation

@@ -103,7 +103,7 @@ def study(
     dataset = data.open(named, study.dataset)
     execute = cluster.execute(dry_run=dry_run, device=place.device)
     here = cluster.place(place.place(study.precision))
-    setting = Setting(study=study, dataset=dataset, recipe=named, place=here)
+    setting = Setting(study=study, dataset=dataset, recipe=named, place=here, data_dir=data.data_dir)
     if dry_run:
         return _show_plan(plan_study(setting), output)
     out = out or Path("report") / Path(name).stem
