@@ -11,20 +11,24 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
-from benchmarks.gpu import check
+from benchmarks.gpu import check, speed_worker
 from benchmarks.gpu.__main__ import main
 from benchmarks.gpu.check import Check
 from benchmarks.gpu.check_setting import TRYOUT, Wanted
 from benchmarks.gpu.stage import STAGES, Stage
 from benchmarks.gpu.untrained import lend_latencies, untrained
 from benchmarks.measuring.bench_file import Measurement, read_measurements, write_measurement
+from benchmarks.speed.speed_setup import Setup
 from benchmarks.study.outcomes import Outcomes
 from benchmarks.study.runner import Runner
 from benchmarks.study.study import read_study
 from compress.data import catalogue
 from compress.errors import UsageError
+from compress.networks import create
 from compress.runs import Run, read_run
+from compress.training.batchnorm import steps_to_settle
 
 
 @pytest.fixture
@@ -109,6 +113,20 @@ def test_the_time_is_shared_and_what_no_time_is_left_for_is_skipped(tmp_path: Pa
     assert [round(stage.limit) for stage in three] == [20, 20, 20, 172]
     assert [stage.limit for stage in stages(60.0)][:3] == [60.0] * 3
     assert {stage.skipped for stage in stages(3.0, gone=175.0)} == {"the time was over"}
+
+
+def test_epochs_are_long_enough_to_settle_batch_norm_in_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first is not timed, and on a GPU two of them are enough, so that they fit into a minute."""
+    setups: list[Setup] = []
+    monkeypatch.setattr(speed_worker, "measure", lambda setup, on_part: setups.append(setup))
+    for device in ("cuda", "cpu"):
+        there = SimpleNamespace(device=torch.device(device), out=tmp_path)
+        monkeypatch.setattr(speed_worker, "resolve_precision", lambda name, device: "fp32")
+        speed_worker.measure_ratios(there, 60.0)  # type: ignore[arg-type]
+    assert [setup.epoch_steps for setup in setups] == [50, 10]
+    assert 50 < steps_to_settle(create("resnet8")) <= 2 * 50
 
 
 def test_an_interruption_leaves_the_archive_of_what_was_done(

@@ -55,7 +55,7 @@ def test_the_ratios_and_their_conditions_are_json() -> None:
     memory = results["memory_mwbp_over_bp"]
     assert 1 < memory["ratio"] < 1.5
     assert memory["low"] == memory["high"]
-    assert [len(found) - 2 for found in saved] == [2, 5, 7, 8]  # after every part, all that there is
+    assert [len(found) - 2 for found in saved] == [3, 5, 7, 8]  # after every part, all that there is
 
 
 def test_when_the_time_is_up_what_was_measured_is_there_and_the_rest_is_named() -> None:
@@ -76,7 +76,9 @@ def test_what_fails_is_named_and_the_rest_goes_on(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr("benchmarks.speed.ratios.PARTS", {"steps": failing, "memory": PARTS["memory"]})
     monkeypatch.setattr("benchmarks.speed.usual_trainer.importlib.util.find_spec", lambda name: None)
-    results = measure(tiny_setup())
+    saved: list[list[str]] = []
+    results = measure(tiny_setup(), lambda found: saved.append([*found["left_out"]]))
+    assert saved == [["usual_over_ours", "steps"]] * 2  # what failed is saved, too
     assert results["left_out"] == {
         "usual_over_ours": "the usual trainer needs torchvision",
         "steps": "RuntimeError: out of memory",
@@ -113,7 +115,7 @@ def test_after_the_epochs_no_loader_is_at_work(failing: bool, monkeypatch: pytes
 
 def test_what_is_promised_comes_before_what_is_merely_of_interest() -> None:
     """Where time is short, the parts at the end are left out."""
-    assert [*PARTS][:3] == ["steps", "capture", "epochs"]
+    assert [*PARTS][:3] == ["epochs", "capture", "steps"]
 
 
 def test_what_is_measured_on_cuda_alone_runs_and_divides_by_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
