@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -103,15 +104,17 @@ def test_the_try_out_stands_in_where_the_headline_cannot_run(
 
 
 def test_the_time_is_shared_and_what_no_time_is_left_for_is_skipped(tmp_path: Path) -> None:
-    def stages(minutes: float, gone: float = 0.0) -> list[Stage]:
+    def stages(minutes: float, gone: float = 0.0, names: Sequence[str] = STAGES) -> list[Stage]:
         started = time.monotonic() - gone
-        plan = Check(wanted=wanted(tmp_path), minutes=minutes, stages=STAGES, started=started)
-        return [plan._stage(name) for name in STAGES]
+        plan = Check(wanted=wanted(tmp_path), minutes=minutes, stages=names, started=started)
+        return [plan._stage(name) for name in names]
 
     nine, three = stages(9.0), stages(3.0)
     assert [round(stage.limit) for stage in nine] == [60, 60, 60, 532]
     assert [round(stage.limit) for stage in three] == [20, 20, 20, 172]
     assert [stage.limit for stage in stages(60.0)][:3] == [60.0] * 3
+    assert [round(stages(2.5, names=names)[0].limit) for names in (["tests"], ["tests", "speed"])] == [142, 71]
+    assert [round(stage.limit) for stage in stages(9.0, names=["speed", "study"])] == [60, 532]
     assert {stage.skipped for stage in stages(3.0, gone=175.0)} == {"the time was over"}
 
 
