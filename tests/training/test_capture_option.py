@@ -19,7 +19,7 @@ from compress.recipes import Recipe
 from compress.training import Plan, plan_of, train
 from compress.training.batchnorm import reestimate
 from compress.training.checkpoints import SECONDS, Checkpoints
-from compress.training.compiled import pays
+from compress.training.compiled import options_on, pays
 from compress.training.distributed import World
 from compress.training.evaluation import BATCH, evaluated_at_once, predict
 from tests.conftest import Command
@@ -115,6 +115,16 @@ def test_logits_and_statistics_are_computed_as_steps_are(tiny: Dataset, monkeypa
     predict(network, tiny.test, plain)
     reestimate(network, tiny.test, plain)
     assert asked == [True, True]
+
+
+def test_on_a_gpu_the_compiler_gets_options_that_it_knows() -> None:
+    options = options_on(CUDA)
+    assert options is not None
+    assert (options["deterministic"], options["triton.mix_order_reduction"]) == (True, False)
+    torch.compile(torch.nn.ReLU(), options=options)  # raises for an unknown one
+    with pytest.raises(RuntimeError, match="Unexpected optimization option"):
+        torch.compile(torch.nn.ReLU(), options={**options, "triton.mix_order": False})
+    assert options_on(CPU) is None
 
 
 def test_blocks_are_compiled_where_there_are_few_kinds(tiny: Dataset) -> None:
