@@ -48,7 +48,7 @@ def interleaved(
     until: float = math.inf,
     what: str = "",
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Seconds a call and, where the machine has a counter, joules a call, `(rounds, calls)` each.
+    """Seconds a call and, where the machine has a counter that is fast enough, joules a call, `(rounds, calls)` each.
 
     Every call is timed once in every round; every other round runs backwards, so that a steady drift cancels out.
 
@@ -63,7 +63,7 @@ def interleaved(
     if what:
         expected = rounds * sum(seconds * (warm_up + repeat) for seconds, repeat in zip(once, repeats, strict=True))
         console.print(f"{what}: {rounds} rounds, about {duration(expected)}")
-    counters = meter(device)
+    counters = meter(device, shortest)
     seconds, joules = np.empty((2, rounds, len(calls)))
     done = 0
     while done < rounds and (not done or time.monotonic() < until):

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.measuring.rounds import Call
+from benchmarks.measuring.rounds import SHORTEST, Call
 from benchmarks.speed.bare_layers import bare_layers, floor
 from benchmarks.speed.ratios import ON_CUDA, PARTS, Ratio, measure
 from benchmarks.speed.speed_setup import Setup
@@ -116,6 +116,20 @@ def test_after_the_epochs_no_loader_is_at_work(failing: bool, monkeypatch: pytes
 def test_what_is_promised_comes_before_what_is_merely_of_interest() -> None:
     """Where time is short, the parts at the end are left out."""
     assert [*PARTS][:3] == ["epochs", "capture", "steps"]
+
+
+def test_calls_on_a_gpu_are_repeated_so_that_the_host_is_not_what_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[tuple[int, float]] = []
+
+    def interleaved(calls: list[Call], **options: Any) -> tuple[np.ndarray, None]:
+        given.append((options["warm_up"], options["shortest"]))
+        return np.ones((1, len(calls))), None
+
+    monkeypatch.setattr("benchmarks.speed.speed_setup.interleaved", interleaved)
+    for device in ("cpu", "cuda"):
+        found = tiny_setup(device=torch.device(device)).seconds({"nothing": list}, math.inf)
+        assert found["nothing"].tolist() == [1]
+    assert given == [(0, 0.0), (1, SHORTEST)]
 
 
 def test_what_is_measured_on_cuda_alone_runs_and_divides_by_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
