@@ -84,12 +84,13 @@ def timed(call: Call, *, device: torch.device, repeats: int = 1, warm_up: int = 
     if device.type != "cuda":
         return timeit.Timer(call).timeit(repeats) / repeats
     start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-    torch.cuda.synchronize(device)
-    start.record()
-    for _ in range(repeats):
-        call()
-    end.record()
-    torch.cuda.synchronize(device)
+    with torch.cuda.device(device):  # the present one's stream is where events are recorded
+        torch.cuda.synchronize(device)
+        start.record()
+        for _ in range(repeats):
+            call()
+        end.record()
+        torch.cuda.synchronize(device)
     return float(start.elapsed_time(end)) / 1e3 / repeats
 
 

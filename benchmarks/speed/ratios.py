@@ -34,7 +34,7 @@ import torch
 from benchmarks.measuring.peak_memory import peak_bytes, training_peak
 from benchmarks.measuring.rounds import Call, clock, quartiles, timed
 from benchmarks.speed.airbench_loop import AirbenchLoop
-from benchmarks.speed.bare_layers import bare_layers, floor
+from benchmarks.speed.bare_layers import bare_layers, floor_call
 from benchmarks.speed.kernel_limit import kernels_of, seconds_a_kernel
 from benchmarks.speed.speed_setup import EXIT_TRAINING, MWBP, SEQUENTIAL, Setup
 from benchmarks.speed.usual_trainer import UsualTrainer, missing_torchvision
@@ -178,11 +178,12 @@ def _captured_memory(setup: Setup, until: float) -> dict[str, Ratio]:
 def _updates(setup: Setup, until: float) -> dict[str, Ratio]:
     """The two updates, and what a plain step needs above its convolutions."""
     eager = setup.eagerly(precision="fp32")
-    layers = bare_layers(setup.network(), setup.batch[0], setup.precision)
+    laid_out = setup.network().to(memory_format=torch.channels_last)  # as a training does
+    layers = bare_layers(laid_out, setup.batch[0], setup.precision)
     seconds = setup.seconds(
         {
             "bp": setup.step(),
-            "floor": partial(floor, layers),
+            "floor": floor_call(layers, setup.device),
             "simultaneous": eager.step(MWBP, setup.exits),
             "sequential": eager.step(SEQUENTIAL, setup.exits),
         },

@@ -1,6 +1,8 @@
 """Rounds: every call is timed in every round, and statistics over rounds are those worked by hand."""
 
+import contextlib
 import time
+from collections.abc import Iterator
 from functools import partial
 
 import numpy as np
@@ -49,10 +51,17 @@ def test_a_gpus_time_is_between_two_events_with_nothing_else_under_way(monkeypat
         def elapsed_time(self, end: "Event") -> float:
             return 6.0  # milliseconds
 
+    @contextlib.contextmanager
+    def device(device: torch.device) -> Iterator[None]:
+        done.append(f"on {device}")
+        yield
+        done.append("back")
+
     monkeypatch.setattr("torch.cuda.Event", Event)
+    monkeypatch.setattr("torch.cuda.device", device)
     monkeypatch.setattr("torch.cuda.synchronize", lambda device: done.append("wait"))
-    seconds = timed(lambda: done.append("call"), device=torch.device("cuda"), repeats=3, warm_up=2)
-    assert done == ["call", "call", "wait", "event", "call", "call", "call", "event", "wait"]
+    seconds = timed(lambda: done.append("call"), device=torch.device("cuda:1"), repeats=3, warm_up=2)
+    assert done == ["call", "call", "on cuda:1", "wait", "event", "call", "call", "call", "event", "wait", "back"]
     assert seconds == pytest.approx(0.002)
 
 

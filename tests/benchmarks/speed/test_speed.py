@@ -16,12 +16,13 @@ import pytest
 import torch
 
 from benchmarks.measuring.rounds import SHORTEST, Call
-from benchmarks.speed.bare_layers import bare_layers, floor
+from benchmarks.speed.bare_layers import Layer, bare_layers, floor, floor_call
 from benchmarks.speed.ratios import ON_CUDA, PARTS, Ratio, measure
 from benchmarks.speed.speed_setup import Setup
 from benchmarks.speed.usual_trainer import UsualTrainer
+from compress.hardware import Precision
 from compress.network_cost import cost
-from compress.networks import create
+from compress.networks import Network, create
 
 CPU = torch.device("cpu")
 RATIOS = {
@@ -151,6 +152,47 @@ def test_what_is_measured_on_cuda_alone_runs_and_divides_by_the_limit(monkeypatc
     assert PARTS["captured memory"](setup, math.inf)["memory_captured_over_eager"]["ratio"] == pytest.approx(
         1, abs=0.01
     )
+
+
+def test_the_floor_is_laid_out_as_a_step_is_and_replayed_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    recorded: list[Call] = []
+    replayed: list[str] = []
+
+    class Graph:
+        def __init__(self, device: torch.device) -> None:
+            assert device.type == "cuda"
+
+        def record(self, function: Call) -> None:
+            recorded.append(function)
+            function()
+
+        def replay(self) -> None:
+            replayed.append("once")
+
+    monkeypatch.setattr("benchmarks.speed.bare_layers.CudaGraph", Graph)
+    given: dict[str, Call] = {}
+
+    def seconds(self: Setup, calls: dict[str, Call], until: float) -> dict[str, np.ndarray]:
+        given.update(calls)
+        return dict.fromkeys(calls, np.ones(1))
+
+    monkeypatch.setattr(Setup, "seconds", seconds)
+    laid_out: list[bool] = []
+
+    def bare(network: Network, images: torch.Tensor, precision: Precision) -> list[Layer]:
+        convolutions = [module for module in network.modules() if isinstance(module, torch.nn.Conv2d)]
+        laid_out.extend(each.weight.is_contiguous(memory_format=torch.channels_last) for each in convolutions)
+        return bare_layers(network, images, precision)
+
+    monkeypatch.setattr("benchmarks.speed.ratios.bare_layers", bare)
+    PARTS["updates"](tiny_setup(), math.inf)
+    given["floor"]()
+    assert len(laid_out) > 6
+    assert all(laid_out)
+    assert not recorded
+    layers = bare_layers(create("resnet8"), torch.zeros(2, 3, 32, 32), "fp32")
+    floor_call(layers, torch.device("cuda"))()
+    assert (len(recorded), replayed) == (1, ["once"])
 
 
 def test_it_runs_where_little_is_installed(tmp_path: Path) -> None:
