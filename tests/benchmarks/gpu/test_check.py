@@ -14,13 +14,15 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks.gpu import check, speed_worker
+from benchmarks.gpu import check, latency_worker, speed_worker
 from benchmarks.gpu.__main__ import main
 from benchmarks.gpu.check import Check
 from benchmarks.gpu.check_setting import TRYOUT, Wanted
 from benchmarks.gpu.stage import STAGES, Stage
 from benchmarks.gpu.untrained import lend_latencies, untrained
 from benchmarks.measuring.bench_file import Measurement, read_measurements, write_measurement
+from benchmarks.measuring.engines import Engine
+from benchmarks.measuring.latency import Session
 from benchmarks.speed.speed_setup import Setup
 from benchmarks.study.outcomes import Outcomes
 from benchmarks.study.runner import Runner
@@ -164,6 +166,26 @@ def test_an_archive_that_cannot_be_written_does_not_end_the_study(
     mine._save_now_and_then()  # says so, and goes on
     with pytest.raises(UsageError):
         mine.carry_out()
+
+
+def test_on_a_gpu_graphs_are_timed_first_in_fp32_and_memory_before_other_precisions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the minute ends early, what comes last is missing; what fails costs nothing else."""
+    done: list[str] = []
+
+    def measure(self: Session, engine: Engine, precision: str) -> None:
+        done.append(f"{engine.name} {precision}")
+        if done[-1] == "eager fp32":
+            raise RuntimeError("out of memory")
+
+    engines = [SimpleNamespace(name=name) for name in ("eager", "compile", "cudagraphs")]
+    pairs = [(engine, precision) for engine in engines for precision in ("fp32", "bf16")]
+    monkeypatch.setattr(latency_worker, "engines_here", lambda device: pairs)
+    monkeypatch.setattr(latency_worker, "record_costs", lambda run, device: done.append("memory"))
+    monkeypatch.setattr(Session, "measure", measure)
+    latency_worker.time_networks(wanted(tmp_path), 60.0)
+    assert done == ["cudagraphs fp32", "eager fp32", *["memory"] * 2, "cudagraphs bf16", "eager bf16"]
 
 
 def test_latencies_of_untrained_networks_are_lent_to_runs_of_the_same_network(
