@@ -53,6 +53,14 @@ def gpu_names() -> list[str]:
     return [match[1] for file in files if (match := re.search(r"^Model:\s*(.*)$", file.read_text(), re.MULTILINE))]
 
 
+def load() -> float | None:
+    """Return how many threads ran or waited to run, on average over the last minute; None where nobody counts them."""
+    try:
+        return os.getloadavg()[0]
+    except (AttributeError, OSError):  # Windows; a container that hides it
+        return None
+
+
 def torch_instructions() -> str:
     """Return the instruction set of torch's own kernels, by torch's name, at most what ATEN_CPU_CAPABILITY allows."""
     return _last(TORCH_SETS, os.environ.get("ATEN_CPU_CAPABILITY", "")) or "DEFAULT"

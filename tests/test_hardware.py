@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -82,3 +83,12 @@ def test_a_stride_over_a_map_one_pixel_wide_is_refused_in_bf16_on_a_cpu() -> Non
     check_bf16(create("resnet8", input_shape=(1, 8, 3)), torch.device("cpu"))
     assert network.training
     assert not any(module._forward_pre_hooks for module in network.modules())
+
+
+def test_the_load_of_the_machine_is_none_where_nobody_counts_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "getloadavg", lambda: (2.5, 1.0, 0.5), raising=False)
+    assert machine.load() == 2.5
+    monkeypatch.setattr(os, "getloadavg", Mock(side_effect=OSError), raising=False)
+    assert machine.load() is None
+    monkeypatch.delattr(os, "getloadavg")
+    assert machine.load() is None

@@ -52,7 +52,8 @@ class Row(TypedDict):
     """Measurements of one exit, or of the ensemble, at one batch size.
 
     Attributes:
-        bytes: on disk; in fp32 only.
+        bytes: in fp32 of parameters and buffers, in int8 of the ONNX file.
+        fp32_bytes: of the ONNX file in fp32; in int8 only.
         seconds, ratio: quartiles over the rounds; the ratio is to the reference in the same round.
         ratio_interval: 95% interval of the median ratio; None where there were too few rounds.
         deviation: of the logits from eager's in fp32, see `agreement`.
@@ -64,6 +65,7 @@ class Row(TypedDict):
     macs: Count
     params: Count
     bytes: NotRequired[Count]
+    fp32_bytes: NotRequired[Count]
     batch_size: Number
     seconds: Quartiles
     ratio: Quartiles

@@ -39,6 +39,13 @@ class Candidate:
     def __str__(self) -> str:
         return f"{self.run.id} exit {self.exit}"
 
+    def sizes(self, precision: str) -> dict[str, int]:
+        """`bytes` in fp32: of parameters and buffers; in int8: of the ONNX file, and `fp32_bytes` of it in fp32."""
+        if precision == "int8":
+            quantised, whole = (self.source.onnx(each).stat().st_size for each in ("int8", "fp32"))
+            return {"bytes": quantised, "fp32_bytes": whole}
+        return {"bytes": self.cost.bytes} if precision == "fp32" else {}
+
     @cached_property
     def checked_images(self) -> tuple[Tensor, Tensor]:
         """Images, held-out ones where there are any, and their logits by eager in fp32."""

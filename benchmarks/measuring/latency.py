@@ -136,7 +136,7 @@ class Session:
                 "exit": candidate.exit,
                 "macs": candidate.cost.macs,
                 "params": candidate.cost.params,
-                **({"bytes": candidate.cost.bytes} if precision == "fp32" else {}),  # the size of an fp32 file
+                **candidate.sizes(precision),
                 "batch_size": batch_size,
                 "seconds": quartiles(seconds[:, position]),
                 "ratio": quartiles(ratios[:, position]),

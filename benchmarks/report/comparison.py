@@ -75,7 +75,7 @@ class Description:
     Attributes:
         about: a paragraph on what was asked, as Markdown.
         reference: id of the run that others are compared with; by default the costliest network by plain BP.
-        claims: contrasts that were declared before the runs, of the id of one run of each network.
+        claims: contrasts that were declared in the study's file, of the id of one run of each network.
         trials: all trials of tuning.
         failures: a line on each run that was asked for and could not be made.
         screen: the levels of a screen's factors; None if the report is not on one.

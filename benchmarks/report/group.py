@@ -17,9 +17,11 @@ from benchmarks.report.section import Block, figures
 from benchmarks.results.cells import exit_name
 from benchmarks.results.claim_verdicts import Step, judge_claims
 from benchmarks.results.contrasts import Contrast, Verdicts, compare, judge
+from benchmarks.results.epochs import read_epochs
 from benchmarks.results.escaping import short_line
 from benchmarks.results.predictions import of_last_exits, read_scores
-from benchmarks.results.rows import reference_of, rows, summarise
+from benchmarks.results.rows import names_by_series, reference_of, rows, summarise
+from benchmarks.results.rulings import Ruling, rulings
 from benchmarks.results.series import series
 from benchmarks.statistics.scores import Scores
 from compress.ensemble_exit import ExitName
@@ -40,7 +42,7 @@ class Group:
         reference: the series that others are compared with; None if there is none.
         scores: which test images each exit got right, by series and exit.
         left_out: a line on each run that has no scores.
-        steps: what was declared before the runs, with what was found.
+        steps: what was declared in the study's file, with what was found.
         latencies: a row for each measurement of latency.
         trials: of the report's tuning.
     """
@@ -70,6 +72,7 @@ class Group:
         last_scores = of_last_exits(scores)
         declared = any(of_run.keys() & {*claim.names} for claim in comparison.claims)  # of networks on these images
         claims = [claim.renamed(of_run) for claim in comparison.claims] if declared else []
+        steps = judge_claims(claims, last_scores, validation_accuracies(runs))
         return cls(
             runs=runs,
             suffix=suffix,
@@ -78,8 +81,8 @@ class Group:
             reference=reference,
             scores=scores,
             left_out=left_out,
-            verdicts=judge(summary, last_scores, reference, left_out),
-            steps=judge_claims(claims, last_scores, validation_accuracies(runs)),
+            verdicts=judge(summary, last_scores, reference, left_out, rulings(steps)),
+            steps=steps,
             latencies=latencies[latencies["run"].isin(of_run)] if len(latencies) else latencies,
             trials=comparison.trials,
         )
@@ -118,11 +121,12 @@ class Group:
         """The contrasts of pairs of exits (rows of the summary) that have scores, by both names.
 
         Pairs that the verdicts have, too, are judged as there; p-values of the others are adjusted for all of them.
+        Of a pair that was declared in the study's file, what was decided stands.
         """
         known = {seen.pair: seen for contrast in self.verdicts.contrasts for seen in (contrast, contrast.reversed)}
         found: dict[tuple[str, str], Contrast] = {}
         scores: dict[str, Scores] = {}
-        left = []
+        left: dict[tuple[str, str], Ruling | None] = {}
         for pair in pairs:
             names = exit_name(pair[0]), exit_name(pair[1])
             keys = [(row["series"], row["exit"]) for row in pair]
@@ -130,13 +134,27 @@ class Group:
                 found[names] = judged
             elif {*keys} <= self.scores.keys():
                 scores |= {name: self.scores[key] for name, key in zip(names, keys, strict=True)}
-                left.append(names)
-        return found | {contrast.pair: contrast for contrast in compare(left, scores)}
+                left[names] = self.ruling(*pair)
+        declared = {names: ruling for names, ruling in left.items() if ruling}
+        return found | {contrast.pair: contrast for contrast in compare([*left], scores, declared)}
+
+    def ruling(self, network: Row, other: Row) -> Ruling | None:
+        """What the primary contrasts say of two exits; they are on last exits alone."""
+        return self._rulings.get((network["series"], other["series"])) if network["last"] and other["last"] else None
+
+    @cached_property
+    def _rulings(self) -> dict[tuple[str, str], Ruling]:
+        return rulings(self.steps)
 
     def accuracy_figure(self, kind: str) -> list[Block]:
         """The figure of accuracy of one of the `KINDS`; empty if there is nothing to compare."""
         drawing = accuracy_against(kind, self.summary, self.title, self.reference)
         return figures(f"{kind}{self.suffix}", KINDS[kind][0], drawing)
+
+    @cached_property
+    def epochs(self) -> pd.DataFrame:
+        """A row for each epoch of each run, as `read_epochs` has them."""
+        return read_epochs(self.runs, names_by_series(self.summary))
 
     @cached_property
     def accuracy_figures(self) -> list[Block]:

@@ -28,8 +28,12 @@ def _block(block: Block) -> str:
     match block:
         case Text(words):
             return words if "\n" in words else _wrapped(words)
-        case Bullets(items, wrapped):
-            return "\n".join(_wrapped(f"- {item}", "  ") if wrapped else f"- {item}" for item in items)
+        case Bullets(items, wrapped, shown):
+            lines = [_wrapped(f"- {item}", "  ") if wrapped else f"- {item}" for item in items]
+            if folded := block.folded:
+                begin, end = f"\n<details>\n<summary>{len(folded)} more</summary>\n", "\n</details>"
+                lines = [*lines[:shown], begin, *lines[shown:], end]
+            return "\n".join(lines)
         case Table(columns):
             rules = ["---:" if block.numeric(heading) else "---" for heading in columns]
             rows = [list(columns), rules, *(list(row.values()) for row in block.rows)]

@@ -44,7 +44,9 @@ def _block(block: Block, svgs: Mapping[str, bytes]) -> str:
         case Text(words):
             return str(MARKDOWN.render(words))
         case Bullets(items):
-            return f"<ul>{''.join(f'<li>{MARKDOWN.renderInline(item)}</li>' for item in items)}</ul>"
+            folded = block.folded
+            more = f"<details><summary>{len(folded)} more</summary>{_list(folded)}</details>" if folded else ""
+            return _list(items[: len(items) - len(folded)]) + more
         case Table():
             return _table(block)
         case Figure(name, caption):
@@ -52,6 +54,10 @@ def _block(block: Block, svgs: Mapping[str, bytes]) -> str:
             return f"<figure><svg{drawing[2]}<figcaption>{escape(caption)}</figcaption></figure>"
         case _:
             assert_never(block)
+
+
+def _list(items: Sequence[str]) -> str:
+    return f"<ul>{''.join(f'<li>{MARKDOWN.renderInline(item)}</li>' for item in items)}</ul>"
 
 
 def _table(table: Table) -> str:

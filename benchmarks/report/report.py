@@ -13,15 +13,17 @@ from benchmarks.report.figures.files import save
 from benchmarks.report.group import Group, comparable
 from benchmarks.report.markdown import as_markdown
 from benchmarks.report.page import as_page
-from benchmarks.report.section import Bullets, Figure, Section, Text
+from benchmarks.report.section import Figure, Section, Text
 from benchmarks.report.sections.answer import answer_section
 from benchmarks.report.sections.confounds import confounds_section
 from benchmarks.report.sections.early_exit_table import early_exit_section
 from benchmarks.report.sections.exits import exits_section, separate_section
 from benchmarks.report.sections.latency_by_engine import latency_section
 from benchmarks.report.sections.limits import limits_section
+from benchmarks.report.sections.missing_runs import missing_section
 from benchmarks.report.sections.networks import networks_section
 from benchmarks.report.sections.pareto import pareto_section
+from benchmarks.report.sections.precision_fronts import precision_section
 from benchmarks.report.sections.primary_contrasts import primary_section
 from benchmarks.report.sections.probe_tables import probes_section
 from benchmarks.report.sections.pruned_networks import channels_section, curves_section, pruning_section
@@ -33,7 +35,7 @@ from benchmarks.report.sections.training_history import training_section
 from benchmarks.report.sections.tuning_table import tuning_section
 from benchmarks.report.sections.uneven_classes import classes_section
 from benchmarks.report.sections.verdicts import verdicts_section
-from benchmarks.results.escaping import SENTENCE, cell, code, inline, short_line
+from benchmarks.results.escaping import cell, code, inline, short_line
 from benchmarks.results.latencies import latencies
 from benchmarks.results.repeated_runs import distinct_runs
 from compress.console import console
@@ -45,6 +47,7 @@ SECTIONS: tuple[Callable[[Group], Section | None], ...] = (  # of each group of 
     networks_section,
     verdicts_section,
     pareto_section,
+    precision_section,
     exits_section,
     separate_section,
     early_exit_section,
@@ -110,12 +113,13 @@ def _sections(comparison: Comparison, groups: Sequence[Group]) -> list[Section]:
     for group in groups:
         body.append(_data_section(group))
         body += [section for make in SECTIONS if (section := make(group))]
-    body += [section for section in (main_effects_section(comparison), tuning_section(comparison.trials)) if section]
-    if comparison.failures:
-        lines = [f"did not run: {inline(failure, SENTENCE)}" for failure in comparison.failures]
-        body.append(Section("Did not run", [Bullets(lines)], level=2))
-    primary = [section for group in groups if (section := primary_section(group))]
-    answers = [*primary, *(answer_section(group) for group in groups)]
+    last = tuning_section(comparison.trials), missing_section(comparison.failures)
+    body += [section for section in last if section]
+    answers = [section for group in groups if (section := primary_section(group))]
+    effects = main_effects_section(
+        comparison
+    )  # of a screen, where a best network on test images would be chosen by them
+    answers += [effects] if effects else [answer_section(group) for group in groups]
     methods = {section.title: section.method for section in (*answers, *body) if section.method}
     return [
         Section(inline(comparison.title), level=1),

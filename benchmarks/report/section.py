@@ -24,10 +24,20 @@ class Text:
 
 @dataclass(frozen=True)
 class Bullets:
-    """A list. Items that are commands are not wrapped."""
+    """A list. Items that are commands are not wrapped.
+
+    Attributes:
+        shown: number of items that are shown at once; the others are folded. None: all.
+    """
 
     items: Sequence[str]
     wrapped: bool = True
+    shown: int | None = None
+
+    @property
+    def folded(self) -> Sequence[str]:
+        """The items that are not shown at once."""
+        return [] if self.shown is None else self.items[self.shown :]
 
 
 @dataclass(frozen=True)

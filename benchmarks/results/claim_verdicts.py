@@ -49,8 +49,17 @@ class Part:
             return "for"
         if high < 0:
             return "against"
-        equivalent = self.given.equivalent(self.claim.margin / 100, 1 - self.confidence)
-        return "equivalent" if equivalent else "open"
+        return "equivalent" if self.is_small else "open"
+
+    @property
+    def is_small(self) -> bool:
+        """Whether two one-sided tests find the difference within the claim's margin, whatever its sign."""
+        return self.given.equivalent(self.claim.margin / 100, 1 - self.confidence)
+
+    @property
+    def level(self) -> float:
+        """The confidence of the interval that decided: of two one-sided tests it is the narrower one."""
+        return 1 - 2 * (1 - self.confidence) if self.decision == "equivalent" else self.confidence
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from benchmarks.results.budget_classes import budget_classes
+from benchmarks.results.caveats import with_caveat
+from benchmarks.results.rulings import Ruling
 from benchmarks.statistics.difference import ALPHA, Difference, difference, holm, p_value
 from benchmarks.statistics.scores import ENOUGH_SEEDS, Scores
 
@@ -17,8 +19,9 @@ class Contrast:
     """A network and another that it is compared with, by their series.
 
     Attributes:
-        p: p-value, adjusted by Holm's method for all exploratory contrasts of the report's section.
+        p: p-value, adjusted by Holm's method for all contrasts of the report's section.
         family: their number.
+        ruling: what the primary contrasts say of the pair, if it was declared: it stands for the verdict.
     """
 
     network: str
@@ -26,6 +29,7 @@ class Contrast:
     found: Difference
     p: float
     family: int = 1
+    ruling: Ruling | None = None
 
     @property
     def pair(self) -> tuple[str, str]:
@@ -36,26 +40,39 @@ class Contrast:
     def reversed(self) -> Contrast:
         """The contrast of the second network with the first."""
         found = Difference(estimate=-self.found.estimate, draws=-self.found.draws, seeds=self.found.seeds[::-1])
-        return replace(self, network=self.against, against=self.network, found=found)
+        ruling = self.ruling and self.ruling.reversed
+        return replace(self, network=self.against, against=self.network, found=found, ruling=ruling)
+
+    @property
+    def sign(self) -> int:
+        """1 where the first network is shown to be the more accurate, -1 where the other is, 0 where neither is.
+
+        Shown is what the interval and the adjusted p-value both say; of a declared pair, what its ruling says.
+        """
+        if self.ruling:
+            return self.ruling.sign
+        low, high = self.found.interval()
+        if low <= 0 <= high or self.p >= ALPHA:
+            return 0
+        return 1 if low > 0 else -1
 
     @property
     def distinguishable(self) -> bool:
-        """Whether the interval excludes zero and the adjusted p-value is significant as well."""
-        low, high = self.found.interval()
-        return not low <= 0 <= high and self.p < ALPHA
+        """Whether one of both is shown to be the more accurate."""
+        return self.sign != 0
 
     @property
     def verdict(self) -> str:
-        """As in ``more accurate (preliminary)``."""
+        """As in ``more accurate (preliminary)`` or ``primary contrast 1: open``."""
+        if self.ruling:
+            return str(self.ruling)
         low, high = self.found.interval()
-        words = "not distinguishable"
-        if self.distinguishable:
-            words = "more accurate" if low > 0 else "less accurate"
-        elif not low <= 0 <= high:
+        words = {1: "more accurate", -1: "less accurate", 0: "not distinguishable"}[self.sign]
+        if not self.sign and not low <= 0 <= high:
             words += (
                 f" once {self.family} comparisons are corrected for" if self.family > 1 else f" at p = {self.p:.3f}"
             )
-        return f"{words} (preliminary)" if min(self.found.seeds) < ENOUGH_SEEDS else words
+        return with_caveat(words, self.found.seeds)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +118,7 @@ def judge(
     scores: Mapping[str, Scores],
     reference: str | None,
     notes: Sequence[str] = (),
+    rulings: Mapping[tuple[str, str], Ruling] = {},
 ) -> Verdicts:
     """All contrasts with the reference, and those with the best of a budget class.
 
@@ -108,18 +126,26 @@ def judge(
         summary: by `rows.summarise`, of networks on the same test images.
         scores: by series; networks without scores are not compared.
         notes: a line on everything that could not be compared.
+        rulings: on the pairs that were declared in the study's file.
     """
     last = summary[summary["last"]].set_index("series")
     last = last.assign(**{"class": budget_classes(last["macs"])})
     pairs = [pair for pair in _pairs(last, reference) if set(pair) <= scores.keys()]
-    return Verdicts(last=last, reference=reference, contrasts=compare(pairs, scores), notes=notes)
+    return Verdicts(last=last, reference=reference, contrasts=compare(pairs, scores, rulings), notes=notes)
 
 
-def compare(pairs: Sequence[tuple[str, str]], scores: Mapping[str, Scores]) -> list[Contrast]:
-    """Exploratory contrasts of the pairs, with p-values adjusted by Holm's method for all of them."""
+def compare(
+    pairs: Sequence[tuple[str, str]],
+    scores: Mapping[str, Scores],
+    rulings: Mapping[tuple[str, str], Ruling] = {},
+) -> list[Contrast]:
+    """Contrasts of the pairs, with p-values adjusted by Holm's method for all of them, and the rulings on them."""
     found = [_contrast(pair, scores) for pair in pairs]
     adjusted = holm([contrast.p for contrast in found])
-    return [replace(contrast, p=p, family=len(pairs)) for contrast, p in zip(found, adjusted, strict=True)]
+    return [
+        replace(contrast, p=p, family=len(pairs), ruling=rulings.get(contrast.pair))
+        for contrast, p in zip(found, adjusted, strict=True)
+    ]
 
 
 def _contrast(pair: tuple[str, str], scores: Mapping[str, Scores]) -> Contrast:

@@ -12,7 +12,7 @@ from benchmarks.results.series import network_name, series
 from compress.console import console
 from compress.documents import fitted, parse_json, read_file
 from compress.errors import UsageError
-from compress.records import Number, Share
+from compress.records import Amount, Number, Share
 from compress.runs import METRICS, Run
 from compress.schema import Struct
 
@@ -24,19 +24,26 @@ PANELS = {
 
 
 class Epoch(Struct, frozen=True, kw_only=True):
-    """What is read of a line of `metrics.jsonl`: a value for every exit, or none where no images were held out."""
+    """What is read of a line of `metrics.jsonl`: a value for every exit, or none where no images were held out.
+
+    Attributes:
+        load: see `compress.machine.load`; None in records that are older, or where the system does not say.
+    """
 
     epoch: Number
     train_loss: tuple[float, ...]
     val_loss: tuple[float, ...]
     val_accuracy: tuple[Share, ...]
+    seconds: Amount | None = None
+    load: Amount | None = None
 
 
 def read_epochs(runs: Sequence[Run], names: Mapping[str, str] | None = None) -> pd.DataFrame:
-    """A row an epoch of every run, for its last exit: `series`, `network`, `run`, `epoch` and the columns of `PANELS`.
+    """A row an epoch of every run, for its last exit.
 
-    Accuracies are in per cent; gaps where no images were held out. Runs without a readable `metrics.jsonl` are left
-    out.
+    Columns are `series`, `network`, `run`, `epoch`, `seconds`, `load`, and those of `PANELS`. Accuracies are in per
+    cent; gaps where no images were held out, and where a time or load is not known. Runs without a readable
+    `metrics.jsonl` are left out.
 
     Args:
         names: network names by series, see `names_by_series`; by default every run's `network_name`.
@@ -56,11 +63,15 @@ def _rows(run: Run, network: str) -> list[dict[str, Any]]:
     shared = {"series": series(run), "network": network, "run": run.id}
     return [
         shared
-        | {"epoch": line.epoch}
+        | {"epoch": line.epoch, **{key: _known(getattr(line, key)) for key in ("seconds", "load")}}
         | {column: values[-1] if (values := getattr(line, column)) else math.nan for column in PANELS}
         | {"val_accuracy": 100 * line.val_accuracy[-1] if line.val_accuracy else math.nan}
         for line in lines
     ]
+
+
+def _known(value: float | None) -> float:
+    return math.nan if value is None else value
 
 
 def _read_lines(run: Run) -> list[Epoch]:

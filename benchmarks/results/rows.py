@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import pandas as pd
+from pandas.api.typing import SeriesGroupBy
 from scipy import stats
 
 from benchmarks.measuring.bench_file import Measurement, primary_conditions, read_measurements
@@ -123,12 +124,17 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
         mixed = grouped["bench_session"].nunique() > 1
         for column in [str(column) for column in first if str(column).startswith(("latency_", "bench_session"))]:
             first[column] = first[column].mask(mixed)
-    first["test_accuracy_half_width"] = accuracy.sem() * stats.t.ppf((1 + CONFIDENCE) / 2, first["n"] - 1)
+    first["test_accuracy_half_width"] = half_width(accuracy)
     first["test_accuracy_sd"] = accuracy.std()
     first["last"] = first.index.get_level_values("exit") == first["exits"]
     for column in NAMES & set(first):
         first[column] = first[column].map(inline, na_action="ignore")
     return _with_distinct_names(first.reset_index())
+
+
+def half_width(values: SeriesGroupBy[Any, Any]) -> pd.Series:
+    """Half of the 95% interval of every group's mean, by Student's t; missing for groups of one value."""
+    return values.sem() * stats.t.ppf((1 + CONFIDENCE) / 2, values.count() - 1)
 
 
 def _with_distinct_names(frame: pd.DataFrame) -> pd.DataFrame:

@@ -83,7 +83,7 @@ def accuracy(contender: Contender) -> float:
     return contender.val_accuracy or 0.0
 
 
-def by_cost(contender: Contender, limits: Limits) -> tuple[float, float, float, str]:
-    """Sort key: the limited cost, MACs, accuracy, and the name to make it unique."""
+def by_cost(contender: Contender, limits: Limits) -> tuple[float, float, float, int, str]:
+    """Sort key: the limited cost, MACs, accuracy, parameters, and the name to make it unique."""
     cost = contender.costs[limits.cost]
-    return (math.inf if cost is None else cost, contender.macs, -accuracy(contender), str(contender))
+    return (math.inf if cost is None else cost, contender.macs, -accuracy(contender), contender.params, str(contender))

@@ -120,6 +120,10 @@ def cautions(selection: Selection) -> list[str]:
         )
     if (void := chosen.uncertified(serving.engine, serving.precision)) is not None:
         lines.append(void)
+    if chosen.early is not None:
+        lines.append(
+            "its thresholds were chosen on the validation images that it is compared on; test images saw neither"
+        )
     return [*lines, *_cheaper(selection, chosen), *_luck(selection, chosen)]
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from baselines import carry_out
+from benchmarks.measuring.bench_file import Measurement, read_measurements
 from benchmarks.measuring.latency import bench
 from benchmarks.report.comparison import Comparison
 from benchmarks.results.lag_warnings import warn_of_lag
@@ -86,7 +87,7 @@ class Runner:
         until: when no run may go on, by `time.monotonic`.
         eager: whether the first run begins although the guess says that it does not end by then, and the others
             although the reference of the first seed failed: as much as possible is made of a machine that is lent.
-        failures: a line for every run that could not be made, and for latency where it could not be measured.
+        failures: a line for every run that could not be made, and for latency or int8 that could not be measured.
         abreast: how many runs are made at once.
     """
 
@@ -134,9 +135,10 @@ class Runner:
         """Note what was not made, and which contrasts cannot be tested therefore."""
         for claim in self.outcomes.untestable:
             self.failures.append(f"the primary contrast, {claim.claim}: one of its networks has no run")
-        if left := len(self.outcomes.left):
-            self.failures.append(f"{left} of {len(self.outcomes.nodes)} runs: the time limit came before them")
-            console.print(f"{self.failures[-1]}; the same command goes on with them")
+        if left := self.outcomes.left:
+            self.failures += [f"{node}: the time limit came before it" for node in left]
+            of = f"{len(left)} of {len(self.outcomes.nodes)} runs"
+            console.print(f"{of}: the time limit came before them; the same command goes on with them")
 
     def comparison(self, runs: list[Run]) -> Comparison:
         """The study's comparison of its runs."""
@@ -153,16 +155,27 @@ class Runner:
         )
 
     def measure(self, runs: list[Run]) -> None:
-        """Measure the latency of all runs together, unless that was done; a failure is noted."""
+        """Measure the latency of all runs together, then the study's int8, unless that was done; a failure is noted."""
         from benchmarks.results.rows import rows
 
-        sessions = rows(runs).get("bench_session")
-        if sessions is not None and sessions.notna().all() and sessions.nunique() == 1:
-            return
+        setting, sessions = self.outcomes.setting, rows(runs).get("bench_session")
+        if sessions is None or sessions.isna().any() or sessions.nunique() > 1:
+            with self._noting("latency"):
+                warn_of_lag(runs, bench(runs, device=setting.place.device, rounds=ROUNDS))
+        engine = setting.study.int8
+        known = {run.id for run in runs if any(_is_int8(each, engine) for each in read_measurements(run))}
+        if engine and (left := [run for run in runs if run.id not in known]):
+            together = [*runs[:1], *(run for run in left if run is not runs[0])]  # ratios are to the reference
+            with self._noting("int8"):
+                bench(together, engine=engine, precision="int8", device="cpu", rounds=ROUNDS, data_dir=setting.data_dir)
+
+    @contextlib.contextmanager
+    def _noting(self, what: str) -> Iterator[None]:
+        """Note an error and go on."""
         try:
-            warn_of_lag(runs, bench(runs, device=self.outcomes.setting.place.device, rounds=ROUNDS))
-        except Exception as error:  # of any kind: what took a night to train is worth a report without latency
-            self.note("latency", error)
+            yield
+        except Exception as error:  # of any kind: what took a night to train is worth a report without it
+            self.note(what, error)
 
     def time_left(self) -> str:
         """How long all missing runs take, at the pace of those made so far; a guess before there is one."""
@@ -219,7 +232,7 @@ class Runner:
         return still
 
     def note(self, what: object, error: Exception) -> None:
-        """Note that something could not be made, and why, for the report; and say so."""
+        """Note that something could not be made or measured, and why, for the report; and say so."""
         self.failures.append(f"{what}: {reason(error)}")
         console.print(f"did not run: {self.failures[-1]}")
 
@@ -233,6 +246,10 @@ def make(outcomes: Outcomes, node: Node) -> Run:
     if isinstance(node.entry, Pruned):
         return carry_out(outcomes.job(node))
     return train(**outcomes.training(node))
+
+
+def _is_int8(measurement: Measurement, engine: str | None) -> bool:
+    return (measurement.engine, measurement.precision) == (engine, "int8")
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from baselines import FineTuning
@@ -23,6 +24,9 @@ BP = Method(name="bp")
 class Setting:
     """A study, with the data and the recipe of its runs, and where and how they are computed.
 
+    Attributes:
+        data_dir: where the data are looked for first when they are opened again.
+
     Raises:
         UsageError: the study tunes, and there are no validation images to tune on.
     """
@@ -31,6 +35,7 @@ class Setting:
     dataset: Dataset
     recipe: Recipe
     place: Place
+    data_dir: Path | None = None
 
     def __post_init__(self) -> None:
         train, own = len(self.dataset.train), self.dataset.validation

@@ -37,6 +37,7 @@ class Study:
             instead of the recipe's.
         class_weights: of images in the cross-entropy, for every run: none, or balanced.
         precision: number format, so that results are alike on hardware that has bf16 and on others.
+        int8: the engine that measures every exit in int8, too, at the end; None: none.
         tuning: what is tried for every arm; None: the recipe's learning rate and weight decay are taken as they are.
         handover: what is selected among the runs and exported at the end; None: nothing.
         factorial: the factors that the study screens, whose runs are among its own; None: none.
@@ -56,6 +57,7 @@ class Study:
     calibration: float | None = None
     class_weights: ClassWeights = "none"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
+    int8: Literal["onnxruntime", "openvino"] | None = None
     tuning: Tuning | None = None
     handover: Handover | None = None
     factorial: Factorial | None = None

@@ -88,6 +88,7 @@ def export(
 
     from compress.cli.printing import print_json
     from compress.export import export_bundle
+    from compress.export.subject import RANDOM
 
     chosen, certificate = _policy_of(found, policy, asked) if asked.cascade else (None, None)
     bundle = export_bundle(
@@ -99,6 +100,8 @@ def export(
         print(f"{file.stat().st_size:>14,} bytes  {file}")
     low, high = bundle.manifest["accuracy"]["interval"]
     print(f"test accuracy: {bundle.manifest['accuracy']['test']:.2%} (95% interval {low:.2%} to {high:.2%})")
+    if bundle.manifest["parity"]["part"] == RANDOM:
+        console.print("compared with PyTorch on random pixels alone: no images that the run held out are here")
     print(f"try it: python {out / 'predict.py'} photo.jpg")
     if asked.cascade and (notice := bundle.manifest["early_exit"]["notice"]):
         console.print(notice)
@@ -122,6 +125,9 @@ def _policy_of(run: Run, file: Path | None, form: Form) -> tuple[Policy, Certifi
             raise UsageError(f"--policy {file}: {error}") from error
     certified = [each for each in read_policies(run) if each.certificate is not None]
     if not certified:
-        raise UsageError(f"run {run.id}: no certified policy: run compress exits {run.id}, or name a file: --policy")
+        raise UsageError(
+            f"run {run.id}: no certified policy: run compress exits {run.id} (with a larger --max-drop if nothing was "
+            "certified), or name a file: --policy"
+        )
     found = sorted(certified, key=lambda each: each.engine == ENGINES[form.format])[-1]  # stable: the newest is last
     return found.policy, found.certificate

@@ -151,6 +151,7 @@ def select(
 
 def _export(selection: Selection, out: Path, data_dir: Path | None) -> str:
     """Write a bundle of the chosen network, as its engine needs it; returns the bundle's directory."""
+    from compress.console import console
     from compress.export.exporting import write_bundle
     from compress.export.form import Form
     from compress.export.subject import subject_of
@@ -160,13 +161,19 @@ def _export(selection: Selection, out: Path, data_dir: Path | None) -> str:
     early = chosen.early
     form = Form(
         format=FORMATS.get(serving.engine, "onnx" if early else "pt2"),  # a cascade is run by a runtime
-        precision="int8" if serving.precision == "int8" else "fp32",  # the engine casts to others itself
+        precision="int8" if serving.precision == "int8" else "fp32",
         cascade=early is not None,
     )
     form.check_installed()
     subject = subject_of(chosen.run, None if early else chosen.exit, form, data_dir)
     policy, certificate = (early.policy, early.certificate) if early else (None, None)
-    bundle = write_bundle(replace(subject, latencies=selection.latencies), out, policy, certificate)
+    latencies = selection.latencies
+    if serving.precision != form.precision:
+        console.print(
+            f"careful: the bundle computes in {form.precision}: its latency in {serving.precision} is not stated"
+        )
+        latencies = []
+    bundle = write_bundle(replace(subject, latencies=latencies), out, policy, certificate)
     return os.fspath(bundle.path)
 
 

@@ -102,7 +102,8 @@ def study(
         return _show_plan(cluster.plan(study, named), output)
     dataset = data.open(named, study.dataset)
     execute = cluster.execute(dry_run=dry_run)
-    setting = Setting(study=study, dataset=dataset, recipe=named, place=place.place(study.precision))
+    where = place.place(study.precision)
+    setting = Setting(study=study, dataset=dataset, recipe=named, place=where, data_dir=data.data_dir)
     if dry_run:
         return _show_plan(plan_study(setting), output)
     out = out or Path("report") / Path(name).stem

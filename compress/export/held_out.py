@@ -65,7 +65,7 @@ class HeldOut:
 def open_held_out(
     runs: Sequence[Run], data_dir: Path | None = None, *, download: bool = True, calibration: str | None = None
 ) -> HeldOut:
-    """The runs' calibration images, or their validation images where there are none, and the test images.
+    """The runs' calibration or validation images, whichever are more, calibration if equal, and the test images.
 
     Args:
         calibration: "folder:PATH", to calibrate on images of one's own instead.
@@ -80,7 +80,10 @@ def open_held_out(
     recipe, dataset = Recipe.from_json(first.record.config["recipe"]), data_of(first, data_dir, download=download)
     parts = split_by(recipe, dataset)
     own = None if calibration is None else own_images(first, parts, calibration, data_dir, labelled=False)
-    for name, part in ((OWN, own), ("calibration", parts.calibration), ("validation", parts.validation)):
+    ours = sorted(
+        (("calibration", parts.calibration), ("validation", parts.validation)), key=lambda each: -len(each[1])
+    )
+    for name, part in ((OWN, own), *ours):
         if part is not None and len(part):
             order = torch.from_numpy(np.random.default_rng(0).permutation(len(part)))
             return HeldOut(name=name, calibration=part.subset(order[:CALIBRATION_IMAGES]), test=parts.test)

@@ -12,15 +12,17 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 SIXTEEN_BITS = ("I;16", "I;16B", "I;16L", "I;16N")
 EIGHT_BITS = ("1", "L", "LA", "RGB", "RGBA", "RGBX", "P", "PA", "CMYK", "YCbCr")
+RECOGNISED_ONLY = ("BUFR", "GRIB", "HDF5", "MPEG", "WMF")  # formats that Pillow names, but cannot decode
 TURNED = dict(zip(range(2, 9), (0, 3, 1, 5, 4, 6, 2), strict=True))  # EXIF orientation to PIL.Image.Transpose
 
 
 def image_files(paths: Iterable[Path]) -> Iterator[Path]:
-    """Yield the files among the paths, and those below the folders that have the suffix of an image, by name."""
-    suffixes = {suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN}
+    """Yield files as they are, and for a folder the images below it, by name; a folder that has none, itself."""
+    kinds = Image.registered_extensions()
+    suffixes = {suffix for suffix, kind in kinds.items() if kind in Image.OPEN and kind not in RECOGNISED_ONLY}
     for given in paths:
-        below = (path for path in sorted(given.rglob("*")) if path.suffix.lower() in suffixes and path.is_file())
-        yield from below if given.is_dir() else [given]
+        below = [path for path in sorted(given.rglob("*")) if path.suffix.lower() in suffixes and path.is_file()]
+        yield from [path for path in below if not path.name.startswith(".")] or [given]  # who opens it is told why
 
 
 def read_image(path: Path, rules: dict[str, Any]) -> np.ndarray:
@@ -34,9 +36,11 @@ def read_image(path: Path, rules: dict[str, Any]) -> np.ndarray:
     """
     try:
         image = decoded(Image.open(io.BytesIO(path.read_bytes())))
+    except IsADirectoryError:
+        raise ValueError("a folder without images") from None
     except UnidentifiedImageError:
         raise ValueError("no image that Pillow reads") from None
-    except (OSError, EOFError, SyntaxError, Image.DecompressionBombError) as error:
+    except Exception as error:  # the errors of Pillow's decoders have no class in common
         raise ValueError(str(error)) from error
     image = fitted(image.convert("L" if rules["channels"] == 1 else "RGB"), rules)
     return np.atleast_3d(np.asarray(image)).transpose(2, 0, 1)

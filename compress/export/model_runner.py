@@ -16,7 +16,12 @@ Answer = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]
 def open_bundle(folder: Path, threads: int = 1) -> Answer:
     """Open a bundle as a function from pixels, uint8 (N, C, H, W), to labels, probabilities (N, classes) and exits."""
     about = json.loads((folder / "bundle.json").read_text("utf-8"))
-    answer = _cascade(folder, threads) if about["kind"] == "cascade" else _one_exit(folder, about, threads)
+    try:
+        answer = _cascade(folder, threads) if about["kind"] == "cascade" else _one_exit(folder, about, threads)
+    except ImportError as error:
+        sys.exit(f"{error.name} is not installed: pip install {error.name}")
+    except ValueError as error:  # a policy that does not fit the model
+        sys.exit(str(error))
     return answer if about["input"] == "uint8" else lambda images: answer(images.astype(np.float32) / 255)
 
 

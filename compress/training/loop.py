@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from compress import signals
+from compress import machine, signals
 from compress.console import console
 from compress.data import Augmentation, Split, normalise, pad_crop_flip
 from compress.errors import UsageError
@@ -299,6 +299,7 @@ class Training:
                 "learning_rate": self.update.learning_rate,
                 "images_per_second": self.steps * self.batch_size / seconds,
                 "seconds": seconds,
+                "load": machine.load(),
             }
         )
         if self.recipe.select == "best-validation" and val_accuracy:

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from itertools import product
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from torchvision.transforms import v2
 from compress.data import open_dataset
 from compress.data.image_decoding import centre, decode, is_grey, opened, upright_size
 from compress.errors import UsageError
+from compress.export.image_reader import read_image
 
 RNG = np.random.default_rng(0)
 NOISE = Image.fromarray(RNG.integers(0, 256, (30, 44, 4), dtype=np.uint8), "RGBA")
@@ -172,7 +174,12 @@ def test_the_data_set_says_how_files_became_images(tmp_path: Path) -> None:
     assert open_dataset("fashion-mini").preprocessing is None
 
 
-def test_a_file_that_is_no_image_is_named(tmp_path: Path) -> None:
+def test_a_file_that_is_no_image_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "x.png").write_text("no picture")
     with pytest.raises(UsageError, match=r"x\.png cannot be read as an image"), opened(tmp_path / "x.png"):
         pass
+    monkeypatch.setattr(Image, "open", Mock(side_effect=RuntimeError("no such decoder")))  # as of a damaged AVIF
+    with pytest.raises(UsageError, match=r"x\.png cannot be read as an image"), opened(tmp_path / "x.png"):
+        pass
+    with pytest.raises(ValueError, match="no such decoder"):
+        read_image(tmp_path / "x.png", {})

@@ -64,7 +64,7 @@ def test_files_and_folders_are_labelled_without_torch(bundle: Bundle, tiny_folde
     for file in files[1:]:
         (folder / file.name).write_bytes(file.read_bytes())
     (folder / "broken.png").write_bytes(b"no image")
-    for name in ("notes.txt", "scan.pdf"):  # Pillow writes the latter and does not read it
+    for name in ("notes.txt", "scan.pdf", "clip.mpg", "._photo.jpg"):  # Pillow reads none of them
         (folder / name).write_text("no image either")
     command: list[str | Path] = [sys.executable, "-c", NO_TORCH, bundle.path / "predict.py", files[0], tmp_path / "new"]
     done = subprocess.run(command, capture_output=True, text=True)
@@ -77,6 +77,19 @@ def test_files_and_folders_are_labelled_without_torch(bundle: Bundle, tiny_folde
     assert [label for _, label, *_ in rows] == [bundle.labels[best] for best in expected.argmax(axis=1)]
     assert {exit for *_, exit in rows} == {str(bundle.manifest["source"]["exit"])}
     assert [float(probability) for *_, probability, _ in rows] == pytest.approx(expected.max(axis=1), abs=1e-4)
+
+
+def test_what_stops_it_is_said_in_one_line(exported: Export, tmp_path: Path) -> None:
+    bundle = exported(1)
+    (tmp_path / "empty").mkdir()
+    without = NO_TORCH.replace("sys.modules", 'sys.modules["onnxruntime"] = sys.modules', 1)
+    for start, said in (
+        (NO_TORCH, f"{tmp_path / 'empty'} cannot be read: a folder without images\n"),
+        (without, "onnxruntime is not installed: pip install onnxruntime\n"),
+    ):
+        command: list[str | Path] = [sys.executable, "-c", start, bundle.path / "predict.py", tmp_path / "empty"]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert (done.returncode, done.stdout, done.stderr) == (1, "", said)
 
 
 def test_pt2_needs_torch_alone_and_takes_floats_and_logits(exported: Export, tiny_folder: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from compress.export.onnx_graph import LEAST_IMAGES, quantise, refusing, write_graph
+from compress.export.onnx_graph import LEAST_IMAGES, describe, quantise, refusing, write_graph
 from compress.export.served_network import LastExit
 from compress.networks import Network
 
@@ -28,7 +28,7 @@ class Source:
     def onnx(self, precision: str) -> Path:
         """The file that a runtime computes a precision from, written at the first call; runtimes cast fp32 themselves.
 
-        All engines use the same file.
+        All engines use the same file, without the exporter's notes, as a bundle's is.
 
         Raises:
             UsageError: torch.onnx cannot export the network, or ONNX Runtime cannot quantise it.
@@ -37,6 +37,7 @@ class Source:
         if not path.exists():
             self._folder.mkdir(parents=True, exist_ok=True)
             self._quantise(path) if precision == "int8" else self._export(path)
+            describe(path, {})
         return path
 
     def _export(self, path: Path) -> None:

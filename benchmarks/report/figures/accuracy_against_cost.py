@@ -42,31 +42,41 @@ def accuracy_against(kind: str, summary: pd.DataFrame, title: str, reference: st
     [front] = on_front(costs.to_numpy(), points["test_accuracy"].to_numpy()[None])
     points = points.assign(cost=costs, pale=~front & kind.startswith("accuracy"), tooltip=result_tooltips(points))
     looks = styles(summary) if kind != "accuracy-training" else styles(summary, linestyle="none")
-    keys = points["arm_key"].where(points["exits"] == 1, points["series"])
-    lines = [(own.sort_values("cost"), looks[own["series"].iloc[0]]) for _, own in points.groupby(keys, sort=False)]
+    lines = [(own.sort_values("cost"), looks[own["series"].iloc[0]]) for own in joined(points)]
     compared_with = summary[summary["last"] & (summary["series"] == reference)]
     figure = Figure(layout="constrained")
     axes = figure.add_subplot()
     floor = _limit_accuracies(axes, points, compared_with)
     for own, look in lines:
         _draw_line(axes, own, look, floor, until=1.04 * costs.max() if kind == "anytime" else None)
-    handles = [Line2D([], [], label=_label(own), **look) for own, look in lines]
+    handles = [Line2D([], [], label=line_label(own), **look) for own, look in lines]
     for network in compared_with.to_dict("records"):
         level, look = 100 * network["test_accuracy"], {"color": "grey", "linewidth": 0.9, "linestyle": (0, (8, 3))}
         handles.append(axes.axhline(level, label=plain(f"{network['network']}, the reference"), zorder=1, **look))
     axes.set_ylabel("test accuracy (%)")
     axes.set_xlabel(plain(label))
     axes.grid(alpha=0.25)
-    if costs.max() > WIDE_RANGE * costs.min() > 0:
-        axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.minorticks_off()
-    axes.xaxis.set_major_formatter("{x:g}")
+    scale_costs(axes, costs)
     axes.set_title(plain(title), fontsize="medium")
     longest = max(len(str(handle.get_label())) for handle in handles)
     figure.set_size_inches(7.3 + 0.066 * longest, max(5.0, 0.6 + 0.21 * len(handles)))  # with room for the legend
     figure.legend(handles=handles, loc="outside right upper", fontsize="small", frameon=False)
     return figure
+
+
+def joined(points: pd.DataFrame) -> list[pd.DataFrame]:
+    """The points that a line joins: exits of a network, or budgets of an arm."""
+    keys = points["arm_key"].where(points["exits"] == 1, points["series"])
+    return [own for _, own in points.groupby(keys, sort=False)]
+
+
+def scale_costs(axes: Axes, costs: pd.Series) -> None:
+    """Make the axis of costs logarithmic where they differ widely; its numbers are written out."""
+    if costs.max() > WIDE_RANGE * costs.min() > 0:
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.minorticks_off()
+    axes.xaxis.set_major_formatter("{x:g}")
 
 
 def _by_macs(summary: pd.DataFrame) -> Costs:
@@ -121,7 +131,7 @@ KINDS: dict[str, tuple[str, Callable[[pd.DataFrame], Costs]]] = {  # by the file
 }
 
 
-def _label(points: pd.DataFrame) -> str:
+def line_label(points: pd.DataFrame) -> str:
     """The name of the network whose exits these are, or of the arm whose budgets."""
     first = points.iloc[0]
     if points["series"].nunique() == 1:

@@ -9,9 +9,11 @@ from benchmarks.report.group import Group, Row
 from benchmarks.report.section import Section, Table, Text
 from benchmarks.report.sections.networks import batches
 from benchmarks.results.budget_classes import CLASS, budget_classes
+from benchmarks.results.caveats import with_caveat
 from benchmarks.results.cells import Number, accuracy_cell, exit_name, millions, ratio
 from benchmarks.results.contrasts import Contrast
 from benchmarks.results.escaping import inline
+from benchmarks.results.late_gain import ENOUGH, late_gain
 from benchmarks.statistics.scores import CONFIDENCE, ENOUGH_SEEDS
 from compress.accuracy_interval import accuracy_interval
 
@@ -26,11 +28,27 @@ BARS = (
     "Bars are 95% intervals over seeds, cut where they are longer than the scatter of all means. Pale: on average "
     "another network is at least as accurate at no more cost, which the intervals may not tell apart."
 )
-
+ONE_TRAINING = (
+    "Differences between networks may be the chance of one training: what follows is on the trained networks as they "
+    "are, and says nothing of training again or of methods."
+)
+OF_PRUNING = (
+    "What was pruned started from weights that were not finished, and what was trained anew, for longer or with fewer "
+    "layers, may be ahead for that alone: no verdict on pruning follows, at most one on trainings so short."
+)
+OF_TRAINING = (
+    "Networks that learn faster look better for it: what is found here is found of trainings of this length, and need "
+    "not hold of longer ones."
+)
 METHOD = (
     "The best network of each budget is compared with every other network, or exit, at that budget. Comparisons that "
     "Verdicts has, too, are taken from there; the others are made in the same way, with p adjusted for all of them by "
-    "Holm's method. Networks without stored predictions count among those that are not shown to differ."
+    "Holm's method, which takes no account of the choice of the best among them; on a pair that was declared in the "
+    "study's file Primary contrasts decides. Networks without stored predictions count among those that are not shown "
+    "to differ. The reference was still learning if, in the last "
+    f"tenth of its epochs, its validation accuracy rose by {ENOUGH:g} point or more while the loss fell, on average "
+    "over seeds. A rate that falls to zero flattens the end of every curve: one that does not rise there may be "
+    "unfinished, too."
 )
 
 
@@ -44,6 +62,7 @@ def answer_section(group: Group) -> Section:
         "The best network at each budget",
         [
             Text(_caution(group)),
+            *([Text(unfinished)] if (unfinished := _unfinished(group)) else []),
             Table.of(_line(group, rows, judged) for rows in budgets),
             Text(CHOSEN.format(own=own)),
             *group.accuracy_figures[:1],
@@ -67,7 +86,21 @@ def _caution(group: Group) -> str:
     if fewest >= ENOUGH_SEEDS:
         return f"Accuracies are means with {CONFIDENCE:.0%} intervals (Student's t) over seeds. {noise}"
     counted = ("one seed" if fewest == 1 else f"{fewest} seeds") + (" of some networks" if seeds.max() > fewest else "")
-    return f"**Preliminary: {counted}.** Differences between networks may be chance. {noise}"
+    chance = ONE_TRAINING if fewest == 1 else "Differences between networks may be chance."
+    return f"**Preliminary: {counted}.** {chance} {noise}"
+
+
+def _unfinished(group: Group) -> str:
+    """That the reference was still learning at its end, and what does not follow therefore; empty if it was not."""
+    gain = None if group.reference is None else late_gain(group.epochs, group.reference)
+    if gain is None or group.reference_row is None:
+        return ""
+    images = f"{group.data['split']['validation']:,} validation images"
+    pruned = bool(group.last["family"].isin(["width", "depth"]).any())
+    return (
+        f"**{group.reference_row['network']}, the reference, was still learning when its training ended**: its "
+        f"accuracy on {images} rose {gain}. {OF_PRUNING if pruned else OF_TRAINING}"
+    )
 
 
 def _budgets(group: Group) -> list[list[Row]]:
@@ -114,5 +147,5 @@ def _standing(best: Row, found: Sequence[Contrast | None]) -> str:
         words = f"not shown to differ from {alike} of {len(found)} other{'s' if len(found) > 1 else ''}"
     else:
         words = "more accurate than " + ("the other one" if len(found) == 1 else f"all {len(found)} others")
-    seeds = [best["n"], *(min(contrast.found.seeds) for contrast in found if contrast)]
-    return words + (" (preliminary)" if min(seeds) < ENOUGH_SEEDS else "")
+    seeds = [best["n"], *(contrast.found.seeds[1] for contrast in found if contrast)]
+    return with_caveat(words, seeds)

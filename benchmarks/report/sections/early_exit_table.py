@@ -23,6 +23,8 @@ METHOD = (
     "validation images is not below that of early exit. Where it is a network of another run, the two were timed apart."
 )
 
+SMALLEST = {"color": "C2", "marker": "D", "linestyle": "none", "markersize": 9, "fillstyle": "none"}
+
 
 def early_exit_section(group: Group) -> Section | None:
     """A row for each policy, a verdict on each, and a figure for each run; None without policies."""
@@ -35,7 +37,7 @@ def early_exit_section(group: Group) -> Section | None:
     for run, policies in kept:
         blocks += [Text(f"Early exit of {whole[series(run)]} {_verdict(group, run, policy)}") for policy in policies]
     for number, (run, policies) in enumerate(kept, start=1):
-        panels = [panel for panel in (_by_macs(run, policies), _by_time(run, policies[-1])) if panel]
+        panels = [panel for panel in (_by_macs(group, run, policies), _by_time(run, policies[-1])) if panel]
         drawing = early_exit_figure(panels, f"{group.title}: {whole[series(run)]}")
         name = f"early-exit{group.suffix}" + (f"-run{number}" if number > 1 else "")
         blocks.append(Figure(name, "Accuracy of early exit against mean MACs and time", drawing))
@@ -63,16 +65,11 @@ def _row(name: str, policy: ExitPolicy) -> dict[str, str]:
 
 def _verdict(group: Group, run: Run, policy: ExitPolicy) -> str:
     """The smallest static network of equal accuracy, in MACs and, where both were measured, in time."""
-    own = f"({100 * policy.test_accuracy:.2f}%)"
-    equal = [
-        (exit["macs"], other, exit)
-        for other in group.runs
-        for exit in other.exits
-        if exit["val_accuracy"] is not None and exit["val_accuracy"] >= policy.val_accuracy
-    ]
-    if not equal:
+    own, equal = f"({100 * policy.test_accuracy:.2f}%)", _smallest_equal(group, policy)
+    if equal is None:
         return f"{own}: no static network here is as accurate on validation images."
-    macs, other, exit = min(equal, key=lambda each: each[0])
+    other, exit = equal
+    macs = exit["macs"]
     names = {(row["series"], row["exit"]): exit_name(row) for row in group.summary.to_dict("records")}
     name = names[series(other), exit["exit"]]
     cheaper = "fewer" if macs < policy.mean_macs else "no fewer"
@@ -90,6 +87,17 @@ def _verdict(group: Group, run: Run, policy: ExitPolicy) -> str:
                 f"{1e3 * timing.seconds[1]:.3f} ms{apart}."
             )
     return said
+
+
+def _smallest_equal(group: Group, policy: ExitPolicy) -> tuple[Run, dict[str, Any]] | None:
+    """The run and row of the exit with the fewest MACs that is as accurate as early exit on validation images."""
+    equal = [
+        (run, exit)
+        for run in group.runs
+        for exit in run.exits
+        if exit["val_accuracy"] is not None and exit["val_accuracy"] >= policy.val_accuracy
+    ]
+    return min(equal, key=lambda each: each[1]["macs"], default=None)
 
 
 def _static_seconds(
@@ -114,17 +122,31 @@ def _static_seconds(
     return None if found.empty else float(found["seconds"].iloc[0]) / timing.batch_size
 
 
-def _by_macs(run: Run, policies: list[ExitPolicy]) -> tuple[str, list[Series]]:
-    """Accuracy against mean MACs: the path that was certified, the policies, and every exit as a static network."""
+def _by_macs(group: Group, run: Run, policies: list[ExitPolicy]) -> tuple[str, list[Series]]:
+    """Accuracy against mean MACs: the certified path, policies, exits as static networks, and the smallest equal ones.
+
+    Policies for budgets of MACs are joined to a curve, as the budgeted batch classification of MSDNet's authors.
+    """
     path = next((policy.curve for policy in reversed(policies) if policy.curve), [])
     costs, accuracies = [point.mean_macs / 1e6 for point in path], [100 * point.test_accuracy for point in path]
     curves = [Series("early exit, the path", costs, accuracies, {"color": "C0"})]
     for certified, label, marker in ((True, "certified", "*"), (False, "for a budget of MACs", "s")):
-        chosen = [policy for policy in policies if (policy.certificate is not None) == certified]
+        chosen = sorted(
+            (policy for policy in policies if (policy.certificate is not None) == certified),
+            key=lambda policy: policy.mean_macs,
+        )
         accuracies = [100 * policy.test_accuracy for policy in chosen]
-        look: dict[str, Any] = {"color": "C0", "marker": marker, "linestyle": "none", "markersize": 10}
+        look: dict[str, Any] = {
+            "color": "C0",
+            "marker": marker,
+            "linestyle": "none" if certified else ":",
+            "markersize": 10,
+        }
         curves.append(Series(label, [policy.mean_macs / 1e6 for policy in chosen], accuracies, look))
     static = [row["macs"] / 1e6 for row in run.exits], [100 * row["test_accuracy"] for row in run.exits]
+    equal = [found[1] for policy in policies if (found := _smallest_equal(group, policy))]
+    costs, accuracies = [row["macs"] / 1e6 for row in equal], [100 * row["test_accuracy"] for row in equal]
+    curves.append(Series("smallest static network of equal accuracy", costs, accuracies, SMALLEST))
     return "MACs an image (millions)", [
         *(curve for curve in curves if len(curve.costs)),
         Series("every exit as a static network", *static, {"color": "C1", "marker": "o", "linestyle": "--"}),

@@ -19,6 +19,7 @@ from compress.ensemble_exit import ENSEMBLE
 
 COLUMNS = SIZES | {"peak memory, training step of 128 (of it alone)": ("peak_training_bytes", megabytes)}
 SEVERAL_MODELS = ("mwbp", "auxnet")  # the methods that claim to train several models at once; the others are controls
+NOT_YET = " With one seed, whether one training gives several good models is not answered."
 METHOD = (
     f"Each auxiliary exit is compared with the networks of its budget class (MACs within {CLASS:.0%}) that were "
     "trained separately, by plain BP and the same recipe but for rate and decay. If there is none, the nearest network "
@@ -79,12 +80,13 @@ def _answer(auxiliary: int, judged: Sequence[Contrast]) -> str:
             "several good models is not answered."
         )
     matched = len({contrast.network for contrast in judged})
-    worse, better = (
-        sum(contrast.distinguishable and sign * contrast.found.estimate > 0 for contrast in judged) for sign in (-1, 1)
-    )
-    few = min(min(contrast.found.seeds) for contrast in judged) < ENOUGH_SEEDS
+    worse, better = (sum(contrast.sign == sign for contrast in judged) for sign in (-1, 1))
+    fewest = min(min(contrast.found.seeds) for contrast in judged)
+    trained = " between these trained networks" if fewest == 1 else ""
+    few = " (preliminary)" if 1 < fewest < ENOUGH_SEEDS else ""
     return (
         f"{exits} {matched} {'has' if matched == 1 else 'have'} a separately trained network of the same budget class "
-        f"here. Of {len(judged)} comparison{'s' if len(judged) > 1 else ''}, the exit is less accurate in {worse} and "
-        f"more accurate in {better}{' (preliminary)' if few else ''}; the others are not distinguishable."
+        f"here. Of {len(judged)} comparison{'s' if len(judged) > 1 else ''}{trained}, the exit is less accurate in "
+        f"{worse} and more accurate in {better}{few}; the others are not distinguishable."
+        f"{NOT_YET if fewest == 1 else ''}"
     )

@@ -24,6 +24,10 @@ VOLUME = (
     "those of {reference} ({limit}), that a method's networks dominate. Cheap networks weigh much: compare methods "
     "only where their budgets are alike."
 )
+SINGLE = (
+    "Of a network with one seed, draws and intervals are over test images alone: they are on the trained network as it "
+    "is, and say nothing of training again or of methods. "
+)
 METHOD = (
     "Every exit of every network is a point, except for the steps of iterative pruning. A point is on a front if no "
     "other point is at least as accurate at no higher cost, and better in one of both. The shares count "
@@ -47,8 +51,8 @@ def pareto_section(group: Group) -> Section | None:
     draws = accuracy_draws([group.scores[key] for key in keys if key in group.scores])
     fewest, caution = points["n"].min(), ""
     if fewest < ENOUGH_SEEDS:
-        lacking = "; one seed's interval lacks the scatter of training" if fewest == 1 else ""
-        caution = f"**Preliminary: few seeds{lacking}.** "
+        caution = f"**Preliminary: {'one seed' if fewest == 1 else f'{fewest:.0f} seeds'}.** "
+        caution += SINGLE if fewest == 1 else ""
     return Section(
         "Pareto fronts",
         [Text(caution + FRONTS), fronts_table(points, draws), *_volume(group, points, draws)],

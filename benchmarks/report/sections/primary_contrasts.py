@@ -1,4 +1,4 @@
-"""Primary contrasts: what was declared before the runs, in its order, with what the complete blocks of seeds say."""
+"""Primary contrasts: what the study's file declares, in its order, with what the complete blocks of seeds say."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from benchmarks.results.escaping import SENTENCE, inline
 from benchmarks.statistics.scores import CONFIDENCE, ENOUGH_SEEDS
 
 ABOUT = (
-    "Declared before the runs and tested in this order, each step at the full level: the first that is not decided for "
-    "its claim ends the confirmation, and what follows is exploratory. A block is a seed in which every network of the "
-    "step has a run; other seeds do not count here."
+    "Declared in the study's file and tested in this order, each step at the full level: the first that is not decided "
+    "for its claim ends the confirmation, and what follows is exploratory. A block is a seed in which every network of "
+    "the step has a run; other seeds do not count here. What is decided is decided for these training and test images."
 )
 METHOD = (
     "Differences are in test accuracy of last exits, in points, seed by seed. The interval over seeds (Student's t, "
@@ -30,7 +30,8 @@ METHOD = (
     "is, and its difference somewhat larger. The test images have no part in the choice. The interval over test "
     "sets, too, has the same confidence; it resamples the test images as Verdicts does and takes from the scatter of "
     "seeds what those explain, so that with few seeds it may be the narrower one. Of a step with several claims all "
-    "are needed. That holds if the number of blocks was set by time or beforehand, not by looking at the difference."
+    "are needed. A seed in which a network failed does not count, which favours that network. All this holds if the "
+    "number of blocks was set by time or beforehand, not by looking at the difference."
 )
 
 
@@ -54,9 +55,11 @@ def _sentences(number: int, step: Step, last: pd.DataFrame) -> list[str]:
         why = "no validation images to choose on" if step.seeds else "no seed has a run of every network"
         return [f"{where}{inline(claim.claim, SENTENCE)}: not compared, {why}." for claim in step.claims]
     lines = [
-        f"{where}{inline(part.claim.claim, SENTENCE)}: **{verdict(part)}**. {_difference(step, part, last)}."
+        f"{where}{inline(part.claim.claim, SENTENCE)}: {_bold(step, part)}. {_difference(step, part, last)}."
         for part in step.parts
     ]
+    if not step.confirmatory:
+        return lines
     if len(step.parts) > 1:
         refuted = any(part.decision == "against" for part in step.parts)
         together = "decided for" if step.holds else "decided against" if refuted else "not decided for"
@@ -64,6 +67,14 @@ def _sentences(number: int, step: Step, last: pd.DataFrame) -> list[str]:
     if step.meaning:
         lines.append(f"{where}{inline(step.meaning, SENTENCE)}.")
     return lines
+
+
+def _bold(step: Step, part: Part) -> str:
+    """The verdict, in bold; of an exploratory step what its interval shows, which confirms nothing."""
+    if step.confirmatory:
+        return f"**{verdict(part)}**"
+    shown = {"for": "the difference is above zero", "against": "the difference is below zero"}
+    return f"not confirmed; {shown.get(part.decision, verdict(part))}"
 
 
 def verdict(part: Part) -> str:
@@ -80,13 +91,22 @@ def _difference(step: Step, part: Part, last: pd.DataFrame) -> str:
     """As in ``MwResNet-44-5 (exit 5) has +0.41 points against ResNet-110, 95%: 0.12 to 0.70, in 5 complete blocks``."""
     network, other = (exit_name(row_of(last, key)) for key in (part.network, part.against))
     chosen = f", the best of {len(part.claim.of)} on validation images," if len(part.claim.of) > 1 else ""
-    low, high = (100 * end for end in part.given.interval(part.confidence))
+    low, high = (100 * end for end in part.given.interval(part.level))
     interval = "" if math.isinf(low) else f" {_level(part)}: {low:z.2f} to {high:z.2f},"
     none = ", which gives no interval" if math.isinf(low) else ""
     blocks = f"{len(step.seeds)} complete block{'s' * (len(step.seeds) > 1)}"
     early = ", preliminary" if len(step.seeds) < ENOUGH_SEEDS else ""
     difference = f"{network}{chosen} has {100 * part.given.estimate:+z.2f} points against {other},"
-    return f"{difference}{interval} in {blocks}{early}{none}"
+    return f"{difference}{interval} in {blocks}{early}{none}{_reservation(step, part)}"
+
+
+def _reservation(step: Step, part: Part) -> str:
+    """What takes from a difference that is shown: other test images may show none, or it is within the margin."""
+    low, high = part.over.interval(part.confidence)
+    if part.decision not in ("for", "against"):
+        return ""
+    other = "; with other test images it may be none" if len(step.seeds) > 1 and low <= 0 <= high else ""
+    return other + (f"; it is within {part.claim.margin:g} points" if part.is_small else "")
 
 
 def _row(number: int, step: Step, part: Part, last: pd.DataFrame) -> dict[str, str]:
@@ -102,16 +122,16 @@ def _row(number: int, step: Step, part: Part, last: pd.DataFrame) -> dict[str, s
         "training MACs": MISSING if math.isnan(training) else Number(f"{training:.0%}", training),
         "blocks": Number(str(seeds) if step.begun == seeds else f"{seeds} of {step.begun} begun", seeds),
         "difference, points": Number(f"{100 * part.given.estimate:+z.2f}", part.given.estimate),
-        "confidence": Number(_level(part), part.confidence),
-        "interval over seeds, which decides": _interval(part.given.interval(part.confidence)),
-        "over test sets, too": MISSING if seeds == 1 else _interval(part.over.interval(part.confidence)),
+        "confidence": Number(_level(part), part.level),
+        "interval over seeds, which decides": _interval(part.given.interval(part.level)),
+        "over test sets, too": MISSING if seeds == 1 else _interval(part.over.interval(part.level)),
         "verdict": f"{part.decision}{early}" if step.confirmatory else f"{part.decision}{early}, exploratory",
     }
 
 
 def _level(part: Part) -> str:
     """As in ``97.5%``."""
-    return f"{100 * part.confidence:.4g}%"
+    return f"{100 * part.level:.4g}%"
 
 
 def _interval(ends: Sequence[float]) -> str:

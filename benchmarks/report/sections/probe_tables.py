@@ -15,11 +15,12 @@ from benchmarks.report.figures.block_probes import block_probes
 from benchmarks.report.figures.files import save
 from benchmarks.report.group import Group
 from benchmarks.report.section import Section, Table, Text, figures
+from benchmarks.results.caveats import with_caveat
 from benchmarks.results.cells import Number, number
 from benchmarks.results.probed_blocks import read_probes
 from benchmarks.results.rows import names_by_series
 from benchmarks.statistics.difference import difference
-from benchmarks.statistics.scores import CONFIDENCE, ENOUGH_SEEDS, Scores
+from benchmarks.statistics.scores import CONFIDENCE, Scores
 
 SHALLOW = 1 / 3 + 1e-9  # of the blocks: the first stage of the networks of the paper
 FREE = 0.01  # a drop in accuracy that hardly matters
@@ -27,7 +28,8 @@ METHOD = (
     "Probe: accuracy of a linear classifier on a block's pooled output. Gradient: a block's share of the gradient of "
     "the final exit's loss, times weights. CKA: similarity to the next block's output. Skipped: one block replaced by "
     "its shortcut. Retrained: the blocks behind the frozen ones trained anew by plain BP. Intervals are a bootstrap "
-    "over seeds and images; with one seed they cover the choice of images alone. Measured by `compress probe RUN...`; "
+    "over seeds and images; with one seed they cover the choice of images alone, and a verdict is on the trained "
+    "networks as they are. Measured by `compress probe RUN...`; "
     "retraining by its option `--retrain`."
 )
 
@@ -152,7 +154,7 @@ def _compared(network: Scores, other: Scores) -> dict[str, str]:
         "difference, points": number(found.estimate, "+.1f", scale=100),
         f"{CONFIDENCE:.0%} interval": Number(f"{100 * low:+.1f} to {100 * high:+.1f}", low),
         "seeds": number(seeds, "d"),
-        "shallow blocks": verdict if seeds >= ENOUGH_SEEDS else f"{verdict} (preliminary)",
+        "shallow blocks": with_caveat(verdict, found.seeds),
     }
 
 

@@ -10,13 +10,16 @@ import pandas as pd
 from benchmarks.report.group import Group
 from benchmarks.report.section import Section, Table, Text
 from benchmarks.results.cells import megabytes, millions, number, trillions
+from benchmarks.results.machine_load import OTHERS, UNEVEN, load_note
 
 METHOD = (
     "Means over seeds. Training MACs, own: of the run itself, and of the last step if pruning took several. Before: "
     "those of a reference, a teacher or earlier steps, sparse training included. Choosing: those of deciding what to "
-    "prune. Epochs and seconds are the run's own. Peak memory of a training step is that of plain BP or, with several "
-    "exits, of MW-BP's simultaneous update, whatever trained the network; what other updates, a teacher or sparse "
-    "training take was not measured."
+    "prune. Epochs and seconds are the run's own. A machine was busy where an epoch took at least "
+    f"{UNEVEN:g} times as long as another of the same run (the first left out), or where on average at least "
+    f"{OTHERS:g} thread ran or waited beside the run's own, at the end of its epochs. Peak memory of a training step "
+    "is that of plain BP or, with several exits, of MW-BP's simultaneous update, whatever trained the network; "
+    "what other updates, a teacher or sparse training take was not measured."
 )
 Columns: TypeAlias = dict[str, tuple[str, Callable[[Any], str]]]  # by heading: the summary's column and its format
 
@@ -46,8 +49,9 @@ def resources_section(group: Group) -> Section:
     """The table of training costs, sizes and memory."""
     summary = group.summary
     devices = sorted(summary["memory_device"].dropna().unique()) if "memory_device" in summary else []
-    note = [Text(f"Memory was measured on: {', '.join(devices)}.")] if devices else []
-    return Section("Resources", [resources_table(summary), *note], method=METHOD)
+    memory = [Text(f"Memory was measured on: {', '.join(devices)}.")] if devices else []
+    load = Text(load_note(group.runs, group.epochs))
+    return Section("Resources", [resources_table(summary), load, *memory], method=METHOD)
 
 
 def resources_table(summary: pd.DataFrame) -> Table:

@@ -81,7 +81,12 @@ def test_runtimes_agree_with_eager_and_are_recorded_beside_one_another(session: 
         row["test_accuracy"] for row in measured if (row["run"], row["exit"]) == (candidate.run.id, candidate.exit)
     }
     assert found == {float(right.double().mean())}
-    kinds = {node.op_type for node in onnx.load(candidate.source.onnx("int8")).graph.node}
+    sizes = {name: candidate.source.onnx(of).stat().st_size for name, of in (("bytes", "int8"), ("fp32_bytes", "fp32"))}
+    assert measured[-1] | sizes == measured[-1]
+    assert 4 * candidate.cost.params < sizes["fp32_bytes"]
+    nodes = onnx.load(candidate.source.onnx("int8")).graph.node
+    assert not any(node.metadata_props for node in nodes)
+    kinds = {node.op_type for node in nodes}
     assert {"QuantizeLinear", "DequantizeLinear", "Conv"} <= kinds
 
 

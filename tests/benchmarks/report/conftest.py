@@ -10,6 +10,7 @@ import pytest
 from benchmarks.report.comparison import Comparison
 from benchmarks.report.group import Group
 from benchmarks.report.section import Bullets, Section, Table, Text
+from benchmarks.report.sections.answer import _budgets, _line
 from benchmarks.results.contrasts import judge
 from benchmarks.results.latencies import latencies
 from benchmarks.results.predictions import of_last_exits
@@ -67,6 +68,13 @@ def texts_of(section: Section | None) -> list[str]:
     assert section
     texts = [block.words for block in section.blocks if isinstance(block, Text)]
     return texts + [item for block in section.blocks if isinstance(block, Bullets) for item in block.items]
+
+
+def answers(group: Group) -> list[dict[str, str]]:
+    """The rows of the answer, also of a group without runs."""
+    budgets = _budgets(group)
+    judged = group.compare((best, other) for best, *others in budgets for other in others)
+    return [_line(group, rows, judged) for rows in budgets]
 
 
 @pytest.fixture(scope="session")

@@ -23,6 +23,13 @@ def test_every_block_has_its_form() -> None:
     )
 
 
+def test_the_end_of_a_long_list_is_folded() -> None:
+    text = as_markdown([Section("", [Bullets(["a", "b", "c"], shown=1)])])
+    assert text.endswith("- a\n\n<details>\n<summary>2 more</summary>\n\n- b\n- c\n\n</details>\n")
+    assert MarkdownIt().render(text).count("<ul>") == 2
+    assert "details" not in as_markdown([Section("", [Bullets(["a", "b"], shown=2)])])
+
+
 def test_prose_is_wrapped_and_nothing_else() -> None:
     wrapped = as_markdown([Section("", [Text(LONG), Bullets([LONG])])])
     assert max(map(len, wrapped.splitlines())) <= WIDTH

@@ -29,9 +29,10 @@ def judged(networks: Mapping[str, tuple[float, float]], seeds: int = 3) -> Verdi
 
 
 def test_few_seeds_are_preliminary_and_never_bold() -> None:
-    for seeds in (1, 2):
+    verdict = {1: "these two trained networks: less accurate", 2: "less accurate (preliminary)"}
+    for seeds in verdict:
         verdicts = judged({"A": (0.90, 100), "B": (0.80, 100)}, seeds=seeds)
-        assert [contrast.verdict for contrast in verdicts.contrasts] == ["less accurate (preliminary)"]
+        assert [contrast.verdict for contrast in verdicts.contrasts] == [verdict[seeds]]
         assert verdicts.bold == frozenset()
 
 
@@ -64,6 +65,8 @@ def test_holm_takes_back_what_many_comparisons_find_by_chance() -> None:
     other[:, :60] = True
     other[:, 30:45] = False
     scores = {"A": Scores(seeds=(0,), right=base), "N0": Scores(seeds=(0,), right=other)}
-    assert judge(rows.head(2), scores, "A").contrasts[0].verdict == "more accurate (preliminary)"
+    assert judge(rows.head(2), scores, "A").contrasts[0].verdict == "these two trained networks: more accurate"
     many = judge(rows, scores | {f"N{i}": Scores(seeds=(0,), right=base) for i in range(1, 9)}, "A")
-    assert many.contrasts[0].verdict == "not distinguishable once 9 comparisons are corrected for (preliminary)"
+    assert many.contrasts[0].verdict == (
+        "these two trained networks: not distinguishable once 9 comparisons are corrected for"
+    )

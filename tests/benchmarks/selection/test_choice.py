@@ -51,6 +51,13 @@ def test_the_most_accurate_within_the_limit_wins_and_a_tie_goes_to_the_cheaper(p
     assert choose(found[:2], limits) is found[1]  # the limit is included
 
 
+def test_of_two_with_the_same_answers_and_macs_the_smaller_wins(plant: Plant) -> None:
+    small, large = plant(40, 1000, exit=2), plant(40, 1000, exit=1)
+    small = replace(small, params=large.params - 1)
+    assert str(large) < str(small)
+    assert choose([large, small], Limits(macs=50)) is small
+
+
 def test_one_that_the_images_cannot_tell_apart_goes_first_if_it_is_cheaper_and_not_much_worse(plant: Plant) -> None:
     best, alike = plant(50, 1000), plant(40, 1050, first=500)  # 500 errors each, and 50 more
     worse = plant(30, 1060)  # those of the best and 60 more: fewer than a point, and no luck

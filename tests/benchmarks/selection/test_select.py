@@ -16,6 +16,7 @@ import torch
 from benchmarks import Limits, Selection, Serving, select
 from benchmarks.certifying.exits_file import ExitPolicy, write_policies
 from benchmarks.measuring.candidates import candidates
+from benchmarks.selection.explanation import cautions
 from benchmarks.selection.serving_trial import Trial
 from compress.cli import select_command
 from compress.data import Dataset, normalise
@@ -198,7 +199,7 @@ def early(directory: Path, reopened: list[Run]) -> Run:
 
 
 def test_early_exit_is_a_contender_as_its_policy_decides_on_validation_images(
-    directory: Path, early: Run, monkeypatch: pytest.MonkeyPatch
+    directory: Path, early: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made = select([early.id], limits=Limits(seconds=1.0), serving=EAGER, directory=directory)
     [found] = [each for each in made.contenders if each.early]
@@ -228,7 +229,18 @@ def test_early_exit_is_a_contender_as_its_policy_decides_on_validation_images(
         return SimpleNamespace(path=out)
 
     monkeypatch.setattr(exporting, "write_bundle", written)
-    assert select_command._export(replace(made, contenders=[found]), directory / "bundle", None).endswith("bundle")
+    chosen = replace(made, contenders=[found])
+    assert select_command._export(chosen, directory / "bundle", None).endswith("bundle")
+    assert any("thresholds were chosen on the validation images" in line for line in cautions(chosen))
+
+    def unmeasured(subject: Subject, out: Path, *_: object) -> Any:
+        assert (subject.form.precision, list(subject.latencies)) == ("fp32", [])
+        return SimpleNamespace(path=out)
+
+    monkeypatch.setattr(exporting, "write_bundle", unmeasured)
+    half = replace(chosen, serving=Serving(engine="openvino", precision="bf16"))
+    select_command._export(half, directory / "bundle", None)
+    assert "the bundle computes in fp32: its latency in bf16 is not stated" in capsys.readouterr().err
 
 
 def test_a_policy_for_other_weights_is_skipped(directory: Path, early: Run, reopened: list[Run]) -> None:

@@ -13,9 +13,11 @@ import pytest
 from filelock import FileLock
 
 from benchmarks import Setting, plan_study, read_comparison, run_study
+from benchmarks.measuring.bench_file import Measurement, write_measurement
 from benchmarks.results.rows import rows
 from benchmarks.study.graph import Node
-from benchmarks.study.runner import Runner, _alone
+from benchmarks.study.outcomes import Outcomes
+from benchmarks.study.runner import ROUNDS, Runner, _alone
 from compress.data import Dataset
 from compress.errors import UsageError
 from compress.recipes import Recipe
@@ -154,6 +156,32 @@ def test_all_can_be_tuned_references_too(settings: Settings, reported: Mock, bri
     assert deep.id == max(trained, key=lambda run: (run.exits[-1]["val_accuracy"], -_rate(run))).id
     assert smaller.record.parent == deep.id
     assert reported.call_args.args[0].failures == ["latency: RuntimeError: out of memory"]
+
+
+def test_int8_is_measured_where_it_is_missing_behind_the_reference(
+    settings: Settings, runs: list[Run], measurement: Measurement, tmp_path: Path
+) -> None:
+    own = [Run(tmp_path / run.id, run.record) for run in runs]
+    [row] = measurement.rows
+    both = replace(measurement, rows=[row, {**row, "exit": 2}])
+    timed = [both if len(run.exits) == 2 else measurement for run in own]
+    for run, latency in zip(own, timed, strict=True):
+        run.path.mkdir()
+        write_measurement(run, latency)
+    setting = settings(f'{HEAD}\nint8 = "onnxruntime"\nrun = [{DEEP}]', tmp_path)
+    runner = Runner(outcomes=Outcomes(setting=replace(setting, data_dir=tmp_path)), seconds={})
+    with patch("benchmarks.study.runner.bench", side_effect=UsageError("no onnx")) as bench:
+        runner.measure(own)
+        how = {"engine": "onnxruntime", "precision": "int8", "device": "cpu", "rounds": ROUNDS, "data_dir": tmp_path}
+        assert bench.call_args.kwargs == how
+        for run, latency in zip(own[:3], timed, strict=False):
+            write_measurement(run, replace(latency, engine="onnxruntime", precision="int8"))
+        runner.measure(own)
+        write_measurement(own[3], replace(measurement, engine="onnxruntime", precision="int8"))
+        runner.measure(own)
+    measured = [[run.id for run in call.args[0]] for call in bench.call_args_list]
+    assert measured == [[run.id for run in own], [own[0].id, own[3].id]]
+    assert runner.failures == ["int8: no onnx"] * 2
 
 
 def test_another_process_that_measures_is_waited_for_aloud(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -193,6 +193,23 @@ def test_every_bundled_study_is_read_and_says_what_it_takes() -> None:
         assert study.recipe in RECIPES
 
 
+def test_the_study_of_fronts_shares_the_runs_of_the_small_headline() -> None:
+    front, headline = read_study("front-small"), read_study("headline-small")
+    for shared in ("dataset", "recipe", "precision", "epochs", "validation", "calibration", "class_weights", "tuning"):
+        assert getattr(front, shared) == getattr(headline, shared)
+    assert {*front.seeds} <= {*headline.seeds}
+    known = {dataclasses.replace(entry, name="") for entry in headline.runs}
+    own = [entry for entry in front.runs if dataclasses.replace(entry, name="") not in known]
+    assert [entry.name for entry in front.runs if entry not in own] == [
+        "resnet110", "resnet44", "mwresnet44-5", "resnet20-wide", "mwresnet20-wide-5", "resnet110-at-resnet44",
+    ]  # fmt: skip
+    assert [entry.name for entry in own] == [
+        "resnet110-pruned", "resnet44-pruned", "mwresnet44-5-pruned", "mwresnet20-wide-5-pruned",
+    ]  # fmt: skip
+    assert len({entry.targets for entry in own}) == 1
+    assert front.int8 == "onnxruntime"
+
+
 def test_the_studies_by_the_papers_protocol_ask_the_papers_questions() -> None:
     for name in ("cifar10-paper", "cifar100-paper", "svhn-paper"):
         study = read_study(name)

@@ -53,7 +53,7 @@ def test_no_run_is_begun_that_would_not_end_within_the_limit(
     assert (comparison.runs, comparison.reference) == ([deep], deep.id)
     assert comparison.failures == [
         "the primary contrast, multi against deep: one of its networks has no run",
-        "1 of 2 runs: the time limit came before them",
+        "multi, seed 0: the time limit came before it",
     ]
     reported.reset_mock()
     assert len(run_study(setting, out=tmp_path, time_limit=10, report=False)) == 2  # what is left takes the whole of it

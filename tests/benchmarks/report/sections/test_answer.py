@@ -2,16 +2,12 @@
 
 from collections.abc import Callable
 
+import pandas as pd
+
 from benchmarks.report.group import Group
-from benchmarks.report.sections.answer import _budgets, _caution, _line, answer_section
+from benchmarks.report.sections.answer import OF_PRUNING, OF_TRAINING, ONE_TRAINING, _caution, answer_section
 from compress.runs import Run
-from tests.benchmarks.report.conftest import network
-
-
-def lines(group: Group) -> list[dict[str, str]]:
-    budgets = _budgets(group)
-    judged = group.compare((best, other) for best, *others in budgets for other in others)
-    return [_line(group, rows, judged) for rows in budgets]
+from tests.benchmarks.report.conftest import answers, network, texts_of
 
 
 def test_the_best_of_each_budget_stands_with_how_many_it_can_be_told_from(summed_up: Callable[..., Group]) -> None:
@@ -24,19 +20,21 @@ def test_the_best_of_each_budget_stands_with_how_many_it_can_be_told_from(summed
         *network("second", [1e6], [0.7]),
         *network("alone", [3e6], [0.99]),
     ]
-    assert [tuple(line.values()) for line in lines(summed_up(rows, "reference"))] == [
+    assert [tuple(line.values()) for line in answers(summed_up(rows, "reference"))] == [
         ("4M (100%)", "reference", "95.00 ± 1.00 (n = 3)", "1.00x", "no other network at this budget"),
         ("2M (50%)", "best", "90.00 ± 1.00 (n = 3)", "0.50x", "not shown to differ from 1 of 2 others"),
         ("1M (25%)", "first", "90.00 ± 1.00 (n = 3)", "0.25x", "more accurate than the other one"),
     ]
 
 
-def test_few_seeds_are_preliminary_and_an_exit_can_be_the_best(summed_up: Callable[..., Group]) -> None:
-    found = lines(summed_up([*network("A", [1e6, 2e6], [0.9, 0.95], 1), *network("B", [1e6], [0.7])]))
+def test_one_seed_tells_trained_networks_apart_and_an_exit_can_be_the_best(summed_up: Callable[..., Group]) -> None:
+    found = answers(summed_up([*network("A", [1e6, 2e6], [0.9, 0.95], 1), *network("B", [1e6], [0.7])]))
     assert [(line["best network"], line["against the others"]) for line in found] == [
         ("A (exit 2)", "no other network at this budget"),
-        ("A (exit 1)", "more accurate than the other one (preliminary)"),
+        ("A (exit 1)", "these trained networks: more accurate than the other one"),
     ]
+    two = answers(summed_up([*network("A", [1e6], [0.9], 2), *network("B", [1e6], [0.7], 2)]))
+    assert two[0]["against the others"] == "more accurate than the other one (preliminary)"
 
 
 def test_what_the_verdicts_do_not_tell_apart_the_answer_does_not_either(summed_up: Callable[..., Group]) -> None:
@@ -44,15 +42,33 @@ def test_what_the_verdicts_do_not_tell_apart_the_answer_does_not_either(summed_u
     rows = [*network("reference", [9e6], [0.9]), *network("A", [1e6], [0.905], 1), *network("B", [1e6], [0.897], 1)]
     more = [row for i in range(9) for row in network(f"N{i}", [2e6 + i * 1e5], [0.9])]
     alone, many = summed_up(rows, "reference"), summed_up(rows + more, "reference")
-    assert lines(alone)[-1]["against the others"].startswith("more accurate")
-    assert next(line for line in lines(many) if line["best network"] == "A")["against the others"].startswith(
-        "not shown"
+    assert answers(alone)[-1]["against the others"] == "these two trained networks: more accurate than the other one"
+    assert next(line for line in answers(many) if line["best network"] == "A")["against the others"] == (
+        "these two trained networks: not shown to differ from 1 of 1 other"
     )
 
 
 def test_the_section_says_how_sure_it_is_and_shows_a_figure(runs: list[Run], grouped: Callable[..., Group]) -> None:
     group = grouped(runs)
-    assert "**Preliminary: one seed of some networks.**" in _caution(group)
-    assert "**Preliminary: one seed.**" in _caution(grouped(runs[:1]))
+    assert f"**Preliminary: one seed of some networks.** {ONE_TRAINING}" in _caution(group)
+    assert f"**Preliminary: one seed.** {ONE_TRAINING}" in _caution(grouped(runs[:1]))
     names = [getattr(block, "name", "") for block in answer_section(group).blocks]
     assert names[3] in ("accuracy-macs", "accuracy-latency")
+
+
+def test_a_reference_that_was_still_learning_is_no_measure_of_pruning(
+    runs: list[Run], grouped: Callable[..., Group]
+) -> None:
+    group = grouped(runs)
+    assert "still learning" not in " ".join(texts_of(answer_section(group)))  # trained for one epoch: nobody knows
+    rising = {"series": group.reference, "epoch": [1, 2], "val_accuracy": [80.0, 82.5], "val_loss": [0.6, 0.5]}
+    vars(group)["epochs"] = pd.DataFrame(rising)
+    assert group.reference_row is not None
+    name, images = group.reference_row["network"], group.data["split"]["validation"]
+    assert texts_of(answer_section(group))[1] == (
+        f"**{name}, the reference, was still learning when its training ended**: its accuracy on {images} validation "
+        f"images rose in the last of 2 epochs by 2.50 points, from 80.00 to 82.50%. {OF_PRUNING}"
+    )
+    trained = grouped(runs[:2])
+    vars(trained)["epochs"] = group.epochs
+    assert texts_of(answer_section(trained))[1].endswith(OF_TRAINING)

@@ -90,7 +90,14 @@ def test_the_smallest_static_network_of_equal_accuracy_is_named_and_the_faster_s
     assert row["guarantee"] == "none: a budget of MACs"
     assert (row["time ratio, batch 1"], row["of all"], row["leave at each exit"]) == ("0.50x", "50%", "50%, 50%")
     assert any(said in text for text in texts_of(section))
-    assert [block.name for block in section.blocks if isinstance(block, Figure)] == ["early-exit"]
+    [figure] = [block for block in section.blocks if isinstance(block, Figure)]
+    assert figure.name == "early-exit"
+    lines = {str(line.get_label()): line for line in figure.drawing.axes[0].get_lines()}
+    smallest = lines.get("smallest static network of equal accuracy")
+    assert (smallest is None) == (accuracies[1] < policy.val_accuracy)
+    if smallest is not None:
+        exit = own.exits[0 if accuracies[0] >= policy.val_accuracy else 1]
+        assert smallest.get_xydata().tolist() == [[exit["macs"] / 1e6, 100 * exit["test_accuracy"]]]
 
 
 def test_a_report_keeps_the_policies_of_its_runs(

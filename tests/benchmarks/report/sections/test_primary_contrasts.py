@@ -42,8 +42,8 @@ def test_every_claim_has_a_sentence_and_a_row(summed_up: Callable[..., Group]) -
         "2.25, in 3 complete blocks.",
         "2. It wins again: **decided for**. net (exit 2) has +2.00 points against deep, 95%: 1.75 to 2.25, in 3 "
         "complete blocks.",
-        "2. It beats its trunk: **equivalent within 0.2 points**. net (exit 2) has +0.00 points against own, 95%: "
-        "-0.07 to 0.07, in 3 complete blocks.",
+        "2. It beats its trunk: **equivalent within 0.2 points**. net (exit 2) has +0.00 points against own, 90%: "
+        "-0.05 to 0.05, in 3 complete blocks.",
         "2. All 2 are needed: not decided for.",
         "2. The exits are free.",
     ]
@@ -81,12 +81,33 @@ def test_what_follows_a_step_that_is_not_shown_is_exploratory(summed_up: Callabl
         "1. A net of \\<44\\> layers wins: **open**. net (exit 2) has +1.00 points against deep, 95%: -24.41 to 26.41, "
         "in 2 complete blocks, preliminary."
     )
-    assert texts[2].startswith("2. Exploratory, as an earlier step is not decided for. It wins again: **open**.")
+    assert texts[2].startswith(
+        "2. Exploratory, as an earlier step is not decided for. It wins again: not confirmed; open."
+    )
     assert [row["verdict"] for row in table_of(primary_section(group))] == [
         "open (preliminary)",
         "open (preliminary), exploratory",
         "open (preliminary), exploratory",
     ]
+
+
+def test_an_exploratory_step_confirms_nothing(summed_up: Callable[..., Group]) -> None:
+    """Step 1 is decided against; that of step 2 is above zero, and as accurate as its trunk, but that is too late."""
+    claims = [replace(CLAIMS[0], of=("deep",), against=("net",)), *CLAIMS[1:]]
+    group = group_of(summed_up, claims, deep=[800, 800, 800], net=[820, 821, 819], own=[820, 821, 819])
+    first, *others = texts_of(primary_section(group))[1:]
+    assert "**decided against**" in first
+    assert [text.partition(". net")[0].partition("decided for. ")[2] for text in others] == [
+        "It wins again: not confirmed; the difference is above zero",
+        "It beats its trunk: not confirmed; equivalent within 0.2 points",
+    ]
+
+
+def test_a_difference_within_the_margin_is_said_to_be_small(summed_up: Callable[..., Group]) -> None:
+    """One image more of 1,000 in every seed: 0.1 points, +-0.07 by rounding, and other images may show none."""
+    [text] = texts_of(primary_section(group_of(summed_up, CLAIMS[:1], deep=[800, 800, 800], net=[801, 801, 801])))[1:]
+    assert text.startswith("1. A net of \\<44\\> layers wins: **decided for**. net (exit 2) has +0.10 points")
+    assert text.endswith("blocks; with other test images it may be none; it is within 0.2 points.")
 
 
 def test_what_cannot_be_compared_is_said(summed_up: Callable[..., Group]) -> None:

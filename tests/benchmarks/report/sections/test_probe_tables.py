@@ -63,7 +63,8 @@ def test_shallow_blocks_are_compared_image_by_image(right: list[int], verdict: s
     columns = shallow_comparison(probed([right] * 3)).columns
     assert columns["shallow blocks"] == [verdict]
     assert columns["difference, points"] == [f"{100 * (np.mean(right) - 0.5):+.1f}"]
-    assert shallow_comparison(probed([right])).columns["shallow blocks"] == [f"{verdict} (preliminary)"]
+    assert shallow_comparison(probed([right] * 2)).columns["shallow blocks"] == [f"{verdict} (preliminary)"]
+    assert shallow_comparison(probed([right])).columns["shallow blocks"] == [f"these two trained networks: {verdict}"]
 
 
 def test_trainings_that_disagree_widen_the_interval() -> None:

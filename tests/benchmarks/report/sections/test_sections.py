@@ -49,9 +49,14 @@ def test_an_exit_is_judged_within_its_class_alone_and_shown_beside_the_nearest(s
     assert separate_section(summed_up(rows[4:])) is None
 
 
-def test_one_seed_is_preliminary_and_nothing_alike_is_said(summed_up: SummedUp) -> None:
+def test_one_seed_answers_nothing_two_are_preliminary_and_nothing_alike_is_said(summed_up: SummedUp) -> None:
     rows = [*network("M", [50, 100], [0.8, 0.9], 1, method="mwbp"), *network("A", [50], [0.9], 1)]
-    assert "(preliminary)" in texts_of(separate_section(summed_up(rows)))[0]
+    assert texts_of(separate_section(summed_up(rows)))[0].endswith(
+        "Of 1 comparison between these trained networks, the exit is less accurate in 1 and more accurate in 0; the "
+        "others are not distinguishable. With one seed, whether one training gives several good models is not answered."
+    )
+    two = [row | {"n": 2} for row in rows]
+    assert "and more accurate in 0 (preliminary); the others" in texts_of(separate_section(summed_up(two)))[0]
     alone = separate_section(summed_up(rows[:2]))
     assert "is not answered" in texts_of(alone)[0]
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from benchmarks import Comparison, write_report
 from benchmarks.report.group import Group
-from benchmarks.report.sections.verdicts import DECLARED, NOTE, verdicts_section
+from benchmarks.report.sections.verdicts import DECLARED, verdicts_section
+from benchmarks.results.caveats import SINGLE
 from benchmarks.results.claims import Claim
 from compress.runs import Run
 from tests.benchmarks.report.conftest import network, table_of, texts_of
@@ -28,8 +29,8 @@ def test_a_row_says_what_its_interval_carries(summed_up: Callable[..., Group]) -
         *("< 0.001", "less accurate"),
     ]
     assert (second["latency, batch 1"], second["verdict"]) == ("-", "not distinguishable")
-    assert NOTE not in texts_of(verdicts_section(group))
-    assert NOTE in texts_of(verdicts_section(summed_up([row("A", 0.9, 200, 1), row("B", 0.8, 100)], "A")))
+    assert SINGLE not in texts_of(verdicts_section(group))
+    assert SINGLE in texts_of(verdicts_section(summed_up([row("A", 0.9, 200, 1), row("B", 0.8, 100)], "A")))
 
 
 def test_what_cannot_be_compared_is_named(summed_up: Callable[..., Group]) -> None:

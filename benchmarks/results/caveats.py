@@ -1,0 +1,23 @@
+"""Caveats: what few seeds leave of a finding, in the words that all sections share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from benchmarks.statistics.scores import ENOUGH_SEEDS
+
+SINGLE = (
+    "With one seed (n = 1) nothing is known of the scatter of training: interval, p and verdict are on the trained "
+    "networks as they are. They say whether these differ on such test images, nothing of training them again, and so "
+    "nothing of the methods that trained them."
+)
+
+
+def with_caveat(words: str, seeds: Sequence[int]) -> str:
+    """A finding on networks of so many seeds each, as in ``these two trained networks: less accurate``.
+
+    With one seed of some network it is one on trained networks, whatever the test; with two it is preliminary.
+    """
+    if min(seeds) == 1:
+        return f"these{' two' if [*seeds] == [1, 1] else ''} trained networks: {words}"
+    return f"{words} (preliminary)" if min(seeds) < ENOUGH_SEEDS else words
