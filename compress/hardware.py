@@ -113,20 +113,21 @@ def keep_freed_memory() -> None:
 
 @contextlib.contextmanager
 def repeatable(device: torch.device) -> Iterator[None]:
-    """On a GPU, let cuDNN choose its algorithms by rule, and only such as give the same bits every time.
+    """On a GPU, let cuDNN choose its algorithms by rule, only such as give the same bits every time, and fp32 be fp32.
 
-    Chosen by timing them (`benchmark`), they may differ after a resume, and with them the last bits.
+    Chosen by timing them (`benchmark`), they may differ after a resume, and with them the last bits. Convolutions of
+    fp32 would else be computed with inputs rounded to TF32's 10 bits; those of bf16 are the same in either case.
     """
     if device.type != "cuda":
         yield
         return
-    cudnn = torch.backends.cudnn
-    before = cudnn.benchmark, cudnn.deterministic
-    cudnn.benchmark, cudnn.deterministic = False, True
+    cudnn: Any = torch.backends.cudnn
+    before = cudnn.benchmark, cudnn.deterministic, cudnn.conv.fp32_precision
+    cudnn.benchmark, cudnn.deterministic, cudnn.conv.fp32_precision = False, True, "ieee"
     try:
         yield
     finally:
-        cudnn.benchmark, cudnn.deterministic = before
+        cudnn.benchmark, cudnn.deterministic, cudnn.conv.fp32_precision = before
 
 
 def finish_on(device: torch.device) -> None:

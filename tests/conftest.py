@@ -18,7 +18,8 @@ EVERY = 2  # row and column is kept: a quarter of the pixels, of what trainings 
 # The networks of the tests are too small for two threads, which would only wait for each other.
 torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that tests start
-os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"  # compile in this process: others would import torch first
+if not torch.cuda.is_available():  # a GPU's kernels are many, and compiled side by side
+    os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"  # compile in this process: others would import torch first
 
 
 def _first(part: Part, count: int) -> Part:

@@ -34,7 +34,8 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("gpu-check"), help="directory to work in (default: gpu-check)")
     parser.add_argument("--study", help="a bundled study or a file (default: headline, where there are a GPU and data)")
     parser.add_argument("--first-seed", type=seed, default=0, help="is added to the study's seeds: another per machine")
-    parser.add_argument("--stages", nargs="+", choices=STAGES, default=STAGES, help="only these (default: all)")
+    only = "only these (default: all); without the study they share the time"
+    parser.add_argument("--stages", nargs="+", choices=STAGES, default=STAGES, help=only)
     return parser.parse_args(arguments)
 
 

@@ -35,7 +35,7 @@ PYTEST = (
     *("-W", "default", "--continue-on-collection-errors", "--rootdir", str(ROOT)),
 )
 ARCHIVE = "gpu-check.zip"
-SHORT, SHARE = 60.0, 1 / 9  # seconds of every stage before the study at most, and its share of a shorter time
+SHORT, SHARE = 60.0, 1 / 9  # seconds of a stage that a study follows at most, and its share of a shorter time
 RESERVE = 8.0  # seconds in which the last archive is written
 OFTEN, RARELY = 5.0, 10  # seconds between two archives at least, and times as long as writing one takes
 ABOUT = ("torch", "numpy", "pillow", "safetensors", "rich", "triton", "torchvision", "torch-pruning", "scipy", "pytest")
@@ -130,11 +130,18 @@ class Check:
             return Stage(name=name, skipped="the time was over")
         if name == "study":
             return Stage(name=name, limit=self.left, command=self._worker(name, seconds=max(0.0, self.left - RESERVE)))
-        limit = min(self.left, SHORT, SHARE * 60 * self.minutes)
+        limit = self._limit
         if name == "tests":
             command = (sys.executable, *PYTEST, str(TESTS))
             return Stage(name=name, limit=limit, command=command, skipped=self._why_no_tests())
         return Stage(name=name, limit=limit, command=self._worker(name, seconds=limit))
+
+    @property
+    def _limit(self) -> float:
+        """Seconds of the next stage: little where the study follows, which the time is for, else an equal share."""
+        if "study" in self.stages:
+            return min(self.left, SHORT, SHARE * 60 * self.minutes)
+        return self.left / (len(set(self.stages)) - len(self.outcomes))
 
     def _worker(self, name: str, *, seconds: float) -> Sequence[str]:
         return (

@@ -18,7 +18,7 @@ Status = Literal["done", "failed", "stopped", "skipped"]
 LINES = 60  # of what a stage printed that are kept
 LINE = 400  # characters of a line that are kept
 LOOK = 1.0  # seconds between two looks at a stage that runs
-GRACE = 3.0  # seconds between asking a stage to end and ending it
+GRACE = 3.0  # seconds between asking a stage to end and asking louder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,8 +93,12 @@ def _failure(status: int, tail: list[str]) -> str:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End a process and all that it has started, first by asking."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
+    """End a process and all that it has started, first by asking.
+
+    SIGINT comes first, since pytest tells what has failed then, and nothing at SIGTERM; but what was started in a
+    shell's background ignores it.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, number)
         with contextlib.suppress(subprocess.TimeoutExpired):

@@ -18,6 +18,7 @@ import torch
 
 POWERCAP = Path("/sys/class/powercap")  # https://docs.kernel.org/power/powercap/powercap.html
 MICRO, MILLI = 1e-6, 1e-3
+NVML_SECONDS = 1.0  # between two readings at least, as the board's counter moves in steps; shorter ones are noise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,9 +63,16 @@ class Meter:
         return self._joules
 
 
-def meter(device: torch.device, powercap: Path = POWERCAP) -> Meter | None:
-    """The meter of a device; None where the machine has no counter, or none that this user may read."""
-    counters = _nvml(device) if device.type == "cuda" else _rapl(powercap) if device.type == "cpu" else []
+def meter(device: torch.device, seconds: float, powercap: Path = POWERCAP) -> Meter | None:
+    """The meter of a device for readings that are so many seconds apart.
+
+    None where the machine has no counter, none that this user may read, or one that moves too rarely for that.
+    """
+    counters: list[Counter] = []
+    if device.type == "cpu":
+        counters = _rapl(powercap)
+    elif device.type == "cuda" and seconds >= NVML_SECONDS:
+        counters = _nvml(device)
     return Meter(counters) if counters else None
 
 

@@ -1,9 +1,12 @@
 """Peak memory: the most bytes that a training step and a forward pass hold at once, in fp32, as PyTorch counts them.
 
 Counted are weights, buffers, images, activations and, in training, gradients and momentum. Not counted are the scratch
-memory that libraries (oneDNN, MKL) allocate themselves, the interpreter, and CUDA's context. On a CPU the profiler
-reports every allocation and release of PyTorch's allocator; the highest running sum is exact and repeatable, unlike
-the peak of the process's resident memory, which adds the interpreter, libraries and what malloc keeps back.
+memory that libraries (oneDNN, MKL) allocate themselves, the interpreter, and CUDA's context. On CUDA libraries get
+theirs from PyTorch's allocator: cuDNN's is counted, and not what cuBLAS keeps from its first use on.
+
+On a CPU the profiler reports every allocation and release of PyTorch's allocator; the highest running sum is exact and
+repeatable, unlike the peak of the process's resident memory, which adds the interpreter, libraries and what malloc
+keeps back.
 """
 
 from __future__ import annotations
@@ -86,6 +89,8 @@ def peak_bytes(prepare: Callable[[], Call], device: torch.device) -> int:
 
 
 def _peak_on_cuda(prepare: Callable[[], Call], device: torch.device) -> int:
+    prepare()()  # allocates what stays for good, which would be counted for the first network alone
+    gc.collect()  # as every capture does
     torch.cuda.synchronize(device)
     before = torch.cuda.memory_allocated(device)
     torch.cuda.reset_peak_memory_stats(device)

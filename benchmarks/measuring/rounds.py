@@ -48,7 +48,7 @@ def interleaved(
     until: float = math.inf,
     what: str = "",
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Seconds a call and, where the machine has a counter, joules a call, `(rounds, calls)` each.
+    """Seconds a call and, where the machine has a counter that is fast enough, joules a call, `(rounds, calls)` each.
 
     Every call is timed once in every round; every other round runs backwards, so that a steady drift cancels out.
 
@@ -63,7 +63,7 @@ def interleaved(
     if what:
         expected = rounds * sum(seconds * (warm_up + repeat) for seconds, repeat in zip(once, repeats, strict=True))
         console.print(f"{what}: {rounds} rounds, about {duration(expected)}")
-    counters = meter(device)
+    counters = meter(device, shortest)
     seconds, joules = np.empty((2, rounds, len(calls)))
     done = 0
     while done < rounds and (not done or time.monotonic() < until):
@@ -84,12 +84,13 @@ def timed(call: Call, *, device: torch.device, repeats: int = 1, warm_up: int = 
     if device.type != "cuda":
         return timeit.Timer(call).timeit(repeats) / repeats
     start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-    torch.cuda.synchronize(device)
-    start.record()
-    for _ in range(repeats):
-        call()
-    end.record()
-    torch.cuda.synchronize(device)
+    with torch.cuda.device(device):  # the present one's stream is where events are recorded
+        torch.cuda.synchronize(device)
+        start.record()
+        for _ in range(repeats):
+            call()
+        end.record()
+        torch.cuda.synchronize(device)
     return float(start.elapsed_time(end)) / 1e3 / repeats
 
 

@@ -12,8 +12,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from compress.hardware import Precision
+from benchmarks.measuring.rounds import Call
+from compress.hardware import Precision, repeatable
 from compress.networks import Network, evaluating
+from compress.training.capture import CudaGraph
 
 
 class Layer(NamedTuple):
@@ -51,3 +53,21 @@ def floor(layers: list[Layer]) -> list[tuple[Tensor, ...]]:
         torch.autograd.grad(output, [t for t in (layer.module.weight, layer.inputs) if t.requires_grad], layer.gradient)
         for layer, output in reversed(list(zip(layers, outputs, strict=True)))
     ]
+
+
+def floor_call(layers: list[Layer], device: torch.device) -> Call:
+    """A call of `floor` under the conditions of a step: on CUDA the replay of a graph, which does not hold the layers.
+
+    Raises:
+        RuntimeError: it cannot be recorded.
+    """
+
+    def run() -> None:
+        with repeatable(device):
+            floor(layers)
+
+    if device.type != "cuda":
+        return run
+    graph = CudaGraph(device)
+    graph.record(run)
+    return graph.replay

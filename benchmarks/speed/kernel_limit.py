@@ -14,6 +14,7 @@ from torch._C._autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.measuring.rounds import Call, timed
+from compress.training.capture import CudaGraph
 
 CHAIN = 1000  # kernels in the graph
 WARM_UP, REPEATS = 3, 10
@@ -36,13 +37,11 @@ def on_device(events: Iterable[Any]) -> int:
 
 def seconds_a_kernel(device: torch.device) -> float:
     """Seconds from one kernel to the next in a replayed graph of kernels that change one number each."""
-    number = torch.zeros(1, device=device)
-    stream = torch.cuda.Stream(device)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.stream(stream):
-        number.add_(1)
-    torch.cuda.synchronize(device)
-    with torch.cuda.graph(graph, stream=stream):
+    number, graph = torch.zeros(1, device=device), CudaGraph(device)
+
+    def chain() -> None:
         for _ in range(CHAIN):
             number.add_(1)
+
+    graph.record(chain)
     return timed(graph.replay, device=device, warm_up=WARM_UP, repeats=REPEATS) / CHAIN

@@ -1,15 +1,15 @@
 """The ratios of what training one network costs, in the order in which they are measured.
 
-- mwbp_over_bp: an MW-BP step (several exits, simultaneous update) / a plain BP step of the same trunk.
-- exit_training_over_mwbp: an MW-BP step with the exits' ensemble as teacher and annealed auxiliary losses / without.
-- captured_over_eager: an MW-BP step replayed as a CUDA graph / the same step, eagerly; on CUDA.
-- over_kernel_limit: a BP step / its kernels if each were empty, see `kernel_limit`; on CUDA.
 - usual_over_ours: the usual trainer, see `usual_trainer` / an epoch by our loop, over the same number of images.
 - airbench_over_ours: airbench's loop on the same network, see `airbench_loop` / the same epoch.
 - epoch_over_steps: an epoch by our loop (data, augmentation, logging, checkpoint; no validation, and no recomputation
   of batch norm's statistics, which only a training's first steps need) / as many bare steps on one ready batch. The
-  epoch is short, which overstates its fixed costs: a checkpoint comes every 10 steps here (every 100 on CUDA), every
-  390 on CIFAR-10.
+  epoch is short, which overstates its fixed costs: a checkpoint comes every 10 steps here, every 390 on CIFAR-10 (on
+  CUDA every 10 seconds).
+- captured_over_eager: an MW-BP step replayed as a CUDA graph / the same step, eagerly; on CUDA.
+- over_kernel_limit: a BP step / its kernels if each were empty, see `kernel_limit`; on CUDA.
+- mwbp_over_bp: an MW-BP step (several exits, simultaneous update) / a plain BP step of the same trunk.
+- exit_training_over_mwbp: an MW-BP step with the exits' ensemble as teacher and annealed auxiliary losses / without.
 - memory_captured_over_eager: peak memory of an MW-BP training with its first step captured / eagerly; on CUDA.
 - sequential_over_simultaneous: the authors' update / ours, both in fp32, neither compiled nor captured.
 - bp_over_floor: a plain BP step / the network's convolutions and linear layers alone, see `bare_layers`.
@@ -34,7 +34,7 @@ import torch
 from benchmarks.measuring.peak_memory import peak_bytes, training_peak
 from benchmarks.measuring.rounds import Call, clock, quartiles, timed
 from benchmarks.speed.airbench_loop import AirbenchLoop
-from benchmarks.speed.bare_layers import bare_layers, floor
+from benchmarks.speed.bare_layers import bare_layers, floor_call
 from benchmarks.speed.kernel_limit import kernels_of, seconds_a_kernel
 from benchmarks.speed.speed_setup import EXIT_TRAINING, MWBP, SEQUENTIAL, Setup
 from benchmarks.speed.usual_trainer import UsualTrainer, missing_torchvision
@@ -55,7 +55,7 @@ def measure(setup: Setup, on_part: Callable[[dict[str, Any]], object] | None = N
     Whatever fails is left out, and the rest goes on.
 
     Args:
-        on_part: is called with the results so far whenever there are more.
+        on_part: is called with the results so far after every part, also after one that was left out.
     """
     until = time.monotonic() + (math.inf if setup.time_limit is None else setup.time_limit)
     results: dict[str, Any] = {"environment": describe(setup.device) | setup.conditions, "left_out": {}}
@@ -71,7 +71,7 @@ def measure(setup: Setup, on_part: Callable[[dict[str, Any]], object] | None = N
         except Exception as error:  # of any kind: what was measured must not be lost
             results["left_out"][name] = reason(error)
             console.print(f"left out: {name}: {reason(error)}")
-            continue
+            found = {}
         for key, value in found.items():
             console.print(f"{key}: {value['ratio']:.3f} ({value['low']:.3f} to {value['high']:.3f})")
         results |= found
@@ -178,11 +178,12 @@ def _captured_memory(setup: Setup, until: float) -> dict[str, Ratio]:
 def _updates(setup: Setup, until: float) -> dict[str, Ratio]:
     """The two updates, and what a plain step needs above its convolutions."""
     eager = setup.eagerly(precision="fp32")
-    layers = bare_layers(setup.network(), setup.batch[0], setup.precision)
+    laid_out = setup.network().to(memory_format=torch.channels_last)  # as a training does
+    layers = bare_layers(laid_out, setup.batch[0], setup.precision)
     seconds = setup.seconds(
         {
             "bp": setup.step(),
-            "floor": partial(floor, layers),
+            "floor": floor_call(layers, setup.device),
             "simultaneous": eager.step(MWBP, setup.exits),
             "sequential": eager.step(SEQUENTIAL, setup.exits),
         },
@@ -195,9 +196,9 @@ def _updates(setup: Setup, until: float) -> dict[str, Ratio]:
 
 
 PARTS: dict[str, Part] = {
-    "steps": _steps,
+    "epochs": _epochs,  # what is promised comes first
     "capture": _capture,
-    "epochs": _epochs,  # what is promised, so before what takes long to compile
+    "steps": _steps,
     "captured memory": _captured_memory,
     "updates": _updates,
     "memory": _memory,

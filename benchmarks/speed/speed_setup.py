@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.measuring.rounds import Call, interleaved
+from benchmarks.measuring.rounds import SHORTEST, Call, interleaved
 from benchmarks.speed.usual_trainer import default_workers
 from compress.data import Labelled, Normalisation, Split, normalise
 from compress.hardware import Precision
@@ -121,8 +121,17 @@ class Setup:
         return partial(self.training(method, exits).step, *self.batch, done=0)
 
     def seconds(self, calls: Mapping[str, Call], until: float) -> dict[str, np.ndarray]:
-        """Seconds of every call in every round, timed in turn; no round but the first begins after `until`."""
+        """Seconds of every call in every round, timed in turn; no round but the first begins after `until`.
+
+        On CUDA calls are repeated, since a timing of one would be that of the host which launches it.
+        """
+        gpu = self.device.type == "cuda"
         found, _ = interleaved(
-            [*calls.values()], rounds=self.rounds, device=self.device, warm_up=0, shortest=0.0, until=until
+            [*calls.values()],
+            rounds=self.rounds,
+            device=self.device,
+            warm_up=int(gpu),
+            shortest=SHORTEST if gpu else 0.0,
+            until=until,
         )
         return dict(zip(calls, found.T, strict=True))

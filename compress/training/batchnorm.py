@@ -15,6 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from compress.data import Normalisation, Part, normalise
 from compress.errors import UsageError
+from compress.hardware import repeatable
 from compress.network_cost import cost
 from compress.networks import Network, evaluating
 
@@ -146,7 +147,7 @@ def reestimate(
     indices = drawn.tensor_split(-(-len(drawn) // batch))  # of about equal sizes, as all batches have the same weight
     before = [(layer.__class__, layer.momentum) for layer in layers]
     try:
-        with evaluating(network), torch.no_grad():
+        with repeatable(part.labels.device), evaluating(network), torch.no_grad():
             for layer in layers:
                 layer.__class__ = _Alone if isinstance(layer, SYNCHRONISED) else layer.__class__
                 layer.reset_running_stats()

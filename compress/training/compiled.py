@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import torch
@@ -14,6 +14,13 @@ from compress.errors import first_line
 from compress.networks import Network
 
 MOST_KINDS = 16  # of blocks; a ResNet of three stages has five or six
+ON_A_GPU: Mapping[str, bool] = {
+    "deterministic": True,  # kernels by rule: chosen by timing them, they might differ after a resume, see `repeatable`
+    "triton.autotune_pointwise": False,  # the rest is timed otherwise, at seconds a training
+    # A fusion of reductions along different axes, of which several bugs were known: some gave wrong gradients silently
+    # (https://github.com/pytorch/pytorch/issues/190796 and 193061, torch 2.10 and later).
+    "triton.mix_order_reduction": False,
+}
 
 
 def compiled(network: Network) -> Network:
@@ -23,8 +30,9 @@ def compiled(network: Network) -> Network:
     the original network for evaluation, cutting, saving and counting. Results differ in the last bits, since fused
     loops add in another order.
     """
+    device = next(network.parameters()).device
     try:
-        torch.compile(_probe)(torch.ones(2, device=next(network.parameters()).device))
+        torch.compile(_probe)(torch.ones(2, device=device))
     except Exception as error:  # without a C++ compiler, Python's headers or Triton; they have no error in common
         console.print(f"torch.compile does not work here ({first_line(error)}): training goes on without it")
         return network
@@ -34,7 +42,7 @@ def compiled(network: Network) -> Network:
     twin = copy.copy(network)
     twin._modules = network._modules.copy()
     twin.blocks = nn.ModuleList(
-        cast(nn.Module, torch.compile(block, dynamic=False, options=_options(network))) for block in network.blocks
+        cast(nn.Module, torch.compile(block, dynamic=False, options=options_on(device))) for block in network.blocks
     )
     return twin
 
@@ -48,12 +56,9 @@ def pays(network: Network) -> bool:
     return len(set(zip(network.spec.blocks, drops, strict=True))) <= MOST_KINDS
 
 
-def _options(network: Network) -> dict[str, str | int | bool | Callable[..., Any]] | None:
-    """On a GPU, kernels chosen by rule: chosen by timing them, they might differ after a resume (see `repeatable`)."""
-    import torch._inductor.config as inductor
-
-    cuda = next(network.parameters()).device.type == "cuda"
-    return {"deterministic": True} if cuda and hasattr(inductor, "deterministic") else None
+def options_on(device: torch.device) -> dict[str, str | int | bool | Callable[..., Any]] | None:
+    """Options of torch.compile for a device; None: the usual ones."""
+    return dict(ON_A_GPU) if device.type == "cuda" else None
 
 
 def _probe(values: torch.Tensor) -> torch.Tensor:

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from compress.data import Normalisation, Part, in_order, normalise
+from compress.hardware import repeatable
 from compress.network_cost import cross_check, exit_costs
 from compress.networks import Network, evaluating
 
@@ -20,7 +21,7 @@ def predict(network: Network, part: Part, normalisation: Normalisation) -> Tenso
     exits, classes = len(network.spec.exits), network.spec.classes
     logits = torch.empty(exits, len(part), classes, device=part.labels.device)
     indices = in_order(len(part), evaluated_at_once(logits.device, part.shape))
-    with evaluating(network), torch.inference_mode():
+    with repeatable(logits.device), evaluating(network), torch.inference_mode():
         for chosen, images in zip(indices, part.batches(indices), strict=True):
             logits[:, chosen[0] : chosen[-1] + 1] = torch.stack(network(normalise(images, normalisation)))
     return logits

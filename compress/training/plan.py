@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 
-from compress.data import Dataset, Split, split, training_images
+from compress.data import Dataset, Labelled, Split, split, training_images
 from compress.errors import UsageError
 from compress.hardware import Precision
 from compress.networks import Spec
@@ -117,8 +118,21 @@ def batch_for_few(recipe: Recipe, dataset: Dataset) -> int | None:
 
 
 def split_by(recipe: Recipe, dataset: Dataset) -> Split:
-    """The training, validation, calibration and test images of a data set, as a recipe divides them."""
-    return split(dataset, validation=recipe.validation, calibration=recipe.calibration, seed=recipe.split_seed)
+    """The training, validation, calibration and test images of a data set, as a recipe divides them.
+
+    The last one of images in memory is kept as long as their data set, as one run after another divides it alike.
+    """
+    wanted = recipe.validation, recipe.calibration, recipe.split_seed
+    kept = _last_splits.get(dataset)
+    if kept is not None and kept[0] == wanted:
+        return kept[1]
+    found = split(dataset, validation=recipe.validation, calibration=recipe.calibration, seed=recipe.split_seed)
+    if isinstance(dataset.train, Labelled):  # images on disk come with processes that read them
+        _last_splits[dataset] = wanted, found
+    return found
+
+
+_last_splits: WeakKeyDictionary[Dataset, tuple[tuple[float, float, int], Split]] = WeakKeyDictionary()
 
 
 def published_normalisation(dataset: Dataset) -> dict[str, list[float]] | None:

@@ -1,6 +1,8 @@
 """`--no-capture`: on a GPU another run, on a CPU none; what a record says; checkpoints and batches on a GPU."""
 
+import contextlib
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -10,15 +12,16 @@ import pytest
 import torch
 
 from compress import Place
-from compress.data import Dataset
+from compress.data import Dataset, Normalisation
 from compress.hardware import finish_on, repeatable
 from compress.networks import Network, create
 from compress.recipes import Recipe
 from compress.training import Plan, plan_of, train
+from compress.training.batchnorm import reestimate
 from compress.training.checkpoints import SECONDS, Checkpoints
-from compress.training.compiled import pays
+from compress.training.compiled import options_on, pays
 from compress.training.distributed import World
-from compress.training.evaluation import BATCH, evaluated_at_once
+from compress.training.evaluation import BATCH, evaluated_at_once, predict
 from tests.conftest import Command
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -80,15 +83,48 @@ def test_small_images_are_evaluated_in_larger_batches_on_a_gpu() -> None:
     assert evaluated_at_once(CUDA, (3, 32, 32)) == 1953
 
 
-def test_algorithms_are_repeatable_on_a_gpu_while_a_step_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    cudnn = torch.backends.cudnn
+def test_a_gpu_computes_repeatably_and_without_tf32_while_a_step_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    cudnn: Any = torch.backends.cudnn
     monkeypatch.setattr(cudnn, "benchmark", True)
+
+    def chosen() -> tuple[bool, bool, str]:
+        return cudnn.benchmark, cudnn.deterministic, cudnn.conv.fp32_precision
+
     with repeatable(CPU):
-        assert (cudnn.benchmark, cudnn.deterministic) == (True, False)
+        assert chosen() == (True, False, "tf32")
     with repeatable(CUDA):
-        assert (cudnn.benchmark, cudnn.deterministic) == (False, True)
-    assert (cudnn.benchmark, cudnn.deterministic) == (True, False)
+        assert chosen() == (False, True, "ieee")
+    assert chosen() == (True, False, "tf32")
     finish_on(CPU)
+
+
+def test_logits_and_statistics_are_computed_as_steps_are(tiny: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, computing = [], [False]
+
+    @contextlib.contextmanager
+    def repeatable(device: torch.device) -> Iterator[None]:
+        computing[0] = True
+        yield
+        computing[0] = False
+
+    for room in ("evaluation", "batchnorm"):
+        monkeypatch.setattr(f"compress.training.{room}.repeatable", repeatable)
+    network = create("resnet8", input_shape=tiny.input_shape)
+    network.register_forward_hook(lambda *_: asked.append(computing[0]))
+    plain = Normalisation(mean=(0.5,), std=(0.25,))
+    predict(network, tiny.test, plain)
+    reestimate(network, tiny.test, plain)
+    assert asked == [True, True]
+
+
+def test_on_a_gpu_the_compiler_gets_options_that_it_knows() -> None:
+    options = options_on(CUDA)
+    assert options is not None
+    assert (options["deterministic"], options["triton.mix_order_reduction"]) == (True, False)
+    torch.compile(torch.nn.ReLU(), options=options)  # raises for an unknown one
+    with pytest.raises(RuntimeError, match="Unexpected optimization option"):
+        torch.compile(torch.nn.ReLU(), options={**options, "triton.mix_order": False})
+    assert options_on(CPU) is None
 
 
 def test_blocks_are_compiled_where_there_are_few_kinds(tiny: Dataset) -> None:

@@ -6,25 +6,32 @@ import subprocess
 import sys
 import time
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
-from benchmarks.gpu import check
+from benchmarks.gpu import check, latency_worker, speed_worker
 from benchmarks.gpu.__main__ import main
 from benchmarks.gpu.check import Check
 from benchmarks.gpu.check_setting import TRYOUT, Wanted
 from benchmarks.gpu.stage import STAGES, Stage
 from benchmarks.gpu.untrained import lend_latencies, untrained
 from benchmarks.measuring.bench_file import Measurement, read_measurements, write_measurement
+from benchmarks.measuring.engines import Engine
+from benchmarks.measuring.latency import Session
+from benchmarks.speed.speed_setup import Setup
 from benchmarks.study.outcomes import Outcomes
 from benchmarks.study.runner import Runner
 from benchmarks.study.study import read_study
 from compress.data import catalogue
 from compress.errors import UsageError
+from compress.networks import create
 from compress.runs import Run, read_run
+from compress.training.batchnorm import steps_to_settle
 
 
 @pytest.fixture
@@ -99,16 +106,32 @@ def test_the_try_out_stands_in_where_the_headline_cannot_run(
 
 
 def test_the_time_is_shared_and_what_no_time_is_left_for_is_skipped(tmp_path: Path) -> None:
-    def stages(minutes: float, gone: float = 0.0) -> list[Stage]:
+    def stages(minutes: float, gone: float = 0.0, names: Sequence[str] = STAGES) -> list[Stage]:
         started = time.monotonic() - gone
-        plan = Check(wanted=wanted(tmp_path), minutes=minutes, stages=STAGES, started=started)
-        return [plan._stage(name) for name in STAGES]
+        plan = Check(wanted=wanted(tmp_path), minutes=minutes, stages=names, started=started)
+        return [plan._stage(name) for name in names]
 
     nine, three = stages(9.0), stages(3.0)
     assert [round(stage.limit) for stage in nine] == [60, 60, 60, 532]
     assert [round(stage.limit) for stage in three] == [20, 20, 20, 172]
     assert [stage.limit for stage in stages(60.0)][:3] == [60.0] * 3
+    assert [round(stages(2.5, names=names)[0].limit) for names in (["tests"], ["tests", "speed"])] == [142, 71]
+    assert [round(stage.limit) for stage in stages(9.0, names=["speed", "study"])] == [60, 532]
     assert {stage.skipped for stage in stages(3.0, gone=175.0)} == {"the time was over"}
+
+
+def test_epochs_are_long_enough_to_settle_batch_norm_in_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first is not timed, and on a GPU two of them are enough, so that they fit into a minute."""
+    setups: list[Setup] = []
+    monkeypatch.setattr(speed_worker, "measure", lambda setup, on_part: setups.append(setup))
+    for device in ("cuda", "cpu"):
+        there = SimpleNamespace(device=torch.device(device), out=tmp_path)
+        monkeypatch.setattr(speed_worker, "resolve_precision", lambda name, device: "fp32")
+        speed_worker.measure_ratios(there, 60.0)  # type: ignore[arg-type]
+    assert [setup.epoch_steps for setup in setups] == [50, 10]
+    assert 50 < steps_to_settle(create("resnet8")) <= 2 * 50
 
 
 def test_an_interruption_leaves_the_archive_of_what_was_done(
@@ -143,6 +166,26 @@ def test_an_archive_that_cannot_be_written_does_not_end_the_study(
     mine._save_now_and_then()  # says so, and goes on
     with pytest.raises(UsageError):
         mine.carry_out()
+
+
+def test_on_a_gpu_graphs_are_timed_first_in_fp32_and_memory_before_other_precisions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the minute ends early, what comes last is missing; what fails costs nothing else."""
+    done: list[str] = []
+
+    def measure(self: Session, engine: Engine, precision: str) -> None:
+        done.append(f"{engine.name} {precision}")
+        if done[-1] == "eager fp32":
+            raise RuntimeError("out of memory")
+
+    engines = [SimpleNamespace(name=name) for name in ("eager", "compile", "cudagraphs")]
+    pairs = [(engine, precision) for engine in engines for precision in ("fp32", "bf16")]
+    monkeypatch.setattr(latency_worker, "engines_here", lambda device: pairs)
+    monkeypatch.setattr(latency_worker, "record_costs", lambda run, device: done.append("memory"))
+    monkeypatch.setattr(Session, "measure", measure)
+    latency_worker.time_networks(wanted(tmp_path), 60.0)
+    assert done == ["cudagraphs fp32", "eager fp32", *["memory"] * 2, "cudagraphs bf16", "eager bf16"]
 
 
 def test_latencies_of_untrained_networks_are_lent_to_runs_of_the_same_network(

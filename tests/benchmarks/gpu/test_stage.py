@@ -38,8 +38,9 @@ def test_a_stage_that_fails_says_how(program: str, reason: str, tmp_path: Path) 
 
 HANGS = """
 import os, signal, subprocess, sys, time
+signal.signal(signal.SIGINT, signal.SIG_IGN)
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
-deaf = "import signal, time; signal.signal(15, signal.SIG_IGN); time.sleep(99)"
+deaf = "import signal, time; [signal.signal(n, signal.SIG_IGN) for n in (2, 15)]; time.sleep(99)"
 child = subprocess.Popen([sys.executable, "-c", deaf])
 print(child.pid, flush=True)
 time.sleep(99)
@@ -67,19 +68,30 @@ def test_a_stage_that_hangs_is_ended_with_its_processes(tmp_path: Path, monkeypa
     assert outcome.seconds < 20
 
 
-def test_an_interruption_ends_the_stage(tmp_path: Path) -> None:
-    def interrupt() -> None:
-        raise KeyboardInterrupt
+TELLS = """
+import os, signal, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # also where these tests run in a shell's background
+try:
+    print(os.getpid(), flush=True)
+    time.sleep(99)
+except KeyboardInterrupt:
+    print("failed so far: one")
+"""
 
-    stage = Stage(
-        name="mine",
-        command=(sys.executable, "-c", "import os, time; print(os.getpid(), flush=True); time.sleep(99)"),
-        limit=60,
-    )
+
+def test_an_interruption_ends_the_stage_which_can_tell_what_it_has_found(tmp_path: Path) -> None:
+    """As pytest does at SIGINT, and not at SIGTERM."""
+    log = tmp_path / "log"
+
+    def interrupt() -> None:
+        if log.read_text():
+            raise KeyboardInterrupt
+
     with pytest.raises(KeyboardInterrupt):
-        carry_out(stage, tmp_path / "log", interrupt)
-    said = (tmp_path / "log").read_text().split()
-    assert not said or not alive(int(said[0]))
+        carry_out(Stage(name="mine", command=(sys.executable, "-c", TELLS), limit=60), log, interrupt)
+    process, *said = log.read_text().splitlines()
+    assert said == ["failed so far: one"]
+    assert not alive(int(process))
 
 
 def test_a_stage_that_is_skipped_starts_nothing(tmp_path: Path) -> None:

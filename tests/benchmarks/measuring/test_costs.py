@@ -49,6 +49,35 @@ def test_a_step_after_a_small_one_peaks_as_the_second_of_two_does() -> None:
     assert torch.equal(torch.get_rng_state(), random)
 
 
+def test_what_a_library_keeps_on_a_gpu_is_not_the_first_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As cuBLAS keeps its workspace from its first use on; an allocator that only adds up stands for torch's."""
+    held, peak = 0, 0
+
+    def hold(count: int) -> None:
+        nonlocal held, peak
+        held += count
+        peak = max(peak, held)
+
+    def reset(device: torch.device) -> None:
+        nonlocal peak
+        peak = held
+
+    def prepare() -> Call:
+        hold(100 if held == 7 else 0)  # at first use
+        hold(5)
+        return lambda: hold(-5)
+
+    held = 7
+    for name, found in {
+        "synchronize": lambda device: None,
+        "memory_allocated": lambda device: held,
+        "max_memory_allocated": lambda device: peak,
+        "reset_peak_memory_stats": reset,
+    }.items():
+        monkeypatch.setattr(f"torch.cuda.{name}", found)
+    assert [peak_bytes(prepare, torch.device("cuda")) for _ in range(2)] == [5, 5]
+
+
 def test_every_exit_of_a_run_is_measured_alone_and_the_whole_beside_it(
     runs: list[Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:

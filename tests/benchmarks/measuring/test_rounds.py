@@ -1,6 +1,8 @@
 """Rounds: every call is timed in every round, and statistics over rounds are those worked by hand."""
 
+import contextlib
 import time
+from collections.abc import Iterator
 from functools import partial
 
 import numpy as np
@@ -16,7 +18,7 @@ CPU = torch.device("cpu")
 def test_every_other_round_runs_backwards_and_joules_are_counted_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[str] = []
     counter = Counter(name="calls", read=lambda: len(made), joules=1.0, span=1 << 32)
-    monkeypatch.setattr("benchmarks.measuring.rounds.meter", lambda device: Meter([counter]))
+    monkeypatch.setattr("benchmarks.measuring.rounds.meter", lambda device, seconds: Meter([counter]))
     calls = [partial(made.append, name) for name in "abc"]
     seconds, joules = interleaved(calls, rounds=3, device=CPU, warm_up=0, shortest=0.0)
     assert "".join(made) == "aabbcc" + "abc" + "cba" + "abc"  # at first each call warms up and is timed once
@@ -49,10 +51,17 @@ def test_a_gpus_time_is_between_two_events_with_nothing_else_under_way(monkeypat
         def elapsed_time(self, end: "Event") -> float:
             return 6.0  # milliseconds
 
+    @contextlib.contextmanager
+    def device(device: torch.device) -> Iterator[None]:
+        done.append(f"on {device}")
+        yield
+        done.append("back")
+
     monkeypatch.setattr("torch.cuda.Event", Event)
+    monkeypatch.setattr("torch.cuda.device", device)
     monkeypatch.setattr("torch.cuda.synchronize", lambda device: done.append("wait"))
-    seconds = timed(lambda: done.append("call"), device=torch.device("cuda"), repeats=3, warm_up=2)
-    assert done == ["call", "call", "wait", "event", "call", "call", "call", "event", "wait"]
+    seconds = timed(lambda: done.append("call"), device=torch.device("cuda:1"), repeats=3, warm_up=2)
+    assert done == ["call", "call", "on cuda:1", "wait", "event", "call", "call", "call", "event", "wait", "back"]
     assert seconds == pytest.approx(0.002)
 
 

@@ -15,13 +15,14 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.measuring.rounds import Call
-from benchmarks.speed.bare_layers import bare_layers, floor
+from benchmarks.measuring.rounds import SHORTEST, Call
+from benchmarks.speed.bare_layers import Layer, bare_layers, floor, floor_call
 from benchmarks.speed.ratios import ON_CUDA, PARTS, Ratio, measure
 from benchmarks.speed.speed_setup import Setup
 from benchmarks.speed.usual_trainer import UsualTrainer
+from compress.hardware import Precision
 from compress.network_cost import cost
-from compress.networks import create
+from compress.networks import Network, create
 
 CPU = torch.device("cpu")
 RATIOS = {
@@ -55,7 +56,7 @@ def test_the_ratios_and_their_conditions_are_json() -> None:
     memory = results["memory_mwbp_over_bp"]
     assert 1 < memory["ratio"] < 1.5
     assert memory["low"] == memory["high"]
-    assert [len(found) - 2 for found in saved] == [2, 5, 7, 8]  # after every part, all that there is
+    assert [len(found) - 2 for found in saved] == [3, 5, 7, 8]  # after every part, all that there is
 
 
 def test_when_the_time_is_up_what_was_measured_is_there_and_the_rest_is_named() -> None:
@@ -76,7 +77,9 @@ def test_what_fails_is_named_and_the_rest_goes_on(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr("benchmarks.speed.ratios.PARTS", {"steps": failing, "memory": PARTS["memory"]})
     monkeypatch.setattr("benchmarks.speed.usual_trainer.importlib.util.find_spec", lambda name: None)
-    results = measure(tiny_setup())
+    saved: list[list[str]] = []
+    results = measure(tiny_setup(), lambda found: saved.append([*found["left_out"]]))
+    assert saved == [["usual_over_ours", "steps"]] * 2  # what failed is saved, too
     assert results["left_out"] == {
         "usual_over_ours": "the usual trainer needs torchvision",
         "steps": "RuntimeError: out of memory",
@@ -113,7 +116,21 @@ def test_after_the_epochs_no_loader_is_at_work(failing: bool, monkeypatch: pytes
 
 def test_what_is_promised_comes_before_what_is_merely_of_interest() -> None:
     """Where time is short, the parts at the end are left out."""
-    assert [*PARTS][:3] == ["steps", "capture", "epochs"]
+    assert [*PARTS][:3] == ["epochs", "capture", "steps"]
+
+
+def test_calls_on_a_gpu_are_repeated_so_that_the_host_is_not_what_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[tuple[int, float]] = []
+
+    def interleaved(calls: list[Call], **options: Any) -> tuple[np.ndarray, None]:
+        given.append((options["warm_up"], options["shortest"]))
+        return np.ones((1, len(calls))), None
+
+    monkeypatch.setattr("benchmarks.speed.speed_setup.interleaved", interleaved)
+    for device in ("cpu", "cuda"):
+        found = tiny_setup(device=torch.device(device)).seconds({"nothing": list}, math.inf)
+        assert found["nothing"].tolist() == [1]
+    assert given == [(0, 0.0), (1, SHORTEST)]
 
 
 def test_what_is_measured_on_cuda_alone_runs_and_divides_by_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,6 +152,47 @@ def test_what_is_measured_on_cuda_alone_runs_and_divides_by_the_limit(monkeypatc
     assert PARTS["captured memory"](setup, math.inf)["memory_captured_over_eager"]["ratio"] == pytest.approx(
         1, abs=0.01
     )
+
+
+def test_the_floor_is_laid_out_as_a_step_is_and_replayed_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    recorded: list[Call] = []
+    replayed: list[str] = []
+
+    class Graph:
+        def __init__(self, device: torch.device) -> None:
+            assert device.type == "cuda"
+
+        def record(self, function: Call) -> None:
+            recorded.append(function)
+            function()
+
+        def replay(self) -> None:
+            replayed.append("once")
+
+    monkeypatch.setattr("benchmarks.speed.bare_layers.CudaGraph", Graph)
+    given: dict[str, Call] = {}
+
+    def seconds(self: Setup, calls: dict[str, Call], until: float) -> dict[str, np.ndarray]:
+        given.update(calls)
+        return dict.fromkeys(calls, np.ones(1))
+
+    monkeypatch.setattr(Setup, "seconds", seconds)
+    laid_out: list[bool] = []
+
+    def bare(network: Network, images: torch.Tensor, precision: Precision) -> list[Layer]:
+        convolutions = [module for module in network.modules() if isinstance(module, torch.nn.Conv2d)]
+        laid_out.extend(each.weight.is_contiguous(memory_format=torch.channels_last) for each in convolutions)
+        return bare_layers(network, images, precision)
+
+    monkeypatch.setattr("benchmarks.speed.ratios.bare_layers", bare)
+    PARTS["updates"](tiny_setup(), math.inf)
+    given["floor"]()
+    assert len(laid_out) > 6
+    assert all(laid_out)
+    assert not recorded
+    layers = bare_layers(create("resnet8"), torch.zeros(2, 3, 32, 32), "fp32")
+    floor_call(layers, torch.device("cuda"))()
+    assert (len(recorded), replayed) == (1, ["once"])
 
 
 def test_it_runs_where_little_is_installed(tmp_path: Path) -> None:
