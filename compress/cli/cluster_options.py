@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -70,7 +70,7 @@ class ClusterOptions:
         from compress.console import console
         from compress.hardware import resolve_device
 
-        changes: dict[str, str] = {}
+        changes: dict[str, Any] = {}
         if asked.precision == "auto":
             console.print("precision: fp32, alike on all nodes, which auto may not be")
             changes["precision"] = "fp32"

@@ -175,7 +175,7 @@ def test_a_worker_that_was_given_a_gpu_makes_one_run(setting: Setting, gpus: flo
         task = Conductor(setting, None, {"num_cpus": 1, "num_gpus": gpus}, {}).task
     exported = ray.remote_function.RemoteFunction  # what `options` returns is none, and has lost the limit
     assert isinstance(task, exported)
-    assert (task._max_calls, task._default_options["max_retries"]) == (runs, RETRIES)
+    assert (vars(task)["_max_calls"], vars(task)["_default_options"]["max_retries"]) == (runs, RETRIES)
 
 
 @pytest.mark.parametrize(
