@@ -89,8 +89,12 @@ class Rehearsal:
 
         self.store = StoreServer(self.folder / "store")
         self.store.start()
-        self.cluster = Cluster(initialize_head=True, head_node_args=self._arguments("head"))
-        self.add_node()
+        try:
+            self.cluster = Cluster(initialize_head=True, head_node_args=self._arguments("head"))
+            self.add_node()
+        except BaseException:
+            self.store.stop()  # `__exit__` is not called
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from benchmarks import Comparison, write_report
@@ -97,7 +98,7 @@ def test_the_smallest_static_network_of_equal_accuracy_is_named_and_the_faster_s
     assert (smallest is None) == (accuracies[1] < policy.val_accuracy)
     if smallest is not None:
         exit = own.exits[0 if accuracies[0] >= policy.val_accuracy else 1]
-        assert smallest.get_xydata().tolist() == [[exit["macs"] / 1e6, 100 * exit["test_accuracy"]]]
+        assert np.asarray(smallest.get_xydata()).tolist() == [[exit["macs"] / 1e6, 100 * exit["test_accuracy"]]]
 
 
 def test_a_report_keeps_the_policies_of_its_runs(
