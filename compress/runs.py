@@ -27,7 +27,7 @@ from compress.errors import UsageError, checked, first_line, nearest
 from compress.records import Record, SchemaError, parse_record
 from compress.stores import mirror
 from compress.stores.lease import BusyError, LostError
-from compress.stores.mirror import fetch, leased, publish, refresh
+from compress.stores.mirror import discard, fetch, leased, publish, refresh
 
 # The files of a run directory. `compress.training.execution` writes RECORD, METRICS, WEIGHTS, PREDICTIONS, CHECKPOINT.
 RECORD, WEIGHTS, PREDICTIONS = mirror.RECORD, mirror.WEIGHTS, mirror.PREDICTIONS
@@ -191,8 +191,7 @@ def macs_of(name: str | os.PathLike[str], runs: Path) -> int:
         UsageError: as `run_and_exit`.
     """
     run, exit = run_and_exit(name, runs)
-    macs: int = run.prediction(exit or len(run.exits))["macs"]
-    return macs
+    return int(run.prediction(exit or len(run.exits))["macs"])
 
 
 def _finished(path: Path) -> Run:
@@ -238,6 +237,7 @@ def sweep(run: Run) -> None:
     if (run.path / CHECKPOINT).exists() or _leftovers(run.path):
         with contextlib.suppress(UsageError), claimed(run.path):
             shutil.rmtree(run.path / CHECKPOINT, ignore_errors=True)
+            discard(run.path / CHECKPOINT)
 
 
 @checked

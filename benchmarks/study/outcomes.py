@@ -115,20 +115,23 @@ class Outcomes:
 
     def waits_for(self, node: Node) -> list[str]:
         """Names of what must have an outcome before the node can begin; empty if it can begin."""
-        sources = [] if isinstance(node.entry, Trained) else [self.setting.source(node.entry)]
-        sources += [node.target.source] if isinstance(node.target, Match) else []
-        waits = [source.name for source in sources if source and self._open(source.name, node.seed)]
+        waits = [name for name in self._sources(node) if self._open(name, node.seed)]
         if node.factors is None and any(trial not in self.runs for trial in self._trials_of(node.entry)):
             waits.append(f"trials of {node.entry.name}")
         return list(dict.fromkeys(waits))
 
     def behind(self, node: Node) -> list[Node]:
         """All nodes whose outcomes a node is made from, whether they have one or not; see `waits_for`."""
-        sources = [] if isinstance(node.entry, Trained) else [self.setting.source(node.entry)]
-        sources += [node.target.source] if isinstance(node.target, Match) else []
-        names = [source.name for source in sources if source]
+        names = self._sources(node)
         found = [other for other in self.nodes if other.entry.name in names and other.seed == node.seed]
         return found + (self._trials_of(node.entry) if node.factors is None else [])
+
+    def _sources(self, node: Node) -> list[str]:
+        """Names of the entries whose runs a node is made from."""
+        entry, setting = node.entry, self.setting
+        sources = [setting.trunk(entry) if isinstance(entry, Trained) else setting.source(entry)]
+        sources += [node.target.source] if isinstance(node.target, Match) else []
+        return [source.name for source in sources if source]
 
     def factors(self, node: Node) -> Factors:
         """The factors on the learning rate and weight decay of a node.

@@ -9,9 +9,12 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import socket
+import time
 import uuid
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import ray
@@ -20,13 +23,16 @@ from benchmarks.study.graph import Node
 from benchmarks.study.outcomes import Outcomes
 from benchmarks.study.runner import PATIENCE, make
 from benchmarks.study.setting import Setting
-from compress.errors import reason
-from compress.runs import InUseError, claimed, find_run
+from compress.errors import UsageError, reason
+from compress.runs import InUseError, Run, claimed, find_run
 from compress.stores.mirror import acting_for, mirror
 from compress.stores.object_store import OUTAGE
 
 RETRIES = 20  # of a run whose worker or node dies
 HELD = 15.0  # seconds until a run that another process makes is looked for again; a task of it waits PATIENCE first
+FOUND = 120.0  # seconds for a finished run to be found in a mirror that a neighbour is just filling
+LOOK = 0.5  # seconds between two looks for it
+KEPT = 86_400.0  # seconds for which a study that has ended waits for a command to ask what became of it
 
 
 @dataclass(frozen=True)
@@ -57,13 +63,18 @@ class Conductor:
         self.outcomes = Outcomes(setting=setting)
         # Put here, so that it lives as long as this actor, not as the command that started it.
         self.shared, self.url = ray.put(setting), url
-        task = ray.remote(make_run)
-        self.task = task.options(max_retries=RETRIES, **resources)
+        # Not by `options`, which forget that a worker with a GPU makes one run: the next one may be given another GPU.
+        self.task = ray.remote(max_retries=RETRIES, **resources)(make_run)
         self.session = uuid.uuid4().hex
         self.made: dict[int, str | None] = dict(found)
         self.log: list[News] = [News(position, "made", id) for position, id in found.items()]
         self.grown = asyncio.Event()
         self.tasks: dict[int, asyncio.Task[None]] = {}
+        self.tries: Counter[int] = Counter()
+
+    async def over(self) -> bool:
+        """Whether every run has an outcome, as some command asked for them before."""
+        return bool(self.tasks) and len(self.made) == len(self.outcomes.nodes)
 
     async def news(self, known: int) -> tuple[list[News], bool]:
         """What the log has beyond its `known` first lines, once it has more; and whether every run has an outcome."""
@@ -74,15 +85,24 @@ class Conductor:
             await self.grown.wait()
         return self.log[known:], len(self.made) == len(self.outcomes.nodes)
 
-    async def begun(self, position: int, host: str) -> None:
-        """Note that a task has begun on a host."""
+    async def begun(self, position: int, host: str) -> int:
+        """Note that a task has begun on a host; returns the number of this try."""
         self._tell(News(position, "begun", host))
+        self.tries[position] += 1
+        return self.tries[position]
 
     def _start(self) -> None:
         """Start all that is missing; a run begins when everything that it is made from has an outcome."""
         me = ray.get_runtime_context().current_actor
         for position in range(len(self.outcomes.nodes)):
             self.tasks[position] = asyncio.ensure_future(self._conduct(position, me))
+        self.end = asyncio.ensure_future(self._end(me))
+
+    async def _end(self, me: Any) -> None:
+        """End this actor, which holds the images, some time after all runs, in case that no command does."""
+        await asyncio.gather(*self.tasks.values(), return_exceptions=True)
+        await asyncio.sleep(KEPT)
+        ray.kill(me)
 
     async def _conduct(self, position: int, me: Any) -> None:
         if position in self.made:
@@ -93,11 +113,11 @@ class Conductor:
         known = {other: self.made[other] for other in behind}
         owner = f"{self.session}/{position}"
         while True:
+            self.tries[position] = 0
             try:
                 news = await self.task.remote(self.shared, self.url, position, known, owner, me)
             except Exception as error:  # of any kind, as a coroutine that ended silently would be waited for forever
-                lost = f"Ray gave it up, which it does when a worker or a node dies {RETRIES + 1} times under one run"
-                news = News(position, "failed", f"{lost} ({reason(error)})")
+                news = News(position, "failed", f"Ray gave it up: {reason(error)}")
             if news.kind != "held":
                 break
             self._tell(news)
@@ -120,17 +140,19 @@ def make_run(
         position: of the run's node.
         known: the outcomes of all that it is made from: ids of runs, None where one could not be made.
         owner: in whose name the run is held, so that a new try need not wait for a dead one.
-        conductor: is told where it begins; None: nobody.
+        conductor: is told where it begins, and counts the tries; None: nobody.
     """
     try:
         runs = mirror(url, whole=False, patience=OUTAGE) if url else setting.place.runs
         outcomes = Outcomes(setting=dataclasses.replace(setting, place=dataclasses.replace(setting.place, runs=runs)))
         node = outcomes.nodes[position]
         if conductor is not None:
-            conductor.begun.remote(position, socket.gethostname())
+            tries = ray.get(conductor.begun.remote(position, socket.gethostname()))
+            if tries > RETRIES + 1:  # Ray does not count workers that it kills itself where a node's memory is full
+                return News(position, "failed", f"its worker died {tries - 1} times")
         with acting_for(owner):
             for other, id in known.items():
-                outcomes.runs[outcomes.nodes[other]] = find_run(id, runs) if id else None
+                outcomes.runs[outcomes.nodes[other]] = found(id, runs) if id else None
             return _made(outcomes, node, position)
     except Exception as error:  # of any kind: one run that fails must not cost the others
         return News(position, "failed", reason(error))
@@ -149,6 +171,22 @@ def _made(outcomes: Outcomes, node: Node, position: int) -> News:
             except InUseError:
                 break
     return News(position, "held", held.path.name)
+
+
+def found(id: str, runs: Path) -> Run:
+    """The finished run, which another process of this machine may just be fetching from the store.
+
+    Raises:
+        UsageError: it is not there even after `FOUND` seconds.
+    """
+    until = time.monotonic() + FOUND
+    while True:
+        try:
+            return find_run(id, runs)
+        except UsageError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(LOOK)
 
 
 def slots(nodes: Sequence[Mapping[str, float]], cpus: float, gpus: float) -> int:

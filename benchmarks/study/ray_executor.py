@@ -17,17 +17,15 @@ import ray
 from ray.exceptions import GetTimeoutError, RayActorError
 
 from benchmarks.study.graph import Node
-from benchmarks.study.ray_conductor import Conductor, News, slots
+from benchmarks.study.ray_conductor import Conductor, News, found, slots
 from benchmarks.study.runner import Runner
 from compress.console import console
-from compress.errors import UsageError, first_line
-from compress.runs import Run, find_run
+from compress.errors import UsageError, reason
 from compress.stores.mirror import mirror_of
 
 NAMESPACE = "compress"
 HEAD = {"node:__internal_head__": 0.001}  # where the conductor runs: without that node there is no cluster either
-PATIENCE = 10.0  # seconds for the head to answer, and for a finished run to be found here
-LOOK = 0.2  # seconds between two looks for it
+PATIENCE = 10.0  # seconds for the head to answer
 LONGEST = 3600.0  # seconds without news, after which the conductor is asked again
 LOSSES = 5  # of a conductor in a row without news, after which the cluster is given up
 
@@ -38,18 +36,23 @@ class RayExecutor:
 
     Attributes:
         gpus, cpus: of every run; a share of a GPU lets several runs use it. None: a GPU where the cluster has any and
-            the setting's device allows it.
+            the device allows it.
+        device: that runs are computed on, which this machine need not have; None: that of the setting.
     """
 
     gpus: float | None = None
     cpus: float = 1
+    device: str | None = None
 
     @classmethod
-    def connect(cls, address: str, *, gpus: float | None = None, cpus: float = 1) -> RayExecutor:
+    def connect(
+        cls, address: str, *, gpus: float | None = None, cpus: float = 1, device: str | None = None
+    ) -> RayExecutor:
         """Connect this process to a cluster.
 
         Args:
             address: ``auto``, or HOST:PORT of the cluster's head.
+            gpus, cpus, device: as the attributes.
 
         Raises:
             UsageError: there is no cluster at the address, or no node has the resources of a run.
@@ -65,7 +68,7 @@ class RayExecutor:
         for option, name, asked in (("gpus-per-run", "GPU", gpus or 0), ("cpus-per-run", "CPU", cpus)):
             if asked > (most := _most(name)):
                 raise UsageError(f"--{option} {asked:g}: no node of the cluster has more than {most:g} {name}s")
-        return cls(gpus=gpus, cpus=cpus)
+        return cls(gpus=gpus, cpus=cpus, device=device)
 
     def __call__(self, runner: Runner) -> None:
         """Make all missing runs; Ctrl-C and a time limit stop them, and the death of this process does not.
@@ -78,10 +81,12 @@ class RayExecutor:
         while True:
             conductor = self._conductor(runner, resources)
             try:
+                if _asked(runner, conductor.over.remote()):
+                    ray.kill(conductor)  # of a command that died: what failed for it is tried again
+                    continue
                 known, done = 0, False
                 while not done:
-                    seconds = max(runner.until - time.monotonic(), 0)
-                    news, done = ray.get(conductor.news.remote(known), timeout=min(seconds, LONGEST))
+                    news, done = _asked(runner, conductor.news.remote(known))
                     known, losses = known + len(news), 0
                     _enter(runner, news)
                 break
@@ -91,7 +96,7 @@ class RayExecutor:
             except RayActorError as error:
                 losses += 1
                 if losses == LOSSES:
-                    raise UsageError(f"the cluster lost the study {LOSSES} times: {first_line(error)}") from error
+                    raise UsageError(f"the cluster lost the study {LOSSES} times: {reason(error)}") from error
                 console.print("the study's conductor is gone; a new one goes on")
             except (KeyboardInterrupt, UsageError):
                 ray.kill(conductor)
@@ -100,15 +105,25 @@ class RayExecutor:
         runner.conclude()
 
     def _resources(self, runner: Runner) -> dict[str, float]:
-        """The resources of every run, as options of a Ray task; tells the runner how many are made at once."""
+        """The resources of every run, as options of a Ray task; tells the runner how many are made at once.
+
+        Raises:
+            UsageError: no node has them, or they are none.
+        """
         gpus = self.gpus
         if gpus is None:
-            gpus = 1.0 if _most("GPU") and runner.outcomes.setting.place.device != "cpu" else 0.0
-        nodes = _living()
-        runner.abreast = max(slots(nodes, self.cpus, gpus), 1)
-        each = f"{self.cpus:g} CPUs and {gpus:g} GPUs each"
+            gpus = 1.0 if _most("GPU") and self._device(runner) != "cpu" else 0.0
+        nodes, each = _living(), f"{self.cpus:g} CPUs and {gpus:g} GPUs each"
+        if not self.cpus and not gpus:
+            raise UsageError("--cpus-per-run 0: without a GPU all runs would begin at once")
+        runner.abreast = slots(nodes, self.cpus, gpus)
+        if not runner.abreast:  # each resource may be there, on different nodes
+            raise UsageError(f"no node of the cluster has {self.cpus:g} CPUs and {gpus:g} GPUs, which a run asks for")
         console.print(f"Ray: {len(nodes)} nodes, {runner.abreast} runs at once, {each}")
         return {"num_cpus": self.cpus, "num_gpus": gpus}
+
+    def _device(self, runner: Runner) -> str:
+        return self.device or runner.outcomes.setting.place.device
 
     def _conductor(self, runner: Runner, resources: dict[str, float]) -> Any:
         """The study's conductor: one that is there already, as of a command that died, or a new one."""
@@ -116,7 +131,10 @@ class RayExecutor:
         place = mirror_of(setting.place.runs)
         url = place.store.url if place else None
         runs = Path(url) if url else setting.place.runs.absolute()  # by which all nodes see it; mirrors differ
-        setting = dataclasses.replace(setting, place=dataclasses.replace(setting.place, runs=runs))
+        device = self._device(runner)
+        if device == "auto" and not resources["num_gpus"]:
+            device = "cpu"  # Ray does not hide GPUs from runs that ask for none
+        setting = dataclasses.replace(setting, place=dataclasses.replace(setting.place, runs=runs, device=device))
         what = [setting.study, setting.recipe, setting.dataset.digest, setting.place, url, resources]
         name = f"study-{hashlib.sha256(repr(what).encode()).hexdigest()[:16]}"
         found = {position: run.id for position, node in enumerate(outcomes.nodes) if (run := outcomes.runs.get(node))}
@@ -124,6 +142,11 @@ class RayExecutor:
             name=name, namespace=NAMESPACE, lifetime="detached", get_if_exists=True, num_cpus=0, resources=HEAD
         )
         return kind.remote(setting, url, resources, found)
+
+
+def _asked(runner: Runner, answer: Any) -> Any:
+    """What the conductor answers; raises GetTimeoutError after `LONGEST` seconds, and when no time is left."""
+    return ray.get(answer, timeout=min(max(runner.until - time.monotonic(), 0), LONGEST))
 
 
 def _enter(runner: Runner, news: Sequence[News]) -> None:
@@ -145,7 +168,7 @@ def _enter(runner: Runner, news: Sequence[News]) -> None:
             _fail(runner, node, UsageError(each.text))
         else:
             try:
-                outcomes.runs[node] = _found(each.text, outcomes.setting.place.runs)
+                outcomes.runs[node] = found(each.text, outcomes.setting.place.runs)
                 done = f"[{len(outcomes.runs)}/{len(outcomes.nodes)}] {node}: {each.text}"
                 console.print(f"{done}; about {runner.time_left()} left for all")
             except UsageError as error:
@@ -156,18 +179,6 @@ def _enter(runner: Runner, news: Sequence[News]) -> None:
                         f"made on a node, but not to be found here, so --runs is no place that all share: {error}"
                     ),
                 )
-
-
-def _found(id: str, runs: Path) -> Run:
-    """The finished run, which another process of this machine may just be fetching from the store."""
-    until = time.monotonic() + PATIENCE
-    while True:
-        try:
-            return find_run(id, runs)
-        except UsageError:
-            if time.monotonic() > until:
-                raise
-            time.sleep(LOOK)
 
 
 def _fail(runner: Runner, node: Node, error: UsageError) -> None:
@@ -202,4 +213,4 @@ def _check_answers(address: str) -> None:
 
 def _no_cluster(address: str, error: Exception) -> UsageError:
     mend = "start one: ray start --head" if address == "auto" else "is its head running, and is this the right port?"
-    return UsageError(f"--address {address}: there is no Ray cluster ({first_line(error)}); {mend}")
+    return UsageError(f"--address {address}: there is no Ray cluster ({reason(error)}); {mend}")

@@ -124,6 +124,10 @@ class Rehearsal:
         with (self.folder / f"{name}.log").open("ab") as log:
             return subprocess.Popen(command, env=self.environment("driver"), stdout=log, stderr=log)
 
+    def log(self, name: str) -> str:
+        """What the commands that made a study's runs in a place have printed."""
+        return (self.folder / f"{name}.log").read_text()
+
     def _arguments(self, name: str) -> dict[str, Any]:
         environment = self.environment(name)
         own = {key: value for key, value in environment.items() if os.environ.get(key) != value}

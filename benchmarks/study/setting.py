@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -16,6 +17,7 @@ from compress.errors import UsageError
 from compress.networks import Architecture, Spec, initialised
 from compress.recipes import RECIPES, Recipe
 from compress.training import Method, Objective, Place, spec_to_train
+from compress.training.methods import FROZEN
 
 BP = Method(name="bp")
 
@@ -88,11 +90,23 @@ class Setting:
         """What an entry prunes: what it names, else the earlier entry that trains its architecture by plain BP."""
         if entry.source is not None:
             return entry.source
+        return next((Source(name=plain.name) for plain in self._plain(entry, self.spec(entry))), None)
+
+    def trunk(self, entry: Trained) -> Source | None:
+        """The earlier entry that trains the trunk which a frozen-trunk training starts from, if there is one."""
+        if entry.method.name != FROZEN:
+            return None
+        spec, recipe = self.spec(entry), self.training_recipe(entry)
+        trunks = self._plain(entry, dataclasses.replace(spec, exits=spec.exits[-1:]))
+        return next((Source(name=plain.name) for plain in trunks if self.training_recipe(plain) == recipe), None)
+
+    def _plain(self, entry: Entry, spec: Spec) -> Iterator[Trained]:
+        """The entries before another one that train a network by plain BP, for the recipe's epochs."""
         for earlier in self.study.runs[: self.study.runs.index(entry)]:
             plain = isinstance(earlier, Trained) and earlier.method == BP and not earlier.match_training
-            if plain and self.spec(earlier) == self.spec(entry):
-                return Source(name=earlier.name)
-        return None
+            if plain and self.spec(earlier) == spec:
+                assert isinstance(earlier, Trained)
+                yield earlier
 
 
 @cache

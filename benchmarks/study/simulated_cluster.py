@@ -10,8 +10,13 @@ import heapq
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
+
+from compress.errors import UsageError
+
+MOST_IN_VAIN = 10_000  # failures of nodes under runs in a row, after none of which anything was kept
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,15 +64,22 @@ class Passed:
 
 
 def critical_path(works: Sequence[Work]) -> float:
-    """The seconds of the longest chain of runs that wait for each other; works are behind later ones only."""
-    ends: list[float] = []
-    for work in works:
-        ends.append(work.seconds + max((ends[other] for other in work.behind), default=0.0))
-    return max(ends, default=0.0)
+    """The seconds of the longest chain of runs that wait for each other."""
+
+    @cache
+    def end(position: int) -> float:
+        work = works[position]
+        return work.seconds + max(map(end, work.behind), default=0.0)
+
+    return max(map(end, range(len(works))), default=0.0)
 
 
 def simulate_cluster(works: Sequence[Work], machines: Machines, *, seed: int = 0) -> Passed:
-    """What becomes of runs on these machines; failures are drawn at random."""
+    """What becomes of runs on these machines; failures are drawn at random.
+
+    Raises:
+        UsageError: nodes fail so often that runs never get from one checkpoint to the next.
+    """
     return _Simulation(works, machines, np.random.default_rng(seed)).run()
 
 
@@ -100,6 +112,7 @@ class _Simulation:
             self.changes = [(float(time), node) for node, time in enumerate(draws)]
             heapq.heapify(self.changes)
         self.away: set[int] = set()
+        self.in_vain = 0
         now, made = 0.0, 0
         while made < count:
             self._begin(now)
@@ -126,6 +139,7 @@ class _Simulation:
 
     def _finish(self, node: int) -> None:
         run, _ = self.making.pop(node)
+        self.in_vain = 0
         heapq.heappush(self.idle, node)
         for other in self.after[run]:
             self.waits[other] -= 1
@@ -152,5 +166,8 @@ class _Simulation:
         apart = work.seconds / max(work.checkpoints, 1)
         kept = min(math.floor(spent / apart + 1e-9) * apart, self.left[run]) if apart else 0.0
         self.left[run] -= kept
+        self.in_vain = 0 if kept else self.in_vain + 1
+        if self.in_vain > MOST_IN_VAIN:
+            raise UsageError("--between-failures: so few hours that runs never get from one checkpoint to the next")
         self.passed.lost += spent - kept
         heapq.heappush(self.ready, run)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from benchmarks.study.runner import Runner
     from benchmarks.study.study import Study
     from compress.recipes import Recipe
+    from compress.training import Place
 
 
 @options("Cluster")
@@ -56,8 +58,31 @@ class ClusterOptions:
         if self.executor == "ray" and not dry_run and find_spec("ray") is None:
             raise UsageError("--executor ray: Ray is not installed; pip install 'multiway-compress[cluster]'")
 
-    def execute(self, *, dry_run: bool) -> Callable[[Runner], None] | None:
-        """Return what makes the runs of a study; None for this process alone, and for a dry run.
+    def place(self, asked: Place) -> Place:
+        """Return the place of a study as this machine has it: where Ray makes the runs, other machines compute them.
+
+        There the precision does not depend on the node, as a run would have another id on each, and a GPU need not be
+        here. `execute` names the device that was asked for.
+        """
+        if self.executor == "local":
+            return asked
+
+        from compress.console import console
+        from compress.hardware import resolve_device
+
+        changes: dict[str, str] = {}
+        if asked.precision == "auto":
+            console.print("precision: fp32, alike on all nodes, which auto may not be")
+            changes["precision"] = "fp32"
+        try:
+            resolve_device(asked.device)
+        except UsageError:
+            console.print(f"device {asked.device}: of the nodes; this machine has none")
+            changes["device"] = "auto"
+        return dataclasses.replace(asked, **changes)
+
+    def execute(self, *, dry_run: bool, device: str = "auto") -> Callable[[Runner], None] | None:
+        """Return what makes the runs of a study on a device; None for this process alone, and for a dry run.
 
         Raises:
             UsageError: there is no such cluster, or no node of it has the resources of a run.
@@ -67,7 +92,7 @@ class ClusterOptions:
 
         from benchmarks.study.ray_executor import RayExecutor
 
-        return RayExecutor.connect(self.address, gpus=self.gpus_per_run, cpus=self.cpus_per_run)
+        return RayExecutor.connect(self.address, gpus=self.gpus_per_run, cpus=self.cpus_per_run, device=device)
 
     def plan(self, study: Study, recipe: Recipe) -> ClusterPlan:
         """Return the plan of a study on a cluster.

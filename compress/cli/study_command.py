@@ -101,9 +101,9 @@ def study(
     if dry_run and cluster.nodes is not None:
         return _show_plan(cluster.plan(study, named), output)
     dataset = data.open(named, study.dataset)
-    execute = cluster.execute(dry_run=dry_run)
-    where = place.place(study.precision)
-    setting = Setting(study=study, dataset=dataset, recipe=named, place=where, data_dir=data.data_dir)
+    execute = cluster.execute(dry_run=dry_run, device=place.device)
+    here = cluster.place(place.place(study.precision))
+    setting = Setting(study=study, dataset=dataset, recipe=named, place=here, data_dir=data.data_dir)
     if dry_run:
         return _show_plan(plan_study(setting), output)
     out = out or Path("report") / Path(name).stem

@@ -15,11 +15,11 @@ import socket
 import threading
 import time
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from compress.console import console, duration
 from compress.errors import UsageError
-from compress.stores.object_store import ObjectStore, StoreError
+from compress.stores.object_store import DOOR, ObjectStore, StoreError
 
 BEAT = float(os.environ.get("COMPRESS_LEASE_BEAT", "10"))  # seconds between two signs of life
 STALE = 4.5 * BEAT  # seconds without one after which a holder is taken for dead
@@ -98,10 +98,17 @@ class Lease:
             raise LostError(f"{self.folder}: this process was silent for so long that another one took over")
 
     def release(self) -> None:
-        """Let it go, so that the next one need not wait."""
+        """Let it go, so that the next one need not wait; a store that is away is not waited for, as it ends by itself.
+
+        A sign of life under way may come after it, and then the next one waits.
+        """
         self.ended.set()
-        with self.writing, contextlib.suppress(StoreError):  # it ends by itself
-            self.store.write(self._key, self._content(released=True))
+        if self.writing.acquire(timeout=DOOR):
+            try:
+                with contextlib.suppress(StoreError):
+                    replace(self.store, patience=DOOR).write(self._key, self._content(released=True))
+            finally:
+                self.writing.release()
 
     @property
     def _key(self) -> str:

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from pathlib import Path
+from urllib.request import url2pathname
 
 from filelock import FileLock, Timeout
 
@@ -90,13 +91,17 @@ class Mirror:
             LostError: another process has taken over the run.
             StoreError: it could not be written.
         """
-        for leased in (path.parent, path.parent.parent):
-            if leased in _held:
-                _held[leased].check()
+        leases = [_held[place] for place in (path.parent, path.parent.parent) if place in _held]
+
+        def check() -> None:
+            for lease in leases:
+                lease.check()
+
         key = self._key(path)
-        self.store.write(key, content)
-        if not key.startswith(".") and CHECKPOINT not in path.parts:
-            _set_stamp(path, self.store.listed(key)[key])
+        self.store.write(key, content, before=check)
+        if not key.startswith(".") and CHECKPOINT not in path.parts and (stamp := self.store.listed(key).get(key)):
+            with contextlib.suppress(FileNotFoundError):  # it or the run was removed just then
+                _set_stamp(path, stamp)
 
     def discard(self, path: Path) -> None:
         """Remove a directory that was removed here from the store, too."""
@@ -112,8 +117,7 @@ class Mirror:
         return path.relative_to(self.root).as_posix()
 
     def _wanted(self, name: str) -> bool:
-        hidden = name.startswith((".", f"{CHECKPOINT}/"))
-        return not hidden and (self.whole or name not in (WEIGHTS, PREDICTIONS))
+        return not _is_hidden(name) and (self.whole or name not in (WEIGHTS, PREDICTIONS))
 
     def _fetch_run(self, run: str, files: dict[str, Stamp]) -> None:
         """Fetch a run for reading. Its record is read first and written last; what it describes was there before it."""
@@ -125,10 +129,18 @@ class Mirror:
         for name, stamp in after.items():
             if self._wanted(name) and name != RECORD:
                 self._fetch(self.root / run / name, stamp)
+        self._drop(self.root / run, after)
         _replace(self.root / run / RECORD, record, files[RECORD])
         if finished and any(name.startswith(f"{CHECKPOINT}/") for name in after):  # its maker died just then
             with contextlib.suppress(StoreError):
                 self.discard(self.root / run / CHECKPOINT)
+
+    def _drop(self, path: Path, files: dict[str, Stamp]) -> None:
+        """Drop what is left here of an earlier run of the same name: files that the store has otherwise, or not."""
+        for name in [file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file()]:
+            stale = name not in files or not _is_fresh(path / name, files[name])
+            if stale and name != RECORD and not _is_hidden(name):
+                (path / name).unlink(missing_ok=True)
 
     def _fetch(self, path: Path, stamp: Stamp) -> None:
         if not _is_fresh(path, stamp) and (content := self.store.read(self._key(path))) is not None:
@@ -144,10 +156,10 @@ def mirror(url: str, *, whole: bool = True, patience: float = DOOR, now: bool = 
         now: whether the store is read at once; else `refresh` does it, and only the URL is checked here.
 
     Raises:
-        StoreError: no such scheme, a package is missing, or the store cannot be read.
+        StoreError: no such scheme, no path of this machine, a package is missing, or the store cannot be read.
     """
     if url.startswith("file://"):
-        return Path(url.removeprefix("file://"))
+        return _directory(url)
     scheme, _, place_there = url.partition("://")
     url = f"{scheme}://{place_there.strip('/')}"
     ObjectStore(url).check_url()
@@ -161,6 +173,13 @@ def mirror(url: str, *, whole: bool = True, patience: float = DOOR, now: bool = 
     if now:
         refresh(root, patience=patience)
     return root
+
+
+def _directory(url: str) -> Path:
+    host, _, path = url.removeprefix("file://").partition("/")
+    if host not in ("", "localhost") or not path:
+        raise StoreError(f"{url}: names no directory of this machine, as in file:///shared/runs")
+    return Path(url2pathname(f"/{path}"))
 
 
 def mirror_of(path: Path) -> Mirror | None:
@@ -270,6 +289,11 @@ def _local(path: Path) -> Iterator[bool]:
         yield lock.is_locked
     finally:
         lock.release()
+
+
+def _is_hidden(name: str) -> bool:
+    """Whether a file of a run is for who makes it alone."""
+    return name.startswith((".", f"{CHECKPOINT}/"))
 
 
 def _is_new(path: Path) -> bool:

@@ -60,19 +60,37 @@ class ObjectStore:
             return None
         return content
 
-    def write(self, key: str, content: bytes) -> None:
-        """Write an object, or replace it."""
-        self._tried(lambda: self._files.pipe_file(self._path(key), content))
+    def write(self, key: str, content: bytes, *, before: Callable[[], None] = lambda: None) -> None:
+        """Write an object, or replace it. A bucket that is gone is waited for like a store that does not answer.
+
+        Args:
+            before: is called before every try, as what allowed the write may have ended during an outage; its
+                `UsageError` ends the tries.
+        """
+
+        def put() -> None:
+            before()
+            try:
+                self._files.pipe_file(self._path(key), content)
+            except FileNotFoundError as error:  # what begins to work here creates, which refuses at once
+                raise ConnectionError(f"{self._bucket} does not exist") from error
+
+        self._tried(put)
 
     def create(self, key: str, content: bytes) -> bool:
         """Write an object where there is none; returns whether it was this call that did. The store decides.
 
         A write that succeeded while its answer was lost is recognised by its content, which has to be unique.
+
+        Raises:
+            StoreError: the bucket does not exist.
         """
         try:
             self._tried(lambda: self._files.pipe_file(self._path(key), content, mode="create"))
         except FileExistsError:
             return self.read(key) == content
+        except FileNotFoundError as error:
+            raise StoreError(f"{self.url} cannot be written: {self._bucket} does not exist") from error
         return True
 
     def remove(self, keys: list[str]) -> None:
@@ -113,17 +131,18 @@ class ObjectStore:
             raise StoreError(f"{self.url}: {scheme}:// takes the package {PACKAGES[scheme]}: {extra}")
 
     def check_writable(self) -> None:
-        """Refuse a URL that cannot be written.
+        """Refuse a URL that cannot be written, or where two may hold one run.
 
         Raises:
-            StoreError: an object could not be written and removed.
+            StoreError: an object could not be written and removed, or was created twice.
         """
         key = f".writable-{uuid.uuid4().hex}"
-        try:
-            self.write(key, b"")
-            self.remove([key])
-        except FileNotFoundError as error:
-            raise StoreError(f"{self.url} cannot be written: {self._bucket} does not exist") from error
+        alone = self.create(key, b"1") and not self.create(key, b"2")
+        self.remove([key])
+        if not alone:
+            raise StoreError(
+                f"{self.url}: the store ignores conditional writes (If-None-Match), so that one run would be made twice"
+            )
 
     @property
     def _root(self) -> str:
@@ -157,6 +176,8 @@ class ObjectStore:
             try:
                 return action()
             except Exception as error:
+                if isinstance(error, UsageError):
+                    raise  # of what is asked before a write: no outage
                 if _is_taken(error):
                     raise FileExistsError(first_line(error)) from error
                 if isinstance(error, FileNotFoundError):

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from compress import Place
+from compress.cli.cluster_options import ClusterOptions
 from compress.cli.quantities import DURATIONS, quantity
 from compress.cli.study_command import StudyPlaceOptions
 from tests.conftest import Command
@@ -48,6 +50,18 @@ def test_options_go_before_what_the_file_says(compress: Command, study: list[str
         assert [run["epochs"] for run in json.loads(out)["runs"]] == [epochs]
     assert StudyPlaceOptions().place("fp32").precision == "fp32"
     assert StudyPlaceOptions(precision="auto").place("fp32").precision == "auto"
+
+
+def test_on_ray_the_nodes_have_the_device_and_all_of_them_one_precision(compress: Command, study: list[str]) -> None:
+    elsewhere = ["--device", "cuda:99", "--precision", "auto", "--dry-run"]
+    status, _, err = compress(*study, "--executor", "ray", *elsewhere)
+    assert status == 0, err
+    assert "precision: fp32, alike on all nodes" in err
+    assert "device cuda:99: of the nodes" in err
+    assert compress(*study, *elsewhere)[0] == 2  # else it is this machine that needs it
+    place = Place(precision="auto")
+    assert ClusterOptions(executor="ray").place(place) == Place(precision="fp32")
+    assert ClusterOptions().place(place) == place
 
 
 def test_what_no_time_is_left_for_is_said_and_nothing_is_written(

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from benchmarks.study.rehearsal import StoreServer
+from benchmarks.study.rehearsal import BUCKET, StoreServer
 from compress.stores import lease
 from compress.stores.lease import BusyError, Lease, LostError
 from compress.stores.object_store import ObjectStore
@@ -85,3 +85,29 @@ def test_an_outage_of_the_store_kills_no_holder(store: ObjectStore, server: Stor
     held.check()
     held.release()
     timer.join()
+
+
+def test_a_bucket_that_is_away_for_a_moment_ends_no_holder(store: ObjectStore, server: StoreServer) -> None:
+    held, bucket = Lease.take(store, "run"), server.folder / BUCKET
+    away = bucket.rename(server.folder / "away")
+    time.sleep(2 * lease.BEAT)
+    away.rename(bucket)
+    with pytest.raises(BusyError):
+        Lease.take(store, "run", patience=3)
+    held.release()
+
+
+def test_who_lets_it_go_while_the_store_is_away_is_not_held_up(
+    store: ObjectStore, server: StoreServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "DOOR", 0.2)
+    held = [Lease.take(store, name) for name in ("run", "another run")]
+    server.stop()
+    try:
+        time.sleep(2 * lease.BEAT)  # signs of life are being tried
+        began = time.monotonic()
+        for each in held:
+            each.release()
+        assert time.monotonic() - began < 5
+    finally:
+        server.start()

@@ -18,9 +18,9 @@ from compress.cli.runs_option import writable
 from compress.data import Dataset
 from compress.errors import UsageError
 from compress.recipes import Recipe, recipe_named
-from compress.runs import BENCH, InUseError, Run, claimed, find_run, finished_runs, write_json
+from compress.runs import BENCH, InUseError, Run, claimed, find_run, finished_runs, sweep, write_atomically, write_json
 from compress.stores.lease import Lease
-from compress.stores.mirror import mirror, mirror_of, refresh
+from compress.stores.mirror import fetch, mirror, mirror_of, refresh
 from compress.stores.object_store import ObjectStore
 from compress.training import train
 
@@ -86,6 +86,23 @@ def test_a_run_removed_from_the_store_is_gone_everywhere(
     assert finished_runs(elsewhere) == ([], [])
     with pytest.raises(UsageError, match="not a run directory"):
         find_run(made.id, elsewhere)
+
+
+def test_nothing_is_left_of_a_run_that_was_made_anew_elsewhere(
+    made: Run, url: str, store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_json(made.path / BENCH, {"measured": 1})
+    monkeypatch.setenv("COMPRESS_MIRRORS", str(tmp_path / "worker"))
+    worker = mirror(url, whole=False)
+    fetch(worker / made.id / "model.safetensors")
+    store.remove([f"{made.id}/{BENCH}"])
+    weights, record = (made.path / name for name in ("model.safetensors", "run.json"))
+    for path in (weights, record):
+        store.write(f"{made.id}/{path.name}", path.read_bytes() + b"\n")  # which tells it from the earlier one
+    [run] = finished_runs(worker)[0]
+    fetch(run.path / weights.name)
+    assert (run.path / weights.name).read_bytes() == weights.read_bytes() + b"\n"
+    assert not (run.path / BENCH).exists()
 
 
 def test_the_copy_of_a_mirror_keeps_its_runs(made: Run, store: ObjectStore, tmp_path: Path) -> None:
@@ -239,7 +256,40 @@ def test_who_lost_a_run_writes_nothing_more(url: str, elsewhere: Path, store: Ob
     assert store.read("run/file.json") == b"1\n"
 
 
-def test_a_file_url_is_the_directory_itself(tmp_path: Path) -> None:
-    assert mirror(f"file://{tmp_path}/runs") == tmp_path / "runs"
-    assert mirror_of(tmp_path / "runs") is None
-    shutil.rmtree(tmp_path)
+def test_who_loses_a_run_during_an_outage_leaves_the_file_of_its_heir(
+    url: str, store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put, file = store._files.pipe_file, mirror(url) / "run" / "file.json"
+
+    def cut_off(path: str, content: bytes) -> None:
+        monkeypatch.setattr(store._files, "pipe_file", put)
+        store.create("run/.lease/00000007", b"{}")
+        store.write("run/file.json", b"of the heir")
+        raise ConnectionError("cut off")
+
+    with claimed(file.parent):
+        monkeypatch.setattr(store._files, "pipe_file", cut_off)
+        with pytest.raises(UsageError, match="another one took over"):
+            write_json(file, 1)
+    assert store.read("run/file.json") == b"of the heir"
+
+
+def test_the_checkpoint_of_a_finished_run_is_swept_from_the_store_too(made: Run, store: ObjectStore) -> None:
+    checkpoint = made.path / "checkpoint" / "last.pt"
+    checkpoint.parent.mkdir()
+    write_atomically(checkpoint, b"left by a maker that died after its record")
+    assert f"{made.id}/checkpoint/last.pt" in store.listed()
+    sweep(made)
+    assert not [key for key in store.listed() if "checkpoint" in key]
+
+
+@pytest.mark.parametrize("host", ["", "localhost"])
+def test_a_file_url_is_the_directory_itself(host: str, tmp_path: Path) -> None:
+    assert mirror(f"file://{host}{tmp_path}/all%20runs") == tmp_path / "all runs"
+    assert mirror_of(tmp_path / "all runs") is None
+
+
+@pytest.mark.parametrize("url", ["file://", "file://relative/runs"])
+def test_a_file_url_without_a_path_of_this_machine_is_refused(url: str) -> None:
+    with pytest.raises(UsageError, match=f"^{url}: names no directory of this machine"):
+        mirror(url)

@@ -7,7 +7,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from benchmarks.study.rehearsal import StoreServer
+from benchmarks.study.rehearsal import BUCKET, StoreServer
 from compress.stores.object_store import ObjectStore, StoreError
 
 
@@ -48,6 +48,25 @@ def test_a_store_that_is_away_is_waited_for(store: ObjectStore, server: StoreSer
     assert store.read("kept") == b"1"
     assert time.monotonic() - began > 1.5
     timer.join()
+
+
+def test_a_bucket_that_is_away_is_waited_for_by_who_writes(store: ObjectStore, server: StoreServer) -> None:
+    bucket = server.folder / BUCKET
+    away = bucket.rename(server.folder / "away")
+    timer = threading.Timer(0.3, away.rename, [bucket])
+    timer.start()
+    store.write("kept", b"1")
+    timer.join()
+    assert store.read("kept") == b"1"
+
+
+def test_a_store_where_two_create_one_object_is_refused(store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.check_writable()
+    put = store._files.pipe_file
+    monkeypatch.setattr(store._files, "pipe_file", lambda path, content, mode: put(path, content))
+    with pytest.raises(StoreError, match=r"ignores conditional writes \(If-None-Match\)"):
+        store.check_writable()
+    assert store.listed() == {}
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import pytest
 from benchmarks import read_study
 from benchmarks.study.cluster_plan import ClusterPlan, on_paper
 from benchmarks.study.simulated_cluster import Machines, Work, critical_path, simulate_cluster
+from compress.errors import UsageError
 from compress.recipes import recipe_named
 
 CHAIN = [Work(seconds=100, checkpoints=10), Work(seconds=50, checkpoints=5, behind=(0,))]
@@ -13,6 +14,8 @@ MANY = [Work(seconds=1000.0 + number, checkpoints=100) for number in range(40)]
 
 def test_without_failures_time_is_that_of_chains_and_of_work() -> None:
     assert critical_path(CHAIN) == simulate_cluster(CHAIN, Machines(nodes=5)).seconds == 150
+    backwards = [Work(seconds=50, checkpoints=5, behind=(1,)), CHAIN[0]]  # claims are made first, not their sources
+    assert critical_path(backwards) == simulate_cluster(backwards, Machines(nodes=5)).seconds == 150
     works = [*CHAIN, Work(seconds=100, checkpoints=1)]
     assert simulate_cluster(works, Machines(nodes=1)).seconds == 250
     assert simulate_cluster(works, Machines(nodes=2)).seconds == 150
@@ -36,6 +39,12 @@ def test_without_checkpoints_a_failure_loses_the_whole_run() -> None:
     machines = Machines(nodes=10, between_failures=3000, repair=100)
     rarely = [Work(seconds=work.seconds, checkpoints=1) for work in MANY]
     assert simulate_cluster(rarely, machines).lost > 10 * simulate_cluster(MANY, machines).lost
+
+
+def test_nodes_that_fail_before_any_checkpoint_end_the_simulation() -> None:
+    machines = Machines(nodes=1000, between_failures=3.6)
+    with pytest.raises(UsageError, match="never get from one checkpoint to the next"):
+        simulate_cluster([Work(seconds=3600, checkpoints=10)] * 50, machines)
 
 
 def test_a_node_that_is_being_repaired_works_on_nothing() -> None:

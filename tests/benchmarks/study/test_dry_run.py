@@ -91,11 +91,20 @@ def test_exits_on_another_trunk_are_not_taken_for_the_studys(
 ) -> None:
     setting = settings(FROZEN, tmp_path)
     trunks = sorted((run for run in made if run.record.method == "bp"), key=lambda run: -run.record.seed)
-    for trunk, state in zip(trunks, ("to run", "finished"), strict=True):  # of seed 1, then of the study's
+    for trunk, state in zip(trunks, ("waits for deep", "finished"), strict=True):  # of seed 1, then of the study's
         shutil.copytree(trunk.path, tmp_path / trunk.id)
         start, place = Start(trunk=trunk.path), Place(device="cpu", precision="fp32", runs=tmp_path)
         train("resnet8", coarse, method="frozen-trunk", exits=2, recipe=brief, start=start, place=place)
         assert _states(plan_study(setting))["frozen"] == state
+
+
+def test_exits_on_a_frozen_trunk_wait_for_the_entry_that_trains_it(settings: Settings, tmp_path: Path) -> None:
+    outcomes = Outcomes(setting=settings(FROZEN, tmp_path))
+    [deep, frozen] = outcomes.nodes
+    assert (outcomes.waits_for(frozen), outcomes.behind(frozen)) == (["deep"], [deep])
+    other = FROZEN.replace('arch = "resnet8"}', 'arch = "resnet8", label_smoothing = 0.1}')  # another recipe
+    outcomes = Outcomes(setting=settings(other, tmp_path))
+    assert not outcomes.waits_for(outcomes.nodes[1])
 
 
 def test_runs_wait_for_the_trials_of_their_entry(settings: Settings, tmp_path: Path) -> None:

@@ -15,12 +15,34 @@ while :; do sleep 0.05; done
 """
 
 
+RAY = """#!/bin/bash
+[ "$1" = start ] && echo "$SRUN_CPUS_PER_TASK $@" >>started && sleep 0.2
+exit 1
+"""
+
+
+def start_job(folder: Path, way: str, **scripts: str) -> subprocess.Popen[str]:
+    """Start the script in a folder, with scripts that stand for commands."""
+    for name, script in {"srun": '#!/bin/bash\nexec "$@"\n', **scripts}.items():
+        (folder / name).write_text(script)
+        (folder / name).chmod(0o755)
+    job = {"SLURM_JOB_ID": "12345678", "SLURM_CPUS_PER_TASK": "16", "SLURM_JOB_NODELIST": "here"}
+    environment = {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}", **job}
+    command = ["bash", str(SCRIPT), way, "quickstart", "runs"]
+    return subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True)
+
+
 def test_a_job_that_is_stopped_ends_after_its_command_and_with_its_status(tmp_path: Path) -> None:
-    for name, script in {"srun": '#!/bin/bash\nexec "$@"\n', "compress": COMMAND}.items():
-        (tmp_path / name).write_text(script)
-        (tmp_path / name).chmod(0o755)
-    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_JOB_ID": "1"}
-    job = subprocess.Popen(["bash", SCRIPT, "plain", "quickstart", "runs"], cwd=tmp_path, env=environment)
+    job = start_job(tmp_path, "plain", compress=COMMAND)
     wait_for((tmp_path / "begun").exists)
     job.send_signal(signal.SIGTERM)
-    assert (job.wait(), (tmp_path / "stopped").exists()) == (3, True)
+    job.communicate(timeout=20)
+    assert (job.returncode, (tmp_path / "stopped").exists()) == (3, True)
+
+
+def test_a_job_whose_head_does_not_start_ends_and_no_other_jobs_head_is_taken(tmp_path: Path) -> None:
+    srun = '#!/bin/bash\nwhile [ "$1" != ray ]; do shift; done\nexec "$@"\n'
+    job = start_job(tmp_path, "ray", scontrol="#!/bin/bash\necho here\n", srun=srun, ray=RAY)
+    _, said = job.communicate(timeout=20)
+    assert (job.returncode, said) == (1, "Ray's head did not start\n")
+    assert (tmp_path / "started").read_text() == ("16 start --num-cpus 16 --num-gpus 0 --block --head --port 25678\n")
