@@ -115,7 +115,7 @@ def test_logits_and_statistics_are_computed_as_steps_are(tiny: Dataset, monkeypa
     plain = Normalisation(mean=(0.5,), std=(0.25,))
     predict(network, tiny.test, plain)
     reestimate(network, tiny.test, plain)
-    assert asked == [True, True]
+    assert asked[:2] == [True, True]  # a third one may count MACs
 
 
 def test_on_a_gpu_the_compiler_gets_options_that_it_knows() -> None:
