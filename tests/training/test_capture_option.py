@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch._inductor.config
 
 from compress import Place
 from compress.data import Dataset, Normalisation
@@ -114,16 +115,14 @@ def test_logits_and_statistics_are_computed_as_steps_are(tiny: Dataset, monkeypa
     plain = Normalisation(mean=(0.5,), std=(0.25,))
     predict(network, tiny.test, plain)
     reestimate(network, tiny.test, plain)
-    assert asked == [True, True]
+    assert asked[:2] == [True, True]  # a third one may count MACs
 
 
 def test_on_a_gpu_the_compiler_gets_options_that_it_knows() -> None:
-    options = options_on(CUDA)
+    options, known = options_on(CUDA), torch._inductor.config.get_config_copy()
     assert options is not None
+    assert options.keys() <= known.keys()
     assert (options["deterministic"], options["triton.mix_order_reduction"]) == (True, False)
-    torch.compile(torch.nn.ReLU(), options=options)  # raises for an unknown one
-    with pytest.raises(RuntimeError, match="Unexpected optimization option"):
-        torch.compile(torch.nn.ReLU(), options={**options, "triton.mix_order": False})
     assert options_on(CPU) is None
 
 
