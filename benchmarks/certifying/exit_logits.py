@@ -14,6 +14,7 @@ from torch import Tensor
 from benchmarks.measuring.engines.pytorch import DTYPES
 from compress.data import Normalisation, Part, in_order, normalise
 from compress.export.cascade import opened_cascade
+from compress.hardware import repeatable
 from compress.networks import Network
 
 BATCH = 250
@@ -44,6 +45,7 @@ def opened_exits(
     there = placed(network, device).to(dtype)
 
     @torch.inference_mode()
+    @repeatable(device)
     def answer(images: Tensor) -> Logits:
         logits = there(normalise(images.to(device), normalisation).to(dtype))
         found: Logits = torch.stack(logits).float().numpy(force=True)

@@ -1,24 +1,21 @@
 """Energy: joules from the machine's own counters, where it has readable ones; nothing is estimated.
 
 A CPU's counters are those of RAPL (Intel and AMD), which Linux shows under /sys/class/powercap: whole packages, without
-the memory modules. A GPU's counter is NVML's for the whole board (`pip install nvidia-ml-py`). So joules are the
-machine's while a network ran, not the network's alone.
+the memory modules. So joules are the machine's while a network ran, not the network's alone. A GPU's counter (NVML)
+moves in steps that are longer than what is timed here: it is not read.
 """
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 
 POWERCAP = Path("/sys/class/powercap")  # https://docs.kernel.org/power/powercap/powercap.html
-MICRO, MILLI = 1e-6, 1e-3
-NVML_SECONDS = 1.0  # between two readings at least, as the board's counter moves in steps; shorter ones are noise
+MICRO = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,16 +60,9 @@ class Meter:
         return self._joules
 
 
-def meter(device: torch.device, seconds: float, powercap: Path = POWERCAP) -> Meter | None:
-    """The meter of a device for readings that are so many seconds apart.
-
-    None where the machine has no counter, none that this user may read, or one that moves too rarely for that.
-    """
-    counters: list[Counter] = []
-    if device.type == "cpu":
-        counters = _rapl(powercap)
-    elif device.type == "cuda" and seconds >= NVML_SECONDS:
-        counters = _nvml(device)
+def meter(device: torch.device, powercap: Path = POWERCAP) -> Meter | None:
+    """The meter of a device; None where the machine has no counter, or none that this user may read."""
+    counters = _rapl(powercap) if device.type == "cpu" else []
     return Meter(counters) if counters else None
 
 
@@ -96,26 +86,3 @@ def _rapl(powercap: Path) -> list[Counter]:
 
 def _read_number(path: Path) -> int:
     return int(path.read_text())
-
-
-def _nvml(device: torch.device) -> list[Counter]:
-    """The board's counter; no counter without the package nvidia-ml-py or before the Volta generation."""
-    try:
-        nvml: Any = importlib.import_module("pynvml")
-    except ImportError:
-        return []
-    properties: Any = torch.cuda.get_device_properties(device)  # NVML numbers boards differently: find it by its UUID
-    try:
-        nvml.nvmlInit()
-        board = nvml.nvmlDeviceGetHandleByUUID(f"GPU-{properties.uuid}")
-        nvml.nvmlDeviceGetTotalEnergyConsumption(board)
-    except nvml.NVMLError:
-        return []
-    return [
-        Counter(
-            name=f"NVML {properties.name}",
-            read=lambda: int(nvml.nvmlDeviceGetTotalEnergyConsumption(board)),
-            joules=MILLI,
-            span=1 << 64,  # millijoules
-        )
-    ]

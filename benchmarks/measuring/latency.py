@@ -24,7 +24,7 @@ from benchmarks.measuring.candidates import Candidate, candidates, random_images
 from benchmarks.measuring.costs_file import record_costs
 from benchmarks.measuring.energy import meter
 from benchmarks.measuring.engines import Engine, Infer, Source, engine_named, reduced_range
-from benchmarks.measuring.rounds import NOISY, SHORTEST, conditions, interleaved, median_interval, quartiles
+from benchmarks.measuring.rounds import NOISY, conditions, interleaved, median_interval, quartiles
 from compress.console import console
 from compress.data import normalise
 from compress.errors import UsageError, checked
@@ -88,7 +88,7 @@ class Session:
             for candidate, row, accuracy in zip(self.candidates, rows, accuracies, strict=True)
         ]
         shared = {"engine": engine.name, "precision": precision, "device": str(self.device)}
-        reference, counters = self.candidates[self.reference], meter(self.device, SHORTEST)
+        reference, counters = self.candidates[self.reference], meter(self.device)
         for run in self.runs:
             measurement = Measurement(
                 session=self.id,

@@ -63,7 +63,7 @@ def interleaved(
     if what:
         expected = rounds * sum(seconds * (warm_up + repeat) for seconds, repeat in zip(once, repeats, strict=True))
         console.print(f"{what}: {rounds} rounds, about {duration(expected)}")
-    counters = meter(device, shortest)
+    counters = meter(device)
     seconds, joules = np.empty((2, rounds, len(calls)))
     done = 0
     while done < rounds and (not done or time.monotonic() < until):

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from compress.errors import UsageError, checked
+from compress.hardware import repeatable
 from compress.inference.policy import NEVER, Policy, confidences, exceeds, powers
 from compress.inference.simulation import Exited, answers
 from compress.networks import Network, digest_of_weights
@@ -68,7 +69,8 @@ class EarlyExit:
                 f"images {tuple(images.shape)}: {spec.arch} takes (N, {', '.join(map(str, spec.input_shape))})"
             )
         features = images.to(self._device, self._dtype)
-        return self._one(features) if count == 1 else self._batch(features)
+        with repeatable(self._device):
+            return self._one(features) if count == 1 else self._batch(features)
 
     def _one(self, features: Tensor) -> Exited[Tensor]:
         """Answer one image `(1, C, H, W)`, with as little as possible between one exit and the next."""

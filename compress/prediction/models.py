@@ -69,7 +69,7 @@ def run_model(
     import torch
 
     from compress.data import normalise
-    from compress.hardware import resolve_device
+    from compress.hardware import repeatable, resolve_device
     from compress.inference import network_at
 
     where, normalisation = resolve_device(device), run.normalisation
@@ -84,6 +84,7 @@ def run_model(
     torch.get_num_threads()  # fixes the number of the caller's thread, before others set theirs
 
     @torch.inference_mode()
+    @repeatable(where)
     def answer(images: NDArray[np.uint8]) -> Answers:
         if torch.get_num_threads() != threads:
             torch.set_num_threads(threads)
