@@ -53,7 +53,7 @@ WHAT = ("node", "command")
 EPOCHS, EVERY = 10, 8  # of the recipe; of the images
 SAME = ("config", "results", "command", "parent", "spec")  # fields of records, which do not depend on the clock
 FILES = ("model.safetensors", "predictions.npz")
-CLOCK = ("seconds", "images_per_second")  # fields of an epoch's line that depend on it
+OF_THE_MACHINE = ("seconds", "images_per_second", "load")  # fields of an epoch's line that are not of the run
 
 
 def differences(runs: Path, expected: Path) -> list[str]:
@@ -76,7 +76,7 @@ def _epochs(run: Path) -> list[dict[str, Any]]:
     """The lines of a run's epochs, without what depends on the clock; none where there is no file."""
     path = run / "metrics.jsonl"
     rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-    return [{key: value for key, value in row.items() if key not in CLOCK} for row in rows]
+    return [{key: value for key, value in row.items() if key not in OF_THE_MACHINE} for row in rows]
 
 
 def repeated(rehearsal: Rehearsal, place: str, *, cut_off: int = 0) -> list[str]:
