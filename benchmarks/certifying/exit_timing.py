@@ -21,7 +21,7 @@ from compress.data import Normalisation, Part, normalise
 from compress.export.bundle import MANIFEST
 from compress.export.cascade import write_policy, write_stage_digests, write_stages
 from compress.export.early_exit_runner import Cascade
-from compress.hardware import describe
+from compress.hardware import describe, repeatable
 from compress.inference import EarlyExit, Policy, leaving_macs, mean_macs
 from compress.inference.policy import NEVER
 from compress.networks import Network, cut
@@ -69,7 +69,7 @@ class ServedExits:
         networks = [cut(self.network, exit) for exit in range(1, len(self.network.spec.exits) + 1)]
         if self.engine == "eager":
             there = [placed(network, self.device).to(DTYPES[self.precision]) for network in networks]
-            return [torch.inference_mode()(network.eval()) for network in there]
+            return [repeatable(self.device)(torch.inference_mode()(each.eval())) for each in there]  # as `EarlyExit` is
         alone = Policy(temperatures=(1.0,), thresholds=(), weights=self.policy.weights)
         return [
             replace(self, network=network)._cascade(alone, folder / f"exit{exit}").logits

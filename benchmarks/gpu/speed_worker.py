@@ -14,7 +14,7 @@ from compress.runs import write_json
 
 ARCHITECTURES = {"cuda": "resnet44"}  # elsewhere a small one, as the stage is short
 EXITS, ROUNDS = 5, 7
-STEPS = {"cuda": 50}  # of an epoch: enough to settle batch norm in the first, which is not timed
+STEPS = {"cuda": 50}  # of an epoch: batch norm is recomputed after the first alone, which is not timed
 SHARE = 0.8  # of the time, after which no round is begun
 
 

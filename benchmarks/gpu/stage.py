@@ -18,7 +18,7 @@ Status = Literal["done", "failed", "stopped", "skipped"]
 LINES = 60  # of what a stage printed that are kept
 LINE = 400  # characters of a line that are kept
 LOOK = 1.0  # seconds between two looks at a stage that runs
-GRACE = 3.0  # seconds between asking a stage to end and asking louder
+GRACE = 2.0  # seconds between asking a stage to end and asking louder
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -32,10 +32,10 @@ class Conditions:
 
     @property
     def preference(self) -> tuple[int, ...]:
-        """Sort key by which the first measurement stands for a run: eager in fp32 on one thread of a CPU is first."""
+        """Sort key by which the first measurement stands for a run: eager, fp32, one thread of a CPU; int8 is last."""
         engine = [*ENGINES, self.engine].index(self.engine)  # those of a later version come last
         precision = [*PRECISIONS, self.precision].index(self.precision)
-        return (self.device != "cpu", engine, precision, self.threads)
+        return (self.precision == "int8", self.device != "cpu", engine, precision, self.threads)
 
     def __str__(self) -> str:
         return f"{self.engine}, {self.precision}, {self.device}, {self.threads} thread(s)"

@@ -90,7 +90,7 @@ def peak_bytes(prepare: Callable[[], Call], device: torch.device) -> int:
 
 def _peak_on_cuda(prepare: Callable[[], Call], device: torch.device) -> int:
     prepare()()  # allocates what stays for good, which would be counted for the first network alone
-    gc.collect()  # as every capture does
+    gc.collect()  # the first call's graph is part of a cycle
     torch.cuda.synchronize(device)
     before = torch.cuda.memory_allocated(device)
     torch.cuda.reset_peak_memory_stats(device)

@@ -48,7 +48,7 @@ def interleaved(
     until: float = math.inf,
     what: str = "",
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Seconds a call and, where the machine has a counter that is fast enough, joules a call, `(rounds, calls)` each.
+    """Seconds a call and, where the machine has a counter, joules a call, `(rounds, calls)` each.
 
     Every call is timed once in every round; every other round runs backwards, so that a steady drift cancels out.
 

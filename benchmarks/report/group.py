@@ -45,6 +45,7 @@ class Group:
         steps: what was declared in the study's file, with what was found.
         latencies: a row for each measurement of latency.
         trials: of the report's tuning.
+        screened: whether the comparison is a screen of factors, whose answer is their main effects.
     """
 
     runs: Sequence[Run]
@@ -58,6 +59,7 @@ class Group:
     steps: Sequence[Step] = ()
     latencies: pd.DataFrame
     trials: Sequence[Trial] = ()
+    screened: bool = False
 
     @classmethod
     def of(cls, runs: Sequence[Run], comparison: Comparison, latencies: pd.DataFrame, suffix: str = "") -> Group:
@@ -85,6 +87,7 @@ class Group:
             steps=steps,
             latencies=latencies[latencies["run"].isin(of_run)] if len(latencies) else latencies,
             trials=comparison.trials,
+            screened=comparison.screen is not None,
         )
 
     @property

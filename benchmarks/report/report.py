@@ -116,9 +116,8 @@ def _sections(comparison: Comparison, groups: Sequence[Group]) -> list[Section]:
     last = tuning_section(comparison.trials), missing_section(comparison.failures)
     body += [section for section in last if section]
     answers = [section for group in groups if (section := primary_section(group))]
-    effects = main_effects_section(
-        comparison
-    )  # of a screen, where a best network on test images would be chosen by them
+    effects = main_effects_section(comparison)
+    # The answer of a screen is its effects: a best network would be chosen on test images.
     answers += [effects] if effects else [answer_section(group) for group in groups]
     methods = {section.title: section.method for section in (*answers, *body) if section.method}
     return [

@@ -19,13 +19,15 @@ class Ruling:
         step: its number.
         sign: 1 where the first network is shown to be the more accurate, -1 where the other is, 0 where neither is.
         undecided: what is said where neither is, as in ``open``.
-        caveat: what limits it, as in `` (preliminary), exploratory``.
+        caveat: what few seeds leave of it, as in `` (preliminary)``.
+        confirmatory: whether all steps before it were decided for; otherwise it is exploratory, and shows nothing.
     """
 
     step: int
     sign: int
     undecided: str
     caveat: str = ""
+    confirmatory: bool = True
 
     @property
     def reversed(self) -> Ruling:
@@ -35,7 +37,7 @@ class Ruling:
     def __str__(self) -> str:
         """As in ``primary contrast 1: open (preliminary)``."""
         words = {1: "more accurate", -1: "less accurate"}.get(self.sign, self.undecided)
-        return f"primary contrast {self.step}: {words}{self.caveat}"
+        return f"primary contrast {self.step}: {words}{self.caveat}{'' if self.confirmatory else ', exploratory'}"
 
 
 def rulings(steps: Sequence[Step]) -> dict[tuple[str, str], Ruling]:
@@ -63,6 +65,7 @@ def _of_step(number: int, step: Step) -> Iterator[tuple[tuple[str, str], Ruling]
                 step=number,
                 sign=SIGNS.get(part.decision, 0),
                 undecided=f"equivalent within {part.claim.margin:g} points" if equivalent else "open",
-                caveat=early + ("" if step.confirmatory else ", exploratory"),
+                caveat=early,
+                confirmatory=step.confirmatory,
             ),
         )

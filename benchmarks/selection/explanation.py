@@ -122,7 +122,8 @@ def cautions(selection: Selection) -> list[str]:
         lines.append(void)
     if chosen.early is not None:
         lines.append(
-            "its thresholds were chosen on the validation images that it is compared on; test images saw neither"
+            "its thresholds were chosen on the validation images that it is compared on; the test images had no part "
+            "in either"
         )
     return [*lines, *_cheaper(selection, chosen), *_luck(selection, chosen)]
 

@@ -56,7 +56,9 @@ def floor(layers: list[Layer]) -> list[tuple[Tensor, ...]]:
 
 
 def floor_call(layers: list[Layer], device: torch.device) -> Call:
-    """A call of `floor` under the conditions of a step: on CUDA the replay of a graph, which does not hold the layers.
+    """A call of `floor` under the conditions of a step: on CUDA the replay of a graph.
+
+    The caller has to keep the layers: the graph computes in their memory.
 
     Raises:
         RuntimeError: it cannot be recorded.

@@ -48,9 +48,10 @@ def graph(study: Study) -> tuple[Node, ...]:
 
 
 def _needed(study: Study) -> tuple[Entry, ...]:
-    """The entries that the claims name, and those that these wait for."""
+    """The entries that the claims name, those that these name, and the study's reference; none without claims."""
     named = {name for claim in study.claims for name in claim.names}
-    for entry in reversed(study.runs):  # what an entry waits for stands above it
+    named |= {study.reference} if named else set()
+    for entry in reversed(study.runs):  # what an entry names stands above it
         if entry.name in named:
             named |= {source.name for _, source in entry.sources}
     return tuple(entry for entry in study.runs if entry.name in named)

@@ -152,7 +152,7 @@ def make_run(
                 return News(position, "failed", f"its worker died {tries - 1} times")
         with acting_for(owner):
             for other, id in known.items():
-                outcomes.runs[outcomes.nodes[other]] = found(id, runs) if id else None
+                outcomes.runs[outcomes.nodes[other]] = awaited_run(id, runs) if id else None
             return _made(outcomes, node, position)
     except Exception as error:  # of any kind: one run that fails must not cost the others
         return News(position, "failed", reason(error))
@@ -173,7 +173,7 @@ def _made(outcomes: Outcomes, node: Node, position: int) -> News:
     return News(position, "held", held.path.name)
 
 
-def found(id: str, runs: Path) -> Run:
+def awaited_run(id: str, runs: Path) -> Run:
     """The finished run, which another process of this machine may just be fetching from the store.
 
     Raises:

@@ -17,7 +17,7 @@ import ray
 from ray.exceptions import GetTimeoutError, RayActorError
 
 from benchmarks.study.graph import Node
-from benchmarks.study.ray_conductor import Conductor, News, found, slots
+from benchmarks.study.ray_conductor import Conductor, News, awaited_run, slots
 from benchmarks.study.runner import Runner
 from compress.console import console
 from compress.errors import UsageError, reason
@@ -168,7 +168,7 @@ def _enter(runner: Runner, news: Sequence[News]) -> None:
             _fail(runner, node, UsageError(each.text))
         else:
             try:
-                outcomes.runs[node] = found(each.text, outcomes.setting.place.runs)
+                outcomes.runs[node] = awaited_run(each.text, outcomes.setting.place.runs)
                 done = f"[{len(outcomes.runs)}/{len(outcomes.nodes)}] {node}: {each.text}"
                 console.print(f"{done}; about {runner.time_left()} left for all")
             except UsageError as error:

@@ -1,4 +1,4 @@
-"""Held-out images for int8: those that it is calibrated on, and the test images that its accuracy is measured on."""
+"""Held-out images for int8: calibration or validation images, whichever are more, to calibrate on; and test images."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ def open_bundle(folder: Path, threads: int = 1) -> Answer:
     about = json.loads((folder / "bundle.json").read_text("utf-8"))
     try:
         answer = _cascade(folder, threads) if about["kind"] == "cascade" else _one_exit(folder, about, threads)
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         sys.exit(f"{error.name} is not installed: pip install {error.name}")
     except ValueError as error:  # a policy that does not fit the model
         sys.exit(str(error))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -83,9 +85,14 @@ def run_model(
         early_exit = EarlyExit(network, policy, compact=compact)
     torch.get_num_threads()  # fixes the number of the caller's thread, before others set theirs
 
+    one_by_one = threading.Lock() if where.type == "cuda" else contextlib.nullcontext()  # cuDNN's settings are global
+
     @torch.inference_mode()
-    @repeatable(where)
     def answer(images: NDArray[np.uint8]) -> Answers:
+        with one_by_one, repeatable(where):
+            return computed(images)
+
+    def computed(images: NDArray[np.uint8]) -> Answers:
         if torch.get_num_threads() != threads:
             torch.set_num_threads(threads)
         prepared = normalise(torch.from_numpy(images).to(where), normalisation)

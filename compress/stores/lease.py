@@ -98,7 +98,7 @@ class Lease:
             raise LostError(f"{self.folder}: this process was silent for so long that another one took over")
 
     def release(self) -> None:
-        """Let it go, so that the next one need not wait; a store that is away is not waited for, as it ends by itself.
+        """Let it go, so that the next one need not wait; a store that is away is waited for some seconds only.
 
         A sign of life under way may come after it, and then the next one waits.
         """

@@ -72,7 +72,7 @@ class ObjectStore:
             before()
             try:
                 self._files.pipe_file(self._path(key), content)
-            except FileNotFoundError as error:  # what begins to work here creates, which refuses at once
+            except FileNotFoundError as error:  # a command that only begins calls `create` first, which refuses
                 raise ConnectionError(f"{self._bucket} does not exist") from error
 
         self._tried(put)

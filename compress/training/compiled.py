@@ -16,7 +16,7 @@ from compress.networks import Network
 MOST_KINDS = 16  # of blocks; a ResNet of three stages has five or six
 ON_A_GPU: Mapping[str, bool] = {
     "deterministic": True,  # kernels by rule: chosen by timing them, they might differ after a resume, see `repeatable`
-    "triton.autotune_pointwise": False,  # the rest is timed otherwise, at seconds a training
+    "triton.autotune_pointwise": False,  # else pointwise kernels are timed, which takes seconds a training
     # A fusion of reductions along different axes, of which several bugs were known: some gave wrong gradients silently
     # (https://github.com/pytorch/pytorch/issues/190796 and 193061, torch 2.10 and later).
     "triton.mix_order_reduction": False,

@@ -43,12 +43,11 @@ OF_TRAINING = (
 METHOD = (
     "The best network of each budget is compared with every other network, or exit, at that budget. Comparisons that "
     "Verdicts has, too, are taken from there; the others are made in the same way, with p adjusted for all of them by "
-    "Holm's method, which takes no account of the choice of the best among them; on a pair that was declared in the "
-    "study's file Primary contrasts decides. Networks without stored predictions count among those that are not shown "
-    "to differ. The reference was still learning if, in the last "
-    f"tenth of its epochs, its validation accuracy rose by {ENOUGH:g} point or more while the loss fell, on average "
-    "over seeds. A rate that falls to zero flattens the end of every curve: one that does not rise there may be "
-    "unfinished, too."
+    "Holm's method, which takes no account of the choice of the best among them; on a pair that Primary "
+    "contrasts compared its verdict stands. Networks without stored predictions count among those that are not shown "
+    "to differ. The reference was still learning if, in the last tenth of its epochs (at least one), its validation "
+    f"accuracy rose by {ENOUGH:g} point or more while the loss fell, on average over seeds. A rate that falls to zero "
+    "flattens the end of every curve: one that does not rise there may be unfinished, too."
 )
 
 

@@ -42,7 +42,7 @@ def networks_section(group: Group) -> Section:
         [
             _table(group.summary, group.reference, bold),
             Text(" ".join(_notes(group, bold=bool(bold)))),
-            *group.accuracy_figures[1:],
+            *group.accuracy_figures[0 if group.screened else 1 :],
             *([Text(ANYTIME)] if curve else []),
             *curve,
         ],

@@ -110,7 +110,7 @@ def _gaps(points: pd.DataFrame) -> list[str]:
     common = quantised.index
     fewer = quantised[quantised["n"].to_numpy() < whole.loc[common, "n"].to_numpy()]
     found = {
-        "int8, and the size of the file, was not measured of": whole.drop(common),
+        "int8, and the size of the file, was not measured under these conditions of": whole.drop(common),
         "int8 was measured of fewer seeds than fp32 of": fewer,
         "An earlier version, which kept no sizes of files, measured": quantised[quantised["bytes"].isna()],
     }

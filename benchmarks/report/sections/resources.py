@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import pandas as pd
@@ -10,16 +10,18 @@ import pandas as pd
 from benchmarks.report.group import Group
 from benchmarks.report.section import Section, Table, Text
 from benchmarks.results.cells import megabytes, millions, number, trillions
-from benchmarks.results.machine_load import OTHERS, UNEVEN, load_note
+from benchmarks.results.machine_load import OTHERS, UNEVEN, others, spread
+from compress.runs import Run
 
 METHOD = (
     "Means over seeds. Training MACs, own: of the run itself, and of the last step if pruning took several. Before: "
     "those of a reference, a teacher or earlier steps, sparse training included. Choosing: those of deciding what to "
     "prune. Epochs and seconds are the run's own. A machine was busy where an epoch took at least "
     f"{UNEVEN:g} times as long as another of the same run (the first left out), or where on average at least "
-    f"{OTHERS:g} thread ran or waited beside the run's own, at the end of its epochs. Peak memory of a training step "
-    "is that of plain BP or, with several exits, of MW-BP's simultaneous update, whatever trained the network; "
-    "what other updates, a teacher or sparse training take was not measured."
+    f"{OTHERS:g} thread ran or waited beside the run's own in the minute before an epoch's end; of GPUs and streamed "
+    "images that tells nothing, as processes of the run itself are counted. Peak memory of a training step is that of "
+    "plain BP or, with several exits, of MW-BP's simultaneous update, whatever trained the network; what other "
+    "updates, a teacher or sparse training take was not measured."
 )
 Columns: TypeAlias = dict[str, tuple[str, Callable[[Any], str]]]  # by heading: the summary's column and its format
 
@@ -65,3 +67,30 @@ def resources_table(summary: pd.DataFrame) -> Table:
 def cells(row: Mapping[Any, Any], columns: Columns) -> dict[str, str]:
     """A row's cells, by heading; `MISSING` where nothing was measured."""
     return {heading: form(row.get(column)) for heading, (column, form) in columns.items()}
+
+
+def load_note(runs: Sequence[Run], epochs: pd.DataFrame) -> str:
+    """What the seconds of the runs can be believed to be, in words.
+
+    Args:
+        epochs: of these runs, by `read_epochs`.
+    """
+    own = [epochs[epochs["run"] == run.id] if len(epochs) else epochs for run in runs]
+    spreads = [spread(run, rows) for run, rows in zip(runs, own, strict=True)]
+    extra = [others(run, rows) for run, rows in zip(runs, own, strict=True)]
+    uneven = [each for each in spreads if each is not None and each >= UNEVEN]
+    beside = [each for each in extra if each is not None and each >= OTHERS]
+    busy = [(one or 0) >= UNEVEN or (other or 0) >= OTHERS for one, other in zip(spreads, extra, strict=True)]
+    unknown = sum(other is None and not shown for other, shown in zip(extra, busy, strict=True))
+    said = []
+    if any(busy):
+        signs = [f"epochs of one run took up to {max(uneven):.1f} times as long as one another"] if uneven else []
+        signs += [f"up to {max(beside):.1f} threads ran or waited beside the run's own"] if beside else []
+        said.append(
+            f"**Seconds are those of a busy machine** in {sum(busy)} of {len(runs)} runs, at least: "
+            f"{', and '.join(signs)}. Compare training MACs, not seconds."
+        )
+    if unknown:
+        of = f"{unknown} {'more ' if any(busy) else ''}run{'s' * (unknown > 1)}"
+        said.append(f"Whether the machine was busy is not known for {of}, whose records do not tell it.")
+    return " ".join(said) or "No record shows a busy machine."

@@ -57,7 +57,7 @@ def test_a_noisy_session_says_so(
     seconds = np.array([[1.0, 1.0 + 0.1 * step] for step in range(5)])
     monkeypatch.setattr("benchmarks.measuring.latency.interleaved", lambda *calls, **options: (seconds, seconds / 8))
     counter = Counter(name="a counter", read=lambda: 0, joules=1.0, span=1)
-    monkeypatch.setattr("benchmarks.measuring.latency.meter", lambda device, seconds: Meter([counter]))
+    monkeypatch.setattr("benchmarks.measuring.latency.meter", lambda device: Meter([counter]))
     bench(runs[:1], batch_sizes=(1,), rounds=5)
     [recorded] = read_measurements(runs[0])
     assert recorded.noise == pytest.approx(0.2)

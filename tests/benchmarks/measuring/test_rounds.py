@@ -18,7 +18,7 @@ CPU = torch.device("cpu")
 def test_every_other_round_runs_backwards_and_joules_are_counted_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[str] = []
     counter = Counter(name="calls", read=lambda: len(made), joules=1.0, span=1 << 32)
-    monkeypatch.setattr("benchmarks.measuring.rounds.meter", lambda device, seconds: Meter([counter]))
+    monkeypatch.setattr("benchmarks.measuring.rounds.meter", lambda device: Meter([counter]))
     calls = [partial(made.append, name) for name in "abc"]
     seconds, joules = interleaved(calls, rounds=3, device=CPU, warm_up=0, shortest=0.0)
     assert "".join(made) == "aabbcc" + "abc" + "cba" + "abc"  # at first each call warms up and is timed once

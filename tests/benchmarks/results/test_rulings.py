@@ -86,3 +86,11 @@ def test_a_caveat_is_that_of_the_network_with_the_fewest_seeds() -> None:
         (5, 2): "alike (preliminary)",
         (3, 5): "alike",
     }
+
+
+def test_an_exploratory_ruling_shows_no_network_to_be_better() -> None:
+    right = {"A": [800] * 5, "B": [800] * 5, "C": [838, 839, 840, 841, 842]}
+    steps = decided(right, WINS, Claim(claim="C wins", of=("C",), against=("B",)))
+    [found] = compare([("C", "B")], scores_of(right), rulings(steps))
+    assert found.verdict == "primary contrast 2: more accurate, exploratory"
+    assert (found.sign, found.reversed.sign, found.distinguishable) == (0, 0, False)

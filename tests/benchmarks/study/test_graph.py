@@ -12,7 +12,7 @@ from benchmarks.study.study_file import BUNDLED
 
 CLAIMED = """
 title = "Claims"
-about = "What is claimed needs two of four runs, and what these wait for."
+about = "What is claimed needs two runs, what these start from, and the reference."
 takes = "nothing"
 dataset = "mnist"
 recipe = "quick"
@@ -28,6 +28,11 @@ against = "pruned"
 name = "shallow"
 command = "train"
 arch = "resnet8"
+
+[[run]]
+name = "beside"
+command = "train"
+arch = "resnet14"
 
 [[run]]
 name = "large"
@@ -51,9 +56,9 @@ def test_what_the_claims_need_comes_first_for_every_seed(tmp_path: Path) -> None
     path = tmp_path / "claimed.toml"
     path.write_text(CLAIMED)
     assert [(node.entry.name, node.seed) for node in graph(read_study(str(path)))] == [
-        *(("large", 3), ("deep", 3), ("pruned", 3)),
-        *(("large", 5), ("deep", 5), ("pruned", 5)),
-        *(("shallow", 3), ("shallow", 5)),
+        *(("shallow", 3), ("large", 3), ("deep", 3), ("pruned", 3)),
+        *(("shallow", 5), ("large", 5), ("deep", 5), ("pruned", 5)),
+        *(("beside", 3), ("beside", 5)),
     ]
 
 
