@@ -28,7 +28,7 @@ def others(run: Run, epochs: pd.DataFrame) -> float | None:
     place, loads = run.record.environment, _known(epochs, "load")
     if not loads or place["gpu"] or run.record.data["copy"].endswith("streamed"):
         return None  # a compiler's or readers' processes of the run itself are among them
-    return fmean(loads) - place["world_size"] * place["threads"]
+    return fmean(loads) - float(place["world_size"] * place["threads"])
 
 
 def _known(epochs: pd.DataFrame, column: str) -> list[float]:
