@@ -67,7 +67,7 @@ def test_every_exit_is_a_row_and_what_was_not_measured_is_named(
     assert texts[0].startswith(
         "**Preliminary: few seeds.** int8 as bench measured it (onnxruntime, int8, cpu, 1 thread"
     )
-    assert f"int8, and the size of the file, was not measured of {names[1]}." in texts
+    assert f"int8, and the size of the file, was not measured under these conditions of {names[1]}." in texts
     assert f"int8 was measured of fewer seeds than fp32 of {names[2]}." in texts
     assert f"An earlier version, which kept no sizes of files, measured {names[2]}." in texts
     assert texts[-1].startswith(f"by file size in both: {names[0]} in int8; {names[0]} in fp32.")
