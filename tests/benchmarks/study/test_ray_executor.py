@@ -250,7 +250,7 @@ def test_what_failed_for_a_command_that_died_is_tried_again(setting: Setting) ->
     with (
         patch("benchmarks.study.ray_executor.ray.get", lambda answer, timeout: answer),
         patch("benchmarks.study.ray_executor.ray.kill") as kill,
-        patch("benchmarks.study.ray_executor.found"),
+        patch("benchmarks.study.ray_executor.awaited_run"),
         patch.multiple(RayExecutor, _resources=Mock(), _conductor=Mock(side_effect=conductors)),
     ):
         RayExecutor()(runner)
