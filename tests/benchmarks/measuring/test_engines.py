@@ -60,7 +60,7 @@ def test_runtimes_agree_with_eager_and_are_recorded_beside_one_another(session: 
         assert [(each.engine, each.precision) for each in recorded] == int8_last
         assert [len(each.rows) for each in recorded] == [len(run.exits)] * len(RUNTIMES)
         assert all(each.environment["versions"][each.engine] for each in recorded)
-        assert recorded[1].calibration == {
+        assert recorded[2].calibration == {
             "part": "calibration",
             "images": 40,
             "weight_bits": 7 if reduced_range() else 8,
