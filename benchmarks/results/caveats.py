@@ -13,6 +13,15 @@ SINGLE = (
 )
 
 
+def preliminary(seeds: Sequence[float]) -> str:
+    """As in ``**Preliminary: 2 seeds of some networks.** ``, for so many seeds each; empty where all have enough."""
+    fewest = int(min(seeds))
+    if fewest >= ENOUGH_SEEDS:
+        return ""
+    some = " of some networks" if max(seeds) > fewest else ""
+    return f"**Preliminary: {'one seed' if fewest == 1 else f'{fewest} seeds'}{some}.** "
+
+
 def with_caveat(words: str, seeds: Sequence[int]) -> str:
     """A finding on networks of so many seeds each, as in ``these two trained networks: less accurate``.
 

@@ -47,10 +47,10 @@ class Contrast:
     def sign(self) -> int:
         """1 where the first network is shown to be the more accurate, -1 where the other is, 0 where neither is.
 
-        Shown is what the interval and the adjusted p-value both say; of a declared pair, what its ruling confirms.
+        Shown is what the interval and the adjusted p-value both say; of a declared pair, what its ruling says.
         """
         if self.ruling:
-            return self.ruling.sign if self.ruling.confirmatory else 0
+            return self.ruling.sign
         low, high = self.found.interval()
         if low <= 0 <= high or self.p >= ALPHA:
             return 0

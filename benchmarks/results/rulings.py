@@ -20,14 +20,12 @@ class Ruling:
         sign: 1 where the first network is shown to be the more accurate, -1 where the other is, 0 where neither is.
         undecided: what is said where neither is, as in ``open``.
         caveat: what few seeds leave of it, as in `` (preliminary)``.
-        confirmatory: whether all steps before it were decided for; otherwise it is exploratory, and shows nothing.
     """
 
     step: int
     sign: int
     undecided: str
     caveat: str = ""
-    confirmatory: bool = True
 
     @property
     def reversed(self) -> Ruling:
@@ -37,13 +35,17 @@ class Ruling:
     def __str__(self) -> str:
         """As in ``primary contrast 1: open (preliminary)``."""
         words = {1: "more accurate", -1: "less accurate"}.get(self.sign, self.undecided)
-        return f"primary contrast {self.step}: {words}{self.caveat}{'' if self.confirmatory else ', exploratory'}"
+        return f"primary contrast {self.step}: {words}{self.caveat}"
 
 
 def rulings(steps: Sequence[Step]) -> dict[tuple[str, str], Ruling]:
-    """The ruling on every pair of series, in both orders; on a pair of several claims the first one's."""
+    """The ruling on every pair of series, in both orders; on a pair of several claims the first one's.
+
+    Steps behind one that is not decided for rule on nothing: their pairs are judged as any other that is exploratory.
+    """
     found: dict[tuple[str, str], Ruling] = {}
-    for number, step in enumerate(steps, start=1):
+    confirmatory = [(number, step) for number, step in enumerate(steps, start=1) if step.confirmatory]
+    for number, step in confirmatory:
         for pair, ruling in _of_step(number, step):
             found.setdefault(pair, ruling)
             found.setdefault(pair[::-1], ruling.reversed)
@@ -66,6 +68,5 @@ def _of_step(number: int, step: Step) -> Iterator[tuple[tuple[str, str], Ruling]
                 sign=SIGNS.get(part.decision, 0),
                 undecided=f"equivalent within {part.claim.margin:g} points" if equivalent else "open",
                 caveat=early,
-                confirmatory=step.confirmatory,
             ),
         )

@@ -103,9 +103,9 @@ class Setting:
     def _plain(self, entry: Entry, spec: Spec) -> Iterator[Trained]:
         """The entries before another one that train a network by plain BP, for the recipe's epochs."""
         for earlier in self.study.runs[: self.study.runs.index(entry)]:
-            plain = isinstance(earlier, Trained) and earlier.method == BP and not earlier.match_training
-            if plain and self.spec(earlier) == spec:
-                assert isinstance(earlier, Trained)
+            if not isinstance(earlier, Trained) or earlier.match_training:
+                continue
+            if earlier.method == BP and self.spec(earlier) == spec:
                 yield earlier
 
 

@@ -2,8 +2,8 @@
 
 Muon (Jordan et al. 2024, kellerjordan.github.io/posts/muon) replaces the momentum of a weight matrix by the nearest
 matrix with orthonormal rows or columns. torch's takes matrices alone: of a kernel `(out, in, k, k)` the matrix
-`(out, k*k*in)`. The update does not depend on the gradient's size: of exits' weights in
-the loss only their ratios count, where a kernel has gradients from several.
+`(out, k*k*in)`. The update does not depend on the gradient's size: of exits'
+weights in the loss only their ratios count, where a kernel has gradients from several.
 """
 
 from __future__ import annotations

@@ -9,12 +9,12 @@ from benchmarks.report.group import Group, Row
 from benchmarks.report.section import Section, Table, Text
 from benchmarks.report.sections.networks import batches
 from benchmarks.results.budget_classes import CLASS, budget_classes
-from benchmarks.results.caveats import with_caveat
+from benchmarks.results.caveats import preliminary, with_caveat
 from benchmarks.results.cells import Number, accuracy_cell, exit_name, millions, ratio
 from benchmarks.results.contrasts import Contrast
 from benchmarks.results.escaping import inline
 from benchmarks.results.late_gain import ENOUGH, late_gain
-from benchmarks.statistics.scores import CONFIDENCE, ENOUGH_SEEDS
+from benchmarks.statistics.scores import CONFIDENCE
 from compress.accuracy_interval import accuracy_interval
 
 BUDGETS = 3  # shown at most beside the reference's; a third only if several networks share each of them
@@ -44,8 +44,8 @@ METHOD = (
     "The best network of each budget is compared with every other network, or exit, at that budget. Comparisons that "
     "Verdicts has, too, are taken from there; the others are made in the same way, with p adjusted for all of them by "
     "Holm's method, which takes no account of the choice of the best among them; on a pair that Primary "
-    "contrasts compared its verdict stands. Networks without stored predictions count among those that are not shown "
-    "to differ. The reference was still learning if, in the last tenth of its epochs (at least one), its validation "
+    "contrasts tested in a step that is not exploratory its verdict stands. Networks without "
+    "stored predictions count among those that are not shown to differ. The reference was still learning if, in the last tenth of its epochs (at least one), its validation "
     f"accuracy rose by {ENOUGH:g} point or more while the loss fell, on average over seeds. A rate that falls to zero "
     "flattens the end of every curve: one that does not rise there may be unfinished, too."
 )
@@ -81,12 +81,10 @@ def _caution(group: Group) -> str:
         f"Measured on {images:,} test images of {inline(group.name)}, the choice of which alone makes an accuracy near "
         f"{best:.0%} uncertain by about ±{50 * (high - low):.1f} points ({CONFIDENCE:.0%})."
     )
-    fewest = int(seeds.min())
-    if fewest >= ENOUGH_SEEDS:
+    if not (caveat := preliminary([*seeds])):
         return f"Accuracies are means with {CONFIDENCE:.0%} intervals (Student's t) over seeds. {noise}"
-    counted = ("one seed" if fewest == 1 else f"{fewest} seeds") + (" of some networks" if seeds.max() > fewest else "")
-    chance = ONE_TRAINING if fewest == 1 else "Differences between networks may be chance."
-    return f"**Preliminary: {counted}.** {chance} {noise}"
+    chance = ONE_TRAINING if seeds.min() == 1 else "Differences between networks may be chance."
+    return f"{caveat}{chance} {noise}"
 
 
 def _unfinished(group: Group) -> str:

@@ -36,7 +36,7 @@ METHOD = (
     "Each control is compared with the network that it controls for; differences are the network's accuracy minus the "
     "control's. Comparisons that Verdicts has, too, are shown as they are there; p-values of the others are adjusted "
     f"for all of them by Holm's method. There is no verdict if MACs differ by more than {CLASS:.0%}, but for a "
-    "pair that Primary contrasts compared, whose verdict stands."
+    "pair that Primary contrasts tested in a step that is not exploratory, whose verdict stands."
 )
 Pair: TypeAlias = tuple[Row, Row, str]  # a network, its control, and the control's name
 

@@ -9,10 +9,11 @@ from benchmarks.report.group import Group
 from benchmarks.report.section import Block, Section, Table, Text
 from benchmarks.report.sections.networks import batches
 from benchmarks.results.arms import plainly_trained
+from benchmarks.results.caveats import preliminary
 from benchmarks.results.cells import MISSING, Number, accuracy_cell, exit_name, millions, percent
 from benchmarks.statistics.difference import JOINT_DRAWS, accuracy_draws
 from benchmarks.statistics.fronts import hypervolume, on_front
-from benchmarks.statistics.scores import CONFIDENCE, ENOUGH_SEEDS
+from benchmarks.statistics.scores import CONFIDENCE
 
 SHARE = 0.05  # points that fewer draws put on a front, and that are on none, are left out
 FRONTS = (
@@ -24,7 +25,7 @@ VOLUME = (
     "those of {reference} ({limit}), that a method's networks dominate. Cheap networks weigh much: compare methods "
     "only where their budgets are alike."
 )
-SINGLE = (
+ONE_SEED = (
     "Of a network with one seed, draws and intervals are over test images alone: they are on the trained network as it "
     "is, and say nothing of training again or of methods. "
 )
@@ -49,10 +50,7 @@ def pareto_section(group: Group) -> Section | None:
     if points["series"].nunique() < 2:
         return None
     draws = accuracy_draws([group.scores[key] for key in keys if key in group.scores])
-    fewest, caution = points["n"].min(), ""
-    if fewest < ENOUGH_SEEDS:
-        caution = f"**Preliminary: {'one seed' if fewest == 1 else f'{fewest:.0f} seeds'}.** "
-        caution += SINGLE if fewest == 1 else ""
+    caution = preliminary([*points["n"]]) + (ONE_SEED if points["n"].min() == 1 else "")
     return Section(
         "Pareto fronts",
         [Text(caution + FRONTS), fronts_table(points, draws), *_volume(group, points, draws)],

@@ -11,10 +11,10 @@ from benchmarks.report.figures.accuracy_by_precision import accuracy_by_precisio
 from benchmarks.report.group import Group, Row
 from benchmarks.report.section import Block, Bullets, Figure, Section, Table, Text
 from benchmarks.results.both_precisions import FP32, INT8, KEY, PRECISIONS, both_precisions, measured_in_int8
+from benchmarks.results.caveats import preliminary
 from benchmarks.results.cells import MISSING, Number, accuracy_cell, exit_name, megabytes, millions
 from benchmarks.results.escaping import inline
 from benchmarks.statistics.fronts import on_front
-from benchmarks.statistics.scores import ENOUGH_SEEDS
 
 ON_FRONT = "on the front of"
 FRONTS = {  # by what they are called: the precisions that compete, and their cost
@@ -46,9 +46,8 @@ def precision_section(group: Group) -> Section | None:
         return None
     points = both_precisions(summary, group.frame, measured, group.test_images)
     fronts = {name: front(points, *competing) for name, competing in FRONTS.items()}
-    caution = "**Preliminary: few seeds.** " if points["n"].min() < ENOUGH_SEEDS else ""
     blocks: list[Block] = [
-        Text(caution + MEASURED.format(conditions=inline(str(conditions)))),
+        Text(preliminary([*points["n"]]) + MEASURED.format(conditions=inline(str(conditions)))),
         Bullets([f"by {name}: {_named(points[there], name)}." for name, there in fronts.items() if there.any()]),
         Figure(
             f"precisions{group.suffix}", "In fp32 and int8", accuracy_by_precision(points, group.summary, group.title)

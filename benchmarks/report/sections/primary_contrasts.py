@@ -55,7 +55,7 @@ def _sentences(number: int, step: Step, last: pd.DataFrame) -> list[str]:
         why = "no validation images to choose on" if step.seeds else "no seed has a run of every network"
         return [f"{where}{inline(claim.claim, SENTENCE)}: not compared, {why}." for claim in step.claims]
     lines = [
-        f"{where}{inline(part.claim.claim, SENTENCE)}: {_bold(step, part)}. {_difference(step, part, last)}."
+        f"{where}{inline(part.claim.claim, SENTENCE)}: {_conclusion(step, part)}. {_difference(step, part, last)}."
         for part in step.parts
     ]
     if not step.confirmatory:
@@ -69,7 +69,7 @@ def _sentences(number: int, step: Step, last: pd.DataFrame) -> list[str]:
     return lines
 
 
-def _bold(step: Step, part: Part) -> str:
+def _conclusion(step: Step, part: Part) -> str:
     """The verdict, in bold; of an exploratory step what its interval shows, which confirms nothing."""
     if step.confirmatory:
         return f"**{verdict(part)}**"

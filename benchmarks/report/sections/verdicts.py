@@ -19,8 +19,8 @@ from benchmarks.statistics.scores import CONFIDENCE
 
 DECLARED = (
     "What was declared in the study's file is decided under Primary contrasts, on complete blocks of seeds alone. A "
-    "pair that was compared there has that verdict here, without a p of its own; difference and interval are of all "
-    "seeds that each network has, and over other test images too."
+    "pair of a step that is not exploratory has the verdict of that step here, without a p of its own; difference and "
+    "interval are of all seeds that each network has, and over other test images too."
 )
 METHOD = (
     f"Differences are in test accuracy of last exits, in points, with {CONFIDENCE:.0%} intervals. Test images are "
@@ -28,8 +28,8 @@ METHOD = (
     "both networks have the same seeds. Every network is compared with the reference and, in each budget class (MACs "
     f"within {CLASS:.0%} of one another), with the most accurate network. p-values are the bootstrap's or, between "
     "single seeds, those of McNemar's exact test, which says whether two given networks differ on such test images "
-    "and nothing of training them again; they are adjusted by Holm's method for all comparisons. A pair that "
-    "Primary contrasts compared has its verdict, in every section. MACs and latency are "
+    "and nothing of training them again; they are adjusted by Holm's method for all comparisons. A pair that Primary "
+    "contrasts tested in a step that is not exploratory has its verdict, in every section. MACs and latency are "
     "shares of the other network's; the latency is the quotient of both networks' ratios to the timed reference. "
     "Predictions are stored as float16, which changes the prediction for one or two images: a difference may deviate "
     "from that of the tables by as much."

@@ -65,7 +65,7 @@ def test_every_exit_is_a_row_and_what_was_not_measured_is_named(
     assert cells[names[1]]["int8, %"] == cells[names[1]]["int8, file"] == "-"
     texts = texts_of(section)
     assert texts[0].startswith(
-        "**Preliminary: few seeds.** int8 as bench measured it (onnxruntime, int8, cpu, 1 thread"
+        "**Preliminary: one seed of some networks.** int8 as bench measured it (onnxruntime, int8, cpu, 1 thread"
     )
     assert f"int8, and the size of the file, was not measured under these conditions of {names[1]}." in texts
     assert f"int8 was measured of fewer seeds than fp32 of {names[2]}." in texts
