@@ -44,10 +44,11 @@ METHOD = (
     "The best network of each budget is compared with every other network, or exit, at that budget. Comparisons that "
     "Verdicts has, too, are taken from there; the others are made in the same way, with p adjusted for all of them by "
     "Holm's method, which takes no account of the choice of the best among them; on a pair that Primary "
-    "contrasts tested in a step that is not exploratory its verdict stands. Networks without "
-    "stored predictions count among those that are not shown to differ. The reference was still learning if, in the last tenth of its epochs (at least one), its validation "
-    f"accuracy rose by {ENOUGH:g} point or more while the loss fell, on average over seeds. A rate that falls to zero "
-    "flattens the end of every curve: one that does not rise there may be unfinished, too."
+    "contrasts tested in a step that is not exploratory its verdict stands. Networks without stored predictions count "
+    "among those that are not shown to differ. The reference was still learning if, in the last tenth of its epochs "
+    f"(at least one), its validation accuracy rose by {ENOUGH:g} point or more while the loss fell, on average over "
+    "seeds. A rate that falls to zero flattens the end of every curve: one that does not rise there may be unfinished, "
+    "too."
 )
 
 
