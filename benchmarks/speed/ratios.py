@@ -14,6 +14,8 @@
 - sequential_over_simultaneous: the authors' update / ours, both in fp32, neither compiled nor captured.
 - bp_over_floor: a plain BP step / the network's convolutions and linear layers alone, see `bare_layers`.
 - memory_mwbp_over_bp: peak memory of an MW-BP step / of a BP step, in fp32; an exact count, see `peak_memory`.
+- stage_cost_over_mwbp: an MW-BP step with auxiliary exits through later shortcuts and the last exit's head / with heads
+  of their own.
 """
 
 from __future__ import annotations
@@ -41,7 +43,7 @@ from benchmarks.speed.usual_trainer import UsualTrainer, missing_torchvision
 from compress.console import console
 from compress.errors import UsageError, reason
 from compress.hardware import describe
-from compress.networks import create
+from compress.networks import SHARED, create
 from compress.runs import write_json
 from compress.training.loop import Training, fit
 
@@ -96,6 +98,13 @@ def _steps(setup: Setup, until: float) -> dict[str, Ratio]:
         "mwbp_over_bp": ratio(seconds["mwbp"], seconds["bp"]),
         "exit_training_over_mwbp": ratio(seconds["exit_training"], seconds["mwbp"]),
     }
+
+
+def _stage_cost(setup: Setup, until: float) -> dict[str, Ratio]:
+    """MW-BP with the last exit's head for all exits against MW-BP with heads of their own; not for every network."""
+    calls = {"own": setup.step(MWBP, setup.exits), "shared": setup.step(MWBP, setup.exits, head=SHARED)}
+    seconds = setup.seconds(calls, until)
+    return {"stage_cost_over_mwbp": ratio(seconds["shared"], seconds["own"])}
 
 
 def _capture(setup: Setup, until: float) -> dict[str, Ratio]:
@@ -202,5 +211,6 @@ PARTS: dict[str, Part] = {
     "captured memory": _captured_memory,
     "updates": _updates,
     "memory": _memory,
+    "stage cost": _stage_cost,
 }
 ON_CUDA = ("capture", "captured memory")

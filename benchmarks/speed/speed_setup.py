@@ -16,7 +16,7 @@ from benchmarks.measuring.rounds import SHORTEST, Call, interleaved
 from benchmarks.speed.usual_trainer import default_workers
 from compress.data import Labelled, Normalisation, Split, normalise
 from compress.hardware import Precision
-from compress.networks import Network, create
+from compress.networks import Architecture, Network, create
 from compress.recipes import Recipe, recipe_named
 from compress.training import Method
 from compress.training.hooks import Options
@@ -96,13 +96,13 @@ class Setup:
         """The paper's protocol, for a few epochs."""
         return dataclasses.replace(recipe_named("paper"), epochs=epochs, batch_size=self.batch_size)
 
-    def network(self, exits: int = 1) -> Network:
-        """A fresh network on the device."""
-        return create(self.arch, exits=exits).to(self.device)
+    def network(self, exits: int = 1, *, head: str | None = None) -> Network:
+        """A fresh network on the device; `head` is that of auxiliary exits, see `Architecture`."""
+        return create(Architecture(self.arch, head=head), exits=exits).to(self.device)
 
-    def training(self, method: Method = BP, exits: int = 1, *, epochs: int = 1) -> Training:
+    def training(self, method: Method = BP, exits: int = 1, *, head: str | None = None, epochs: int = 1) -> Training:
         """A training of a fresh network."""
-        network = self.network(exits)
+        network = self.network(exits, head=head)
         training = Training(
             network,
             self.split,
@@ -116,9 +116,9 @@ class Setup:
         network.train()
         return training
 
-    def step(self, method: Method = BP, exits: int = 1) -> Call:
+    def step(self, method: Method = BP, exits: int = 1, *, head: str | None = None) -> Call:
         """A step of the training loop on a ready batch."""
-        return partial(self.training(method, exits).step, *self.batch, done=0)
+        return partial(self.training(method, exits, head=head).step, *self.batch, done=0)
 
     def seconds(self, calls: Mapping[str, Call], until: float) -> dict[str, np.ndarray]:
         """Seconds of every call in every round, timed in turn; no round but the first begins after `until`.

@@ -28,6 +28,7 @@ CPU = torch.device("cpu")
 RATIOS = {
     "mwbp_over_bp",
     "exit_training_over_mwbp",
+    "stage_cost_over_mwbp",
     "usual_over_ours",
     "airbench_over_ours",
     "epoch_over_steps",
@@ -56,7 +57,7 @@ def test_the_ratios_and_their_conditions_are_json() -> None:
     memory = results["memory_mwbp_over_bp"]
     assert 1 < memory["ratio"] < 1.5
     assert memory["low"] == memory["high"]
-    assert [len(found) - 2 for found in saved] == [3, 5, 7, 8]  # after every part, all that there is
+    assert [len(found) - 2 for found in saved] == [3, 5, 7, 8, 9]  # after every part, all that there is
 
 
 def test_when_the_time_is_up_what_was_measured_is_there_and_the_rest_is_named() -> None:
