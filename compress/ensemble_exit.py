@@ -3,7 +3,7 @@
 from typing import Annotated, Literal
 
 from compress.errors import UsageError
-from compress.schema import Meta, Struct
+from compress.schema import UNSET, Meta, Struct, UnsetType
 
 ENSEMBLE: Literal["ensemble"] = "ensemble"  # its name where an exit has a number
 ExitName = int | Literal["ensemble"]
@@ -18,6 +18,8 @@ class EnsembleExit(Struct, frozen=True, kw_only=True):
         exits: the exits that are averaged (1-based), shallow to deep.
         weights: of their logits, which add up to 1.
         macs, params, activations: of the trunk with the heads of these exits.
+        calibration_gain: its accuracy minus the last exit's, on calibration images, which the weights have not seen;
+            None without such images, unset in older records.
     """
 
     exit: Literal["ensemble"]
@@ -29,6 +31,7 @@ class EnsembleExit(Struct, frozen=True, kw_only=True):
     val_accuracy: Share
     test_accuracy: Share
     test_loss: Annotated[float, Meta(ge=0)]
+    calibration_gain: Annotated[float, Meta(ge=-1, le=1)] | UnsetType | None = UNSET
 
     def check(self, exits: int) -> None:
         """Raise UsageError unless these are the last of so many exits, each with its weight."""

@@ -49,7 +49,8 @@ def fit_weights(logits: Tensor, labels: Tensor) -> tuple[float, ...]:
 def ensemble_of(network: Network, count: int, predicted: Predicted) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """`results.ensemble` of a record for the last `count` exits, and the mean logits `(N, classes)` of every part.
 
-    The weights are fitted on the part ``validation``; ``test`` is evaluated alone.
+    The weights are fitted on the part ``validation``; ``test`` is evaluated alone. What the mean gains over the last
+    exit is told on the part ``calibration``, which neither has seen.
     """
     logits, labels = predicted["validation"]
     weights = fit_weights(logits[-count:], labels)
@@ -68,4 +69,7 @@ def ensemble_of(network: Network, count: int, predicted: Predicted) -> tuple[dic
     ):
         found = values(means[part][None], predicted[part][1])
         row[name] = found[0] if found else None  # None without images
+    unseen, its_labels = predicted["calibration"]
+    both = accuracies(torch.stack([means["calibration"], unseen[-1]]), its_labels)
+    row["calibration_gain"] = both[0] - both[1] if both else None
     return row, means

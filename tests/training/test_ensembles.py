@@ -98,8 +98,12 @@ def test_the_record_has_it_beside_the_exits(run: Run) -> None:
         labels, logits = arrays["test_labels"], arrays["test_logits"].astype(float)
         stored = arrays["test_ensemble_logits"]
         validation = arrays["validation_logits"], arrays["validation_labels"]
+        both = np.stack([arrays["calibration_ensemble_logits"], arrays["calibration_logits"][-1]])
+        right = (both.argmax(axis=-1) == arrays["calibration_labels"]).mean(axis=-1)
     assert np.allclose(np.tensordot(row["weights"], logits[1:], axes=1), stored, atol=1e-2)
     assert (stored.argmax(axis=-1) == labels).mean() == pytest.approx(row["test_accuracy"], abs=0.02)
+    assert len(both[0])
+    assert right[0] - right[1] == pytest.approx(row["calibration_gain"], abs=1e-9)
     assert fit_weights(torch.from_numpy(validation[0][1:]), torch.from_numpy(validation[1])) == pytest.approx(
         row["weights"], abs=0.05
     )
