@@ -5,7 +5,7 @@ import dataclasses
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from compress import Architecture, UsageError, cost, create, cut, exit_costs
@@ -13,6 +13,7 @@ from compress.inference import EarlyExit, Policy
 from compress.network_cost import cross_check, part_costs
 from compress.networks import Ensemble, Network, digest_of_weights, spec_of
 from compress.networks.blocks import Block
+from compress.training.objectives import mwbp
 
 SHAPE = (1, 8, 8)
 
@@ -22,7 +23,7 @@ def network(form: str = "pre-activation", exits: int | str = "1,2,end") -> Netwo
     made = create(Architecture("resnet8", widths="4,6,8", form=form, head="shared"), exits=exits, input_shape=SHAPE)
     with torch.no_grad():
         for module in made.modules():
-            if isinstance(module, torch.nn.BatchNorm2d):
+            if isinstance(module, nn.BatchNorm2d):
                 assert module.running_mean is not None
                 assert module.running_var is not None
                 module.running_mean.normal_(std=0.3)
@@ -48,7 +49,7 @@ def test_the_logits_are_those_of_later_shortcuts_and_the_last_head(form: str, im
 
 
 def test_gradients_reach_everything_that_is_shared(images: Tensor) -> None:
-    """The auxiliary loss moves the first block, the later shortcuts and the last head, in proportion to its weight."""
+    """The auxiliary loss moves the first block, the later shortcuts and the last head."""
     whole, labels = network(), torch.arange(5) % 10
     names = dict(whole.named_parameters())
     loss = functional.cross_entropy(whole(images)[0], labels)
@@ -59,15 +60,39 @@ def test_gradients_reach_everything_that_is_shared(images: Tensor) -> None:
     assert gradients.keys() == {name for name in names if name in expected}
 
 
-def test_gradients_are_the_slopes_of_the_loss(images: Tensor) -> None:
-    whole, labels, step = network().eval(), torch.arange(5) % 10, 1e-6
+def test_every_exit_moves_the_last_head_by_its_weight(images: Tensor) -> None:
+    """The gradient of the total is sum_i w_i g_i, with g_i of exit i cut out: its head is a copy of its own."""
+    whole, labels = network().eval(), torch.arange(5) % 10
+    objective, last = mwbp(whole.spec), whole.heads["3"]
+    assert isinstance(last, nn.Sequential)
+    assert len(set(objective.loss_weights)) > 1
+    found = torch.autograd.grad(objective.total(objective.losses(whole(images), labels)), list(last.parameters()))
+    parts = [cut(whole, exit) for exit in (1, 2, 3)]
+    each = []
+    for part in parts:
+        [head] = part.heads.values()
+        assert isinstance(head, nn.Sequential)
+        loss = functional.cross_entropy(part(images)[0], labels)
+        each.append(torch.autograd.grad(loss, list(head[-len(last) :].parameters())))
+    for gradient, *alone in zip(found, *each, strict=True):
+        expected = sum(weight * one for weight, one in zip(objective.loss_weights, alone, strict=True))
+        torch.testing.assert_close(gradient, expected, rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_gradients_are_the_slopes_of_the_loss(training: bool, images: Tensor) -> None:
+    """In training the trunk's pass moves the statistics first, which to the auxiliary passes are constants."""
+    whole, labels, step = network().train(training), torch.arange(5) % 10, 1e-6
+    objective = mwbp(whole.spec)
 
     def loss() -> Tensor:
-        return functional.cross_entropy(whole(images)[0], labels)
+        return objective.total(objective.losses(whole(images), labels))
 
-    for name in ("blocks.2.shortcut.weight", "heads.3.4.weight", "stem.0.weight"):
-        weight = whole.get_parameter(name)
-        [gradient] = torch.autograd.grad(loss(), weight)
+    weights = [whole.get_parameter(name) for name in ("blocks.2.shortcut.weight", "heads.3.4.weight", "stem.0.weight")]
+    gradients = torch.autograd.grad(loss(), weights)
+    for norm in [module for module in whole.modules() if isinstance(module, nn.BatchNorm2d)]:
+        norm.momentum = 0.0  # every loss below has the statistics of the pass above
+    for weight, gradient in zip(weights, gradients, strict=True):
         place = (0,) * weight.dim()
         with torch.no_grad():
             weight[place] += step

@@ -18,8 +18,9 @@ from compress.ensemble_exit import ENSEMBLE
 from compress.network_cost import cost, cross_check, part_costs
 from compress.networks import Ensemble, create, mean_of
 from compress.records import parse_record
-from compress.training import Method, Place, plan_of
+from compress.training import Method, Place, execution, plan_of
 from compress.training.ensembles import fit_weights
+from compress.training.loop import Training
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +108,34 @@ def test_the_record_has_it_beside_the_exits(run: Run) -> None:
     assert fit_weights(torch.from_numpy(validation[0][1:]), torch.from_numpy(validation[1])) == pytest.approx(
         row["weights"], abs=0.05
     )
+
+
+def test_a_killed_run_ends_with_the_same_ensemble(
+    tiny: Dataset, brief: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed in the second of two epochs, before its checkpoint, and trained again: bit for bit as never killed."""
+    recipe, epochs, write = brief.changed(epochs=2, validation=0.2), [], execution._write_metrics
+
+    def trained(folder: str) -> Run:
+        place = Place(device="cpu", precision="fp32", runs=tmp_path / folder)
+        return train("resnet8", tiny, method=Method(ensemble=2), exits=3, recipe=recipe, place=place)
+
+    def die_in_the_second_epoch(run: Run, training: Training) -> None:
+        epochs.append(training.epochs_done)
+        if epochs == [1, 2]:
+            raise KeyboardInterrupt
+        write(run, training)
+
+    whole = trained("whole")
+    monkeypatch.setattr(execution, "_write_metrics", die_in_the_second_epoch)
+    with pytest.raises(KeyboardInterrupt):
+        trained("killed")
+    resumed = trained("killed")
+    assert epochs == [1, 2, 2]  # the first epoch was not trained again
+    assert resumed.ensemble == whole.ensemble is not None
+    with np.load(resumed.path / "predictions.npz") as found, np.load(whole.path / "predictions.npz") as expected:
+        assert sorted(found) == sorted(expected)
+        assert all(np.array_equal(found[name], expected[name]) for name in expected)
 
 
 def test_runs_without_it_keep_their_configuration(run: Run, tiny: Dataset, brief: Recipe, tmp_path: Path) -> None:
