@@ -23,6 +23,11 @@ class Effect:
     estimate: float
     half_width: float | None
 
+    @property
+    def positive(self) -> bool:
+        """Whether the whole interval lies above zero; False without one."""
+        return self.half_width is not None and self.estimate > self.half_width
+
 
 def main_effects(levels: Sequence[Sequence[int]], responses: Sequence[float]) -> list[Effect] | None:
     """The effect of every factor by least squares; None where the runs do not tell the factors apart.

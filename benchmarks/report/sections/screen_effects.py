@@ -8,13 +8,16 @@ from statistics import fmean
 
 from benchmarks.report.comparison import Comparison, Screen
 from benchmarks.report.section import Section, Table, Text
-from benchmarks.results.cells import Number
+from benchmarks.results.arms import plainly_trained
+from benchmarks.results.candidates import RULE, candidate
+from benchmarks.results.cells import MISSING, Number
 from benchmarks.results.escaping import inline
 from benchmarks.statistics.main_effects import Effect, main_effects
 from benchmarks.statistics.scores import CONFIDENCE
 from compress.runs import Run
 
 Response = Callable[[Run], float | None]
+LAST, AUXILIARY, BY_RULE = "last exit", "auxiliary exits, mean", "by the rule"
 METHOD = (
     "Main effects are differences in validation accuracy, in points, between the runs with a factor at its high level "
     "and those with it at its low level, by a linear model of all factors at once (least squares), with "
@@ -42,7 +45,10 @@ def main_effects_section(comparison: Comparison) -> Section | None:
     made = f"{len(runs)} of {screen.runs} runs were made."
     if not found:
         return Section("Main effects", [Text(f"{made} They do not tell the factors apart.")], level=2, method=METHOD)
-    return Section("Main effects", [Text(_note(made, screen, runs)), _table(screen, found)], level=2, method=METHOD)
+    ruled = _whole(screen, runs) and LAST in found and found[LAST][0].half_width is not None
+    rule = [Text(f"{RULE} {_not_winning(runs)}")] if ruled else []
+    blocks = [Text(_note(made, screen, runs)), *rule, _table(screen, found, ruled=ruled)]
+    return Section("Main effects", blocks, level=2, method=METHOD)
 
 
 def _auxiliary(run: Run) -> float | None:
@@ -51,20 +57,18 @@ def _auxiliary(run: Run) -> float | None:
 
 
 RESPONSES: dict[str, Response] = {
-    "last exit": lambda run: run.exits[-1]["val_accuracy"],
-    "auxiliary exits, mean": _auxiliary,
+    LAST: lambda run: run.exits[-1]["val_accuracy"],
+    AUXILIARY: _auxiliary,
     "ensemble": lambda run: run.ensemble["val_accuracy"] if run.ensemble else None,
 }
 
 
 def _note(made: str, screen: Screen, runs: Sequence[Run]) -> str:
     """What the table shows, and whether its effects can be told from interactions."""
-    counts, factors = Counter(screen.levels[run.id] for run in runs), len(screen.factors)
-    whole = len(counts) == 2 ** (factors - 1) and len({*counts.values()}) == 1
     mixed = ""
-    if not whole:
+    if not _whole(screen, runs):
         mixed = " Combinations are missing, so that effects are mixed up with interactions: not to choose by yet."
-    elif factors == 3:
+    elif len(screen.factors) == 3:
         mixed = " With three factors the effect of each is mixed up with the interaction of the other two."
     return (
         f"{made}{mixed} Each effect is the mean at the factor's high level minus that at its low level, of validation "
@@ -72,10 +76,28 @@ def _note(made: str, screen: Screen, runs: Sequence[Run]) -> str:
     )
 
 
-def _table(screen: Screen, found: dict[str, list[Effect]]) -> Table:
+def _whole(screen: Screen, runs: Sequence[Run]) -> bool:
+    """Whether there are equally many runs of every combination of the design."""
+    counts = Counter(screen.levels[run.id] for run in runs)
+    return len(counts) == 2 ** (len(screen.factors) - 1) and len({*counts.values()}) == 1
+
+
+def _not_winning(runs: Sequence[Run]) -> str:
+    """What being a candidate does not mean."""
+    control = "" if any(plainly_trained(run.record.config) for run in runs) else ", which no run of this screen is"
+    return (
+        "Being a candidate is not winning: candidates are to be confirmed with new seeds against plain training"
+        f"{control}."
+    )
+
+
+def _table(screen: Screen, found: dict[str, list[Effect]], *, ruled: bool) -> Table:
     rows = []
     for number, factor in enumerate(screen.factors):
-        cells = {f"{name}, points": _cell(effects[number]) for name, effects in found.items()}
+        own = {name: effects[number] for name, effects in found.items()}
+        cells = {f"{name}, points": _cell(effect) for name, effect in own.items()}
+        by = " and ".join(candidate(own.get(LAST), own.get(AUXILIARY)))
+        cells[BY_RULE] = (f"candidate: {by}" if by else "no candidate") if ruled else MISSING
         rows.append({"factor": inline(factor), "high level": inline(screen.high[number])} | cells)
     return Table.of(rows)
 

@@ -136,7 +136,8 @@ def test_a_screen_with_missing_combinations_is_not_to_choose_by() -> None:
         names = tuple("abcd")
         screen = Screen(factors=names, high=names, levels=levels, runs=2 * len(rows))
         exits = [{"val_accuracy": 0.5}, {"val_accuracy": 0.75}]
-        runs = [Mock(id=id, exits=exits, ensemble=None) for id in levels]
+        record = Mock(config={"kind": "train", "method": "mwbp", "objective": {}})
+        runs = [Mock(id=id, exits=exits, ensemble=None, record=record) for id in levels]
         section = main_effects_section(Mock(screen=screen, runs=runs))
         assert section is not None
         assert isinstance(note := section.blocks[0], Text)
