@@ -21,11 +21,12 @@ LAST, AUXILIARY, BY_RULE = "last exit", "auxiliary exits, mean", "by the rule"
 METHOD = (
     "Main effects are differences in validation accuracy, in points, between the runs with a factor at its high level "
     "and those with it at its low level, by a linear model of all factors at once (least squares), with "
-    f"{CONFIDENCE:.0%} intervals by Student's t. Interactions are not in the model: they count as error. Effects are "
-    "on validation images, since a screen is there to choose by, and intervals take these images as given. One in 20 "
-    "excludes zero by chance: they are not adjusted for their number, the largest effect is too large on average, and "
-    "what a screen finds is to be confirmed with new seeds. Training costs of the levels differ. An ensemble's weights "
-    "were fitted on the same images."
+    f"{CONFIDENCE:.0%} intervals by Student's t. Seeds are blocks: the model has a mean for each, so that what a seed "
+    "changes in all of its runs is no error. Interactions are not in the model: they count as error. Effects are on "
+    "validation images, since a screen is there to choose by, and intervals take these images as given. One in 20 "
+    "intervals excludes zero by chance (here there are {intervals}): they are not adjusted for their number, the "
+    "largest effect is too large on average, and what a screen finds is to be confirmed with new seeds. Training costs "
+    "of the levels differ. An ensemble's weights were fitted on the same images."
 )
 
 
@@ -35,20 +36,23 @@ def main_effects_section(comparison: Comparison) -> Section | None:
     if screen is None:
         return None
     runs = [run for run in comparison.runs if run.id in screen.levels]
+    levels, seeds = [screen.levels[run.id] for run in runs], [run.record.seed for run in runs]
     columns = {}
     for name, response in RESPONSES.items():
         values = [response(run) for run in runs]
         known = [value for value in values if value is not None]
         if known and len(known) == len(runs):
-            columns[name] = main_effects([screen.levels[run.id] for run in runs], known)
+            columns[name] = main_effects(levels, known, seeds)
     found = {name: effects for name, effects in columns.items() if effects is not None}
     made = f"{len(runs)} of {screen.runs} runs were made."
+    intervals = sum(effect.half_width is not None for effects in found.values() for effect in effects)
+    method = METHOD.format(intervals=intervals)
     if not found:
-        return Section("Main effects", [Text(f"{made} They do not tell the factors apart.")], level=2, method=METHOD)
-    ruled = _whole(screen, runs) and LAST in found and found[LAST][0].half_width is not None
+        return Section("Main effects", [Text(f"{made} They do not tell the factors apart.")], level=2, method=method)
+    ruled = _whole_seeds(screen, runs) > 0 and LAST in found and found[LAST][0].half_width is not None
     rule = [Text(f"{RULE} {_not_winning(runs)}")] if ruled else []
     blocks = [Text(_note(made, screen, runs)), *rule, _table(screen, found, ruled=ruled)]
-    return Section("Main effects", blocks, level=2, method=METHOD)
+    return Section("Main effects", blocks, level=2, method=method)
 
 
 def _auxiliary(run: Run) -> float | None:
@@ -65,21 +69,32 @@ RESPONSES: dict[str, Response] = {
 
 def _note(made: str, screen: Screen, runs: Sequence[Run]) -> str:
     """What the table shows, and whether its effects can be told from interactions."""
+    whole, asked = _whole_seeds(screen, runs), screen.runs // _combinations(screen)
     mixed = ""
-    if not _whole(screen, runs):
+    if not whole:
         mixed = " Combinations are missing, so that effects are mixed up with interactions: not to choose by yet."
     elif len(screen.factors) == 3:
         mixed = " With three factors the effect of each is mixed up with the interaction of the other two."
+    if 0 < whole < asked:
+        partly = len({run.record.seed for run in runs}) > whole
+        more = ", and runs of the others mix effects up with interactions in part" if partly else ""
+        own = "one is" if whole == 1 else f"{whole} are"
+        mixed += f" Of {asked} seeds {own} whole: intervals are wider than planned{more}."
     return (
         f"{made}{mixed} Each effect is the mean at the factor's high level minus that at its low level, of validation "
         "accuracy in points; an interval that excludes zero is bold."
     )
 
 
-def _whole(screen: Screen, runs: Sequence[Run]) -> bool:
-    """Whether there are equally many runs of every combination of the design."""
-    counts = Counter(screen.levels[run.id] for run in runs)
-    return len(counts) == 2 ** (len(screen.factors) - 1) and len({*counts.values()}) == 1
+def _combinations(screen: Screen) -> int:
+    """The number of combinations of levels, which is that of the runs of a seed."""
+    return int(2 ** (len(screen.factors) - 1))
+
+
+def _whole_seeds(screen: Screen, runs: Sequence[Run]) -> int:
+    """The number of seeds for which all combinations were run."""
+    found = {(run.record.seed, screen.levels[run.id]) for run in runs}
+    return [*Counter(seed for seed, _ in found).values()].count(_combinations(screen))
 
 
 def _not_winning(runs: Sequence[Run]) -> str:

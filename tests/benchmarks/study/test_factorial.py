@@ -3,15 +3,12 @@
 from itertools import combinations
 from math import prod
 from pathlib import Path
-from unittest.mock import Mock, patch
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 
 from benchmarks import read_comparison, read_study, run_study
-from benchmarks.report.comparison import Screen
-from benchmarks.report.section import Text
-from benchmarks.report.sections.screen_effects import main_effects_section
 from benchmarks.study.entry import Trained
 from benchmarks.study.factorial import Factor, Factorial
 from compress.errors import UsageError
@@ -127,18 +124,3 @@ def test_a_screen_reports_its_main_effects(settings: Settings, brief: object, tm
     assert f"{100 * effect:+z.2f}" in next(line for line in section.splitlines() if line.startswith("| annealing"))
     assert "| annealing = last-third" in section
     assert "4 of 4 runs were made. With three factors the effect of each is mixed up with" in section
-
-
-def test_a_screen_with_missing_combinations_is_not_to_choose_by() -> None:
-    rows = list(factorial(4).levels.values())
-    for made, mixed in ((rows, False), (rows * 2, False), (rows[1:], True), (rows * 2 + rows[:1], True)):
-        levels = {str(number): row for number, row in enumerate(made)}
-        names = tuple("abcd")
-        screen = Screen(factors=names, high=names, levels=levels, runs=2 * len(rows))
-        exits = [{"val_accuracy": 0.5}, {"val_accuracy": 0.75}]
-        record = Mock(config={"kind": "train", "method": "mwbp", "objective": {}})
-        runs = [Mock(id=id, exits=exits, ensemble=None, record=record) for id in levels]
-        section = main_effects_section(Mock(screen=screen, runs=runs))
-        assert section is not None
-        assert isinstance(note := section.blocks[0], Text)
-        assert ("not to choose by" in note.words) == mixed

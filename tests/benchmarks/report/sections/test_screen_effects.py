@@ -37,21 +37,46 @@ def test_there_are_no_candidates_where_effects_are_mixed_up() -> None:
     assert BY_RULE not in table_of(section)[0]
 
 
-def section_of(rows: Sequence[tuple[int, ...]], **more: Any) -> Section:
-    """The section of a screen with a run for each of the rows."""
-    runs = [run(str(number), row, **more) for number, row in enumerate(rows)]
+def test_a_whole_seed_is_enough_to_choose_by() -> None:
+    one, several = "Of 2 seeds one is whole: intervals are wider than planned", "Of 3 seeds 2 are whole"
+    part = ", and runs of the others mix effects up with interactions in part."
+    for rows, seeds, said in (
+        (ROWS, 2, f"{one}."),
+        (ROWS * 2 + ROWS[:3], 3, several),
+        (ROWS + ROWS[:3], 2, one + part),
+    ):
+        section = section_of(rows, seeds=seeds)
+        assert said in texts_of(section)[0]
+        assert BY_RULE in table_of(section)[0]
+    assert "whole" not in texts_of(section_of(ROWS * 2, seeds=2))[0]
+    assert "not to choose by" in texts_of(section_of(ROWS[1:], seeds=2))[0]
+
+
+def test_what_a_seed_changes_is_no_error_and_intervals_are_counted() -> None:
+    first, second = section_of(ROWS), section_of(ROWS * 2, seeds=2)
+    width = [float(table_of(section)[0]["last exit, points"].strip("*").split(" ± ")[1]) for section in (first, second)]
+    assert width[1] < width[0]
+    assert "here there are 10)" in second.method
+
+
+def section_of(rows: Sequence[tuple[int, ...]], *, seeds: int = 1, **more: Any) -> Section:
+    """The section of a screen with a run for each of the rows, sixteen of a seed."""
+    runs = [run(str(number), row, seed=number // 16, **more) for number, row in enumerate(rows)]
     levels = {own.id: row for own, row in zip(runs, rows, strict=True)}
-    screen = Screen(factors=NAMES, high=DESIGN.high, levels=levels, runs=16)
+    screen = Screen(factors=NAMES, high=DESIGN.high, levels=levels, runs=16 * seeds)
     section = main_effects_section(Mock(screen=screen, runs=runs))
     assert section is not None
     return section
 
 
-def run(id: str, row: tuple[int, ...], *, config: dict[str, Any] | None = None) -> Mock:
-    """A run to which a, b and e are worth 1, 0 and 2 points of its last exit, and 0, 3 and 4 of its first one."""
+def run(id: str, row: tuple[int, ...], *, seed: int = 0, config: dict[str, Any] | None = None) -> Mock:
+    """A run to which a, b and e are worth 1, 0 and 2 points of its last exit, and 0, 3 and 4 of its first one.
+
+    The second seed is 10 points better.
+    """
     a, b, c, _, e = row
-    chance = c * e / 1000  # an interaction, which counts as error
-    last, first = 0.8 + (a + 2 * e) / 200 + chance, 0.6 + (3 * b + 4 * e) / 200 + chance
+    chance = c * e / 1000 + seed / 10  # an interaction, which counts as error
+    last, first = 0.6 + (a + 2 * e) / 200 + chance, 0.4 + (3 * b + 4 * e) / 200 + chance
     exits = [{"val_accuracy": first}, {"val_accuracy": last}]
     settings = config or {"kind": "train", "method": "mwbp", "objective": {}, "spec": {"exits": [1, 3]}}
-    return Mock(id=id, exits=exits, ensemble=None, record=Mock(config=settings))
+    return Mock(id=id, exits=exits, ensemble=None, record=Mock(config=settings, seed=seed))
