@@ -2,31 +2,38 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 
 from benchmarks.report.comparison import Comparison, Screen
 from benchmarks.report.section import Section, Table, Text
 from benchmarks.results.arms import plainly_trained
 from benchmarks.results.candidates import RULE, candidate
-from benchmarks.results.cells import MISSING, Number
+from benchmarks.results.cells import MISSING, Number, ratio
 from benchmarks.results.escaping import inline
 from benchmarks.statistics.main_effects import Effect, main_effects
 from benchmarks.statistics.scores import CONFIDENCE
 from compress.runs import Run
 
-Response = Callable[[Run], float | None]
 LAST, AUXILIARY, BY_RULE = "last exit", "auxiliary exits, mean", "by the rule"
+SHOWN = (
+    "Each effect is the mean at the factor's high level minus that at its low level, of validation accuracy in points; "
+    "an interval that excludes zero is bold."
+)
+UNKNOWN = "Without validation images there is nothing to choose by."
+UNTOLD = "They do not tell the factors apart."
 METHOD = (
     "Main effects are differences in validation accuracy, in points, between the runs with a factor at its high level "
     "and those with it at its low level, by a linear model of all factors at once (least squares), with "
     f"{CONFIDENCE:.0%} intervals by Student's t. Seeds are blocks: the model has a mean for each, so that what a seed "
     "changes in all of its runs is no error. Interactions are not in the model: they count as error. Effects are on "
     "validation images, since a screen is there to choose by, and intervals take these images as given. One in 20 "
-    "intervals excludes zero by chance (here there are {intervals}): they are not adjusted for their number, the "
-    "largest effect is too large on average, and what a screen finds is to be confirmed with new seeds. Training costs "
-    "of the levels differ. An ensemble's weights were fitted on the same images."
+    "intervals excludes zero by chance (the tables have {intervals}): they are not adjusted for their number, the "
+    "largest effect is too large on average, and what a screen finds is to be confirmed with new seeds. An "
+    "ensemble's weights were fitted on the same images. Ratios of costs are those of geometric means, by the same "
+    "model; they are left out where all levels cost the same to 1%. Auxiliary exits that cost more are more accurate."
 )
 
 
@@ -36,23 +43,21 @@ def main_effects_section(comparison: Comparison) -> Section | None:
     if screen is None:
         return None
     runs = [run for run in comparison.runs if run.id in screen.levels]
-    levels, seeds = [screen.levels[run.id] for run in runs], [run.record.seed for run in runs]
-    columns = {}
-    for name, response in RESPONSES.items():
-        values = [response(run) for run in runs]
-        known = [value for value in values if value is not None]
-        if known and len(known) == len(runs):
-            columns[name] = main_effects(levels, known, seeds)
-    found = {name: effects for name, effects in columns.items() if effects is not None}
-    made = f"{len(runs)} of {screen.runs} runs were made."
+    responses = _values(RESPONSES, runs)
+    found = _effects(screen, runs, responses)
     intervals = sum(effect.half_width is not None for effects in found.values() for effect in effects)
-    method = METHOD.format(intervals=intervals)
-    if not found:
-        return Section("Main effects", [Text(f"{made} They do not tell the factors apart.")], level=2, method=method)
-    ruled = _whole_seeds(screen, runs) > 0 and LAST in found and found[LAST][0].half_width is not None
-    rule = [Text(f"{RULE} {_not_winning(runs)}")] if ruled else []
-    blocks = [Text(_note(made, screen, runs)), *rule, _table(screen, found, ruled=ruled)]
-    return Section("Main effects", blocks, level=2, method=method)
+    logs = {name: [cost and math.log(cost) for cost in values] for name, values in _values(COSTS, runs).items()}
+    costs = _effects(screen, runs, logs)
+    made = f"{len(runs)} of {screen.runs} runs were made."
+    if found:
+        ruled = _whole_seeds(screen, runs) > 0 and LAST in found and found[LAST][0].half_width is not None
+        rule = [Text(f"{RULE} {_not_winning(runs)}")] if ruled else []
+        note = " ".join([made, *_mixed(screen, runs), SHOWN, *_left_out(responses), *_unequal(screen, costs)])
+        blocks = [Text(note), *rule, _table(screen, found, costs, ruled=ruled)]
+    else:
+        none = {value for values in responses.values() for value in values} <= {None}
+        blocks = [Text(f"{made} {UNKNOWN if none else UNTOLD}")]
+    return Section("Main effects", blocks, level=2, method=METHOD.format(intervals=intervals))
 
 
 def _auxiliary(run: Run) -> float | None:
@@ -60,30 +65,74 @@ def _auxiliary(run: Run) -> float | None:
     return fmean(values) if values and None not in values else None
 
 
-RESPONSES: dict[str, Response] = {
+RESPONSES: dict[str, Callable[[Run], float | None]] = {
     LAST: lambda run: run.exits[-1]["val_accuracy"],
     AUXILIARY: _auxiliary,
     "ensemble": lambda run: run.ensemble["val_accuracy"] if run.ensemble else None,
 }
+OF_EXITS: dict[str, Callable[[Run], float | None]] = {
+    "MACs of the last exit": lambda run: run.exits[-1]["macs"],
+    "MACs of auxiliary exits": lambda run: fmean(row["macs"] for row in run.exits[:-1] or run.exits),
+}
+COSTS = OF_EXITS | {"training MACs": lambda run: run.record.cost["total_training_macs"]}
 
 
-def _note(made: str, screen: Screen, runs: Sequence[Run]) -> str:
-    """What the table shows, and whether its effects can be told from interactions."""
-    whole, asked = _whole_seeds(screen, runs), screen.runs // _combinations(screen)
-    mixed = ""
+def _values(
+    responses: Mapping[str, Callable[[Run], float | None]], runs: Sequence[Run]
+) -> dict[str, list[float | None]]:
+    return {name: [response(run) for run in runs] for name, response in responses.items()}
+
+
+def _effects(
+    screen: Screen, runs: Sequence[Run], responses: Mapping[str, Sequence[float | None]]
+) -> dict[str, list[Effect]]:
+    """The effects of all factors on each response that all runs have, if these tell the factors apart."""
+    levels, seeds = [screen.levels[run.id] for run in runs], [run.record.seed for run in runs]
+    found = {}
+    for name, values in responses.items():
+        known = [value for value in values if value is not None]
+        if known and len(known) == len(runs) and (effects := main_effects(levels, known, seeds)):
+            found[name] = effects
+    return found
+
+
+def _mixed(screen: Screen, runs: Sequence[Run]) -> list[str]:
+    """Whether effects can be told from interactions, and what whole seeds are missing."""
+    whole, asked, said = _whole_seeds(screen, runs), screen.runs // _combinations(screen), []
     if not whole:
-        mixed = " Combinations are missing, so that effects are mixed up with interactions: not to choose by yet."
+        said.append("Combinations are missing, so that effects are mixed up with interactions: not to choose by yet.")
     elif len(screen.factors) == 3:
-        mixed = " With three factors the effect of each is mixed up with the interaction of the other two."
+        said.append("With three factors the effect of each is mixed up with the interaction of the other two.")
     if 0 < whole < asked:
         partly = len({run.record.seed for run in runs}) > whole
         more = ", and runs of the others mix effects up with interactions in part" if partly else ""
         own = "one is" if whole == 1 else f"{whole} are"
-        mixed += f" Of {asked} seeds {own} whole: intervals are wider than planned{more}."
-    return (
-        f"{made}{mixed} Each effect is the mean at the factor's high level minus that at its low level, of validation "
-        "accuracy in points; an interval that excludes zero is bold."
-    )
+        said.append(f"Of {asked} seeds {own} whole: intervals are wider than planned{more}.")
+    return said
+
+
+def _left_out(responses: Mapping[str, Sequence[float | None]]) -> list[str]:
+    """The responses that some runs lack and others have."""
+    missing = {name: (list(values).count(None), len(values)) for name, values in responses.items()}
+    named = [f"{name} ({count} of {runs})" for name, (count, runs) in missing.items() if 0 < count < runs]
+    return [f"**Left out, as runs lack a value**: {', '.join(named)}."] if named else []
+
+
+def _unequal(screen: Screen, costs: Mapping[str, Sequence[Effect]]) -> list[str]:
+    """The factors whose levels differ in the MACs of exits, which alone makes these more or less accurate."""
+    said = []
+    for name in [name for name in OF_EXITS if name in costs]:
+        own = [inline(factor) for factor, cost in zip(screen.factors, costs[name], strict=True) if not _alike(cost)]
+        if own:
+            said.append(
+                f"Levels differ in the {name}: {', '.join(own)}; what costs more is more accurate for that alone."
+            )
+    return said
+
+
+def _alike(cost: Effect) -> bool:
+    """Whether the levels cost the same, as far as a table shows it."""
+    return abs(math.expm1(cost.estimate)) < 0.005
 
 
 def _combinations(screen: Screen) -> int:
@@ -106,14 +155,23 @@ def _not_winning(runs: Sequence[Run]) -> str:
     )
 
 
-def _table(screen: Screen, found: dict[str, list[Effect]], *, ruled: bool) -> Table:
+def _table(
+    screen: Screen, found: Mapping[str, Sequence[Effect]], costs: Mapping[str, Sequence[Effect]], *, ruled: bool
+) -> Table:
     rows = []
     for number, factor in enumerate(screen.factors):
         own = {name: effects[number] for name, effects in found.items()}
-        cells = {f"{name}, points": _cell(effect) for name, effect in own.items()}
         by = " and ".join(candidate(own.get(LAST), own.get(AUXILIARY)))
-        cells[BY_RULE] = (f"candidate: {by}" if by else "no candidate") if ruled else MISSING
-        rows.append({"factor": inline(factor), "high level": inline(screen.high[number])} | cells)
+        rows.append(
+            {"factor": inline(factor), "high level": inline(screen.high[number])}
+            | {f"{name}, points": _cell(effect) for name, effect in own.items()}
+            | {
+                f"{name}, high / low": ratio(math.exp(effects[number].estimate))
+                for name, effects in costs.items()
+                if not all(map(_alike, effects))
+            }
+            | {BY_RULE: (f"candidate: {by}" if by else "no candidate") if ruled else MISSING}
+        )
     return Table.of(rows)
 
 

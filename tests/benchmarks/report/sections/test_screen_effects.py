@@ -6,7 +6,7 @@ from unittest.mock import Mock
 
 from benchmarks.report.comparison import Screen
 from benchmarks.report.section import Section
-from benchmarks.report.sections.screen_effects import BY_RULE, main_effects_section
+from benchmarks.report.sections.screen_effects import BY_RULE, UNKNOWN, main_effects_section
 from benchmarks.results.candidates import RULE
 from benchmarks.study.factorial import Factor, Factorial
 from tests.benchmarks.report.conftest import table_of, texts_of
@@ -37,6 +37,26 @@ def test_there_are_no_candidates_where_effects_are_mixed_up() -> None:
     assert BY_RULE not in table_of(section)[0]
 
 
+def test_costs_of_levels_stand_beside_their_effects() -> None:
+    section = section_of(ROWS * 2, seeds=2)
+    rows = table_of(section)
+    assert [row["MACs of auxiliary exits, high / low"] for row in rows] == ["1.10x", "1.00x", "1.00x", "1.00x", "2.00x"]
+    assert [row["training MACs, high / low"] for row in rows] == ["1.00x", "1.00x", "3.00x", "1.00x", "1.00x"]
+    assert "MACs of the last exit, high / low" not in rows[0]  # they differ by 0.4%
+    assert "Levels differ in the MACs of auxiliary exits: a, e; what costs more" in texts_of(section)[0]
+
+
+def test_a_response_that_a_run_lacks_is_named() -> None:
+    runs = [run(str(number), row) for number, row in enumerate(ROWS)]
+    runs[3].exits[0]["val_accuracy"] = None
+    section = screened(runs, ROWS)
+    assert "**Left out, as runs lack a value**: auxiliary exits, mean (1 of 16)." in texts_of(section)[0]
+    assert "auxiliary exits, mean, points" not in table_of(section)[0]
+    for own in runs:
+        own.exits[0]["val_accuracy"] = own.exits[1]["val_accuracy"] = None
+    assert texts_of(screened(runs, ROWS)) == ["16 of 16 runs were made. " + UNKNOWN]
+
+
 def test_a_whole_seed_is_enough_to_choose_by() -> None:
     one, several = "Of 2 seeds one is whole: intervals are wider than planned", "Of 3 seeds 2 are whole"
     part = ", and runs of the others mix effects up with interactions in part."
@@ -56,12 +76,17 @@ def test_what_a_seed_changes_is_no_error_and_intervals_are_counted() -> None:
     first, second = section_of(ROWS), section_of(ROWS * 2, seeds=2)
     width = [float(table_of(section)[0]["last exit, points"].strip("*").split(" ± ")[1]) for section in (first, second)]
     assert width[1] < width[0]
-    assert "here there are 10)" in second.method
+    assert "the tables have 10)" in second.method
 
 
 def section_of(rows: Sequence[tuple[int, ...]], *, seeds: int = 1, **more: Any) -> Section:
     """The section of a screen with a run for each of the rows, sixteen of a seed."""
     runs = [run(str(number), row, seed=number // 16, **more) for number, row in enumerate(rows)]
+    return screened(runs, rows, seeds)
+
+
+def screened(runs: Sequence[Mock], rows: Sequence[tuple[int, ...]], seeds: int = 1) -> Section:
+    """The section of a screen with these runs, of these levels."""
     levels = {own.id: row for own, row in zip(runs, rows, strict=True)}
     screen = Screen(factors=NAMES, high=DESIGN.high, levels=levels, runs=16 * seeds)
     section = main_effects_section(Mock(screen=screen, runs=runs))
@@ -72,11 +97,16 @@ def section_of(rows: Sequence[tuple[int, ...]], *, seeds: int = 1, **more: Any) 
 def run(id: str, row: tuple[int, ...], *, seed: int = 0, config: dict[str, Any] | None = None) -> Mock:
     """A run to which a, b and e are worth 1, 0 and 2 points of its last exit, and 0, 3 and 4 of its first one.
 
-    The second seed is 10 points better.
+    The second seed is 10 points better. Heads cost a tenth more with a and twice as much with e, training thrice as
+    much with c, the last exit 0.4% more with a.
     """
     a, b, c, _, e = row
     chance = c * e / 1000 + seed / 10  # an interaction, which counts as error
     last, first = 0.6 + (a + 2 * e) / 200 + chance, 0.4 + (3 * b + 4 * e) / 200 + chance
-    exits = [{"val_accuracy": first}, {"val_accuracy": last}]
+    exits = [
+        {"val_accuracy": first, "macs": 1e6 * 1.1 ** (a > 0) * 2 ** (e > 0)},
+        {"val_accuracy": last, "macs": 5e6 * 1.004 ** (a > 0)},
+    ]
     settings = config or {"kind": "train", "method": "mwbp", "objective": {}, "spec": {"exits": [1, 3]}}
-    return Mock(id=id, exits=exits, ensemble=None, record=Mock(config=settings, seed=seed))
+    cost = {"total_training_macs": 1e12 * 3 ** (c > 0)}
+    return Mock(id=id, exits=exits, ensemble=None, record=Mock(config=settings, seed=seed, cost=cost))
