@@ -17,10 +17,15 @@ from benchmarks.statistics.main_effects import Effect, main_effects
 from benchmarks.statistics.scores import CONFIDENCE
 from compress.runs import Run
 
+SEPARATE = 5  # factors, from which on half of a design still tells each effect from interactions of two
 LAST, AUXILIARY, BY_RULE = "last exit", "auxiliary exits, mean", "by the rule"
 SHOWN = (
     "Each effect is the mean at the factor's high level minus that at its low level, of validation accuracy in points; "
     "an interval that excludes zero is bold."
+)
+WITHIN = (
+    "The same effects at each level of {first} alone, since options are chosen for one: from half of the runs each, so "
+    "that intervals are wider. The rule above is not on these."
 )
 UNKNOWN = "Without validation images there is nothing to choose by."
 UNTOLD = "They do not tell the factors apart."
@@ -45,7 +50,9 @@ def main_effects_section(comparison: Comparison) -> Section | None:
     runs = [run for run in comparison.runs if run.id in screen.levels]
     responses = _values(RESPONSES, runs)
     found = _effects(screen, runs, responses)
-    intervals = sum(effect.half_width is not None for effects in found.values() for effect in effects)
+    within = _within(screen, runs)
+    tabled = [*found.values(), *(within[1].values() if within else [])]
+    intervals = sum(effect.half_width is not None for effects in tabled for effect in effects)
     logs = {name: [cost and math.log(cost) for cost in values] for name, values in _values(COSTS, runs).items()}
     costs = _effects(screen, runs, logs)
     made = f"{len(runs)} of {screen.runs} runs were made."
@@ -54,6 +61,7 @@ def main_effects_section(comparison: Comparison) -> Section | None:
         rule = [Text(f"{RULE} {_not_winning(runs)}")] if ruled else []
         note = " ".join([made, *_mixed(screen, runs), SHOWN, *_left_out(responses), *_unequal(screen, costs)])
         blocks = [Text(note), *rule, _table(screen, found, costs, ruled=ruled)]
+        blocks += [Text(WITHIN.format(first=inline(screen.factors[0]))), _table(*within)] if within else []
     else:
         none = {value for values in responses.values() for value in values} <= {None}
         blocks = [Text(f"{made} {UNKNOWN if none else UNTOLD}")]
@@ -72,7 +80,7 @@ RESPONSES: dict[str, Callable[[Run], float | None]] = {
 }
 OF_EXITS: dict[str, Callable[[Run], float | None]] = {
     "MACs of the last exit": lambda run: run.exits[-1]["macs"],
-    "MACs of auxiliary exits": lambda run: fmean(row["macs"] for row in run.exits[:-1] or run.exits),
+    "MACs of auxiliary exits": lambda run: fmean(row["macs"] for row in run.exits[:-1]) if len(run.exits) > 1 else None,
 }
 COSTS = OF_EXITS | {"training MACs": lambda run: run.record.cost["total_training_macs"]}
 
@@ -94,6 +102,27 @@ def _effects(
         if known and len(known) == len(runs) and (effects := main_effects(levels, known, seeds)):
             found[name] = effects
     return found
+
+
+def _within(screen: Screen, runs: Sequence[Run]) -> tuple[Screen, dict[str, list[Effect]]] | None:
+    """The screen of all but the first factor, with the effects at each level of that one.
+
+    None where they would be mixed up with interactions of two factors: with fewer than five, or with no whole seed.
+    """
+    if len(screen.factors) < SEPARATE or not _whole_seeds(screen, runs):
+        return None
+    others = Screen(
+        factors=screen.factors[1:],
+        high=screen.high[1:],
+        levels={id: levels[1:] for id, levels in screen.levels.items()},
+        runs=screen.runs // 2,
+    )
+    first, found = inline(screen.factors[0]), {}
+    for level, word in ((-1, "low"), (1, "high")):
+        own = [run for run in runs if screen.levels[run.id][0] == level]
+        found[word] = _effects(others, own, _values(RESPONSES, own))
+    titles = [(name, word) for name in (LAST, AUXILIARY) for word in found if name in found[word]]
+    return others, {f"{name}, {first} {word}": found[word][name] for name, word in titles}
 
 
 def _mixed(screen: Screen, runs: Sequence[Run]) -> list[str]:
@@ -156,7 +185,11 @@ def _not_winning(runs: Sequence[Run]) -> str:
 
 
 def _table(
-    screen: Screen, found: Mapping[str, Sequence[Effect]], costs: Mapping[str, Sequence[Effect]], *, ruled: bool
+    screen: Screen,
+    found: Mapping[str, Sequence[Effect]],
+    costs: Mapping[str, Sequence[Effect]] = {},
+    *,
+    ruled: bool = False,
 ) -> Table:
     rows = []
     for number, factor in enumerate(screen.factors):

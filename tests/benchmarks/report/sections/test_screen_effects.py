@@ -5,7 +5,7 @@ from typing import Any
 from unittest.mock import Mock
 
 from benchmarks.report.comparison import Screen
-from benchmarks.report.section import Section
+from benchmarks.report.section import Section, Table
 from benchmarks.report.sections.screen_effects import BY_RULE, UNKNOWN, main_effects_section
 from benchmarks.results.candidates import RULE
 from benchmarks.study.factorial import Factor, Factorial
@@ -46,6 +46,23 @@ def test_costs_of_levels_stand_beside_their_effects() -> None:
     assert "Levels differ in the MACs of auxiliary exits: a, e; what costs more" in texts_of(section)[0]
 
 
+def test_effects_are_told_at_each_level_of_the_first_factor() -> None:
+    section = section_of(ROWS, both=0.002)  # b is worth 0.4 points more at a's high level, 0.4 less at its low one
+    [table] = [block for block in section.blocks if isinstance(block, Table)][1:]
+    assert table.columns["factor"] == ["b", "c", "d", "e"]
+    cells = [[table.columns[f"last exit, a {level}, points"][row] for level in ("low", "high")] for row in (0, 3)]
+    assert [[cell.strip("*").split(" ±")[0] for cell in row] for row in cells] == [
+        ["-0.40", "+0.40"],
+        ["+2.00", "+2.00"],
+    ]
+    assert [heading for heading in table.columns if "low" in heading] == [
+        "last exit, a low, points",
+        "auxiliary exits, mean, a low, points",
+    ]
+    assert "the tables have 26)" in section.method
+    assert len([block for block in section_of(ROWS[1:]).blocks if isinstance(block, Table)]) == 1
+
+
 def test_a_response_that_a_run_lacks_is_named() -> None:
     runs = [run(str(number), row) for number, row in enumerate(ROWS)]
     runs[3].exits[0]["val_accuracy"] = None
@@ -76,7 +93,7 @@ def test_what_a_seed_changes_is_no_error_and_intervals_are_counted() -> None:
     first, second = section_of(ROWS), section_of(ROWS * 2, seeds=2)
     width = [float(table_of(section)[0]["last exit, points"].strip("*").split(" ± ")[1]) for section in (first, second)]
     assert width[1] < width[0]
-    assert "the tables have 10)" in second.method
+    assert "the tables have 26)" in second.method
 
 
 def section_of(rows: Sequence[tuple[int, ...]], *, seeds: int = 1, **more: Any) -> Section:
@@ -94,14 +111,16 @@ def screened(runs: Sequence[Mock], rows: Sequence[tuple[int, ...]], seeds: int =
     return section
 
 
-def run(id: str, row: tuple[int, ...], *, seed: int = 0, config: dict[str, Any] | None = None) -> Mock:
+def run(
+    id: str, row: tuple[int, ...], *, seed: int = 0, both: float = 0.0, config: dict[str, Any] | None = None
+) -> Mock:
     """A run to which a, b and e are worth 1, 0 and 2 points of its last exit, and 0, 3 and 4 of its first one.
 
     The second seed is 10 points better. Heads cost a tenth more with a and twice as much with e, training thrice as
     much with c, the last exit 0.4% more with a.
     """
     a, b, c, _, e = row
-    chance = c * e / 1000 + seed / 10  # an interaction, which counts as error
+    chance = c * e / 1000 + both * a * b + seed / 10  # an interaction, which counts as error
     last, first = 0.6 + (a + 2 * e) / 200 + chance, 0.4 + (3 * b + 4 * e) / 200 + chance
     exits = [
         {"val_accuracy": first, "macs": 1e6 * 1.1 ** (a > 0) * 2 ** (e > 0)},
