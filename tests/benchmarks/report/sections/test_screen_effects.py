@@ -4,9 +4,12 @@ from collections.abc import Sequence
 from typing import Any
 from unittest.mock import Mock
 
+import numpy as np
+from scipy import stats
+
 from benchmarks.report.comparison import Screen
 from benchmarks.report.section import Section, Table
-from benchmarks.report.sections.screen_effects import BY_RULE, UNKNOWN, main_effects_section
+from benchmarks.report.sections.screen_effects import BY_RULE, GAIN, UNKNOWN, UNSEEN, main_effects_section
 from benchmarks.results.candidates import RULE
 from benchmarks.study.factorial import Factor, Factorial
 from tests.benchmarks.report.conftest import table_of, texts_of
@@ -61,6 +64,24 @@ def test_effects_are_told_at_each_level_of_the_first_factor() -> None:
     ]
     assert "the tables have 26)" in section.method
     assert len([block for block in section_of(ROWS[1:]).blocks if isinstance(block, Table)]) == 1
+
+
+def test_what_the_ensemble_gains_is_said_of_images_that_it_has_not_seen() -> None:
+    runs = [run(str(number), row) for number, row in enumerate(ROWS)]
+    assert not any("Ensemble minus" in text for text in texts_of(screened(runs, ROWS)))
+    for own in runs:
+        own.ensemble = {"val_accuracy": 0.9}
+    assert f"**Ensemble minus last exit**: {UNSEEN}." in texts_of(screened(runs, ROWS))
+    for number, (own, (a, *_)) in enumerate(zip(runs, ROWS, strict=True)):
+        own.ensemble["calibration_gain"] = None if number == 15 else 0.01 + 0.005 * (a > 0) + 0.001 * (-1) ** number
+    [said] = [text for text in texts_of(screened(runs, ROWS)) if text.startswith(GAIN)]
+    low, high = ([own.ensemble["calibration_gain"] for own in some] for some in (runs[:8], runs[8:15]))
+    whole, of_low, of_high = ([100 * np.mean(some), 100 * stats.sem(some)] for some in (low + high, low, high))
+    assert said == (
+        f"{GAIN} {whole[0]:+.2f} ± {whole[1] * stats.t.ppf(0.975, 14):.2f} (15 runs); "
+        f"a low {of_low[0]:+.2f} ± {of_low[1] * stats.t.ppf(0.975, 7):.2f} (8 runs); "
+        f"a high {of_high[0]:+.2f} ± {of_high[1] * stats.t.ppf(0.975, 6):.2f} (7 runs). Of 1 more it is not known."
+    )
 
 
 def test_a_response_that_a_run_lacks_is_named() -> None:
@@ -128,4 +149,9 @@ def run(
     ]
     settings = config or {"kind": "train", "method": "mwbp", "objective": {}, "spec": {"exits": [1, 3]}}
     cost = {"total_training_macs": 1e12 * 3 ** (c > 0)}
-    return Mock(id=id, exits=exits, ensemble=None, record=Mock(config=settings, seed=seed, cost=cost))
+    return Mock(
+        id=id,
+        exits=exits,
+        ensemble=None,
+        record=Mock(config=settings, seed=seed, cost=cost, data={"split": {"calibration": 2500}}),
+    )
