@@ -35,6 +35,7 @@ GAIN = (
     f"over runs, {CONFIDENCE:.0%} interval by Student's t):"
 )
 UNSEEN = "not known on images that its weights have not seen: older records lack it, and so do runs without such images"
+DEFAULT = "default"  # a level that sets no key
 UNKNOWN = "Without validation images there is nothing to choose by."
 UNTOLD = "They do not tell the factors apart."
 METHOD = (
@@ -124,6 +125,7 @@ def _within(screen: Screen, runs: Sequence[Run]) -> tuple[Screen, dict[str, list
     others = Screen(
         factors=screen.factors[1:],
         high=screen.high[1:],
+        low=screen.low[1:],
         levels={id: levels[1:] for id, levels in screen.levels.items()},
         runs=screen.runs // 2,
     )
@@ -228,7 +230,9 @@ def _table(
         own = {name: effects[number] for name, effects in found.items()}
         by = " and ".join(candidate(own.get(LAST), own.get(AUXILIARY)))
         rows.append(
-            {"factor": inline(factor), "high level": inline(screen.high[number])}
+            {"factor": inline(factor)}
+            | ({"low level": inline(screen.low[number]) or DEFAULT} if screen.low else {})
+            | {"high level": inline(screen.high[number]) or DEFAULT}
             | {f"{name}, points": _cell(effect) for name, effect in own.items()}
             | {
                 f"{name}, high / low": ratio(math.exp(effects[number].estimate))

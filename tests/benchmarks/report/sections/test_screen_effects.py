@@ -5,6 +5,7 @@ from typing import Any
 from unittest.mock import Mock
 
 import numpy as np
+import pytest
 from scipy import stats
 
 from benchmarks.report.comparison import Screen
@@ -12,6 +13,7 @@ from benchmarks.report.section import Section, Table
 from benchmarks.report.sections.screen_effects import BY_RULE, GAIN, UNKNOWN, UNSEEN, main_effects_section
 from benchmarks.results.candidates import RULE
 from benchmarks.study.factorial import Factor, Factorial
+from compress.errors import UsageError
 from tests.benchmarks.report.conftest import table_of, texts_of
 
 NAMES = tuple("abcde")
@@ -84,6 +86,18 @@ def test_what_the_ensemble_gains_is_said_of_images_that_it_has_not_seen() -> Non
     )
 
 
+def test_both_levels_are_in_words_where_the_comparison_has_them() -> None:
+    section = section_of(ROWS)
+    assert "low level" not in table_of(section)[0]
+    words = ("arch = x", "", "", "", "")
+    runs = [run(str(number), row) for number, row in enumerate(ROWS)]
+    rows = table_of(screened(runs, ROWS, low=words))
+    assert [row["low level"] for row in rows] == ["arch = x"] + 4 * ["default"]
+    assert [row["high level"] for row in rows] == [f"{name} = 1" for name in NAMES]
+    with pytest.raises(UsageError, match="a level, -1 or 1, of 5 factors"):
+        screened(runs, ROWS, low=words[1:])
+
+
 def test_a_response_that_a_run_lacks_is_named() -> None:
     runs = [run(str(number), row) for number, row in enumerate(ROWS)]
     runs[3].exits[0]["val_accuracy"] = None
@@ -123,10 +137,10 @@ def section_of(rows: Sequence[tuple[int, ...]], *, seeds: int = 1, **more: Any) 
     return screened(runs, rows, seeds)
 
 
-def screened(runs: Sequence[Mock], rows: Sequence[tuple[int, ...]], seeds: int = 1) -> Section:
+def screened(runs: Sequence[Mock], rows: Sequence[tuple[int, ...]], seeds: int = 1, **more: Any) -> Section:
     """The section of a screen with these runs, of these levels."""
     levels = {own.id: row for own, row in zip(runs, rows, strict=True)}
-    screen = Screen(factors=NAMES, high=DESIGN.high, levels=levels, runs=16 * seeds)
+    screen = Screen(factors=NAMES, high=DESIGN.high, levels=levels, runs=16 * seeds, **more)
     section = main_effects_section(Mock(screen=screen, runs=runs))
     assert section is not None
     return section
