@@ -28,7 +28,7 @@ SHOWN = (
 )
 WITHIN = (
     "The same effects at each level of {first} alone, since options are chosen for one: from half of the runs each, so "
-    "that intervals are wider. The rule above is not on these."
+    "that intervals are wider. The rule of choice is not applied to these."
 )
 GAIN = (
     "**Ensemble minus last exit**, points of accuracy on calibration images, which its weights have not seen (mean "
@@ -186,11 +186,10 @@ def _unequal(screen: Screen, costs: Mapping[str, Sequence[Effect]]) -> list[str]
     said = []
     for name in [name for name in OF_EXITS if name in costs]:
         own = [inline(factor) for factor, cost in zip(screen.factors, costs[name], strict=True) if not _alike(cost)]
-        if own:
-            said.append(
-                f"Levels differ in the {name}: {', '.join(own)}; what costs more is more accurate for that alone."
-            )
-    return said
+        said += [f"{name} ({', '.join(own)})"] if own else []
+    return (
+        [f"Levels differ in {' and in '.join(said)}: what costs more is more accurate for that alone."] if said else []
+    )
 
 
 def _alike(cost: Effect) -> bool:

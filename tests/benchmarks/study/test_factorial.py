@@ -134,6 +134,11 @@ def test_a_screen_reports_its_main_effects(settings: Settings, brief: object, tm
     effect = np.mean([value if row[0] > 0 else -value for row, value in by_level.items()]) * 2
     assert f"{100 * effect:+z.2f}" in next(line for line in section.splitlines() if line.startswith("| annealing"))
     assert "| annealing = last-third" in section
+    chosen = [
+        title for title in ("Verdicts", "Pareto fronts", "The best network at each budget", "Bold") if title in report
+    ]
+    assert not chosen  # by test images
+    assert report.count("**missing** for") == 1
     document = json.loads((tmp_path / "out" / COMPARISON).read_text())
     del document["screen"]["low"]  # as it was before low levels were kept
     (tmp_path / "out" / COMPARISON).write_text(json.dumps(document))

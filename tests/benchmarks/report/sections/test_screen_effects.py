@@ -48,7 +48,7 @@ def test_costs_of_levels_stand_beside_their_effects() -> None:
     assert [row["MACs of auxiliary exits, high / low"] for row in rows] == ["1.10x", "1.00x", "1.00x", "1.00x", "2.00x"]
     assert [row["training MACs, high / low"] for row in rows] == ["1.00x", "1.00x", "3.00x", "1.00x", "1.00x"]
     assert "MACs of the last exit, high / low" not in rows[0]  # they differ by 0.4%
-    assert "Levels differ in the MACs of auxiliary exits: a, e; what costs more" in texts_of(section)[0]
+    assert "Levels differ in MACs of auxiliary exits (a, e): what costs more" in texts_of(section)[0]
 
 
 def test_effects_are_told_at_each_level_of_the_first_factor() -> None:
