@@ -10,7 +10,7 @@ from statistics import fmean
 import numpy as np
 
 from benchmarks.report.comparison import Comparison, Screen
-from benchmarks.report.section import Section, Table, Text
+from benchmarks.report.section import Block, Section, Table, Text
 from benchmarks.results.arms import plainly_trained
 from benchmarks.results.candidates import RULE, candidate
 from benchmarks.results.cells import MISSING, Number, ratio
@@ -70,7 +70,7 @@ def main_effects_section(comparison: Comparison) -> Section | None:
         ruled = _whole_seeds(screen, runs) > 0 and LAST in found and found[LAST][0].half_width is not None
         rule = [Text(f"{RULE} {_not_winning(runs)}")] if ruled else []
         note = " ".join([made, *_mixed(screen, runs), SHOWN, *_left_out(responses), *_unequal(screen, costs)])
-        blocks = [Text(note), *rule, _table(screen, found, costs, ruled=ruled)]
+        blocks: list[Block] = [Text(note), *rule, _table(screen, found, costs, ruled=ruled)]
         blocks += [Text(gain)] if (gain := _ensemble_gain(screen, runs)) else []
         blocks += [Text(WITHIN.format(first=inline(screen.factors[0]))), _table(*within)] if within else []
     else:
@@ -118,7 +118,7 @@ def _effects(
 def _within(screen: Screen, runs: Sequence[Run]) -> tuple[Screen, dict[str, list[Effect]]] | None:
     """The screen of all but the first factor, with the effects at each level of that one.
 
-    None where they would be mixed up with interactions of two factors: with fewer than five, or with no whole seed.
+    None where they would be mixed up with interactions of two factors (fewer than five, or no whole seed) or are unknown.
     """
     if len(screen.factors) < SEPARATE or not _whole_seeds(screen, runs):
         return None
@@ -134,7 +134,7 @@ def _within(screen: Screen, runs: Sequence[Run]) -> tuple[Screen, dict[str, list
         own = [run for run in runs if screen.levels[run.id][0] == level]
         found[word] = _effects(others, own, _values(RESPONSES, own))
     titles = [(name, word) for name in (LAST, AUXILIARY) for word in found if name in found[word]]
-    return others, {f"{name}, {first} {word}": found[word][name] for name, word in titles}
+    return (others, {f"{name}, {first} {word}": found[word][name] for name, word in titles}) if titles else None
 
 
 def _ensemble_gain(screen: Screen, runs: Sequence[Run]) -> str:
