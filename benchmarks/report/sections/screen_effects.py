@@ -12,9 +12,9 @@ import numpy as np
 from benchmarks.report.comparison import Comparison, Screen
 from benchmarks.report.section import Block, Section, Table, Text
 from benchmarks.results.arms import plainly_trained
-from benchmarks.results.candidates import RULE, candidate
 from benchmarks.results.cells import MISSING, Number, ratio
 from benchmarks.results.escaping import inline
+from benchmarks.results.factor_candidates import RULE, candidate
 from benchmarks.statistics.main_effects import Effect, main_effects
 from benchmarks.statistics.paired_difference import PairedDifference
 from benchmarks.statistics.scores import CONFIDENCE
@@ -118,7 +118,7 @@ def _effects(
 def _within(screen: Screen, runs: Sequence[Run]) -> tuple[Screen, dict[str, list[Effect]]] | None:
     """The screen of all but the first factor, with the effects at each level of that one.
 
-    None where they would be mixed up with interactions of two factors (fewer than five, or no whole seed) or are unknown.
+    None where interactions of two factors would mix in (fewer than five factors, or no whole seed) or none is known.
     """
     if len(screen.factors) < SEPARATE or not _whole_seeds(screen, runs):
         return None

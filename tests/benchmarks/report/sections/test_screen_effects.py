@@ -11,7 +11,7 @@ from scipy import stats
 from benchmarks.report.comparison import Screen
 from benchmarks.report.section import Section, Table
 from benchmarks.report.sections.screen_effects import BY_RULE, GAIN, UNKNOWN, UNSEEN, main_effects_section
-from benchmarks.results.candidates import RULE
+from benchmarks.results.factor_candidates import RULE
 from benchmarks.study.factorial import Factor, Factorial
 from compress.errors import UsageError
 from tests.benchmarks.report.conftest import table_of, texts_of

@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.results.candidates import RULE, candidate
+from benchmarks.results.factor_candidates import RULE, candidate
 from benchmarks.statistics.main_effects import Effect
 
 ZERO = (0.0, 0.5)
