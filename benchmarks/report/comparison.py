@@ -52,7 +52,7 @@ class Screen:
 
     Attributes:
         factors: their names.
-        high: what each one's high level is, in words.
+        high, low: what each one's levels are, in words; no low ones in reports from before they were kept.
         levels: -1 or 1 of every factor, by the id of a run.
         runs: the number of runs of the design, made or not.
     """
@@ -61,9 +61,10 @@ class Screen:
     high: tuple[str, ...]
     levels: dict[str, tuple[int, ...]]
     runs: int
+    low: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        rows = [self.high, *self.levels.values()]
+        rows = [self.high, *([self.low] if self.low else []), *self.levels.values()]
         if any(len(row) != len(self.factors) for row in rows) or {*sum(self.levels.values(), ())} - {-1, 1}:
             raise UsageError(f"screen: not a level, -1 or 1, of {len(self.factors)} factors for every run")
 

@@ -64,6 +64,7 @@ SECTIONS: tuple[Callable[[Group], Section | None], ...] = (  # of each group of 
     limits_section,
     reproduction_section,
 )
+CHOOSING = (verdicts_section, pareto_section, precision_section)  # by test images: not of a screen
 
 
 @checked
@@ -112,7 +113,8 @@ def _sections(comparison: Comparison, groups: Sequence[Group]) -> list[Section]:
     body = [Section("What was asked", [Text(about)], level=2)] if about else []
     for group in groups:
         body.append(_data_section(group))
-        body += [section for make in SECTIONS if (section := make(group))]
+        made = [make for make in SECTIONS if not (group.screened and make in CHOOSING)]
+        body += [section for make in made if (section := make(group))]
     last = tuning_section(comparison.trials), missing_section(comparison.failures)
     body += [section for section in last if section]
     answers = [section for group in groups if (section := primary_section(group))]

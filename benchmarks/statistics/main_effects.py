@@ -23,18 +23,28 @@ class Effect:
     estimate: float
     half_width: float | None
 
+    @property
+    def positive(self) -> bool:
+        """Whether the whole interval lies above zero; False without one."""
+        return self.half_width is not None and self.estimate > self.half_width
 
-def main_effects(levels: Sequence[Sequence[int]], responses: Sequence[float]) -> list[Effect] | None:
+
+def main_effects(
+    levels: Sequence[Sequence[int]], responses: Sequence[float], blocks: Sequence[int] | None = None
+) -> list[Effect] | None:
     """The effect of every factor by least squares; None where the runs do not tell the factors apart.
 
-    The model has a mean and an effect for every factor. Interactions are not in it and count as error, so that they
-    widen the intervals.
+    The model has a mean for every block and an effect for every factor. Interactions are not in it and count as error,
+    so that they widen the intervals.
 
     Args:
         levels: -1 or 1 of every factor, for each run.
         responses: of the runs.
+        blocks: the block of each run, as its seed; None for a single one.
     """
-    design: NDArray[np.float64] = np.column_stack([np.ones(len(levels)), np.array(levels, dtype=float)])
+    own = np.zeros(len(levels), dtype=int) if blocks is None else np.array(blocks, dtype=int)
+    means = own[:, None] == np.unique(own)  # an indicator for each block in place of a column of ones
+    design: NDArray[np.float64] = np.column_stack([means, np.array(levels, dtype=float)]).astype(float)
     runs, terms = design.shape
     if np.linalg.matrix_rank(design) < terms:
         return None
@@ -46,5 +56,5 @@ def main_effects(levels: Sequence[Sequence[int]], responses: Sequence[float]) ->
         half_widths = [float(width) for width in stats.t.ppf((1 + CONFIDENCE) / 2, free) * np.sqrt(variances)]
     return [  # from low to high is two steps of the level
         Effect(estimate=2 * float(value), half_width=None if width is None else 2 * width)
-        for value, width in zip(found[1:], half_widths[1:], strict=True)
+        for value, width in zip(found[means.shape[1] :], half_widths[means.shape[1] :], strict=True)
     ]

@@ -59,9 +59,14 @@ class Factorial:
         return tuple(factor.name for factor in self.factor)
 
     @property
+    def low(self) -> tuple[str, ...]:
+        """The keys of every factor at its low level, as in ``arch = resnet44``; empty where all have their defaults."""
+        return tuple(self._words(factor, factor.low) for factor in self.factor)
+
+    @property
     def high(self) -> tuple[str, ...]:
-        """The keys of every factor's high level, as in ``annealing = last-third``."""
-        return tuple(", ".join(f"{key} = {value}" for key, value in factor.high.items()) for factor in self.factor)
+        """The same at its high level, as in ``annealing = last-third``."""
+        return tuple(self._words(factor, factor.high) for factor in self.factor)
 
     @property
     def levels(self) -> dict[str, tuple[int, ...]]:
@@ -78,6 +83,11 @@ class Factorial:
             changes = [factor.high if level > 0 else factor.low for factor, level in zip(self.factor, row, strict=True)]
             tables.append({"name": name, **self.run} | {key: value for each in changes for key, value in each.items()})
         return tables
+
+    def _words(self, factor: Factor, level: Mapping[str, Any]) -> str:
+        """A factor's keys at a level, those that all runs share included where the level does not change them."""
+        values = {**self.run, **level}
+        return ", ".join(f"{key} = {values[key]}" for key in factor.keys if key in values)
 
     def _name(self, row: tuple[int, ...]) -> str:
         """The factors at their high level, as in ``trunk + annealing``."""

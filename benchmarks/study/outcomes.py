@@ -96,6 +96,7 @@ class Outcomes:
         made = {(run.id, name) for name in own for seed in study.seeds if (run := self._first(name, seed))}
         return Screen(
             factors=study.factorial.names,
+            low=study.factorial.low,
             high=study.factorial.high,
             levels={id: own[name] for id, name in sorted(made)},
             runs=len(own) * len(study.seeds),

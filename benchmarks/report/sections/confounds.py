@@ -42,18 +42,31 @@ Pair: TypeAlias = tuple[Row, Row, str]  # a network, its control, and the contro
 
 
 def confounds_section(group: Group) -> Section | None:
-    """The controls of MW-BP and of pruning, and those that are missing; None if there is neither."""
+    """The controls of MW-BP and of pruning, and those that are missing; None if there is neither.
+
+    Of a screen those alone that are missing: what its factors change, its main effects say on validation images.
+    """
     rows = group.summary[group.summary["step"].isna()].to_dict("records")
-    trained, lacking = _of_training([row for row in rows if row["family"] == "train"])
+    trained, absent = _of_training([row for row in rows if row["family"] == "train"])
     pruned, lacking_pruned = _of_pruning([row for row in rows if row["last"] and row["family"] != "train"])
-    pairs, blocks = [*trained, *pruned], list[Block]()
+    pairs, blocks = [] if group.screened else [*trained, *pruned], list[Block]()
     if pairs:
         judged, _ = judged_pairs(group, [(network, control) for network, control, _ in pairs])
         shown = [{"what it shows": (OF_TRAINING | OF_PRUNING)[name] + _precision(*pair)} for *pair, name in pairs]
         blocks.append(Table.of((row | more for row, more in zip(judged, shown, strict=True)), last="verdict"))
-    if missing := [f"**missing** for {line}" for line in (*lacking, *lacking_pruned)]:
+    lacking = [*_lacking(absent, screened=group.screened), *lacking_pruned]
+    if missing := [f"**missing** for {line}" for line in lacking]:
         blocks.append(Bullets(missing))
-    return Section("Controls and confounds", blocks, method=METHOD) if blocks else None
+    method = "" if group.screened else METHOD
+    return Section("Controls and confounds", blocks, method=method) if blocks else None
+
+
+def _lacking(absent: Mapping[str, Sequence[str]], *, screened: bool) -> list[str]:
+    """A line on what each network by MW-BP lacks; of a screen a single one, on what all of them lack."""
+    if not screened:
+        return [f"{network}: {', '.join(names)}" for network, names in absent.items() if names]
+    common = [name for name in OF_TRAINING if absent and all(name in names for names in absent.values())]
+    return [f"every network of the screen: {', '.join(common)}"] if common else []
 
 
 def _precision(network: Row, control: Row) -> str:
@@ -62,14 +75,14 @@ def _precision(network: Row, control: Row) -> str:
     return "" if own == its else f" (trained in {its}, not {own})"
 
 
-def _of_training(rows: Sequence[Row]) -> tuple[list[Pair], list[str]]:
-    """Networks by MW-BP with their controls, last exits with last exits; and a line on what each lacks.
+def _of_training(rows: Sequence[Row]) -> tuple[list[Pair], dict[str, list[str]]]:
+    """Networks by MW-BP with their controls, last exits with last exits; and what each lacks, by its name.
 
     Networks by the sequential update are controls themselves if there are any by the simultaneous one.
     """
     mwbp = [row for row in rows if row["last"] and row["exits"] > 1 and row["method"] == "mwbp"]
     simultaneous = [row for row in mwbp if row["config"]["objective"]["update"] == "simultaneous"]
-    pairs, missing = list[Pair](), []
+    pairs, missing = list[Pair](), dict[str, list[str]]()
     for network in simultaneous or mwbp:
         own = [row for row in rows if row["series"] == network["series"]]
         found = [
@@ -83,8 +96,7 @@ def _of_training(rows: Sequence[Row]) -> tuple[list[Pair], list[str]]:
         pairs += found
         present = {name for *_, name in found} | {network["config"]["objective"]["update"]}
         present |= set() if _without(network["config"]) else {"without"}
-        if absent := [name for name in OF_TRAINING if name not in present]:
-            missing.append(f"{network['network']}: {', '.join(absent)}")
+        missing[network["network"]] = [name for name in OF_TRAINING if name not in present]
     return pairs, missing
 
 

@@ -35,7 +35,7 @@ METHOD = (
 
 def networks_section(group: Group) -> Section:
     """The main table and the figures that the answer has not shown."""
-    bold = group.verdicts.bold
+    bold = frozenset() if group.screened else group.verdicts.bold  # a screen chooses nothing by test images
     curve = group.accuracy_figure("anytime")
     return Section(
         "Networks",

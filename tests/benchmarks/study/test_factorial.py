@@ -1,17 +1,16 @@
 """Screens: half of all combinations of two-level factors, and the main effects in the report."""
 
+import json
+from dataclasses import replace
 from itertools import combinations
 from math import prod
 from pathlib import Path
-from unittest.mock import Mock, patch
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 
-from benchmarks import read_comparison, read_study, run_study
-from benchmarks.report.comparison import Screen
-from benchmarks.report.section import Text
-from benchmarks.report.sections.screen_effects import main_effects_section
+from benchmarks import COMPARISON, read_comparison, read_study, run_study
 from benchmarks.study.entry import Trained
 from benchmarks.study.factorial import Factor, Factorial
 from compress.errors import UsageError
@@ -59,6 +58,14 @@ def test_with_five_factors_no_main_effect_is_mixed_up_with_two_or_three_others()
         for size in (2, 3):
             for others in combinations([n for n in range(5) if n != own], size):
                 assert sum(row[own] * prod(row[n] for n in others) for row in rows) == 0
+
+
+def test_levels_in_words_have_what_all_runs_share() -> None:
+    trunk = Factor(name="trunk", low={}, high={"arch": "wide", "widths": [8, 16]})
+    others = tuple(Factor(name=name, low={name: 1}, high={}) for name in "ab")
+    screen = Factorial(run={"arch": "deep", "ensemble": 2}, factor=(trunk, *others))
+    assert screen.low == ("arch = deep", "a = 1", "b = 1")
+    assert screen.high == ("arch = wide, widths = [8, 16]", "", "")
 
 
 def test_the_bundled_screen_has_sixteen_runs_of_one_budget() -> None:
@@ -119,6 +126,7 @@ def test_a_screen_reports_its_main_effects(settings: Settings, brief: object, tm
     assert len(runs) == 4
     kept = read_comparison(tmp_path / "out")
     assert kept.screen is not None
+    assert kept.screen.low == ("", "", "")
     assert {*kept.screen.levels.values()} == {*factorial(3).levels.values()}
     report = (tmp_path / "out" / "report.md").read_text()
     section = report[report.index("## Main effects") :]
@@ -126,18 +134,13 @@ def test_a_screen_reports_its_main_effects(settings: Settings, brief: object, tm
     effect = np.mean([value if row[0] > 0 else -value for row, value in by_level.items()]) * 2
     assert f"{100 * effect:+z.2f}" in next(line for line in section.splitlines() if line.startswith("| annealing"))
     assert "| annealing = last-third" in section
+    chosen = [
+        title for title in ("Verdicts", "Pareto fronts", "The best network at each budget", "Bold") if title in report
+    ]
+    assert not chosen  # by test images
+    assert report.count("**missing** for") == 1
+    document = json.loads((tmp_path / "out" / COMPARISON).read_text())
+    del document["screen"]["low"]  # as it was before low levels were kept
+    (tmp_path / "out" / COMPARISON).write_text(json.dumps(document))
+    assert read_comparison(tmp_path / "out").screen == replace(kept.screen, low=())
     assert "4 of 4 runs were made. With three factors the effect of each is mixed up with" in section
-
-
-def test_a_screen_with_missing_combinations_is_not_to_choose_by() -> None:
-    rows = list(factorial(4).levels.values())
-    for made, mixed in ((rows, False), (rows * 2, False), (rows[1:], True), (rows * 2 + rows[:1], True)):
-        levels = {str(number): row for number, row in enumerate(made)}
-        names = tuple("abcd")
-        screen = Screen(factors=names, high=names, levels=levels, runs=2 * len(rows))
-        exits = [{"val_accuracy": 0.5}, {"val_accuracy": 0.75}]
-        runs = [Mock(id=id, exits=exits, ensemble=None) for id in levels]
-        section = main_effects_section(Mock(screen=screen, runs=runs))
-        assert section is not None
-        assert isinstance(note := section.blocks[0], Text)
-        assert ("not to choose by" in note.words) == mixed

@@ -94,6 +94,20 @@ def test_exit_training_is_controlled_by_mwbp_without_it(summed_up: SummedUp) -> 
     assert "without" not in texts_of(section)[-1]  # of M nothing is missing by that name
 
 
+def test_a_screen_names_what_all_of_its_networks_lack_once(summed_up: SummedUp) -> None:
+    plain = {"update": "simultaneous", "decay_factors": [2.0, 1.0], "teacher": 0.0}
+    rows = [
+        *network("annealed", [50, 100], [0.8, 0.9], method="mwbp", objective=plain | {"annealing": "last-third"}),
+        *network("M", [50, 100], [0.8, 0.89], method="mwbp", objective=plain),
+        *network("N", [60, 110], [0.8, 0.89], method="mwbp", objective=plain | {"annealing": "last-third"}),
+    ]
+    section = confounds_section(replace(summed_up(rows), screened=True))
+    absent = "bp, bp-extra-decay, deep-supervision, mwbp-uniform-decay, sequential, frozen-trunk"
+    assert texts_of(section) == [f"**missing** for every network of the screen: {absent}"]
+    assert section is not None
+    assert len(section.blocks) == 1  # no verdict on test images
+
+
 def test_a_control_is_judged_as_the_verdicts_do(summed_up: SummedUp) -> None:
     decay = {"update": "simultaneous", "decay_factors": [2.0, 1.0], "teacher": 0.0}
     rows = [*network("M", [50, 100], [0.8, 0.9], method="mwbp", objective=decay), *network("plain", [100], [0.89])]
