@@ -113,7 +113,7 @@ class MeasuredTraining(Training):
         if done % self.every == 0:
             grams = self._grams(images, labels)
             exits = range(1, len(grams) + 1)
-            whole = sum(np.pad(gram, (len(exits) - len(gram), 0)) for gram in grams)
+            whole = np.sum([np.pad(gram, (len(exits) - len(gram), 0)) for gram in grams], axis=0)
             named = [(f"segment {first}", exits[first - 1 :], gram) for first, gram in enumerate(grams, start=1)]
             named.append(("trunk", exits, whole))
             places = {name: {"exits": [*heard]} | conflicts(gram, self.order) for name, heard, gram in named}
