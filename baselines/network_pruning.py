@@ -16,7 +16,6 @@ from compress.data import Dataset, Labelled, Normalisation, open_dataset
 from compress.errors import UsageError, checked
 from compress.networks import Network
 from compress.recipes import Recipe, recipe_named
-from compress.training.batchnorm import reestimate
 from compress.training.objectives import Objective, bp, mwbp
 from compress.training.plan import split_by
 
@@ -55,7 +54,7 @@ def prune_network(
     smaller = candidates.without(removed)
     check_held(budget, whole, candidates.order.size(removed), Size.of(smaller))
     if dataset is not None:
-        reestimate(smaller, scoring.train, scoring.normalisation)
+        scoring.reestimate(smaller)
     return smaller.train(network.training)
 
 
@@ -85,7 +84,9 @@ def _scoring(network: Network, dataset: Dataset | None, recipe: Recipe, seed: in
     objective: Objective = mwbp(network.spec) if len(network.spec.exits) > 1 else bp(network.spec)
     device = next(network.parameters()).device
     if dataset is not None:
-        return ScoringData.of(split_by(recipe, dataset).to(device), objective, recipe.label_smoothing, seed)
+        parts = split_by(recipe, dataset).to(device)
+        augmentation = recipe.augmentation(seed, augmentable=dataset.augmentable)
+        return ScoringData.of(parts, objective, recipe.label_smoothing, seed, augmentation)
     channels = network.spec.input_shape[0]
     black = Labelled(
         images=torch.zeros(1, *network.spec.input_shape, dtype=torch.uint8), labels=torch.zeros(1, dtype=torch.int64)

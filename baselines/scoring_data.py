@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 import torch
 
-from compress.data import Normalisation, Part, Split
+from compress.data import Augmentation, AugmentationDraw, Normalisation, Part, Split
+from compress.networks import Network
 from compress.training import Objective
+from compress.training.batchnorm import REESTIMATION_IMAGES, reestimate
 
 # Share and greatest number of training images that losses are compared on where the recipe holds out no validation
 # images. The network was trained on them, so a loss says less of new images; networks are still ranked on the same
@@ -25,6 +27,7 @@ class ScoringData:
         judging: validation images, on which losses are compared; training images where there are none.
         objective: the reference's objective, whose weights the exits' losses have.
         label_smoothing: label smoothing of those losses.
+        augmented: how training images are augmented for batch norm's statistics, as weights know them; None: not.
         seed: random seed of what is drawn.
         macs: multiply-accumulates spent on scoring so far, which every scoring function adds to.
         seconds: time spent on measurements that were read from an earlier selection's file.
@@ -36,12 +39,24 @@ class ScoringData:
     objective: Objective
     label_smoothing: float
     seed: int
+    augmented: AugmentationDraw | None = None
     macs: int = 0
     seconds: float = 0.0
 
+    def reestimate(self, network: Network, images: int | None = REESTIMATION_IMAGES) -> int:
+        """Set a network's statistics of batch norm to those of augmented training images; returns the MACs."""
+        return reestimate(network, self.train, self.normalisation, images=images, augmented=self.augmented)
+
     @classmethod
-    def of(cls, parts: Split, objective: Objective, label_smoothing: float, seed: int) -> ScoringData:
-        """Take the scoring data from a split."""
+    def of(
+        cls,
+        parts: Split,
+        objective: Objective,
+        label_smoothing: float,
+        seed: int,
+        augmentation: Augmentation | None = None,
+    ) -> ScoringData:
+        """Take the scoring data from a split; `augmentation` is that of the training which gave the weights."""
         judging = parts.validation
         if not len(judging):
             drawn = torch.randperm(len(parts.train), generator=torch.Generator().manual_seed(seed))
@@ -53,4 +68,5 @@ class ScoringData:
             objective=objective,
             label_smoothing=label_smoothing,
             seed=seed,
+            augmented=augmentation.draw(0, len(parts.train), parts.train.labels.device) if augmentation else None,
         )

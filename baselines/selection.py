@@ -31,7 +31,6 @@ from compress.hardware import describe
 from compress.networks import Network
 from compress.runs import write_json
 from compress.schema import Struct
-from compress.training.batchnorm import reestimate
 from compress.training.distributed import current_world
 
 
@@ -126,7 +125,8 @@ def pruning_steps(job: Job, unpruned: Unpruned) -> list[PruningStep]:
 
 def scoring_data_of(job: Job, reference: Reference, parts: Split) -> ScoringData:
     """The images, objective and seed that a job scores with."""
-    return ScoringData.of(parts, reference.objective, job.recipe.label_smoothing, job.seed)
+    augmentation = job.recipe.augmentation(job.seed, augmentable=job.dataset.augmentable)
+    return ScoringData.of(parts, reference.objective, job.recipe.label_smoothing, job.seed, augmentation)
 
 
 def select(
@@ -151,7 +151,7 @@ def select(
         smaller = candidates.without(removed)
         check_held(step.budget, unpruned.size, candidates.order.size(removed), Size.of(smaller))
         seconds = time.monotonic() - started + scoring.seconds
-        reestimate(smaller, scoring.train, scoring.normalisation)
+        scoring.reestimate(smaller)
         achieved = unpruned.achieved(smaller) | measured
         console.print(unpruned.compared(step.budget, achieved))
         if measured and lags(achieved["speedup"], achieved["latency_ratio"][0]):

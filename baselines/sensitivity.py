@@ -22,7 +22,6 @@ from compress.network_cost import cost
 from compress.networks import Network
 from compress.runs import InUseError, claimed, write_json
 from compress.schema import Struct
-from compress.training.batchnorm import reestimate
 from compress.training.evaluation import cross_entropies, predict
 
 # Shares of a group's channels to measure with, the last of which leaves one channel. The loss rises gently at first and
@@ -160,7 +159,7 @@ def widths_of(units: int) -> tuple[int, ...]:
 def _loss(network: Network, scoring: ScoringData) -> float:
     """The loss on the judging images after batch norm is re-estimated in place; both add to the MACs spent."""
     part = scoring.judging
-    scoring.macs += reestimate(network, scoring.train, scoring.normalisation, images=IMAGES)
+    scoring.macs += scoring.reestimate(network, images=IMAGES)
     scoring.macs += cost(network).macs * len(part)
     losses = cross_entropies(predict(network, part, scoring.normalisation), part.labels)
     loss = float(scoring.objective.total(torch.tensor(losses, dtype=torch.float64)))

@@ -1,4 +1,4 @@
-from .augmentation import Augmentation, Flip, ResizedCrop, pad_crop_flip
+from .augmentation import Augmentation, AugmentationDraw, Flip, ResizedCrop, pad_crop_flip
 from .catalogue import Availability, available
 from .dataset import Dataset, Labelled, Part, in_order
 from .division import Division
@@ -10,6 +10,7 @@ from .streaming import Streamed
 
 __all__ = [
     "Augmentation",
+    "AugmentationDraw",
     "Availability",
     "Dataset",
     "Division",

@@ -54,6 +54,24 @@ class ResizedCrop:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AugmentationDraw:
+    """What happens to every training image in one epoch; `crop` comes before the rest, where images are read.
+
+    Attributes:
+        shifts, flips: of all images, as `pad_crop_flip` takes them.
+    """
+
+    shifts: Tensor
+    flips: Tensor
+    padding: int
+    crop: ResizedCrop | None
+
+    def __call__(self, images: Tensor, indices: Tensor) -> Tensor:
+        """The images `(N, C, H, W)` of these indices `(N,)`, padded, cropped and mirrored."""
+        return pad_crop_flip(images, shifts=self.shifts[indices], flips=self.flips[indices], padding=self.padding)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Augmentation:
     """How training images are changed at random in every epoch.
 
@@ -89,6 +107,11 @@ class Augmentation:
         elif self.flip == "alternating" and epoch % 2:
             coins = ~coins
         return torch.from_numpy(shifts).to(device), torch.from_numpy(coins).to(device)
+
+    def draw(self, epoch: int, n: int, device: torch.device | str = "cpu") -> AugmentationDraw:
+        """Return this epoch's changes of all n training images."""
+        shifts, flips = self.epoch(epoch, n, device)
+        return AugmentationDraw(shifts=shifts, flips=flips, padding=self.padding, crop=self.resized_crop(epoch))
 
     def resized_crop(self, epoch: int) -> ResizedCrop | None:
         """Return the crop of this epoch's images that comes before ``pad_crop_flip``; None where there is none."""

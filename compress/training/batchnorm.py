@@ -13,7 +13,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from compress.data import Normalisation, Part, normalise
+from compress.data import AugmentationDraw, Normalisation, Part, normalise
 from compress.errors import UsageError
 from compress.hardware import repeatable
 from compress.network_cost import cost
@@ -130,21 +130,24 @@ def reestimate(
     images: int | None = REESTIMATION_IMAGES,
     batch: int = REESTIMATION_BATCH,
     trained: bool = False,
+    augmented: AugmentationDraw | None = None,
 ) -> int:
     """Set batch norm's running statistics to the mean over batches of a part's images, in place; returns the MACs.
 
-    Modes, momenta and random state do not change. Images are not augmented. In parallel training every process does all
-    of it by itself.
+    Modes, momenta and random state do not change. In parallel training every process does all of it by itself.
 
     Args:
         images: number of images, drawn at random with a fixed seed, as a part may be sorted by class; None: all.
         trained: skip layers in eval mode, whose statistics training does not change.
+        augmented: changes the images as in an epoch of a training. Weights that were trained on padded crops want the
+            statistics of these: with those of whole images they lose accuracy.
     """
     layers = [layer for layer in _tracking(network) if layer.training or not trained]
     if not layers:
         return 0
     drawn = torch.randperm(len(part), generator=torch.Generator().manual_seed(0))[:images]
     indices = drawn.tensor_split(-(-len(drawn) // batch))  # of about equal sizes, as all batches have the same weight
+    crop = augmented.crop if augmented else None
     before = [(layer.__class__, layer.momentum) for layer in layers]
     try:
         with repeatable(part.labels.device), evaluating(network), torch.no_grad():
@@ -153,8 +156,8 @@ def reestimate(
                 layer.reset_running_stats()
                 layer.momentum = None  # the mean over all batches
                 layer.train()
-            for pixels in part.batches(indices):
-                network(normalise(pixels, normalisation))
+            for rows, pixels in zip(indices, part.batches(indices, crop), strict=True):
+                network(normalise(augmented(pixels, rows) if augmented else pixels, normalisation))
     finally:
         for layer, (kind, momentum) in zip(layers, before, strict=True):
             layer.__class__, layer.momentum = kind, momentum

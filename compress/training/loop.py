@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from compress import machine, signals
 from compress.console import console
-from compress.data import Augmentation, Split, normalise, pad_crop_flip
+from compress.data import Split, normalise
 from compress.errors import UsageError
 from compress.hardware import Precision, finish_on, keep_freed_memory
 from compress.networks import Network, Spec
@@ -82,12 +82,7 @@ class Training:
             self._freeze_trunk()
         if self.device.type == "cpu":
             keep_freed_memory()
-        self.augmentation = Augmentation(
-            padding=recipe.crop_padding if augment else 0,
-            flip=recipe.flip if augment else "none",
-            crop=recipe.crop if augment else "pad",
-            seed=seed,
-        )
+        self.augmentation = recipe.augmentation(seed, augmentable=augment)
         self.batch_size = recipe.batch(len(split.train))
         self.steps = len(split.train) // self.batch_size  # the smaller last batch of an epoch is dropped
         many = evaluated_at_once(self.device, split.train.shape) if self.device.type == "cuda" else 1
@@ -195,14 +190,12 @@ class Training:
         """Yield the augmented, normalised images `(N, C, H, W)` and labels `(N,)` of every batch of this epoch."""
         train, epoch = self.split.train, self.epochs_done
         order = self.augmentation.order(epoch, len(train)).to(self.device)
-        shifts, flips = self.augmentation.epoch(epoch, len(train), self.device)
+        augmented = self.augmentation.draw(epoch, len(train), self.device)
         shares = [self.world.share(batch) for batch in order[: self.steps * self.batch_size].split(self.batch_size)]
         chosen = torch.cat(shares).split(len(shares[0]) * self.at_once)
-        for indices, images in zip(chosen, train.batches(chosen, self.augmentation.resized_crop(epoch)), strict=True):
-            images = pad_crop_flip(
-                images, shifts=shifts[indices], flips=flips[indices], padding=self.augmentation.padding
-            )
-            images = normalise(images, self.split.normalisation).contiguous(memory_format=torch.channels_last)
+        for indices, images in zip(chosen, train.batches(chosen, augmented.crop), strict=True):
+            images = normalise(augmented(images, indices), self.split.normalisation)
+            images = images.contiguous(memory_format=torch.channels_last)
             size = len(shares[0])
             yield from zip(images.split(size), train.labels[indices].split(size), strict=True)
 
@@ -268,9 +261,13 @@ class Training:
                 part.eval()
 
     def _settle(self) -> None:
-        """Recompute batch norm's running statistics from all training images; training itself never reads them."""
+        """Recompute batch norm's running statistics from all training images; training itself never reads them.
+
+        The images are augmented as those that the weights were trained on, by this epoch's draw.
+        """
         started, parts = time.monotonic(), self.split
-        macs = reestimate(self.network, parts.train, parts.normalisation, images=None, trained=True)
+        drawn = self.augmentation.draw(self.epochs_done, len(parts.train), self.device)
+        macs = reestimate(self.network, parts.train, parts.normalisation, images=None, trained=True, augmented=drawn)
         self.spent.settling_macs += macs
         self.spent.settling_seconds += time.monotonic() - started
 
