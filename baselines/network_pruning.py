@@ -17,7 +17,7 @@ from compress.errors import UsageError, checked
 from compress.networks import Network
 from compress.recipes import Recipe, recipe_named
 from compress.training.objectives import Objective, bp, mwbp
-from compress.training.plan import split_by
+from compress.training.plan import augmentation_by, split_by
 
 
 @checked
@@ -85,7 +85,7 @@ def _scoring(network: Network, dataset: Dataset | None, recipe: Recipe, seed: in
     device = next(network.parameters()).device
     if dataset is not None:
         parts = split_by(recipe, dataset).to(device)
-        augmentation = recipe.augmentation(seed, augmentable=dataset.augmentable)
+        augmentation = augmentation_by(recipe, seed, augmentable=dataset.augmentable)
         return ScoringData.of(parts, objective, recipe.label_smoothing, seed, augmentation)
     channels = network.spec.input_shape[0]
     black = Labelled(

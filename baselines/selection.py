@@ -32,6 +32,7 @@ from compress.networks import Network
 from compress.runs import write_json
 from compress.schema import Struct
 from compress.training.distributed import current_world
+from compress.training.plan import augmentation_by
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +126,7 @@ def pruning_steps(job: Job, unpruned: Unpruned) -> list[PruningStep]:
 
 def scoring_data_of(job: Job, reference: Reference, parts: Split) -> ScoringData:
     """The images, objective and seed that a job scores with."""
-    augmentation = job.recipe.augmentation(job.seed, augmentable=job.dataset.augmentable)
+    augmentation = augmentation_by(job.recipe, job.seed, augmentable=job.dataset.augmentable)
     return ScoringData.of(parts, reference.objective, job.recipe.label_smoothing, job.seed, augmentation)
 
 

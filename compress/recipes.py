@@ -7,13 +7,10 @@ import math
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from compress.documents import fitted
 from compress.errors import UsageError, checked, nearest
-
-if TYPE_CHECKING:  # a recipe is plain data: what computes with it is imported where it is needed, as it imports torch
-    from compress.data import Augmentation
 
 FineTuneSchedule = Literal["small-rate", "restart"]
 ClassWeights = Literal["none", "balanced"]
@@ -139,14 +136,6 @@ class Recipe:
         if progress < warmup or warmup == 1:
             return progress / warmup
         return 0.5 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup)))
-
-    def augmentation(self, seed: int, *, augmentable: bool) -> Augmentation:
-        """How training images are changed at random; not at all where the data set does not allow it."""
-        from compress.data import Augmentation
-
-        if not augmentable:
-            return Augmentation(padding=0, flip="none", seed=seed)
-        return Augmentation(padding=self.crop_padding, flip=self.flip, crop=self.crop, seed=seed)
 
     def fine_tuning(self, schedule: FineTuneSchedule = "small-rate") -> Recipe:
         """The recipe for fine-tuning a pruned network.

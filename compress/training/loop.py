@@ -35,6 +35,7 @@ from compress.training.distributed import current_world
 from compress.training.evaluation import accuracies, cross_entropies, evaluated_at_once, predict
 from compress.training.hooks import PLAIN, Narrow, Options, Spent, sliced
 from compress.training.objectives import Objective
+from compress.training.plan import augmentation_by
 from compress.training.progress_bar import TrainingProgress
 from compress.training.step import Step, Tally
 from compress.training.updates import Simultaneous, update_of
@@ -82,7 +83,7 @@ class Training:
             self._freeze_trunk()
         if self.device.type == "cpu":
             keep_freed_memory()
-        self.augmentation = recipe.augmentation(seed, augmentable=augment)
+        self.augmentation = augmentation_by(recipe, seed, augmentable=augment)
         self.batch_size = recipe.batch(len(split.train))
         self.steps = len(split.train) // self.batch_size  # the smaller last batch of an epoch is dropped
         many = evaluated_at_once(self.device, split.train.shape) if self.device.type == "cuda" else 1

@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 
-from compress.data import Dataset, Labelled, Split, split, training_images
+from compress.data import Augmentation, Dataset, Labelled, Split, split, training_images
 from compress.errors import UsageError
 from compress.hardware import Precision
 from compress.networks import Spec
@@ -115,6 +115,13 @@ def batch_for_few(recipe: Recipe, dataset: Dataset) -> int | None:
     images = training_images(dataset, validation=recipe.validation, calibration=recipe.calibration)
     batch = recipe.batch(images)
     return batch if batch < min(recipe.batch_size, images) else None
+
+
+def augmentation_by(recipe: Recipe, seed: int, *, augmentable: bool) -> Augmentation:
+    """How a recipe changes training images at random; not at all where the data set does not allow it."""
+    if not augmentable:
+        return Augmentation(padding=0, flip="none", seed=seed)
+    return Augmentation(padding=recipe.crop_padding, flip=recipe.flip, crop=recipe.crop, seed=seed)
 
 
 def split_by(recipe: Recipe, dataset: Dataset) -> Split:

@@ -32,6 +32,7 @@ from compress.training.batchnorm import reestimate
 from compress.training.evaluation import cross_entropies, predict
 from compress.training.loop import Training, fit
 from compress.training.objectives import bp
+from compress.training.plan import augmentation_by
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -177,7 +178,7 @@ def test_averaged_weights_have_the_statistics_of_what_they_were_trained_on(tiny:
     training = Training(network, parts, recipe, bp(network.spec), augment=True, seed=3, precision="fp32")
     fit(training, title="averaged")
     found = [value.clone() for value in statistics(training.network)]
-    drawn = recipe.augmentation(3, augmentable=True).draw(2, len(parts.train))
+    drawn = augmentation_by(recipe, 3, augmentable=True).draw(2, len(parts.train))
     reestimate(training.network, parts.train, parts.normalisation, images=None, augmented=drawn)
     assert all(map(torch.equal, statistics(training.network), found))
     reestimate(training.network, parts.train, parts.normalisation, images=None)
