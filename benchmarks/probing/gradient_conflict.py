@@ -81,8 +81,8 @@ class MeasuredTraining(Training):
     """The training of a plan by MW-BP in its default form, measured at every so many steps.
 
     Attributes:
-        measured: of every measurement the step, and for every segment and the trunk as one the exits that it hears, the
-            and their `conflicts`; gradients are those of the weighted losses.
+        measured: of every measurement the step and, for every segment and for the trunk as one, the exits that it hears
+            and the `conflicts` of their weighted losses' gradients.
 
     Raises:
         UsageError: the network has one exit, or the plan's recipe and network do not fit.

@@ -19,7 +19,7 @@ from compress.network_cost import cost, cross_check, part_costs
 from compress.networks import Ensemble, create, mean_of
 from compress.records import parse_record
 from compress.training import Method, Place, execution, plan_of
-from compress.training.ensembles import fit_weights
+from compress.training.ensembles import ensemble_of, fit_weights
 from compress.training.loop import Training
 
 
@@ -86,6 +86,20 @@ def test_the_network_averages_and_costs_next_to_nothing() -> None:
     assert cost(ensemble).macs == cost(network).macs - parts[f"heads.{network.spec.exits[0].block}"].macs
     with pytest.raises(UsageError, match="has 3"):
         Ensemble(network, (0.25,) * 4)
+
+
+def test_its_gain_is_told_on_calibration_images() -> None:
+    """The last exit has one of four wrong that the exit before has right; on validation images both weigh the same."""
+    last = torch.tensor([[0.0, 1.0], [4.0, 0.0], [4.0, 0.0], [4.0, 0.0]])
+    before = torch.tensor([[4.0, 0.0]] * 4)
+    mirrored = torch.tensor([[[4.0, 0.0], [0.0, 1.0]], [[0.0, 1.0], [4.0, 0.0]]])
+    seen, unseen = (mirrored, torch.tensor([0, 0])), (torch.stack([before, last]), torch.tensor([0] * 4))
+    network = create("resnet8", exits=2)
+    row, _ = ensemble_of(network, 2, {"validation": seen, "calibration": unseen, "test": seen})
+    assert (row["weights"], row["calibration_gain"]) == (pytest.approx([0.5, 0.5], abs=1e-4), 0.25)
+    none = torch.zeros(2, 0, 2), torch.zeros(0, dtype=torch.int64)
+    row, _ = ensemble_of(network, 2, {"validation": seen, "calibration": none, "test": seen})
+    assert row["calibration_gain"] is None
 
 
 def test_the_record_has_it_beside_the_exits(run: Run) -> None:
