@@ -54,7 +54,8 @@ class Row(TypedDict):
     Attributes:
         bytes: in fp32 of parameters and buffers, in int8 of the ONNX file.
         fp32_bytes: of the ONNX file in fp32; in int8 only.
-        seconds, ratio: quartiles over the rounds; the ratio is to the reference in the same round.
+        seconds, ratio: quartiles over the rounds; the ratio is to the reference in the same round. Missing, as is the
+            interval, where nothing was timed.
         ratio_interval: 95% interval of the median ratio; None where there were too few rounds.
         deviation: of the logits from eager's in fp32, see `agreement`.
         joules: quartiles, for a batch; where the machine has a counter.
@@ -67,8 +68,8 @@ class Row(TypedDict):
     bytes: NotRequired[Count]
     fp32_bytes: NotRequired[Count]
     batch_size: Number
-    seconds: Quartiles
-    ratio: Quartiles
+    seconds: NotRequired[Quartiles]
+    ratio: NotRequired[Quartiles]
     ratio_interval: NotRequired[tuple[float, float] | None]
     deviation: NotRequired[float]
     joules: NotRequired[Quartiles]
@@ -89,6 +90,7 @@ class Measurement(Struct, frozen=True, kw_only=True):
     Attributes:
         session: shared by everything that one command measured; ratios of different sessions do not compare.
         device: torch's name of it.
+        rounds: how often each network was timed; 0: only what does not depend on how busy the machine is was measured.
         noise: interquartile range of the reference's ratio to itself in the same round; the largest over batch sizes.
         noisy: whether the noise is above the limit.
         environment: machine and versions.
@@ -101,7 +103,7 @@ class Measurement(Struct, frozen=True, kw_only=True):
     precision: str
     device: str
     threads: Number
-    rounds: Number
+    rounds: Count
     reference: Reference
     noise: float | None = None
     noisy: bool = False
@@ -133,10 +135,14 @@ class BenchFile(Struct, frozen=True, kw_only=True):
     measurements: list[Measurement]
 
 
-def read_measurements(run: Run) -> list[Measurement]:
-    """All measurements in the run's `bench.json`; an empty list where there is no file, or none that can be read."""
+def read_measurements(run: Run, *, untimed: bool = False) -> list[Measurement]:
+    """The measurements in the run's `bench.json`; an empty list where there is no file, or none that can be read.
+
+    Args:
+        untimed: whether those that timed nothing are among them.
+    """
     kept = read_kept(run.path / BENCH, BenchFile, MEND)
-    found = kept[1].measurements if kept else []
+    found = [each for each in kept[1].measurements if each.rounds or untimed] if kept else []
     known = {row["exit"] for row in run.predictions}
     if any(row["exit"] not in known for measurement in found for row in measurement.rows):
         console.print(f"skipped: {run.path / BENCH} is not of the run's {len(run.exits)} exit(s); {MEND}")
@@ -145,8 +151,14 @@ def read_measurements(run: Run) -> list[Measurement]:
 
 
 def write_measurement(run: Run, measurement: Measurement) -> None:
-    """Put a measurement into the run's `bench.json`, in place of an earlier one under the same conditions."""
-    kept = [other for other in read_measurements(run) if other.conditions != measurement.conditions]
+    """Put a measurement into the run's `bench.json`, in place of an earlier one under the same conditions.
+
+    One that timed nothing does not replace one that did.
+    """
+    before = read_measurements(run, untimed=True)
+    if not measurement.rounds and any(each.rounds and each.conditions == measurement.conditions for each in before):
+        return
+    kept = [other for other in before if other.conditions != measurement.conditions]
     ordered = sorted([*kept, measurement], key=lambda each: (each.conditions.preference, each.conditions.hardware))
     write_json(run.path / BENCH, {"schema": SCHEMA_VERSION, "measurements": list(map(dataclasses.asdict, ordered))})
 

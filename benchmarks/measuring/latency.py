@@ -43,6 +43,7 @@ class Session:
     """Candidates measured together; all ratios are to the last exit of the first run.
 
     Attributes:
+        rounds: how many times each is timed; 0: not at all.
         held_out: images for int8; None where nothing is quantised.
         id: shared by all measurements of the session.
     """
@@ -76,8 +77,9 @@ class Session:
             accuracies = self._int8_accuracies(engine) if precision == "int8" else [{}] * len(self.candidates)
             environment = describe(self.device)
         environment["versions"] |= engine.versions
-        noise = max(noise for _, noise in found)
-        if noise > NOISY:
+        noise = max((noise for _, noise in found if noise is not None), default=None)
+        noisy = noise is not None and noise > NOISY
+        if noisy:
             console.print(
                 f"{engine.name} {precision}: noisy: the reference's times in one round differ by {noise:.0%} between "
                 f"quartiles, more than {NOISY:.0%}; measure again on a quiet machine"
@@ -97,7 +99,7 @@ class Session:
                 rounds=self.rounds,
                 reference={"run": reference.run.id, "exit": reference.exit},
                 noise=noise,
-                noisy=noise > NOISY,
+                noisy=noisy,
                 environment=environment,
                 calibration=self._calibration() if precision == "int8" else None,
                 energy=counters.sources if counters else None,
@@ -107,8 +109,8 @@ class Session:
             write_measurement(run, measurement)
         return [{"run": id, **shared, **row} for id, row in measured]
 
-    def _at_batch_size(self, engine: Engine, precision: str, batch_size: int) -> tuple[list[Any], float]:
-        """A row a candidate at one batch size, and the noise."""
+    def _at_batch_size(self, engine: Engine, precision: str, batch_size: int) -> tuple[list[Any], float | None]:
+        """A row a candidate at one batch size, and the noise, None where nothing is timed."""
         what = f"{engine.name} {precision}"
         console.print(f"{what}, batch {batch_size}: preparing {len(self.candidates)} networks")
         images = engine.place(random_images(batch_size, self.candidates[0].run.spec.input_shape), self.device)
@@ -123,14 +125,6 @@ class Session:
             )
             for candidate, infer in zip(self.candidates, prepared, strict=True)
         ]
-        calls = [partial(infer, images) for infer in prepared]
-        seconds, joules = interleaved(
-            [*calls, calls[self.reference]],  # the reference a second time, for the noise of its ratio to itself
-            rounds=self.rounds,
-            device=self.device,
-            what=f"{what}, latency at batch {batch_size}",
-        )
-        ratios = seconds / seconds[:, [self.reference]]
         rows = [
             {
                 "exit": candidate.exit,
@@ -138,16 +132,36 @@ class Session:
                 "params": candidate.cost.params,
                 **candidate.sizes(precision),
                 "batch_size": batch_size,
+                "deviation": deviation,
+            }
+            for candidate, deviation in zip(self.candidates, deviations, strict=True)
+        ]
+        if not self.rounds:
+            return rows, None
+        calls = [partial(infer, images) for infer in prepared]
+        times, noise = self._timed(calls, what=f"{what}, latency at batch {batch_size}")
+        return [row | time for row, time in zip(rows, times, strict=True)], noise
+
+    def _timed(self, calls: Sequence[Callable[[], Tensor]], *, what: str) -> tuple[list[dict[str, Any]], float]:
+        """The times of every call, a candidate each, and the noise."""
+        seconds, joules = interleaved(
+            [*calls, calls[self.reference]],  # the reference a second time, for the noise of its ratio to itself
+            rounds=self.rounds,
+            device=self.device,
+            what=what,
+        )
+        ratios = seconds / seconds[:, [self.reference]]
+        times = [
+            {
                 "seconds": quartiles(seconds[:, position]),
                 "ratio": quartiles(ratios[:, position]),
                 "ratio_interval": median_interval(ratios[:, position]),
-                "deviation": deviations[position],
                 **({} if joules is None else {"joules": quartiles(joules[:, position])}),
             }
-            for position, candidate in enumerate(self.candidates)
+            for position in range(len(calls))
         ]
         low, _, high = quartiles(ratios[:, -1])
-        return rows, high - low
+        return times, high - low
 
     def _from_cpu(self, engine: Engine, infer: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
         """The prepared network as a function from images to logits on the CPU."""
@@ -197,13 +211,15 @@ def bench(
     several engines and precisions, every pair that exists is measured, one after another.
 
     Args:
+        rounds: how many times each network is timed; 0: not at all, where the machine is busy. What does not depend on
+            that is measured all the same: sizes, deviations, and the accuracy of int8.
         data_dir: where to look first for the data that int8 needs.
 
     Returns:
         A row an exit, batch size, engine and precision, with the run's id.
 
     Raises:
-        UsageError: a number below 1, runs of different image shapes, an engine or a precision that is not available
+        UsageError: a number out of range, runs of different image shapes, an engine or precision that is not available
             here, logits that differ from eager's, or a directory that cannot be written.
     """
     if not runs:
@@ -241,18 +257,18 @@ def check_numbers(runs: Sequence[Run], batch_sizes: Sequence[int], threads: int,
     """Refuse numbers out of range and runs that cannot be measured together.
 
     Raises:
-        UsageError: a number below 1 or beyond any use, or runs of different image shapes.
+        UsageError: a number out of range, or runs of different image shapes.
     """
     if not batch_sizes:
         raise UsageError("--batch-size: give one or several")
-    for what, values, most in (
-        ("--batch-size", batch_sizes, LARGEST_BATCH),
-        ("--threads", [threads], os.cpu_count() or 1),
-        ("--rounds", [rounds], MOST_ROUNDS),
+    for what, values, least, most in (
+        ("--batch-size", batch_sizes, 1, LARGEST_BATCH),
+        ("--threads", [threads], 1, os.cpu_count() or 1),
+        ("--rounds", [rounds], 0, MOST_ROUNDS),
     ):
         for value in values:
-            if not 1 <= value <= most:
-                raise UsageError(f"{what} {value}: 1 or more, here {most:,} at most")
+            if not least <= value <= most:
+                raise UsageError(f"{what} {value}: {least} or more, here {most:,} at most")
     shapes = {run.spec.input_shape for run in runs}
     if len(shapes) > 1:
         raise UsageError(f"the runs take images of different shapes ({', '.join(map(str, shapes))}): bench them apart")

@@ -22,7 +22,7 @@ def measured_in_int8(runs: Sequence[Run]) -> tuple[dict[tuple[str, ExitName], Ro
 
     Without measurements the conditions are None.
     """
-    found = {run.id: [each for each in read_measurements(run) if each.precision == INT8] for run in runs}
+    found = {run.id: [each for each in read_measurements(run, untimed=True) if each.precision == INT8] for run in runs}
     primary = primary_conditions(found.values())
     measured = {
         (id, row["exit"]): row

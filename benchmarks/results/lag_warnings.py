@@ -80,9 +80,11 @@ def lagging(runs: Sequence[Run], rows: Rows) -> Iterator[Lag]:
     """Where a pruned network's latency fell by less than the root of its MACs, relative to the network before pruning.
 
     Args:
-        rows: as `bench` returns them; rows of several sessions say which with the keys in `SHARED`.
+        rows: as `bench` returns them; those that were not timed are passed over. Rows of several sessions say which
+            with the keys in `SHARED`.
     """
-    at = {(*(row.get(key) for key in SHARED), row["run"], row["exit"]): row for row in rows}
+    timed = (row for row in rows if "ratio" in row)
+    at = {(*(row.get(key) for key in SHARED), row["run"], row["exit"]): row for row in timed}
     for run in runs:
         origins = _origins(run, runs)
         for (*shared, id, exit), row in at.items():

@@ -41,6 +41,7 @@ def run_study(
     out: Path,
     time_limit: float | None = None,
     report: bool = True,
+    timing: bool = True,
     execute: Callable[[Runner], None] | None = None,
 ) -> list[Run]:
     """All runs of the study that could be made, the reference first, measured and reported into `out`.
@@ -52,6 +53,8 @@ def run_study(
         time_limit: seconds after which no run goes on: none is begun that is not expected to end by then, and one under
             way stops after its epoch, with its checkpoint kept. A share of `KEPT_BACK` is for measuring and the report.
         report: whether runs are measured and reported; false: they are made alone, and the whole limit is for that.
+        timing: whether latency is measured; false, where the machine is busy: of measurements only the accuracy and
+            the size of files in int8, of a study that asks for them.
         execute: makes the missing runs of a runner; None: `Runner.make_all`, in this process.
 
     Raises:
@@ -69,7 +72,7 @@ def run_study(
         found = outcomes.reported
         if report and found:
             with _alone(setting.place.runs / MEASURING):  # timings beside other work are wrong, and reports would mix
-                runner.measure(found)
+                runner.measure(found, timing=timing)
                 write_report(runner.comparison(found), out)
     except KeyboardInterrupt as error:
         done, every = sum(map(bool, outcomes.runs.values())), len(outcomes.nodes)
@@ -154,20 +157,24 @@ class Runner:
             screen=self.outcomes.screen,
         )
 
-    def measure(self, runs: list[Run]) -> None:
-        """Measure the latency of all runs together, then the study's int8, unless that was done; a failure is noted."""
+    def measure(self, runs: list[Run], *, timing: bool = True) -> None:
+        """Measure the latency of all runs together, then the study's int8, unless that was done; a failure is noted.
+
+        Without `timing` only what does not depend on how busy the machine is.
+        """
         from benchmarks.results.rows import rows
 
         setting, sessions = self.outcomes.setting, rows(runs).get("bench_session")
-        if sessions is None or sessions.isna().any() or sessions.nunique() > 1:
+        if timing and (sessions is None or sessions.isna().any() or sessions.nunique() > 1):
             with self._noting("latency"):
                 warn_of_lag(runs, bench(runs, device=setting.place.device, rounds=ROUNDS))
         engine = setting.study.int8
-        known = {run.id for run in runs if any(_is_int8(each, engine) for each in read_measurements(run))}
-        if engine and (left := [run for run in runs if run.id not in known]):
+        known = [any(_is_int8(each, engine) for each in read_measurements(run, untimed=not timing)) for run in runs]
+        if engine and (left := [run for run, measured in zip(runs, known, strict=True) if not measured]):
             together = [*runs[:1], *(run for run in left if run is not runs[0])]  # ratios are to the reference
+            how = {"rounds": ROUNDS} if timing else {"rounds": 0, "batch_sizes": [1]}
             with self._noting("int8"):
-                bench(together, engine=engine, precision="int8", device="cpu", rounds=ROUNDS, data_dir=setting.data_dir)
+                bench(together, engine=engine, precision="int8", device="cpu", data_dir=setting.data_dir, **how)
 
     @contextlib.contextmanager
     def _noting(self, what: str) -> Iterator[None]:

@@ -24,7 +24,7 @@ class BenchOptions:
         precision: fp32 (default), bf16, fp16 or int8 (calibrated on held-out images); several separated by commas.
         batch_size: Images per batch; several separated by commas.
         threads: Threads of the CPU.
-        rounds: How many times each network is timed.
+        rounds: How many times each network is timed; 0: not at all, as on a machine that is busy.
         all: Directory of runs or of a report: measure all its finished runs with every engine and precision that is
             here. A report has no weights: its networks are timed with random ones, without int8.
         data_dir: Directory in which the data that int8 needs are looked for first.

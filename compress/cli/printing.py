@@ -56,8 +56,9 @@ def show_latencies(rows: Sequence[dict[str, Any]], skipped: Sequence[str] | None
     table = table_of(rows)[["run", "exit", "macs", "params", "engine", "precision", "batch_size"]]
     if any("bytes" in row for row in rows):
         table.insert(4, "bytes", [str(row.get("bytes", "")) for row in rows])
-    table["median ms"] = [f"{1e3 * row['seconds'][1]:.2f}" for row in rows]
-    table["ratio [95%]"] = [_with_interval(row["ratio"][1], row["ratio_interval"]) for row in rows]
+    if all("seconds" in row for row in rows):
+        table["median ms"] = [f"{1e3 * row['seconds'][1]:.2f}" for row in rows]
+        table["ratio [95%]"] = [_with_interval(row["ratio"][1], row["ratio_interval"]) for row in rows]
     if any("test_accuracy" in row for row in rows):
         table["test accuracy"] = [f"{row['test_accuracy']:.4f}" if "test_accuracy" in row else "" for row in rows]
     print_table(table)

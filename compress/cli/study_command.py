@@ -44,12 +44,15 @@ class StudyPlaceOptions(PlaceOptions):
         time_limit: Such as 9m: begin no run that is not expected to end by then, stop after the epoch under way, and
             report what is done, for which a fifth is kept back. The same command goes on later. Nothing is handed over.
         report: --no-report: train alone, for the whole of the time limit; neither measure nor report.
+        timing: --no-timing: measure no latency, as on a machine that is busy, and hand nothing over; the same command
+            without it does later.
     """
 
     precision: Precision | None = None
     resume: Flag = False
     time_limit: str | None = None
     report: Annotated[bool, Parameter(negative="--no-report", show_default=False)] = True
+    timing: Annotated[bool, Parameter(negative="--no-timing", show_default=False)] = True
 
     @property
     def seconds(self) -> float | None:
@@ -107,13 +110,14 @@ def study(
     if dry_run:
         return _show_plan(plan_study(setting), output)
     out = out or Path("report") / Path(name).stem
-    runs, handed = run_study(setting, out=out, time_limit=seconds, report=place.report, execute=execute), []
+    handed: list[str] = []
+    runs = run_study(setting, out=out, time_limit=seconds, report=place.report, timing=place.timing, execute=execute)
     written = place.report and bool(runs)
     if not output.json:
         if runs:
             print_table(main_table(runs, runs[0].id))
         console.print(f"report: {out / REPORT}" if written else f"{len(runs)} runs are finished, and nothing reported")
-    if study.handover and written and seconds is None:
+    if study.handover and written and place.timing and seconds is None:
         try:
             handed = hand_over(study.handover, runs, setting.dataset, out)
         except UsageError as error:  # the study itself is done

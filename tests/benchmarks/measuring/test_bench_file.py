@@ -44,6 +44,15 @@ def test_a_measurement_replaces_that_of_the_same_conditions_and_keeps_the_others
     assert json.loads((run.path / "bench.json").read_text())["schema"] == 2
 
 
+def test_what_timed_nothing_never_replaces_what_did(run: Run, measurement: Measurement) -> None:
+    untimed = replace(measurement, rounds=0, noise=None, session="u")
+    write_measurement(run, untimed)
+    assert (read_measurements(run), read_measurements(run, untimed=True)) == ([], [untimed])
+    for each in (measurement, untimed):
+        write_measurement(run, each)
+        assert read_measurements(run) == read_measurements(run, untimed=True) == [measurement]
+
+
 def test_a_gpu_is_the_same_with_its_number_and_without(run: Run, on_gpu: Measurement) -> None:
     for device in ("cuda", "cuda:0"):
         write_measurement(run, replace(on_gpu, device=device))

@@ -84,6 +84,9 @@ def test_runtimes_agree_with_eager_and_are_recorded_beside_one_another(session: 
     assert found == {float(right.double().mean())}
     sizes = {name: candidate.source.onnx(of).stat().st_size for name, of in (("bytes", "int8"), ("fp32_bytes", "fp32"))}
     assert measured[-1] | sizes == measured[-1]
+    untimed = replace(session, rounds=0).measure(engine_named("onnxruntime"), "int8")
+    times = {"seconds", "ratio", "ratio_interval"}
+    assert untimed == [{name: value for name, value in row.items() if name not in times} for row in measured]
     assert 4 * candidate.cost.params < sizes["fp32_bytes"]
     nodes = onnx.load(candidate.source.onnx("int8")).graph.node
     assert not any(node.metadata_props for node in nodes)

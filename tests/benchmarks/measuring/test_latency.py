@@ -9,10 +9,11 @@ import pytest
 from benchmarks import bench
 from benchmarks.measuring.bench_file import read_measurements
 from benchmarks.measuring.energy import Counter, Meter
+from compress.cli.printing import show_latencies
 from compress.errors import UsageError
 from compress.network_cost import cost
 from compress.networks import cut
-from compress.runs import Run, load
+from compress.runs import BENCH, Run, load
 
 
 def test_every_exit_is_measured_against_the_first_run_and_recorded(runs: list[Run]) -> None:
@@ -67,9 +68,25 @@ def test_a_noisy_session_says_so(
     assert "noisy: the reference's times in one round differ by 20%" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("options", [{"batch_sizes": (0,)}, {"threads": 0}, {"rounds": 0}])
-def test_numbers_below_one_are_refused(options: dict[str, Any], runs: list[Run]) -> None:
-    with pytest.raises(UsageError, match="1 or more"):
+def test_on_a_busy_machine_all_but_time_is_measured(runs: list[Run], capsys: pytest.CaptureFixture[str]) -> None:
+    [run] = runs[:1]
+    (run.path / BENCH).unlink(missing_ok=True)
+    [row] = bench([run], batch_sizes=(1,), rounds=0)
+    assert (row["bytes"], row["macs"]) == (cost(load(run)).bytes, cost(load(run)).macs)
+    assert row["deviation"] < 1e-5
+    assert not {"seconds", "ratio", "ratio_interval", "joules"} & row.keys()
+    assert not read_measurements(run)  # no latency is there
+    [recorded] = read_measurements(run, untimed=True)
+    assert (recorded.rounds, recorded.noise, recorded.noisy) == (0, None, False)
+    show_latencies([row], as_json=False)
+    printed = capsys.readouterr().out
+    assert f"{row['macs']}" in printed.replace(",", "")
+    assert "median" not in printed
+
+
+@pytest.mark.parametrize(("options", "least"), [({"batch_sizes": (0,)}, 1), ({"threads": 0}, 1), ({"rounds": -1}, 0)])
+def test_numbers_below_their_least_are_refused(options: dict[str, Any], least: int, runs: list[Run]) -> None:
+    with pytest.raises(UsageError, match=f"{least} or more"):
         bench(runs[:1], **options)
 
 

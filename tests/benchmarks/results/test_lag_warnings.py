@@ -56,6 +56,8 @@ def test_a_pruned_network_lags_behind_what_it_was_pruned_from_by_any_number_of_s
     for ratio, expected in ((0.4, []), (0.6, [chained.id]), (0.8, [pruned.id, chained.id])):
         rows = [row(whole, 1.0), row(pruned, ratio), row(chained, ratio)]
         assert [lag.run.id for lag in lagging(measured, rows)] == expected
+    untimed = [{**row(whole, 1.0), "precision": "int8"}, {**row(pruned, 0.8), "precision": "int8"}]
+    assert not list(lagging(measured, [{name: each[name] for name in each if name != "ratio"} for each in untimed]))
     slower = [row(whole, 2.0), row(chained, 1.6)]  # ratios are to another network then
     warn_of_lag(measured, slower)
     line = capsys.readouterr().err

@@ -184,6 +184,26 @@ def test_int8_is_measured_where_it_is_missing_behind_the_reference(
     assert runner.failures == ["int8: no onnx"] * 2
 
 
+def test_on_a_busy_machine_int8_is_measured_and_nothing_timed_until_it_is_idle(
+    settings: Settings, runs: list[Run], measurement: Measurement, tmp_path: Path
+) -> None:
+    own = [Run(tmp_path / run.id, run.record) for run in runs if len(run.exits) == 1]
+    for run in own:
+        run.path.mkdir()
+    setting = settings(f'{HEAD}\nint8 = "onnxruntime"\nrun = [{DEEP}]', tmp_path)
+    runner = Runner(outcomes=Outcomes(setting=setting), seconds={})
+    with patch("benchmarks.study.runner.bench", return_value=[]) as bench:
+        runner.measure(own, timing=False)
+        [untimed] = bench.call_args_list
+        assert (untimed.kwargs["precision"], untimed.kwargs["rounds"]) == ("int8", 0)
+        for run in own:
+            write_measurement(run, replace(measurement, engine="onnxruntime", precision="int8", rounds=0, noise=None))
+        runner.measure(own, timing=False)
+        assert len(bench.call_args_list) == 1  # all of it is there
+        runner.measure(own)
+    assert [call.kwargs["rounds"] for call in bench.call_args_list] == [0, ROUNDS, ROUNDS]  # latency, then int8
+
+
 def test_another_process_that_measures_is_waited_for_aloud(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path, held, go = tmp_path / "lock", Event(), Event()
 
