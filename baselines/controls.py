@@ -29,14 +29,14 @@ LONGEST = 4  # greatest multiple of the recipe's epochs that scratch-b trains fo
 DISTILLED = Method(name="bp", teacher=DEFAULT_TEACHER_SHARE, temperature=TEMPERATURE)
 
 
-def scratch(spec: Spec, seed: int) -> Network:
+def scratch(spec: Spec, seed: int, *, zero_scale: bool = False) -> Network:
     """A network of a pruned shape, newly initialised from the seed as for any training.
 
     A foreign net has its own initialisation, for its own widths. A tensor that pruning resized takes the leading
     entries of that, and weights are multiplied by the root of inputs before / after, so that their sums keep their
     variance.
     """
-    network = initialised(spec, seed)
+    network = initialised(spec, seed, zero_scale=zero_scale)
     if spec.resized:
         whole = initialised(dataclasses.replace(spec, resized=(), numbers=()), seed).state_dict()
         state = network.state_dict()

@@ -213,7 +213,7 @@ def _from_scratch(job: Job, reference: Reference) -> Run:
 
     def prepare(_: Split) -> Prepared:
         return Prepared(
-            network=scratch(selection.network.spec, job.seed),
+            network=scratch(selection.network.spec, job.seed, zero_scale=plan.recipe.zero_scale),
             results={"requested": dict([job.budget.option]), "achieved": selection.achieved},
             choosing_macs=selection.macs,
             choosing_seconds=selection.seconds,
@@ -241,7 +241,8 @@ def _shallow(job: Job, reference: Reference) -> Run:
     achieved = unpruned.achieved(smaller) | measured
     console.print(unpruned.compared(job.budget, achieved))
     results = {"requested": dict([job.budget.option]), "achieved": achieved}
-    return execute(plan, lambda _: Prepared(network=smaller, results=results), resume=job.place.resume)
+    network = initialised(smaller.spec, job.seed, zero_scale=plan.recipe.zero_scale)
+    return execute(plan, lambda _: Prepared(network=network, results=results), resume=job.place.resume)
 
 
 def _sparse(job: Job, reference: Reference) -> Run:

@@ -29,6 +29,7 @@ class ObjectiveNumbers:
             of the training.
         annealing: when the trunk hears less of auxiliary losses: none, last-third (from all to nothing over the last
             third of the training) or first-third (from nothing to all over the first).
+        auxiliary_weight: factor on the losses of auxiliary exits in the trunk, for all of the training.
     """
 
     gammas: tuple[float, ...]
@@ -44,3 +45,4 @@ class ObjectiveNumbers:
     temperature: float = 4.0
     ensemble_teacher: Share = 0.0
     annealing: Literal["none", "last-third", "first-third"] = "none"
+    auxiliary_weight: Annotated[float, Meta(gt=0, le=1)] = 1.0

@@ -23,7 +23,7 @@ from torch import Tensor
 from compress.data import open_dataset
 from compress.errors import UsageError, one_line
 from compress.hardware import check_bf16, describe, repeatable
-from compress.networks import Architecture, initialised, zero_last_scales
+from compress.networks import Architecture, initialised
 from compress.recipes import recipe_named
 from compress.runs import write_json
 from compress.training import Method, Place, Plan, plan_of
@@ -91,9 +91,7 @@ class MeasuredTraining(Training):
     def __init__(self, plan: Plan, every: int) -> None:
         if len(plan.spec.exits) == 1:
             raise UsageError("exits 1: there is no other exit whose gradient could conflict")
-        network = initialised(plan.spec, plan.seed)
-        if plan.recipe.zero_scale:
-            zero_last_scales(network)
+        network = initialised(plan.spec, plan.seed, zero_scale=plan.recipe.zero_scale)
         if plan.precision == "bf16":
             check_bf16(network, plan.device)
         super().__init__(

@@ -57,10 +57,10 @@ def retraining_recipe(run: Run, epochs: int | None = None) -> Recipe:
     return dataclasses.replace(recipe, select="last", averaging="none")
 
 
-def half_frozen(network: Network, blocks: int, seed: int) -> Network:
+def half_frozen(network: Network, blocks: int, seed: int, *, zero_scale: bool = False) -> Network:
     """A network of one exit with the stem and the first `blocks` blocks frozen, and fresh weights elsewhere."""
     trained = cut(network, len(network.spec.exits))
-    fresh = initialised(trained.spec, seed)
+    fresh = initialised(trained.spec, seed, zero_scale=zero_scale)
     fresh.stem = Frozen(trained.stem)
     for number in range(blocks):
         fresh.blocks[number] = Frozen(trained.blocks[number])
@@ -79,9 +79,9 @@ def retrained_accuracy(run: Run, blocks: int, parts: Split, recipe: Recipe, *, a
     Raises:
         DivergedError: the loss became NaN or infinite.
     """
-    network = half_frozen(load(run), blocks, run.record.seed).to(parts.train.labels.device)
+    network = half_frozen(load(run), blocks, run.record.seed, zero_scale=recipe.zero_scale)
     training = Training(
-        network,
+        network.to(parts.train.labels.device),
         parts,
         recipe,
         Method(name="bp").objective(network.spec),

@@ -34,8 +34,9 @@ def network_name(run: Run) -> str:
 
 
 def _exit_training(config: dict[str, Any]) -> list[str]:
-    """As in ``annealing last-third``, ``ensemble teacher``, ``heads shared``."""
+    """As in ``auxiliary weight 0.3``, ``annealing last-third``, ``ensemble teacher``, ``heads shared``."""
     objective, heads = config["objective"], {exit["head"] for exit in config["spec"]["exits"][:-1]}
-    named = [f"annealing {objective['annealing']}"] if "annealing" in objective else []
+    named = [f"auxiliary weight {objective['auxiliary_weight']:g}"] if "auxiliary_weight" in objective else []
+    named += [f"annealing {objective['annealing']}"] if "annealing" in objective else []
     named += ["ensemble teacher"] if objective.get("ensemble_teacher") else []
     return named + [f"heads {head}" for head in sorted(heads & {SHARED, *WIDENING})]

@@ -33,7 +33,7 @@ TECHNIQUE: dict[str, Any] = {
 }
 MATCH_TRAINING = "match_training"
 EXIT_TRAINING: dict[str, Any] = {
-    **dict.fromkeys(("ensemble_teacher", "self_distillation"), float),
+    **dict.fromkeys(("auxiliary_weight", "ensemble_teacher", "self_distillation"), float),
     "ensemble": int,
     "annealing": str,
 }

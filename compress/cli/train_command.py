@@ -80,6 +80,7 @@ class MultiExitOptions:
         ensemble_teacher: Share of every loss in which the mean of all exits is the teacher, 0 to 1.
         annealing: Anneal auxiliary losses in the trunk: to nothing in the last-third of the training, or from nothing
             in the first-third.
+        auxiliary_weight: Factor on auxiliary losses in the trunk, such as 0.3; heads learn as fast as without.
     """
 
     exits: str | None = None
@@ -93,6 +94,7 @@ class MultiExitOptions:
     ensemble: Whole = 0
     ensemble_teacher: float = 0.0
     annealing: Annealing = "none"
+    auxiliary_weight: float = 1.0
 
     def check(self, arch: str) -> None:
         """Refuse exits that no network of our own has; which blocks there are takes torch to find out."""
@@ -169,5 +171,6 @@ def train_mwbp(
         ensemble=multi_exit.ensemble,
         ensemble_teacher=multi_exit.ensemble_teacher,
         annealing=multi_exit.annealing,
+        auxiliary_weight=multi_exit.auxiliary_weight,
     )
     shared.train(arch, method, multi_exit)

@@ -12,7 +12,7 @@ from .exit_placement import is_number, place_exits
 from .foreign.zoo import is_foreign, register
 from .initial_weights import load_pretrained, load_weights
 from .modes import evaluating
-from .network import Network, code_digest, cut, in_the_net, initialised, zero_last_scales
+from .network import Network, code_digest, cut, in_the_net, initialised
 from .plain_network import plain
 from .shared_head import SHARED, standalone
 from .spec import Spec
@@ -45,5 +45,4 @@ __all__ = [
     "register",
     "spec_of",
     "standalone",
-    "zero_last_scales",
 ]

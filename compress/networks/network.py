@@ -110,11 +110,18 @@ def _shared(features: Tensor, share: Tensor) -> Tensor:
     return features.detach().lerp(features, share.to(features.dtype))
 
 
-def initialised(spec: Spec, seed: int) -> Network:
-    """A network with initial weights drawn from a random seed; the global random state does not change."""
+def initialised(spec: Spec, seed: int, *, zero_scale: bool = False) -> Network:
+    """A network with initial weights drawn from a random seed; the global random state does not change.
+
+    With `zero_scale` the scale of every norm-last block's last batch norm is zero: the blocks begin as the identity.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return Network(spec)
+        network = Network(spec)
+    for block in network.blocks:
+        if zero_scale and isinstance(block, NormLastBlock):
+            nn.init.zeros_(block.norm3.weight)
+    return network
 
 
 @checked
@@ -161,13 +168,6 @@ def code_digest(spec: Spec) -> str | None:
     own_head = list(network.heads.values())[-1]
     parts = [f"{part!r}\n{getattr(part, 'code', '')}" for part in (*network.blocks, own_head)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
-
-
-def zero_last_scales(network: Network) -> None:
-    """Set the scale of every norm-last block's last batch norm to zero, so that the blocks begin as the identity."""
-    for block in network.blocks:
-        if isinstance(block, NormLastBlock):
-            nn.init.zeros_(block.norm3.weight)
 
 
 def _initialise(module: nn.Module) -> None:

@@ -112,9 +112,14 @@ class Options:
             raise UsageError("compiled blocks allow one backward pass a step, update sequential needs one an exit")
         if objective.frozen_trunk and (recipe.averaging != "none" or recipe.stochastic_depth):
             raise UsageError("frozen-trunk: a frozen trunk is neither averaged nor trained with stochastic depth")
-        if recipe.optimizer == "muon" and (objective.update == "sequential" or self.hook != NO_HOOK):
-            what = "update sequential" if objective.update == "sequential" else "pruning while training"
-            raise UsageError(f"optimizer muon: {what} needs sgd")
+        if recipe.optimizer == "muon":
+            for what, there in (
+                ("update sequential", objective.update == "sequential"),
+                ("gradient-equilibrium", any(factor != 1 for factor in objective.gradient_factors)),
+                ("pruning while training", self.hook != NO_HOOK),
+            ):
+                if there:
+                    raise UsageError(f"optimizer muon: {what} needs sgd")
         if self.compile and processes > 1:
             raise UsageError("compiled blocks and several processes were never tried together: leave out --compile")
         self.hook.check(objective, recipe, compile=self.compile, processes=processes)

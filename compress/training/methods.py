@@ -55,6 +55,7 @@ class Method:
         ensemble: number of last exits whose averaged logits are one more prediction, see `ensembles`; 0: none.
         ensemble_teacher: share of every loss that distils the mean of all exits (Lee & Lee 2021, arXiv 2104.00299).
         annealing: when the trunk hears less of auxiliary losses: none, last-third or first-third.
+        auxiliary_weight: factor on auxiliary losses in the trunk, above 0 to 1.
     """
 
     name: str = "mwbp"
@@ -68,6 +69,7 @@ class Method:
     ensemble: int = 0
     ensemble_teacher: float = 0.0
     annealing: Literal["none", "last-third", "first-third"] = "none"
+    auxiliary_weight: float = 1.0
 
     def __post_init__(self) -> None:
         if self.name not in METHODS:
@@ -94,8 +96,10 @@ class Method:
             raise UsageError("teacher-weight 0: a teacher that is not heard; leave out --teacher")
         if (self.decay_exits is None) == (self.name == "bp-extra-decay"):
             raise UsageError("extra-decay, the exits whose weight decay is borrowed, goes with bp-extra-decay alone")
+        if not 0 < self.auxiliary_weight <= 1:
+            raise UsageError(f"auxiliary-weight {self.auxiliary_weight:g}: a factor above 0, 1 at most")
         self._check_sequential()
-        self._check_annealing()
+        self._check_weakened()
 
     @property
     def sequential(self) -> bool:
@@ -138,6 +142,7 @@ class Method:
             temperature=self.temperature,
             ensemble_teacher=self.ensemble_teacher,
             annealing=self.annealing,
+            auxiliary_weight=self.auxiliary_weight,
         )
 
     def options(self) -> list[str]:
@@ -154,6 +159,7 @@ class Method:
             ("--ensemble", "ensemble"),
             ("--ensemble-teacher", "ensemble_teacher"),
             ("--annealing", "annealing"),
+            ("--auxiliary-weight", "auxiliary_weight"),
         ):
             value: Any = getattr(self, field)
             if value != getattr(defaults, field):
@@ -168,15 +174,18 @@ class Method:
         if self.sequential and self.gradient_equilibrium:
             raise UsageError("update sequential: gradient-equilibrium needs all gradients at once; use simultaneous")
 
-    def _check_annealing(self) -> None:
-        if self.annealing == "none":
-            return
-        if self.sequential:
-            raise UsageError("annealing: every exit has a step of its own in the sequential update; use simultaneous")
-        if self.gradient_equilibrium:
-            raise UsageError("annealing: gradient-equilibrium takes the mean over exits that always count alike")
-        if self.name in (*SINGLE_EXIT, FROZEN):
-            raise UsageError(f"annealing: with {self.name} no auxiliary loss reaches the trunk")
+    def _check_weakened(self) -> None:
+        """Refuse weaker auxiliary losses where they mean nothing."""
+        weakened = {"annealing": self.annealing != "none", "auxiliary-weight": self.auxiliary_weight != 1}
+        for option in (name for name, given in weakened.items() if given):
+            if self.sequential:
+                raise UsageError(
+                    f"{option}: every exit has a step of its own in the sequential update; use simultaneous"
+                )
+            if self.gradient_equilibrium:
+                raise UsageError(f"{option}: gradient-equilibrium takes the mean over exits that always count alike")
+            if self.name in (*SINGLE_EXIT, FROZEN):
+                raise UsageError(f"{option}: with {self.name} no auxiliary loss reaches the trunk")
 
     def _check_exits(self, spec: Spec) -> None:
         from compress.networks import SHARED
@@ -184,7 +193,7 @@ class Method:
         exits = len(spec.exits)
         if self.ensemble and not 2 <= self.ensemble <= exits:
             raise UsageError(f"ensemble {self.ensemble}: of the network's exits, {exits}, the last 2 or more")
-        for option in ("annealing", "ensemble_teacher"):
+        for option in ("annealing", "auxiliary_weight", "ensemble_teacher"):
             if exits == 1 and getattr(self, option) != getattr(Method, option):
                 raise UsageError(f"{option.replace('_', '-')}: there is one exit, and no other")
         if self.gradient_equilibrium and self.name in (*SINGLE_EXIT, FROZEN):

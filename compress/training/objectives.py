@@ -32,7 +32,8 @@ from compress.objective_numbers import ObjectiveNumbers
 
 RAMP = 0.2  # share of the training over which the exits' ensemble becomes a teacher: at first it knows nothing
 PERIOD = 1 / 3  # share of the training over which auxiliary losses are annealed
-_LATER = ("ensemble_teacher", "annealing")  # fields that JSON has only where they are used: ids are digests of it
+# Fields that JSON has only where they are used: ids are digests of it.
+_LATER = ("ensemble_teacher", "annealing", "auxiliary_weight")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +42,9 @@ class Objective(ObjectiveNumbers):
 
     @property
     def loss_weights(self) -> tuple[float, ...]:
-        """The weight of every exit's loss in the trunk: gamma / lambda."""
-        return tuple(gamma / divisor for gamma, divisor in zip(self.gammas, self.lambdas, strict=True))
+        """The weight of every exit's loss in the trunk: gamma / lambda, and of auxiliary ones their common factor."""
+        *auxiliary, last = (gamma / divisor for gamma, divisor in zip(self.gammas, self.lambdas, strict=True))
+        return (*(self.auxiliary_weight * weight for weight in auxiliary), last)
 
     def to_json(self) -> dict[str, Any]:
         """The fields as JSON-ready data."""
@@ -59,8 +61,8 @@ class Objective(ObjectiveNumbers):
         return fitted(data, cls, "objective")
 
     def fine_tuning(self) -> Objective:
-        """The objective for fine-tuning: without a teacher or annealing, and with nothing frozen."""
-        return dataclasses.replace(self, teacher=0.0, frozen_trunk=False, annealing="none")
+        """The objective for fine-tuning: without teachers or annealing, and with nothing frozen."""
+        return dataclasses.replace(self, teacher=0.0, ensemble_teacher=0.0, frozen_trunk=False, annealing="none")
 
     def in_equilibrium(self) -> Objective:
         """A copy in which every segment follows the mean, not the sum, of its exits' gradients."""

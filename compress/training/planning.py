@@ -22,7 +22,6 @@ from compress.networks import (
     load_pretrained,
     load_weights,
     spec_of,
-    zero_last_scales,
 )
 from compress.networks.architecture import Exits
 from compress.recipes import Recipe, recipe_named
@@ -231,6 +230,8 @@ def _check_start(start: Start, method: Method, recipe: Recipe) -> None:
             "epochs 0: nothing would be trained; to take a trained network as it is, give its --weights (or "
             "--pretrained) to plain BP"
         )
+    if recipe.zero_scale and start.given:
+        raise UsageError("zero-scale: the given weights would take the place of the zeros; leave it out")
     if method.name != FROZEN and start.trunk is not None:
         raise UsageError(f"trunk {start.trunk}: goes with method {FROZEN}, not {method.name}")
     if start.weights is not None and start.pretrained:
@@ -263,9 +264,7 @@ def _with_teacher(
 
 def _initial_network(plan: Plan, start: Start) -> Network:
     """The network to train: freshly initialised, then the weights of the trunk or of `start` loaded into it."""
-    network = initialised(plan.spec, plan.seed)
-    if plan.recipe.zero_scale:
-        zero_last_scales(network)
+    network = initialised(plan.spec, plan.seed, zero_scale=plan.recipe.zero_scale)
     if plan.parent:
         missing, _ = network.load_state_dict(load(plan.parent).state_dict(), strict=False)
         assert all(name.startswith("heads.") for name in missing)

@@ -3,22 +3,27 @@
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from baselines import Technique, carry_out
 from baselines.controls import DISTILLED, scratch, scratch_epochs, shallow_order, shallower
 from baselines.depth_pruning import cut_anew, without_blocks
 from baselines.removal_order import Size
-from compress import Place, Start
-from compress.data import Dataset
+from compress import Architecture, Place, Start
+from compress.data import Dataset, Split, split
 from compress.errors import UsageError
 from compress.network_cost import exit_costs
 from compress.networks import Network, Spec, create, spec_of
 from compress.networks.foreign import zoo
 from compress.recipes import Recipe, recipe_named
-from compress.training import train
+from compress.runs import Run
+from compress.training import Plan, train
+from compress.training.execution import Prepared
+from tests.baselines.jobs import job_of
 from tests.baselines.networks import narrowed_by
 from tests.baselines.test_coupling import Dense
 
@@ -169,6 +174,29 @@ def test_steps_through_the_family_cost_what_its_networks_do(arch: str) -> None:
         cost = exit_costs(Network(shape))[-1]
         assert size == Size(cost.macs, cost.params)
     assert sizes == sorted(set(sizes), reverse=True)
+
+
+@pytest.mark.parametrize("method", ["scratch-e", "shallow"])
+def test_a_control_begins_as_the_network_that_it_controls(
+    method: str, tiny: Dataset, brief: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the blocks as the identity, where the recipe says so."""
+    recipe, place = replace(brief, zero_scale=True), Place(runs=tmp_path)
+    reference = train(Architecture("resnet14", form="norm-last"), tiny, recipe=recipe, place=place)
+    began: list[Network] = []
+
+    def begin(plan: Plan, prepare: Callable[[Split], Prepared], **_: object) -> Run:
+        began.append(prepare(split(tiny, validation=0.1, calibration=0.1, seed=0)).network)
+        return reference
+
+    monkeypatch.setattr("baselines.pruning.execute", begin)
+    carry_out(
+        job_of(None, tiny, recipe, tmp_path, reference=reference.path, technique=Technique(method=method, nearest=True))
+    )
+    [network] = began
+    last = [block.get_parameter("norm3.weight") for block in network.blocks]
+    assert last
+    assert not torch.stack([weight.detach().abs().sum() for weight in last]).any()
 
 
 def test_the_distilled_network_is_trained_as_any_network_with_a_teacher(

@@ -22,6 +22,7 @@ from compress.training import Method, objectives
 from compress.training.hooks import Options
 from compress.training.loop import Training, fit
 from compress.training.objectives import RAMP, Objective, mwbp
+from compress.training.updates import Simultaneous
 
 SPEC = spec_of(Architecture("resnet8", widths="4,4,4"), exits=3, input_shape=(1, 8, 8), classes=3)
 
@@ -126,10 +127,43 @@ def test_annealing_changes_no_logit(network: Network, batch: tuple[Tensor, Tenso
 
 
 def test_default_objectives_are_written_as_before() -> None:
-    assert not {"ensemble_teacher", "annealing"} & mwbp(SPEC).to_json().keys()
-    changed = method(ensemble_teacher=0.5, annealing="last-third")
-    assert changed.to_json() | {"ensemble_teacher": 0.5, "annealing": "last-third"} == changed.to_json()
+    options = {"ensemble_teacher": 0.5, "annealing": "last-third", "auxiliary_weight": 0.3}
+    assert not options.keys() & mwbp(SPEC).to_json().keys()
+    changed = method(**options)
+    assert changed.to_json() | options == changed.to_json()
     assert Objective.from_json(changed.to_json()) == changed
+
+
+def test_fine_tuning_has_no_teacher_that_would_have_to_be_heard_slowly_again() -> None:
+    tuned = method(ensemble_teacher=0.5, annealing="last-third", auxiliary_weight=0.3).fine_tuning()
+    assert (tuned.ensemble_teacher, tuned.annealing, tuned.auxiliary_weight) == (0.0, "none", 0.3)
+
+
+@pytest.mark.parametrize("name", ["mwbp", "mwbp-uniform-decay", "deep-supervision"])
+def test_weaker_auxiliary_losses_move_the_trunk_less_and_their_heads_as_much(
+    name: str, network: Network, batch: tuple[Tensor, Tensor]
+) -> None:
+    """A step of SGD by hand, in float64: the trunk's gradient is w gamma / lambda of each auxiliary loss's."""
+    recipe, whole = replace(recipe_named("quick"), nesterov=False), method(name=name)
+    before = {key: value.detach().clone() for key, value in network.named_parameters()}
+    weights = [0.25 * weight for weight in whole.loss_weights[:-1]] + [1.0]
+    losses = [functional.cross_entropy(logits, batch[1]) for logits in network(batch[0])]
+    gradients = [
+        torch.autograd.grad(loss, list(network.parameters()), retain_graph=True, allow_unused=True) for loss in losses
+    ]
+    Simultaneous(method(name=name, auxiliary_weight=0.25), network, recipe).step(torch.stack(losses))
+    decays = {
+        f"{part}.": recipe.weight_decay * factor
+        for segment, factor in zip(network.segments(whole.segments), whole.decay_factors, strict=True)
+        for part in [key for key, module in network.named_modules() if module in list(segment)]
+    }
+    for number, (key, weight) in enumerate(network.named_parameters()):
+        own = [grads[number] for grads in gradients]
+        heard = [1.0] * 3 if key.startswith("heads.") else weights
+        step = sum(share * grad for share, grad in zip(heard, own, strict=True) if grad is not None)
+        decay = next((value for part, value in decays.items() if key.startswith(part)), recipe.weight_decay)
+        moved = before[key] - recipe.learning_rate * (step + decay * before[key])
+        torch.testing.assert_close(weight.detach(), moved, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -139,6 +173,11 @@ def test_default_objectives_are_written_as_before() -> None:
         ({"annealing": "last-third", "update": "sequential"}, "simultaneous"),
         ({"annealing": "last-third", "gradient_equilibrium": True}, "gradient-equilibrium"),
         ({"annealing": "last-third", "name": "frozen-trunk"}, "frozen-trunk"),
+        ({"auxiliary_weight": 0.3, "update": "sequential"}, "auxiliary-weight: .* use simultaneous"),
+        ({"auxiliary_weight": 0.3, "gradient_equilibrium": True}, "auxiliary-weight: gradient-equilibrium"),
+        ({"auxiliary_weight": 0.3, "name": "frozen-trunk"}, "auxiliary-weight: with frozen-trunk"),
+        ({"auxiliary_weight": 0}, "auxiliary-weight 0: a factor above 0, 1 at most"),
+        ({"auxiliary_weight": 1.5}, "auxiliary-weight 1.5: a factor above 0, 1 at most"),
         ({"ensemble_teacher": 1.5}, "a share of the loss"),
         ({"ensemble_teacher": 0.6, "self_distillation": 0.6}, "above 1"),
         ({"ensemble": 4}, "the last 2 or more"),
@@ -155,6 +194,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "to nothing": {"annealing": "last-third"},
     "from nothing": {"annealing": "first-third"},
     "teacher, to nothing": {"annealing": "last-third", "ensemble_teacher": 0.3},
+    "weaker": {"auxiliary_weight": 0.3},
     "stage cost": {"head": "shared"},
     "stage cost, to nothing": {"head": "shared", "annealing": "last-third"},
 }

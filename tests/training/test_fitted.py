@@ -25,6 +25,7 @@ def shortened(spec: Spec, blocks: Sequence[int], exits: Sequence[int]) -> Spec:
 METHODS = [
     Method(name="mwbp"),
     Method(name="mwbp", gamma="uniform", self_distillation=0.2, gradient_equilibrium=True),
+    Method(name="mwbp", auxiliary_weight=0.3),
     Method(name="mwbp", update="sequential"),
     Method(name="deep-supervision"),
     Method(name="mwbp-uniform-decay"),
@@ -54,7 +55,8 @@ def test_where_exits_go_the_objective_is_the_methods_own_for_those_left(method: 
     assert fitted.lambdas == ((1.0, 1.0) if uniform else (gammas[0], 1.0))
     assert fitted.decay_factors == ((1.0, 1.0) if uniform else (pytest.approx(1 / gammas[0] + 1), 1.0))
     assert fitted.gradient_factors == ((0.5, 1.0) if method.gradient_equilibrium else (1.0, 1.0))
-    for name in ("update", "loss_ratio_rate", "frozen_trunk", "self_distillation", "teacher", "temperature"):
+    kept = ("update", "loss_ratio_rate", "frozen_trunk", "self_distillation", "teacher", "temperature")
+    for name in (*kept, "auxiliary_weight"):
         assert getattr(fitted, name) == getattr(objective, name)
 
 

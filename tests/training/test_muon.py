@@ -1,6 +1,7 @@
 """Muon for convolutions: kernels as matrices by torch's Muon, the rest by SGD; saved and resumed exactly."""
 
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from compress.training.loop import Training, fit
 from compress.training.muon import MOMENTUM, SHARE, SimultaneousMuon
 from compress.training.updates import DeviceRates, Simultaneous
 
+NAMES = ("blocks.0.conv1.weight", "stem.0.weight")  # a kernel by Muon, and one by SGD
 RECIPE = replace(quick(), epochs=3, batch_size=60, optimizer="muon")
 
 
@@ -70,14 +72,15 @@ def test_kernels_move_as_torchs_muon_moves_matrices_and_the_rest_by_sgd() -> Non
 
 def test_an_exits_weight_in_the_loss_does_not_change_the_step_of_its_kernels() -> None:
     steps = []
-    for gamma in ((0.1,), (1.0,)):
-        trained = create("resnet8", exits=2, input_shape=(1, 8, 8)).to(memory_format=torch.channels_last)
-        trained.load_state_dict(network().state_dict())
-        objective = Method(name="mwbp-uniform-decay", gamma=gamma).objective(trained.spec)
+    for weight in (0.1, 1.0):
+        trained = network()
+        objective = Method(name="mwbp-uniform-decay", auxiliary_weight=weight).objective(trained.spec)
+        assert objective.loss_weights == (weight, 1.0)
         SimultaneousMuon(objective, trained, RECIPE).step(losses(trained)[:1].repeat(2) * torch.tensor([1.0, 0.0]))
-        name = "blocks.0.conv1.weight"
-        steps.append(trained.get_parameter(name).detach() - network().get_parameter(name))
-    torch.testing.assert_close(*steps, rtol=0.02, atol=1e-4)
+        steps.append([(trained.get_parameter(name) - network().get_parameter(name)).detach() for name in NAMES])
+    for (kernel, stem), (other_kernel, other_stem) in pairwise(steps):
+        torch.testing.assert_close(kernel, other_kernel, rtol=0.02, atol=1e-4)
+        assert stem.norm() < 0.5 * other_stem.norm()  # by SGD, whose step does depend on it
 
 
 def test_weight_decay_is_that_of_the_highest_rates_where_rates_are_on_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,9 +125,22 @@ def test_a_resumed_training_ends_with_the_same_weights_bit_for_bit(tiny: Dataset
     assert whole.history[-1]["train_loss"][-1] < whole.history[0]["train_loss"][-1]
 
 
+def test_of_somebody_elses_net_the_first_convolution_goes_by_sgd_too() -> None:
+    net = create("torchvision:resnet18", classes=10).to(memory_format=torch.channels_last)
+    update = SimultaneousMuon(Method(name="bp").objective(net.spec), net, RECIPE)
+    moved = {id(kernel) for kernel, _ in update.kernels}
+    kernels = [module.weight for module in net.modules() if isinstance(module, torch.nn.Conv2d)]
+    assert [id(kernel) in moved for kernel in kernels] == [False] + [True] * (len(kernels) - 1)
+
+
 def test_what_needs_sgd_is_refused(tiny: Dataset, tmp_path: Path) -> None:
     place = Place(device="cpu", precision="fp32", runs=tmp_path)
-    with pytest.raises(UsageError, match="update sequential needs sgd"):
-        train("resnet8", tiny, method=Method(update="sequential"), exits=2, recipe=RECIPE, place=place)
+    for method, what in (
+        (Method(update="sequential"), "update sequential needs sgd"),
+        (Method(gradient_equilibrium=True), "gradient-equilibrium needs sgd"),
+        (Method(name="frozen-trunk"), "resnet8 has no convolution behind its first to be trained"),
+    ):
+        with pytest.raises(UsageError, match=what):
+            train("resnet8", tiny, method=method, exits=2, recipe=RECIPE, place=place)
     assert "optimizer" not in quick().to_json()
     assert Recipe.from_json(RECIPE.to_json()) == RECIPE

@@ -6,16 +6,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from compress import Architecture, Dataset, Place, Recipe, UsageError, create, train
-from compress.networks import zero_last_scales
+from compress import Architecture, Dataset, Place, Recipe, Start, UsageError, train
+from compress.networks import initialised, spec_of
 from compress.recipes import options_of, quick
 from compress.training import plan_of
 from tests.conftest import Command
 
 
 def test_blocks_begin_as_their_shortcuts() -> None:
-    network = create(Architecture("resnet8", form="norm-last"), input_shape=(1, 8, 8)).eval()
-    zero_last_scales(network)
+    spec = spec_of(Architecture("resnet8", form="norm-last"), input_shape=(1, 8, 8))
+    network = initialised(spec, 0, zero_scale=True).eval()
     features = network.stem(torch.randn(2, 1, 8, 8))
     for block in network.blocks:
         after = block(features)
@@ -35,6 +35,12 @@ def test_it_changes_the_run(tiny: Dataset, brief: Recipe, tmp_path: Path) -> Non
 def test_other_forms_are_refused(tiny: Dataset, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--form norm-last"):
         plan_of("resnet8", tiny, recipe=replace(quick(), zero_scale=True), place=Place(runs=tmp_path))
+
+
+def test_weights_that_would_take_the_place_of_the_zeros_are_refused(tiny: Dataset, tmp_path: Path) -> None:
+    arch, recipe = Architecture("resnet8", form="norm-last"), replace(quick(), zero_scale=True)
+    with pytest.raises(UsageError, match="zero-scale: the given weights would take the place of the zeros"):
+        plan_of(arch, tiny, recipe=recipe, start=Start(weights=tmp_path / "weights.pt"), place=Place(runs=tmp_path))
 
 
 def test_recipes_without_it_are_written_as_before() -> None:

@@ -126,7 +126,8 @@ def _controls(config: Mapping[str, Any], other: Mapping[str, Any]) -> str | None
 def _without(config: Mapping[str, Any]) -> dict[str, Any] | None:
     """The objective without what exits do for one another in training; None where it is nothing."""
     objective = config["objective"]
-    plain = {key: value for key, value in objective.items() if key not in ("ensemble_teacher", "annealing")}
+    options = ("ensemble_teacher", "annealing", "auxiliary_weight")
+    plain = {key: value for key, value in objective.items() if key not in options}
     return None if plain == objective else plain
 
 
