@@ -9,7 +9,7 @@ from typing import Any
 
 from compress.export.accuracy import Accuracy
 from compress.export.bundle import CARD, LABELS, PREPROCESS, VERSION
-from compress.export.form import PACKAGES
+from compress.export.form import FILES, PACKAGES
 from compress.export.manifest import MANIFEST, digest_of
 from compress.export.model_card import model_card
 from compress.export.onnx_graph import reduced_range
@@ -29,13 +29,14 @@ def write_papers(
     `early_exit` is what the manifest and the card say of a cascade.
     """
     form = subject.form
-    model = sum(file.stat().st_size for file in folder.iterdir())
+    suffixes = {Path(name).suffix for name in FILES[form.format]}
+    model = sum(file.stat().st_size for file in folder.iterdir() if file.suffix in suffixes)
     manifest: dict[str, Any] = {
         "bundle_version": VERSION,
         "kind": "cascade" if form.cascade else "model",
         **{"format": form.format, "precision": form.precision, "input": form.input, "output": form.output},
         "source": subject.source,
-        "cost": {"macs": subject.row["macs"], "params": subject.row["params"], "bytes": model},
+        "cost": subject.cost | {"bytes": model},
         "parity": parity.to_json(),
         "accuracy": accuracy.to_json(),
         **({"early_exit": early_exit} if early_exit else {}),
