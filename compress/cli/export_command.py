@@ -88,7 +88,6 @@ def export(
 
     from compress.cli.printing import print_json
     from compress.export import export_bundle
-    from compress.export.subject import RANDOM
 
     chosen, certificate = _policy_of(found, policy, asked) if asked.cascade else (None, None)
     bundle = export_bundle(
@@ -100,8 +99,6 @@ def export(
         print(f"{file.stat().st_size:>14,} bytes  {file}")
     low, high = bundle.manifest["accuracy"]["interval"]
     print(f"test accuracy: {bundle.manifest['accuracy']['test']:.2%} (95% interval {low:.2%} to {high:.2%})")
-    if bundle.manifest["parity"]["part"] == RANDOM:
-        console.print("compared with PyTorch on random pixels alone: no images that the run held out are here")
     print(f"try it: python {out / 'predict.py'} photo.jpg")
     if asked.cascade and (notice := bundle.manifest["early_exit"]["notice"]):
         console.print(notice)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Callable
@@ -15,12 +14,14 @@ from numpy import ndarray
 from compress.documents import fitted, read_file, read_json
 from compress.errors import UsageError, checked
 from compress.export.early_exit_runner import Cascade
+from compress.export.manifest import MANIFEST as MANIFEST
+from compress.export.manifest import check_files
+from compress.export.manifest import digest_of as digest_of
 from compress.export.model_runner import open_model
 from compress.schema import Struct
 
 VERSION = 1
-MANIFEST, LABELS, PREPROCESS, CARD = "bundle.json", "labels.json", "preprocess.json", "README.md"
-SCRIPTS = ("predict.py", "image_reader.py", "model_runner.py")  # of this folder, copied: they need no other of it
+LABELS, PREPROCESS, CARD = "labels.json", "preprocess.json", "README.md"
 LARGEST = 2**33  # bytes of a file; more than any format takes
 Infer = Callable[[ndarray], ndarray]  # images (N, C, H, W), as the bundle's input has it, to output (N, classes)
 
@@ -96,9 +97,7 @@ def read_bundle(path: str | os.PathLike[str]) -> Bundle:
         manifest, checked = read_json(folder / MANIFEST, Manifest)
         if checked.bundle_version != VERSION:
             raise UsageError(f"bundle_version: {checked.bundle_version}, this version reads {VERSION}")
-        for name, digest in checked.files.items():
-            if Path(name).name != name or digest_of(folder / name) != digest:
-                raise UsageError(f"{name} is not the file that was exported (its SHA-256 differs)")
+        check_files(folder, checked.files)
         labels = fitted(json.loads(read_file(folder / LABELS)), tuple[str, ...], LABELS)
         preprocess, _ = read_json(folder / PREPROCESS, dict[str, Any])
     except FileNotFoundError as error:
@@ -106,9 +105,3 @@ def read_bundle(path: str | os.PathLike[str]) -> Bundle:
     except (UsageError, ValueError) as error:
         raise UsageError(f"bundle {folder}: {error}") from error
     return Bundle(path=folder, labels=labels, preprocess=preprocess, manifest=manifest)
-
-
-def digest_of(path: Path) -> str:
-    """SHA-256 (hex) of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

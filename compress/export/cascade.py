@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -15,8 +14,8 @@ from torch import Tensor, nn
 from compress.data import Normalisation
 from compress.errors import UsageError
 from compress.export import early_exit_runner
-from compress.export.bundle import MANIFEST, digest_of
 from compress.export.early_exit_runner import Cascade
+from compress.export.manifest import MANIFEST, digest_of
 from compress.export.onnx_graph import IMAGES, LEAST_IMAGES, LOGITS, refusing, write_graph
 from compress.export.served_network import Pixels
 from compress.export.unexportable import exportable
@@ -25,7 +24,7 @@ from compress.inference.policy import NEVER
 from compress.networks import Network, digest_of_weights, standalone
 from compress.runs import write_json
 
-POLICY, RUNNER = "policy.json", "early_exit.py"
+POLICY = "policy.json"
 FEATURE_MAP = 3  # dimensions: channels, height, width
 
 
@@ -94,12 +93,11 @@ def write_stages(network: Network, normalisation: Normalisation, folder: Path, *
 def write_policy(
     folder: Path, policy: Policy, certificate: Certificate | None, *, engine: str, input: str
 ) -> str | None:
-    """Write `policy.json` and the runner; returns why nothing is guaranteed for the engine, None where it is."""
+    """Write `policy.json`; returns why nothing is guaranteed for the engine, None where it is."""
     notice = not_certified(policy, certificate, engine=engine, input=input)
     guarantee = None if certificate is None else certificate.to_json()
     document = {"engine": engine, "precision": "fp32", "input": input, "certificate": guarantee, "notice": notice}
     write_json(folder / POLICY, policy.to_json() | document)
-    shutil.copyfile(early_exit_runner.__file__, folder / RUNNER)
     return notice
 
 

@@ -10,9 +10,9 @@ import numpy as np
 
 from compress.errors import UsageError
 from compress.export.accuracy import Accuracy
-from compress.export.bundle import MANIFEST
 from compress.export.cascade import not_certified, write_policy, write_stage_digests, write_stages
 from compress.export.early_exit_runner import Cascade
+from compress.export.manifest import MANIFEST
 from compress.export.model_files import metadata, write_ir
 from compress.export.onnx_graph import describe, refusing
 from compress.export.papers import write_papers
@@ -55,6 +55,7 @@ def write_cascade(subject: Subject, policy: Policy | None, certificate: Certific
     accuracy, early_exit = answered(subject, policy)
     early_exit |= {
         "engine": ENGINES[form.format],
+        "temperatures": list(policy.temperatures),
         "certificate": None if certificate is None else str(certificate),
         "notice": notice,
     }

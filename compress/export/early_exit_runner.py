@@ -1,6 +1,6 @@
 """Early exit without PyTorch: a cascade of stages, run by ONNX Runtime or OpenVINO until an image leaves.
 
-This file stands alone: it needs numpy and one of the two runtimes.
+It needs numpy, one of the two runtimes, and of this package, or of a bundle, `manifest.py` alone.
 
     cascade = Cascade("bundle")
     labels, exits, probabilities = cascade(images)  # (N, C, H, W): uint8, or float32 from 0 to 1, as it was exported
@@ -9,7 +9,6 @@ This file stands alone: it needs numpy and one of the two runtimes.
 from __future__ import annotations
 
 import functools
-import hashlib
 import importlib.util
 import json
 import math
@@ -20,6 +19,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+if __package__:
+    from .manifest import read_manifest
+else:  # a script of a bundle
+    from manifest import read_manifest  # type: ignore[import-not-found, no-redef]
 
 NEVER = 1.0  # threshold that no confidence exceeds
 CLOSE = 1e-6  # to a threshold: far more than two ways to compute a confidence in float64 differ by
@@ -48,7 +52,7 @@ class Cascade:
     float64, exceeds its threshold, and at the last exit otherwise. Images that have left are taken out of the batch.
 
     Args:
-        folder: the directory with `bundle.json`, `policy.json` and the stages.
+        folder: the directory of the bundle.
         engine: onnxruntime or openvino; None: the one that the cascade was exported for, if it is installed.
         threads: number of threads that a stage computes with.
 
@@ -240,13 +244,10 @@ def _powers(logits: NDArray[np.float32], temperature: float) -> list[float]:
 
 def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """The manifest and the policy of a bundle whose files are as they were written; raises ValueError if not."""
+    manifest = read_manifest(folder)
     try:
-        manifest = json.loads((folder / "bundle.json").read_bytes())
         if manifest["kind"] != "cascade":
             raise ValueError(f"{folder} is a bundle of one {manifest['kind']}, not a cascade")
-        for name in ("policy.json", *_stages(manifest)):
-            if hashlib.sha256((folder / name).read_bytes()).hexdigest() != manifest["files"][name]:
-                raise ValueError(f"{folder / name} is not the file that was exported: its SHA-256 differs")
         policy = json.loads((folder / "policy.json").read_bytes())
         exits, stages = len(policy["temperatures"]), len(_stages(manifest))
         if exits != stages or len(policy["thresholds"]) != stages - 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from compress.export.accuracy import accuracy_of
 from compress.export.bundle import Bundle, read_bundle
 from compress.export.cascade_bundle import write_cascade
 from compress.export.form import Form, check_place
+from compress.export.manifest import MANIFEST
 from compress.export.model_files import write_model
 from compress.export.model_runner import open_model
 from compress.export.papers import write_papers
@@ -53,8 +55,8 @@ def export_bundle(
         form: fields of `Form`: format, precision, input, output, cascade, calibration.
 
     Raises:
-        UsageError: an argument does not fit, the directory is not empty, a package is missing, the network cannot be
-            exported, or what was exported does not answer as eager does.
+        UsageError: an argument does not fit, the directory is not empty, a package is missing, the data are damaged or
+            were changed, the network cannot be exported, or what was exported does not answer as eager does.
     """
     asked, place = Form(**form), Path(out)
     asked.check_installed()
@@ -92,22 +94,35 @@ def write_one_exit(subject: Subject, folder: Path) -> None:
 
 @contextlib.contextmanager
 def new_directory(path: Path) -> Iterator[Path]:
-    """Yield a new directory beside `path`, which gets that name at the end; after an error nothing is left of it.
+    """Yield a new directory that becomes `path` at the end; after an error nothing is left of it.
+
+    A directory that is there may be a mount point, a link's target, or where somebody stands: it stays, and the files
+    are moved into it, the manifest last.
 
     Raises:
         UsageError: it cannot be written.
     """
-    made = [parent for parent in path.absolute().parents if not parent.exists()]
-    temporary = path.absolute().parent / f".{path.name}.{os.getpid()}"
+    place = Path(os.path.realpath(path))
+    made, moved = [parent for parent in place.parents if not parent.exists()], list[Path]()
+    there = place.is_dir()
+    temporary = (place if there else place.parent) / f".{place.name}.{os.getpid()}"
     with heeded():
         try:
             temporary.mkdir(parents=True)
             yield temporary
-            if path.is_dir():
-                path.rmdir()
-            temporary.rename(path)
+            if not there:
+                temporary.rename(place)
+                return
+            if os.listdir(place) != [temporary.name]:
+                raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY))
+            for file in sorted(temporary.iterdir(), key=lambda file: file.name == MANIFEST):
+                moved.append(place / file.name)
+                file.rename(moved[-1])
+            temporary.rmdir()
         except BaseException as error:
             shutil.rmtree(temporary, ignore_errors=True)
+            for file in moved:
+                file.unlink(missing_ok=True)
             for parent in made:
                 with contextlib.suppress(OSError):
                     parent.rmdir()

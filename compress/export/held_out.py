@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from compress.data import Part, Split, in_order
-from compress.data.catalogue import find_folder
+from compress.data.catalogue import FOLDER, available, find_folder
 from compress.data.own_images import read_own_images, without_copies
 from compress.data.preparation import Preparation
 from compress.errors import UsageError
@@ -23,6 +23,10 @@ from compress.training.plan import split_by
 CALIBRATION_IMAGES = 256  # at most
 TEST_BATCH = 250
 OWN = "own"
+
+
+class NoImagesError(UsageError):
+    """A run has no held-out images: its data are not here, or it held nothing out."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -71,13 +75,20 @@ def open_held_out(
         calibration: "folder:PATH", to calibrate on images of one's own instead.
 
     Raises:
-        UsageError: the data are not here, the runs' data or splits differ, or nothing was held out.
+        NoImagesError: the data are not here, where `data_dir` says nothing else; or nothing was held out.
+        UsageError: the data are damaged or others, or not in `data_dir`, or the runs' data or splits differ.
     """
     first = runs[0]
     for run in runs:
         if any(run.record.data[key] != first.record.data[key] for key in ("digest", "split")):
             raise UsageError(f"runs {first.id} and {run.id} have different data or splits: bench their int8 apart")
-    recipe, dataset = Recipe.from_json(first.record.config["recipe"]), data_of(first, data_dir, download=download)
+    recipe = Recipe.from_json(first.record.config["recipe"])
+    try:
+        dataset = data_of(first, data_dir, download=download)
+    except UsageError as error:
+        if data_dir is not None or _is_here(first.record.data["name"]):
+            raise
+        raise NoImagesError(str(error)) from error
     parts = split_by(recipe, dataset)
     own = None if calibration is None else own_images(first, parts, calibration, data_dir, labelled=False)
     ours = sorted(
@@ -87,10 +98,20 @@ def open_held_out(
         if part is not None and len(part):
             order = torch.from_numpy(np.random.default_rng(0).permutation(len(part)))
             return HeldOut(name=name, calibration=part.subset(order[:CALIBRATION_IMAGES]), test=parts.test)
-    raise UsageError(
+    raise NoImagesError(
         f"int8 is calibrated on held-out images, and the {len(dataset.train)} training images of {first.id} leave none "
         f"at recipe {recipe.name}'s shares: use --precision fp32, or train anew on more images or by another recipe"
     )
+
+
+def _is_here(name: str) -> bool:
+    """Whether files of a data set are where it is looked for, be they whole or damaged."""
+    if not name.startswith(FOLDER):
+        return any(row.name == name and row.where != "not here" for row in available())
+    try:
+        return find_folder(name, announce=False).is_dir()
+    except UsageError:
+        return False
 
 
 def own_images(run: Run, parts: Split, name: str, data_dir: Path | None, *, labelled: bool) -> Part:

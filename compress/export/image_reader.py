@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import io
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,13 +18,37 @@ RECOGNISED_ONLY = ("BUFR", "GRIB", "HDF5", "MPEG", "WMF")  # formats that Pillow
 TURNED = dict(zip(range(2, 9), (0, 3, 1, 5, 4, 6, 2), strict=True))  # EXIF orientation to PIL.Image.Transpose
 
 
-def image_files(paths: Iterable[Path]) -> Iterator[Path]:
-    """Yield files as they are, and for a folder the images below it, by name; a folder that has none, itself."""
+def image_files(paths: Iterable[str | os.PathLike[str]]) -> Iterator[Path]:
+    """Yield files as they are, and for a folder the images below it, by name; a folder that has none, itself.
+
+    In folders, hidden entries are passed over, and links are followed.
+    """
+    for path in map(Path, paths):
+        yield from (list(_images_below(path, ())) if os.path.isdir(path) else []) or [path]  # who opens it is told why
+
+
+def _images_below(folder: Path, above: tuple[tuple[int, int], ...]) -> Iterator[Path]:
+    """Yield the images below a folder, or itself if it cannot be listed; nothing if it is one of those `above` it."""
+    try:
+        status, entries = folder.stat(), sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError:
+        yield folder
+        return
+    here = (status.st_dev, status.st_ino)
+    for entry in entries if here not in above else ():
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir():
+            yield from _images_below(folder / entry.name, (*above, here))
+        elif os.path.splitext(entry.name)[1].lower() in _suffixes():
+            yield folder / entry.name
+
+
+@functools.cache
+def _suffixes() -> frozenset[str]:
+    """The suffixes, such as `.jpg`, of all formats that Pillow reads here."""
     kinds = Image.registered_extensions()
-    suffixes = {suffix for suffix, kind in kinds.items() if kind in Image.OPEN and kind not in RECOGNISED_ONLY}
-    for given in paths:
-        below = [path for path in sorted(given.rglob("*")) if path.suffix.lower() in suffixes and path.is_file()]
-        yield from [path for path in below if not path.name.startswith(".")] or [given]  # who opens it is told why
+    return frozenset(suffix for suffix, kind in kinds.items() if kind in Image.OPEN and kind not in RECOGNISED_ONLY)
 
 
 def read_image(path: Path, rules: dict[str, Any]) -> np.ndarray:

@@ -16,7 +16,8 @@ ENGINES = {"onnx": "onnxruntime", "openvino": "openvino", "pt2": "eager"}  # who
 
 def model_card(subject: Subject, manifest: dict[str, Any]) -> str:
     """The card as Markdown."""
-    title = f"# {subject.run.id}, exit {subject.exit} of {len(subject.run.exits)}"
+    exits = len(subject.run.exits)
+    title = f"# {subject.run.id}, {f'all {exits} exits' if subject.form.cascade else f'exit {subject.exit} of {exits}'}"
     parts = (
         ("Use", _use(subject)),
         ("Quality", _quality(subject, manifest)),
@@ -78,12 +79,13 @@ def _early_exit(subject: Subject, manifest: dict[str, Any]) -> str:
 
 
 def _kind(part: str) -> str:
-    return "images of random pixels (the data were not here)" if part == RANDOM else f"{part} images"
+    return "images of random pixels (no held-out ones were here)" if part == RANDOM else f"{part} images"
 
 
 def _cost(subject: Subject, manifest: dict[str, Any]) -> str:
     cost = manifest["cost"]
-    lines = [f"- {cost['macs']:,} MACs an image, {cost['params']:,} parameters, {cost['bytes']:,} bytes."]
+    when = " that leaves at the last exit" if subject.form.cascade else ""
+    lines = [f"- {cost['macs']:,} MACs an image{when}, {cost['params']:,} parameters, {cost['bytes']:,} bytes."]
     return "\n".join([*lines, *(f"- {latency}" for latency in (*subject.latencies, *_benched(subject)))])
 
 
@@ -124,11 +126,25 @@ def _making(subject: Subject) -> str:
     return "\n".join(lines)
 
 
+def _calibrated(early_exit: dict[str, Any] | None) -> str:
+    """How far probabilities are chances of being right."""
+    temperatures = early_exit["temperatures"] if early_exit else [1]
+    if {*temperatures} == {1}:
+        return (
+            "Probabilities are the softmax of the logits, not calibrated: do not read them as chances of being right."
+        )
+    return (
+        "Probabilities are the softmax of an exit's logits divided by its temperature in `policy.json` "
+        f"({', '.join(f'{temperature:.3g}' for temperature in temperatures)}). How near that brings them to chances of "
+        "being right was not measured."
+    )
+
+
 def _limits(subject: Subject, manifest: dict[str, Any]) -> str:
     lines = [
         "- Every image gets one of the classes, also one that shows none of them.",
         "- The accuracy is that on images like those of the training; on others it is unknown.",
-        "- Probabilities are the softmax of the logits, not calibrated: do not read them as chances of being right.",
+        f"- {_calibrated(manifest.get('early_exit'))}",
     ]
     if not subject.preprocess.get("resize"):
         _, height, width = subject.run.spec.input_shape

@@ -6,23 +6,41 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
+if __package__:
+    from .manifest import read_manifest
+else:  # a script of a bundle
+    from manifest import read_manifest  # type: ignore[import-not-found, no-redef]
+
+HERE = Path(__file__).resolve().parent
 Answer = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]
 
 
-def open_bundle(folder: Path, threads: int = 1) -> Answer:
-    """Open a bundle as a function from pixels, uint8 (N, C, H, W), to labels, probabilities (N, classes) and exits."""
-    about = json.loads((folder / "bundle.json").read_text("utf-8"))
+def open_bundle(folder: Path = HERE, threads: int = 1) -> tuple[list[str], dict[str, Any], Answer]:
+    """Open a bundle: its labels, the rules of its preprocessing, and its model.
+
+    The model is a function from pixels, uint8 (N, C, H, W), to labels, probabilities (N, classes) and exits. Where a
+    file is missing or was changed, or the runtime is not installed, one line says so, and the exit status is 2.
+    """
     try:
+        about = read_manifest(folder)
+        labels, rules = (json.loads((folder / name).read_bytes()) for name in ("labels.json", "preprocess.json"))
         answer = _cascade(folder, threads) if about["kind"] == "cascade" else _one_exit(folder, about, threads)
     except ModuleNotFoundError as error:
-        sys.exit(f"{error.name} is not installed: pip install {error.name}")
-    except ValueError as error:  # a policy that does not fit the model
-        sys.exit(str(error))
-    return answer if about["input"] == "uint8" else lambda images: answer(images.astype(np.float32) / 255)
+        _stop(f"{error.name} is not installed: pip install {error.name}")
+    except ValueError as error:  # of a file, or of a policy that does not fit the model
+        _stop(str(error))
+    if about["input"] == "uint8":
+        return labels, rules, answer
+    return labels, rules, lambda images: answer(images.astype(np.float32) / 255)
+
+
+def _stop(why: str) -> NoReturn:
+    print(why, file=sys.stderr)
+    sys.exit(2)
 
 
 def _cascade(folder: Path, threads: int) -> Answer:

@@ -8,12 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from compress.export.accuracy import Accuracy
-from compress.export.bundle import CARD, LABELS, MANIFEST, PREPROCESS, SCRIPTS, VERSION, digest_of
-from compress.export.form import PACKAGES
+from compress.export.bundle import CARD, LABELS, PREPROCESS, VERSION
+from compress.export.form import FILES, PACKAGES
+from compress.export.manifest import MANIFEST, digest_of
 from compress.export.model_card import model_card
 from compress.export.onnx_graph import reduced_range
 from compress.export.parity import Parity
 from compress.export.subject import Subject
+
+# Scripts of this folder, by their names in a bundle: they need no other of it.
+SCRIPTS = {name: name for name in ("predict.py", "image_reader.py", "model_runner.py", "manifest.py")}
+RUNNER = {"early_exit.py": "early_exit_runner.py"}  # of a cascade
 
 
 def write_papers(
@@ -24,13 +29,14 @@ def write_papers(
     `early_exit` is what the manifest and the card say of a cascade.
     """
     form = subject.form
-    model = sum(file.stat().st_size for file in folder.iterdir())
+    suffixes = {Path(name).suffix for name in FILES[form.format]}
+    model = sum(file.stat().st_size for file in folder.iterdir() if file.suffix in suffixes)
     manifest: dict[str, Any] = {
         "bundle_version": VERSION,
         "kind": "cascade" if form.cascade else "model",
         **{"format": form.format, "precision": form.precision, "input": form.input, "output": form.output},
         "source": subject.source,
-        "cost": {"macs": subject.row["macs"], "params": subject.row["params"], "bytes": model},
+        "cost": subject.cost | {"bytes": model},
         "parity": parity.to_json(),
         "accuracy": accuracy.to_json(),
         **({"early_exit": early_exit} if early_exit else {}),
@@ -39,11 +45,16 @@ def write_papers(
     }
     write_json(folder / LABELS, subject.labels)
     write_json(folder / PREPROCESS, subject.preprocess)
-    for name in SCRIPTS:
-        (folder / name).write_bytes((resources.files("compress.export") / name).read_bytes())
+    write_scripts(folder, cascade=form.cascade)
     (folder / CARD).write_text(model_card(subject, manifest), "utf-8")
     files = {file.name: digest_of(file) for file in sorted(folder.iterdir())}
     write_json(folder / MANIFEST, manifest | {"files": files})
+
+
+def write_scripts(folder: Path, *, cascade: bool) -> None:
+    """Write the scripts that predict."""
+    for name, ours in (SCRIPTS | RUNNER if cascade else SCRIPTS).items():
+        (folder / name).write_bytes((resources.files("compress.export") / ours).read_bytes())
 
 
 def write_json(path: Path, document: Any) -> None:

@@ -1,9 +1,7 @@
 """Label image files by the model beside this file; needs Pillow, numpy, and the runtime of the model's format."""
 
 import argparse
-import json
 import sys
-from pathlib import Path
 
 from image_reader import image_files, read_image  # type: ignore[import-not-found]
 from model_runner import open_bundle  # type: ignore[import-not-found]
@@ -12,20 +10,20 @@ from model_runner import open_bundle  # type: ignore[import-not-found]
 def main() -> int:
     """Print path, label, probability and exit of every image; return 1 where a file was unreadable, otherwise 0."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("paths", nargs="+", type=Path, help="image files, and folders of them")
-    paths, here, failed = parser.parse_args().paths, Path(__file__).resolve().parent, 0
-    names, rules = (json.loads((here / name).read_text("utf-8")) for name in ("labels.json", "preprocess.json"))
-    model = open_bundle(here)
+    parser.add_argument("paths", nargs="+", help="image files, and folders of them")
+    paths, failed = parser.parse_args().paths, False
+    labels, rules, model = open_bundle()
+    sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]  # names of files keep their bytes
     for path in image_files(paths):
         try:
             image = read_image(path, rules)  # uint8 (C, H, W)
         except ValueError as error:
             print(f"{path} cannot be read: {error}", file=sys.stderr)
-            failed += 1
+            failed = True
             continue
         [label], [probabilities], [exit] = model(image[None])
-        print(path, names[label], f"{probabilities[label]:.4f}", exit, sep="\t")
-    return int(failed > 0)
+        print(path, labels[label], f"{probabilities[label]:.4f}", exit, sep="\t")
+    return int(failed)
 
 
 if __name__ == "__main__":

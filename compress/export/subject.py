@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,14 +16,16 @@ from compress.data.catalogue import FOLDER
 from compress.ensemble_exit import ENSEMBLE, ExitName
 from compress.errors import UsageError
 from compress.export.form import Form
-from compress.export.held_out import HeldOut, open_held_out
+from compress.export.held_out import HeldOut, NoImagesError, open_held_out
 from compress.export.stated_latency import Latency
 from compress.inference import network_at
+from compress.network_cost import cost
 from compress.networks import Network, digest_of_weights
 from compress.runs import Run, load
 
 RANDOM = "random pixels"
 RANDOM_IMAGES = 64
+_log = logging.getLogger("compress")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -57,6 +60,14 @@ class Subject:
     def row(self) -> dict[str, Any]:
         """The exit's row in the run's results."""
         return self.run.prediction(self.exit)
+
+    @property
+    def cost(self) -> dict[str, int]:
+        """MACs of an image and parameters; of a cascade with all its heads, as for an image that leaves at the last."""
+        if self.form.cascade:
+            whole = cost(self.whole)
+            return {"macs": whole.macs, "params": whole.params}
+        return {name: self.row[name] for name in ("macs", "params")}
 
     @property
     def labels(self) -> list[str]:
@@ -107,9 +118,12 @@ class Subject:
 def subject_of(run: Run, exit: ExitName | None, form: Form, data_dir: Path | None) -> Subject:
     """The subject of an export; `exit` None is the last.
 
+    In fp32 its images are random pixels, and a warning says so, where the run held nothing out, or where its data are
+    not here and `data_dir` does not say that they are.
+
     Raises:
-        UsageError: the run has no such exit or no weights; or int8 was asked for or `data_dir` given, and the data are
-            not found or hold nothing out.
+        UsageError: the run has no such exit or no weights; its data are damaged or were changed; or there are no
+            held-out images, and int8 or `data_dir` asks for them.
     """
     number = len(run.exits) if exit is None else exit
     if number not in (row["exit"] for row in run.predictions):
@@ -119,9 +133,10 @@ def subject_of(run: Run, exit: ExitName | None, form: Form, data_dir: Path | Non
     try:
         held_out = open_held_out([run], data_dir, download=False, calibration=form.calibration)
         part, images = held_out.name, held_out.calibration_images
-    except UsageError:
-        if form.precision == "int8" or data_dir is not None:
+    except NoImagesError:
+        if form.precision == "int8":
             raise
+        _log.warning("%s: compared with PyTorch on %s alone: no images that the run held out are here", run.id, RANDOM)
         held_out, part, generator = None, RANDOM, torch.Generator().manual_seed(0)
         shape = (RANDOM_IMAGES, *run.spec.input_shape)
         images = torch.randint(256, shape, generator=generator, dtype=torch.uint8)

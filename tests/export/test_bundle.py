@@ -31,7 +31,7 @@ def bundle(exported: Export) -> Bundle:
 def test_the_manifest_says_what_the_files_are_and_where_they_come_from(bundle: Bundle, trained: Run) -> None:
     manifest, record = bundle.manifest, trained.record
     assert {"bundle.json", *manifest["files"]} == {file.name for file in bundle.path.iterdir()}
-    scripts = {"predict.py", "image_reader.py", "model_runner.py"}
+    scripts = {"predict.py", "image_reader.py", "model_runner.py", "manifest.py"}
     assert set(manifest["files"]) == {"README.md", "labels.json", "model.onnx", "preprocess.json"} | scripts
     assert (manifest["bundle_version"], manifest["kind"]) == (1, "model")
     source = manifest["source"]
@@ -92,7 +92,7 @@ def test_the_card_says_how_good_how_large_how_fast_and_how_it_was_made(trained: 
         f"{exit['macs']:,} MACs an image, {exit['params']:,} parameters",
         "Latency at batch 1: 2.00 ms (median of 9 rounds, onnxruntime fp32, 1 thread(s), a CPU)",
         *(record.command.replace(data, f"folder:{Path(data).name}"), record.data["digest"]),
-        *("seed 0", "recipe quick"),
+        *("seed 0", "recipe quick", "softmax of the logits, not calibrated"),
     ):
         assert said in card
     assert str(Path(data.removeprefix("folder:")).parent) not in card  # where photos lie is nobody else's business

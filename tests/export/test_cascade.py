@@ -16,6 +16,7 @@ from compress.data import Dataset, Normalisation, normalise
 from compress.errors import UsageError
 from compress.export.cascade import opened_cascade, write_policy, write_stage_digests, write_stages
 from compress.export.early_exit_runner import Cascade, _confidences, _leaves
+from compress.export.papers import write_scripts
 from compress.inference import Policy, confidences, leave, policy_of_shares, simulate
 from compress.networks import Network, digest_of_weights
 from tests.baselines.networks import network_of
@@ -37,6 +38,7 @@ def write(folder: Path, network: Network, policy: Policy, *, input: str = "uint8
     """What a runner needs of a cascade."""
     write_stages(network, GREY, folder, bytes=input == "uint8")
     write_policy(folder, policy, None, engine="onnxruntime", input=input)
+    write_scripts(folder, cascade=True)
     write_stage_digests(folder, format="onnx", input=input)
     return folder
 
@@ -101,7 +103,7 @@ def test_a_confidence_at_the_threshold_stays(
     for threshold, exit in ((confidence, 3), (float(np.nextafter(confidence, 0)), 1)):
         temperatures, weights = (temperature, temperature, 1.0), digest_of_weights(network)
         policy = Policy(temperatures=temperatures, thresholds=(threshold, confidence), weights=weights)
-        for name in ("policy.json", "early_exit.py", "bundle.json"):
+        for name in ("policy.json", "bundle.json"):
             (broken / name).unlink()
         write_policy(broken, policy, None, engine=engine, input="uint8")
         write_stage_digests(broken, format="onnx", input="uint8")
@@ -251,7 +253,7 @@ def replaced(path: Path, **changes: Any) -> None:
     [
         ("stage", "stage2.onnx is not the file that was exported"),
         ("policy", "policy.json is not the file that was exported"),
-        ("missing", "not a whole bundle"),
+        ("missing", "stage2.onnx is missing there"),
         ("exits", "the policy is for 2 exits, and there are 3 stages"),
         ("kind", "a bundle of one model, not a cascade"),
     ],

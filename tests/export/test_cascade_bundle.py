@@ -23,6 +23,7 @@ from compress.export import cascade_bundle, export_bundle, read_bundle
 from compress.export.cascade import write_stages
 from compress.export.image_reader import read_image
 from compress.inference import Certificate, Policy, policy_of_shares, simulate
+from compress.network_cost import cost
 from compress.networks import Network, digest_of_weights
 from compress.recipes import Recipe
 from compress.runs import Run, load
@@ -45,7 +46,7 @@ def chosen(run: Run) -> Policy:
     with np.load(run.path / "predictions.npz") as kept:
         logits = kept["validation_logits"].astype(np.float32)
     weights = digest_of_weights(load(run))
-    never = Policy(temperatures=(1.0,) * EXITS, thresholds=(1.0,) * (EXITS - 1), weights=weights)
+    never = Policy(temperatures=(0.8, 1.0, 1.25), thresholds=(1.0,) * (EXITS - 1), weights=weights)
     return policy_of_shares(never, np.full(EXITS, 1 / EXITS), logits)
 
 
@@ -95,6 +96,14 @@ def test_a_bundle_of_a_run(format: str, run: Run, chosen: Policy, tiny_folder: P
     assert (notice is None) or notice in card
     assert "certified on 40 images for onnxruntime in fp32" in card
     assert sum(bundle.manifest["early_exit"]["shares"]) == pytest.approx(1)
+    whole, suffixes = load(run), (".onnx", ".xml", ".bin")
+    macs, params = cost(whole).macs, sum(map(torch.numel, whole.parameters()))
+    graphs = sum(file.stat().st_size for file in out.iterdir() if file.suffix in suffixes)
+    assert bundle.manifest["cost"] == {"macs": macs, "params": params, "bytes": graphs}
+    assert bundle.manifest["early_exit"]["macs"][-1] == macs > run.exits[-1]["macs"]
+    assert f"{macs:,} MACs an image that leaves at the last exit, {params:,} parameters, {graphs:,} bytes" in card
+    assert ("its temperature in `policy.json` (0.8, 1, 1.25)" in card, "not calibrated" in card) == (True, False)
+    assert card.startswith(f"# {run.id}, all {EXITS} exits\n")
     predicted = subprocess.run([sys.executable, out / "predict.py", *files], capture_output=True, text=True, check=True)
     assert (predicted.stderr == "") if notice is None else (notice in predicted.stderr)
     rows = [line.split("\t") for line in predicted.stdout.splitlines()]
@@ -105,6 +114,11 @@ def test_a_bundle_of_a_run(format: str, run: Run, chosen: Policy, tiny_folder: P
     ]
     assert len(set(answers.exits)) > 1
     assert [float(row[2]) for row in rows] == pytest.approx(answers.probabilities.max(axis=1), abs=1e-4)
+    weights = out / ("stage1.onnx" if format == "onnx" else "stage1.bin")
+    weights.write_bytes(weights.read_bytes()[:-1] + b"?")
+    refused = subprocess.run([sys.executable, out / "predict.py", *files], capture_output=True, text=True)
+    said = f"bundle {out}: {weights.name} is not the file that was exported (its SHA-256 differs)\n"
+    assert (refused.returncode, refused.stdout, refused.stderr) == (2, "", said)
 
 
 def test_what_does_not_fit_a_cascade_is_refused(run: Run, chosen: Policy, tmp_path: Path) -> None:

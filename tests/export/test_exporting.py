@@ -1,6 +1,7 @@
 """Exports of every family, kind of head, pruned networks and foreign ones answer as eager does, or are not kept."""
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from baselines.channels import remove_channels
 from baselines.coupling import Coupling
-from compress import Architecture, create, export_bundle, normalise
+from compress import Architecture, create, export_bundle, normalise, read_bundle
 from compress.errors import UsageError
 from compress.export import exporting, model_files
 from compress.export.form import Form
@@ -46,6 +47,11 @@ FOREIGN = (
 def small(arch: Architecture | str, exits: Any = 1) -> Network:
     torch.manual_seed(0)
     return trained_like(create(arch, exits=exits, input_shape=SHAPE))
+
+
+def with_data(run: Run, **changes: str) -> Run:
+    """The run, as if it had been trained on other data."""
+    return Run(run.path, dataclasses.replace(run.record, data=run.record.data | changes))
 
 
 def answers_as_eager(run: Run, exit: int | None, out: Path, **form: Any) -> None:
@@ -131,6 +137,47 @@ def test_a_graph_with_other_weights_is_not_kept(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("place", ["link", "."])
+def test_an_empty_directory_is_filled_and_stays(
+    place: str, trained: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    (tmp_path / "link").symlink_to(empty)
+    before = empty.stat().st_ino
+    monkeypatch.chdir(empty if place == "." else tmp_path)
+    bundle = export_bundle(trained, 1, out=place, format="pt2")
+    assert read_bundle(empty).manifest == bundle.manifest
+    assert {*os.listdir(empty)} == {"bundle.json", *bundle.manifest["files"]}
+    assert (empty.stat().st_ino, (tmp_path / "link").is_symlink()) == (before, True)
+
+
+def fill(place: Path, meanwhile: tuple[str, ...] = ()) -> None:
+    """Write a manifest and a model into a directory; `meanwhile` somebody else writes files there."""
+    with exporting.new_directory(place) as folder:
+        for file in (folder / "bundle.json", folder / "model.onnx", *map(place.joinpath, meanwhile)):
+            file.touch()
+
+
+def test_files_are_moved_into_a_directory_manifest_last_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def rename(file: Path, target: Path) -> Path:
+        if file.name == "bundle.json":
+            assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["model.onnx"]
+            raise OSError(28, "No space left on device")
+        return renamed(file, target)
+
+    with pytest.raises(UsageError, match="not empty"):
+        fill(tmp_path, meanwhile=("model.onnx",))
+    (tmp_path / "model.onnx").unlink()  # it was not ours
+    renamed = Path.rename
+    monkeypatch.setattr(Path, "rename", rename)
+    with pytest.raises(UsageError, match="No space left"):
+        fill(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError(28, "No space left on device")])
 def test_what_stops_it_leaves_nothing(
     error: Any, trained: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -146,18 +193,43 @@ def test_what_stops_it_leaves_nothing(
 
 
 def test_without_the_data_it_is_checked_on_random_pixels_and_the_card_says_so(
-    trained: Run, exported: Export, tmp_path: Path
+    trained: Run, exported: Export, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    gone = trained.record.data | {"digest": "0" * 64}
-    run = Run(trained.path, dataclasses.replace(trained.record, data=gone))
+    run = with_data(trained, name=f"folder:{tmp_path / 'gone'}")
     subject, bundle = subject_of(run, 1, Form(), None), exported(1)
+    assert f"{run.id}: compared with PyTorch on random pixels alone" in caplog.text
     assert (subject.part, subject.images.shape) == ("random pixels", (64, *SHAPE))
     parity = check_parity(bundle.infer(), subject, "the same network")
     assert parity.part == "random pixels"
     card = model_card(subject, bundle.manifest | {"parity": parity.to_json()})
     assert "compared with PyTorch on random pixels alone" in card
-    with pytest.raises(UsageError, match="was trained on other images"):
+    with pytest.raises(UsageError, match="are not found"):
         export_bundle(run, out=tmp_path / "int8", precision="int8")
+
+
+def test_data_that_are_here_but_changed_or_damaged_are_an_error(trained: Run, tmp_path: Path) -> None:
+    (tmp_path / "photos" / "train" / "mug").mkdir(parents=True)
+    (tmp_path / "photos" / "train" / "mug" / "1.png").write_bytes(b"no image")
+    for run, message in (
+        (with_data(trained, digest="0" * 64), "was trained on other images"),
+        (with_data(trained, name=f"folder:{tmp_path / 'photos'}"), "photos"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            subject_of(run, 1, Form(), None)
+
+
+def test_a_run_that_held_nothing_out_is_checked_on_random_pixels(
+    trained: Run, tiny_folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = trained.record.config
+    nothing = config | {"recipe": config["recipe"] | {"validation": 0.0, "calibration": 0.0}}
+    run = Run(trained.path, dataclasses.replace(trained.record, config=nothing))
+    for data_dir in (None, tiny_folder):
+        assert subject_of(run, 1, Form(), data_dir).part == "random pixels"
+        assert "no images that the run held out are here" in caplog.text
+        caplog.clear()
+    with pytest.raises(UsageError, match="leave none"):
+        subject_of(run, 1, Form(precision="int8"), None)
 
 
 class Bessel(nn.Module):

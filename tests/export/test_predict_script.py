@@ -1,5 +1,8 @@
 """The script in a bundle reads files as training did, and needs the runtime, numpy and Pillow alone."""
 
+import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,10 +12,10 @@ import pytest
 import torch
 from PIL import ExifTags, Image
 
-from compress import Bundle
+from compress import Bundle, prediction
 from compress.data.image_decoding import centre, decode, opened, pixels, preprocessing
 from compress.export import image_reader
-from compress.export.image_reader import read_image
+from compress.export.image_reader import image_files, read_image
 from tests.data.test_image_decoding import FILES
 from tests.export.conftest import Export
 
@@ -53,7 +56,7 @@ def test_images_of_another_size_are_refused_where_training_resized_none(tmp_path
 
 
 def test_the_script_is_read_at_a_glance() -> None:
-    assert len(SCRIPT.read_text().splitlines()) <= 32
+    assert len(SCRIPT.read_text().splitlines()) <= 30
 
 
 def test_files_and_folders_are_labelled_without_torch(bundle: Bundle, tiny_folder: Path, tmp_path: Path) -> None:
@@ -83,13 +86,49 @@ def test_what_stops_it_is_said_in_one_line(exported: Export, tmp_path: Path) -> 
     bundle = exported(1)
     (tmp_path / "empty").mkdir()
     without = NO_TORCH.replace("sys.modules", 'sys.modules["onnxruntime"] = sys.modules', 1)
-    for start, said in (
-        (NO_TORCH, f"{tmp_path / 'empty'} cannot be read: a folder without images\n"),
-        (without, "onnxruntime is not installed: pip install onnxruntime\n"),
+    for start, status, said in (
+        (NO_TORCH, 1, f"{tmp_path / 'empty'} cannot be read: a folder without images\n"),
+        (without, 2, "onnxruntime is not installed: pip install onnxruntime\n"),
     ):
         command: list[str | Path] = [sys.executable, "-c", start, bundle.path / "predict.py", tmp_path / "empty"]
         done = subprocess.run(command, capture_output=True, text=True)
-        assert (done.returncode, done.stdout, done.stderr) == (1, "", said)
+        assert (done.returncode, done.stdout, done.stderr) == (status, "", said)
+
+
+def test_a_changed_file_is_refused_in_one_line(exported: Export, tmp_path: Path) -> None:
+    bundle = shutil.copytree(exported(1).path, tmp_path / "bundle")
+    labels = json.loads((bundle / "labels.json").read_text())
+    (bundle / "labels.json").write_text(json.dumps(labels[::-1]))
+    done = subprocess.run([sys.executable, bundle / "predict.py", tmp_path], capture_output=True, text=True)
+    said = f"bundle {bundle}: labels.json is not the file that was exported (its SHA-256 differs)\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", said)
+
+
+def test_it_takes_the_files_that_the_command_takes(tmp_path: Path) -> None:
+    root, elsewhere = tmp_path / "photos", tmp_path / "elsewhere"
+    for name in ("b/1.tiff", "a/2.JPG", "a.png", ".thumbs/b.png", "b/.c.png", "b/notes.txt", "x.png/deep/3.webp"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+    (root / os.fsdecode(b"\xff.png")).touch()
+    elsewhere.mkdir()
+    (elsewhere / "linked.png").touch()
+    for name, target in (("b/up", root), ("c", elsewhere), ("d", elsewhere), ("dead.png", tmp_path / "gone")):
+        (root / name).symlink_to(target)
+    given = [root, root / "b" / "1.tiff", root / ".thumbs", root / "b" / "notes.txt", tmp_path / "missing"]
+    found = list(image_files(given))
+    assert found == list(prediction.image_files(given))
+    assert len(found) == 8 + 4
+    assert {root / "c" / "linked.png", root / "d" / "linked.png"} < {*found}
+
+
+def test_names_of_files_keep_their_bytes(exported: Export, tmp_path: Path) -> None:
+    image = tmp_path / os.fsdecode(b"\xff.png")
+    Image.new("L", (8, 8)).save(image)
+    strict = os.environ | {"PYTHONIOENCODING": "utf-8:strict"}
+    command: list[str | Path] = [sys.executable, exported(1).path / "predict.py", tmp_path]
+    done = subprocess.run(command, capture_output=True, env=strict)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split(b"\t")[0] == os.fsencode(image)
 
 
 def test_pt2_needs_torch_alone_and_takes_floats_and_logits(exported: Export, tiny_folder: Path) -> None:
