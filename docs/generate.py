@@ -33,6 +33,7 @@ from compress.records import Record
 
 ROOT = Path(__file__).parents[1]
 QUICKSTART, HEADLINE = ROOT / "reports" / "quickstart", ROOT / "reports" / "headline-small"
+CONFIRMED = ROOT / "reports" / "confirm-recipe-small"  # what was tried since
 STUDIES = ROOT / "benchmarks" / "study" / "bundled"
 FIGURE = QUICKSTART / "accuracy-macs.svg"
 COPIED = ROOT / "docs" / "figures" / "quickstart.svg"  # a site holds no files from outside docs/
@@ -45,14 +46,27 @@ def results() -> str:
     place = HEADLINE if (HEADLINE / COMPARISON).exists() else QUICKSTART
     comparison, report = read_comparison(place), place.relative_to(ROOT)
     group = Group.of(comparison.runs, comparison, latencies(comparison.runs))
-    found = [block for block in getattr(primary_section(group), "blocks", ()) if isinstance(block, Bullets)]
+    claims = _claims(group)
     parts = [f"![{comparison.title}: test accuracy against MACs]({report}/{FIGURE.name})"]
-    parts += [comparison.about.strip()] if found else []
-    parts += ["\n".join(f"- {item}" for item in block.items) for block in found]
+    parts += [comparison.about.strip(), claims] if claims else []
     parts += [_markdown(_networks(group)), f"{_trained(comparison.runs[0].record)} {_latency(group)}".strip()]
-    return "\n\n".join(
-        [*parts, f"The whole report, made from these records by one command: [{report}]({report}/report.md)."]
-    )
+    parts += [f"The whole report, made from these records by one command: [{report}]({report}/report.md)."]
+    return "\n\n".join([*parts, *_since()])
+
+
+def _claims(group: Group) -> str:
+    """What a study declared and found, as a list; empty where nothing was declared."""
+    found = [block for block in getattr(primary_section(group), "blocks", ()) if isinstance(block, Bullets)]
+    return "\n".join(f"- {item}" for block in found for item in block.items)
+
+
+def _since() -> list[str]:
+    """What was found since about the way of training exits that a screen chose."""
+    if not (CONFIRMED / COMPARISON).exists():
+        return []
+    comparison, report = read_comparison(CONFIRMED), CONFIRMED.relative_to(ROOT)
+    group = Group.of(comparison.runs, comparison, latencies(comparison.runs))
+    return [f"Tried since, at the same scale: {comparison.title} ([report]({report}/report.md)).", _claims(group)]
 
 
 def _networks(group: Group) -> Table:
