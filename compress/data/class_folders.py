@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from compress.data.catalogue import EXPECTED
+from compress.data.folder_walk import listed, walked
 from compress.errors import UsageError
 
 # What Pillow decodes by itself. Files of the others that it knows (documents, video, data) are named as not used.
@@ -21,6 +22,9 @@ _OTHERS = ".psd .qoi .ras .rgb .rgba .sgi .tga .vda .vst .xbm .xpm"
 IMAGE_SUFFIXES = frozenset(f"{_BITMAPS} {_PHOTOS} {_OTHERS}".split())
 PARTS = {"train": ("train", "training"), "test": ("test", "testing"), "val": ("val", "valid", "validation")}
 UNDIVIDED = "all"  # the only part of flat folders, until they are divided
+# Why something is not used.
+UNREADABLE, EMPTY, AGAIN = "unreadable", "folders without images", "links to folders above or read already"
+NAMED = 3  # of what is not used for one reason
 
 T = TypeVar("T")
 
@@ -29,7 +33,7 @@ T = TypeVar("T")
 class ClassFolders:
     """The image files under ``root``, relative to it, by part (train, test, perhaps val) and class, sorted by name.
 
-    ``places`` holds the folder of each part, ``unused`` the other files, by the reason why they are not used.
+    ``places`` holds the folder of each part, ``unused`` other files and folders, by the reason why they are not used.
     """
 
     root: Path
@@ -61,17 +65,17 @@ class ClassFolders:
             for part, by_class in self.files.items()
         }
 
-    def without(self, names: Collection[str]) -> "ClassFolders":
-        """Return the folders without these files; ``UsageError`` where a class would be empty."""
+    def without(self, unreadable: Collection[str]) -> "ClassFolders":
+        """Return the folders without unreadable files; ``UsageError`` where a class would be empty."""
         kept = {
-            part: {label: [name for name in files if name not in names] for label, files in by_class.items()}
+            part: {label: [name for name in files if name not in unreadable] for label, files in by_class.items()}
             for part, by_class in self.files.items()
         }
         for part, by_class in kept.items():
             for label, files in by_class.items():
                 if not files:
                     raise UsageError(f"{self.root / self.places[part] / label} holds no readable images")
-        return replace(self, files=kept)
+        return replace(self, files=kept, unused=self.unused | ({UNREADABLE: list(unreadable)} if unreadable else {}))
 
     def map(self, function: Callable[[Path], T]) -> list[T]:
         """Return a function's value for every file, in the order of ``names``, computed in threads."""
@@ -91,37 +95,46 @@ class ClassFolders:
         counted = ", ".join(f"{len(labels)} {part}" for part, labels in self.labels.items())
         return f"{len(self.classes)} classes in every part; {counted} images"
 
-    def what_is_unused(self, unreadable: Collection[str] = ()) -> str:
-        """Return which files are not used, with reasons."""
-        unused = self.unused | ({"unreadable": list(unreadable)} if unreadable else {})
-        if not unused:
+    def what_is_unused(self) -> str:
+        """Return how many files and folders are not used, for every reason, with the names of a few."""
+        if not self.unused:
             return "all files are used"
-        reasons = sorted(unused.items(), key=lambda item: -len(item[1]))
-        counted = ", ".join(f"{len(names)} {why}" for why, names in reasons)
-        return f"not used: {sum(map(len, unused.values()))} files, such as {reasons[0][1][0]} ({counted})"
+        reasons = sorted(self.unused.items(), key=lambda item: -len(item[1]))
+        counted = (
+            f"{len(names)} {why} ({', '.join(names[:NAMED] + ['...'][: len(names) - NAMED])})" for why, names in reasons
+        )
+        return f"not used: {', '.join(counted)}"
 
 
 def list_class_folders(root: Path) -> ClassFolders:
     """Return the class folders under ``root``, in parts, or flat: not divided yet.
 
-    Images in subfolders of a class belong to it. Hidden files and files with other suffixes are counted as unused.
+    Images in subfolders of a class belong to it, but not those of another class that a link leads to. Hidden files and
+    files with other suffixes are unused, and so is a flat folder without images, which is no class.
 
     Raises:
         UsageError: parts differ in their classes, or a class has no images.
     """
     try:
-        folders, names = walked(root)
+        entries, names = listed(root)
+        places = _places(root, entries)
+        classes = entries
+        if places:
+            inside = [listed(root, place) for place in places.values()]
+            classes = [folder for folders, _ in inside for folder in folders]
+            names += [name for _, files in inside for name in files]
+            names += walked(root, set(entries) - set(places.values())).files
+        walk = walked(root, classes)
     except OSError as error:
         raise UsageError(f"{error.filename or root} cannot be listed ({error.strerror})") from error
-    places = _places(root, folders)
     depth = 2 if places else 1  # of the class folders
     part_of = {place: part for part, place in places.items()}
     files: dict[str, dict[str, list[str]]] = {part: {} for part in places or (UNDIVIDED,)}
-    for parts in (folder.split("/") for folder in folders):
-        if len(parts) == depth and (not places or parts[0] in part_of):
+    for parts in (folder.split("/") for folder in walk.folders):
+        if len(parts) == depth:
             files[part_of.get(parts[0], UNDIVIDED)][parts[-1]] = []
     unused: dict[str, list[str]] = defaultdict(list)
-    for name in names:
+    for name in sorted(names + walk.files):
         parts = name.split("/")
         suffix = os.path.splitext(parts[-1])[1].lower()
         if places and len(parts) > 1 and parts[0] not in part_of:
@@ -137,42 +150,18 @@ def list_class_folders(root: Path) -> ClassFolders:
     if places:
         _check_parts(root, files, places)
     else:
-        files = {UNDIVIDED: _with_images(root, files[UNDIVIDED], folders)}
-    return ClassFolders(root=root, files=files, places=places or {UNDIVIDED: "."}, unused=dict(unused))
+        unused[EMPTY] = [label for label, images in files[UNDIVIDED].items() if not images]
+        files = {UNDIVIDED: _with_images(root, files[UNDIVIDED])}
+    unused[AGAIN] = walk.again
+    found = {why: left for why, left in unused.items() if left}
+    return ClassFolders(root=root, files=files, places=places or {UNDIVIDED: "."}, unused=found)
 
 
-def walked(root: Path) -> tuple[list[str], list[str]]:
-    """Return the folders and the files below ``root``, relative to it and sorted; a hidden folder counts as a file.
-
-    Links are followed, except to a folder that contains them.
-    """
-
-    def complain(error: OSError) -> None:
-        raise error  # the images of a folder that cannot be listed would be missing
-
-    folders, names = [], []
-    for top, inner, files in os.walk(root, followlinks=True, onerror=complain):
-        here = os.path.relpath(top, root)
-        prefix = "" if here == "." else f"{here}/"
-        hidden = [name for name in inner if name.startswith(".")]
-        inner[:] = [name for name in inner if name not in hidden and not _leads_back(top, name)]
-        folders += [prefix + name for name in inner]
-        names += [prefix + name for name in (*files, *hidden)]
-    return sorted(folders), sorted(names)
-
-
-def _leads_back(top: str, name: str) -> bool:
-    """Return whether a folder is a link to a folder that contains it."""
-    path, here = Path(top, name), Path(top).resolve()
-    return path.is_symlink() and path.resolve() in (here, *here.parents)
-
-
-def _places(root: Path, folders: list[str]) -> dict[str, str]:
-    """Return the folder of each part, in any case and usual spelling; empty where the folders are classes.
+def _places(root: Path, entries: list[str]) -> dict[str, str]:
+    """Return the folder of each part, in any case and usual spelling; empty where the ``entries`` are classes.
 
     A single folder of such a name is a class (such as train, the vehicle) if there are no folders in it.
     """
-    entries = [name for name in folders if "/" not in name]
     places = {}
     for part, spellings in PARTS.items():
         found = [name for name in entries if name.casefold() in spellings]
@@ -180,17 +169,13 @@ def _places(root: Path, folders: list[str]) -> dict[str, str]:
             raise UsageError(f"{root}: both {found[0]}/ and {found[1]}/ would be {part} images; leave one of them")
         if found:
             places[part] = found[0]
-    is_class = len(places) == 1 < len(entries) and not _has_folders(next(iter(places.values())), folders)
+    is_class = len(places) == 1 < len(entries) and not listed(root, next(iter(places.values())))[0]
     if not places or is_class:
         return {}
     for part in ("train", "test"):
         if part not in places:
             raise UsageError(f"{root / part} is not a folder; {EXPECTED}")
     return places
-
-
-def _has_folders(name: str, folders: list[str]) -> bool:
-    return any(folder.startswith(f"{name}/") for folder in folders)
 
 
 def _check_parts(root: Path, files: dict[str, dict[str, list[str]]], places: dict[str, str]) -> None:
@@ -209,11 +194,11 @@ def _check_parts(root: Path, files: dict[str, dict[str, list[str]]], places: dic
             )
 
 
-def _with_images(root: Path, by_class: dict[str, list[str]], folders: list[str]) -> dict[str, list[str]]:
+def _with_images(root: Path, by_class: dict[str, list[str]]) -> dict[str, list[str]]:
     """Return the classes of flat folders: a folder without images is none."""
     kept = {label: images for label, images in by_class.items() if images}
     if len(kept) < 2:
-        inner = [label for label in kept if _has_folders(label, folders)]
+        inner = [label for label in kept if listed(root, label)[0]]
         hint = f"; did you mean folder:{root / inner[0]}?" if inner else ""
         raise UsageError(f"{root} has {len(kept)} class folders; {EXPECTED}{hint}")
     return kept

@@ -31,14 +31,14 @@ class Division:
         shares: of train, test and, unless it is to be empty, val; they add up to one.
         seed: of the order in which files are taken.
         recorded: the part of files that were divided before, by the SHA-256 of their content; they keep it.
-        closed: whether other files are left out.
+        classes: those of a finished run whose images are wanted again; empty where all classes and files are wanted.
         options: the command-line options that give this division.
     """
 
     shares: Mapping[str, float] = field(default_factory=lambda: SHARES)
     seed: int = 0
     recorded: Mapping[str, str] = field(default_factory=dict)
-    closed: bool = False
+    classes: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
 
     @classmethod
@@ -66,8 +66,8 @@ class Division:
         return cls(**vars(found) | {"options": ("--split", str(path.resolve()))})
 
     @classmethod
-    def read(cls, path: Path, *, closed: bool = False) -> "Division":
-        """Return the division recorded in a file of a run's directory.
+    def read(cls, path: Path, *, classes: tuple[str, ...] = ()) -> "Division":
+        """Return the division recorded in a file of a run's directory; with ``classes``, for no images but the run's.
 
         Raises:
             UsageError: it is not there, or damaged.
@@ -85,7 +85,12 @@ class Division:
             raise UsageError(f"{path} is no recorded split: {error}") from error
         known = {digest: part for part, digests in found.files.items() for digest in digests}
         asked = _default_or(found.shares, found.seed)
-        return cls(shares=found.shares, seed=found.seed, recorded=known, closed=closed, options=asked)
+        return cls(shares=found.shares, seed=found.seed, recorded=known, classes=classes, options=asked)
+
+    @property
+    def closed(self) -> bool:
+        """Whether images of a finished run are wanted again, and no others."""
+        return bool(self.classes)
 
     def __str__(self) -> str:
         parts = [f"{100 * self.shares[part]:g}% {part}" for part in ("train", "val", "test") if part in self.shares]

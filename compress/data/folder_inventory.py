@@ -8,7 +8,7 @@ from compress.data.class_folders import list_class_folders
 from compress.data.division import Division
 from compress.data.duplicates import Duplicates
 from compress.data.folder_split import divided
-from compress.data.folder_survey import survey_files
+from compress.data.folder_survey import ADVICE, survey_files
 from compress.errors import UsageError
 
 
@@ -47,7 +47,7 @@ class Inventory:
     def lines(self) -> list[str]:
         """Return everything that is not in ``rows``, as lines."""
         unused = [f"unused: {len(names)} {why}, such as {names[0]}" for why, names in self.unused.items()]
-        unreadable = [f"unreadable: {problem}" for problem in self.unreadable.values()]
+        unreadable = [f"unreadable: {problem}{ADVICE}" for problem in self.unreadable.values()]
         sizes = f"sizes: {len(self.sizes)}, " + _counted(self.sizes)
         return [
             *([f"no train/ and test/: split by what each file holds: {self.division}"] if self.flat else []),
@@ -89,7 +89,7 @@ def take_inventory(root: Path, division: Division | None = None) -> Inventory:
         unused=folders.unused,
         unreadable=survey.problems,
         duplicates=Duplicates.of(used, survey.digests),
-        sizes={size: count for size, (count, _) in survey.sizes.items()},
+        sizes={size: len(names) for size, names in survey.sizes.items()},
         modes=survey.modes,
     )
 

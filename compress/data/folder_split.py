@@ -8,8 +8,6 @@ from compress.data.class_folders import UNDIVIDED, ClassFolders
 from compress.data.division import Division
 from compress.errors import UsageError
 
-LATER = "that came after the split was recorded"
-
 
 def divided(folders: ClassFolders, digests: Mapping[str, str], division: Division | None = None) -> ClassFolders:
     """Return flat folders divided into parts, every class in proportion, given the digest of each file's content.
@@ -23,8 +21,6 @@ def divided(folders: ClassFolders, digests: Mapping[str, str], division: Divisio
         UsageError: a class has too few different images for all parts.
     """
     division = Division() if division is None else division
-    if division.closed:
-        folders = _as_recorded(folders, digests, division)
     classes_of: dict[str, set[str]] = {}
     for label, names in folders.files[UNDIVIDED].items():
         for name in names:
@@ -58,12 +54,3 @@ def _parts(contents: set[str], division: Division) -> dict[str, str]:
         for _ in range(max(1, round(share * len(contents))) - kept.count(part))
     ]
     return dict(zip(ordered, parts + ["train"] * len(ordered), strict=False))
-
-
-def _as_recorded(folders: ClassFolders, digests: Mapping[str, str], division: Division) -> ClassFolders:
-    """Return the folders without files that were not recorded."""
-    later = {name for name in folders.names if digests[name] not in division.recorded}
-    if not later:
-        return folders
-    left = folders.without(later)
-    return replace(left, unused=folders.unused | {LATER: sorted(later)})

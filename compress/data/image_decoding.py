@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, UnidentifiedImageError
 
-from compress.errors import UsageError
+from compress.errors import UsageError, first_line
 
 SIXTEEN_BITS = frozenset({"I;16", "I;16B", "I;16L", "I;16N"})
 GREY_MODES = frozenset({"1", "L", "LA"}) | SIXTEEN_BITS
@@ -65,7 +65,8 @@ def preprocessing(shape: tuple[int, int, int], *, resized: bool) -> dict[str, An
 def opened(path: Path) -> Iterator[Image.Image]:
     """Open the image in a file without decoding it; a problem with it is raised as ``UsageError`` with its path.
 
-    The file is read whole: Pillow would not rotate a TIFF that it maps into memory.
+    So is whatever goes wrong while it is open, such as in ``decode``. The file is read whole: Pillow would not rotate a
+    TIFF that it maps into memory.
     """
     try:
         with Image.open(io.BytesIO(path.read_bytes())) as image:
@@ -78,9 +79,7 @@ def opened(path: Path) -> Iterator[Image.Image]:
     except UsageError:
         raise
     except Exception as error:  # the errors of Pillow's decoders have no class in common
-        raise UsageError(
-            f"{path} cannot be read as an image ({error}); --skip-unreadable leaves such files out"
-        ) from error
+        raise UsageError(f"{path} cannot be read as an image ({_reason(error)})") from error
 
 
 def is_grey(mode: str) -> bool:
@@ -128,6 +127,13 @@ def centre(image: Image.Image, size: tuple[int, int]) -> Image.Image:
 def pixels(image: Image.Image) -> np.ndarray:
     """Return a decoded image as uint8 ``(C, H, W)``."""
     return np.atleast_3d(np.asarray(image)).transpose(2, 0, 1)
+
+
+def _reason(error: Exception) -> str:
+    """Return what Pillow or the system said, without the memory address of what it read."""
+    if isinstance(error, UnidentifiedImageError):
+        return "of no format that Pillow reads"
+    return error.strerror if isinstance(error, OSError) and error.strerror else first_line(error)
 
 
 def _shorter_side(size: tuple[int, int]) -> int:

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 
 from compress.data.catalogue import FOLDER
-from compress.data.class_folders import list_class_folders
+from compress.data.class_folders import UNREADABLE, list_class_folders
 from compress.data.dataset import Dataset, Labelled, Part
 from compress.data.division import Division
-from compress.data.folder_survey import survey_files
+from compress.data.folder_survey import advice_for, survey_files
 from compress.data.image_decoding import preprocessing
 from compress.data.streaming import Files, Streamed, default_workers, read_image
 from compress.errors import UsageError
@@ -23,13 +23,17 @@ STREAM_ABOVE = 2 << 30  # bytes of decoded images
 
 
 def folders_like(name: str, classes: list[str], data_dir: Path) -> Iterator[Path]:
-    """Yield the folders in and directly below ``data_dir`` that have these classes; those of the same name first."""
+    """Yield the folders in and directly below ``data_dir`` that have these classes; those of the same name first.
+
+    Flat ones may have others, too: these came later.
+    """
     last = Path(name.removeprefix(FOLDER)).name
     below = sorted(entry for entry in Path(os.path.expanduser(data_dir)).iterdir() if entry.is_dir())
     candidates = [Path(os.path.expanduser(data_dir)) / last, Path(os.path.expanduser(data_dir)), *below]
     for path in dict.fromkeys(candidate.resolve() for candidate in candidates if candidate.is_dir()):
         try:
-            if list(list_class_folders(path).classes) == classes:
+            found = list_class_folders(path)
+            if list(found.classes) == classes or (found.flat and set(classes) <= set(found.classes)):
                 yield path
         except UsageError:
             continue  # no class folders
@@ -56,18 +60,21 @@ def open_folder(
     """
     folders, division = list_class_folders(root), Division() if division is None else division
     survey = survey_files(folders, decode=skip_unreadable)
-    used = survey.usable(folders, skip_unreadable=skip_unreadable, division=division)
-    survey = survey.of(used) if division.closed else survey
+    if folders.flat and division.closed and division.recorded:
+        folders = survey.as_recorded(folders, division)
+        survey = survey.of(folders)
+    used, advice = survey.usable(folders, skip_unreadable=skip_unreadable, division=division), advice_for(division)
     shape = survey.shape(root, image_size)
     large = len(used.names) * math.prod(shape) > STREAM_ABOVE
     streamed = large if stream is None else stream
     workers = default_workers() if workers is None else workers
-    names, images = iter(used.names), iter([] if streamed else used.map(partial(read_image, shape=shape)))
+    names = iter(used.names)
+    images = iter([] if streamed else used.map(partial(read_image, shape=shape, advice=advice)))
     parts: dict[str, Part] = {}
     for part, labels in used.labels.items():
         if streamed:
             encoded = np.array([os.fsencode(name) for name in islice(names, len(labels))])
-            files = Files(root=root, names=encoded, shape=shape)
+            files = Files(root=root, names=encoded, shape=shape, advice=advice)
             parts[part] = Streamed(files=files, labels=labels, digest=survey.digest, workers=workers)
         else:
             parts[part] = Labelled(images=torch.stack(list(islice(images, len(labels)))), labels=labels)
@@ -89,7 +96,7 @@ def open_folder(
         validation=parts.get("val"),
         options=tuple(word for option, given in options.items() if given for word in option.split())
         + (division.options if division else ()),
-        skipped=len(survey.problems),
+        skipped=len(used.unused.get(UNREADABLE, ())),
         preprocessing=preprocessing(shape, resized=image_size is not None),
         division=division.to_json() if division else None,
         divided=divided if division else None,

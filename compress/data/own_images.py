@@ -11,8 +11,9 @@ from pathlib import Path
 
 import torch
 
-from compress.data.class_folders import IMAGE_SUFFIXES, list_class_folders, walked
+from compress.data.class_folders import IMAGE_SUFFIXES, list_class_folders
 from compress.data.dataset import Labelled, Part, in_order
+from compress.data.folder_walk import walked
 from compress.data.preparation import Preparation
 from compress.errors import UsageError
 
@@ -79,7 +80,7 @@ def _labelled(root: Path, classes: Sequence[str]) -> tuple[list[str], torch.Tens
 
 def _unlabelled(root: Path) -> tuple[list[str], torch.Tensor]:
     """Return all image files below a folder; hidden ones are passed over."""
-    suffixed = (name for name in walked(root)[1] if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES)
+    suffixed = (name for name in walked(root, [""]).files if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES)
     names = [name for name in suffixed if not os.path.basename(name).startswith(".")]
     return names, torch.full((len(names),), UNLABELLED)
 

@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import UnidentifiedImageError
 
 from compress.data.image_decoding import RULES, centre, decode, opened, pixels
-from compress.errors import UsageError, first_line
+from compress.errors import UsageError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,24 +46,11 @@ class Preparation:
             UsageError: the file is unreadable, or has another size and is not to be resized.
         """
         (channels, height, width) = self.shape
-        try:
-            with opened(path) as file:
-                image = decode(file, grey=channels == 1)
-        except Exception as error:  # the errors of Pillow's decoders have no common class
-            if isinstance(error, UsageError) and error.__cause__ is None:
-                raise
-            cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
-            raise UsageError(f"{path} cannot be read as an image ({_reason(cause)})") from error
+        with opened(path) as file:
+            image = decode(file, grey=channels == 1)
         if not self.resized and image.size != (width, height):
             raise UsageError(
                 f"{path} has {image.width}x{image.height} pixels (width x height); the network takes images of "
                 f"{width}x{height} alone, as it was trained without resizing"
             )
         return pixels(centre(image, (height, width)))
-
-
-def _reason(error: Exception) -> str:
-    """What Pillow or the system said, without the memory address of what it read."""
-    if isinstance(error, UnidentifiedImageError):
-        return "of no format that Pillow reads"
-    return error.strerror if isinstance(error, OSError) and error.strerror else first_line(error)

@@ -29,10 +29,18 @@ READ_AHEAD = 250  # images a batch, where the caller does not say
 _Wanted = tuple[int, ResizedCrop | None]
 
 
-def read_image(path: Path, shape: tuple[int, int, int], *, number: int = 0, crop: ResizedCrop | None = None) -> Tensor:
-    """Return the image in a file as uint8 of ``shape (C, H, W)``: as evaluation sees it, or cropped by its number."""
-    with opened(path) as file:
-        image = decode(file, grey=shape[0] == 1)
+def read_image(
+    path: Path, shape: tuple[int, int, int], *, number: int = 0, crop: ResizedCrop | None = None, advice: str = ""
+) -> Tensor:
+    """Return the image in a file as uint8 of ``shape (C, H, W)``: as evaluation sees it, or cropped by its number.
+
+    Raises ``UsageError``, which ends with ``advice``, for an unreadable file.
+    """
+    try:
+        with opened(path) as file:
+            image = decode(file, grey=shape[0] == 1)
+    except UsageError as error:
+        raise UsageError(f"{error}{advice}") from error
     if crop is None:
         image = centre(image, shape[1:])
     read = torch.from_numpy(pixels(image).copy())
@@ -41,11 +49,15 @@ def read_image(path: Path, shape: tuple[int, int, int], *, number: int = 0, crop
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Files(TorchDataset[Tensor | UsageError]):
-    """Image files under ``root``, each read as uint8 of ``shape (C, H, W)``; pickled for the workers."""
+    """Image files under ``root``, each read as uint8 of ``shape (C, H, W)``; pickled for the workers.
+
+    The error about an unreadable one ends with ``advice``.
+    """
 
     root: Path
     names: np.ndarray  # of bytes: a million Python strings would be copied into every worker, touch by touch
     shape: tuple[int, int, int]
+    advice: str = ""
 
     def __len__(self) -> int:
         return len(self.names)
@@ -53,8 +65,9 @@ class Files(TorchDataset[Tensor | UsageError]):
     def __getitem__(self, wanted: _Wanted) -> Tensor | UsageError:
         """Return an image, or its error (which, raised in a worker, would come with the loader's traceback)."""
         number, crop = wanted
+        path = self.root / os.fsdecode(self.names[number])
         try:
-            return read_image(self.root / os.fsdecode(self.names[number]), self.shape, number=number, crop=crop)
+            return read_image(path, self.shape, number=number, crop=crop, advice=self.advice)
         except UsageError as error:
             return error
 

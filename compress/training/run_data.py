@@ -18,7 +18,7 @@ from compress.runs import Run, read_run
 def data_of(run: Run, data_dir: Path | None = None, *, workers: int | None = None, download: bool = True) -> Dataset:
     """Open the data set that a run was trained on: the first with its digest, searched in ``data_dir`` first.
 
-    Flat class folders are divided as the run recorded, without files that came later.
+    Flat class folders are divided as the run recorded, without files that came later, whatever is wrong with these.
 
     Raises:
         UsageError: it is not found, or only other images are.
@@ -26,8 +26,8 @@ def data_of(run: Run, data_dir: Path | None = None, *, workers: int | None = Non
     data, (_, height, width) = run.record.data, run.spec.input_shape
     own = data["name"].startswith(FOLDER)
     resized = width if own and height == width else None
-    recorded = run.path / DIVISION
-    division = Division.read(recorded, closed=True) if recorded.exists() else None
+    classes, recorded = tuple(data["classes"]), run.path / DIVISION
+    division = Division.read(recorded, classes=classes) if recorded.exists() else Division(classes=classes)
     streamed, skip = data["copy"].endswith("streamed"), bool(data["skipped"])
     other: Dataset | None = None
     missing: UsageError | None = None
@@ -40,7 +40,7 @@ def data_of(run: Run, data_dir: Path | None = None, *, workers: int | None = Non
                 stream=streamed,
                 skip_unreadable=skip,
                 workers=workers,
-                division=division,
+                division=division if own else None,
                 download=download,
             )
         except UsageError as error:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from compress.data.class_folders import IMAGE_SUFFIXES, UNDIVIDED, list_class_folders
+from compress.data.class_folders import AGAIN, EMPTY, IMAGE_SUFFIXES, UNDIVIDED, list_class_folders
 from compress.data.image_decoding import decode, opened
 from compress.errors import UsageError
 
@@ -73,9 +73,10 @@ def test_what_is_not_used_is_counted_and_named(tmp_path: Path) -> None:
         "hidden": [".DS_Store", "test/a/.hidden.png"],
         "in extra/, which is no part": ["extra/2.png", "extra/3.png", "extra/a/1.png"],
     }
-    line = folders.what_is_unused()
-    assert line.startswith("not used: 10 files, such as extra/")
-    assert "(3 in extra/, which is no part, 2 hidden, " in line
+    write(tmp_path, "extra/4.png")
+    line = list_class_folders(tmp_path).what_is_unused()
+    assert line.startswith("not used: 4 in extra/, which is no part (extra/2.png, extra/3.png, extra/4.png, ...), 2 ")
+    assert "2 hidden (.DS_Store, test/a/.hidden.png), " in line
     assert "\n" not in line
 
 
@@ -85,7 +86,58 @@ def test_class_folders_alone_are_not_divided_yet(tmp_path: Path) -> None:
     assert folders.flat
     assert folders.classes == ("leaf", "mug")
     assert folders.names == ["leaf/1.png", "leaf/deep/2.png", "mug/1.png"]
-    assert folders.unused == {"with suffix .txt": ["docs/how.txt"], "outside the class folders": ["notes.txt"]}
+    assert folders.unused == {
+        "with suffix .txt": ["docs/how.txt"],
+        "outside the class folders": ["notes.txt"],
+        EMPTY: ["docs"],
+    }
+
+
+def test_a_flat_folder_without_images_is_named_one_of_a_part_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "flat", "leaf/1.png", "mug/1.png", "mug/2.gif", "mug/notes.txt", "mug/more.txt")
+    (tmp_path / "flat" / "pot" / "deep").mkdir(parents=True)
+    folders = list_class_folders(tmp_path / "flat")
+    assert folders.classes == ("leaf", "mug")
+    assert folders.what_is_unused().endswith(", 1 folders without images (pot)")
+    for part in ("train", "test"):
+        write(tmp_path / "parted", f"{part}/leaf/1.png")
+        (tmp_path / "parted" / part / "pot").mkdir()
+    assert complaint(tmp_path / "parted").startswith(f"{tmp_path}/parted/train/pot holds no images; known suffixes:")
+
+
+def test_a_link_to_another_class_does_not_bring_its_images(tmp_path: Path) -> None:
+    write(tmp_path, "x/1.png", "x/2.png", "y/3.png", "y/sub/4.png")
+    (tmp_path / "x" / "to_y").symlink_to("../y")
+    (tmp_path / "y" / "to_x").symlink_to("../x")
+    (tmp_path / "x" / "to_sub").symlink_to("../y/sub")  # met before the folder itself
+    folders = list_class_folders(tmp_path)
+    assert folders.files[UNDIVIDED] == {"x": ["x/1.png", "x/2.png"], "y": ["y/3.png", "y/sub/4.png"]}
+    assert folders.unused == {AGAIN: ["x/to_sub", "x/to_y", "y/to_x"]}
+    assert folders.what_is_unused() == f"not used: 3 {AGAIN} (x/to_sub, x/to_y, y/to_x)"
+
+
+def test_a_link_from_a_part_to_another_brings_no_test_images_to_training(tmp_path: Path) -> None:
+    write(tmp_path, "pool/a/1.png", "pool/more/2.png", "test/a/3.png")
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train" / "a").symlink_to("../pool/a")  # a class is what its link leads to
+    (tmp_path / "pool" / "a" / "more").symlink_to("../more")  # read nowhere else
+    (tmp_path / "pool" / "a" / "tested").symlink_to(tmp_path / "test" / "a")
+    (tmp_path / "pool" / "a" / "up").symlink_to(tmp_path)
+    folders = list_class_folders(tmp_path)
+    assert folders.files["train"] == {"a": ["train/a/1.png", "train/a/more/2.png"]}
+    assert folders.unused[AGAIN] == ["train/a/tested", "train/a/up"]
+
+
+def test_folders_elsewhere_that_link_to_one_another_are_read_once(tmp_path: Path) -> None:
+    write(tmp_path / "far", "one/1.png", "one/sub/2.png", "two/3.png")
+    (tmp_path / "far" / "one" / "on").symlink_to("../two")
+    (tmp_path / "far" / "two" / "back").symlink_to("../one")
+    write(tmp_path / "set", "x/0.png", "y/0.png")
+    (tmp_path / "set" / "x" / "far").symlink_to(tmp_path / "far" / "one")
+    (tmp_path / "set" / "y" / "far").symlink_to(tmp_path / "far" / "two")
+    folders = list_class_folders(tmp_path / "set")
+    assert [os.path.basename(name) for name in folders.names] == ["0.png", "1.png", "2.png", "0.png", "3.png"]
+    assert folders.unused == {AGAIN: ["x/far/on", "y/far/back"]}
 
 
 def test_a_train_may_be_a_class(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from compress.data.class_folders import UNDIVIDED, ClassFolders
 from compress.data.division import SHARES, Division
 from compress.data.folder_split import divided
+from compress.data.folder_survey import Look, Survey
 from compress.errors import UsageError
 
 
@@ -115,8 +116,9 @@ def test_recorded_files_keep_their_part_whatever_comes_later(more: int, seed: in
     assert len(now) == 42 + more + more // 2
     wanted = round(0.15 * (30 + more))
     assert len(found.files["test"]["a"]) == max(4, wanted)
-    closed = divided(after, digests, Division(seed=seed, recorded=was, closed=True))
-    assert recorded(closed, digests) == was
+    known = Survey(looks={name: Look("L", "3x2", digest) for name, digest in digests.items()}, problems={})
+    closed = Division(seed=seed, recorded=was, classes=before.classes)
+    assert recorded(divided(known.as_recorded(after, closed), digests, closed), digests) == was
 
 
 def test_an_image_that_is_in_two_classes_since_keeps_its_part() -> None:

@@ -39,6 +39,15 @@ def test_without_classes_any_folder_will_do(tmp_path: Path) -> None:
     assert (read.images[:, 0, 0, 0].tolist(), read.labels.tolist()) == ([7, 5], [UNLABELLED] * 2)
 
 
+def test_links_bring_no_image_twice(tmp_path: Path) -> None:
+    write(tmp_path / "a" / "1.png", 1)
+    write(tmp_path / "b" / "2.png", 2)
+    (tmp_path / "a" / "to_b").symlink_to("../b")
+    (tmp_path / "b" / "up").symlink_to(tmp_path)
+    for classes in (None, ("a", "b")):
+        assert read_own_images(tmp_path, PREPARATION, classes).images[:, 0, 0, 0].tolist() == [1, 2]
+
+
 @pytest.mark.parametrize(
     ("files", "classes", "message"),
     [

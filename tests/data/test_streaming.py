@@ -15,6 +15,7 @@ from PIL import Image
 
 from compress.data import (
     Dataset,
+    Division,
     Labelled,
     ResizedCrop,
     Streamed,
@@ -194,6 +195,20 @@ def test_an_image_cut_short_is_named_and_no_worker_is_left(photos: Path, workers
     with pytest.raises(UsageError, match=rf"^{re.escape(str(broken))} cannot be read .*; --skip-unreadable .*$"):
         list(part.batches(in_order(4, 1)))
     assert multiprocessing.active_children() == []
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_only_who_is_about_to_train_is_advised_to_skip_a_file(photos: Path, stream: bool) -> None:
+    cut_short(photos / "train" / "dog" / "2.jpg")
+
+    def read(division: Division | None) -> None:
+        dataset = open_dataset(f"folder:{photos}", stream=stream, image_size=32, workers=0, division=division)
+        list(dataset.train.batches(in_order(4, 1)))
+
+    known = Division(classes=("cat", "dog"))  # of a finished run
+    for division, end in ((None, r"\); --skip-unreadable leaves such files out$"), (known, r"[^;]*\)$")):
+        with pytest.raises(UsageError, match=rf"2\.jpg cannot be read as an image \([^;]*{end}"):
+            read(division)
 
 
 def test_unreadable_images_are_left_out_on_request_counted_and_named(

@@ -1,5 +1,6 @@
 """The data set of a run: found by its digest under any path, and refused if the images differ."""
 
+import hashlib
 import json
 import logging
 import re
@@ -136,15 +137,35 @@ def test_a_recorded_command_goes_with_a_data_directory(place: Path, compress: Co
     assert "finished before" in err
 
 
-@pytest.mark.parametrize("stream", [False, True])
+SHARES = "60/10/30"
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["memory", "streamed"])
+def split(
+    request: pytest.FixtureRequest, tiny_folder: Path, brief: Recipe, tmp_path_factory: pytest.TempPathFactory
+) -> Run:
+    """A run on flat class folders, in a place of its own."""
+    place = tmp_path_factory.mktemp("place")
+    shutil.copytree(tiny_folder / "train", place / "pictures")
+    division = Division.asked(SHARES, 3)
+    dataset = open_dataset(f"folder:{place / 'pictures'}", division=division, stream=request.param, workers=0)
+    return train("resnet8", dataset, recipe=brief, place=Place(runs=place / "runs"))
+
+
+@pytest.fixture
+def flat(split: Run, tmp_path: Path) -> Path:
+    """A copy of that place, but for where the record says that the images are: in the copy."""
+    shutil.copytree(split.path.parent.parent, tmp_path / "flat")
+    named(tmp_path / "flat", split, f"{tmp_path / 'flat' / 'pictures'}")
+    return tmp_path / "flat"
+
+
 def test_a_run_finds_its_images_again_after_others_came(
-    stream: bool, tiny_folder: Path, brief: Recipe, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    flat: Path, tiny_folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    flat = tmp_path / "flat"
-    shutil.copytree(tiny_folder / "train", flat)
-    division = Division.asked("60/10/30", 3)
+    run, runs, flat = run_in(flat), flat / "runs", flat / "pictures"
+    stream, division = run.record.data["copy"].endswith("streamed"), Division.asked(SHARES, 3)
     dataset = open_dataset(f"folder:{flat}", division=division, stream=stream, workers=0)
-    run = train("resnet8", dataset, recipe=brief, place=Place(runs=tmp_path / "runs"))
     assert run.record.data["division"]["shares"] == {"train": 0.6, "test": 0.3, "val": 0.1}
     assert "--split 60/10/30 --split-seed 3" in run.record.command
     recorded = json.loads((run.path / DIVISION).read_text())["files"]
@@ -161,7 +182,6 @@ def test_a_run_finds_its_images_again_after_others_came(
     assert {content: part for part, files in recorded.items() for content in files}.items() <= more.divided.items()
     assert len(more.divided) == 300
     assert more.options == ("--split", str(run.path / DIVISION))
-    runs = tmp_path / "runs"
     said = moved_since(open_dataset(f"folder:{flat}", division=division), runs) or ""
     found = re.fullmatch(
         rf"{dataset.name} is divided otherwise than for run {run.id}, as its files changed: (\d+) of 200 images are in "
@@ -172,4 +192,75 @@ def test_a_run_finds_its_images_again_after_others_came(
     assert 0 < int(found[1]) < 100
     for same in (dataset, more, open_dataset(f"folder:{flat}"), open_dataset("fashion-mini")):  # as before, or as asked
         assert moved_since(same, runs) is None
-    assert moved_since(dataset, tmp_path / "none") is None
+    assert moved_since(dataset, flat / "none") is None
+
+
+def first_of(pictures: Path) -> Path:
+    return min(pictures.rglob("*.png"))
+
+
+def broken(path: Path) -> None:
+    path.write_text("no picture")
+
+
+def cut_short(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-30])
+
+
+LATER: dict[str, Callable[[Path], object]] = {
+    "a broken file": lambda root: broken(first_of(root).with_name("later.png")),
+    "another size": lambda root: Image.new("L", (5, 9)).save(first_of(root).with_name("later.png")),
+    "colours": lambda root: Image.new("RGB", (28, 28), "red").save(first_of(root).with_name("later.png")),
+    "a class": lambda root: Image.new("L", (28, 28), 9).save(root / "later" / "later.png"),
+    "a class of a broken file": lambda root: broken(root / "later" / "later.png"),
+    "a class of copies": lambda root: shutil.copy(first_of(root), root / "later" / "later.png"),
+}
+
+
+@pytest.mark.parametrize("what", LATER)
+def test_whatever_comes_later_is_left_out_and_counted(what: str, flat: Path, caplog: pytest.LogCaptureFixture) -> None:
+    run = run_in(flat)
+    (flat / "pictures" / "later").mkdir()
+    LATER[what](flat / "pictures")
+    [name] = [path.relative_to(flat / "pictures") for path in flat.rglob("later.png")]
+    with caplog.at_level(logging.WARNING, logger="compress"):
+        dataset = data_of(run, workers=0)
+    assert dataset.digest == run.record.data["digest"]
+    assert list(dataset.classes) == run.record.data["classes"]
+    assert (dataset.input_shape, dataset.skipped) == (run.spec.input_shape, "broken" in what)
+    why = "unreadable" if "broken" in what else "that came after the split was recorded"
+    [line] = [line for line in caplog.messages if "not used" in line]
+    assert f" 1 {why} ({name})" in line
+    assert caplog.messages == [line]
+    (flat / "pictures").rename(flat / "moved")
+    assert data_of(run, flat, workers=0).name == f"folder:{flat / 'moved'}"
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (broken, r"; {file} cannot be read as an image \(of no format that Pillow reads\)$"),
+        (cut_short, r"; {file} cannot be read as an image \([^;]*$"),
+        (lambda path: Image.new("L", (28, 28), 9).save(path), r"; files that were not recorded: 1, such as {name}$"),
+        (Path.unlink, r"$"),
+    ],
+    ids=["broken", "cut short", "another image", "missing"],
+)
+def test_a_recorded_file_that_is_damaged_or_missing_is_an_error(
+    change: Callable[[Path], object], named: str, flat: Path
+) -> None:
+    run, file = run_in(flat), first_of(flat / "pictures")
+    content = hashlib.sha256(file.read_bytes()).hexdigest()[:12]
+    change(file)
+    named = named.format(file=file, name=file.relative_to(flat / "pictures"))
+    what = f"the images of run {run.id} are not found: {flat}/pictures lacks 1 of 200 images of the recorded split"
+    with pytest.raises(UsageError, match=f"^{what}, such as the one of SHA-256 {content}{named}"):
+        data_of(run, workers=0)
+
+
+def test_a_damaged_file_is_no_reason_to_advise_what_only_trainings_can_do(place: Path) -> None:
+    broken(file := first_of(place / "pictures"))
+    with pytest.raises(UsageError, match=rf": {file} cannot be read as an image \(of no format that Pillow reads\)$"):
+        data_of(run_in(place), place)
+    with pytest.raises(UsageError, match=r"; --skip-unreadable leaves such files out$"):
+        open_dataset(f"folder:{place / 'pictures'}")
