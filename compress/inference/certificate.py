@@ -17,8 +17,8 @@ RiskName = Literal["drop", "agreement"]
 class Certificate:
     """The guarantee P(risk <= epsilon) >= 1 - delta of a policy, over the draw of the calibration images.
 
-    The risk is of the images that the calibration images are a sample of, as one engine computes them in one precision on
-    one kind of device.
+    The risk is of the images that the calibration images are a sample of, as one engine computes them in one precision
+    on one kind of device.
 
     Attributes:
         risk: drop (in accuracy against the last exit) or agreement (share of images whose label is not the last

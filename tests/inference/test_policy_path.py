@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from compress.inference import Policy, leave
-from compress.inference.certification import certify_path, last_passed, worst_losses, worst_losses
+from compress.inference.certification import certify_path, last_passed, worst_losses
 from compress.inference.policy_path import choose_path
 from compress.inference.possible_exits import possible_exits
 from compress.inference.risks import RISKS
