@@ -41,10 +41,10 @@ from compress.inference import (
     simulate,
 )
 from compress.inference.certificate import RiskName
-from compress.inference.certification import certify_path
+from compress.inference.certification import certify_path, worst_losses
 from compress.inference.policy_path import choose_path
 from compress.inference.possible_exits import MARGINS
-from compress.inference.risks import risk_named
+from compress.inference.risks import Risk, risk_named
 from compress.networks import Network, digest_of_weights
 from compress.runs import Run, load
 
@@ -95,7 +95,8 @@ def certify_run(run: Run, wanted: Wanted, *, data_dir: Path | None = None) -> di
     """Certify early exit of a run, measure it, and write both into the run's `early_exit.json`.
 
     Returns:
-        `run`; `certified`, and where it is false `reason` and `needed`, a number of images; `policies`, as in the file.
+        `run`; `certified`, and where it is false `reason` and `needed`, an estimated number of images or None;
+        `policies`, as in the file.
 
     Raises:
         UsageError: the run has one exit or held out nothing, its data or weights are not here, or the engine is not.
@@ -208,7 +209,7 @@ class Trial:
     def certified(self) -> Certificate | dict[str, Any]:
         """The certificate of the most eager policy that has one, or why there is none."""
         wanted, images = self.wanted, self.calibration
-        risk, n, limits = risk_named(wanted.risk), len(images.labels), (wanted.epsilon, wanted.delta)
+        risk = risk_named(wanted.risk)
         found = certify_path(
             self.path,
             images.logits,
@@ -219,21 +220,16 @@ class Trial:
             margin=MARGINS[wanted.precision],
             seed=wanted.seed,
         )
-        needed = risk.needed(*limits)
         if found is None or found[0] == 0:  # by the first policy of the path no image leaves early
-            why = f"{needed:,} would be needed" + ("" if n < needed else ", and more where there are losses")
-            why += (
-                "; --calibration of train-mwbp sets the share that is held out, --calibration folder:PATH adds others"
-            )
-            return {"reason": f"nothing can be certified with {n:,} calibration images: {why}", "needed": needed}
+            return self._uncertified(risk)
         step, losses = found
         return Certificate(
             risk=wanted.risk,
             epsilon=wanted.epsilon,
             delta=wanted.delta,
-            n=n,
+            n=len(losses),
             observed=float(losses.mean()),
-            bound=risk.bound(losses, *limits),
+            bound=risk.bound(losses, wanted.epsilon, wanted.delta),
             margin=MARGINS[wanted.precision],
             step=step,
             steps=len(self.path),
@@ -242,8 +238,30 @@ class Trial:
             policy=self.path[step].digest,
             engine=wanted.engine,
             precision=wanted.precision,
+            device=self.device.type,
             seed=wanted.seed,
         )
+
+    def _uncertified(self, risk: Risk) -> dict[str, Any]:
+        """Why nothing is certified, and how many images would be needed; None where no number would do.
+
+        It is estimated from the calibration images' losses by the most cautious policy that lets any leave early.
+        """
+        wanted, images, margin = self.wanted, self.calibration, MARGINS[self.wanted.precision]
+        at_exits = risk.losses(images.logits, images.labels, margin)
+        losses = worst_losses(self.path[1], images.logits, at_exits, margin)
+        needed = risk.needed(losses, wanted.epsilon, wanted.delta)
+        lost, allowed = f"{100 * float(losses.mean()):.2f}", f"{100 * wanted.epsilon:g}"
+        said = (
+            f"nothing can be certified with {len(losses):,} calibration images: the most cautious policy that lets any "
+        )
+        said += f"leave early has a risk of {lost} points on them; "
+        if needed is None:
+            said += f"that is not far enough below the {allowed} allowed, so no number of images would do"
+        else:
+            said += f"if that stayed so, an estimated {needed:,} would be needed; --calibration of train-mwbp sets the "
+            said += "share that is held out, --calibration folder:PATH adds others"
+        return {"reason": said, "needed": needed}
 
     def measured(self, policy: Policy, certificate: Certificate | None, budget: float | None) -> ExitPolicy:
         """A policy with all that is measured of it on test images."""
@@ -265,6 +283,7 @@ class Trial:
             policy=policy,
             engine=wanted.engine,
             precision=wanted.precision,
+            device=self.device.type,
             certificate=certificate,
             budget_macs=budget,
             val_accuracy=float((simulate(self.validation.logits, policy).labels == self.validation.labels).mean()),

@@ -63,7 +63,7 @@ class ExitPolicy(Struct, frozen=True, kw_only=True):
     """A policy of a run, and what was measured of it.
 
     Attributes:
-        engine, precision: what computed the logits.
+        engine, precision, device: what computed the logits; files that name no device were made on the CPU.
         certificate: None for a policy chosen for a budget of MACs, which nothing is guaranteed of.
         budget_macs: the budget that the policy was chosen for; None where it was certified.
         val_accuracy: on validation images, on which the policy was chosen.
@@ -79,6 +79,7 @@ class ExitPolicy(Struct, frozen=True, kw_only=True):
     policy: Policy
     engine: str
     precision: str
+    device: str = "cpu"
     certificate: Certificate | None = None
     budget_macs: Above | None = None
     val_accuracy: Share
@@ -94,10 +95,15 @@ class ExitPolicy(Struct, frozen=True, kw_only=True):
     curve: list[Point] = dataclasses.field(default_factory=list)
 
     @property
+    def server(self) -> tuple[str, str, str]:
+        """What the policy was chosen for: engine, precision and device."""
+        return (self.engine, self.precision, self.device)
+
+    @property
     def kind(self) -> tuple[object, ...]:
         """What a later policy replaces an earlier one for."""
         risk = (self.certificate.risk, self.certificate.epsilon, self.certificate.delta) if self.certificate else ()
-        return (self.engine, self.precision, self.budget_macs, *risk)
+        return (*self.server, self.budget_macs, *risk)
 
 
 class ExitsFile(Struct, frozen=True, kw_only=True):

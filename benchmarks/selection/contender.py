@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.certifying.exits_file import ExitPolicy
+from benchmarks.selection.serving import Serving
 from compress.accuracy_interval import accuracy_interval
 from compress.ensemble_exit import ExitName
 from compress.networks import display_name
@@ -65,13 +66,25 @@ class Contender:
         """The 95% interval (Wilson) of its accuracy over the choice of validation images."""
         return None if self.val_accuracy is None else accuracy_interval(self.val_accuracy, len(self.right))
 
-    def uncertified(self, engine: str, precision: str) -> str | None:
-        """Why nothing is guaranteed of its policy when this engine runs it; None where something is, or no policy."""
+    def unserved(self, serving: Serving) -> str:
+        """Why its policy is not for what will serve; empty where it is, and without a policy.
+
+        Confidences are those of one engine, precision and device: elsewhere other images leave, and nothing is certain.
+        """
+        if self.early is None or self.early.server == (serving.engine, serving.precision, serving.place.type):
+            return ""
+        engine, precision, device = self.early.server
+        return f"its policy is for {engine} in {precision} on {device}; compress exits makes others"
+
+    @property
+    def uncertified(self) -> str | None:
+        """Why nothing is guaranteed of its policy as it was chosen; None where something is, or no policy."""
         if self.early is None:
             return None
         if self.early.certificate is None:
             return "nothing is guaranteed of its policy, which was chosen for a budget of MACs"
-        return self.early.certificate.void(self.early.policy, engine=engine, precision=precision)
+        engine, precision, device = self.early.server
+        return self.early.certificate.void(self.early.policy, engine=engine, precision=precision, device=device)
 
     def to_json(self) -> dict[str, Any]:
         """What is known of it as JSON-ready data; of test images nothing."""

@@ -101,7 +101,7 @@ def _points(one: Contender, other: Contender) -> str:
 
 def cautions(selection: Selection) -> list[str]:
     """What to be careful about: luck, noise, limits that are met by less than can be measured, and certificates."""
-    chosen, limits, serving = selection.chosen, selection.limits, selection.serving
+    chosen, limits = selection.chosen, selection.limits
     lines = []
     if selection.noise > NOISY:
         lines.append(
@@ -118,7 +118,7 @@ def cautions(selection: Selection) -> list[str]:
             f"its accuracy may be below {percent(limits.accuracy)}: with {len(chosen.right):,} validation images its "
             f"95% interval is {within(chosen.val_interval)}"
         )
-    if (void := chosen.uncertified(serving.engine, serving.precision)) is not None:
+    if (void := chosen.uncertified) is not None:
         lines.append(void)
     if chosen.early is not None:
         lines.append(

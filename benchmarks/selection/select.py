@@ -42,6 +42,7 @@ def select(
 ) -> Selection:
     """Choose among all exits and early-exit policies of finished runs.
 
+    A policy is for the engine, precision and device that it was chosen for, and left out where another one serves.
     Chosen is the most accurate on validation images within the limits, or the cheapest of those as good, see
     `choice.as_good`; with a least accuracy the cheapest that has it. Test images take no part. Latency is measured now,
     accuracy too unless in fp32, and only of what is within the other limits.
@@ -64,6 +65,7 @@ def select(
     asked, skipped = runs_asked_for(runs, Path(directory))
     asked, others = comparable(asked, dataset)
     found, damaged = contenders_of(asked)
+    found = [replace(each, left_out=each.unserved(serving)) for each in found]
     skipped = [*skipped, *others, *damaged]
     if not found:
         raise UsageError(f"no run can be chosen from: {'; '.join(skipped)}")
@@ -77,7 +79,8 @@ def select(
         found = _within(found, limits)
         chosen = choose(found, limits, max_drop)
         if chosen is not None:  # nothing is chosen after this
-            tested = trial.test_accuracy(chosen) if measures else _recorded_test_accuracy(chosen)
+            anew = measures and chosen.early is None  # a policy's is recorded as what will serve answers
+            tested = trial.test_accuracy(chosen) if anew else _recorded_test_accuracy(chosen)
     return Selection(
         contenders=sorted(found, key=lambda each: (bool(each.left_out), -accuracy(each), by_cost(each, limits))),
         limits=limits,
@@ -121,7 +124,7 @@ def _images(found: Sequence[Contender], serving: Serving, data_dir: Path | None)
         UsageError: accuracy is to be measured, and they are not here.
     """
     needed = serving.precision != "fp32"
-    if not needed and all(each.early is None for each in found):
+    if not needed and all(each.early is None or each.left_out for each in found):
         return None
     try:
         run = found[0].run

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy import stats
 from torch import Tensor
 
@@ -24,10 +25,10 @@ from compress.data import Normalisation, Part, Split, in_order, normalise
 from compress.errors import UsageError
 from compress.export.agreement import check_logits
 from compress.export.held_out import HeldOut, padded
+from compress.inference import leaving_macs, mean_macs
 from compress.runs import load
 
 BATCH = 250  # of the passes that measure accuracy
-EARLY_EXIT = ("eager", "onnxruntime", "openvino")  # the engines that run it
 TIMED_IMAGES = 256  # validation images that early exit is timed on, at most
 Shape = tuple[Any, ...]  # what the time of a network depends on: its spec and the shapes of its weights
 
@@ -54,13 +55,11 @@ class Trial:
     def with_accuracy(self, contender: Contender) -> Contender:
         """The contender with its accuracy on validation images in the precision that will serve, and its bytes there.
 
-        Early exit, and what the engine cannot run, is left out.
+        Of early exit also with the mean MACs there. What the engine cannot run is left out.
         """
         assert self.images is not None
         if contender.early is not None:
-            return replace(
-                contender, val_accuracy=None, left_out=f"its policy was not chosen for {self.serving.precision}"
-            )
+            return self._answered_early(contender, self.images.validation)
         try:
             right = self._right(contender, self.images.validation)
         except UsageError as error:
@@ -150,32 +149,48 @@ class Trial:
         """Early exit on validation images, in batches that are placed, and their number.
 
         Raises:
-            UsageError: the engine does not run early exit, or the images are not here.
+            UsageError: the images are not here.
         """
-        assert contender.early is not None
-        if self.engine.name not in EARLY_EXIT:
-            raise UsageError(f"{self.engine.name} does not run early exit: {', '.join(EARLY_EXIT)} do")
         if images is None:
             raise UsageError("early exit is timed on validation images, which are not here (--data-dir)")
         part, size = images.validation, self.serving.batch_size
         order = torch.from_numpy(np.random.default_rng(0).permutation(len(part)))[:TIMED_IMAGES]
         order = order[: len(order) // size * size or len(order)]  # whole batches, as far as there are any
         [pixels] = part.subset(order).batches([torch.arange(len(order))])
-        run, policy, serving = contender.run, contender.early.policy, self.serving
-        how: dict[str, Any] = {"engine": serving.engine, "precision": serving.precision, "threads": serving.threads}
-        early = ServedExits(
-            network=load(run),
-            normalisation=run.normalisation,
-            policy=policy,
-            device=serving.place,
-            compact=contender.early.compact_from,
-            **how,
-        )
-        answer = early.opened(policy, self.folder / f"{run.id} stages")
+        early = self._served(contender)
+        answer = early.opened(early.policy, self.folder / f"{contender.run.id} stages")
         batches = early.batches(pixels, size)
         return partial(_in_turn, answer, batches), len(batches)
 
-    def _right(self, contender: Contender, part: Part) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    def _answered_early(self, contender: Contender, part: Part) -> Contender:
+        """The contender with its accuracy and its mean MACs on a part, as early exit answers it."""
+        early = self._served(contender)
+        answers: list[Any] = []
+        answer = early.opened(early.policy, self.folder / f"{contender.run.id} stages")
+        with conditions(self.serving.threads):
+            for images in part.batches(in_order(len(part), BATCH)):
+                answers += map(answer, early.batches(images, BATCH))
+        labels, exits = (np.concatenate([getattr(each, name) for each in answers]) for name in ("labels", "exits"))
+        right = labels == part.labels.numpy(force=True)
+        macs = mean_macs(exits, leaving_macs(early.network))
+        return replace(contender, val_accuracy=float(right.mean()), right=right, macs=macs)
+
+    def _served(self, contender: Contender) -> ServedExits:
+        """Early exit as the engine serves it."""
+        run, early, serving = contender.run, contender.early, self.serving
+        assert early is not None
+        return ServedExits(
+            network=load(run),
+            normalisation=run.normalisation,
+            policy=early.policy,
+            engine=serving.engine,
+            precision=serving.precision,
+            device=serving.place,
+            threads=serving.threads,
+            compact=early.compact_from,
+        )
+
+    def _right(self, contender: Contender, part: Part) -> NDArray[np.bool_]:
         """Which images of a part the engine classifies correctly with the contender's network."""
         batch = min(BATCH, len(part))
         images = self.engine.place(random_images(batch, contender.run.spec.input_shape), self.serving.place)

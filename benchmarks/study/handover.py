@@ -35,6 +35,9 @@ class Handover:
 def hand_over(handover: Handover, runs: Sequence[Run], dataset: Dataset, out: Path) -> list[str]:
     """Select a network, export it into `out`, and predict a test image with it; returns a line on each.
 
+    Policies of early exit take no part: what they spend is a mean, and `max_macs` is the most; and a format as pt2 has
+    no cascade.
+
     A bundle of the same network that is there already is kept.
 
     Raises:
@@ -49,7 +52,8 @@ def hand_over(handover: Handover, runs: Sequence[Run], dataset: Dataset, out: Pa
     from compress.export import export_bundle
     from compress.prediction import predictor
 
-    selection = select([run.path for run in runs], limits=Limits(macs=handover.max_macs))
+    networks = [f"{run.path}:{row['exit']}" for run in runs for row in run.predictions]
+    selection = select(networks, limits=Limits(macs=handover.max_macs))
     chosen = selection.chosen
     if chosen is None:
         raise UsageError(reasons(selection)[0])

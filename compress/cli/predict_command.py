@@ -7,12 +7,13 @@ import csv
 import io
 import json
 import os
+import select
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO, cast
 
 from cyclopts import Parameter
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 FIELDS = ("path", "label", "probability", "exit")
 DIGITS = 6  # of a probability
 STDIN = "-"
-ENGINE, PRECISION = "eager", "fp32"  # what a run's network computes with here
+MOST_READ = 2**16  # bytes of paths at a time: what a pipe holds
 
 
 @options("Prediction")
@@ -105,10 +106,10 @@ def predict(
     if predicting.early_exit and not isinstance(found, Path) and found[1] is not None:
         raise UsageError(f"--early-exit: exit {found[1]} is named, where all images leave; name the run alone")
 
-    from compress.prediction import image_files, predictor
+    from compress.prediction import predictor
 
-    files = image_files(_given(path))
-    first = next(files, None)
+    files = _files(path)
+    first = next(filter(None, files), None)
     if first is None:
         raise UsageError(f"predict: no images in {', '.join(path)}")
     if predicting.early_exit and not isinstance(found, Path):
@@ -169,39 +170,54 @@ def _total(path: Sequence[str], predicting: PredictOptions, output: Output) -> i
     return sum(1 for _ in image_files(path))
 
 
-def _given(path: Iterable[str]) -> Iterator[str]:
-    """Yield the paths, those on stdin in the place of "-", as they come."""
+def _files(path: Iterable[str]) -> Iterator[Path | None]:
+    """Yield the files that paths stand for, those on stdin in the place of "-"; None where these are waited for."""
+    from compress.prediction import image_files
+
     for each in path:
-        if each != STDIN:
-            yield each
-            continue
-        for line in sys.stdin.buffer:
-            if name := line.rstrip(b"\r\n"):
-                yield os.fsdecode(name)
+        for name in _listed(cast(io.BufferedIOBase, sys.stdin.buffer)) if each == STDIN else [each]:
+            yield from [None] if name is None else image_files([name])
+
+
+def _listed(stream: io.BufferedIOBase) -> Iterator[str | None]:
+    """Yield the lines of a stream as they come, and None where the next one has to be waited for."""
+    rest = b""
+    while True:
+        if not _ready(stream):
+            yield None
+        read = stream.read1(MOST_READ)  # what is there, once there is something
+        *lines, rest = (rest + read).split(b"\n") if read else (rest, b"")
+        yield from (os.fsdecode(name) for line in lines if (name := line.rstrip(b"\r")))
+        if not read:
+            return
+
+
+def _ready(stream: io.BufferedIOBase) -> bool:
+    """Whether a stream can be read without waiting; False, too, where the system cannot say."""
+    try:
+        return bool(select.select([stream], [], [], 0)[0])
+    except (OSError, ValueError):  # it is no file, or of a kind that cannot be waited for
+        return False
 
 
 def _leaving_early(run: Run, predicting: PredictOptions, device: str) -> Predictor:
-    """Return what predicts by a run's newest certified policy, if possible one certified for what computes here.
-
-    Images that have left are taken out of batches of the sizes for which that was measured to pay.
-    """
+    """Return what predicts by a run's newest certified policy, if possible one certified for what computes here."""
     from benchmarks.certifying.exits_file import read_policies
-    from compress.prediction import Predictor
-    from compress.prediction.models import run_model
+    from compress.hardware import resolve_device
+    from compress.prediction import predictor
+    from compress.prediction.models import ENGINE, PRECISION
     from compress.prediction.predictors import check_numbers
 
-    check_numbers(**predicting.sizes)
+    check_numbers(**predicting.sizes)  # before anything is said
+    server = {"engine": ENGINE, "precision": PRECISION, "device": resolve_device(device).type}
     certified = [(each, each.certificate) for each in read_policies(run) if each.certificate is not None]
     if not certified:
         raise UsageError(f"run {run.id} has no certified policy of early exit: compress exits {run.id} certifies one")
-    voids = [certificate.void(each.policy, engine=ENGINE, precision=PRECISION) for each, certificate in certified]
+    voids = [certificate.void(each.policy, **server) for each, certificate in certified]
     number = max(range(len(voids)), key=lambda each: (voids[each] is None, each))
     if problem := voids[number]:
         console.print(problem)
-    chosen, _ = certified[number]
-    compact, threads = chosen.compact_from, predicting.threads
-    model = run_model(run, exit=None, policy=chosen.policy, compact=compact, device=device, threads=threads)
-    return Predictor(model, batch_size=predicting.batch_size, workers=predicting.workers)
+    return predictor(run, policy=certified[number][0].policy, device=device, **predicting.sizes)
 
 
 def _row(prediction: Prediction) -> dict[str, Any]:

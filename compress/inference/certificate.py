@@ -17,7 +17,8 @@ RiskName = Literal["drop", "agreement"]
 class Certificate:
     """The guarantee P(risk <= epsilon) >= 1 - delta of a policy, over the draw of the calibration images.
 
-    The risk is of the images that the calibration images are a sample of, as one engine computes them in one precision.
+    The risk is of the images that the calibration images are a sample of, as one engine computes them in one precision
+    on one kind of device.
 
     Attributes:
         risk: drop (in accuracy against the last exit) or agreement (share of images whose label is not the last
@@ -31,7 +32,8 @@ class Certificate:
         margin: distance of a confidence from a threshold within which both decisions are taken for possible.
         step, steps: place of the policy on the path from conservative (0) to eager, and the number of its policies.
         data, weights, policy: SHA-256 (hex) of the calibration images, the network's weights and the policy.
-        engine, precision: what computed the logits.
+        engine, precision, device: what computed the logits; a device is cpu or cuda, as another one's kernels round
+            otherwise. Certificates that name none were made on the CPU.
         seed: of the order of the calibration images in the test.
     """
 
@@ -49,6 +51,7 @@ class Certificate:
     policy: str
     engine: str
     precision: str
+    device: str = "cpu"
     seed: int
 
     def __post_init__(self) -> None:
@@ -58,14 +61,14 @@ class Certificate:
         if self.n < 1 or not 0 <= self.step < self.steps:
             raise UsageError(f"{self.n} images, step {self.step} of {self.steps}")
 
-    def void(self, policy: Policy, *, engine: str, precision: str) -> str | None:
-        """Why the guarantee does not hold for a policy that an engine runs in a precision; None where it holds."""
+    def void(self, policy: Policy, *, engine: str, precision: str, device: str) -> str | None:
+        """Why the guarantee does not hold for a policy as an engine runs it in a precision; None where it holds."""
         if policy.digest != self.policy or policy.weights != self.weights:
             return "the certificate is void: it is of another policy or of other weights"
-        if (engine, precision) != (self.engine, self.precision):
+        if (engine, precision, device) != (self.engine, self.precision, self.device):
             return (
-                f"the certificate is void: it holds for {self.engine} in {self.precision}, not for {engine} in "
-                f"{precision}: certify that with compress exits --engine {engine} --precision {precision}"
+                f"the certificate is void: it holds for {self._server}, not for {engine} in {precision} on {device}: "
+                f"certify that with compress exits --engine {engine} --precision {precision} --device {device}"
             )
         return None
 
@@ -73,8 +76,12 @@ class Certificate:
         what = "accuracy drop" if self.risk == "drop" else "disagreement with the last exit"
         return (
             f"{what} at most {100 * self.epsilon:g} points with {100 * (1 - self.delta):g}% confidence, certified on "
-            f"{self.n:,} images for {self.engine} in {self.precision}"
+            f"{self.n:,} images for {self._server}"
         )
+
+    @property
+    def _server(self) -> str:
+        return f"{self.engine} in {self.precision} on {self.device}"
 
     def to_json(self) -> dict[str, Any]:
         """The fields as JSON-ready data."""

@@ -9,12 +9,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special, stats
 
 from compress.errors import UsageError, nearest
 
 BETS = np.linspace(0.05, 0.95, 10)  # constant bets, as shares of the largest under which no loss takes everything
-MOST_IMAGES = 10**9
+MOST_IMAGES = 10**9  # where more would be needed, none would do
 BOUNDS = 400  # values between -1 and epsilon at which an upper bound is looked for
 Losses = NDArray[np.int8]
 
@@ -45,8 +45,19 @@ class Risk(ABC):
         """The upper confidence bound at 1 - delta of the mean of losses `(N,)` that pass at epsilon."""
 
     @abstractmethod
-    def needed(self, epsilon: float, delta: float) -> int:
-        """The smallest number of images with which losses that are all 0 pass."""
+    def would_pass(self, losses: Losses, epsilon: float, delta: float, n: int) -> bool:
+        """Whether n images would pass whose losses are mixed as these `(N,)` are."""
+
+    def needed(self, losses: Losses, epsilon: float, delta: float) -> int | None:
+        """The fewest images that would pass if losses went on as in these `(N,)`; None where no number would do.
+
+        It is an estimate, unless there is no loss: then with fewer images nothing passes.
+        """
+        if losses.mean() >= epsilon:
+            return None
+        counts = range(1, MOST_IMAGES)
+        place = bisect_left(counts, True, key=lambda n: self.would_pass(losses, epsilon, delta, n))
+        return counts[place] if place < len(counts) else None
 
 
 class Agreement(Risk):
@@ -71,9 +82,10 @@ class Agreement(Risk):
         disagreements = int(losses.sum(dtype=np.int64))
         return float(stats.beta.ppf(1 - delta, disagreements + 1, len(losses) - disagreements))
 
-    def needed(self, epsilon: float, delta: float) -> int:
-        """The smallest n with (1 - epsilon)^n <= delta."""
-        return math.ceil(math.log(delta) / math.log1p(-epsilon))
+    def would_pass(self, losses: Losses, epsilon: float, delta: float, n: int) -> bool:
+        """The binomial test, continued to a number of disagreements that is not whole."""
+        disagreements = n * float(losses.mean())
+        return bool(special.betainc(n - disagreements, disagreements + 1, 1 - epsilon) <= delta)
 
 
 class Drop(Risk):
@@ -108,10 +120,10 @@ class Drop(Risk):
             lowest = float(value)
         return lowest
 
-    def needed(self, epsilon: float, delta: float) -> int:
-        """The smallest n with which losses of 0 make the wealth 1/delta."""
-        gains, wanted = np.log1p(BETS / (1 - epsilon) * epsilon), math.log(len(BETS) / delta)
-        return bisect_left(range(MOST_IMAGES), True, key=lambda n: np.logaddexp.reduce(n * gains) >= wanted)
+    def would_pass(self, losses: Losses, epsilon: float, delta: float, n: int) -> bool:
+        """Whether the wealth, the mean of that of the constant bets, ends at 1/delta if each goes on growing so."""
+        growth = gains_of_bets(epsilon)[:, losses + 1].mean(axis=1)
+        return bool(np.logaddexp.reduce(n * growth) >= math.log(len(BETS) / delta))
 
 
 RISKS: dict[str, Risk] = {risk.name: risk for risk in (Drop(), Agreement())}
@@ -146,11 +158,14 @@ def bets(losses: Losses, epsilon: float) -> NDArray[np.float64]:
 
     It earns what the mean of the constant bets does, so nearly what the best of them does, without knowing which.
     """
-    constant = BETS / (1 - epsilon)
-    gains = np.log1p(-np.multiply.outer(constant, np.array([-1, 0, 1]) - epsilon))  # (bets, loss)
-    before = earned_before(gains[:, losses + 1])
+    before = earned_before(gains_of_bets(epsilon)[:, losses + 1])
     weights = np.exp(before - before.max(axis=0))
-    return np.asarray(np.tensordot(constant, weights, axes=1) / weights.sum(axis=0))
+    return np.asarray(np.tensordot(BETS / (1 - epsilon), weights, axes=1) / weights.sum(axis=0))
+
+
+def gains_of_bets(epsilon: float) -> NDArray[np.float64]:
+    """The gain in log wealth of each constant bet at a loss of -1, 0 and 1, `(bets, 3)`."""
+    return np.asarray(np.log1p(-np.multiply.outer(BETS / (1 - epsilon), np.array([-1, 0, 1]) - epsilon)))
 
 
 def earned_before(gains: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -17,6 +19,7 @@ from compress.data.preparation import Preparation
 from compress.ensemble_exit import ExitName
 from compress.errors import UsageError, first_line
 from compress.inference import Policy
+from compress.prediction.measured_compaction import measured_compaction
 
 if TYPE_CHECKING:
     from compress.export import Bundle
@@ -40,6 +43,7 @@ class Answers(NamedTuple):
 Answer = Callable[[NDArray[np.uint8]], Answers]  # of images (N, C, H, W)
 Respond = Callable[[NDArray[Any]], Answers]  # of images as a bundle takes them, uint8 or fp32
 
+ENGINE, PRECISION = "eager", "fp32"  # what a run's network computes with
 _log = logging.getLogger("compress")
 
 
@@ -57,13 +61,10 @@ class Model:
     begin: Callable[[], Answer]
 
 
-def run_model(
-    run: Run, *, exit: ExitName | None, policy: Policy | None, compact: bool | int = True, device: str, threads: int
-) -> Model:
+def run_model(run: Run, *, exit: ExitName | None, policy: Policy | None, device: str, threads: int) -> Model:
     """Return the network of a run, as a whole, cut at an exit (1-based), its ensemble, or with early exit by a policy.
 
-    Args:
-        compact: with a policy, from which batch size on images that have left are taken out, see `EarlyExit`.
+    Images that have left are taken out of batches of the sizes for which the run's file says that it pays.
 
     Raises:
         UsageError: weights are missing or damaged, or the exit or policy does not fit.
@@ -82,6 +83,7 @@ def run_model(
     if policy is not None:
         from compress.inference import EarlyExit
 
+        compact = measured_compaction(run, policy, engine=ENGINE, precision=PRECISION, device=where.type)
         early_exit = EarlyExit(network, policy, compact=compact)
     torch.get_num_threads()  # fixes the number of the caller's thread, before others set theirs
 
@@ -108,7 +110,7 @@ def run_model(
 
 
 def bundle_model(bundle: Bundle, *, threads: int) -> Model:
-    """Return what a bundle holds, one network or a cascade, which says so where its policy guarantees nothing.
+    """Return what a bundle holds, one network or a cascade, which says once if its policy guarantees nothing.
 
     Raises:
         UsageError: the runtime that it needs is not installed, or its labels are not as many as its outputs.
@@ -116,9 +118,10 @@ def bundle_model(bundle: Bundle, *, threads: int) -> Model:
     given, manifest, classes = bundle.preprocess, bundle.manifest, tuple(bundle.labels)
     preparation = Preparation.of(given, (given["channels"], given["height"], given["width"]))
     scaled = manifest["input"] == "float"  # it takes pixels from 0 to 1
+    warn = functools.cache(partial(_log.warning, "bundle %s: %s", bundle.path))  # once, though every thread begins one
 
     def begin() -> Answer:
-        respond = _cascade(bundle, threads) if manifest["kind"] == "cascade" else _single(bundle, threads)
+        respond = _cascade(bundle, threads, warn) if manifest["kind"] == "cascade" else _single(bundle, threads)
         return lambda images: respond(np.divide(images, 255, dtype=np.float32) if scaled else images)
 
     try:
@@ -146,13 +149,13 @@ def _single(bundle: Bundle, threads: int) -> Respond:
     return respond
 
 
-def _cascade(bundle: Bundle, threads: int) -> Respond:
-    """Open a bundle of one graph a stage."""
+def _cascade(bundle: Bundle, threads: int, warn: Callable[[str], None]) -> Respond:
+    """Open a bundle of one graph a stage; it warns where nothing is guaranteed."""
     from compress.export.early_exit_runner import Cascade
 
     cascade = Cascade(bundle.path, threads=threads)
     if cascade.notice:
-        _log.warning("bundle %s: %s", bundle.path, cascade.notice)
+        warn(cascade.notice)
 
     def respond(images: NDArray[Any]) -> Answers:
         left = cascade(images)

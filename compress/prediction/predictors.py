@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path
 
 import numpy as np
@@ -56,19 +56,19 @@ class Predictor:
         self._idle: list[Answer] = []  # what the model has begun and no thread uses
 
     def predict(
-        self, paths: PathLike | Iterable[PathLike], *, unreadable: Callable[[UsageError], object] | None = None
+        self, paths: PathLike | Iterable[PathLike | None], *, unreadable: Callable[[UsageError], object] | None = None
     ) -> Generator[Prediction, None, None]:
         """Yield a prediction for every image file, in order, while the next ones are read and computed.
 
         Args:
-            paths: files and folders, see `image_files`.
+            paths: files and folders, see `image_files`. None among them says that the next one has to be waited for:
+                what has come until then is predicted first, however few they are.
             unreadable: called with what is wrong with a file, which is then left out.
 
         Raises:
             UsageError: a file cannot be read as an image that the network takes, and there is no `unreadable`.
         """
-        files = image_files([paths] if isinstance(paths, str | os.PathLike) else paths)
-        batches = iter(lambda: list(islice(files, self.batch_size)), [])
+        batches = self._batches([paths] if isinstance(paths, str | os.PathLike) else paths)
         with closing(concurrently(self._predict_batch, batches, self.workers)) as answered:
             for outcomes in answered:
                 for outcome in outcomes:
@@ -78,6 +78,16 @@ class Predictor:
                         raise outcome
                     else:
                         unreadable(outcome)
+
+    def _batches(self, paths: Iterable[PathLike | None]) -> Iterator[list[Path] | None]:
+        """Yield the files that paths stand for in batches, and None where the next one has to be waited for."""
+        for waits, group in groupby(paths, lambda path: path is None):
+            if waits:
+                yield None
+                continue
+            files = image_files(path for path in group if path is not None)
+            while batch := list(islice(files, self.batch_size)):
+                yield batch
 
     def _predict_batch(self, files: list[Path]) -> list[Prediction | UsageError]:
         """Return a prediction for every file, or what is wrong with it."""
@@ -125,7 +135,8 @@ def predictor(
     Args:
         source: a run, RUN or RUN:EXIT as `find_run` takes it, or the directory of a bundle.
         exit: the exit (1-based) at which a run's network is cut, or ``ensemble``; the last one by default.
-        policy: images leave a run's network early by it.
+        policy: images leave a run's network early by it, and batches are compacted where `compress exits` measured for
+            the run that it pays; where it did not, always.
         runs: directory of the run directories.
         device: where a run's network computes; a bundle does on the CPU.
         batch_size: images that a thread reads and answers at a time.

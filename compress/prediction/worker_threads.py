@@ -14,10 +14,11 @@ AHEAD = 2  # items under way for every thread, so that none waits for the one th
 
 
 def concurrently(
-    function: Callable[[Item], Value], items: Iterable[Item], workers: int
+    function: Callable[[Item], Value], items: Iterable[Item | None], workers: int
 ) -> Generator[Value, None, None]:
     """Yield the function's value for every item, in order; items are taken a few at a time, as values are.
 
+    None among the items says that the next one has to be waited for: all values are yielded before it is asked for.
     Pillow decodes and networks compute without Python's lock, so that threads do what would otherwise take processes.
     When the iterator is closed, what has not begun never does.
     """
@@ -25,8 +26,9 @@ def concurrently(
     pool = ThreadPoolExecutor(workers)
     try:
         for item in items:
-            under_way.append(pool.submit(function, item))
-            while under_way and (under_way[0].done() or len(under_way) >= AHEAD * workers):
+            if item is not None:
+                under_way.append(pool.submit(function, item))
+            while under_way and (item is None or under_way[0].done() or len(under_way) >= AHEAD * workers):
                 yield under_way.popleft().result()
         while under_way:
             yield under_way.popleft().result()

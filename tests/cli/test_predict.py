@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,9 +17,11 @@ import pytest
 from PIL import Image
 
 from benchmarks.certifying.exits_file import ExitPolicy, write_policies
-from compress import Dataset, Recipe, Run, inference, load, train
+from compress import Dataset, Recipe, Run, inference, load, predictor, train
+from compress.cli.predict_command import _listed
 from compress.inference import Certificate, EarlyExit, Policy
 from compress.networks import digest_of_weights
+from compress.runs import EARLY_EXIT
 from compress.training import Place
 
 Command = Callable[..., tuple[int, str, str]]
@@ -158,9 +161,26 @@ def test_images_that_have_left_are_taken_out_of_batches_where_that_was_measured_
 
     monkeypatch.setattr(inference, "EarlyExit", Spy)
     for measured in (32, False):
-        write_policies(run, [replace(certified(run, engine="eager"), compact_from=measured)])
+        policy = replace(certified(run, engine="eager"), compact_from=measured)
+        write_policies(run, [policy, replace(certified(run, engine="onnxruntime"), compact_from=2)])
         assert predict(photos, "--early-exit")[0] == 0
-    assert asked == [32, False]
+        assert len(list(predictor(run, policy=policy.policy).predict(photos))) == 3
+    assert asked == [32, 32, False, False]
+    write_policies(run, [replace(policy, device="cuda"), replace(policy, compact_from=8)])
+    list(predictor(run, policy=policy.policy, device="cpu").predict(photos))
+    list(predictor(run, policy=replace(policy.policy, thresholds=(0.5,)), device="cpu").predict(photos))
+    assert asked[4:] == [8, True]  # measured on the CPU; and a policy that nothing was measured of
+
+
+def test_a_certificate_of_another_device_is_void(predict: Command, run: Run, photos: Path) -> None:
+    elsewhere = certified(run, engine="eager")
+    assert elsewhere.certificate
+    (run.path / EARLY_EXIT).unlink(missing_ok=True)
+    certificate = replace(elsewhere.certificate, device="cuda")
+    write_policies(run, [replace(elsewhere, device="cuda", certificate=certificate)])
+    status, _, said = predict(photos, "--early-exit", "--device", "cpu")
+    assert status == 0
+    assert "void: it holds for eager in fp32 on cuda, not for eager in fp32 on cpu" in " ".join(said.split())
 
 
 def _interruptible() -> None:
@@ -185,6 +205,38 @@ def process(run: Run, photos: Path) -> Iterator[subprocess.Popen[bytes]]:
     with subprocess.Popen(command, stdin=-1, stdout=-1, stderr=-1, preexec_fn=_interruptible) as started:
         yield started
         started.kill()
+
+
+def test_paths_on_a_pipe_are_answered_before_more_of_them_come(run: Run, photos: Path) -> None:
+    """By default 32 images make a batch; here the next path is written when those before it have been answered."""
+    command = [sys.executable, "-m", "compress", "predict", str(run.path), "-"]
+    with subprocess.Popen(command, stdin=-1, stdout=-1, stderr=-1) as process:
+        overdue = threading.Timer(60, process.kill)
+        overdue.start()
+        assert process.stdin
+        assert process.stdout
+        answered: list[str] = []
+        for names in (["a.png"], ["b/1.png", "b/2.png"], ["a.png"]):
+            process.stdin.write("".join(f"{photos / name}\n" for name in names).encode())
+            process.stdin.flush()
+            lines = [process.stdout.readline().decode() for _ in range(len(names) + (not answered))]
+            answered += [line.split(",")[0] for line in lines]
+        assert answered == ["path", *(str(photos / name) for name in ("a.png", "b/1.png", "b/2.png", "a.png"))]
+        process.stdin.close()
+        assert process.wait(30) == 0
+        overdue.cancel()
+
+
+def test_lines_are_taken_from_a_pipe_as_they_come() -> None:
+    reads, writes = os.pipe()
+    with open(reads, "rb") as stream, open(writes, "wb", buffering=0) as producer:
+        lines = _listed(stream)
+        assert next(lines) is None
+        producer.write(b"one\r\n\ntwo\nthr")
+        assert [next(lines) for _ in range(3)] == ["one", "two", None]
+        producer.write(b"ee\nfour")
+        producer.close()
+        assert list(lines) == ["three", "four"]
 
 
 def test_a_reader_that_has_enough_ends_it_quietly(process: subprocess.Popen[bytes], photos: Path) -> None:

@@ -28,14 +28,20 @@ CERTIFICATE = Certificate(
 )
 
 
-def test_a_certificate_holds_for_one_policy_engine_and_precision() -> None:
-    assert CERTIFICATE.void(POLICY, engine="eager", precision="fp32") is None
-    for engine, precision in (("eager", "bf16"), ("openvino", "fp32")):
-        assert f"not for {engine} in {precision}" in (
-            CERTIFICATE.void(POLICY, engine=engine, precision=precision) or ""
-        )
+def test_a_certificate_holds_for_one_policy_engine_precision_and_device() -> None:
+    assert CERTIFICATE.void(POLICY, engine="eager", precision="fp32", device="cpu") is None
+    for engine, precision, device in (("eager", "bf16", "cpu"), ("openvino", "fp32", "cpu"), ("eager", "fp32", "cuda")):
+        said = CERTIFICATE.void(POLICY, engine=engine, precision=precision, device=device) or ""
+        assert f"holds for eager in fp32 on cpu, not for {engine} in {precision} on {device}" in said
+        assert f"--engine {engine} --precision {precision} --device {device}" in said
     for other in (replace(POLICY, thresholds=(0.8,)), replace(POLICY, weights="cd")):
-        assert "other weights" in (CERTIFICATE.void(other, engine="eager", precision="fp32") or "")
+        assert "other weights" in (CERTIFICATE.void(other, engine="eager", precision="fp32", device="cpu") or "")
+
+
+def test_a_certificate_that_names_no_device_was_made_on_the_cpu() -> None:
+    fields = replace(CERTIFICATE, device="cuda").to_json()
+    assert Certificate.from_json(fields).device == fields.pop("device") == "cuda"
+    assert Certificate.from_json(fields) == CERTIFICATE
 
 
 def test_json_gives_the_certificate_back() -> None:

@@ -36,9 +36,39 @@ def test_agreement_is_binomial_and_its_bound_inverts_the_test() -> None:
 @pytest.mark.parametrize("risk", RISKS.values(), ids=RISKS)
 @pytest.mark.parametrize("epsilon", [0.001, 0.01, 0.2])
 def test_the_needed_images_are_the_fewest_that_pass_without_a_loss(risk, epsilon) -> None:  # type: ignore[no-untyped-def]
-    needed = risk.needed(epsilon, 0.05)
+    needed = risk.needed(np.zeros(7, dtype=np.int8), epsilon, 0.05)
     assert risk.passes(np.zeros(needed, dtype=np.int8), epsilon, 0.05)
     assert not risk.passes(np.zeros(needed - 1, dtype=np.int8), epsilon, 0.05)
+
+
+MIXES = {
+    "drop": np.array([1, 1, -1] + [0] * 197, dtype=np.int8),
+    "agreement": np.array([1] + [0] * 199, dtype=np.int8),
+}  # of 200 images, with a risk of half a point; those that cost wealth come first, so that it is largest at the end
+
+
+@pytest.mark.parametrize(("name", "without_loss"), [("drop", 450), ("agreement", 299)])
+def test_the_needed_images_follow_from_the_losses_observed(name: str, without_loss: int) -> None:
+    risk, losses = RISKS[name], MIXES[name]
+    needed = risk.needed(losses, 0.01, 0.05)
+    assert needed is not None
+    assert needed > 2 * without_loss
+    few, enough = (np.tile(losses, count) for count in (needed // 200, needed // 200 + 1))
+    assert not risk.passes(few, 0.01, 0.05)
+    assert risk.passes(enough, 0.01, 0.05)
+    assert risk.needed(enough, 0.01, 0.05) == needed  # it depends on the mix alone
+
+
+@pytest.mark.parametrize("name", RISKS)
+def test_where_the_risk_observed_is_not_below_epsilon_no_number_of_images_would_do(name: str) -> None:
+    risk, losses = RISKS[name], MIXES[name]
+    assert risk.needed(losses, float(losses.mean()), 0.05) is None
+    assert risk.needed(losses, 0.004, 0.05) is None
+    assert risk.needed(losses, 0.006, 0.05) is not None
+
+
+def test_bets_that_would_not_grow_need_images_without_end() -> None:
+    assert RISKS["drop"].needed(np.array([1] * 99 + [-1] * 99 + [0] * 2, dtype=np.int8), 0.01, 0.05) is None
 
 
 def test_wealth_is_the_product_of_the_bets_and_the_mean_of_those_of_constant_bets() -> None:

@@ -75,7 +75,16 @@ def test_a_cascade_leaves_as_the_run_does_and_says_that_nothing_is_guaranteed(
     assert [(each.label, each.exit) for each in theirs] == [(each.label, each.exit) for each in ours]
     assert {each.exit for each in theirs} == {1, 2}
     assert [each.probability for each in theirs] == pytest.approx([each.probability for each in ours], abs=1e-5)
-    assert "not certified" in caplog.text
+    assert caplog.text.count("not certified") == 1
+
+
+def test_that_nothing_is_guaranteed_is_said_once_however_many_threads(
+    trained: Train, exported: Export, caplog: pytest.LogCaptureFixture
+) -> None:
+    predicts = predictor(exported(cascade=True, policy=halving(trained())))
+    for _ in range(4):
+        predicts.model.begin()
+    assert caplog.text.count("not certified") == 1
 
 
 def test_a_changed_bundle_is_refused(bundle: Path) -> None:

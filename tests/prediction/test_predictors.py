@@ -3,7 +3,7 @@
 import dataclasses
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -99,6 +99,23 @@ def test_the_first_results_come_before_the_last_files_are_asked_for(trained: Tra
     assert len(list(islice(predictions, 50))) == 50
     assert asked <= 50 + 2 * 2 * 2 + 2
     predictions.close()
+
+
+def test_what_has_come_is_predicted_before_the_next_path_is_waited_for(trained: Train) -> None:
+    given = trained()
+    files = sorted(given.test.rglob("*.*"))
+    answered: list[Path] = []
+
+    def producer() -> Iterator[Path | None]:
+        yield from (*files[:3], None)
+        assert answered == files[:3]
+        yield from (files[3], None, None)
+        assert answered == files[:4]
+        yield from files[4:]
+
+    for each in predictor(given.run, workers=2).predict(producer()):
+        answered.append(each.path)
+    assert answered == files
 
 
 def test_images_of_another_size_are_refused_where_training_resized_none(trained: Train, tmp_path: Path) -> None:

@@ -38,6 +38,19 @@ def test_few_items_are_taken_ahead_of_the_values() -> None:
     values.close()
 
 
+def test_values_do_not_wait_for_an_item_that_is_waited_for() -> None:
+    found: list[int] = []
+
+    def items() -> Iterator[int | None]:
+        yield from (1, 2, None)
+        assert found == [1, 2]
+        yield 3
+
+    for value in concurrently(abs, items(), 4):
+        found.append(value)
+    assert found == [1, 2, 3]
+
+
 def test_an_error_comes_in_its_place() -> None:
     values = concurrently(lambda item: 1 / item, [2, 1, 0, 4], 2)
     assert [next(values), next(values)] == [0.5, 1.0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Any
 
 import pandas as pd
@@ -23,6 +24,7 @@ METHOD = (
     "validation images is not below that of early exit. Where it is a network of another run, the two were timed apart."
 )
 
+LABEL = "smallest static network of equal accuracy"
 SMALLEST = {"color": "C2", "marker": "D", "linestyle": "none", "markersize": 9, "fillstyle": "none"}
 
 
@@ -37,7 +39,7 @@ def early_exit_section(group: Group) -> Section | None:
     for run, policies in kept:
         blocks += [Text(f"Early exit of {whole[series(run)]} {_verdict(group, run, policy)}") for policy in policies]
     for number, (run, policies) in enumerate(kept, start=1):
-        panels = [panel for panel in (_by_macs(group, run, policies), _by_time(run, policies[-1])) if panel]
+        panels = [panel for panel in (_by_macs(group, run, policies), _by_time(group, run, policies[-1])) if panel]
         drawing = early_exit_figure(panels, f"{group.title}: {whole[series(run)]}")
         name = f"early-exit{group.suffix}" + (f"-run{number}" if number > 1 else "")
         blocks.append(Figure(name, "Accuracy of early exit against mean MACs and time", drawing))
@@ -77,15 +79,23 @@ def _verdict(group: Group, run: Run, policy: ExitPolicy) -> str:
         f"{own}: the smallest static network of equal accuracy is {name} ({100 * exit['test_accuracy']:.2f}%), with "
         f"{millions(macs)} MACs, {cheaper} than the mean of {millions(policy.mean_macs)}."
     )
+    unknown = []
     for timing in policy.measured.rows if policy.measured else []:
         seconds = _static_seconds(group.latencies, policy, timing, run, other, exit["exit"])
-        if seconds is not None:
+        if seconds is None:
+            unknown.append(str(timing.batch_size))
+        else:
             verdict = "**the static network is faster**" if seconds < timing.seconds[1] else "early exit is faster"
             apart = "" if other.id == run.id else ", timed apart"
             said += (
                 f" At batch {timing.batch_size} {verdict}: {1e3 * seconds:.3f} ms an image, early exit "
                 f"{1e3 * timing.seconds[1]:.3f} ms{apart}."
             )
+    if unknown:
+        said += (
+            f" Which of the two is faster at batch {' and '.join(unknown)} is not known, as {name} was not timed so: "
+            f"`{_bench(group.latencies, policy, other)}` times it."
+        )
     return said
 
 
@@ -106,20 +116,28 @@ def _static_seconds(
     """Seconds an image of a static network: from the same rounds if it is of the same run, else from `bench.json`."""
     if other.id == run.id:
         return timing.static_seconds[exit - 1][1]
+    alike = _alike(latencies, policy, other)
+    found = [row["seconds"] for row in alike if (row["exit"], row["batch"]) == (exit, timing.batch_size)]
+    return found[0] / timing.batch_size if found else None
+
+
+def _alike(latencies: pd.DataFrame, policy: ExitPolicy, other: Run) -> list[dict[Hashable, Any]]:
+    """The latencies of another run that were measured as early exit was, but for the batch size."""
     assert policy.measured is not None
-    if latencies.empty:
-        return None
-    alike = {
-        "run": other.id,
-        "exit": exit,
-        "engine": policy.engine,
-        "precision": policy.precision,
-        "hardware": policy.measured.hardware,
-        "threads": policy.measured.threads,
-        "batch": timing.batch_size,
-    }
-    found = latencies[(latencies[list(alike)] == list(alike.values())).all(axis=1)]
-    return None if found.empty else float(found["seconds"].iloc[0]) / timing.batch_size
+    asked = (other.id, policy.engine, policy.precision, policy.measured.hardware, policy.measured.threads)
+    names = ("run", "engine", "precision", "hardware", "threads")
+    return [row for row in latencies.to_dict("records") if tuple(row[name] for name in names) == asked]
+
+
+def _bench(latencies: pd.DataFrame, policy: ExitPolicy, other: Run) -> str:
+    """The command that times another run as early exit was timed; it keeps the batch sizes that are there."""
+    assert policy.measured is not None
+    sizes = {timing.batch_size for timing in policy.measured.rows}
+    sizes |= {int(row["batch"]) for row in _alike(latencies, policy, other)}
+    return (
+        f"compress bench {other.id} --engine {policy.engine} --precision {policy.precision} --batch-size "
+        f"{','.join(map(str, sorted(sizes)))} --threads {policy.measured.threads} --device {policy.measured.device}"
+    )
 
 
 def _by_macs(group: Group, run: Run, policies: list[ExitPolicy]) -> tuple[str, list[Series]]:
@@ -146,23 +164,32 @@ def _by_macs(group: Group, run: Run, policies: list[ExitPolicy]) -> tuple[str, l
     static = [row["macs"] / 1e6 for row in run.exits], [100 * row["test_accuracy"] for row in run.exits]
     equal = [found[1] for policy in policies if (found := _smallest_equal(group, policy))]
     costs, accuracies = [row["macs"] / 1e6 for row in equal], [100 * row["test_accuracy"] for row in equal]
-    curves.append(Series("smallest static network of equal accuracy", costs, accuracies, SMALLEST))
+    curves.append(Series(LABEL, costs, accuracies, SMALLEST))
     return "MACs an image (millions)", [
         *(curve for curve in curves if len(curve.costs)),
         Series("every exit as a static network", *static, {"color": "C1", "marker": "o", "linestyle": "--"}),
     ]
 
 
-def _by_time(run: Run, policy: ExitPolicy) -> tuple[str, list[Series]] | None:
-    """Accuracy against the time of the newest policy at its first batch size; None where it was not measured."""
+def _by_time(group: Group, run: Run, policy: ExitPolicy) -> tuple[str, list[Series]] | None:
+    """Accuracy against the time of the newest policy at its first batch size; None where it was not measured.
+
+    The smallest static network of equal accuracy is there where its time is known.
+    """
     if policy.measured is None:
         return None
     timing = policy.measured.rows[0]
     accuracies = [100 * row["test_accuracy"] for row in run.exits]
     early: dict[str, Any] = {"color": "C0", "marker": "*", "linestyle": "none", "markersize": 10}
     static = {"color": "C1", "marker": "o", "linestyle": "--"}
-    label = f"time / time of the whole network, {policy.engine} {policy.precision}, batch {timing.batch_size}"
-    return label, [
+    shown = [
         Series("early exit", [timing.ratio[1]], [100 * policy.test_accuracy], early),
         Series("every exit as a static network", [each[1] for each in timing.static_ratios], accuracies, static),
     ]
+    if equal := _smallest_equal(group, policy):
+        other, row = equal
+        seconds = _static_seconds(group.latencies, policy, timing, run, other, row["exit"])
+        if seconds is not None:
+            ratio = seconds / timing.static_seconds[-1][1]
+            shown.append(Series(LABEL, [ratio], [100 * row["test_accuracy"]], SMALLEST))
+    return f"time / time of the whole network, {policy.engine} {policy.precision}, batch {timing.batch_size}", shown

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from benchmarks.certifying.exits_file import read_policies, write_policies
 from compress.data import in_order, normalise, open_dataset
 from compress.errors import UsageError
 from compress.inference import EarlyExit, simulate
+from compress.inference.certificate import RiskName
+from compress.inference.risks import RISKS
 from compress.networks import digest_of_weights
 from compress.runs import EARLY_EXIT, RECORD, Run, find_run, load
 
@@ -42,8 +45,10 @@ def test_the_run_gets_a_policy_and_a_certificate_of_what_was_measured(run: Run) 
     assert (certificate.n, certificate.step > 0, certificate.observed <= certificate.bound <= 0.6) == (40, True, True)
     assert certificate.data == digest_of_part(split.calibration) != digest_of_part(split.validation)
     assert certificate.weights == digest_of_weights(load(run))
-    assert certificate.void(policy.policy, engine="eager", precision="fp32") is None
-    assert "void" in (certificate.void(policy.policy, engine="onnxruntime", precision="fp32") or "")
+    assert policy.server == ("eager", "fp32", "cpu")
+    assert certificate.void(policy.policy, engine="eager", precision="fp32", device="cpu") is None
+    assert "void" in (certificate.void(policy.policy, engine="onnxruntime", precision="fp32", device="cpu") or "")
+    assert "void" in (certificate.void(policy.policy, engine="eager", precision="fp32", device="cuda") or "")
     images = normalise(next(split.test.batches(in_order(len(split.test), len(split.test)))), run.normalisation)
     served = EarlyExit(load(run), policy.policy)(images)
     assert policy.test_accuracy == float((served.labels == split.test.labels).double().mean())
@@ -73,8 +78,33 @@ def test_too_few_images_are_an_answer(run: Run, compress: Command) -> None:
     assert (status, document["certified"], document["policies"], document["needed"]) == (0, False, [], 450)
     status, out, _ = compress("exits", run.path, "--risk", "agreement", "--no-latency")
     assert status == 0
-    assert out.startswith("nothing can be certified with 40 calibration images: 299 would be needed; --calibration of")
+    assert out.startswith(
+        "nothing can be certified with 40 calibration images: the most cautious policy that lets any "
+    )
+    assert "if that stayed so, an estimated 299 would be needed; --calibration of" in out
     assert not (run.path / EARLY_EXIT).exists()
+
+
+@pytest.mark.parametrize("risk", ["drop", "agreement"])
+def test_the_images_needed_follow_from_the_losses_of_the_most_cautious_policy(
+    run: Run, risk: RiskName, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With 5,000 images, of which a hundred lose by it: 2 points, above what 450 or 299 images without a loss need."""
+    lost = np.zeros(5000, dtype=np.int8)
+    lost[::50] = 1
+    trial = Trial(run=run, wanted=replace(LOOSE, risk=risk, epsilon=0.021, delta=0.05))
+    monkeypatch.setattr(certifying, "certify_path", lambda *_, **__: (0, lost))
+    monkeypatch.setattr(certifying, "worst_losses", lambda policy, *_: lost if policy == trial.path[1] else 1 / 0)
+    found = trial.certified()
+    assert isinstance(found, dict)
+    assert found["needed"] == RISKS[risk].needed(lost, 0.021, 0.05)
+    assert found["needed"] > 5000
+    assert "with 5,000 calibration images: the most cautious" in found["reason"]
+    assert "has a risk of 2.00 points on them; if that stayed so, an estimated " in found["reason"]
+    found = replace(trial, wanted=replace(trial.wanted, epsilon=0.02)).certified()
+    assert isinstance(found, dict)
+    assert found["needed"] is None
+    assert "not far enough below the 2 allowed, so no number of images would do" in found["reason"]
 
 
 def test_a_budget_gives_a_policy_without_a_guarantee(run: Run, compress: Command) -> None:
@@ -232,6 +262,18 @@ def test_a_file_that_does_not_fit_is_said_and_measured_again(
     assert "skipped" in capsys.readouterr().err
     write_policies(run, policies)
     assert read_policies(run) == policies
+
+
+def test_files_that_name_no_device_were_made_on_the_cpu(run: Run) -> None:
+    certify_run(run, LOOSE)
+    policies = read_policies(run)
+    document = json.loads((run.path / EARLY_EXIT).read_text())
+    for part in (document["policies"][0], document["policies"][0]["certificate"]):
+        assert part.pop("device") == "cpu"
+    (run.path / EARLY_EXIT).write_text(json.dumps(document))
+    assert read_policies(run) == policies
+    write_policies(run, [replace(policies[0], device="cuda")])  # another engine's, kept beside it
+    assert [each.device for each in read_policies(run)] == ["cpu", "cuda"]
 
 
 def test_a_fault_in_certifying_leaves_the_old_file(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,17 +14,16 @@ import pytest
 import torch
 
 from benchmarks import Limits, Selection, Serving, select
-from benchmarks.certifying.exits_file import ExitPolicy, write_policies
+from benchmarks.certifying.exits_file import ExitPolicy, read_policies, write_policies
 from benchmarks.measuring.candidates import candidates
 from benchmarks.selection.explanation import cautions
-from benchmarks.selection.serving_trial import Trial
 from compress.cli import select_command
 from compress.data import Dataset, normalise
 from compress.errors import UsageError
 from compress.export import exporting
 from compress.export.held_out import open_held_out
 from compress.export.subject import Subject
-from compress.inference import Certificate, Policy, simulate
+from compress.inference import Certificate, EarlyExit, Policy, leaving_macs, mean_macs, simulate
 from compress.networks import digest_of_weights
 from compress.recipes import Recipe
 from compress.runs import PREDICTIONS, WEIGHTS, Run, load
@@ -212,12 +211,7 @@ def test_early_exit_is_a_contender_as_its_policy_decides_on_validation_images(
     assert found.seconds is not None
     assert found.seconds[1] < 1
     assert str(found) == f"{early.id} early exit (drop <= 1%)"
-    assert found.uncertified("eager", "fp32") is None
-    assert "holds for eager in fp32, not for openvino" in (found.uncertified("openvino", "fp32") or "")
-    int8 = Serving(precision="int8")
-    images = split_by(Recipe.from_json(early.record.config["recipe"]), data_of(early))
-    trial = Trial(serving=int8, engine=int8.start(), folder=directory, images=images)
-    assert trial.with_accuracy(found).left_out == "its policy was not chosen for int8"
+    assert found.uncertified is None
 
     def written(subject: Subject, out: Path, policy: Policy, certificate: Certificate) -> Any:
         assert found.early is not None
@@ -241,6 +235,47 @@ def test_early_exit_is_a_contender_as_its_policy_decides_on_validation_images(
     half = replace(chosen, serving=Serving(engine="openvino", precision="bf16"))
     select_command._export(half, directory / "bundle", None)
     assert "the bundle computes in fp32: its latency in bf16 is not stated" in capsys.readouterr().err
+
+
+def test_a_policy_is_a_contender_for_the_engine_precision_and_device_that_it_was_chosen_for(
+    directory: Path, early: Run
+) -> None:
+    [policy] = read_policies(early)
+    for_bf16: dict[str, Any] = {"engine": "eager", "precision": "bf16"}
+    assert policy.certificate
+    write_policies(early, [replace(policy, certificate=replace(policy.certificate, **for_bf16), **for_bf16)])
+
+    def found(**serving: Any) -> list[tuple[str, str]]:
+        made = select([early.id], serving=Serving(device="cpu", **serving), directory=directory)
+        return sorted((each.early.precision, each.left_out) for each in made.contenders if each.early)
+
+    elsewhere = "its policy is for eager in {} on cpu; compress exits makes others"
+    assert found(engine="eager") == [("bf16", elsewhere.format("bf16")), ("fp32", "")]
+    assert found(engine="eager", precision="bf16") == [("bf16", ""), ("fp32", elsewhere.format("fp32"))]
+    for serving in ({}, {"precision": "int8"}):
+        assert found(**serving) == [(name, elsewhere.format(name)) for name in ("bf16", "fp32")]
+    write_policies(early, [replace(policy, device="cuda")])
+    assert found(engine="eager")[1:] == [("fp32", ""), ("fp32", elsewhere.format("fp32").replace("cpu", "cuda"))]
+
+
+def test_in_another_precision_a_policys_accuracy_is_that_of_the_images_it_lets_leave(
+    directory: Path, early: Run
+) -> None:
+    [policy] = read_policies(early)
+    write_policies(early, [replace(policy, precision="bf16", certificate=None, budget_macs=1e6)])
+    made = select([early.id], serving=replace(EAGER, precision="bf16", device="cpu"), directory=directory)
+    [found] = [each for each in made.contenders if each.early and not each.left_out]
+    images = split_by(Recipe.from_json(early.record.config["recipe"]), data_of(early)).validation
+    [pixels] = images.batches([torch.arange(len(images))])
+    served = EarlyExit(load(early), policy.policy, dtype=torch.bfloat16)(normalise(pixels, early.normalisation))
+    assert np.array_equal(found.right, (served.labels == images.labels).numpy())
+    assert found.val_accuracy == found.right.mean()
+    macs = leaving_macs(load(early))
+    assert found.macs == mean_macs(served.exits.numpy(), macs)
+    assert macs[0] < found.macs < macs[1]
+    assert found.uncertified == "nothing is guaranteed of its policy, which was chosen for a budget of MACs"
+    alone = replace(made, contenders=[found])
+    assert alone.chosen is found
 
 
 def test_a_policy_for_other_weights_is_skipped(directory: Path, early: Run, reopened: list[Run]) -> None:

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import Handover, hand_over
+from benchmarks import Handover, Limits, hand_over, select
+from benchmarks.selection import contenders
 from compress.data import Dataset
 from compress.errors import UsageError
 from compress.export import read_bundle
@@ -28,6 +29,25 @@ def test_the_best_network_within_the_limit_is_exported_once_and_predicts(
     assert (tmp_path / "model" / "bundle.json").stat().st_mtime_ns == before
     with pytest.raises(UsageError, match="nothing is within the limits"):
         hand_over(Handover(max_macs=1), made, coarse, tmp_path / "other")
+
+
+def test_policies_of_early_exit_take_no_part(
+    made: list[Run], coarse: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What wins is what is exported: a policy would be exported as the network's last exit."""
+    asked: list[str] = []
+
+    def read(run: Run) -> list[object]:
+        asked.append(run.id)
+        return []
+
+    monkeypatch.setattr(contenders, "read_policies", read)
+    limits = Limits(macs=max(row["macs"] for run in made for row in run.exits))
+    select([run.path for run in made], limits=limits)
+    assert asked
+    asked.clear()
+    hand_over(Handover(max_macs=limits.macs or 0, format="pt2"), made, coarse, tmp_path)
+    assert not asked
 
 
 def test_another_networks_bundle_is_not_overwritten(made: list[Run], coarse: Dataset, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from benchmarks import Comparison, write_report
@@ -99,6 +100,42 @@ def test_the_smallest_static_network_of_equal_accuracy_is_named_and_the_faster_s
     if smallest is not None:
         exit = own.exits[0 if accuracies[0] >= policy.val_accuracy else 1]
         assert np.asarray(smallest.get_xydata()).tolist() == [[exit["macs"] / 1e6, 100 * exit["test_accuracy"]]]
+
+
+def test_a_smaller_network_of_another_run_is_shown_in_time_or_how_it_would_be_timed(
+    own: Run, policy: ExitPolicy, reopened: list[Run], grouped: Callable[..., Group], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = reopened[1]
+    for row in (*own.exits, *other.exits):
+        monkeypatch.setitem(row, "val_accuracy", 0.5 if row is other.exits[-1] else 0.3)
+    assert policy.measured
+    [timing] = policy.measured.rows
+    both = replace(policy.measured, rows=[timing, replace(timing, batch_size=100)])
+    write_policies(own, [replace(policy, measured=both)])
+    group = grouped([own, other])
+    measured = {
+        "run": other.id, "exit": other.exits[-1]["exit"], "engine": "eager", "precision": "fp32", "hardware": "a CPU",
+        "threads": 1, "batch": 1, "seconds": 0.004,
+    }  # fmt: skip
+
+    def drawn(*rows: dict[str, object]) -> tuple[str, list[list[float]]]:
+        section = early_exit_section(replace(group, latencies=pd.DataFrame(rows)))
+        [figure] = [block for block in section.blocks if isinstance(block, Figure)] if section else []
+        lines = {str(line.get_label()): line for line in figure.drawing.axes[1].get_lines()}
+        points = [np.asarray(line.get_xydata()).tolist() for name, line in lines.items() if "smallest" in name]
+        return texts_of(section)[-1], [point for found in points for point in found]
+
+    bench = f"`compress bench {other.id} --engine eager --precision fp32 --batch-size {{}} --threads 1 --device cpu`"
+    for absent in ([], [measured | {"hardware": "another CPU"}]):
+        said, points = drawn(*absent)
+        assert "faster at batch 1 and 100 is not known" in said
+        assert said.endswith(f"{bench.format('1,100')} times it.")
+        assert points == []
+    said, points = drawn(measured, measured | {"batch": 128, "seconds": 0.1})
+    assert "At batch 1 **the static network is faster**: 4.000 ms an image, early exit 5.000 ms, timed apart." in said
+    assert "faster at batch 100 is not known" in said
+    assert said.endswith(f"{bench.format('1,100,128')} times it.")  # bench.json keeps what it had
+    assert points == [[0.4, 100 * other.exits[-1]["test_accuracy"]]]
 
 
 def test_a_report_keeps_the_policies_of_its_runs(
