@@ -21,7 +21,7 @@ class GuaranteeOptions:
         max_drop: Largest risk allowed, in percentage points: of accuracy lost, or of labels changed.
         confidence: Confidence of the guarantee, in percent, over calibration sets.
         risk: drop (in accuracy against the last exit) or agreement (share of labels that differ from the last exit's).
-        engine: What serves: eager, onnxruntime or openvino; a certificate holds for one engine and precision.
+        engine: What serves: eager, onnxruntime or openvino; a certificate holds for one engine, precision and device.
         precision: fp32, or bf16 where eager has it.
         budget_macs: Also choose policies that spend these MACs an image on average, separated by commas; nothing is
             guaranteed of them.

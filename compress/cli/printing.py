@@ -97,7 +97,8 @@ def _guarantee(certificate: Mapping[str, Any]) -> str:
     return (
         f"certified: {what} at most {100 * certificate['epsilon']:g} points with "
         f"{100 * (1 - certificate['delta']):g}% confidence ({certificate['n']:,} calibration images, observed "
-        f"{100 * certificate['observed']:.2f}, {certificate['engine']} in {certificate['precision']})"
+        f"{100 * certificate['observed']:.2f}, {certificate['engine']} in {certificate['precision']} on "
+        f"{certificate.get('device', 'cpu')})"
     )
 
 
