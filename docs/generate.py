@@ -33,7 +33,7 @@ from compress.records import Record
 
 ROOT = Path(__file__).parents[1]
 QUICKSTART, HEADLINE = ROOT / "reports" / "quickstart", ROOT / "reports" / "headline-small"
-CONFIRMED = ROOT / "reports" / "confirm-recipe-small"  # what was tried since
+CONFIRMED = ROOT / "reports" / "confirm-weaker-small"  # what was tried since
 STUDIES = ROOT / "benchmarks" / "study" / "bundled"
 FIGURE = QUICKSTART / "accuracy-macs.svg"
 COPIED = ROOT / "docs" / "figures" / "quickstart.svg"  # a site holds no files from outside docs/
@@ -61,7 +61,7 @@ def _claims(group: Group) -> str:
 
 
 def _since() -> list[str]:
-    """What was found since about the way of training exits that a screen chose."""
+    """What was found since about other ways of training exits."""
     if not (CONFIRMED / COMPARISON).exists():
         return []
     comparison, report = read_comparison(CONFIRMED), CONFIRMED.relative_to(ROOT)

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 
 from compress.data.catalogue import FOLDER
-from compress.data.class_folders import UNREADABLE, list_class_folders
+from compress.data.class_folders import UNREADABLE, ClassFolders, list_class_folders
 from compress.data.dataset import Dataset, Labelled, Part
 from compress.data.division import Division
-from compress.data.folder_survey import advice_for, survey_files
+from compress.data.folder_survey import Survey, advice_for, survey_files
 from compress.data.image_decoding import preprocessing
 from compress.data.streaming import Files, Streamed, default_workers, read_image
 from compress.errors import UsageError
@@ -85,8 +85,6 @@ def open_folder(
         "--skip-unreadable": skip_unreadable,
     }
     division = division if folders.flat else None
-    digests = map(survey.digests.__getitem__, used.names)
-    divided = {next(digests): part for part, labels in used.labels.items() for _ in labels}
     return Dataset(
         name=f"{FOLDER}{root}",
         copy="class folders, streamed" if streamed else "class folders",
@@ -99,5 +97,11 @@ def open_folder(
         skipped=len(used.unused.get(UNREADABLE, ())),
         preprocessing=preprocessing(shape, resized=image_size is not None),
         division=division.to_json() if division else None,
-        divided=divided if division else None,
+        divided=_part_of_each(used, survey) if division else None,
     )
+
+
+def _part_of_each(used: ClassFolders, survey: Survey) -> dict[str, str]:
+    """Return the part that each image is in, by the digest of its file."""
+    digests = map(survey.digests.__getitem__, used.names)
+    return {next(digests): part for part, labels in used.labels.items() for _ in labels}
