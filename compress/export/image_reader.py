@@ -24,11 +24,15 @@ def image_files(paths: Iterable[str | os.PathLike[str]]) -> Iterator[Path]:
     In folders, hidden entries are passed over, and links are followed.
     """
     for path in map(Path, paths):
-        yield from (list(_images_below(path, ())) if os.path.isdir(path) else []) or [path]  # who opens it is told why
+        yield from (list(images_below(path)) if os.path.isdir(path) else []) or [path]  # who opens it is told why
 
 
-def _images_below(folder: Path, above: tuple[tuple[int, int], ...]) -> Iterator[Path]:
-    """Yield the images below a folder, or itself if it cannot be listed; nothing if it is one of those `above` it."""
+def images_below(folder: Path, above: tuple[tuple[int, int], ...] = ()) -> Iterator[Path]:
+    """Yield the images below a folder, by name, or itself if it cannot be listed.
+
+    Hidden entries and files whose suffix no image format has are passed over. Links are followed, but for those to one
+    of the folders `above`, by device and inode.
+    """
     try:
         status, entries = folder.stat(), sorted(os.scandir(folder), key=lambda entry: entry.name)
     except OSError:
@@ -39,13 +43,13 @@ def _images_below(folder: Path, above: tuple[tuple[int, int], ...]) -> Iterator[
         if entry.name.startswith("."):
             continue
         if entry.is_dir():
-            yield from _images_below(folder / entry.name, (*above, here))
-        elif os.path.splitext(entry.name)[1].lower() in _suffixes():
+            yield from images_below(folder / entry.name, (*above, here))
+        elif os.path.splitext(entry.name)[1].lower() in image_suffixes():
             yield folder / entry.name
 
 
 @functools.cache
-def _suffixes() -> frozenset[str]:
+def image_suffixes() -> frozenset[str]:
     """The suffixes, such as `.jpg`, of all formats that Pillow reads here."""
     kinds = Image.registered_extensions()
     return frozenset(suffix for suffix, kind in kinds.items() if kind in Image.OPEN and kind not in RECOGNISED_ONLY)

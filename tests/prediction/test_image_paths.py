@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from compress.export.image_reader import image_suffixes
 from compress.prediction import image_files
-from compress.prediction.image_paths import image_suffixes
 
 IMAGES = ("a/2.png", "a/inner/deep/1.JPG", "a/x.webp", "a.png", "b/1.tiff")
 
