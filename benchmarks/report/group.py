@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -16,6 +16,7 @@ from benchmarks.report.figures.accuracy_against_cost import KINDS, accuracy_agai
 from benchmarks.report.section import Block, figures
 from benchmarks.results.cells import exit_name
 from benchmarks.results.claim_verdicts import Step, judge_claims
+from benchmarks.results.claims import network_and_exit, with_exit
 from benchmarks.results.contrasts import Contrast, Verdicts, compare, judge
 from benchmarks.results.epochs import read_epochs
 from benchmarks.results.escaping import short_line
@@ -72,9 +73,10 @@ class Group:
         reference = of_run.get(comparison.reference or "", reference_of(summary))
         scores, left_out = read_scores(runs)
         last_scores = of_last_exits(scores)
-        declared = any(of_run.keys() & {*claim.names} for claim in comparison.claims)  # of networks on these images
-        claims = [claim.renamed(of_run) for claim in comparison.claims] if declared else []
-        steps = judge_claims(claims, last_scores, validation_accuracies(runs))
+        declared = any(of_run.keys() & {*claim.networks} for claim in comparison.claims)  # of networks on these images
+        claims = [claim.renamed(_keys(runs)) for claim in comparison.claims] if declared else []
+        by_key = last_scores | {with_exit(*exit): found for exit, found in scores.items()}
+        steps = judge_claims(claims, by_key, validation_accuracies(runs))
         return cls(
             runs=runs,
             suffix=suffix,
@@ -142,8 +144,13 @@ class Group:
         return found | {contrast.pair: contrast for contrast in compare([*left], scores, declared)}
 
     def ruling(self, network: Row, other: Row) -> Ruling | None:
-        """What the primary contrasts say of two exits; they are on last exits alone."""
-        return self._rulings.get((network["series"], other["series"])) if network["last"] and other["last"] else None
+        """What the primary contrasts say of two exits."""
+        return self._rulings.get((_key_of(network), _key_of(other)))
+
+    @cached_property
+    def by_key(self) -> dict[str, Row]:
+        """The rows of the summary by the names that the steps have for them: those of last exits are their series."""
+        return {_key_of(row): row for row in self.summary.to_dict("records")}
 
     @cached_property
     def _rulings(self) -> dict[tuple[str, str], Ruling]:
@@ -166,12 +173,31 @@ class Group:
         return [figure for kind in kinds for figure in self.accuracy_figure(kind)]
 
 
+def _key_of(row: Row) -> str:
+    return with_exit(row["series"], None if row["last"] else row["exit"])
+
+
+def _keys(runs: Sequence[Run]) -> Callable[[str], str]:
+    """What gives the key of an exit that a claim names by the id of a run; what names none of the runs stays."""
+    by_id = {run.id: run for run in runs}
+
+    def key(name: str) -> str:
+        network, exit = network_and_exit(name)
+        if network not in by_id:
+            return name
+        return with_exit(series(by_id[network]), None if exit == len(by_id[network].exits) else exit)
+
+    return key
+
+
 def validation_accuracies(runs: Sequence[Run]) -> dict[str, dict[int, float]]:
-    """The accuracies of last exits on validation images, by series and seed; without runs that held out none."""
+    """The accuracies of all exits on validation images, by key and seed; without runs that held out none."""
     found: dict[str, dict[int, float]] = {}
     for run in runs:
-        if (accuracy := run.exits[-1].get("val_accuracy")) is not None:
-            found.setdefault(series(run), {})[run.record.seed] = float(accuracy)
+        for row in run.predictions:
+            if (accuracy := row.get("val_accuracy")) is not None:
+                key = with_exit(series(run), None if row["exit"] == len(run.exits) else row["exit"])
+                found.setdefault(key, {})[run.record.seed] = float(accuracy)
     return found
 
 

@@ -21,7 +21,7 @@ class Part:
     """A claim with what was found.
 
     Attributes:
-        network, against: the pair that was compared, by their series.
+        network, against: the pair that was compared, as the scores name them.
         given: their difference given the test images: what decides.
         over: their difference over other test images too.
     """
@@ -67,7 +67,7 @@ class Step:
     """A step of the sequence: a claim with those that are joined to it.
 
     Attributes:
-        claims: as declared, of series.
+        claims: as declared, of the names that the scores have.
         seeds: the complete blocks: those in which every network of the step has a run.
         begun: number of seeds in which some network of the step has a run.
         parts: the claims with what was found; empty where nothing can be compared.
@@ -100,9 +100,9 @@ def judge_claims(
     """The claims, step by step, each at the full level: a fixed sequence, whose first failure ends the confirmation.
 
     Args:
-        claims: of series, in the order declared.
-        scores: of the last exits, by series.
-        validation: accuracies on validation images by series and seed, which alone choose among several networks.
+        claims: of names that the scores have, in the order declared.
+        scores: of last exits, by series, and of others that claims name.
+        validation: accuracies on validation images by name and seed, which alone choose among several networks.
     """
     steps: list[Step] = []
     grouped: list[list[Claim]] = []

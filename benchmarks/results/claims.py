@@ -1,12 +1,16 @@
-"""Claims: what a study declares before its runs. Read without what computes: training needs no statistics."""
+"""Claims: what a study declares before its runs. Read without what computes: training needs no statistics.
+
+Their names are those of networks, which mean the last exit, or `NAME:EXIT` and `NAME:ensemble` for another prediction.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from compress.ensemble_exit import ENSEMBLE, ExitName
 from compress.errors import UsageError, checked
 
 MARGIN = 0.2  # points; accuracies that differ by less are equivalent
@@ -19,7 +23,8 @@ class Claim:
 
     Attributes:
         claim: in words.
-        of: names of the networks; of k the one that is best on validation images is compared, at a k-th of the level.
+        of: names of networks or exits; of k the one that is best on validation images is compared, at a k-th of the
+            level.
         against: one name for all of them, or one for each.
         joined: whether it belongs to the claim before it, so that both are needed.
         margin: points; where nothing is decided and the interval lies within it, the accuracies are equivalent.
@@ -52,10 +57,28 @@ class Claim:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """All networks that have to be there."""
+        """All names, each once."""
         return tuple(dict.fromkeys((*self.of, *self.against)))
 
-    def renamed(self, names: Mapping[str, str]) -> Claim:
-        """The claim under other names; a name that has no other stays."""
-        of, against = (tuple(names.get(name, name) for name in given) for given in (self.of, self.against))
+    @property
+    def networks(self) -> tuple[str, ...]:
+        """All networks that have to be there."""
+        return tuple(dict.fromkeys(network_and_exit(name)[0] for name in self.names))
+
+    def renamed(self, rename: Callable[[str], str]) -> Claim:
+        """The claim under other names."""
+        of, against = (tuple(map(rename, given)) for given in (self.of, self.against))
         return dataclasses.replace(self, of=of, against=against)
+
+
+def with_exit(network: str, exit: ExitName | None) -> str:
+    """The name of an exit, or of the ensemble, of a network; of its last exit for None."""
+    return network if exit is None else f"{network}:{exit}"
+
+
+def network_and_exit(name: str) -> tuple[str, ExitName | None]:
+    """The network that a name in a claim means, and the exit (from 1, or ``ensemble``); None for the last one."""
+    network, _, exit = name.rpartition(":")
+    if not network or not (exit == ENSEMBLE or (exit.isascii() and exit.isdigit())):
+        return name, None
+    return network, ENSEMBLE if exit == ENSEMBLE else int(exit)

@@ -39,7 +39,7 @@ class Ruling:
 
 
 def rulings(steps: Sequence[Step]) -> dict[tuple[str, str], Ruling]:
-    """The ruling on every pair of series, in both orders; on a pair of several claims the first one's.
+    """The ruling on every pair of exits, in both orders; on a pair of several claims the first one's.
 
     Steps behind one that is not decided for rule on nothing: their pairs are judged as any other that is exploratory.
     """

@@ -117,6 +117,11 @@ class Trained:
         """The earlier entry that it names, with the key that names it."""
         return ((MATCH_TRAINING, Source.parse(self.match_training)),) if self.match_training else ()
 
+    @property
+    def exit_count(self) -> int:
+        """The number of its network's exits."""
+        return len(spec_to_train(self.architecture, self.method, self.exits).exits)
+
     def recipe(self, shared: Recipe) -> Recipe:
         """The study's recipe with what the entry changes in it."""
         return dataclasses.replace(shared, **dict(self.changes))

@@ -49,7 +49,7 @@ def graph(study: Study) -> tuple[Node, ...]:
 
 def _needed(study: Study) -> tuple[Entry, ...]:
     """The entries that the claims name, those that these name, and the study's reference; none without claims."""
-    named = {name for claim in study.claims for name in claim.names}
+    named = {name for claim in study.claims for name in claim.networks}
     named |= {study.reference} if named else set()
     for entry in reversed(study.runs):  # what an entry names stands above it
         if entry.name in named:

@@ -12,7 +12,7 @@ from baselines import Budget, Job, finished_run
 from benchmarks.measuring.latency import latency_ratio
 from benchmarks.report.best_trial import Factors, Trial, best
 from benchmarks.report.comparison import Screen
-from benchmarks.results.claims import Claim
+from benchmarks.results.claims import Claim, network_and_exit, with_exit
 from benchmarks.results.repeated_runs import distinct_runs
 from benchmarks.study.entry import Entry, Match, Pruned, Source, Target, Trained
 from benchmarks.study.graph import Node, graph
@@ -76,15 +76,20 @@ class Outcomes:
         ids = {
             name: next((run.id for seed in study.seeds if (run := self._first(name, seed))), name)
             for claim in study.claims
-            for name in claim.names
+            for name in claim.networks
         }
-        return tuple(claim.renamed(ids) for claim in study.claims)
+
+        def of_run(name: str) -> str:
+            network, exit = network_and_exit(name)
+            return with_exit(ids[network], exit)
+
+        return tuple(claim.renamed(of_run) for claim in study.claims)
 
     @property
     def untestable(self) -> list[Claim]:
         """The study's claims of which some entry has no run."""
         pairs = zip(self.setting.study.claims, self.claims, strict=True)
-        return [declared for declared, found in pairs if {*declared.names} & {*found.names}]
+        return [declared for declared, found in pairs if {*declared.networks} & {*found.networks}]
 
     @property
     def screen(self) -> Screen | None:

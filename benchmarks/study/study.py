@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_type_hints
 
-from benchmarks.results.claims import Claim
+from benchmarks.results.claims import Claim, network_and_exit
 from benchmarks.study.entry import MATCH_TRAINING, Entry, Trained, read_entry, read_table
 from benchmarks.study.factorial import Factorial, read_factorial
 from benchmarks.study.handover import Handover
 from benchmarks.study.study_file import study_text
 from benchmarks.study.tuning_grid import Tuning
 from compress.documents import fitted, parse_toml
+from compress.ensemble_exit import ENSEMBLE, ExitName
 from compress.errors import UsageError, checked, nearest
 from compress.recipes import ClassWeights
 
@@ -74,12 +76,12 @@ class Study:
             raise UsageError(f"reference {self.reference!r}: {nearest(self.reference, names)}")
         if self.claims and self.claims[0].joined:
             raise UsageError("primary: the first is joined, and there is none before it")
-        for claim in self.claims:
-            self._check_claim(claim, names)
         for position, entry in enumerate(self.runs):
             self._check_sources(entry, names[:position], names)
             if self.tuning:
                 self.tuning.check(entry)
+        for claim in self.claims:
+            self._check_claim(claim, names)
 
     def entry(self, name: str) -> Entry:
         """The entry of that name."""
@@ -87,10 +89,24 @@ class Study:
 
     def _check_claim(self, claim: Claim, names: list[str]) -> None:
         for name in claim.names:
-            if name not in names:
-                raise UsageError(f"primary {name!r}: {nearest(name, names)}")
-            if len(self.entry(name).targets) > 1:
+            network, exit = network_and_exit(name)
+            if network not in names:
+                raise UsageError(f"primary {name!r}: {nearest(network, names)}")
+            if len(self.entry(network).targets) > 1:
                 raise UsageError(f"primary {name!r} has several budgets; name a run that has one")
+            made = self._exits(self.entry(network))
+            if exit is not None and exit not in made:
+                listed = ", ".join(map(str, made))
+                raise UsageError(f"primary {name!r}: behind the colon stands what {network} predicts: {listed}")
+
+    def _exits(self, entry: Entry) -> Sequence[ExitName]:
+        """What the entry's network predicts: its exits, shallow to deep, then its ensemble if it has one."""
+        if isinstance(entry, Trained):
+            exits: list[ExitName] = [*range(1, entry.exit_count + 1)]
+            return [*exits, ENSEMBLE] if entry.method.ensemble else exits
+        if entry.source is None:
+            return [1]
+        return [exit for exit in self._exits(self.entry(entry.source.name)) if exit != ENSEMBLE][: entry.source.exit]
 
     def _check_sources(self, entry: Entry, earlier: list[str], names: list[str]) -> None:
         """Refuse a `from` or `match` that names no earlier entry, or one with several budgets."""

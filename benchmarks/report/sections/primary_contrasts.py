@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-import pandas as pd
-
-from benchmarks.report.group import Group
+from benchmarks.report.group import Group, Row
 from benchmarks.report.section import Bullets, Section, Table, Text
 from benchmarks.results.cells import MISSING, Number, exit_name
 from benchmarks.results.claim_verdicts import Part, Step
-from benchmarks.results.contrasts import row_of
 from benchmarks.results.escaping import SENTENCE, inline
 from benchmarks.statistics.scores import CONFIDENCE, ENOUGH_SEEDS
 
@@ -21,17 +18,18 @@ ABOUT = (
     "the step has a run; other seeds do not count here. What is decided is decided for these training and test images."
 )
 METHOD = (
-    "Differences are in test accuracy of last exits, in points, seed by seed. The interval over seeds (Student's t, "
-    f"paired, of {CONFIDENCE:.0%} for one network, and no narrower than rounding to whole images makes it) takes the "
-    "test images as given, and decides: for a claim where it is above zero, against where it is below; equivalent "
-    "where the 90% interval (95% where 97.5% decides) is within the margin declared. Of k networks, chosen on "
-    "validation images of the same runs, each is tested at a k-th of the level: a seed that does well on validation "
-    "images does well on test images too, so that the one with the highest mean over the blocks looks better than it "
-    "is, and its difference somewhat larger. The test images have no part in the choice. The interval over test "
-    "sets, too, has the same confidence; it resamples the test images as Verdicts does and takes from the scatter of "
-    "seeds what those explain, so that with few seeds it may be the narrower one. Of a step with several claims all "
-    "are needed. A seed in which a network failed does not count, which favours that network. All this holds if the "
-    "number of blocks was set by time or beforehand, not by looking at the difference."
+    "Differences are in test accuracy, of last exits where a claim names no other, in points, seed by seed. The "
+    f"interval over seeds (Student's t, paired, of {CONFIDENCE:.0%} for one network, and no narrower than rounding to "
+    "whole images makes it) takes the test images as given, and decides: for a claim where it is above zero, against "
+    "where it is below; equivalent where the 90% interval (95% where 97.5% decides) is within the margin declared. "
+    "Of k networks, chosen on validation images of the same runs, each is tested at a k-th of the level: a seed that "
+    "does well on validation images does well on test images too, so that the one with the highest mean over the "
+    "blocks looks better than it is, and its difference somewhat larger. The test images have no part in the choice. "
+    "The interval over test sets, too, has the same confidence; it resamples the test images as Verdicts does and "
+    "takes from the scatter of seeds what those explain, so that with few seeds it may be the narrower one. Of a "
+    "step with several claims all are needed. A seed in which a network failed does not count, which favours that "
+    "network. All this holds if the number of blocks was set by time or beforehand, not by looking at the "
+    "difference."
 )
 
 
@@ -39,23 +37,22 @@ def primary_section(group: Group) -> Section | None:
     """A sentence on every claim, and the table of their differences; None if nothing was declared."""
     if not group.steps:
         return None
-    last = group.last.set_index("series")
     lines, rows = [], []
     for number, step in enumerate(group.steps, start=1):
-        lines += _sentences(number, step, last)
-        rows += [_row(number, step, part, last) for part in step.parts]
+        lines += _sentences(number, step, group.by_key)
+        rows += [_row(number, step, part, group.by_key) for part in step.parts]
     table = [Table.of(rows, last="verdict")] if rows else []
     return Section("Primary contrasts", [Text(ABOUT), Bullets(lines), *table], level=2, method=METHOD)
 
 
-def _sentences(number: int, step: Step, last: pd.DataFrame) -> list[str]:
+def _sentences(number: int, step: Step, exits: Mapping[str, Row]) -> list[str]:
     """What the step says, in plain words: a line on each of its claims, and one on several together."""
     where = f"{number}. " + ("" if step.confirmatory else "Exploratory, as an earlier step is not decided for. ")
     if not step.parts:
         why = "no validation images to choose on" if step.seeds else "no seed has a run of every network"
         return [f"{where}{inline(claim.claim, SENTENCE)}: not compared, {why}." for claim in step.claims]
     lines = [
-        f"{where}{inline(part.claim.claim, SENTENCE)}: {_conclusion(step, part)}. {_difference(step, part, last)}."
+        f"{where}{inline(part.claim.claim, SENTENCE)}: {_conclusion(step, part)}. {_difference(step, part, exits)}."
         for part in step.parts
     ]
     if not step.confirmatory:
@@ -87,9 +84,9 @@ def verdict(part: Part) -> str:
     }[part.decision]
 
 
-def _difference(step: Step, part: Part, last: pd.DataFrame) -> str:
+def _difference(step: Step, part: Part, exits: Mapping[str, Row]) -> str:
     """As in ``MwResNet-44-5 (exit 5) has +0.41 points against ResNet-110, 95%: 0.12 to 0.70, in 5 complete blocks``."""
-    network, other = (exit_name(row_of(last, key)) for key in (part.network, part.against))
+    network, other = (exit_name(exits[key]) for key in (part.network, part.against))
     chosen = f", the best of {len(part.claim.of)} on validation images," if len(part.claim.of) > 1 else ""
     low, high = (100 * end for end in part.given.interval(part.level))
     interval = "" if math.isinf(low) else f" {_level(part)}: {low:z.2f} to {high:z.2f},"
@@ -109,8 +106,8 @@ def _reservation(step: Step, part: Part) -> str:
     return other + (f"; it is within {part.claim.margin:g} points" if part.is_small else "")
 
 
-def _row(number: int, step: Step, part: Part, last: pd.DataFrame) -> dict[str, str]:
-    network, other = (row_of(last, key) for key in (part.network, part.against))
+def _row(number: int, step: Step, part: Part, exits: Mapping[str, Row]) -> dict[str, str]:
+    network, other = (exits[key] for key in (part.network, part.against))
     macs, training = (network[column] / other[column] for column in ("macs", "total_training_macs"))
     seeds = len(step.seeds)
     early = " (preliminary)" if seeds < ENOUGH_SEEDS else ""

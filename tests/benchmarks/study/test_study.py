@@ -11,6 +11,7 @@ from benchmarks import read_study
 from benchmarks.results.budget_classes import CLASS
 from benchmarks.results.claims import Claim
 from benchmarks.study.entry import Match, Pruned, Source, Trained
+from benchmarks.study.graph import graph
 from benchmarks.study.outcomes import Outcomes
 from benchmarks.study.study_file import BUNDLED
 from compress.errors import UsageError
@@ -74,6 +75,10 @@ PRIMARY = '[[primary]]\nclaim = "It wins"\nof = "multi"\nagainst = "deep"\n'
         (("[[run]]", PRIMARY.replace("claim", "clam") + "[[run]]"), "unknown key 'clam'; did you mean 'claim'"),
         (("[[run]]", PRIMARY.replace('"deep"', "[]") + "[[run]]"), "against names one run"),
         (("[[run]]", PRIMARY.replace('"deep"', '"dep"') + "[[run]]"), "primary 'dep': did you mean 'deep'"),
+        (("[[run]]", PRIMARY.replace("multi", "multi:3") + "[[run]]"), r"behind the colon .* multi predicts: 1, 2"),
+        (("[[run]]", PRIMARY.replace("multi", "multi:ensemble") + "[[run]]"), "multi predicts: 1, 2"),
+        (("[[run]]", PRIMARY.replace("multi", "pruned:2") + "[[run]]"), r"pruned predicts: 1$"),
+        (("[[run]]", PRIMARY.replace("multi", "mutli:2") + "[[run]]"), "did you mean 'multi'"),
         (("[[run]]", f"{PRIMARY}margin = 0\n[[run]]"), "margin 0: points above 0"),
         (("exits = 2", 'exits = 2\nmatch_training = "dep"'), "match_training 'dep' is no earlier run; did you mean"),
         (
@@ -281,6 +286,19 @@ def test_a_study_may_have_the_runs_of_another(tmp_path: Path) -> None:
     study.write_text(text.replace("other", "others"))
     with pytest.raises(UsageError, match="neither a bundled study nor a file"):
         read_study(str(study))
+
+
+def test_a_contrast_is_of_any_exit_or_of_the_ensemble(tmp_path: Path) -> None:
+    named = PRIMARY.replace('"multi"', '["multi:1", "multi:2", "multi:ensemble", "thin:1"]')
+    thin = '[[run]]\nname = "thin"\ncommand = "prune"\nfrom = "multi"\nspeedup = 2\n'
+    text = STUDY.replace("[[run]]", f"{named}[[run]]", 1).replace("exits = 2", "exits = 2\nensemble = 2") + thin
+    (tmp_path / "small.toml").write_text(text)
+    study = read_study(str(tmp_path / "small.toml"))
+    assert study.claims[0].of == ("multi:1", "multi:2", "multi:ensemble", "thin:1")
+    assert [str(node) for node in graph(study)][:3] == ["deep, seed 0", "multi, seed 0", "thin at speedup 2, seed 0"]
+    (tmp_path / "small.toml").write_text(text.replace("thin:1", "thin:ensemble"))  # it lost it when it was pruned
+    with pytest.raises(UsageError, match=r"primary 'thin:ensemble': .* thin predicts: 1, 2$"):
+        read_study(str(tmp_path / "small.toml"))
 
 
 def test_a_contrast_is_two_names_or_tables_that_say_more(tmp_path: Path) -> None:

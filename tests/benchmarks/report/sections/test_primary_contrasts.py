@@ -54,6 +54,14 @@ def test_every_claim_has_a_sentence_and_a_row(summed_up: Callable[..., Group]) -
     assert (rows[0]["confidence"], rows[0]["interval over seeds, which decides"]) == ("95%", "1.75 to 2.25")
 
 
+def test_an_exit_that_a_claim_names_has_its_own_accuracy_and_macs(summed_up: Callable[..., Group]) -> None:
+    claims = [Claim(claim="Early is enough", of=("net:1",), against=("deep",))]
+    right = {"deep": [800, 800, 800], "net": [700, 700, 700], "net:1": [820, 821, 819]}
+    section = primary_section(group_of(summed_up, claims, None, **right))
+    assert texts_of(section)[1].startswith("1. Early is enough: **decided for**. net (exit 1) has +2.00 points against")
+    assert list(table_of(section)[0].values())[1:5] == ["net (exit 1)", "deep", "9%", "38%"]
+
+
 def test_of_two_networks_the_interval_shown_is_the_one_that_decides(summed_up: Callable[..., Group]) -> None:
     """20, 21 and 19 images more, with t = 6.205 for 97.5%: 2 points, +-0.358; at 95% it would be +-0.248."""
     claims = [Claim(claim="The best wins", of=("net", "own"), against=("deep",))]
