@@ -3,6 +3,7 @@
 import multiprocessing
 import multiprocessing.synchronize
 import re
+import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -114,6 +115,21 @@ def test_started_again_it_finds_all_and_measures_and_reports_the_same(
     assert {path: path.stat().st_mtime_ns for path in (place / "runs").glob("*/*")} == before
     assert not bench.called
     assert report.call_args.args[0].failures == read_comparison(place / "out").failures
+
+
+def test_the_records_of_a_report_count_as_runs_and_what_needs_their_weights_says_so(
+    settings: Settings, made: list[Run], place: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(place / "out" / "runs", tmp_path / "runs")
+    new = '{name = "new", command = "prune", from = "deep", ratio = 0.3}'
+    text = f"{HEAD}\nseeds = [0, 1]\nrun = [{DEEP}, {MULTI}, {new}]"
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").glob("*/*")}
+    again = run_study(settings(text, tmp_path / "runs"), out=tmp_path / "again", timing=False)
+    assert {run.id for run in again} == {run.id for run in made if run.record.parent is None}
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    failures = read_comparison(tmp_path / "again").failures
+    assert [failure.partition(":")[0] for failure in failures] == [f"new at ratio 0.3, seed {seed}" for seed in (0, 1)]
+    assert all("a report's records have no weights" in failure for failure in failures)
 
 
 def test_nothing_is_tuned_without_validation_images(
