@@ -23,7 +23,7 @@ IMAGE_SUFFIXES = frozenset(f"{_BITMAPS} {_PHOTOS} {_OTHERS}".split())
 PARTS = {"train": ("train", "training"), "test": ("test", "testing"), "val": ("val", "valid", "validation")}
 UNDIVIDED = "all"  # the only part of flat folders, until they are divided
 # Why something is not used.
-UNREADABLE, EMPTY, AGAIN = "unreadable", "folders without images", "links to folders above or read already"
+UNREADABLE, EMPTY, AGAIN = "unreadable", "folder(s) without images", "link(s) to folders above or read already"
 NAMED = 3  # of what is not used for one reason
 
 T = TypeVar("T")

@@ -98,7 +98,7 @@ def test_a_flat_folder_without_images_is_named_one_of_a_part_is_refused(tmp_path
     (tmp_path / "flat" / "pot" / "deep").mkdir(parents=True)
     folders = list_class_folders(tmp_path / "flat")
     assert folders.classes == ("leaf", "mug")
-    assert folders.what_is_unused().endswith(", 1 folders without images (pot)")
+    assert folders.what_is_unused().endswith(", 1 folder(s) without images (pot)")
     for part in ("train", "test"):
         write(tmp_path / "parted", f"{part}/leaf/1.png")
         (tmp_path / "parted" / part / "pot").mkdir()
