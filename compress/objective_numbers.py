@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 from compress.schema import Meta
 
 Share = Annotated[float, Meta(ge=0, le=1)]
+# Options of exit training, which JSON has only where they are used: ids are digests of it.
+OPTIONAL = ("ensemble_teacher", "annealing", "auxiliary_weight")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,12 +28,10 @@ from compress.errors import UsageError
 from compress.hardware import Precision, resolve_precision
 from compress.network_cost import cost, exit_costs, part_costs
 from compress.networks import Network, Spec
-from compress.objective_numbers import ObjectiveNumbers
+from compress.objective_numbers import OPTIONAL, ObjectiveNumbers
 
 RAMP = 0.2  # share of the training over which the exits' ensemble becomes a teacher: at first it knows nothing
 PERIOD = 1 / 3  # share of the training over which auxiliary losses are annealed
-# Fields that JSON has only where they are used: ids are digests of it.
-_LATER = ("ensemble_teacher", "annealing", "auxiliary_weight")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +50,7 @@ class Objective(ObjectiveNumbers):
         return {
             name: list(value) if isinstance(value, tuple) else value
             for name, value in dataclasses.asdict(self).items()
-            if name not in _LATER or value != usual[name]
+            if name not in OPTIONAL or value != usual[name]
         }
 
     @classmethod
@@ -88,7 +86,7 @@ class Objective(ObjectiveNumbers):
         fewer = weighted(after, gammas, uniform_decay=plain)
         if any(factor != 1 for factor in self.gradient_factors):
             fewer = fewer.in_equilibrium()
-        names = ("update", "loss_ratio_rate", "frozen_trunk", "self_distillation", "teacher", "temperature", *_LATER)
+        names = ("update", "loss_ratio_rate", "frozen_trunk", "self_distillation", "teacher", "temperature", *OPTIONAL)
         kept = {name: getattr(self, name) for name in names}
         return dataclasses.replace(fewer, **kept)
 

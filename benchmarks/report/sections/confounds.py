@@ -15,6 +15,7 @@ from benchmarks.report.sections.pruned_networks import requested
 from benchmarks.report.sections.verdicts import judged_pairs
 from benchmarks.results.arms import plainly_trained, protocol, technique
 from benchmarks.results.budget_classes import CLASS
+from compress.objective_numbers import OPTIONAL
 
 OF_TRAINING = {  # controls of MW-BP, and what each shows
     "bp": "the same trunk by plain BP: all that MW-BP changes",
@@ -22,7 +23,7 @@ OF_TRAINING = {  # controls of MW-BP, and what each shows
     "deep-supervision": "auxiliary losses of weight one with plain decay",
     "mwbp-uniform-decay": "MW-BP's losses without its weight decay",
     "sequential": "the authors' order of updates",
-    "without": "MW-BP without annealed losses and the ensemble as teacher",
+    "without": "MW-BP with auxiliary losses at full weight throughout, and without the ensemble as teacher",
     "frozen-trunk": "the same exits on a frozen trunk that plain BP trained",
 }
 OF_PRUNING = {  # controls of a pruned network, and what each shows
@@ -126,8 +127,7 @@ def _controls(config: Mapping[str, Any], other: Mapping[str, Any]) -> str | None
 def _without(config: Mapping[str, Any]) -> dict[str, Any] | None:
     """The objective without what exits do for one another in training; None where it is nothing."""
     objective = config["objective"]
-    options = ("ensemble_teacher", "annealing", "auxiliary_weight")
-    plain = {key: value for key, value in objective.items() if key not in options}
+    plain = {key: value for key, value in objective.items() if key not in OPTIONAL}
     return None if plain == objective else plain
 
 
