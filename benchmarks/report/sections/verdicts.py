@@ -31,7 +31,7 @@ METHOD = (
     "and nothing of training them again; they are adjusted by Holm's method for all comparisons. A pair that Primary "
     "contrasts tested in a step that is not exploratory has its verdict, in every section. MACs and latency are "
     "shares of the other network's; the latency is the quotient of both networks' ratios to the timed reference. "
-    "Predictions are stored as float16, which changes the prediction for one or two images: a difference may deviate "
+    "Predictions are stored as float16, which changes the prediction for a few images: a difference may deviate "
     "from that of the tables by as much."
 )
 
