@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_type_hints
 
-from benchmarks.results.claims import Claim, network_and_exit
+from benchmarks.results.claims import Claim, network_and_exit, with_exit
 from benchmarks.study.entry import MATCH_TRAINING, Entry, Trained, read_entry, read_table
 from benchmarks.study.factorial import Factorial, read_factorial
 from benchmarks.study.handover import Handover
@@ -98,6 +98,13 @@ class Study:
             if exit is not None and exit not in made:
                 listed = ", ".join(map(str, made))
                 raise UsageError(f"primary {name!r}: behind the colon stands what {network} predicts: {listed}")
+        claim.renamed(self._once)  # refuses one exit under two names
+
+    def _once(self, name: str) -> str:
+        """The name of a claim's exit, which for a last exit is that of its network."""
+        network, exit = network_and_exit(name)
+        exits = [made for made in self._exits(self.entry(network)) if made != ENSEMBLE]
+        return with_exit(network, None if exit == exits[-1] else exit)
 
     def _exits(self, entry: Entry) -> Sequence[ExitName]:
         """What the entry's network predicts: its exits, shallow to deep, then its ensemble if it has one."""

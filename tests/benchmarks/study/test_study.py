@@ -77,6 +77,8 @@ PRIMARY = '[[primary]]\nclaim = "It wins"\nof = "multi"\nagainst = "deep"\n'
         (("[[run]]", PRIMARY.replace('"deep"', '"dep"') + "[[run]]"), "primary 'dep': did you mean 'deep'"),
         (("[[run]]", PRIMARY.replace("multi", "multi:3") + "[[run]]"), r"behind the colon .* multi predicts: 1, 2"),
         (("[[run]]", PRIMARY.replace("multi", "multi:ensemble") + "[[run]]"), "multi predicts: 1, 2"),
+        (("[[run]]", PRIMARY.replace('"deep"', '"multi:2"') + "[[run]]"), "two different runs, not 'multi' twice"),
+        (("[[run]]", PRIMARY.replace('"multi"', '["multi", "multi:2"]') + "[[run]]"), "one or more different runs"),
         (("[[run]]", PRIMARY.replace("multi", "pruned:2") + "[[run]]"), r"pruned predicts: 1$"),
         (("[[run]]", PRIMARY.replace("multi", "mutli:2") + "[[run]]"), "did you mean 'multi'"),
         (("[[run]]", f"{PRIMARY}margin = 0\n[[run]]"), "margin 0: points above 0"),
