@@ -8,6 +8,7 @@ from compress.schema import UNSET, Meta, Struct, UnsetType
 ENSEMBLE: Literal["ensemble"] = "ensemble"  # its name where an exit has a number
 ExitName = int | Literal["ensemble"]
 Share = Annotated[float, Meta(ge=0, le=1)]
+ROUNDED = 1e-5  # most by which weights, of six digits, miss the sum 1
 Number = Annotated[int, Meta(ge=1)]
 
 
@@ -38,3 +39,5 @@ class EnsembleExit(Struct, frozen=True, kw_only=True):
         count = len(self.weights)
         if count < 2 or self.exits != tuple(range(exits + 1 - count, exits + 1)):
             raise UsageError(f"results.ensemble: exits {self.exits} with {count} weights are not the last of {exits}")
+        if abs(sum(self.weights) - 1) > ROUNDED:
+            raise UsageError(f"results.ensemble: weights {self.weights} do not add up to 1")

@@ -10,6 +10,7 @@ from benchmarks.selection.choice import accuracy, as_good, most_accurate, told_a
 from benchmarks.selection.contender import Contender, Interval
 from benchmarks.selection.selection_limits import COSTS, Limits
 from benchmarks.statistics.difference import mcnemar_p
+from compress.ensemble_exit import ENSEMBLE
 from compress.records import without_seed
 
 if TYPE_CHECKING:
@@ -124,6 +125,11 @@ def cautions(selection: Selection) -> list[str]:
         lines.append(
             "its thresholds were chosen on the validation images that it is compared on; the test images had no part "
             "in either"
+        )
+    if chosen.exit == ENSEMBLE:
+        lines.append(
+            "its weights were fitted on the validation images that it is compared on; the test images had no part in "
+            "either"
         )
     return [*lines, *_cheaper(selection, chosen), *_luck(selection, chosen)]
 

@@ -40,7 +40,7 @@ def select(
     directory: str | os.PathLike[str] = "runs",
     data_dir: Path | None = None,
 ) -> Selection:
-    """Choose among all exits and early-exit policies of finished runs.
+    """Choose among all exits, ensembles and early-exit policies of finished runs.
 
     A policy is for the engine, precision and device that it was chosen for, and left out where another one serves.
     Chosen is the most accurate on validation images within the limits, or the cheapest of those as good, see

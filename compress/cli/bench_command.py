@@ -52,7 +52,7 @@ BENCH = BenchOptions()
 
 
 def bench(*run: str, measuring: BenchOptions = BENCH, place: PlaceOptions = PLACE, output: Output = OUTPUT) -> None:
-    """Measure size, latency, memory and, where possible, energy of every exit of finished runs.
+    """Measure size, latency, memory and, where possible, energy of every exit and ensemble of finished runs.
 
     Latency is measured interleaved, in ratios to the last exit of the first run named. Each run gets two files:
 

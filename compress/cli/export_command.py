@@ -71,7 +71,8 @@ def export(
     Pillow. Before it is there, the model has given the logits and classes of PyTorch on held-out images.
 
     Args:
-        run: RUN or RUN:EXIT, the run by its directory or id (or its beginning); without an exit, its last.
+        run: RUN or RUN:EXIT (a number, or ensemble), the run by its directory or id (or its beginning); without an
+            exit, its last.
         out: Directory of the bundle, new or empty.
         policy: For --cascade, a JSON file with temperatures, thresholds and weights; otherwise the newest policy that
             `compress exits` certified for the run, one for the bundle's engine first.
@@ -85,6 +86,8 @@ def export(
     if policy is not None and not asked.cascade:
         raise UsageError(f"--policy {policy}: it is for --cascade")
     found, exit = run_and_exit(run, runs)
+    if asked.cascade and exit not in (None, len(found.exits)):
+        raise UsageError(f"run {found.id}: a cascade has all exits of a run that has several, not exit {exit} alone")
 
     from compress.cli.printing import print_json
     from compress.export import export_bundle

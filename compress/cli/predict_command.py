@@ -94,7 +94,7 @@ def predict(
     - Files that cannot be read are named on stderr and left out; the exit status is then 1.
 
     Args:
-        model: RUN, RUN:EXIT or the directory of a bundle.
+        model: RUN, RUN:EXIT (a number, or ensemble) or the directory of a bundle.
         path: Image files, folders (with all that is in them, except hidden files), or - for a list of them on stdin.
     """
     if not path:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def show_runs(runs: Sequence[Run], *, as_json: bool) -> None:
-    """Print the exits of every run and its directory; or the records as JSON."""
+    """Print the exits of every run, its ensemble if it has one, and its directory; or the records as JSON."""
     if as_json:
         return print_json({"runs": [run_as_json(run) for run in runs]})
     for run in runs:
@@ -26,7 +26,18 @@ def show_runs(runs: Sequence[Run], *, as_json: bool) -> None:
         if of_classes := run.record.results.get("per_class"):
             table["balanced_accuracy"] = of_classes["balanced_accuracy"]
         print_table(table.round(4))
+        if run.ensemble is not None:
+            print(_ensemble(run.id, run.ensemble))
         print(f"run: {run.path}")
+
+
+def _ensemble(run: str, row: Mapping[str, Any]) -> str:
+    """The ensemble in a line: what is averaged, what that gives, and how to name it."""
+    exits, weights = ", ".join(map(str, row["exits"])), ", ".join(f"{weight:.2f}" for weight in row["weights"])
+    gain = row.get("calibration_gain")
+    unseen = "" if gain is None else f"; against the last exit {100 * gain:+z.2f} points on calibration images"
+    accuracy = f"test accuracy {row['test_accuracy']:.4f}{unseen}"
+    return f"ensemble of exits {exits}, weights {weights}: {accuracy} ({run}:ensemble)"
 
 
 def show_forecasts(forecasts: Sequence[Forecast], *, as_json: bool) -> None:

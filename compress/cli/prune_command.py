@@ -40,7 +40,7 @@ class ReferenceOptions:
 
     Attributes:
         arch: Reference, found among finished runs or trained first (default: resnet110).
-        from_: Run to start from, or RUN:EXIT to cut it there first.
+        from_: Run to start from, or RUN:EXIT to cut it there first. A pruned network has no ensemble.
         weights: File with the trained weights of --arch, which is pruned as it is: a state dict as safetensors or
             torch.save write it.
         pretrained: Prune torchvision:NAME or timm:NAME with its published weights, as it is.
@@ -194,8 +194,11 @@ def prune(
     from baselines import FineTuning, Job, carry_out, foresee
     from benchmarks import latency_ratio
     from compress.cli.printing import show_forecasts, show_runs
+    from compress.console import console
     from compress.training import Start
 
+    if start is not None and start.ensemble is not None:
+        console.print(f"run {start.id} has an ensemble; what is pruned from it answers by its exits alone")
     dataset = data.open_of(start, recipe) if start else data.open(recipe)
     jobs = [
         Job(

@@ -106,14 +106,15 @@ def select(
     place: PlaceOptions = PLACE,
     output: Output = OUTPUT,
 ) -> int:
-    """Choose the best network among all exits and early-exit policies of finished runs, within limits.
+    """Choose the best network among all exits, ensembles and early-exit policies of finished runs, within limits.
 
     It is the most accurate one on validation images or, of those that these cannot tell from it, the cheapest; a least
     accuracy makes it the cheapest that has it. Test accuracy is read after the choice. If nothing is within the limits,
     what comes nearest is named, and the exit status is 1.
 
     Args:
-        run: RUN, RUN:EXIT or directories of runs to choose among (default: all finished runs under --runs).
+        run: RUN, RUN:EXIT (a number, or ensemble) or directories of runs to choose among (default: all finished runs
+            under --runs).
         dataset: The data set, where the runs have several.
         export: Write a bundle of the chosen network into this directory: onnx, openvino or pt2, as --engine needs.
     """

@@ -75,8 +75,8 @@ class MultiExitOptions:
         trunk: Method frozen-trunk: the run whose trunk gets exits (default: found, or trained first).
         self_distillation: Share of auxiliary losses in which the last exit is the teacher, 0 to 1.
         gradient_equilibrium: Train every segment with the mean of its exits' gradients, not the sum.
-        ensemble: Average the logits of so many last exits, by weights fitted on validation images, as one more
-            prediction: exit "ensemble".
+        ensemble: Average the logits of so many last exits, 2 or more, by weights fitted on validation images, as one
+            more prediction: RUN:ensemble for select, bench, export and predict.
         ensemble_teacher: Share of every loss in which the mean of all exits is the teacher, 0 to 1.
         annealing: Anneal auxiliary losses in the trunk: to nothing in the last-third of the training, or from nothing
             in the first-third.

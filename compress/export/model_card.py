@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from compress.documents import read_kept
+from compress.ensemble_exit import ENSEMBLE
 from compress.export.form import FILES
 from compress.export.stated_latency import Latency
 from compress.export.subject import RANDOM, Subject
@@ -16,8 +17,7 @@ ENGINES = {"onnx": "onnxruntime", "openvino": "openvino", "pt2": "eager"}  # who
 
 def model_card(subject: Subject, manifest: dict[str, Any]) -> str:
     """The card as Markdown."""
-    exits = len(subject.run.exits)
-    title = f"# {subject.run.id}, {f'all {exits} exits' if subject.form.cascade else f'exit {subject.exit} of {exits}'}"
+    title = f"# {subject.run.id}, {_exit(subject)}"
     parts = (
         ("Use", _use(subject)),
         ("Quality", _quality(subject, manifest)),
@@ -27,6 +27,15 @@ def model_card(subject: Subject, manifest: dict[str, Any]) -> str:
         ("Limits", _limits(subject, manifest)),
     )
     return "\n\n".join([title, *(f"## {name}\n\n{text}" for name, text in parts)]) + "\n"
+
+
+def _exit(subject: Subject) -> str:
+    exits = len(subject.run.exits)
+    if subject.form.cascade:
+        return f"all {exits} exits"
+    if subject.exit == ENSEMBLE:
+        return f"ensemble of exits {', '.join(map(str, subject.row['exits']))}"
+    return f"exit {subject.exit} of {exits}"
 
 
 def _use(subject: Subject) -> str:
@@ -123,6 +132,11 @@ def _making(subject: Subject) -> str:
         f"validation, {split['calibration']:,} calibration, {split['test']:,} test; SHA-256 {data['digest']}.",
         f"- Weights: SHA-256 {subject.source['weights']} (of all exits).",
     ]
+    if subject.exit == ENSEMBLE:
+        weights = ", ".join(f"{weight:g}" for weight in subject.row["weights"])
+        lines.append(
+            f"- It answers by the mean of its exits' logits, by weights {weights}, fitted on validation images."
+        )
     return "\n".join(lines)
 
 

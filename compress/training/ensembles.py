@@ -15,17 +15,23 @@ from compress.training.evaluation import accuracies, cross_entropies
 
 STEPS = 200  # of the search, at most
 DIGITS = 6  # of a weight: those behind depend on the CPU
+PRIOR = (
+    10.0  # images' worth of pull towards equal weights: few images alone may give weights worse than the last exit's
+)
 Predicted = dict[str, tuple[Tensor, Tensor]]  # logits (exits, N, classes) and labels (N,) of every part
 
 
-def fit_weights(logits: Tensor, labels: Tensor) -> tuple[float, ...]:
-    """The weights whose mean of logits has the least cross-entropy: a softmax, so from 0 to 1, with the sum 1.
+def fit_weights(logits: Tensor, labels: Tensor, prior: float = PRIOR) -> tuple[float, ...]:
+    """The weights whose mean of logits has the least cross-entropy, pulled a little towards equal ones.
 
-    The cross-entropy is convex in the weights. The search, by L-BFGS in float64, begins with equal ones.
+    They are a softmax: from 0 to 1, with the sum 1. What is minimised is the sum of the images' cross-entropies minus
+    `prior` times the mean logarithm of the weights, which is convex in them. The search, by L-BFGS in float64, begins
+    with equal weights.
 
     Args:
         logits: `(exits, N, classes)`, of held-out images.
         labels: `(N,)`.
+        prior: how many images the pull is worth; without images, the weights are equal.
     """
     logits, scores = logits.double(), logits.new_zeros(len(logits), dtype=torch.float64, requires_grad=True)
     search = torch.optim.LBFGS(
@@ -35,6 +41,7 @@ def fit_weights(logits: Tensor, labels: Tensor) -> tuple[float, ...]:
     def loss() -> Tensor:
         search.zero_grad()
         value = functional.cross_entropy(torch.tensordot(scores.softmax(dim=0), logits, dims=1), labels)
+        value = value - prior / len(labels) * scores.log_softmax(dim=0).mean()
         value.backward()
         return value
 

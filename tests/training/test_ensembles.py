@@ -11,8 +11,10 @@ from benchmarks.measuring.candidates import candidates
 from benchmarks.results.cells import exit_name
 from benchmarks.results.predictions import of_last_exits, read_right, read_scores
 from benchmarks.results.rows import rows, summarise
+from benchmarks.selection.explanation import cautions
 from benchmarks.selection.select import select
 from compress import Dataset, Recipe, Run, UsageError, export_bundle, load, predictor, train
+from compress.cli.printing import show_runs
 from compress.data import normalise
 from compress.ensemble_exit import ENSEMBLE
 from compress.network_cost import cost, cross_check, part_costs
@@ -33,14 +35,22 @@ def run(tiny: Dataset, brief: Recipe, tmp_path_factory: pytest.TempPathFactory) 
 def test_two_exits_by_hand() -> None:
     """Of an image one exit says (0, 2), the other (0, 0): all weight on the first; and the other way round."""
     logits = torch.tensor([[[0.0, 2.0]], [[0.0, 0.0]]])
-    assert fit_weights(logits, torch.tensor([1])) == pytest.approx((1, 0), abs=2e-3)
-    assert fit_weights(logits, torch.tensor([0])) == pytest.approx((0, 1), abs=2e-3)
+    assert fit_weights(logits, torch.tensor([1]), prior=0) == pytest.approx((1, 0), abs=2e-3)
+    assert fit_weights(logits, torch.tensor([0]), prior=0) == pytest.approx((0, 1), abs=2e-3)
+
+
+def test_few_images_move_the_weights_little() -> None:
+    """Of (0, 2w) and weights w and 1 - w: 2 / (1 + exp(2w)) = p (1 / (1 - w) - 1 / w) / 2, so w = 3/4 for this p."""
+    logits, prior = torch.tensor([[[0.0, 2.0]], [[0.0, 0.0]]]), 1.5 / (1 + np.exp(1.5))
+    assert fit_weights(logits, torch.tensor([1]), prior=prior) == pytest.approx((0.75, 0.25), abs=1e-4)
+    one, many = (fit_weights(logits.repeat(1, count, 1), torch.tensor([1] * count))[0] for count in (1, 1000))
+    assert 0.5 < one < 0.55 < 0.95 < many < 1
 
 
 def test_the_best_weights_are_found() -> None:
     """Of two classes and logit differences 4 and -1 that are right at odds of 3 to 1: 5w - 1 = ln 3."""
     logits = torch.tensor([[[0.0, 4.0]] * 4, [[0.0, -1.0]] * 4])
-    first, second = fit_weights(logits, torch.tensor([1, 1, 1, 0]))
+    first, second = fit_weights(logits, torch.tensor([1, 1, 1, 0]), prior=0)
     assert first == pytest.approx((1 + np.log(3)) / 5, abs=1e-4)
     assert first + second == pytest.approx(1)
 
@@ -52,7 +62,7 @@ def test_no_weight_is_negative_where_the_last_exit_is_useless() -> None:
         logits, labels = drawn.normal(size=(4, 200, 4)), drawn.integers(4, size=200)
         logits[:3, np.arange(200), labels] += 1
         logits[3] = -20 * np.eye(4)[labels]
-        weights = fit_weights(torch.from_numpy(logits), torch.from_numpy(labels))
+        weights = fit_weights(torch.from_numpy(logits), torch.from_numpy(labels), prior=0)
         assert min(weights) >= 0
         assert weights[3] == pytest.approx(0, abs=2e-6)
         assert sum(weights) == pytest.approx(1, abs=1e-12)
@@ -67,7 +77,7 @@ def test_no_other_weights_fit_better() -> None:
         mean = torch.from_numpy(np.tensordot(weights, logits, axes=1))
         return float(torch.nn.functional.cross_entropy(mean, torch.from_numpy(labels)))
 
-    best = fit_weights(torch.from_numpy(logits), torch.from_numpy(labels))
+    best = fit_weights(torch.from_numpy(logits), torch.from_numpy(labels), prior=0)
     assert sum(best) == pytest.approx(1)
     assert all(loss(best) <= loss(other) + 1e-6 for other in drawn.dirichlet([1, 1, 1], size=300))
 
@@ -177,12 +187,23 @@ def test_it_is_reported(run: Run) -> None:
     assert np.array_equal(last.right[0], read_right(run)[1][2])
 
 
+def test_it_is_printed_behind_the_exits(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    show_runs([run], as_json=False)
+    assert run.ensemble is not None
+    last, where = capsys.readouterr().out.splitlines()[-2:]
+    assert last.startswith("ensemble of exits 2, 3, weights ")
+    assert f"test accuracy {run.ensemble['test_accuracy']:.4f}; against the last exit " in last
+    assert last.endswith(f"points on calibration images ({run.id}:ensemble)")
+    assert where == f"run: {run.path}"
+
+
 def test_it_can_be_selected(run: Run) -> None:
     made = select([f"{run.path}:{ENSEMBLE}"])
     assert made.chosen is not None
     assert run.ensemble is not None
     assert (made.chosen.exit, made.chosen.macs) == ("ensemble", run.ensemble["macs"])
     assert made.test_accuracy == run.ensemble["test_accuracy"]
+    assert any("its weights were fitted on the validation images" in line for line in cautions(made))
     assert len(select([run.path]).feasible) == 4
 
 
@@ -195,6 +216,9 @@ def test_it_is_measured_and_served(run: Run, tiny: Dataset, tmp_path: Path) -> N
     bundle = export_bundle(f"{run.path}:ensemble", out=tmp_path / "bundle", output="logits")
     assert bundle.manifest["source"]["exit"] == "ensemble"
     assert bundle.manifest["cost"]["macs"] == run.ensemble["macs"]
+    card = (bundle.path / "README.md").read_text()
+    assert card.startswith(f"# {run.id}, ensemble of exits 2, 3\n")
+    assert f"by weights {run.ensemble['weights'][0]:g}, {run.ensemble['weights'][1]:g}, fitted on validation" in card
     assert np.allclose(bundle.infer()(images.numpy()), expected.detach().numpy(), atol=1e-4)
 
 

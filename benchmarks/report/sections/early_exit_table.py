@@ -20,7 +20,7 @@ METHOD = (
     "on a path, fixed before, that passes a test on calibration images, which saw nothing else: learn-then-test with a "
     "fixed sequence (arXiv 2110.01052). Accuracy and mean MACs are those of test images; earlier heads are counted. "
     "Time is that of early exit in the same rounds as the whole network and every exit as a network of its own, on the "
-    "same images. The smallest static network of equal accuracy is the one with the fewest MACs whose accuracy on "
+    "same images. The smallest static network of equal accuracy is the exit with the fewest MACs whose accuracy on "
     "validation images is not below that of early exit. Where it is a network of another run, the two were timed apart."
 )
 
@@ -69,7 +69,7 @@ def _verdict(group: Group, run: Run, policy: ExitPolicy) -> str:
     """The smallest static network of equal accuracy, in MACs and, where both were measured, in time."""
     own, equal = f"({100 * policy.test_accuracy:.2f}%)", _smallest_equal(group, policy)
     if equal is None:
-        return f"{own}: no static network here is as accurate on validation images."
+        return f"{own}: no exit here is as accurate on validation images."
     other, exit = equal
     macs = exit["macs"]
     names = {(row["series"], row["exit"]): exit_name(row) for row in group.summary.to_dict("records")}

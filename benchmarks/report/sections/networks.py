@@ -19,8 +19,8 @@ from compress.errors import UsageError, checked
 from compress.runs import Run
 
 ANYTIME = (
-    "The anytime curve shows the deepest exit that fits a budget, whatever its accuracy: nothing is chosen on test "
-    "images."
+    "The anytime curve shows the deepest exit that fits a budget, and behind the last one the ensemble if there is "
+    "one, whatever its accuracy: nothing is chosen on test images."
 )
 METHOD = (
     "Test accuracies are means over seeds with Student's t intervals, on test images that were read once, after "

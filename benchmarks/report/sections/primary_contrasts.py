@@ -24,12 +24,12 @@ METHOD = (
     "where it is below; equivalent where the 90% interval (95% where 97.5% decides) is within the margin declared. "
     "Of k networks, chosen on validation images of the same runs, each is tested at a k-th of the level: a seed that "
     "does well on validation images does well on test images too, so that the one with the highest mean over the "
-    "blocks looks better than it is, and its difference somewhat larger. The test images have no part in the choice. "
-    "The interval over test sets, too, has the same confidence; it resamples the test images as Verdicts does and "
-    "takes from the scatter of seeds what those explain, so that with few seeds it may be the narrower one. Of a "
-    "step with several claims all are needed. A seed in which a network failed does not count, which favours that "
-    "network. All this holds if the number of blocks was set by time or beforehand, not by looking at the "
-    "difference."
+    "blocks looks better than it is, and its difference somewhat larger. The test images have no part in the choice; "
+    "an ensemble's weights were fitted on those validation images, which favours it there. The interval over test "
+    "sets, too, has the same confidence; it resamples the test images as Verdicts does and takes from the scatter of "
+    "seeds what those explain, so that with few seeds it may be the narrower one. Of a step with several claims all "
+    "are needed. A seed in which a network failed does not count, which favours that network. All this holds if the "
+    "number of blocks was set by time or beforehand, not by looking at the difference."
 )
 
 

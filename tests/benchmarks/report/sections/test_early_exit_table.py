@@ -72,7 +72,7 @@ def section_of(grouped: Callable[..., Group], run: Run) -> Section:
     [
         ((0.5, 0.6), "**the static network is faster**: 4.000 ms an image, early exit 5.000 ms"),
         ((0.4, 0.5), "early exit is faster: 10.000 ms an image, early exit 5.000 ms"),
-        ((0.3, 0.4), "no static network here is as accurate on validation images"),
+        ((0.3, 0.4), "no exit here is as accurate on validation images"),
     ],
 )
 def test_the_smallest_static_network_of_equal_accuracy_is_named_and_the_faster_said(
