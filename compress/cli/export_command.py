@@ -86,8 +86,6 @@ def export(
     if policy is not None and not asked.cascade:
         raise UsageError(f"--policy {policy}: it is for --cascade")
     found, exit = run_and_exit(run, runs)
-    if asked.cascade and exit not in (None, len(found.exits)):
-        raise UsageError(f"run {found.id}: a cascade has all exits of a run that has several, not exit {exit} alone")
 
     from compress.cli.printing import print_json
     from compress.export import export_bundle

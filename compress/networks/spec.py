@@ -97,7 +97,8 @@ class Spec:
             ({OWN, *HEADS} if self.foreign else {SHARED, *HEADS}, {exit.head for exit in self.exits}),
         ):
             if used - known:
-                raise UsageError(f"{self.arch}: no such part {', '.join(used - known)}; known: {', '.join(known)}")
+                unknown = ", ".join(map(repr, sorted(used - known)))
+                raise UsageError(f"{self.arch}: no such part {unknown}; known: {', '.join(known)}")
         self._check_shapes()
         self._check_size()
 

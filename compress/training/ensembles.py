@@ -15,9 +15,7 @@ from compress.training.evaluation import accuracies, cross_entropies
 
 STEPS = 200  # of the search, at most
 DIGITS = 6  # of a weight: those behind depend on the CPU
-PRIOR = (
-    10.0  # images' worth of pull towards equal weights: few images alone may give weights worse than the last exit's
-)
+PRIOR = 10.0  # images' worth of pull towards equal weights: few images alone may do worse than the last exit
 Predicted = dict[str, tuple[Tensor, Tensor]]  # logits (exits, N, classes) and labels (N,) of every part
 
 
@@ -31,7 +29,7 @@ def fit_weights(logits: Tensor, labels: Tensor, prior: float = PRIOR) -> tuple[f
     Args:
         logits: `(exits, N, classes)`, of held-out images.
         labels: `(N,)`.
-        prior: how many images the pull is worth; without images, the weights are equal.
+        prior: how many images the pull is worth.
     """
     logits, scores = logits.double(), logits.new_zeros(len(logits), dtype=torch.float64, requires_grad=True)
     search = torch.optim.LBFGS(

@@ -199,6 +199,9 @@ JSON = st.recursive(
 @example(path=("input_shape",), value="333")
 @example(path=("blocks", 1, "projection"), value="no")
 @example(path=("arch",), value=None)
+@example(path=("arch",), value="\r")
+@example(path=("stem", "kind"), value="\r")
+@example(path=("exits", 0, "head"), value="\n")
 def test_a_value_that_is_accepted_builds_a_network_that_runs_and_survives_json(
     path: tuple[str | int, ...], value: Any
 ) -> None:

@@ -1,5 +1,6 @@
 """Exit ensembles: their weights on small cases, and a run's ensemble as one more exit through the whole toolkit."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from benchmarks.results.rows import rows, summarise
 from benchmarks.selection.explanation import cautions
 from benchmarks.selection.select import select
 from compress import Dataset, Recipe, Run, UsageError, export_bundle, load, predictor, train
+from compress.cli.app import main
 from compress.cli.printing import show_runs
 from compress.data import normalise
 from compress.ensemble_exit import ENSEMBLE
@@ -132,6 +134,18 @@ def test_the_record_has_it_beside_the_exits(run: Run) -> None:
     assert fit_weights(torch.from_numpy(validation[0][1:]), torch.from_numpy(validation[1])) == pytest.approx(
         row["weights"], abs=0.05
     )
+
+
+def test_weights_that_do_not_add_up_are_refused(run: Run) -> None:
+    record = json.loads((run.path / "run.json").read_text())
+    record["results"]["ensemble"]["weights"] = [0.5, 0.6]
+    with pytest.raises(UsageError, match="do not add up to 1"):
+        parse_record(json.dumps(record).encode(), run.id)
+
+
+def test_pruning_says_that_it_has_no_ensemble(run: Run, capfd: pytest.CaptureFixture[str]) -> None:
+    main(["prune", "--from", str(run.path), "--ratio", "0.5", "--dry-run"])
+    assert "what is pruned from it answers by its exits alone" in capfd.readouterr().err
 
 
 def test_a_killed_run_ends_with_the_same_ensemble(
