@@ -300,7 +300,7 @@ def edited(spec: Spec, edit: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
         (lambda data: data["blocks"][0].pop("module"), "module"),
         (lambda data: data["exits"][1].update(head="gap-fc"), "the net's own is at 'end'"),
         (lambda data: data["exits"][0].update(head="own"), "the net's own is at 'end'"),
-        (lambda data: data["stem"].update(kind="conv"), "no such part conv"),
+        (lambda data: data["stem"].update(kind="conv"), "no such part 'conv'"),
         (lambda data: data["stem"].update(size=-1), "size -1"),
         (lambda data: data["stem"].update(size=20), "larger than 20 pixels"),
         (lambda data: data.update(resized=[["blocks.0.start.0.weight", [0, 1, 3, 3]]]), "resized"),
