@@ -3,6 +3,7 @@
 from typing import Annotated, Literal
 
 from compress.errors import UsageError
+from compress.per_class import PerClass
 from compress.schema import UNSET, Meta, Struct, UnsetType
 
 ENSEMBLE: Literal["ensemble"] = "ensemble"  # its name where an exit has a number
@@ -21,6 +22,7 @@ class EnsembleExit(Struct, frozen=True, kw_only=True):
         macs, params, activations: of the trunk with the heads of these exits.
         calibration_gain: its accuracy minus the last exit's, on calibration images, which the weights have not seen;
             None without such images, unset in older records.
+        per_class: as `results.per_class`, of this one prediction; unset where classes are even, and in older records.
     """
 
     exit: Literal["ensemble"]
@@ -33,11 +35,14 @@ class EnsembleExit(Struct, frozen=True, kw_only=True):
     test_accuracy: Share
     test_loss: Annotated[float, Meta(ge=0)]
     calibration_gain: Annotated[float, Meta(ge=-1, le=1)] | UnsetType | None = UNSET
+    per_class: PerClass | UnsetType = UNSET
 
-    def check(self, exits: int) -> None:
-        """Raise UsageError unless these are the last of so many exits, each with its weight."""
+    def check(self, exits: int, classes: int) -> None:
+        """Raise UsageError unless these are the last of so many exits, each with its weight, of so many classes."""
         count = len(self.weights)
         if count < 2 or self.exits != tuple(range(exits + 1 - count, exits + 1)):
             raise UsageError(f"results.ensemble: exits {self.exits} with {count} weights are not the last of {exits}")
         if abs(sum(self.weights) - 1) > ROUNDED:
             raise UsageError(f"results.ensemble: weights {self.weights} do not add up to 1")
+        if self.per_class is not UNSET:
+            self.per_class.check(1, classes)

@@ -16,10 +16,10 @@ class PerClass(Struct, frozen=True, kw_only=True):
 
     Attributes:
         train_images, test_images: number of images of every class.
-        balanced_accuracy: of every exit: the mean of the accuracies of the classes.
+        balanced_accuracy: of every exit (or of an ensemble alone): the mean of the accuracies of the classes.
         accuracy: of every class, for every exit; None for a class without test images.
-        confusion: of the last exit: test images by their class (rows) and the predicted one (columns); None for many
-            classes.
+        confusion: of the last exit (or of an ensemble): test images by their class (rows) and the predicted one
+            (columns); None for many classes.
     """
 
     train_images: tuple[Count, ...]

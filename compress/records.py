@@ -268,7 +268,7 @@ class Record:
         if results.per_class is not UNSET:
             results.per_class.check(len(spec.exits), spec.classes)
         if results.ensemble is not UNSET:
-            results.ensemble.check(len(spec.exits))
+            results.ensemble.check(len(spec.exits), spec.classes)
         validated: dict[str, Any] = {
             f"exits[{number}].val_accuracy": row.val_accuracy for number, row in enumerate(results.exits)
         }

@@ -80,10 +80,9 @@ def _rows_of(run: Run, measurement: Measurement | None) -> list[dict[str, Any]]:
         if results.get(key):
             shared[key] = results[key][-1]
     latencies = _latencies(measurement) if measurement else {}
-    of_ensemble: list[dict[str, Any]] = [{}] * bool(run.ensemble)  # its memory is not measured
     return [
         shared | {key: exit[key] for key in EXIT if key in exit} | costs | latencies.get(exit["exit"], {})
-        for exit, costs in zip(run.predictions, [*read_costs(run), *of_ensemble], strict=True)
+        for exit, costs in zip(run.predictions, read_costs(run), strict=True)
     ]
 
 

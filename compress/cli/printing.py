@@ -36,7 +36,8 @@ def _ensemble(run: str, row: Mapping[str, Any]) -> str:
     exits, weights = ", ".join(map(str, row["exits"])), ", ".join(f"{weight:.2f}" for weight in row["weights"])
     gain = row.get("calibration_gain")
     unseen = "" if gain is None else f"; against the last exit {100 * gain:+z.2f} points on calibration images"
-    accuracy = f"test accuracy {row['test_accuracy']:.4f}{unseen}"
+    balanced = f", balanced {row['per_class']['balanced_accuracy'][0]:.4f}" if "per_class" in row else ""
+    accuracy = f"test accuracy {row['test_accuracy']:.4f}{balanced}{unseen}"
     return f"ensemble of exits {exits}, weights {weights}: {accuracy} ({run}:ensemble)"
 
 

@@ -11,7 +11,7 @@ from torch.nn import functional
 from compress.ensemble_exit import ENSEMBLE
 from compress.network_cost import cost
 from compress.networks import Ensemble, Network, mean_of
-from compress.training.evaluation import accuracies, cross_entropies
+from compress.training.evaluation import accuracies, class_rows, cross_entropies
 
 STEPS = 200  # of the search, at most
 DIGITS = 6  # of a weight: those behind depend on the CPU
@@ -51,11 +51,16 @@ def fit_weights(logits: Tensor, labels: Tensor, prior: float = PRIOR) -> tuple[f
     return tuple(weights)
 
 
-def ensemble_of(network: Network, count: int, predicted: Predicted) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def ensemble_of(
+    network: Network, count: int, predicted: Predicted, trained: Tensor
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """`results.ensemble` of a record for the last `count` exits, and the mean logits `(N, classes)` of every part.
 
     The weights are fitted on the part ``validation``; ``test`` is evaluated alone. What the mean gains over the last
     exit is told on the part ``calibration``, which neither has seen.
+
+    Args:
+        trained: labels of the training images, int64 `(M,)`.
     """
     logits, labels = predicted["validation"]
     weights = fit_weights(logits[-count:], labels)
@@ -77,4 +82,6 @@ def ensemble_of(network: Network, count: int, predicted: Predicted) -> tuple[dic
     unseen, its_labels = predicted["calibration"]
     both = accuracies(torch.stack([means["calibration"], unseen[-1]]), its_labels)
     row["calibration_gain"] = both[0] - both[1] if both else None
+    if of_classes := class_rows(means["test"][None], predicted["test"][1], trained):
+        row["per_class"] = of_classes
     return row, means

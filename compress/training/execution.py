@@ -175,7 +175,8 @@ def _evaluate(plan: Plan, run: Run, training: Training, prepared: Prepared) -> R
     if not training.history:  # no epoch has written it
         _write_metrics(run, training)
     run.write_weights(network)
-    ensemble, means = ensemble_of(network, plan.ensemble, predicted) if plan.ensemble else (None, {})
+    trained = parts.train.labels
+    ensemble, means = ensemble_of(network, plan.ensemble, predicted, trained) if plan.ensemble else (None, {})
     run.write_predictions(
         {f"{name}_logits": logits.half() for name, (logits, _) in predicted.items()}
         | {f"{name}_labels": labels for name, (_, labels) in predicted.items()}
@@ -188,7 +189,7 @@ def _evaluate(plan: Plan, run: Run, training: Training, prepared: Prepared) -> R
     if settled:
         console.print(f"{plan.title}: batch norm: {settled}")
     concluded = prepared.conclude(network) if prepared.conclude else {}
-    of_classes = class_rows(*predicted["test"], parts.train.labels)
+    of_classes = class_rows(*predicted["test"], trained)
     run.record.results = (
         prepared.results
         | concluded

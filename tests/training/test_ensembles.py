@@ -107,10 +107,10 @@ def test_its_gain_is_told_on_calibration_images() -> None:
     mirrored = torch.tensor([[[4.0, 0.0], [0.0, 1.0]], [[0.0, 1.0], [4.0, 0.0]]])
     seen, unseen = (mirrored, torch.tensor([0, 0])), (torch.stack([before, last]), torch.tensor([0] * 4))
     network = create("resnet8", exits=2)
-    row, _ = ensemble_of(network, 2, {"validation": seen, "calibration": unseen, "test": seen})
+    row, _ = ensemble_of(network, 2, {"validation": seen, "calibration": unseen, "test": seen}, seen[1])
     assert (row["weights"], row["calibration_gain"]) == (pytest.approx([0.5, 0.5], abs=1e-4), 0.25)
     none = torch.zeros(2, 0, 2), torch.zeros(0, dtype=torch.int64)
-    row, _ = ensemble_of(network, 2, {"validation": seen, "calibration": none, "test": seen})
+    row, _ = ensemble_of(network, 2, {"validation": seen, "calibration": none, "test": seen}, seen[1])
     assert row["calibration_gain"] is None
 
 

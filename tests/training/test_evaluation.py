@@ -1,6 +1,7 @@
 """Results by class: by hand on a case that can be counted, and in the record of a run on uneven classes alone."""
 
 import dataclasses
+import functools
 import json
 from pathlib import Path
 
@@ -13,8 +14,9 @@ from compress.cli.printing import show_runs
 from compress.data import Dataset
 from compress.errors import UsageError
 from compress.recipes import Recipe
+from compress.records import parse_record
 from compress.runs import read_run
-from compress.training import evaluation, train
+from compress.training import Method, evaluation, train
 from compress.training.evaluation import class_rows
 
 LABELS = torch.tensor([0, 0, 0, 0, 1, 1])
@@ -55,9 +57,10 @@ def test_a_run_on_uneven_classes_says_so_in_record_table_and_report(
     place = Place(runs=tmp_path / "runs")
     kept = torch.cat([(tiny.train.labels == 3).nonzero().flatten()[:5], (tiny.train.labels != 3).nonzero().flatten()])
     uneven = dataclasses.replace(tiny, train=tiny.train.subset(kept))
-    run = train("resnet8", uneven, method="mwbp", exits=2, recipe=brief, place=place)
+    recipe = brief.changed(validation=0.2)
+    run = train("resnet8", uneven, method=Method(ensemble=2), exits=2, recipe=recipe, place=place)
     found = read_run(run.path).record.results["per_class"]
-    assert found["train_images"][3] == 5 < found["train_images"][0]
+    assert found["train_images"][3] < 5 < found["train_images"][0]
     assert sum(map(sum, found["confusion"])) == len(tiny.test)
     for row, accuracies, balanced in zip(run.exits, found["accuracy"], found["balanced_accuracy"], strict=True):
         # The test images are even, so both means are the same.
@@ -65,18 +68,26 @@ def test_a_run_on_uneven_classes_says_so_in_record_table_and_report(
     right = sum(found["confusion"][label][label] for label in range(10))
     assert right / len(tiny.test) == pytest.approx(run.exits[-1]["test_accuracy"])
 
+    assert run.ensemble is not None
+    [averaged], confusion = run.ensemble["per_class"]["balanced_accuracy"], run.ensemble["per_class"]["confusion"]
+    assert averaged == pytest.approx(run.ensemble["test_accuracy"])
+    assert sum(confusion[label][label] for label in range(10)) / len(tiny.test) == pytest.approx(averaged)
+
     show_runs([run], as_json=False)
-    assert "balanced_accuracy" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "balanced_accuracy" in printed
+    assert f", balanced {averaged:.4f};" in printed
     report = write_report(Comparison(runs=[run]), tmp_path / "report").read_text()
     assert "### Uneven classes" in report
     assert "| T-shirt/top" in report
-    assert "Test images of MwResNet-8-2" in report
+    assert "Test images of MwResNet-8-2 by" in " ".join(report.split())
+    assert "Test images of MwResNet-8-2 (ensemble) by" in " ".join(report.split())
 
-    damaged = json.loads((run.path / "run.json").read_text())
-    damaged["results"]["per_class"]["confusion"][0].pop()
-    (run.path / "run.json").write_text(json.dumps(damaged))
-    with pytest.raises(UsageError, match="per_class: not the numbers of 2 exits and 10 classes"):
-        read_run(run.path)
+    for keys, exits in ((("results", "per_class"), 2), (("results", "ensemble", "per_class"), 1)):
+        damaged = json.loads((run.path / "run.json").read_text())
+        functools.reduce(dict.__getitem__, keys, damaged)["confusion"][0].pop()
+        with pytest.raises(UsageError, match=f"per_class: not the numbers of {exits} exits and 10 classes"):
+            parse_record(json.dumps(damaged).encode(), run.id)
 
 
 def test_a_run_on_even_classes_has_no_such_results(tiny: Dataset, brief: Recipe, tmp_path: Path) -> None:

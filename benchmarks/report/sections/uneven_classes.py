@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from benchmarks.report.group import Group
+from benchmarks.report.group import Group, Row
 from benchmarks.report.section import Block, Section, Table, Text
-from benchmarks.results.cells import Number, accuracy_cell, number, percent
+from benchmarks.results.cells import Number, accuracy_cell, exit_name, number, percent
 from benchmarks.results.escaping import inline
 from benchmarks.results.series import series
+from compress.ensemble_exit import ENSEMBLE
 from compress.runs import Run
 from compress.training.evaluation import UNEVEN
 
@@ -19,41 +20,49 @@ MOST_CLASSES = 20  # of tables with a row or a column for each class; records ha
 METHOD = (
     f"Classes are uneven if the largest has at least {UNEVEN} times the training or test images of the smallest. "
     "Balanced accuracy is the mean of the accuracies of the classes on test images: a network that always answers with "
-    "the largest of K classes reaches 1/K. All numbers are of last exits: means over seeds, confusions are sums."
+    "the largest of K classes reaches 1/K. All numbers are of last exits and of ensembles: means over seeds; "
+    "confusions are sums."
 )
 
 
 def classes_section(group: Group) -> Section | None:
     """Balanced accuracies, accuracies of classes and confusions; None where no record has them: classes are even."""
-    found = [(row, _of_classes(group.runs, row["series"])) for row in group.last.to_dict("records")]
-    networks = [(row, own) for row, own in found if own]
+    summary = group.summary[group.summary["last"] | (group.summary["exit"] == ENSEMBLE)]
+    found = {_name(row): (row, _of_classes(group.runs, row)) for row in summary.to_dict("records")}
+    networks = {name: (row, own) for name, (row, own) in found.items() if own}
     if not networks:
         return None
     classes = [inline(name) for name in group.data["classes"]]
     rows = []
-    for row, own in networks:
+    for name, (row, own) in networks.items():
         each, balanced = _accuracies(own), float(np.mean([results["balanced_accuracy"][-1] for results in own]))
         worst = int(np.nanargmin(each))
         least = {"least accurate class": classes[worst], "its accuracy, %": percent(each[worst])}
         shown = {"test accuracy, %": accuracy_cell(row), "balanced, %": percent(balanced)}
-        rows.append({"network": row["network"]} | shown | least)
+        rows.append({"network": name} | shown | least)
     blocks: list[Block] = [Table.of(rows)]
     if len(classes) > MOST_CLASSES:
         more = f"There are {len(classes)} classes: accuracies of all of them are in the records, `results.per_class`."
         return Section("Uneven classes", [*blocks, Text(more)], method=METHOD)
     blocks.append(Text("Images of every class, and its accuracy, %:"))
-    blocks.append(_each_class(classes, networks))
-    for row, own in networks:
+    blocks.append(_each_class(classes, {name: own for name, (_, own) in networks.items()}))
+    for name, (_, own) in networks.items():
         confusion = np.sum([results["confusion"] for results in own], axis=0)
-        blocks.append(Text(f"Test images of {row['network']} by their class (rows) and the predicted one (columns):"))
+        blocks.append(Text(f"Test images of {name} by their class (rows) and the predicted one (columns):"))
         blocks.append(_confusion(classes, confusion))
     return Section("Uneven classes", blocks, method=METHOD)
 
 
-def _of_classes(runs: Sequence[Run], wanted: str) -> list[dict[str, Any]]:
-    """What the records of a series hold by class."""
-    own = [run.record.results for run in runs if series(run) == wanted]
-    return [results["per_class"] for results in own if "per_class" in results]
+def _name(row: Row) -> str:
+    """The network's name, which stands for its last exit."""
+    return str(row["network"]) if row["last"] else exit_name(row)
+
+
+def _of_classes(runs: Sequence[Run], row: Row) -> list[dict[str, Any]]:
+    """What the records of a series hold by class, of its exits or of its ensemble."""
+    own = [run for run in runs if series(run) == row["series"]]
+    found = [run.ensemble or {} if row["exit"] == ENSEMBLE else run.record.results for run in own]
+    return [results["per_class"] for results in found if "per_class" in results]
 
 
 def _accuracies(own: Sequence[dict[str, Any]]) -> np.ndarray:
@@ -62,16 +71,16 @@ def _accuracies(own: Sequence[dict[str, Any]]) -> np.ndarray:
     return np.asarray(each.mean(axis=0))
 
 
-def _each_class(classes: Sequence[str], networks: Sequence[tuple[dict[Any, Any], list[dict[str, Any]]]]) -> Table:
+def _each_class(classes: Sequence[str], networks: Mapping[str, Sequence[dict[str, Any]]]) -> Table:
     """A row for each class: its images, and its accuracy by each network."""
-    images = networks[0][1][0]
+    images = next(iter(networks.values()))[0]
     return Table.of(
         {
             "class": name,
             "training images": number(images["train_images"][label], ",.0f"),
             "test images": number(images["test_images"][label], ",.0f"),
         }
-        | {row["network"]: percent(_accuracies(own)[label]) for row, own in networks}
+        | {name: percent(_accuracies(own)[label]) for name, own in networks.items()}
         for label, name in enumerate(classes)
     )
 

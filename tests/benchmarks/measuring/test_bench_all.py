@@ -39,7 +39,7 @@ def test_all_runs_with_weights_are_measured_and_the_rest_is_listed(
         "benchmarks.measuring.engines.CudaGraphs.prepare", lambda *given: torch.zeros(1) @ torch.zeros(2)
     )
     monkeypatch.setattr(
-        "benchmarks.measuring.costs_file.measured_costs", lambda spec, device: [{"activations": 1}] * len(spec.exits)
+        "benchmarks.measuring.costs_file.measured_costs", lambda spec, *_: [{"activations": 1}] * len(spec.exits)
     )
     options = ["--all", report, "--device", "cpu", "--batch-size", "2", "--rounds", "2", "--json"]
     status, out, err = compress("bench", *options)
@@ -66,7 +66,7 @@ def test_a_reports_records_are_timed_without_their_weights(
 ) -> None:
     here = [(engine_named("eager"), "fp32"), (engine_named("eager"), "bf16"), (engine_named("onnxruntime"), "int8")]
     monkeypatch.setattr("benchmarks.measuring.bench_all.engines_here", lambda device: here)
-    monkeypatch.setattr("benchmarks.measuring.costs_file.measured_costs", lambda spec, device: [{}] * len(spec.exits))
+    monkeypatch.setattr("benchmarks.measuring.costs_file.measured_costs", lambda spec, *_: [{}] * len(spec.exits))
     for weights in report.glob("runs/*/model.safetensors"):
         weights.unlink()
     nothing: dict[str, Any] = {"runs": [], "title": "", "about": "", "primary": None, "trials": [], "failures": []}

@@ -3,6 +3,8 @@
 import copy
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 from unittest.mock import patch
 
 import pytest
@@ -13,8 +15,9 @@ from benchmarks.measuring.costs_file import measured_costs, read_costs, record_c
 from benchmarks.measuring.peak_memory import inference_peak, peak_bytes, training_peak
 from benchmarks.measuring.rounds import Call
 from compress.network_cost import cost, exit_costs
-from compress.networks import create, cut
+from compress.networks import Ensemble, create, cut
 from compress.recipes import recipe_named
+from compress.records import Record
 from compress.runs import COSTS, Run, load
 from compress.training.objectives import bp
 from compress.training.updates import update_of
@@ -101,6 +104,26 @@ def test_every_exit_of_a_run_is_measured_alone_and_the_whole_beside_it(
     measured_costs.cache_clear()
 
 
+def test_an_ensemble_is_measured_behind_the_exits(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A file of before ensembles were measured is read without, and measured again."""
+    monkeypatch.setattr(costs_file, "TRAINING_BATCH", 4)
+    monkeypatch.setattr(costs_file, "INFERENCE_BATCHES", (1,))
+    network = create("resnet8", exits=3)
+    *_, last, averaged = measured_costs(network.spec, CPU, 2)
+    counted = cost(Ensemble(network, (0.5, 0.5)))
+    assert (averaged["bytes"], averaged["activations"]) == (counted.bytes, counted.activations)
+    assert last["bytes"] < averaged["bytes"] < averaged["peak_inference_bytes_b1"]
+    assert averaged.keys() == last.keys() - {"peak_training_bytes"}  # it is not trained alone
+    results = {"exits": [{}] * 3, "ensemble": {"exits": [2, 3]}}
+    record = cast(Record, SimpleNamespace(results=results, spec=network.spec.to_json()))
+    run, old = Run(tmp_path, record), [{"bytes": 1}] * 3
+    (tmp_path / COSTS).write_text(json.dumps({"devices": {"cpu": old}}))
+    assert read_costs(run) == [{"bytes": 1, "memory_device": "cpu"}] * 3 + [{}]
+    record_costs(run, CPU)
+    assert read_costs(run)[-1] == averaged | {"memory_device": "cpu"}
+    measured_costs.cache_clear()
+
+
 def test_a_device_keeps_what_was_measured_on_another(runs: list[Run], tmp_path: Path) -> None:
     run = Run(tmp_path, runs[0].record)
     on_gpu, here = {"peak_training_bytes": 7}, {"peak_training_bytes": 5}
@@ -109,7 +132,7 @@ def test_a_device_keeps_what_was_measured_on_another(runs: list[Run], tmp_path: 
     with patch("benchmarks.measuring.costs_file.measured_costs", return_value=[here]) as measured:
         record_costs(run, CPU)
         record_costs(run, torch.device("cuda"))
-    measured.assert_called_once_with(run.spec, CPU)
+    measured.assert_called_once_with(run.spec, CPU, 0)
     assert json.loads((tmp_path / COSTS).read_text()) == {"devices": {"cuda": [on_gpu], "cpu": [here]}}
     assert read_costs(run) == [here | {"memory_device": "cpu"}]
 

@@ -78,7 +78,7 @@ def test_whoever_measures_or_reports_a_pruned_network_is_told(
     here = [read_run(Path(shutil.copytree(run.path, tmp_path / run.id))) for run in (runs[0], runs[3])]
     seconds = np.ones((6, 3))
     monkeypatch.setattr("benchmarks.measuring.latency.interleaved", lambda *calls, **options: (seconds, None))
-    monkeypatch.setattr("benchmarks.measuring.costs_file.measured_costs", lambda spec, device: [{}] * len(spec.exits))
+    monkeypatch.setattr("benchmarks.measuring.costs_file.measured_costs", lambda spec, *_: [{}] * len(spec.exits))
     _, _, err = compress("bench", *(run.path for run in here), "--batch-size", "1", "--rounds", "6")
     assert "1.00 times as fast (eager fp32, batch 1): narrow layers" in " ".join(err.split())
     [note] = lag_notes(here, names_by_series(summarise(rows(here))))
