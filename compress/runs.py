@@ -159,6 +159,10 @@ def find_run(name: str | os.PathLike[str] | Run, runs: str | os.PathLike[str] = 
         if len(matches) > 1:
             raise UsageError(f"run {name!s}: several begin so under {runs}: {', '.join(matches)}")
         if not matches:
+            if _names_an_exit(str(name)):
+                raise UsageError(
+                    f"run {name!s}: an exit is no run; name the whole run, without what is behind the colon"
+                )
             known = nearest(str(name), ids) if ids else "there are none yet"
             raise UsageError(f"run {name!s}: not a run directory, and not under {runs} (--runs names another); {known}")
         path = runs / matches[0]
@@ -171,9 +175,9 @@ def run_and_exit(name: str | os.PathLike[str], runs: Path) -> tuple[Run, ExitNam
     Raises:
         UsageError: there is no such run, it is not finished, or it has no such exit.
     """
-    run_name, _, number = str(name).rpartition(":")
-    if not run_name or not (number == ENSEMBLE or networks.is_number(number)):
+    if not _names_an_exit(str(name)):
         return find_run(name, runs), None
+    run_name, _, number = str(name).rpartition(":")
     run = find_run(run_name, runs)
     if number == ENSEMBLE:
         if run.ensemble is None:
@@ -182,6 +186,12 @@ def run_and_exit(name: str | os.PathLike[str], runs: Path) -> tuple[Run, ExitNam
     if not 1 <= int(number) <= len(run.exits):
         raise UsageError(f"{name}: run {run.id} has exits 1 to {len(run.exits)}")
     return run, int(number)
+
+
+def _names_an_exit(name: str) -> bool:
+    """Whether a name is RUN:EXIT."""
+    run, _, exit = name.rpartition(":")
+    return bool(run) and (exit == ENSEMBLE or networks.is_number(exit))
 
 
 def macs_of(name: str | os.PathLike[str], runs: Path) -> int:

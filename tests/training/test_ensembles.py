@@ -187,6 +187,15 @@ def test_runs_without_it_keep_their_configuration(run: Run, tiny: Dataset, brief
         predictor(f"{plain.path}:ensemble")
 
 
+@pytest.mark.parametrize("exit", ["2", "ensemble"])
+@pytest.mark.parametrize("command", [["exits"], ["probe"], ["bench"]])
+def test_what_takes_whole_runs_says_so(
+    command: list[str], exit: str, run: Run, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*command, f"{run.path}:{exit}"]) == 2
+    assert "an exit is no run; name the whole run" in capfd.readouterr().err
+
+
 def test_it_is_reported(run: Run) -> None:
     frame = rows([run])
     assert frame["exit"].tolist() == [1, 2, 3, "ensemble"]
