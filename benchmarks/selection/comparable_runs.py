@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from compress.data.catalogue import FOLDER, find_folder
 from compress.ensemble_exit import ExitName
 from compress.errors import UsageError, nearest
 from compress.runs import RECORD, Run, finished_runs, run_and_exit
@@ -62,12 +64,15 @@ def comparable(asked: Asked, dataset: str | None) -> tuple[Asked, list[str]]:
     """The runs on one data set that held out validation images, and a line on every other run asked for.
 
     Args:
-        dataset: the name of the data set; None where all runs have the same.
+        dataset: the name of the data set, of class folders by any spelling of their path; None where all have the same.
 
     Raises:
         UsageError: no run is on the data set, none held out validation images, or several data sets or splits are left.
     """
     names = {run.record.data["name"] for run, _ in asked.values()}
+    if dataset is not None and dataset not in names and dataset.startswith(FOLDER):
+        with contextlib.suppress(UsageError):  # it is not here, as on a machine that has the runs alone
+            dataset = f"{FOLDER}{find_folder(dataset, announce=False)}"
     if dataset is not None and dataset not in names:
         raise UsageError(f"--dataset {dataset}: no run is on it; {nearest(dataset, sorted(names))}")
     of_data = {id: each for id, each in asked.items() if dataset in (None, each[0].record.data["name"])}

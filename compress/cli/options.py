@@ -131,7 +131,8 @@ class DataOptions:
     """The data set.
 
     Attributes:
-        dataset: fashion-mini, fashion-mnist, cifar10, cifar100, svhn, cifar10-16x16, or folder:PATH (your own images).
+        dataset: fashion-mini, fashion-mnist, cifar10, cifar100, svhn, cifar10-16x16, or folder:PATH (your own images)
+            (default: fashion-mini; of a study, its own; of a run to prune from, the run's).
         data_dir: Directory in which data are looked for first.
         image_size: Pixels to resize images of folder:PATH to, or to enlarge others to for a foreign network (default:
             64 where they are smaller).

@@ -13,7 +13,7 @@ class RecipeOptions:
     """The recipe.
 
     Attributes:
-        recipe: Training protocol: minutes, hours or days on a CPU (default: quick).
+        recipe: Training protocol: minutes, hours or days on a CPU (default: quick; of a study, its own).
         epochs: Passes over the training images, instead of the recipe's.
     """
 
@@ -41,7 +41,8 @@ class TrainingOptions(RecipeOptions):
         zero_scale: Blocks of --form norm-last begin as the identity: their last batch norm's scale is zero at first.
         stochastic_depth: Probability of skipping the last residual block for an image; lower for earlier blocks.
         class_weights: balanced: images of rare classes count more, as if all classes had as many.
-        validation: Share of the training images held out to choose on, such as 0.05, instead of the recipe's.
+        validation: Share of the training images held out to choose on, such as 0.05, instead of the recipe's;
+            without effect on data that have validation images of their own, as class folders get by --split.
         calibration: Share held out to certify early exit and to calibrate int8, such as 0.2, instead of the recipe's.
         seed: Random seed for initial weights, data order and augmentation.
     """

@@ -21,6 +21,7 @@ from compress.cli.options import (
     panel,
 )
 from compress.cli.recipe_options import TrainingOptions
+from compress.console import console
 from compress.errors import UsageError
 from compress.training.methods import FROZEN, METHODS, SINGLE_EXIT, Method
 
@@ -132,9 +133,13 @@ class TrainOptions:
         from compress.cli.printing import show_runs
         from compress.training import train
 
+        dataset = self.data.open(recipe, arch=arch)
+        if self.training.validation is not None and dataset.validation:
+            own = len(dataset.validation)
+            console.print(f"--validation has no effect: {dataset.name} has {own:,} validation images of its own")
         run = train(
             self.architecture.architecture(arch, self.data.image_size, multi_exit.head),
-            self.data.open(recipe, arch=arch),
+            dataset,
             method=method,
             exits=multi_exit.exits,
             recipe=recipe,

@@ -1,6 +1,7 @@
 """The command as a user types it: what it prints, what it refuses and how."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -38,6 +39,13 @@ def test_json_is_all_that_a_training_and_its_measurement_print(compress: Command
     measure = ["bench", record["id"], *how, "--runs", options[-1], "--json"]
     measured = json.loads(compress(*measure)[1])["rows"]
     assert [(row["exit"], row["batch_size"]) for row in measured] == [(1, 1), (2, 1), (1, 4), (2, 4)]
+
+
+def test_a_share_that_nothing_is_held_out_by_is_told(compress: Command, tiny_folder: Path, tmp_path: Path) -> None:
+    own = ["--dataset", f"folder:{tiny_folder / 'train'}", "--runs", tmp_path / "runs", "--validation", "0.3"]
+    status, _, err = compress("train", *SMALL, *own)
+    assert status == 0
+    assert re.search(r"--validation has no effect: folder:\S+ has [0-9]+ validation images of its own", err)
 
 
 def test_several_budgets_have_one_reference_and_can_be_another_runs_or_one_of_its_exits(

@@ -131,13 +131,20 @@ def test_accuracies_of_another_network_are_not_taken_for_the_runs(directory: Pat
 
 
 def test_runs_on_different_images_are_told_apart(
-    directory: Path, reopened: list[Run], tiny: Dataset, brief: Recipe
+    directory: Path, reopened: list[Run], tiny: Dataset, brief: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = replace(brief, validation=0.2)
     other = train("resnet8", tiny, recipe=recipe, place=Place(runs=directory))
     with pytest.raises(UsageError, match=r"do not compare: --dataset NAME, or name the runs. There are: .*tiny \(40"):
         select(directory=directory)
     assert chosen(select(directory=directory, dataset="tiny")) == other.id
+    folder = Path(reopened[0].record.data["name"].removeprefix("folder:"))
+    monkeypatch.chdir(folder.parent)
+    made = select(directory=directory, dataset=f"folder:{folder.name}").chosen
+    assert made is not None
+    assert made.run.id in {run.id for run in reopened}
+    with pytest.raises(UsageError, match="--dataset folder:gone: no run is on it; "):
+        select(directory=directory, dataset="folder:gone")
     with pytest.raises(UsageError, match="--dataset cifar10: no run is on it; known: folder:"):
         select(directory=directory, dataset="cifar10")
     train("resnet8", tiny, recipe=replace(recipe, validation=0.3), place=Place(runs=directory))
