@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Mapping
+from decimal import Decimal
 
 from compress.errors import UsageError
 
@@ -22,7 +23,7 @@ def quantity(option: str, text: str, units: Mapping[str, float], like: str) -> f
     match = re.fullmatch(r"([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]{1,3})?)([a-zA-Zµ%]*)", text.replace(" ", ""))
     if not match or match[2] not in units:
         raise UsageError(f"--{option} {text}: a number with its unit, such as {like}")
-    value = float(match[1]) * units[match[2]]
+    value = float(Decimal(match[1]) * Decimal(repr(units[match[2]])))  # 70 * 0.01 is above 0.7 in binary
     if not 0 < value < math.inf:
         raise UsageError(f"--{option} {text}: must be above 0")
     return value

@@ -200,7 +200,7 @@ def _evaluate(plan: Plan, run: Run, training: Training, prepared: Prepared) -> R
     )
     run.record.status = "finished"
     run.write_record()
-    shutil.rmtree(run.path / CHECKPOINT)
+    shutil.rmtree(run.path / CHECKPOINT, ignore_errors=True)  # what is left `sweep` takes: the run is finished
     discard(run.path / CHECKPOINT)
     return run
 

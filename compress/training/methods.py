@@ -198,9 +198,17 @@ class Method:
                 raise UsageError(f"{option.replace('_', '-')}: there is one exit, and no other")
         if self.gradient_equilibrium and self.name in (*SINGLE_EXIT, FROZEN):
             raise UsageError(f"gradient-equilibrium: with {self.name} no trunk segment has gradients of several exits")
-        if any(exit.head == SHARED for exit in spec.exits) and (self.sequential or self.name == FROZEN):
-            why = "the sequential update moves every head alone" if self.sequential else f"{FROZEN} trains heads alone"
-            raise UsageError(f"head {SHARED}: {why}, and these have no weights of their own")
+        if any(exit.head == SHARED for exit in spec.exits):
+            for why, given in (
+                ("the sequential update moves every head alone", self.sequential),
+                (f"{FROZEN} trains heads alone", self.name == FROZEN),
+                (
+                    "gradient-equilibrium counts the exits behind a segment, and exits before it use its shortcuts",
+                    self.gradient_equilibrium,
+                ),
+            ):
+                if given:
+                    raise UsageError(f"head {SHARED}: {why}; shared heads have no weights of their own")
         if self.name in SINGLE_EXIT and exits > 1:
             raise UsageError(f"{spec.arch} has {exits} exits, plain BP trains one: use train-mwbp, or cut it first")
         if self.self_distillation and exits == 1:
@@ -215,6 +223,10 @@ class Method:
 
         shape, classes = spec.input_shape, spec.classes
         whole = spec_of(spec.arch, exits=exits, input_shape=shape, classes=classes)
+        if len(whole.blocks) != len(spec.blocks):
+            raise UsageError(
+                f"extra-decay {exits}: an exit within a block of {spec.arch}; name blocks of the network itself"
+            )
         borrowed = mwbp(whole, self._gammas(whole))
         return dataclasses.replace(
             bp(spec),

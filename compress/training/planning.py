@@ -24,10 +24,13 @@ from compress.networks import (
     spec_of,
 )
 from compress.networks.architecture import Exits
+from compress.networks.heads import WIDENING
 from compress.recipes import Recipe, recipe_named
 from compress.runs import Run, find_run, load
+from compress.training.distributed import current_world
 from compress.training.execution import Prepared, execute
 from compress.training.exit_budgets import is_by_macs, placed_by_macs
+from compress.training.hooks import Options
 from compress.training.methods import CONTROLS, FROZEN, SINGLE_EXIT, Method
 from compress.training.objectives import precision_of
 from compress.training.plan import Plan
@@ -161,6 +164,8 @@ def plan_of(
     objective = method.objective(spec)
     _check_start(start, method, recipe)
     _check_recipe(recipe, method, dataset, spec)
+    # Refused here and not when the network trains, since a frozen trunk would be trained before.
+    Options(compile=place.compile, capture=place.capture).check(objective, recipe, processes=current_world().size)
     device = resolve_device(place.device)
     precision = precision_of(place.precision, objective, device)
     trunk, whole = None, method.name == FROZEN or not recipe.epochs
@@ -241,6 +246,12 @@ def _check_start(start: Start, method: Method, recipe: Recipe) -> None:
 def _check_recipe(recipe: Recipe, method: Method, dataset: Dataset, spec: Spec) -> None:
     if recipe.zero_scale and not any(block.kind == "norm-last" for block in spec.blocks):
         raise UsageError(f"zero-scale: {spec.arch} has no norm-last blocks, which --form norm-last gives")
+    if (
+        recipe.optimizer == "muon"
+        and method.name == FROZEN
+        and not any(exit.head in WIDENING for exit in spec.exits[:-1])
+    ):
+        raise UsageError(f"optimizer muon: {FROZEN} trains heads alone, and these have no convolution")
     images = len(dataset.train)
     if method.ensemble and not dataset.validation and not round(recipe.validation * images):
         raise UsageError(

@@ -140,7 +140,8 @@ class Simultaneous(Update):
             if group["highest_lr"] != self.highest:
                 share = group["highest_lr"] / self.highest
                 gradients = [parameter.grad for parameter in group["params"] if parameter.grad is not None]
-                torch._foreach_mul_(gradients, 1 / share if inverse else share)
+                if gradients:  # none where a segment has no weights
+                    torch._foreach_mul_(gradients, 1 / share if inverse else share)
 
 
 class DeviceRates:

@@ -5,10 +5,12 @@ import functools
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from benchmarks import Comparison, write_report
+from benchmarks.report.sections.uneven_classes import _confusion
 from compress import Place
 from compress.cli.printing import show_runs
 from compress.data import Dataset
@@ -88,6 +90,11 @@ def test_a_run_on_uneven_classes_says_so_in_record_table_and_report(
         functools.reduce(dict.__getitem__, keys, damaged)["confusion"][0].pop()
         with pytest.raises(UsageError, match=f"per_class: not the numbers of {exits} exits and 10 classes"):
             parse_record(json.dumps(damaged).encode(), run.id)
+
+
+def test_a_class_called_class_has_a_column_of_its_own() -> None:
+    table = _confusion(["class", "other", "other"], np.arange(9).reshape(3, 3))
+    assert list(table.columns) == ["class", "class (0)", "other (1)", "other (2)"]
 
 
 def test_a_run_on_even_classes_has_no_such_results(tiny: Dataset, brief: Recipe, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from compress import Place
 from compress.data import Dataset, split
 from compress.errors import UsageError
 from compress.network_cost import cost
-from compress.networks import Network, spec_of
+from compress.networks import Network, create, spec_of
 from compress.recipes import Recipe, recipe_named
 from compress.runs import Run
 from compress.training import Hook, Method, Objective, Plan, Prepared, execute, train
@@ -44,6 +44,16 @@ def test_a_regulariser_counts_as_much_in_heads_and_every_segment_as_at_the_plain
     for parameter, other in zip(plain.parameters(), regularised.parameters(), strict=True):
         moved = torch.full_like(parameter, RATE * (1 + MOMENTUM))
         torch.testing.assert_close(parameter - other, moved, rtol=1e-9, atol=1e-12)
+
+
+def test_a_segment_without_weights_has_no_gradient_to_scale() -> None:
+    """As in a foreign network whose second block is a pooling layer."""
+    network = create("resnet8", exits=3)
+    objective = Method(gradient_equilibrium=True).objective(network.spec)
+    update = update_of(objective, network, RECIPE, add_one)
+    update.optimizers[0].param_groups[0]["params"] = []
+    images, labels = torch.randn(2, *network.spec.input_shape), torch.tensor([0, 1])
+    update.step(objective.losses(network(images), labels))
 
 
 def never(_: Any, __: int) -> None:

@@ -1,5 +1,6 @@
 """Training methods: their objectives in numbers, what they train, and which options they refuse."""
 
+import errno
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from compress.networks.spec import StemSpec
 from compress.recipes import Recipe, recipe_named
 from compress.runs import load
 from compress.training import Method, plan_of, train
+from compress.training.methods import FROZEN
 from compress.training.objectives import mwbp
 from tests.conftest import Command
 
@@ -163,6 +165,20 @@ def test_a_method_that_does_not_fit_the_network_is_refused(method: Method, exits
         method.objective(spec_of("resnet56", exits=exits))
 
 
+@pytest.mark.parametrize(
+    "method", [Method(update="sequential"), Method(name=FROZEN), Method(gradient_equilibrium=True)]
+)
+def test_what_counts_on_heads_of_their_own_refuses_shared_ones(method: Method) -> None:
+    with pytest.raises(UsageError, match="shared heads have no weights of their own"):
+        method.objective(spec_of(Architecture("resnet14", head="shared"), exits=3))
+
+
+def test_extra_decay_refuses_exits_that_cut_a_foreign_network_otherwise() -> None:
+    method = Method(name="bp-extra-decay", decay_exits="maxpool,layer2,end")
+    with pytest.raises(UsageError, match="extra-decay maxpool,layer2,end: an exit within a block"):
+        method.objective(spec_of("torchvision:resnet18", input_shape=(3, 64, 64)))
+
+
 # ------------------------------------------------------------------------------------------------------- whole runs
 
 
@@ -200,6 +216,29 @@ def test_exits_on_a_frozen_trunk_leave_the_trunk_and_its_last_exit_as_they_were(
         place=Place(runs=tmp_path),
     )
     assert again.path == run.path
+
+
+@pytest.mark.parametrize("changed", [{"averaging": "ema"}, {"stochastic_depth": 0.1}])
+def test_what_a_frozen_trunk_refuses_is_refused_before_a_trunk_is_trained(
+    changed: dict[str, Any], tiny: Dataset, brief: Recipe, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match="frozen-trunk: a frozen trunk is neither"):
+        train("resnet8", tiny, method=FROZEN, exits=3, recipe=replace(brief, **changed), place=Place(runs=tmp_path))
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_run_is_finished_where_its_checkpoint_cannot_be_removed(
+    tiny: Dataset, brief: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def held(path: Path, **_: Any) -> None:
+        raise OSError(errno.ENOTEMPTY, "a file of another process is there", str(path))
+
+    with monkeypatch.context() as patched:
+        patched.setattr("os.rmdir", held)
+        run = train("resnet8", tiny, recipe=brief, place=Place(runs=tmp_path))
+    assert (run.record.status, (run.path / "checkpoint").exists()) == ("finished", True)
+    assert train("resnet8", tiny, recipe=brief, place=Place(runs=tmp_path)).exits == run.exits
+    assert not (run.path / "checkpoint").exists()
 
 
 def test_a_teacher_is_charged_recorded_and_heard(tiny: Dataset, brief: Recipe, tmp_path: Path) -> None:

@@ -138,9 +138,10 @@ def test_what_needs_sgd_is_refused(tiny: Dataset, tmp_path: Path) -> None:
     for method, what in (
         (Method(update="sequential"), "update sequential needs sgd"),
         (Method(gradient_equilibrium=True), "gradient-equilibrium needs sgd"),
-        (Method(name="frozen-trunk"), "resnet8 has no convolution behind its first to be trained"),
+        (Method(name="frozen-trunk"), "frozen-trunk trains heads alone, and these have no convolution"),
     ):
         with pytest.raises(UsageError, match=what):
             train("resnet8", tiny, method=method, exits=2, recipe=RECIPE, place=place)
+    assert not any(tmp_path.iterdir())  # no trunk was trained before
     assert "optimizer" not in quick().to_json()
     assert Recipe.from_json(RECIPE.to_json()) == RECIPE

@@ -59,10 +59,11 @@ def _name(row: Row) -> str:
 
 
 def _of_classes(runs: Sequence[Run], row: Row) -> list[dict[str, Any]]:
-    """What the records of a series hold by class, of its exits or of its ensemble."""
+    """What the records of a series hold by class, of its exits or of its ensemble; nothing where one has nothing."""
     own = [run for run in runs if series(run) == row["series"]]
     found = [run.ensemble or {} if row["exit"] == ENSEMBLE else run.record.results for run in own]
-    return [results["per_class"] for results in found if "per_class" in results]
+    each = [results["per_class"] for results in found if "per_class" in results]
+    return each if len(each) == len(found) else []  # numbers of other seeds than the accuracy's beside it would mislead
 
 
 def _accuracies(own: Sequence[dict[str, Any]]) -> np.ndarray:
@@ -86,8 +87,9 @@ def _each_class(classes: Sequence[str], networks: Mapping[str, Sequence[dict[str
 
 
 def _confusion(classes: Sequence[str], confusion: np.ndarray) -> Table:
-    """A row for each class, a column for each predicted one; classes of one name are told apart by their numbers."""
-    headings = [name if classes.count(name) == 1 else f"{name} ({label})" for label, name in enumerate(classes)]
+    """A row for each class, a column for each predicted one; what is there twice is told apart by number."""
+    taken = ["class", *classes]
+    headings = [name if taken.count(name) == 1 else f"{name} ({label})" for label, name in enumerate(classes)]
     return Table.of(
         {"class": name} | {heading: Number(f"{count:,}", count) for heading, count in zip(headings, row, strict=True)}
         for name, row in zip(headings, confusion.tolist(), strict=True)
