@@ -91,11 +91,13 @@ def versions() -> dict[str, str | None]:
 
 
 def installed(packages: Iterable[str]) -> dict[str, str]:
-    """Return the versions of those packages that are installed."""
+    """Return the versions of those packages that are installed, of onnxruntime also as onnxruntime-gpu and the like."""
     found = {}
     for package in packages:
         with contextlib.suppress(metadata.PackageNotFoundError):
             found[package] = metadata.version(package)
+        if package not in found and (others := metadata.packages_distributions().get(package)):
+            found[package] = metadata.version(others[0])
     return found
 
 

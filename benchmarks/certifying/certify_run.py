@@ -145,8 +145,9 @@ class Trial:
 
     @cached_property
     def device(self) -> torch.device:
-        """Where it is computed."""
-        return resolve_device(self.wanted.device)
+        """Where it is computed: where nothing was asked for, where the engine runs."""
+        found, asked = resolve_device(self.wanted.device), self.wanted.device != "auto"
+        return found if asked or found.type in engine_named(self.wanted.engine).devices else torch.device("cpu")
 
     @cached_property
     def answer(self) -> Callable[[Tensor], Logits]:

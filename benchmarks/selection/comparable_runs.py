@@ -61,7 +61,9 @@ def any_there(directory: Path) -> bool:
 
 
 def comparable(asked: Asked, dataset: str | None) -> tuple[Asked, list[str]]:
-    """The runs on one data set that held out validation images, and a line on every other run asked for.
+    """The runs on one data set that held out validation images, and a line on every run on it that held out none.
+
+    Runs on the same images, by their digest, are on one data set, even if a folder had another place.
 
     Args:
         dataset: the name of the data set, of class folders by any spelling of their path; None where all have the same.
@@ -75,7 +77,9 @@ def comparable(asked: Asked, dataset: str | None) -> tuple[Asked, list[str]]:
             dataset = f"{FOLDER}{find_folder(dataset, announce=False)}"
     if dataset is not None and dataset not in names:
         raise UsageError(f"--dataset {dataset}: no run is on it; {nearest(dataset, sorted(names))}")
-    of_data = {id: each for id, each in asked.items() if dataset in (None, each[0].record.data["name"])}
+    data = {id: run.record.data for id, (run, _) in asked.items()}
+    digests = {each["digest"] for each in data.values() if dataset in (None, each["name"])}
+    of_data = {id: each for id, each in asked.items() if data[id]["digest"] in digests}
     kept = {id: each for id, each in of_data.items() if each[0].record.data["split"]["validation"]}
     skipped = [
         f"run {run.id}: it held out no validation images (recipe {run.record.config['recipe']['name']})"

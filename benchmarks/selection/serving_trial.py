@@ -155,7 +155,9 @@ class Trial:
             raise UsageError("early exit is timed on validation images, which are not here (--data-dir)")
         part, size = images.validation, self.serving.batch_size
         order = torch.from_numpy(np.random.default_rng(0).permutation(len(part)))[:TIMED_IMAGES]
-        order = order[: len(order) // size * size or len(order)]  # whole batches, as far as there are any
+        order = order[
+            torch.arange(max(len(order) // size, 1) * size) % len(order)
+        ]  # whole batches; of few images, again
         [pixels] = part.subset(order).batches([torch.arange(len(order))])
         early = self._served(contender)
         answer = early.opened(early.policy, self.folder / f"{contender.run.id} stages")

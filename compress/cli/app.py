@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -49,6 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if "--debug" in given and not faulthandler.is_enabled():
         faulthandler.enable(2)  # stderr; the watchdog uses it for a training that makes no progress, too
     name = next(iter(given), "")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files and classes are any bytes
     several = "LOCAL_RANK" in os.environ and os.environ.get("WORLD_SIZE") != "1"
     try:
         joined: contextlib.AbstractContextManager[object] = contextlib.nullcontext()

@@ -249,7 +249,7 @@ def _opened(out: Path | None) -> Iterator[TextIO]:
     """Open stdout, or a file that is there when all is written; names of files keep their bytes in both."""
     if out is None:
         if isinstance(sys.stdout, io.TextIOWrapper):
-            sys.stdout.reconfigure(errors="surrogateescape")
+            sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
         yield sys.stdout
         return
     temporary = out.with_name(f".{out.name}.{os.getpid()}")

@@ -113,7 +113,7 @@ def list_class_folders(root: Path) -> ClassFolders:
     files with other suffixes are unused, and so is a flat folder without images, which is no class.
 
     Raises:
-        UsageError: parts differ in their classes, or a class has no images.
+        UsageError: parts differ in their classes, or a class has no images or a name that is no text.
     """
     try:
         entries, names = listed(root)
@@ -153,8 +153,18 @@ def list_class_folders(root: Path) -> ClassFolders:
         unused[EMPTY] = [label for label, images in files[UNDIVIDED].items() if not images]
         files = {UNDIVIDED: _with_images(root, files[UNDIVIDED])}
     unused[AGAIN] = walk.again
+    for label in next(iter(files.values())):
+        if not _is_text(label):
+            raise UsageError(
+                f"{root}: the name of class {label!r} is no UTF-8, so that no model could say it: rename it"
+            )
     found = {why: left for why, left in unused.items() if left}
     return ClassFolders(root=root, files=files, places=places or {UNDIVIDED: "."}, unused=found)
+
+
+def _is_text(name: str) -> bool:
+    """Return whether a name can be written as UTF-8, which bytes of another encoding cannot."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in name)
 
 
 def _places(root: Path, entries: list[str]) -> dict[str, str]:

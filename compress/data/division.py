@@ -1,5 +1,6 @@
 """Division: how flat class folders become train, val and test: by shares and a seed, or as it was recorded."""
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -60,7 +61,7 @@ class Division:
             return cls(shares=_shares(split), seed=seed or 0, options=("--split", split, *by_seed))
         if seed is not None:
             raise UsageError(f"--split-seed {seed}: {split} has a seed of its own; leave one of them out")
-        path = Path(split).expanduser()
+        path = Path(os.path.expanduser(split))  # which leaves a home that does not exist as it is
         path = path / DIVISION if path.is_dir() else path
         found = cls.read(path)
         return cls(**vars(found) | {"options": ("--split", str(path.resolve()))})

@@ -36,6 +36,12 @@ class Look(NamedTuple):
     digest: str
 
 
+class Passing(str):
+    """What is wrong with a file that may be read another time as it is: permissions, a mount, too little memory."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Survey:
     """What the files of class folders hold: ``looks``, by name; of others, ``problems`` says what is wrong."""
@@ -155,7 +161,7 @@ class Survey:
 def survey_files(folders: ClassFolders, *, decode: bool) -> Survey:
     """Return the survey of files, which are all read once; ``decode`` finds truncated images, too.
 
-    It is cached until a name, size or modification time changes.
+    It is cached until a name, size or modification time changes; not where what was wrong may pass without that.
     """
     names = folders.names
     stamp, size = stamp_of(folders.root, names, decode=decode)
@@ -173,6 +179,8 @@ def survey_files(folders: ClassFolders, *, decode: bool) -> Survey:
             problems[name] = look
         else:
             looks[name] = look
+    if any(isinstance(problem, Passing) for problem in problems.values()):
+        return Survey(looks=looks, problems=problems)
     with contextlib.suppress(OSError):  # it is only a cache
         remembered.parent.mkdir(parents=True, exist_ok=True)
         unfinished = remembered.with_suffix(f".{os.getpid()}")
@@ -196,7 +204,9 @@ def _look(path: Path, *, decode: bool) -> Look | str:
             digest = hashlib.sha256(path.read_bytes()).hexdigest()
             return Look(mode=image.mode, size=f"{width}x{height}", digest=digest)
     except UsageError as error:
-        return str(error)
+        cause = error.__cause__  # Pillow's own errors have no errno
+        passing = isinstance(cause, MemoryError) or (isinstance(cause, OSError) and cause.errno is not None)
+        return Passing(error) if passing else str(error)
 
 
 def stamp_of(root: Path, names: list[str], *, decode: bool) -> tuple[str, int]:

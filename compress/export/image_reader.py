@@ -42,7 +42,7 @@ def images_below(folder: Path, above: tuple[tuple[int, int], ...] = ()) -> Itera
     for entry in entries if here not in above else ():
         if entry.name.startswith("."):
             continue
-        if entry.is_dir():
+        if os.path.isdir(entry.path):  # false for a link that leads nowhere, where the entry's own method raises
             yield from images_below(folder / entry.name, (*above, here))
         elif os.path.splitext(entry.name)[1].lower() in image_suffixes():
             yield folder / entry.name

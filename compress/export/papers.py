@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from importlib import metadata, resources
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from compress.export.model_card import model_card
 from compress.export.onnx_graph import reduced_range
 from compress.export.parity import Parity
 from compress.export.subject import Subject
+from compress.machine import installed
 
 # Scripts of this folder, by their names in a bundle: they need no other of it.
 SCRIPTS = {name: name for name in ("predict.py", "image_reader.py", "model_runner.py", "manifest.py")}
@@ -41,7 +42,7 @@ def write_papers(
         "accuracy": accuracy.to_json(),
         **({"early_exit": early_exit} if early_exit else {}),
         "calibration": _calibration(subject) if form.precision == "int8" else None,
-        "versions": {name: metadata.version(name) for name in ("torch", *PACKAGES[form.format])},
+        "versions": installed(("torch", *PACKAGES[form.format])),
     }
     write_json(folder / LABELS, subject.labels)
     write_json(folder / PREPROCESS, subject.preprocess)

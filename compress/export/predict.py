@@ -13,7 +13,7 @@ def main() -> int:
     parser.add_argument("paths", nargs="+", help="image files, and folders of them")
     paths, failed = parser.parse_args().paths, False
     labels, rules, model = open_bundle()
-    sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]  # names of files keep their bytes
+    sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")  # type: ignore[union-attr]  # names keep their bytes
     for path in image_files(paths):
         try:
             image = read_image(path, rules)  # uint8 (C, H, W)

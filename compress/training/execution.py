@@ -232,6 +232,13 @@ def _finished(plan: Plan, *, resume: bool) -> Run | None:
         raise UsageError(f"run {run.id} failed before: {run.record.failure}; --resume tries again {since}")
     if run.record.status != "finished":
         return None
+    known, asked = run.record.data["classes"], [*plan.dataset.classes]
+    if known != asked:  # the images are the same, and so is the run's id
+        before, now = next(names for names in zip(known, asked, strict=True) if names[0] != names[1])
+        raise UsageError(
+            f"run {run.id} was trained on the same images, with a class called {before!r}, now {now!r}: give the "
+            f"folder its name back, or remove {run.path} to train again"
+        )
     sweep(run)
     console.print(f"{plan.title}: finished before, {plan.path}")
     return run

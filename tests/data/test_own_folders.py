@@ -139,3 +139,32 @@ def test_what_divided_folders_use_is_said_in_a_line(tmp_path: Path, caplog: pyte
         f"{base}: 2 classes in every part; 12 train, 11 test, 12 val images; not used: 1 unreadable "
         "(TEST/leaf/0.png)" in caplog.text
     )
+
+
+def test_what_may_pass_is_not_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that the system would not give is no unreadable image; one that holds none is, and stays one."""
+    base, read, refused = photos(tmp_path / "base"), Path.read_bytes, {"3.png"}
+    (base / "mug" / "5.png").write_bytes(b"no image")
+
+    def read_bytes(path: Path) -> bytes:
+        if path.name in refused:
+            raise PermissionError(13, "Permission denied", str(path))
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", read_bytes)
+    data = [open_dataset(f"folder:{base}", skip_unreadable=True)]
+    refused.clear()
+    data += [open_dataset(f"folder:{base}", skip_unreadable=True) for _ in range(2)]
+    assert [each.skipped for each in data] == [3, 1, 1]
+
+
+def test_a_class_whose_name_is_no_text_is_refused(tmp_path: Path) -> None:
+    base = photos(tmp_path / "base")
+    (base / "mug").rename(base / os.fsdecode(b"caf\xe9"))
+    with pytest.raises(UsageError, match=r"the name of class 'caf\\udce9' is no UTF-8"):
+        open_dataset(f"folder:{base}")
+
+
+def test_the_division_of_nobodys_home_is_not_there() -> None:
+    with pytest.raises(UsageError, match="~nobody-here/run"):
+        Division.asked("~nobody-here/run", None)

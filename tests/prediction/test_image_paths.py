@@ -41,7 +41,9 @@ def test_links_are_followed_but_not_in_circles(folder: Path, tmp_path_factory: p
     (elsewhere / "linked.png").touch()
     (folder / "c" / "there").symlink_to(elsewhere)
     (folder / "c" / "up").symlink_to(folder)
-    assert names(image_files([folder]), folder) == [*IMAGES, "c/there/linked.png"]
+    (folder / "c" / "itself").symlink_to(folder / "c" / "itself")
+    (folder / "c" / "itself.png").symlink_to(folder / "c" / "itself.png")
+    assert names(image_files([folder]), folder) == [*IMAGES, "c/itself.png", "c/there/linked.png"]
 
 
 def test_a_folder_that_cannot_be_listed_is_yielded_for_its_reader_to_complain(

@@ -108,6 +108,17 @@ def test_the_same_data_under_another_spelling_are_not_trained_on_again(
     assert capsys.readouterr().err.count("finished before") == 5
 
 
+def test_a_class_that_is_called_otherwise_now_is_told(place: Path, brief: Recipe) -> None:
+    run = run_in(place)
+    for part in ("train", "test"):
+        first = min((place / "pictures" / part).iterdir())
+        first.rename(first.with_name(f"{first.name}+"))
+    with pytest.raises(
+        UsageError, match=rf"run {run.id} was trained on the same images, with a class called 'Ankle boot', now"
+    ):
+        train("resnet8", f"folder:{place / 'pictures'}", recipe=brief, place=Place(runs=place / "runs"))
+
+
 def test_other_data_are_another_run(place: Path, trained: Run) -> None:
     next((place / "pictures" / "train").rglob("*.png")).unlink()
     assert open_dataset(f"folder:{place / 'pictures'}").digest != trained.record.data["digest"]

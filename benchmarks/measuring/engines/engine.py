@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from importlib import metadata
 from typing import ClassVar
 
 import torch
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from benchmarks.measuring.engines.onnx_files import Source
 from compress.errors import UsageError
+from compress.machine import installed
 
 PRECISIONS = ("fp32", "bf16", "fp16", "int8")
 Infer = Callable[[Tensor], Tensor]  # placed fp32 images (N, C, H, W) to fp32 logits (N, classes)
@@ -59,7 +59,7 @@ class Engine(ABC):
     @property
     def versions(self) -> dict[str, str]:
         """The versions of the installed packages."""
-        return {package: metadata.version(package) for package in self.packages if package not in self.missing}
+        return installed(self.packages)
 
     def check(self, precision: str, device: torch.device) -> None:
         """Check that the engine is installed, runs on the device and has the precision there.

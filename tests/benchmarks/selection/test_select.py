@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from benchmarks import Limits, Selection, Serving, select
+from benchmarks.certifying.exit_timing import ServedExits
 from benchmarks.certifying.exits_file import ExitPolicy, read_policies, write_policies
 from benchmarks.measuring.candidates import candidates
 from benchmarks.selection.explanation import cautions
@@ -283,6 +284,30 @@ def test_in_another_precision_a_policys_accuracy_is_that_of_the_images_it_lets_l
     assert found.uncertified == "nothing is guaranteed of its policy, which was chosen for a budget of MACs"
     alone = replace(made, contenders=[found])
     assert alone.chosen is found
+
+
+def test_early_exit_is_timed_on_whole_batches_even_of_few_images(
+    directory: Path, early: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes, batches = [], ServedExits.batches
+
+    def counted(served: ServedExits, images: torch.Tensor, size: int) -> list[Any]:
+        sizes.append((size, len(images)))
+        return batches(served, images, size)
+
+    monkeypatch.setattr(ServedExits, "batches", counted)
+    for size in (16, 64):
+        select([early.id], limits=Limits(seconds=9.0), serving=replace(EAGER, batch_size=size), directory=directory)
+    validation = early.record.data["split"]["validation"]
+    assert 32 <= validation < 64
+    assert {(16, validation // 16 * 16), (64, 64)} <= {*sizes}
+
+
+def test_moved_images_are_one_data_set(directory: Path, reopened: list[Run]) -> None:
+    moved = directory / reopened[0].id / "run.json"
+    moved.write_text(moved.read_text().replace(reopened[0].record.data["name"], "folder:/elsewhere"))
+    made = select(directory=directory, dataset="folder:/elsewhere")
+    assert {each.run.id for each in made.contenders} == {run.id for run in reopened}
 
 
 def test_a_policy_for_other_weights_is_skipped(directory: Path, early: Run, reopened: list[Run]) -> None:
