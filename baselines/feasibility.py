@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+from collections.abc import Sequence
 
 import torch
 
-from baselines.job import Job, Reference
+from baselines.job import Job, Reference, find_reference
 from baselines.pruning_candidates import find_candidates
 from baselines.scoring_data import ScoringData
 from baselines.selection import Unpruned, choose_removal, pruning_steps, scoring_data_of
@@ -34,6 +35,17 @@ def check(job: Job, reference: Reference) -> None:
     network = reference.load(job.device) if reference.run else drawn(job, reference)
     check_sparsity(job, reference, network)
     check_prunable(job, reference, network)
+
+
+def check_all(jobs: Sequence[Job]) -> None:
+    """Refuse the jobs of a command, which have one reference, before it is trained, if one of them cannot be done.
+
+    Raises:
+        UsageError: what cannot be done, and what can be instead.
+    """
+    if len(jobs) > 1 and (reference := find_reference(jobs[0])).run is None:
+        for job in jobs:
+            check(job, reference)
 
 
 def check_prunable(job: Job, reference: Reference, network: Network) -> None:

@@ -14,6 +14,7 @@ from baselines.budget import Budget, Quartiles
 from baselines.controls import shallower
 from baselines.coupling import torch_pruning_version
 from baselines.technique import CONTROLS, SHAPED, SPARSE, TAUGHT, Technique
+from compress.console import console
 from compress.data import Dataset
 from compress.ensemble_exit import ENSEMBLE
 from compress.errors import UsageError, checked
@@ -47,6 +48,7 @@ from compress.training import (
 from compress.training.objectives import bp
 from compress.training.plan import check_seed
 from compress.training.planning import PLACE, START, Place, Start, start_options
+from compress.training.references import of_this_code
 
 DEFAULT_ARCH = "resnet110"
 # Configuration that follows from the reference and the request; some of a control's follows from the selected shape.
@@ -117,8 +119,9 @@ class Job:
         self.fine_tuning.change(self.recipe.fine_tuning(self.fine_tuning.schedule))
         technique, schedule = self.technique, self.fine_tuning.schedule
         check_start(self.start, self.arch, self.reference, technique)
-        if self.fine_tuning.epochs == 0 and (technique.kind == "control" or technique.gradual):
-            which = technique.method if technique.kind == "control" else "--gradual"
+        training = technique.kind == "control" or technique.method in SPARSE
+        if self.fine_tuning.epochs == 0 and (training or technique.gradual):
+            which = technique.method if training else "--gradual"
             raise UsageError(f"--epochs 0: {which} needs some training; leave one of the two out")
         if self.budget.latency_ratio is not None and technique.steps > 1:
             given = "--gradual and --steps" if technique.gradual else "--steps"
@@ -200,6 +203,11 @@ def find_reference(job: Job) -> Reference:
     if job.reference is None:
         shape, classes = job.dataset.input_shape, len(job.dataset.classes)
         spec = spec_of(DEFAULT_ARCH if job.arch is None else job.arch, input_shape=shape, classes=classes)
+        if len(spec.exits) > 1:
+            raise UsageError(
+                f"{spec.arch} has {len(spec.exits)} exits, and a reference that is not named is trained by plain BP: "
+                "name a run that has them with --from"
+            )
         return Reference(spec=spec, run=found_reference(spec, job.dataset, job.recipe, job.seed, job.place.runs))
     run, exit = run_and_exit(job.reference, job.place.runs)
     if exit == ENSEMBLE:
@@ -209,6 +217,8 @@ def find_reference(job: Job) -> Reference:
             f"run {run.id} is a {run.record.arch}, not a {job.arch}: leave out --arch, or name another run"
         )
     check_same_data(run, job.dataset, job.recipe)
+    if not of_this_code(run):
+        console.print(f"warning: the code of {run.record.arch} is not that with which run {run.id} was trained")
     if any(head.head == SHARED for head in run.spec.exits):
         raise UsageError(f"--from {job.reference}: its exits share the last head, so the network cannot be pruned")
     if exit is None or len(run.exits) == 1:

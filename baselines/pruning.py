@@ -229,7 +229,10 @@ def _shallow(job: Job, reference: Reference) -> Run:
     [step] = pruning_steps(job, unpruned)
     scoring = scoring_data_of(job, reference, split_by(job.recipe, job.dataset))
     candidates = find_candidates(job.technique, network, scoring)
-    removed, measured = current_world().on_leader(lambda: choose_removal(job, step, candidates, network, unpruned))
+    kept = reference.run.path if reference.run else None
+    removed, measured = current_world().on_leader(
+        lambda: choose_removal(job, step, candidates, network, unpruned, kept)
+    )
     smaller, taught = candidates.without(removed), job.technique.method == TAUGHT
     plan = plan_run(
         job,

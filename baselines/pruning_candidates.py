@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from baselines.sensitivity import allocate, measure
 from baselines.technique import CONTROLS, Technique
 from compress.errors import UsageError
 from compress.networks import Network, initialised
+
+LONGEST_NAME = 100  # letters of what --keep names in the name of a file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +87,10 @@ def _channel_candidates(technique: Technique, network: Network, scoring: Scoring
         return remove_channels(network, channels(removed))
 
     if technique.allocate:
-        name = "-".join(["sensitivity", technique.method, technique.scope, *technique.keep, f"s{scoring.seed}"])
+        keep = "-".join(technique.keep)
+        if len(keep) > LONGEST_NAME:
+            keep = hashlib.sha256(keep.encode()).hexdigest()[:8]
+        name = "-".join(["sensitivity", technique.method, technique.scope, *([keep] * bool(keep)), f"s{scoring.seed}"])
         sensitivity = measure(scoped.units, without, scoring, kept / f"{name}.json" if kept else None)
         order = one_by_one(allocate(sensitivity, scoped.size), scoped.units, scoped.size)
     elif technique.ranking == "uniform":

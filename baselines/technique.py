@@ -96,6 +96,7 @@ SHAPED = ("scratch-e", "scratch-b")
 SHAPES = tuple(name for name in (*CRITERIA, *DEPTH) if name not in SPARSE)  # methods whose shape these can train
 TAUGHT = "distilled"
 MOST_STEPS = 1000
+MOST_RUNS = 180  # steps that are runs of their own: each record holds those before, and `documents.DEEPEST` are read
 
 Scope = Literal["all", "inner"]
 Ranking = Literal["global", "uniform"]
@@ -153,6 +154,8 @@ class Technique:
             raise UsageError(f"--round-to {self.round_to}: a whole number of channels, 1 or more")
         if not 1 <= self.steps <= MOST_STEPS:
             raise UsageError(f"--steps {self.steps}: 1 or more, {MOST_STEPS} at most")
+        if self.steps > MOST_RUNS and not self.gradual:
+            raise UsageError(f"--steps {self.steps}: {MOST_RUNS} at most, each a run; with --gradual {MOST_STEPS}")
         self._check_together()
 
     @property
@@ -184,7 +187,8 @@ class Technique:
 
     def to_json(self) -> dict[str, Any]:
         """The fields as JSON values; without `keep` where it is empty."""
-        return {name: value for name, value in dataclasses.asdict(self).items() if name != "keep" or value}
+        fields = {name: value for name, value in dataclasses.asdict(self).items() if name != "keep" or value}
+        return fields | ({"keep": [*self.keep]} if self.keep else {})  # a list, as in a record that was read
 
     def options(self) -> list[str]:
         """The command-line options that give this technique."""

@@ -150,7 +150,7 @@ def _write_csv(frame: pd.DataFrame, path: Path) -> None:
     """Write the rows, if there are any, without the columns that only tables and figures need; else remove the file."""
     path.unlink(missing_ok=True)
     if len(frame):
-        shown = frame.drop(columns=["series", "arm_key", "last"], errors="ignore")
+        shown = frame.drop(columns=["series", "arm_key", "last", "origin_macs"], errors="ignore")
         for column in shown.select_dtypes(["object", "str"]):
             shown[column] = shown[column].map(lambda value: cell(value) if isinstance(value, str) else value)
         write_atomically(path, shown.to_csv(index=False).encode(errors="replace"))

@@ -19,7 +19,7 @@ BUDGETS = (*(field.name for field in dataclasses.fields(Budget)), "match")
 
 def family(record: Record) -> str:
     """What made a network smaller: ``width``, ``depth`` or a ``control``; ``train`` for any other network."""
-    if not _made_smaller(record.config):
+    if not made_smaller(record.config):
         return "train"
     return record.kind if record.kind == "control" else "depth" if record.method in DEPTH else "width"
 
@@ -33,7 +33,7 @@ def base_network(record: Record) -> str:
 
 def arm_name(record: Record) -> str:
     """As in ``l1``, ``l1 inner uniform``, ``random restart``; for a trained network its method."""
-    if not _made_smaller(record.config):
+    if not made_smaller(record.config):
         return record.method
     usual, request = get_args(FineTuneSchedule)[0], record.config.get("request", {})
     words = [technique(record.config).label]
@@ -54,7 +54,7 @@ def arm_key(run: Run) -> str:
 
 def _unbudgeted(config: dict[str, Any]) -> dict[str, Any]:
     config = without_seed(config)
-    if not _made_smaller(config):
+    if not made_smaller(config):
         return config
     config["request"] = {key: value for key, value in config.get("request", {}).items() if key not in BUDGETS}
     del config["spec"]  # it depends on the budget in iterative pruning and for shallower networks
@@ -67,7 +67,7 @@ def _unbudgeted(config: dict[str, Any]) -> dict[str, Any]:
     return config
 
 
-def _made_smaller(config: dict[str, Any]) -> bool:
+def made_smaller(config: dict[str, Any]) -> bool:
     """Whether `compress prune` made the run; controls of training are not made by it."""
     return config["kind"] != "train" and config["method"] in METHODS
 

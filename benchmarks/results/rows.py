@@ -27,6 +27,8 @@ NAMES = {"network", "arm", "base", "dataset", "recipe", "method", "latency_condi
 def rows(runs: Iterable[Run]) -> pd.DataFrame:
     """A row an exit of every run: accuracies as fractions, latencies in seconds, gaps where nothing was measured.
 
+    `origin_macs` are those of the network that was pruned, or gave a control its size.
+
     Latency columns are named ``latency_b1``, ``latency_ratio_b1`` for batch 1, and so on; all runs' latencies are of
     the same conditions, since others would not compare.
     """
@@ -76,6 +78,8 @@ def _rows_of(run: Run, measurement: Measurement | None) -> list[dict[str, Any]]:
     for what in ("requested", "achieved"):
         for key, value in _sizes(results, what).items():
             shared[f"{what}_{key}"] = value[1] if isinstance(value, list) else value  # the median of quartiles
+    if {"achieved_speedup", "achieved_macs"} <= shared.keys():  # of every run, as the product of means is another
+        shared["origin_macs"] = round(shared["achieved_speedup"] * shared["achieved_macs"])
     for key in ("val_accuracy_before", "val_accuracy_pruned"):  # of every exit; None without validation images
         if results.get(key):
             shared[key] = results[key][-1]

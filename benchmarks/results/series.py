@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from benchmarks.results.arms import arm_name, family
+from baselines.controls import LONGEST
+from benchmarks.results.arms import arm_name, family, made_smaller
 from compress.networks import SHARED, Spec, display_name
 from compress.networks.heads import WIDENING
 from compress.records import without_seed
@@ -13,8 +14,26 @@ from compress.runs import Run
 
 
 def series(run: Run) -> str:
-    """Key that is equal for runs whose configurations differ by the seed (a parent's included) alone."""
-    return json.dumps(without_seed(run.record.config), sort_keys=True)
+    """Key that is equal for runs whose configurations differ by the seed alone, or by what follows from it.
+
+    Pruning chooses a shape by weights, so that it differs between seeds; then so do the shape of a network that is
+    pruned again, and the epochs of `scratch-b`.
+    """
+    config, speedup = _shapeless(run.record.config), run.record.results.get("achieved", {}).get("speedup")
+    if config["method"] == "scratch-b" and speedup:
+        epochs = round(config["recipe"]["epochs"] / min(speedup, LONGEST))  # those that its own were made from
+        config["recipe"] = config["recipe"] | {"epochs": epochs}
+    return json.dumps(config, sort_keys=True)
+
+
+def _shapeless(config: dict[str, Any]) -> dict[str, Any]:
+    """A configuration without its seed, and without the shape that an earlier pruning chose."""
+    config = without_seed(config)
+    if reference := config.get("reference"):
+        config["reference"] = _shapeless(reference)
+        if made_smaller(reference):
+            del config["spec"]
+    return config
 
 
 def network_name(run: Run) -> str:

@@ -247,8 +247,11 @@ class Outcomes:
         return [node for node in self.nodes if node.trial and node.entry == entry]
 
     def _best_factors(self, entry: Entry) -> Factors | None:
-        """The factors of the entry's best trial; None where none finished."""
-        winner = best([self._trial(node) for node in self._trials_of(entry)])
+        """The factors of the entry's best trial; None where none finished, or where one has no outcome yet."""
+        trials = self._trials_of(entry)
+        if any(node not in self.runs for node in trials):
+            return None
+        winner = best([self._trial(node) for node in trials])
         return winner.factors if winner else None
 
     def _trial(self, node: Node) -> Trial:

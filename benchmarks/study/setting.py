@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from baselines import FineTuning
+from benchmarks.results.claims import Claim, network_and_exit
 from benchmarks.study.entry import Entry, Pruned, Source, Trained
 from benchmarks.study.study import Study
 from compress.data import Dataset
@@ -30,7 +31,8 @@ class Setting:
         data_dir: where the data are looked for first when they are opened again.
 
     Raises:
-        UsageError: the study tunes, and there are no validation images to tune on.
+        UsageError: the study tunes, and there are no validation images to tune on, or a claim compares two entries that
+            are the same training.
     """
 
     study: Study
@@ -45,6 +47,22 @@ class Setting:
             raise UsageError(
                 f"tuning: of {train:,} training images recipe {self.recipe.name} holds out none to tune on: take more "
                 "of them, --recipe quick, or class folders with a val/ of their own"
+            )
+        for claim in self.study.claims:
+            for name, other in claim.pairs.items():
+                self._check_different(claim, network_and_exit(name)[0], network_and_exit(other)[0])
+
+    def _check_different(self, claim: Claim, name: str, other: str) -> None:
+        """Raise UsageError where two entries that a claim compares turn out to be one training."""
+        entries = [self.study.entry(each) for each in (name, other)]
+        trained = [entry for entry in entries if isinstance(entry, Trained)]
+        if name == other or len(trained) < len(entries):
+            return
+        made = [(self.spec(entry), entry.method, self.training_recipe(entry)) for entry in trained]
+        if made[0] == made[1]:
+            raise UsageError(
+                f"primary {claim.claim!r}: {name!r} and {other!r} are the same training of the same network here, for "
+                f"{trained[0].recipe(self.recipe).epochs} epochs: leave the claim out, or change one of them"
             )
 
     def spec(self, entry: Entry) -> Spec:

@@ -192,6 +192,7 @@ def prune(
         data.check(recipe)
 
     from baselines import FineTuning, Job, carry_out, foresee
+    from baselines.feasibility import check_all
     from benchmarks import latency_ratio
     from compress.cli.printing import show_forecasts, show_runs
     from compress.console import console
@@ -218,4 +219,5 @@ def prune(
     ]
     if output.dry_run:
         return show_forecasts([foresee(job) for job in jobs], as_json=output.json)
+    check_all(jobs)
     show_runs([carry_out(job) for job in jobs], as_json=output.json)

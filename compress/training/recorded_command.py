@@ -39,7 +39,8 @@ def command_line(
     options += ["--epochs", str(epochs if fine_tuning else recipe.epochs), *changes]
     options += options_of(recipe, ["class_weights"]) if fine_tuning else options_of(recipe)
     command = shlex.join(["compress", *own, *options, "--seed", str(seed), "--precision", precision])
-    named = is_named(recipe, OF_REFERENCE) if fine_tuning else is_named(recipe)
+    changed = OF_REFERENCE if "--from" in own else ["epochs", "class_weights"]  # a named run says what it held out
+    named = is_named(recipe, changed) if fine_tuning else is_named(recipe)
     return command if named else f"{command}  # with a recipe made in Python: see config.recipe in run.json"
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from compress.console import console
 from compress.data import Dataset
 from compress.errors import UsageError
-from compress.networks import Architecture, Spec, display_name, spec_of
+from compress.networks import Architecture, Spec, code_digest, display_name, spec_of
 from compress.recipes import Recipe
 from compress.runs import RECORD, Run, find_run, finished_runs
 from compress.training.distributed import current_world
@@ -92,8 +92,15 @@ def check_same_data(run: Run, dataset: Dataset, recipe: Recipe) -> None:
         raise UsageError(f"run {run.id} takes images normalised otherwise than {dataset.name}'s: {use}")
 
 
+def of_this_code(run: Run) -> bool:
+    """Whether a foreign network's code is the one that a run was trained with; true of networks of this package."""
+    spec = Spec.from_json(run.record.config["spec"])
+    return not spec.foreign or run.record.config.get("code") in (None, code_digest(spec))
+
+
 def _newest_reference(spec: Spec, dataset: Dataset, recipe: Recipe, seed: int, runs: Path) -> Run | None:
     found = [run for run in finished_runs(runs)[0] if is_reference(run, spec, dataset, recipe, seed)]
+    found = [run for run in found if of_this_code(run)]
     if not found:
         return None
     newest = max(found, key=lambda run: (run.path / RECORD).stat().st_mtime)

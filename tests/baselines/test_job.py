@@ -190,6 +190,8 @@ def test_where_there_is_no_reference_one_is_trained_first_and_the_newest_found_a
         ({"technique": "blocks", "budget": Budget(ratio=0.5)}, "removes none"),
         ({"technique": "blocks"}, "--nearest takes the nearer one"),
         ({"technique": "depth-cut", "budget": Budget(params=2)}, "at the least"),
+        ({"arch_or_run": "MwResNet-8-3"}, "has 3 exits, and a reference that is not named is trained by plain BP"),
+        ({"technique": "group-norm", "fine_tuning": FineTuning(epochs=0)}, "group-norm needs some training"),
     ],
     ids=lambda given: given if isinstance(given, str) else " ".join(given),
 )

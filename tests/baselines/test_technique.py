@@ -1,5 +1,6 @@
 """Techniques describe themselves, and options that do not go together are refused."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -9,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from baselines import METHODS, Technique
-from baselines.technique import CONTROLS, CRITERIA, DEPTH, SPARSE
+from baselines.technique import CONTROLS, CRITERIA, DEPTH, MOST_RUNS, SPARSE
 from compress.cli.prune_command import TECHNIQUE, TechniqueOptions
+from compress.documents import DEEPEST
 from compress.errors import UsageError
 
 app = App()
@@ -30,7 +32,8 @@ def parsed(words: list[str]) -> Technique:
 def test_modules_to_keep_are_a_list_however_they_are_given() -> None:
     given: Any = "stem, blocks.1"
     assert Technique(keep=given) == Technique(keep=("stem", "blocks.1", "stem"))
-    assert Technique(keep=("stem",)).to_json()["keep"] == ("stem",)
+    asked = Technique(keep=("stem",)).to_json()
+    assert asked == json.loads(json.dumps(asked))  # as a record that was read has it
     assert "keep" not in Technique().to_json()  # so that earlier runs are found again
 
 
@@ -162,3 +165,11 @@ def test_what_does_not_fit_is_refused_in_one_line(options: dict[str, Any], messa
 def test_unknown_words_are_refused_by_the_command_too() -> None:
     with pytest.raises(CoercionError, match='"outer" for --scope'):
         parsed(["--scope", "outer"])
+
+
+def test_steps_that_are_runs_of_their_own_are_fewer_than_those_of_one() -> None:
+    """Each record holds those of the steps before, and no record is read that is nested much deeper."""
+    assert Technique(steps=MOST_RUNS).steps < DEEPEST - 10
+    with pytest.raises(UsageError, match=f"{MOST_RUNS} at most, each a run"):
+        Technique(steps=MOST_RUNS + 1)
+    assert Technique(steps=MOST_RUNS + 1, gradual=True).gradual

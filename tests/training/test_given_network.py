@@ -1,5 +1,7 @@
 """A network that was trained elsewhere: taken as it is, or given exits that leave it as it was."""
 
+import importlib
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,8 @@ from compress.data import Dataset
 from compress.errors import UsageError
 from compress.networks import Network
 from compress.recipes import Recipe
-from compress.training import train
+from compress.training import found_reference, train
+from compress.training.references import of_this_code
 from tests.baselines.networks import trained_like
 from tests.conftest import Command
 
@@ -44,6 +47,20 @@ def somebodys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     network = trained_like(create(ARCH, input_shape=(1, 14, 14), classes=10))
     torch.save(plain(network).state_dict(), tmp_path / "weights.pt")
     return tmp_path
+
+
+def test_a_network_whose_code_has_changed_is_no_reference(
+    somebodys: Path, tiny: Dataset, brief: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = Place(runs=somebodys / "runs")
+    run = train(ARCH, tiny, recipe=brief, place=place)
+    assert of_this_code(run)
+    assert found_reference(run.spec, tiny, brief, 0, place.runs) is not None
+    (somebodys / "somebodys_net.py").write_text(NET.replace("nn.ReLU()", "nn.GELU()"))
+    monkeypatch.delitem(sys.modules, "somebodys_net")
+    importlib.invalidate_caches()
+    assert not of_this_code(run)
+    assert found_reference(run.spec, tiny, brief, 0, place.runs) is None
 
 
 def weights_of(arch: str, tiny: Dataset, file: Path, classes: int = 10, seed: int = 3) -> nn.Module:

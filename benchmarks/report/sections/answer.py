@@ -140,7 +140,7 @@ def _standing(best: Row, found: Sequence[Contrast | None]) -> str:
     """How many of the others at its budget the best network can be told from."""
     if not found:
         return "no other network at this budget"
-    alike = sum(contrast is None or not contrast.distinguishable for contrast in found)
+    alike = sum(contrast is None or contrast.sign < 1 for contrast in found)
     if alike:
         words = f"not shown to differ from {alike} of {len(found)} other{'s' if len(found) > 1 else ''}"
     else:

@@ -170,6 +170,6 @@ def _options(config: Mapping[str, Any], **changes: Any) -> tuple[Technique, str 
 
 
 def _origin(row: Row) -> int:
-    """The MACs, in thousands, of the network that was pruned or gave a control its size."""
-    speedup = row.get("achieved_speedup", math.nan)
-    return round(speedup * row["macs"] / 1000) if speedup == speedup else 0
+    """The MACs of the network that was pruned or gave a control its size; 0 where that is not known."""
+    macs = row.get("origin_macs", math.nan)
+    return 0 if math.isnan(macs) else round(macs)

@@ -22,7 +22,7 @@ def limits_section(group: Group) -> Section:
         )
     unknown = group.last[costs.isna()]["network"]
     if len(unknown):
-        names = inline(", ".join(dict.fromkeys(unknown)))
+        names = ", ".join(dict.fromkeys(unknown))
         lines.append(f"What training cost is unknown for {names}, which started from weights given to them.")
     if not group.trials:
         lines.append("No tuning trials are part of this report: a method may do better with its own rate and decay.")

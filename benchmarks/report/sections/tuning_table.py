@@ -13,7 +13,8 @@ METHOD = (
     "Cells are validation accuracies of the last exit in percent, for one seed. Every arm listed had the same number "
     "of trials: its recipe's rate and weight decay times the same factors, at one of its budgets; arms that are not "
     "listed were not tuned. The best trial (of equal ones, that of the lower rate) set the rate and decay for all "
-    "budgets and seeds of its arm, and is itself one of the runs reported. The test images had no part in it."
+    "budgets and seeds of its arm, and is itself one of the runs reported. None: the trial failed, or was not made; as "
+    "long as one can still be made, nothing is chosen. The test images had no part in it."
 )
 
 
@@ -35,6 +36,6 @@ def tuning_section(trials: Sequence[Trial]) -> Section | None:
 
 def _cell(trial: Trial, *, chosen: bool) -> str:
     if trial.accuracy is None:
-        return "failed"
+        return "none"
     text = percent(trial.accuracy)
     return Number(f"**{text}**", trial.accuracy) if chosen else text

@@ -1,5 +1,6 @@
 """Rows and their summary: a row an exit, means over seeds, distinct names, gaps where nothing was measured."""
 
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -25,6 +26,17 @@ def test_a_row_an_exit_of_every_run(runs: list[Run]) -> None:
     assert list(zip(found["run"], found["exit"], found["test_accuracy"], strict=True)) == [
         (run.id, row["exit"], row["test_accuracy"]) for run in runs for row in run.exits
     ]
+
+
+def test_the_network_that_was_pruned_is_the_same_whatever_its_seed_left(runs: list[Run]) -> None:
+    """Of 1,000 MACs, at 600 and 400: the product of means, 1042, would be nobody's."""
+    record, found = runs[3].record, []
+    for macs in (600, 400):
+        achieved = record.results["achieved"] | {"macs": macs, "speedup": 1000 / macs}
+        results = record.results | {"achieved": achieved}
+        found += [Run(runs[3].path, replace(record, results=results, seed=macs))]
+    [row] = summarise(rows(found)).to_dict("records")
+    assert row["origin_macs"] == 1000
 
 
 def test_means_and_intervals_are_those_of_students_t() -> None:

@@ -15,7 +15,7 @@ from compress.errors import UsageError
 from compress.network_cost import exit_costs
 from compress.networks import create, initialised
 from compress.recipes import Recipe, recipe_named
-from tests.benchmarks.study.conftest import DEEP, HEAD, Settings
+from tests.benchmarks.study.conftest import DEEP, HEAD, MULTI, Settings
 
 
 def test_a_training_that_is_matched_has_as_many_epochs_as_cost_the_same(
@@ -78,6 +78,19 @@ def test_fine_tuning_takes_its_share_of_a_longer_training(settings: Settings, tm
         assert isinstance(cut, Pruned)
         assert isinstance(scratch, Pruned)
         assert (setting.fine_tuning(cut).epochs, setting.fine_tuning(scratch).epochs) == (own, None)
+
+
+def test_a_claim_about_one_training_twice_is_refused(settings: Settings, tmp_path: Path) -> None:
+    """Of so few epochs, matching the MACs of a net with an exit more rounds to as many as the other training has."""
+    text = f"""{HEAD}
+    primary = [{{claim = "longer is better", of = "long", against = "deep"}}]
+    run = [
+        {DEEP},
+        {MULTI},
+        {{name = "long", command = "train", arch = "resnet8", match_training = "multi"}},
+    ]"""
+    with pytest.raises(UsageError, match="'long' and 'deep' are the same training of the same network here"):
+        settings(text, tmp_path)
 
 
 def test_the_bundled_headline_asks_its_questions_of_networks_of_one_budget(tmp_path: Path) -> None:
