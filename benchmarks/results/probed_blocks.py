@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from benchmarks.probing.probe_file import read_probe
 from benchmarks.results.rows import names_by_series, rows, summarise
 from benchmarks.results.series import series
 from benchmarks.statistics.scores import unpack
+from compress.console import console
 from compress.runs import Run
 
 GAPPY = ("gradient_share", "cka_to_next", "skip_drop")  # measures that do not apply to every block
@@ -22,8 +24,8 @@ def read_probes(runs: Sequence[Run], names: Mapping[str, str] | None = None) -> 
     Besides the block's entry in `probe.json` both have: `run`, `network`, `series`, `seed`, `method`, `kind`,
     `accuracy` (of the final exit), `blocks` (their number), `position` (the share of them up to this one) and `images`
     (held out). `right` is a bool array `(images,)`: which of these the block's probe classified correctly. Left out, as
-    they do not compare, are probes of other samples than the first run's, and retrainings for fewer epochs than the
-    most that all retrained runs have.
+    they do not compare, are probes of other samples than most runs' (a line on each is printed), and retrainings for
+    fewer epochs than the most that all retrained runs have.
 
     Args:
         names: network names by series, see `names_by_series`; by default those of the runs' own summary.
@@ -31,7 +33,14 @@ def read_probes(runs: Sequence[Run], names: Mapping[str, str] | None = None) -> 
     if names is None:
         names = names_by_series(summarise(rows(runs))) if runs else {}
     found = [(run, document) for run in runs if (document := read_probe(run))]
-    documents = [(run, document) for run, document in found if document["sample"] == found[0][1]["sample"]]
+    samples = [json.dumps(document["sample"], sort_keys=True) for _, document in found]
+    usual = max(samples, key=samples.count, default="")
+    documents = [each for each, sample in zip(found, samples, strict=True) if sample == usual]
+    for (run, _), sample in zip(found, samples, strict=True):
+        if sample != usual:
+            console.print(
+                f"skipped: the probe of {run.id}, which is on other images than most; compress probe makes another"
+            )
     blocks, retrained = _rows(documents, "blocks", names), _rows(documents, "retrained", names)
     if not blocks.empty:
         blocks = blocks.astype(dict.fromkeys(GAPPY, float))

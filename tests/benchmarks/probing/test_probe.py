@@ -171,9 +171,13 @@ def test_retrainings_of_other_lengths_do_not_compare(own: Run, reopened: list[Ru
     assert set(blocks["run"]) == {run.id for run in runs}
 
 
-def test_probes_of_another_sample_do_not_compare(own: Run, reopened: list[Run]) -> None:
+def test_probes_of_another_sample_do_not_compare(
+    own: Run, reopened: list[Run], capsys: pytest.CaptureFixture[str]
+) -> None:
     probe([own], sample=Sample(held_out=30))
-    blocks, _ = read_probes([*reopened[::2], own])
+    capsys.readouterr()
+    blocks, _ = read_probes([own, *reopened[::2]])
+    assert f"skipped: the probe of {own.id}, which is on other images than most" in capsys.readouterr().err
     assert set(blocks["run"]) == {reopened[0].id, reopened[2].id}
 
 
