@@ -165,6 +165,10 @@ class Recipe:
         """
         if given.get("learning_rate") == 0:
             raise UsageError("learning-rate 0: must be above 0")
+        if given.get("warmup") is not None and self.schedule != "one-cycle":
+            raise UsageError(
+                f"warmup {given['warmup']:g}: recipe {self.name} has none: its schedule is {self.schedule}"
+            )
         given |= {"batch_size": batch_size, "least_steps": None if batch_size is None else 1}
         changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         return dataclasses.replace(self, **changes)

@@ -64,6 +64,12 @@ def test_changes_out_of_range_are_refused(changes: dict[str, Any], message: str)
         RECIPES["quick"]().changed(**changes)
 
 
+def test_a_warmup_is_refused_where_the_schedule_has_none() -> None:
+    assert RECIPES["quick"]().changed(warmup=0.3).warmup == 0.3
+    with pytest.raises(UsageError, match=r"warmup 0.3: recipe paper has none: its schedule is multi-step"):
+        RECIPES["paper"]().changed(warmup=0.3)
+
+
 def test_a_command_can_ask_for_a_named_recipe_of_any_length_and_no_other() -> None:
     recipe = RECIPES["quick"]()
     assert is_named(recipe)

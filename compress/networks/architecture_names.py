@@ -97,7 +97,7 @@ def parse(
 def published_exits(name: Name, exits: int | None) -> tuple[int, ...] | None:
     """The blocks of that number of published exits (None: the largest number); None if none are published."""
     placements = {} if name.blocks or name.family != "resnet" else PUBLISHED.get(name.depth, {})
-    return placements.get(exits or max(placements, default=0))
+    return placements.get(max(placements, default=0) if exits is None else exits)
 
 
 _STAGES = r"(?:b(?P<blocks>[\d-]+))?(?:w(?P<widths>[\d-]+))?"

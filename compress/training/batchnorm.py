@@ -5,6 +5,7 @@ torch's `SyncBatchNorm` refuses tensors on the CPU; the layer here does the same
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any
 
@@ -18,6 +19,24 @@ from compress.errors import UsageError
 from compress.hardware import repeatable
 from compress.network_cost import cost
 from compress.networks import Network, evaluating
+
+
+def check_one_image(network: Network) -> None:
+    """Refuse to train on batches of one image where batch norm would see one value of a channel.
+
+    Raises:
+        UsageError: it would.
+    """
+    trial, like = copy.deepcopy(network).train(), next(network.parameters())
+    blank = torch.zeros(1, *network.spec.input_shape, device=like.device, dtype=like.dtype)
+    try:
+        with torch.random.fork_rng(), torch.no_grad():  # dropout draws random numbers
+            trial(blank)
+    except ValueError as error:
+        raise UsageError(
+            f"batch-size 1: batch norm needs two values of a channel, where {network.spec.arch} leaves one: take more "
+            "images, or larger ones"
+        ) from error
 
 
 class _MeanOverRanks(torch.autograd.Function):

@@ -66,13 +66,16 @@ def class_rows(logits: Tensor, labels: Tensor, trained: Tensor) -> dict[str, Any
     predicted = logits.argmax(dim=-1)  # (exits, N)
     right = torch.stack([torch.bincount(labels[exit == labels], minlength=classes) for exit in predicted])
     shares, tested = right.double() / test, test > 0  # not a number for a class without test images
-    confusion = torch.bincount(labels * classes + predicted[-1], minlength=classes**2).view(classes, classes)
+    confusion = None
+    if classes <= MOST_CLASSES:
+        pairs = torch.bincount(labels * classes + predicted[-1], minlength=classes**2)
+        confusion = pairs.view(classes, classes).tolist()
     return {
         "train_images": train.tolist(),
         "test_images": test.tolist(),
         "balanced_accuracy": shares[:, tested].mean(dim=1).tolist(),
         "accuracy": [[value if value == value else None for value in exit] for exit in shares.tolist()],
-        "confusion": confusion.tolist() if classes <= MOST_CLASSES else None,
+        "confusion": confusion,
     }
 
 

@@ -36,6 +36,7 @@ from compress.runs import (
     write_json,
 )
 from compress.stores.mirror import discard
+from compress.training.batchnorm import check_one_image
 from compress.training.distributed import current_world, naming_lost_processes
 from compress.training.ensembles import ensemble_of
 from compress.training.evaluation import class_rows, exit_rows, predict
@@ -100,6 +101,8 @@ def execute(plan: Plan, prepare: Prepare, *, resume: bool = False) -> Run:
         world.check_batch(plan.recipe.batch(len(parts.train)))
         prepared = prepare(parts)
         cross_check(prepared.network)  # before training rather than after
+        if plan.recipe.batch(len(parts.train)) == 1 and plan.recipe.epochs:
+            check_one_image(prepared.network)
         if plan.precision == "bf16":
             check_bf16(prepared.network, plan.device)
         training = _training(plan, parts, prepared)  # raises before a record is written

@@ -284,7 +284,9 @@ class Training:
     def _finish_epoch(self, losses: Tensor, accuracy: Tensor, seconds: float) -> None:
         validation = self.split.validation
         logits = predict(self.network, validation, self.split.normalisation)
-        left = [*self.network.state_dict().values(), logits]
+        norms = (module for module in self.network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm))
+        statistics = [buffer for norm in norms for buffer in norm.buffers(recurse=False)]  # a mask's may be infinite
+        left = [*self.network.parameters(), *statistics, logits]
         self._check_finite(torch.stack([values.sum().float() for values in left]))
         val_accuracy = accuracies(logits, validation.labels)
         self.history.append(

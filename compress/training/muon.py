@@ -35,8 +35,8 @@ class SimultaneousMuon(Simultaneous):
 
     def __init__(self, objective: Objective, network: Network, recipe: Recipe) -> None:
         super().__init__(objective, network, recipe)
-        _, *behind = (module for module in network.modules() if isinstance(module, nn.Conv2d))
-        hidden = {id(module.weight) for module in behind if module.groups == 1}
+        convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
+        hidden = {id(module.weight) for module in convolutions[1:] if module.groups == 1}
         rate, groups = SHARE * recipe.learning_rate, []
         self.kernels: list[tuple[nn.Parameter, nn.Parameter]] = []  # with the matrix that shares its memory
         for group in self.optimizer.param_groups:

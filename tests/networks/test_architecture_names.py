@@ -102,6 +102,7 @@ def test_the_canonical_name_rebuilds_the_network(family: str, exits: int, data: 
         ("resnet20v1", {"form": "norm-last"}, "norm-last is not one of resnet20v1"),
         ("mobilenetv2", {"form": "norm-last"}, "norm-last is not one of mobilenetv2"),
         ("resnet20", {"head": "mlp"}, "head 'mlp'"),
+        ("MwResNet-56-0", {}, "exits 0"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(arch: str, options: dict[str, Any], message: str) -> None:

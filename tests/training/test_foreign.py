@@ -138,3 +138,27 @@ def test_an_interrupted_training_goes_on_to_the_same_weights(
             trained(tiny, recipe, tmp_path / "part", method)
     resumed = trained(tiny, recipe, tmp_path / "part", method, resume=True)
     assert all(map(torch.equal, load(whole).state_dict().values(), load(resumed).state_dict().values()))
+
+
+class OneValue(nn.Module):
+    """Batch norm behind a pooling to one pixel, and a mask that holds infinity."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.conv, self.relu = nn.Conv2d(1, 4, 3), nn.ReLU()
+        self.norm, self.classifier = nn.BatchNorm2d(4), nn.Linear(4, classes)
+        self.register_buffer("mask", torch.full((2, 2), -torch.inf).triu(1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.relu(self.conv(images)).mean((2, 3), keepdim=True)
+        logits: Tensor = self.classifier(self.norm(features).flatten(1))
+        return logits
+
+
+def test_one_image_a_batch_is_refused_where_batch_norm_needs_two(tiny: Dataset, brief: Recipe, tmp_path: Path) -> None:
+    """Of two images it is trained, whatever its buffers hold."""
+    register("one-value", OneValue)
+    with pytest.raises(UsageError, match="batch-size 1: batch norm needs two values of a channel, where one-value"):
+        train("one-value", tiny, recipe=brief.changed(batch_size=1), place=Place(runs=tmp_path))
+    assert not list(tmp_path.glob("*/run.json"))
+    assert train("one-value", tiny, recipe=brief, place=Place(runs=tmp_path)).record.status == "finished"

@@ -62,8 +62,12 @@ class Divisible:
 
     @cached_property
     def points(self) -> dict[str, int]:
-        """The modules after which exits can be, and the step that each returns, in order; steps may be repeated."""
-        cuts = {cut for cut in self.cuts if 0 < cut < self.end and len(self.steps[cut].shape or ()) in (3, 4)}
+        """The modules after which exits can be, and the step that each returns, in order; steps may be repeated.
+
+        There is a convolution or a linear layer before each.
+        """
+        cuts = {cut for cut in self.cuts if 0 < cut < self.end and self.steps[cut].depth}
+        cuts = {cut for cut in cuts if len(self.steps[cut].shape or ()) in (3, 4)}
         found = {name: step for name, step in self.trace.modules.items() if step in cuts}
         return dict(sorted(found.items(), key=lambda point: (point[1], len(point[0]))))
 

@@ -22,6 +22,7 @@ LAYERS = (
     nn.Linear,
     nn.MultiheadAttention,
 )  # attention has a projection and a linear layer
+CONSTANT = "_tensor_constant"  # how torch.fx begins the name of a tensor that a forward makes
 LAYER_FUNCTIONS = ("conv1d", "conv2d", "conv3d", "linear")
 
 
@@ -145,7 +146,7 @@ def _trace_both_modes(model: nn.Module) -> _Tracer:
                     owner: str | None = tracer.failed
                     break
             else:
-                owner = _follow_mode(tracers[0].graph, tracers[1].graph)
+                owner = _follow_mode(tracers[0].graph, tracers[1].graph, model)
         if owner is None:
             return tracers[1]
         if not owner:
@@ -156,7 +157,7 @@ def _trace_both_modes(model: nn.Module) -> _Tracer:
         pieces.add(type(model.get_submodule(owner)))  # it was not a leaf yet
 
 
-def _follow_mode(train: fx.Graph, evaluate: fx.Graph) -> str | None:
+def _follow_mode(train: fx.Graph, evaluate: fx.Graph, model: nn.Module) -> str | None:
     """Bind every flag that is true in the train graph and false in the eval graph to the eval graph's mode.
 
     Returns None; or, if the graphs differ in more than such flags, the module of the first difference.
@@ -164,7 +165,7 @@ def _follow_mode(train: fx.Graph, evaluate: fx.Graph) -> str | None:
     places = [{node: index for index, node in enumerate(graph.nodes)} for graph in (train, evaluate)]
     flagged = []
     for node, other in zip(train.nodes, evaluate.nodes, strict=False):
-        (first, shape), (second, other_shape) = _flat(node, places[0]), _flat(other, places[1])
+        (first, shape), (second, other_shape) = _flat(node, places[0], model), _flat(other, places[1], model)
         pairs = list(zip(first, second, strict=False))
         follows = any(a is True and b is False for a, b in pairs)
         if shape != other_shape or any(a != b and not (a is True and b is False) for a, b in pairs):
@@ -190,10 +191,14 @@ class _Place:
     index: int
 
 
-def _flat(node: fx.Node, places: dict[fx.Node, int]) -> tuple[list[Any], TreeSpec]:
+def _flat(node: fx.Node, places: dict[fx.Node, int], model: nn.Module) -> tuple[list[Any], TreeSpec]:
     """A node's operation and arguments, other nodes by their position, as a list and its structure."""
     arguments = fx.node.map_aggregate((node.args, node.kwargs), lambda value: _placed(value, places))
-    return tree_flatten((node.op, node.target, arguments))
+    target: Any = node.target
+    if node.op == "get_attr" and str(target).startswith(CONSTANT):  # every forward makes it, and fx names it, anew
+        made = getattr(model, str(target))
+        target = (str(made.dtype), tuple(made.shape), made.tolist())
+    return tree_flatten((node.op, target, arguments))
 
 
 def _placed(value: Any, places: dict[fx.Node, int]) -> Any:

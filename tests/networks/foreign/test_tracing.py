@@ -113,6 +113,19 @@ def both(model: nn.Module, exits: tuple[str, ...], *, training: bool, shape: tup
         assert torch.equal(first, second)
 
 
+class Constants(Small):
+    """Its forward makes tensors, as one that normalises its images does; every pass makes them anew."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.relu(self.conv1((images - torch.tensor([0.1, 0.2, 0.3]).view(3, 1, 1)) * torch.tensor(2.0)))
+        return self.head(self.conv2(self.middle(features)))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_tensors_that_a_forward_makes_are_followed(training: bool) -> None:
+    both(Constants(), ("relu", "end"), training=training)
+
+
 class FunctionalDropout(Small):
     """As the nets of many tutorials are written."""
 
@@ -284,3 +297,9 @@ def test_a_net_that_cannot_be_split_says_why(model: Callable[[], nn.Module], say
         Divisible(model(), (3, 8, 8))
     assert says in str(refused.value)
     assert len(str(refused.value).splitlines()) == 1
+
+
+def test_no_exit_comes_before_any_layer() -> None:
+    """Its depth would be 0, by which weights of losses are divided."""
+    model = nn.Sequential(nn.MaxPool2d(2), nn.BatchNorm2d(3), Small())
+    assert not {"0", "1"} & Divisible(model, (3, 16, 16)).points.keys()
