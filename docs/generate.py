@@ -33,7 +33,7 @@ from compress.records import Record
 
 ROOT = Path(__file__).parents[1]
 QUICKSTART, HEADLINE = ROOT / "reports" / "quickstart", ROOT / "reports" / "headline-small"
-CONFIRMED = ROOT / "reports" / "confirm-weaker-small"  # what was tried since
+WINNER = ROOT / "reports" / "replicate-few-images-small"  # where a net with exits beat ResNet-110 and its own trunk
 STUDIES = ROOT / "benchmarks" / "study" / "bundled"
 FIGURE = QUICKSTART / "accuracy-macs.svg"
 COPIED = ROOT / "docs" / "figures" / "quickstart.svg"  # a site holds no files from outside docs/
@@ -42,31 +42,27 @@ ROWS = 5
 
 
 def results() -> str:
-    """What README.md begins with: what reports/headline-small found; before there is one, the quickstart's table."""
-    place = HEADLINE if (HEADLINE / COMPARISON).exists() else QUICKSTART
+    """What README.md begins with: where exits won, and the headline; before there are these, the quickstart's table."""
+    places = [place for place in (WINNER, HEADLINE) if (place / COMPARISON).exists()] or [QUICKSTART]
+    return "\n\n".join(part for place in places for part in _result(place, figure=place == places[0]))
+
+
+def _result(place: Path, *, figure: bool) -> list[str]:
+    """What a report asked and found, as paragraphs."""
     comparison, report = read_comparison(place), place.relative_to(ROOT)
     group = Group.of(comparison.runs, comparison, latencies(comparison.runs))
-    claims = _claims(group)
-    parts = [f"![{comparison.title}: test accuracy against MACs]({report}/{FIGURE.name})"]
+    claims, title = _claims(group), f"{comparison.title}: test accuracy against MACs"
+    parts = [f"![{title}]({report}/{FIGURE.name})"] if figure else []
     parts += [comparison.about.strip(), claims] if claims else []
-    parts += [_markdown(_networks(group)), f"{_trained(comparison.runs[0].record)} {_latency(group)}".strip()]
-    parts += [f"The whole report, made from these records by one command: [{report}]({report}/report.md)."]
-    return "\n\n".join([*parts, *_since()])
+    made = f"The whole report, made from these records by one command: [{report}]({report}/report.md)."
+    about = " ".join(filter(None, (_trained(comparison.runs[0].record), _latency(group), made)))
+    return [*parts, _markdown(_networks(group)), about]
 
 
 def _claims(group: Group) -> str:
     """What a study declared and found, as a list; empty where nothing was declared."""
     found = [block for block in getattr(primary_section(group), "blocks", ()) if isinstance(block, Bullets)]
     return "\n".join(f"- {item}" for block in found for item in block.items)
-
-
-def _since() -> list[str]:
-    """What was found since about other ways of training exits."""
-    if not (CONFIRMED / COMPARISON).exists():
-        return []
-    comparison, report = read_comparison(CONFIRMED), CONFIRMED.relative_to(ROOT)
-    group = Group.of(comparison.runs, comparison, latencies(comparison.runs))
-    return [f"Tried since, at the same scale: {comparison.title} ([report]({report}/report.md)).", _claims(group)]
 
 
 def _networks(group: Group) -> Table:
