@@ -1,5 +1,6 @@
 """The exit ensemble of a run: what a record holds of the average of its last exits."""
 
+import re
 from typing import Annotated, Literal
 
 from compress.errors import UsageError
@@ -46,3 +47,11 @@ class EnsembleExit(Struct, frozen=True, kw_only=True):
             raise UsageError(f"results.ensemble: weights {self.weights} do not add up to 1")
         if self.per_class is not UNSET:
             self.per_class.check(1, classes)
+
+
+def whole_and_exit(name: str) -> tuple[str, ExitName | None]:
+    """What a name such as RUN, RUN:2 or RUN:ensemble means: the whole, and the exit if one is named (None: none is)."""
+    whole, _, exit = name.rpartition(":")
+    if whole and exit == ENSEMBLE:
+        return whole, ENSEMBLE
+    return (whole, int(exit)) if whole and re.fullmatch(r"[0-9]{1,9}", exit) else (name, None)

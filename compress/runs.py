@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 
 from compress import data, networks
 from compress.documents import read_file
-from compress.ensemble_exit import ENSEMBLE, ExitName
+from compress.ensemble_exit import ENSEMBLE, ExitName, whole_and_exit
 from compress.errors import UsageError, checked, first_line, nearest
 from compress.records import Record, SchemaError, parse_record
 from compress.stores import mirror
@@ -159,7 +159,7 @@ def find_run(name: str | os.PathLike[str] | Run, runs: str | os.PathLike[str] = 
         if len(matches) > 1:
             raise UsageError(f"run {name!s}: several begin so under {runs}: {', '.join(matches)}")
         if not matches:
-            if _names_an_exit(str(name)):
+            if whole_and_exit(str(name))[1] is not None:
                 raise UsageError(
                     f"run {name!s}: an exit is no run; name the whole run, without what is behind the colon"
                 )
@@ -175,23 +175,13 @@ def run_and_exit(name: str | os.PathLike[str], runs: Path) -> tuple[Run, ExitNam
     Raises:
         UsageError: there is no such run, it is not finished, or it has no such exit.
     """
-    if not _names_an_exit(str(name)):
-        return find_run(name, runs), None
-    run_name, _, number = str(name).rpartition(":")
-    run = find_run(run_name, runs)
-    if number == ENSEMBLE:
-        if run.ensemble is None:
-            raise UsageError(f"{name}: run {run.id} has no ensemble: compress train-mwbp --ensemble 3 makes one")
-        return run, ENSEMBLE
-    if not 1 <= int(number) <= len(run.exits):
+    whole, exit = whole_and_exit(str(name))
+    run = find_run(name if exit is None else whole, runs)
+    if exit == ENSEMBLE and run.ensemble is None:
+        raise UsageError(f"{name}: run {run.id} has no ensemble: compress train-mwbp --ensemble 3 makes one")
+    if isinstance(exit, int) and not 1 <= exit <= len(run.exits):
         raise UsageError(f"{name}: run {run.id} has exits 1 to {len(run.exits)}")
-    return run, int(number)
-
-
-def _names_an_exit(name: str) -> bool:
-    """Whether a name is RUN:EXIT."""
-    run, _, exit = name.rpartition(":")
-    return bool(run) and (exit == ENSEMBLE or networks.is_number(exit))
+    return run, exit
 
 
 def macs_of(name: str | os.PathLike[str], runs: Path) -> int:

@@ -16,7 +16,7 @@ from benchmarks.report.figures.accuracy_against_cost import KINDS, accuracy_agai
 from benchmarks.report.section import Block, figures
 from benchmarks.results.cells import exit_name
 from benchmarks.results.claim_verdicts import Step, judge_claims
-from benchmarks.results.claims import network_and_exit, with_exit
+from benchmarks.results.claims import with_exit
 from benchmarks.results.contrasts import Contrast, Verdicts, compare, judge
 from benchmarks.results.epochs import read_epochs
 from benchmarks.results.escaping import short_line
@@ -25,7 +25,7 @@ from benchmarks.results.rows import names_by_series, reference_of, rows, summari
 from benchmarks.results.rulings import Ruling, rulings
 from benchmarks.results.series import series
 from benchmarks.statistics.scores import Scores
-from compress.ensemble_exit import ExitName
+from compress.ensemble_exit import ExitName, whole_and_exit
 from compress.records import without_seed
 from compress.runs import Run
 
@@ -182,7 +182,7 @@ def _keys(runs: Sequence[Run]) -> Callable[[str], str]:
     by_id = {run.id: run for run in runs}
 
     def key(name: str) -> str:
-        network, exit = network_and_exit(name)
+        network, exit = whole_and_exit(name)
         if network not in by_id:
             return name
         return with_exit(series(by_id[network]), None if exit == len(by_id[network].exits) else exit)

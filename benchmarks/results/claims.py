@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from compress.ensemble_exit import ENSEMBLE, ExitName
+from compress.ensemble_exit import ExitName, whole_and_exit
 from compress.errors import UsageError, checked
 
 MARGIN = 0.2  # points; accuracies that differ by less are equivalent
@@ -63,7 +63,7 @@ class Claim:
     @property
     def networks(self) -> tuple[str, ...]:
         """All networks that have to be there."""
-        return tuple(dict.fromkeys(network_and_exit(name)[0] for name in self.names))
+        return tuple(dict.fromkeys(whole_and_exit(name)[0] for name in self.names))
 
     def renamed(self, rename: Callable[[str], str]) -> Claim:
         """The claim under other names."""
@@ -74,11 +74,3 @@ class Claim:
 def with_exit(network: str, exit: ExitName | None) -> str:
     """The name of an exit, or of the ensemble, of a network; of its last exit for None."""
     return network if exit is None else f"{network}:{exit}"
-
-
-def network_and_exit(name: str) -> tuple[str, ExitName | None]:
-    """The network that a name in a claim means, and the exit (from 1, or ``ensemble``); None for the last one."""
-    network, _, exit = name.rpartition(":")
-    if not network or not (exit == ENSEMBLE or (exit.isascii() and exit.isdigit())):
-        return name, None
-    return network, ENSEMBLE if exit == ENSEMBLE else int(exit)

@@ -12,12 +12,13 @@ from baselines import Budget, Job, finished_run
 from benchmarks.measuring.latency import latency_ratio
 from benchmarks.report.best_trial import Factors, Trial, best
 from benchmarks.report.comparison import Screen
-from benchmarks.results.claims import Claim, network_and_exit, with_exit
+from benchmarks.results.claims import Claim, with_exit
 from benchmarks.results.repeated_runs import distinct_runs
 from benchmarks.study.entry import Entry, Match, Pruned, Source, Target, Trained
 from benchmarks.study.graph import Node, graph
 from benchmarks.study.setting import Setting
 from benchmarks.study.tuning_grid import untuned_rate
+from compress.ensemble_exit import whole_and_exit
 from compress.errors import UsageError
 from compress.runs import Run, finished_runs
 from compress.training import is_reference, plan_of
@@ -80,7 +81,7 @@ class Outcomes:
         }
 
         def of_run(name: str) -> str:
-            network, exit = network_and_exit(name)
+            network, exit = whole_and_exit(name)
             return with_exit(ids[network], exit)
 
         return tuple(claim.renamed(of_run) for claim in study.claims)

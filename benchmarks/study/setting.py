@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from baselines import FineTuning
-from benchmarks.results.claims import Claim, network_and_exit
+from benchmarks.results.claims import Claim
 from benchmarks.study.entry import Entry, Pruned, Source, Trained
 from benchmarks.study.study import Study
 from compress.data import Dataset
+from compress.ensemble_exit import whole_and_exit
 from compress.errors import UsageError
 from compress.networks import Architecture, Spec, initialised
 from compress.recipes import RECIPES, Recipe
@@ -50,7 +51,7 @@ class Setting:
             )
         for claim in self.study.claims:
             for name, other in claim.pairs.items():
-                self._check_different(claim, network_and_exit(name)[0], network_and_exit(other)[0])
+                self._check_different(claim, whole_and_exit(name)[0], whole_and_exit(other)[0])
 
     def _check_different(self, claim: Claim, name: str, other: str) -> None:
         """Raise UsageError where two entries that a claim compares turn out to be one training."""

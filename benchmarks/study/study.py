@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_type_hints
 
-from benchmarks.results.claims import Claim, network_and_exit, with_exit
+from benchmarks.results.claims import Claim, with_exit
 from benchmarks.study.entry import MATCH_TRAINING, Entry, Trained, read_entry, read_table
 from benchmarks.study.factorial import Factorial, read_factorial
 from benchmarks.study.handover import Handover
 from benchmarks.study.study_file import study_text
 from benchmarks.study.tuning_grid import Tuning
 from compress.documents import fitted, parse_toml
-from compress.ensemble_exit import ENSEMBLE, ExitName
+from compress.ensemble_exit import ENSEMBLE, ExitName, whole_and_exit
 from compress.errors import UsageError, checked, nearest
 from compress.recipes import ClassWeights
 
@@ -89,7 +89,7 @@ class Study:
 
     def _check_claim(self, claim: Claim, names: list[str]) -> None:
         for name in claim.names:
-            network, exit = network_and_exit(name)
+            network, exit = whole_and_exit(name)
             if network not in names:
                 raise UsageError(f"primary {name!r}: {nearest(network, names)}")
             if len(self.entry(network).targets) > 1:
@@ -102,7 +102,7 @@ class Study:
 
     def _once(self, name: str) -> str:
         """The name of a claim's exit, which for a last exit is that of its network."""
-        network, exit = network_and_exit(name)
+        network, exit = whole_and_exit(name)
         exits = [made for made in self._exits(self.entry(network)) if made != ENSEMBLE]
         return with_exit(network, None if exit == exits[-1] else exit)
 
