@@ -1,6 +1,5 @@
 """Training methods: their objectives in numbers, what they train, and which options they refuse."""
 
-import errno
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -225,20 +224,6 @@ def test_what_a_frozen_trunk_refuses_is_refused_before_a_trunk_is_trained(
     with pytest.raises(UsageError, match="frozen-trunk: a frozen trunk is neither"):
         train("resnet8", tiny, method=FROZEN, exits=3, recipe=replace(brief, **changed), place=Place(runs=tmp_path))
     assert not any(tmp_path.iterdir())
-
-
-def test_a_run_is_finished_where_its_checkpoint_cannot_be_removed(
-    tiny: Dataset, brief: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def held(path: Path, **_: Any) -> None:
-        raise OSError(errno.ENOTEMPTY, "a file of another process is there", str(path))
-
-    with monkeypatch.context() as patched:
-        patched.setattr("os.rmdir", held)
-        run = train("resnet8", tiny, recipe=brief, place=Place(runs=tmp_path))
-    assert (run.record.status, (run.path / "checkpoint").exists()) == ("finished", True)
-    assert train("resnet8", tiny, recipe=brief, place=Place(runs=tmp_path)).exits == run.exits
-    assert not (run.path / "checkpoint").exists()
 
 
 def test_a_teacher_is_charged_recorded_and_heard(tiny: Dataset, brief: Recipe, tmp_path: Path) -> None:

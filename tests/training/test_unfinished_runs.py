@@ -1,7 +1,9 @@
-"""`--resume` without a run to resume: unfinished runs of the same network and method are named."""
+"""Unfinished runs are named where `--resume` has none to resume; a finished one stays finished."""
 
+import errno
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,3 +38,17 @@ def test_finished_runs_other_methods_and_runs_in_use_are_not_named(
     with claimed(unfinished.path):
         train("resnet8", tiny, seed=1, recipe=brief, place=place)
     assert "is unfinished" not in capsys.readouterr().err
+
+
+def test_a_run_is_finished_where_its_checkpoint_cannot_be_removed(
+    tiny: Dataset, brief: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def held(path: Path, **_: Any) -> None:
+        raise OSError(errno.ENOTEMPTY, "a file of another process is there", str(path))
+
+    with monkeypatch.context() as patched:
+        patched.setattr("os.rmdir", held)
+        run = train("resnet8", tiny, recipe=brief, place=Place(runs=tmp_path))
+    assert (run.record.status, (run.path / "checkpoint").exists()) == ("finished", True)
+    assert train("resnet8", tiny, recipe=brief, place=Place(runs=tmp_path)).exits == run.exits
+    assert not (run.path / "checkpoint").exists()

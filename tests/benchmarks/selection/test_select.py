@@ -19,7 +19,7 @@ from benchmarks.certifying.exits_file import ExitPolicy, read_policies, write_po
 from benchmarks.measuring.candidates import candidates
 from benchmarks.selection.explanation import cautions
 from compress.cli import select_command
-from compress.data import Dataset, normalise
+from compress.data import normalise
 from compress.errors import UsageError
 from compress.export import exporting
 from compress.export.held_out import open_held_out
@@ -28,7 +28,7 @@ from compress.inference import Certificate, EarlyExit, Policy, leaving_macs, mea
 from compress.networks import digest_of_weights
 from compress.recipes import Recipe
 from compress.runs import PREDICTIONS, WEIGHTS, Run, load
-from compress.training import Place, data_of, train
+from compress.training import data_of
 from compress.training.plan import split_by
 
 EAGER = Serving(engine="eager", rounds=6)
@@ -129,32 +129,6 @@ def test_accuracies_of_another_network_are_not_taken_for_the_runs(directory: Pat
     made = select([deep.id, shallow.id], directory=directory)
     assert chosen(made) == deep.id
     assert made.skipped == [f"run {shallow.id}: {PREDICTIONS} has other accuracies than its record"]
-
-
-def test_runs_on_different_images_are_told_apart(
-    directory: Path, reopened: list[Run], tiny: Dataset, brief: Recipe, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    recipe = replace(brief, validation=0.2)
-    other = train("resnet8", tiny, recipe=recipe, place=Place(runs=directory))
-    with pytest.raises(UsageError, match=r"do not compare: --dataset NAME, or name the runs. There are: .*tiny \(40"):
-        select(directory=directory)
-    assert chosen(select(directory=directory, dataset="tiny")) == other.id
-    folder = Path(reopened[0].record.data["name"].removeprefix("folder:"))
-    monkeypatch.chdir(folder.parent)
-    made = select(directory=directory, dataset=f"folder:{folder.name}").chosen
-    assert made is not None
-    assert made.run.id in {run.id for run in reopened}
-    with pytest.raises(UsageError, match="--dataset folder:gone: no run is on it; "):
-        select(directory=directory, dataset="folder:gone")
-    with pytest.raises(UsageError, match="--dataset cifar10: no run is on it; known: folder:"):
-        select(directory=directory, dataset="cifar10")
-    train("resnet8", tiny, recipe=replace(recipe, validation=0.3), place=Place(runs=directory))
-    with pytest.raises(UsageError, match=r"do not compare: name the runs to choose among.*\(60 validation"):
-        select(directory=directory, dataset="tiny")
-    none = train("resnet8", tiny, recipe=replace(brief, validation=0.0), place=Place(runs=directory))
-    with pytest.raises(UsageError, match="it held out no validation images"):
-        select([none.id], directory=directory)
-    assert chosen(select([none.id, other.id], directory=directory)) == other.id
 
 
 def test_the_accuracy_of_int8_is_that_of_the_quantised_network(
@@ -301,13 +275,6 @@ def test_early_exit_is_timed_on_whole_batches_even_of_few_images(
     validation = early.record.data["split"]["validation"]
     assert 32 <= validation < 64
     assert {(16, validation // 16 * 16), (64, 64)} <= {*sizes}
-
-
-def test_moved_images_are_one_data_set(directory: Path, reopened: list[Run]) -> None:
-    moved = directory / reopened[0].id / "run.json"
-    moved.write_text(moved.read_text().replace(reopened[0].record.data["name"], "folder:/elsewhere"))
-    made = select(directory=directory, dataset="folder:/elsewhere")
-    assert {each.run.id for each in made.contenders} == {run.id for run in reopened}
 
 
 def test_a_policy_for_other_weights_is_skipped(directory: Path, early: Run, reopened: list[Run]) -> None:
