@@ -56,7 +56,7 @@ def test_a_network_whose_code_has_changed_is_no_reference(
     run = train(ARCH, tiny, recipe=brief, place=place)
     assert of_this_code(run)
     assert found_reference(run.spec, tiny, brief, 0, place.runs) is not None
-    (somebodys / "somebodys_net.py").write_text(NET.replace("nn.ReLU()", "nn.GELU()"))
+    (somebodys / "somebodys_net.py").write_text(NET.replace("nn.ReLU()", "nn.Hardswish()"))
     monkeypatch.delitem(sys.modules, "somebodys_net")
     importlib.invalidate_caches()
     assert not of_this_code(run)
