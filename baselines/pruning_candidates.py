@@ -19,7 +19,7 @@ from baselines.technique import CONTROLS, Technique
 from compress.errors import UsageError
 from compress.networks import Network, initialised
 
-LONGEST_NAME = 100  # letters of what --keep names in the name of a file
+LONGEST_NAME = 100  # letters of what --keep names in the name of a file; a digest stands for more
 
 
 @dataclass(frozen=True, kw_only=True)

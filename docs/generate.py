@@ -44,15 +44,15 @@ ROWS = 5
 def results() -> str:
     """What README.md begins with: where exits won, and the headline; before there are these, the quickstart's table."""
     places = [place for place in (WINNER, HEADLINE) if (place / COMPARISON).exists()] or [QUICKSTART]
-    return "\n\n".join(part for place in places for part in _result(place, figure=place == places[0]))
+    return "\n\n".join(part for place in places for part in _result(place))
 
 
-def _result(place: Path, *, figure: bool) -> list[str]:
+def _result(place: Path) -> list[str]:
     """What a report asked and found, as paragraphs."""
     comparison, report = read_comparison(place), place.relative_to(ROOT)
     group = Group.of(comparison.runs, comparison, latencies(comparison.runs))
-    claims, title = _claims(group), f"{comparison.title}: test accuracy against MACs"
-    parts = [f"![{title}]({report}/{FIGURE.name})"] if figure else []
+    claims = _claims(group)
+    parts = [f"![{comparison.title}: test accuracy against MACs]({report}/{FIGURE.name})"]
     parts += [comparison.about.strip(), claims] if claims else []
     made = f"The whole report, made from these records by one command: [{report}]({report}/report.md)."
     about = " ".join(filter(None, (_trained(comparison.runs[0].record), _latency(group), made)))

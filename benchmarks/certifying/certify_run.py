@@ -29,7 +29,6 @@ from compress.accuracy_interval import accuracy_interval
 from compress.console import console
 from compress.data import Part, Split, normalise
 from compress.errors import UsageError, checked
-from compress.hardware import resolve_device
 from compress.inference import (
     Certificate,
     Policy,
@@ -145,9 +144,8 @@ class Trial:
 
     @cached_property
     def device(self) -> torch.device:
-        """Where it is computed: where nothing was asked for, where the engine runs."""
-        found, asked = resolve_device(self.wanted.device), self.wanted.device != "auto"
-        return found if asked or found.type in engine_named(self.wanted.engine).devices else torch.device("cpu")
+        """Where it is computed."""
+        return engine_named(self.wanted.engine).device(self.wanted.device)
 
     @cached_property
     def answer(self) -> Callable[[Tensor], Logits]:

@@ -10,7 +10,6 @@ import torch
 from benchmarks.measuring.engines import Engine, engine_named
 from benchmarks.measuring.latency import LARGEST_BATCH, MOST_ROUNDS, ROUNDS
 from compress.errors import UsageError, checked
-from compress.hardware import resolve_device
 
 
 @checked
@@ -50,9 +49,7 @@ class Serving:
     @property
     def place(self) -> torch.device:
         """The device that the engine runs on."""
-        found = resolve_device(self.device)
-        runs_there = self.device != "auto" or found.type in engine_named(self.engine).devices
-        return found if runs_there else torch.device("cpu")
+        return engine_named(self.engine).device(self.device)
 
     def start(self) -> Engine:
         """The engine, after a check that it is installed and has the precision here.

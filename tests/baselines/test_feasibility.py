@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from baselines import Budget, Technique, carry_out, prune
+from baselines.feasibility import check_all
 from compress import Place
 from compress.data import Dataset
 from compress.errors import UsageError
@@ -43,6 +44,16 @@ def test_what_no_network_of_the_shape_can_meet_costs_no_reference(
     with pytest.raises(UsageError, match=message) as refused:
         prune(arch, small, budget=budget, technique=technique, place=place, **options)
     assert "\n" not in str(refused.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_budget_of_a_command_is_begun_where_another_cannot_be_met(
+    small: Dataset, quick: Recipe, tmp_path: Path
+) -> None:
+    jobs = [job_of("resnet14", small, quick, tmp_path, budget=Budget(speedup=speedup)) for speedup in (2, 1e6)]
+    check_all(jobs[:1])
+    with pytest.raises(UsageError, match="at the least"):
+        check_all(jobs)
     assert not list(tmp_path.iterdir())
 
 

@@ -1,7 +1,9 @@
 """The command as a user types it: what it prints, what it refuses and how."""
 
 import json
+import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -46,6 +48,16 @@ def test_a_share_that_nothing_is_held_out_by_is_told(compress: Command, tiny_fol
     status, _, err = compress("train", *SMALL, *own)
     assert status == 0
     assert re.search(r"--validation has no effect: folder:\S+ has [0-9]+ validation images of its own", err)
+
+
+def test_names_of_any_bytes_are_shown(tiny_folder: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny_folder, tmp_path / "photos")
+    (folder / "train" / os.fsdecode(b"caf\xe9.txt")).touch()
+    command = [sys.executable, "-m", "compress", "data", f"folder:{folder}"]
+    strict = os.environ | {"PYTHONIOENCODING": "utf-8:strict"}
+    done = subprocess.run(command, capture_output=True, text=True, env=strict)
+    assert done.returncode == 0, done.stderr
+    assert r"caf\udce9.txt" in done.stdout
 
 
 def test_several_budgets_have_one_reference_and_can_be_another_runs_or_one_of_its_exits(

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from benchmarks.measuring.engines.onnx_files import Source
 from compress.errors import UsageError
+from compress.hardware import resolve_device
 from compress.machine import installed
 
 PRECISIONS = ("fp32", "bf16", "fp16", "int8")
@@ -60,6 +61,11 @@ class Engine(ABC):
     def versions(self) -> dict[str, str]:
         """The versions of the installed packages."""
         return installed(self.packages)
+
+    def device(self, asked: str) -> torch.device:
+        """The device that is asked for; for ``auto`` a CPU where the engine does not run on what there is."""
+        found = resolve_device(asked)
+        return found if asked != "auto" or found.type in self.devices else torch.device("cpu")
 
     def check(self, precision: str, device: torch.device) -> None:
         """Check that the engine is installed, runs on the device and has the precision there.

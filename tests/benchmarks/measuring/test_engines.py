@@ -5,6 +5,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 
 import onnx
@@ -22,10 +23,11 @@ from compress.data import normalise
 from compress.errors import UsageError
 from compress.export.agreement import check_logits
 from compress.export.held_out import HeldOut, open_held_out
+from compress.machine import installed
 from compress.networks import create, cut
 from compress.runs import Run, read_run
 
-CPU = torch.device("cpu")
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 RUNTIMES = [(name, precision) for name in ("onnxruntime", "openvino") for precision in ("fp32", "int8")]
 
 
@@ -174,3 +176,26 @@ def test_what_is_here_is_what_the_cpu_has() -> None:
     here = {(engine.name, precision) for engine, precision in engines_here(CPU)}
     assert {("eager", "fp32"), ("compile", "fp32"), *RUNTIMES} <= here
     assert not {name for name, _ in here} & {"cudagraphs"}
+
+
+def test_an_engine_runs_on_what_is_asked_for_or_else_where_it_can(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a machine with a GPU."""
+    monkeypatch.setattr(
+        "benchmarks.measuring.engines.engine.resolve_device", lambda asked: CPU if asked == "cpu" else CUDA
+    )
+    eager, runtime = engine_named("eager"), engine_named("onnxruntime")
+    assert [eager.device(asked) for asked in ("auto", "cuda", "cpu")] == [CUDA, CUDA, CPU]
+    assert [runtime.device(asked) for asked in ("auto", "cuda", "cpu")] == [CPU, CUDA, CPU]
+
+
+def test_a_package_of_another_name_has_its_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    """onnxruntime-gpu is imported as onnxruntime."""
+
+    def version(name: str) -> str:
+        if name != "onnxruntime-gpu":
+            raise metadata.PackageNotFoundError(name)
+        return "1.2.3"
+
+    monkeypatch.setattr(metadata, "version", version)
+    monkeypatch.setattr(metadata, "packages_distributions", lambda: {"onnxruntime": ["onnxruntime-gpu"]})
+    assert installed(["onnxruntime", "openvino"]) == {"onnxruntime": "1.2.3"}

@@ -1,30 +1,17 @@
 """Runs are chosen among where their validation images are the same, wherever these lie now."""
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from benchmarks import Selection, select
+from benchmarks import select
 from compress.data import Dataset
 from compress.errors import UsageError
 from compress.recipes import Recipe
 from compress.runs import Run
 from compress.training import Place, train
-
-
-@pytest.fixture
-def directory(reopened: list[Run], tmp_path: Path) -> Path:
-    """Copies of the runs, which may be spoilt."""
-    for run in reopened:
-        shutil.copytree(run.path, tmp_path / "runs" / run.id)
-    return tmp_path / "runs"
-
-
-def chosen(selection: Selection) -> str:
-    assert selection.chosen is not None
-    return str(selection.chosen)
+from tests.benchmarks.selection.conftest import chosen
 
 
 def test_runs_on_different_images_are_told_apart(

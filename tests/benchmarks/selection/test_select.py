@@ -13,7 +13,7 @@ import onnxruntime
 import pytest
 import torch
 
-from benchmarks import Limits, Selection, Serving, select
+from benchmarks import Limits, Serving, select
 from benchmarks.certifying.exit_timing import ServedExits
 from benchmarks.certifying.exits_file import ExitPolicy, read_policies, write_policies
 from benchmarks.measuring.candidates import candidates
@@ -30,21 +30,9 @@ from compress.recipes import Recipe
 from compress.runs import PREDICTIONS, WEIGHTS, Run, load
 from compress.training import data_of
 from compress.training.plan import split_by
+from tests.benchmarks.selection.conftest import chosen
 
 EAGER = Serving(engine="eager", rounds=6)
-
-
-@pytest.fixture
-def directory(reopened: list[Run], tmp_path: Path) -> Path:
-    """Copies of the runs, which may be spoilt."""
-    for run in reopened:
-        shutil.copytree(run.path, tmp_path / "runs" / run.id)
-    return tmp_path / "runs"
-
-
-def chosen(selection: Selection) -> str:
-    assert selection.chosen is not None
-    return str(selection.chosen)
 
 
 def test_the_exits_of_all_runs_are_compared_and_those_above_the_limit_left_out(

@@ -14,7 +14,7 @@ from benchmarks.study.outcomes import Outcomes
 from benchmarks.study.tuning_grid import Tuning, untuned_rate
 from compress.recipes import Recipe
 from compress.runs import Run
-from tests.benchmarks.study.conftest import DEEP, HEAD, Settings
+from tests.benchmarks.study.conftest import CURVES, DEEP, HEAD, Settings
 
 
 def entry_of(**keys: Any) -> Pruned:
@@ -94,3 +94,14 @@ def test_trained_runs_take_the_recipe_with_both_multiplied(brief: Recipe) -> Non
     tuned = Factors(rate=2.0, decay=0.5).recipe(brief)
     assert (tuned.learning_rate, tuned.weight_decay) == (2 * brief.learning_rate, 0.5 * brief.weight_decay)
     assert tuned.fine_tune_learning_rate == brief.fine_tune_learning_rate
+
+
+def test_nothing_is_chosen_while_a_trial_has_no_outcome(
+    settings: Settings, reopened: list[Run], tmp_path: Path
+) -> None:
+    outcomes = Outcomes(setting=settings(CURVES, tmp_path))
+    first, second = (node for node in outcomes.nodes if node.trial and node.entry.name == "l1")
+    outcomes.runs[first] = reopened[0]
+    assert outcomes.run(first.entry, first.target, first.seed) is None
+    outcomes.runs[second] = None  # it failed
+    assert outcomes.run(first.entry, first.target, first.seed) is reopened[0]
