@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from baselines.controls import scratch_epochs
 from baselines.feasibility import check_sparsity, drawn, rehearsed
 from baselines.job import Job, Reference, find_reference, training_recipe
+from baselines.kept_files import KeptFiles
 from baselines.pruning_candidates import find_candidates
 from baselines.removal_order import Size
 from baselines.selection import Unpruned, choose_removal, pruning_steps, scoring_data_of
@@ -53,7 +54,7 @@ def foresee(job: Job) -> Forecast:
     network = reference.load(job.device) if reference.run else drawn(job, reference)
     check_sparsity(job, reference, network)
     unpruned = Unpruned.of(network, technique)
-    kept = reference.run.path if reference.run and not reference.exit else None
+    kept = KeptFiles(reference.run.path, reference.exit) if reference.run else None
     plain = technique.method in CONTROLS and technique.method not in SHAPED  # nothing is scored
     scoring = scoring_data_of(job, reference, split_by(job.recipe, job.dataset).to(job.device))
     candidates = find_candidates(technique.choosing, network, scoring, kept)

@@ -23,6 +23,7 @@ from baselines.job import (
     train_missing,
     training_recipe,
 )
+from baselines.kept_files import KeptFiles
 from baselines.pruning_candidates import find_candidates
 from baselines.removal_order import Size
 from baselines.selection import PruningStep, Unpruned, choose_removal, pruning_steps, scoring_data_of, select
@@ -119,7 +120,7 @@ def _prune_once(
         if number == 1:
             check_prunable(job, reference, start)
         unpruned, scoring = Unpruned.of(network, job.technique), scoring_data_of(job, reference, parts)
-        kept = None if reference.exit else parent.path
+        kept = KeptFiles(parent.path, reference.exit)
         try:
             selection = select(job, step, start, unpruned, scoring, kept)
         except UsageError as error:
@@ -206,7 +207,7 @@ def _from_scratch(job: Job, reference: Reference) -> Run:
     unpruned = Unpruned.of(network, job.technique)
     [step] = pruning_steps(job, unpruned)
     scoring = scoring_data_of(job, reference, split_by(job.recipe, job.dataset).to(job.device))
-    selection = select(job, step, network, unpruned, scoring, None if reference.exit else base.path)
+    selection = select(job, step, network, unpruned, scoring, KeptFiles(base.path, reference.exit))
     recipe = training_recipe(job, reference)
     epochs = scratch_epochs(job.technique.method, recipe, unpruned.size.macs, selection.achieved["macs"])
     plan = plan_run(job, reference, recipe=dataclasses.replace(recipe, epochs=epochs), parent=base)
@@ -229,7 +230,7 @@ def _shallow(job: Job, reference: Reference) -> Run:
     [step] = pruning_steps(job, unpruned)
     scoring = scoring_data_of(job, reference, split_by(job.recipe, job.dataset))
     candidates = find_candidates(job.technique, network, scoring)
-    kept = reference.run.path if reference.run else None
+    kept = KeptFiles(reference.run.path, reference.exit) if reference.run else None
     removed, measured = current_world().on_leader(
         lambda: choose_removal(job, step, candidates, network, unpruned, kept)
     )

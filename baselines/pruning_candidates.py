@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from baselines.channels import Channels, ascending, by_score, in_equal_shares, one_by_one, remove_channels, rounded
 from baselines.controls import shallow_order, shallower
 from baselines.coupling import Coupling
 from baselines.criteria import channel_scores
 from baselines.depth_pruning import block_order, blocks_of, cut_anew, cut_order, harm, without_blocks
+from baselines.kept_files import KeptFiles
 from baselines.removal_order import RemovalOrder, Removed
 from baselines.scoring_data import ScoringData
 from baselines.sensitivity import allocate, measure
@@ -37,12 +37,12 @@ class Candidates:
 
 
 def find_candidates(
-    technique: Technique, network: Network, scoring: ScoringData, kept: Path | None = None
+    technique: Technique, network: Network, scoring: ScoringData, kept: KeptFiles | None = None
 ) -> Candidates:
     """Score what a technique may remove from a network; the MACs spent are added to `scoring`.
 
     Args:
-        kept: directory in which a sensitivity is kept for further budgets.
+        kept: files in which a sensitivity is kept for further budgets.
 
     Raises:
         UsageError: the method cannot score this network, nothing may be removed, or it has no shallower ones.
@@ -66,7 +66,9 @@ def find_candidates(
     return _channel_candidates(technique, network, scoring, kept)
 
 
-def _channel_candidates(technique: Technique, network: Network, scoring: ScoringData, kept: Path | None) -> Candidates:
+def _channel_candidates(
+    technique: Technique, network: Network, scoring: ScoringData, kept: KeptFiles | None
+) -> Candidates:
     coupling = Coupling(network)
     scoped = coupling.within(technique.scope, technique.keep)
     if all(units == 1 for units in scoped.units):
@@ -91,7 +93,7 @@ def _channel_candidates(technique: Technique, network: Network, scoring: Scoring
         if len(keep) > LONGEST_NAME:
             keep = hashlib.sha256(keep.encode()).hexdigest()[:8]
         name = "-".join(["sensitivity", technique.method, technique.scope, *([keep] * bool(keep)), f"s{scoring.seed}"])
-        sensitivity = measure(scoped.units, without, scoring, kept / f"{name}.json" if kept else None)
+        sensitivity = measure(scoped.units, without, scoring, kept(name) if kept else None)
         order = one_by_one(allocate(sensitivity, scoped.size), scoped.units, scoped.size)
     elif technique.ranking == "uniform":
         order = in_equal_shares(scoped.units, scoped.size)

@@ -9,7 +9,6 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from baselines.budget import NEAREST, TOLERANCE, AlreadyMetError, Budget, Limit, Quartiles
@@ -17,6 +16,7 @@ from baselines.budget_search import check_held, meet, meet_latency
 from baselines.channel_tracking import Axis
 from baselines.coupling import Coupling
 from baselines.job import Job, Reference
+from baselines.kept_files import KeptFiles
 from baselines.macs_vs_latency import lags, remedy
 from baselines.masked_equivalence import BOUND
 from baselines.pruning_candidates import Candidates, find_candidates
@@ -131,14 +131,19 @@ def scoring_data_of(job: Job, reference: Reference, parts: Split) -> ScoringData
 
 
 def select(
-    job: Job, step: PruningStep, network: Network, unpruned: Unpruned, scoring: ScoringData, kept: Path | None = None
+    job: Job,
+    step: PruningStep,
+    network: Network,
+    unpruned: Unpruned,
+    scoring: ScoringData,
+    kept: KeptFiles | None = None,
 ) -> Selection:
     """Prune a copy of a network for one step; under torchrun rank 0 selects for all processes.
 
     Batch norm's statistics are re-estimated for the smaller network, from training images.
 
     Args:
-        kept: directory in which measurements are kept that serve several budgets.
+        kept: files in which measurements are kept that serve several budgets.
 
     Raises:
         UsageError: the method cannot score this network, or the budget cannot be met.
@@ -172,7 +177,7 @@ def choose_removal(
     candidates: Candidates,
     network: Network,
     unpruned: Unpruned,
-    kept: Path | None = None,
+    kept: KeptFiles | None = None,
 ) -> tuple[Removed, dict[str, Any]]:
     """The units to remove from a network for a step's budget, and the latency measured for that, as results have it.
 
@@ -209,7 +214,7 @@ class KeptLatency(Struct, frozen=True, kw_only=True):
 
 
 def _choose_by_latency(
-    job: Job, step: PruningStep, candidates: Candidates, network: Network, kept: Path | None
+    job: Job, step: PruningStep, candidates: Candidates, network: Network, kept: KeptFiles | None
 ) -> tuple[Removed, dict[str, Any]]:
     """The units to remove for a latency budget, measured now or read from a file: measuring again would differ."""
     ratio, timed, order = step.budget.latency_ratio, job.timed, candidates.order
@@ -218,7 +223,7 @@ def _choose_by_latency(
     machine = {key: value for key, value in describe(job.device).items() if key in ("device", "cpu", "gpu")}
     asked = {"ratio": ratio, "technique": step.technique.to_json(), "seed": job.seed, "machine": machine}
     digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:8]
-    file = kept / f"latency-{digest}.json" if kept else None
+    file = kept(f"latency-{digest}") if kept else None
     before = read_kept(file, KeptLatency, "it is measured again") if file else None
     if before and len(before[1].removed) == len(order.units):
         return before[1].removed, {"latency_ratio": list(before[1].measured)}

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from baselines import Budget, FineTuning, Technique, foresee
 from baselines.job import find_reference
+from baselines.kept_files import KeptFiles
 from baselines.pruning_candidates import find_candidates
 from baselines.selection import scoring_data_of
 from baselines.sensitivity import Sensitivity
@@ -102,5 +103,5 @@ def test_a_sensitivity_of_other_groups_is_measured_anew(small: Dataset, brief: R
     other = Sensitivity(units=(3,), losses=((1.0, 2.0),), whole=1.0, macs=0, seconds=0.0)
     file = tmp_path / "sensitivity-l1-all-s0.json"
     write_json(file, dataclasses.asdict(other))
-    options = find_candidates(technique, network, scoring, tmp_path)
+    options = find_candidates(technique, network, scoring, KeptFiles(tmp_path))
     assert read_json(file, Sensitivity)[1].units == options.order.units

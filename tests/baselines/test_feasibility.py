@@ -1,5 +1,6 @@
 """Jobs that are refused before anything is trained, and steps that find nothing left to remove."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -77,17 +78,22 @@ def test_a_step_that_finds_the_network_small_enough_removes_nothing(reference: R
     assert run.record.cost["total_epochs"] == reference.record.cost["epochs"] + 3
 
 
-def test_a_latency_is_measured_against_the_whole_network_and_kept_beside_it(
-    reference: Run, small: Dataset, quick: Recipe, tmp_path: Path
-) -> None:
-    measured = []
+def timed_to(measured: list[int]) -> Callable[[Network, Network], tuple[float, float, float]]:
+    """A latency in proportion to MACs; those of the whole network are added to a list."""
 
     def timed(whole: Network, smaller: Network) -> tuple[float, float, float]:
-        """A latency in proportion to MACs."""
         share = cost(smaller).macs / cost(whole).macs
         measured.append(cost(whole).macs)
         return share - 0.05, share, share + 0.05
 
+    return timed
+
+
+def test_a_latency_is_measured_against_the_whole_network_and_kept_beside_it(
+    reference: Run, small: Dataset, quick: Recipe, tmp_path: Path
+) -> None:
+    measured: list[int] = []
+    timed = timed_to(measured)
     fields: dict[str, Any] = {"budget": Budget(latency_ratio=0.5), "reference": reference.path, "timed": timed}
     job = job_of(None, small, quick, tmp_path / "one", **fields)
     first = carry_out(job)
@@ -101,3 +107,23 @@ def test_a_latency_is_measured_against_the_whole_network_and_kept_beside_it(
     assert len(measured) == trials > 0
     assert again.spec == first.spec
     assert again.record.results["achieved"] == first.record.results["achieved"]
+
+
+@pytest.mark.parametrize("method", ["l1", "scratch-e"])
+def test_a_latency_of_a_cut_network_is_kept_apart_from_that_of_the_whole_one(
+    method: str, many_exits: Run, small: Dataset, quick: Recipe, tmp_path: Path
+) -> None:
+    """A run that was killed goes on with what it had chosen, where a new measurement might choose something else."""
+    measured: list[int] = []
+    technique = Technique(method=method, nearest=True)
+    fields: dict[str, Any] = {"budget": Budget(latency_ratio=0.5), "technique": technique, "timed": timed_to(measured)}
+
+    def made(directory: Path) -> None:
+        for name in (many_exits.path, Path(f"{many_exits.path}:2")):
+            carry_out(job_of(None, small, quick, directory, reference=name, **fields))
+
+    made(tmp_path / "one")
+    before = list(measured)
+    assert len(set(before)) == 2  # the whole network, and the one that is cut
+    made(tmp_path / "two")
+    assert measured == before
