@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import stat
 import tomllib
 from pathlib import Path
@@ -67,6 +68,16 @@ def read_kept(path: Path, kind: type[T], mend: str) -> tuple[dict[str, Any], T] 
     except UsageError as error:
         console.print(f"skipped: {path} is corrupt ({error}); {mend}")
         return None
+
+
+def check_writable(directory: Path) -> None:
+    """Refuse a directory that cannot take files, before anything is measured that would be written to it.
+
+    Raises:
+        UsageError: it cannot be written.
+    """
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise UsageError(f"cannot write to {directory}, where what is measured is kept: copy it to where you may write")
 
 
 def parse_json(content: bytes) -> Any:

@@ -27,6 +27,7 @@ from benchmarks.measuring.engines import Engine, Infer, Source, engine_named, re
 from benchmarks.measuring.rounds import NOISY, conditions, interleaved, median_interval, quartiles
 from compress.console import console
 from compress.data import normalise
+from compress.documents import check_writable
 from compress.errors import UsageError, checked
 from compress.export.agreement import check_logits
 from compress.export.held_out import HeldOut, open_held_out
@@ -225,6 +226,8 @@ def bench(
     if not runs:
         raise UsageError("bench: name the runs to measure, the one to compare with first")
     check_numbers(runs, batch_sizes, threads, rounds)
+    for run in runs:
+        check_writable(run.path)
     where = resolve_device(device)
     engines = (engine,) if isinstance(engine, str) else engine
     pairs = _pairs(engines, (precision,) if isinstance(precision, str) else precision, where)
