@@ -27,7 +27,10 @@ class Graph(Protocol):
     """A recording of what a function does on a device."""
 
     def record(self, function: Callable[[], None]) -> None:
-        """Call the function a few times, then record it without doing anything."""
+        """Call the function a few times, then record it without doing anything.
+
+        The caller keeps what the function uses: a recording has the addresses of tensors alone.
+        """
 
     def replay(self) -> None:
         """Do what was recorded, with the same tensors."""

@@ -93,7 +93,8 @@ class CudaGraphs(Eager):
             graph.record(run)
 
         @torch.inference_mode()
-        def infer(images: Tensor) -> Tensor:
+        def infer(images: Tensor, kept: Infer = eager) -> Tensor:
+            """`kept`: the graph has the addresses of the network's weights, but does not keep them."""
             held.copy_(images)
             graph.replay()
             return logits.clone()

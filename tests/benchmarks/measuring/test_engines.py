@@ -1,8 +1,10 @@
 """Engines, with their real packages: the same logits as eager, in every precision that they have."""
 
 import dataclasses
+import gc
 import shutil
 import sys
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from importlib import metadata
@@ -23,8 +25,9 @@ from compress.data import normalise
 from compress.errors import UsageError
 from compress.export.agreement import check_logits
 from compress.export.held_out import HeldOut, open_held_out
+from compress.export.served_network import LastExit
 from compress.machine import installed
-from compress.networks import create, cut
+from compress.networks import Network, create, cut
 from compress.runs import Run, read_run
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -144,6 +147,33 @@ def test_a_replay_reads_new_images_and_keeps_no_earlier_answers(monkeypatch: pyt
         expected = network(images)[-1]
     first, second = infer(images[:2]), infer(images[2:])
     torch.testing.assert_close(torch.cat([first, second]), expected)
+
+
+class NothingKept(ReplayedOnCpu):
+    """As a graph does, it keeps neither the function nor what that uses."""
+
+    def record(self, function: Callable[[], None]) -> None:
+        function()
+
+
+def test_the_network_lives_as_long_as_what_replays_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A graph has the addresses of its weights: were they freed, it would compute with whatever came there next."""
+    made = []
+
+    class Watched(LastExit):
+        def __init__(self, network: Network) -> None:
+            super().__init__(network)
+            made.append(weakref.ref(self))
+
+    monkeypatch.setattr(CudaGraphs, "graph", NothingKept)
+    monkeypatch.setattr("benchmarks.measuring.engines.pytorch.LastExit", Watched)
+    network = create("resnet8", exits=1, input_shape=(1, 8, 8), classes=10).eval()
+    prepared = engine_named("cudagraphs").prepare([Source(network, Path())], torch.zeros(1, 1, 8, 8), "fp32", 1)
+    gc.collect()
+    assert [each() is not None for each in made] == [True]
+    del prepared
+    gc.collect()
+    assert made[0]() is None
 
 
 def test_a_gpu_has_the_precisions_that_it_has_instructions_for(monkeypatch: pytest.MonkeyPatch) -> None:
