@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmarks.certifying.exit_images import digest_of_part, open_images
+from benchmarks.certifying.exit_images import digest_of_part, given_weights, open_images
 from benchmarks.certifying.exit_logits import Logits, exit_logits, opened_exits, placed
 from benchmarks.certifying.exit_timing import ServedExits, measure_time
 from benchmarks.certifying.exits_file import ExitPolicy, Point, write_policies
@@ -117,6 +117,11 @@ def _certified(trial: Trial) -> dict[str, Any]:
         f"{run.id}: {wanted.engine} in {wanted.precision}, {len(network.spec.exits)} exits; choosing on "
         f"{len(split.validation):,} validation images, certifying on {len(split.calibration):,} calibration images"
     )
+    if given_weights(run.record.config) and wanted.calibration is None:
+        console.print(
+            f"careful: {run.id} began with weights that were trained elsewhere: a certificate holds only if that "
+            "training had none of these images; --calibration folder:PATH names others"
+        )
     kept: list[tuple[Policy, Certificate | None, float | None]] = [
         (trial.budgeted(budget), None, budget) for budget in wanted.budgets
     ]

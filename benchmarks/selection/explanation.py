@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from typing import TYPE_CHECKING
 
 from benchmarks.measuring.rounds import NOISY
-from benchmarks.selection.choice import accuracy, as_good, most_accurate, told_apart
+from benchmarks.selection.choice import ROUNDING, accuracy, as_good, most_accurate, told_apart
 from benchmarks.selection.contender import Contender, Interval
 from benchmarks.selection.selection_limits import COSTS, Limits
 from benchmarks.statistics.difference import mcnemar_p
@@ -88,6 +89,10 @@ def _next(selection: Selection, chosen: Contender) -> str:
     """What the next better one would cost."""
     better, cost = selection.next_better, selection.limits.cost
     if better is None:
+        unknown = sum(bool(each.misses) and each.val_accuracy is None for each in selection.contenders)
+        if unknown:
+            above = "1 network above the limits was" if unknown == 1 else f"{unknown} networks above the limits were"
+            return f"next better: not known, as {above} not measured in {selection.serving.precision}"
         return "next better: none of the others is more accurate by more than chance"
     if better.misses:
         return f"next better: {better}, {_points(better, chosen)}, needs {missed(better, selection.limits)}"
@@ -147,9 +152,14 @@ def _cheaper(selection: Selection, chosen: Contender) -> list[str]:
     return [
         f"{len(best.right):,} validation images cannot tell {each} ({amount(limits.cost, each.costs[limits.cost])}) "
         f"from {best} either (p = {mcnemar_p(each.right, best.right):.2g}), but its accuracy there is lower by "
-        f"{_points(best, each).lstrip('+')}: --max-drop {100 * (accuracy(best) - accuracy(each)):.1f} accepts that"
+        f"{_points(best, each).lstrip('+')}: --max-drop {_at_least(accuracy(best) - accuracy(each)):.1f} accepts that"
         for each in sorted(alike, key=lambda each: -accuracy(each))[:1]
     ]
+
+
+def _at_least(difference: float) -> float:
+    """A difference of accuracies in points, rounded up to a tenth, so that a limit of as much allows it."""
+    return math.ceil(1000 * (difference - ROUNDING)) / 10
 
 
 def _luck(selection: Selection, chosen: Contender) -> list[str]:

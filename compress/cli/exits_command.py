@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -52,8 +53,8 @@ class GuaranteeOptions:
                 raise UsageError(f"--{option} {value:g}: above 0 and below 100 percent")
         if self.precision != "fp32" and self.engine != "eager":
             raise UsageError(f"--precision {self.precision}: early exit by {self.engine} has fp32; eager has bf16")
-        if self.threads < 1:
-            raise UsageError(f"--threads {self.threads}: 1 or more")
+        if not 1 <= self.threads <= (os.cpu_count() or 1):
+            raise UsageError(f"--threads {self.threads}: 1 or more, here {os.cpu_count() or 1} at most")
         if self.calibration is not None:
             check_own_images(self.calibration, self.data_dir)
 

@@ -252,6 +252,11 @@ def _opened(out: Path | None) -> Iterator[TextIO]:
             sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
         yield sys.stdout
         return
+    out = Path(os.path.realpath(out))  # a link stays one
+    if out.exists() and not out.is_file():  # a device or a pipe is written to: it would be replaced by a file
+        with out.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+            yield file
+        return
     temporary = out.with_name(f".{out.name}.{os.getpid()}")
     try:
         with temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:

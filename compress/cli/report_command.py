@@ -11,9 +11,12 @@ from compress.cli.options import OUTPUT, PLACE, Flag, Output
 from compress.cli.runs_option import runs_places
 from compress.errors import UsageError
 
+# One directory or URL, whole: cyclopts would split a list of paths at ":".
+RUNS_DIRS = Parameter(env_var="COMPRESS_RUNS", env_var_split=lambda _, text, **__: [text], converter=runs_places)
+
 
 def report(
-    runs_dir: Annotated[tuple[Path, ...], Parameter(env_var="COMPRESS_RUNS", converter=runs_places)] = (PLACE.runs,),
+    runs_dir: Annotated[tuple[Path, ...], RUNS_DIRS] = (PLACE.runs,),
     *,
     out: Path = Path("report"),
     png: Flag = False,

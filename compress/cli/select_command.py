@@ -32,7 +32,7 @@ class LimitOptions:
         min_accuracy: Least accuracy on validation images, such as 0.9 or 90%: the cheapest network that has it is
             chosen.
         max_drop: Points of validation accuracy given up at most for a cheaper network, where the images cannot tell the
-            two apart.
+            two apart (default: 1); not with --min-accuracy, which has the cheapest network anyway.
     """
 
     max_macs: str | None = None
@@ -40,11 +40,13 @@ class LimitOptions:
     max_bytes: str | None = None
     max_latency: str | None = None
     min_accuracy: str | None = None
-    max_drop: float = 1.0
+    max_drop: float | None = None
 
     def limits(self) -> dict[str, float]:
         """Return the limits by the names that `Limits` has for them."""
-        if not 0 <= self.max_drop <= 100:
+        if self.max_drop is not None and self.min_accuracy is not None:
+            raise UsageError("--min-accuracy and --max-drop: give one of them; with --min-accuracy the cheapest wins")
+        if self.max_drop is not None and not 0 <= self.max_drop <= 100:
             raise UsageError(f"--max-drop {self.max_drop:g}: points of accuracy, from 0 to 100")
         found = {
             name: quantity(option, text, units, like)
@@ -129,13 +131,14 @@ def select(
 
     from benchmarks import Limits, Serving
     from benchmarks import select as choose
+    from benchmarks.selection.choice import MAX_DROP
     from compress.cli.printing import print_json
 
     selection = choose(
         run,
         limits=Limits(**bounds),
         serving=Serving(device=place.device, **settings),
-        max_drop=limits.max_drop / 100,
+        max_drop=MAX_DROP if limits.max_drop is None else limits.max_drop / 100,
         dataset=dataset,
         directory=place.runs,
         data_dir=serving.data_dir,
@@ -175,6 +178,8 @@ def _export(selection: Selection, out: Path, data_dir: Path | None) -> str:
         )
         latencies = []
     bundle = write_bundle(replace(subject, latencies=latencies), out, policy, certificate)
+    if early and (notice := bundle.manifest["early_exit"]["notice"]):
+        console.print(notice)
     return os.fspath(bundle.path)
 
 

@@ -1,4 +1,4 @@
-"""Images of one's own that no training had: below a folder, prepared as a run prepares its own, copies left out."""
+"""Images that no training had: of one's own, below a folder and prepared as a run prepares its own; no copies."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ def read_own_images(root: Path, preparation: Preparation, classes: Sequence[str]
     return Labelled(images=torch.stack([torch.from_numpy(image.copy()) for image in images]), labels=labels)
 
 
-def without_copies(images: Labelled, seen: Iterable[Part], root: Path) -> Labelled:
+def without_copies(images: Part, seen: Iterable[Part], what: str | Path) -> Part:
     """Return the images without those that have the same pixels as one in `seen`, or as an earlier one of their own.
 
-    What is left out is logged, with the folder's name.
+    What is left out is logged, with `what` these images are.
 
     Raises:
         UsageError: none is left.
@@ -57,9 +57,9 @@ def without_copies(images: Labelled, seen: Iterable[Part], root: Path) -> Labell
         why = f"{again:,} have the pixels of one that the run was trained, chosen or tested on"
         why += f", {len(images) - again - len(kept):,} those of one another"
         if not kept:
-            raise UsageError(f"{root}: none of {len(images):,} images is left: {why}")
-        _log.warning("%s: %d of %d images are left out: %s", root, len(images) - len(kept), len(images), why)
-    return images.subset(torch.tensor(kept))
+            raise UsageError(f"{what}: none of {len(images):,} images is left: {why}")
+        _log.warning("%s: %d of %d images are left out: %s", what, len(images) - len(kept), len(images), why)
+    return images if len(kept) == len(images) else images.subset(torch.tensor(kept))
 
 
 def _labelled(root: Path, classes: Sequence[str]) -> tuple[list[str], torch.Tensor]:

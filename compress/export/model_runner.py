@@ -33,6 +33,8 @@ def open_bundle(folder: Path = HERE, threads: int = 1) -> tuple[list[str], dict[
         _stop(f"{error.name} is not installed: pip install {error.name}")
     except ValueError as error:  # of a file, or of a policy that does not fit the model
         _stop(str(error))
+    except Exception as error:  # of the runtime: the errors of onnxruntime have no other base
+        _stop(f"the runtime does not read the model; a newer one may: {str(error).strip().partition(chr(10))[0]}")
     if about["input"] == "uint8":
         return labels, rules, answer
     return labels, rules, lambda images: answer(images.astype(np.float32) / 255)

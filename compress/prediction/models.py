@@ -126,12 +126,16 @@ def bundle_model(bundle: Bundle, *, threads: int) -> Model:
 
     try:
         outputs = begin()(np.zeros((1, *preparation.shape), np.uint8)).probabilities.shape[1]
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise UsageError(
             f"bundle {bundle.path}: {error.name} is not installed; pip install 'multiway-compress[deploy]' brings it"
         ) from error
     except ValueError as error:
         raise UsageError(f"bundle {bundle.path}: {first_line(error)}") from error
+    except Exception as error:  # of the runtime: the errors of onnxruntime have no other base
+        raise UsageError(
+            f"bundle {bundle.path}: the runtime does not read the model; a newer one may: {first_line(error)}"
+        ) from error
     if outputs != len(classes):
         raise UsageError(f"bundle {bundle.path}: labels.json names {len(classes)} classes, the model answers {outputs}")
     return Model(classes=classes, preparation=preparation, begin=begin)

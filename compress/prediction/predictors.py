@@ -21,6 +21,7 @@ from compress.prediction.worker_threads import concurrently, cores
 from compress.runs import Run
 
 BATCH_SIZE = 32  # images that a thread reads and a network answers at a time
+MOST = 65_536  # images in a batch, and worker threads
 PathLike = str | os.PathLike[str]
 
 
@@ -166,7 +167,8 @@ def predictor(
 
 
 def check_numbers(**numbers: int | None) -> None:
-    """Refuse numbers below 1."""
+    """Refuse numbers below 1, more threads than the machine has, and batches that no memory holds."""
+    most = {"threads": os.cpu_count() or 1}
     for name, number in numbers.items():
-        if number is not None and number < 1:
-            raise UsageError(f"{name} {number} must be 1 or more")
+        if number is not None and not 1 <= number <= most.get(name, MOST):
+            raise UsageError(f"{name} {number} must be 1 or more, here {most.get(name, MOST):,} at most")

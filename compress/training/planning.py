@@ -31,7 +31,7 @@ from compress.training.distributed import current_world
 from compress.training.execution import Prepared, execute
 from compress.training.exit_budgets import is_by_macs, placed_by_macs
 from compress.training.hooks import Options
-from compress.training.methods import CONTROLS, FROZEN, SINGLE_EXIT, Method
+from compress.training.methods import CONTROLS, FROZEN, SINGLE_EXIT, TEMPERATURE, Method
 from compress.training.objectives import precision_of
 from compress.training.plan import Plan
 from compress.training.recorded_command import command_line, training_words
@@ -267,6 +267,11 @@ def _with_teacher(
     if teacher is None:
         if method.teacher is not None:
             raise UsageError(f"teacher-weight {method.teacher:g}: there is no teacher; name a run with --teacher")
+        if method.temperature != TEMPERATURE and not (method.self_distillation or method.ensemble_teacher):
+            raise UsageError(
+                f"temperature {method.temperature:g}: nothing is distilled: give --teacher, --self-distillation or "
+                "--ensemble-teacher, or leave it out"
+            )
         return method, None
     run = find_run(teacher, runs)
     check_same_data(run, dataset, recipe)

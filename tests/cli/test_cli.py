@@ -179,6 +179,8 @@ def test_runs_are_kept_where_the_environment_says_and_the_report_lists_what_it_s
     assert Path(out.strip()).read_text().startswith("# Comparison")
     assert "skipped: run" in err
     assert "notes.txt is a file, not a run directory" in " ".join(err.split())
+    monkeypatch.setenv("COMPRESS_RUNS", f"{tmp_path}/one:two")  # one place, as for all other commands
+    assert f"{tmp_path}/one:two is not a directory of runs" in refused("report")
 
 
 def test_data_shows_every_set_and_where_it_is(compress: Command) -> None:

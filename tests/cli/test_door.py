@@ -80,6 +80,7 @@ REFUSED = [
     ("select --min-accuracy 90", "--min-accuracy 90: a share, such as 0.9 or 90%"),
     ("select --engine openvin", "--engine 'openvin': did you mean 'openvino'?"),
     ("select --max-drop 101", "--max-drop 101: points of accuracy, from 0 to 100"),
+    ("select --min-accuracy 90% --max-drop 0.2", "--min-accuracy and --max-drop: give one of them"),
     ("select --batch-size 0", "--batch-size 0: 1 or more"),
     ("report nowhere", "nowhere is not a directory of runs"),
     ("train --archh resnet8", "--archh"),

@@ -106,6 +106,22 @@ def test_a_file_is_written_whole_or_not_at_all(predict: Command, photos: Path, t
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.csv", "photos"]
 
 
+def test_a_device_is_written_to_and_a_link_stays_one(predict: Command, photos: Path, tmp_path: Path) -> None:
+    """As /dev/null, which root would replace by a file."""
+    pipe, link, read = tmp_path / "pipe", tmp_path / "link", []
+    os.mkfifo(pipe)
+    reader = threading.Thread(target=lambda: read.append(pipe.read_text()))
+    reader.start()
+    assert predict(photos, "--out", pipe)[0] == 0
+    reader.join()
+    assert read == [predict(photos)[1]]
+    assert pipe.is_fifo()
+    link.symlink_to(tmp_path / "target.csv")
+    assert predict(photos, "--out", link)[0] == 0
+    assert link.is_symlink()
+    assert (tmp_path / "target.csv").read_text() == read[0]
+
+
 def interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 

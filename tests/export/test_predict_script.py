@@ -95,6 +95,17 @@ def test_what_stops_it_is_said_in_one_line(exported: Export, tmp_path: Path) -> 
         assert (done.returncode, done.stdout, done.stderr) == (status, "", said)
 
 
+def test_a_model_that_the_runtime_does_not_read_is_said_in_one_line(exported: Export, tmp_path: Path) -> None:
+    """As of an older runtime, whose errors derive from Exception alone."""
+    bundle = exported(1)
+    older = "import onnxruntime\ndef read(*_, **__): raise Exception('IR version 13\\nmore')\n"
+    older += "onnxruntime.InferenceSession = read\n" + NO_TORCH
+    command: list[str | Path] = [sys.executable, "-c", older, bundle.path / "predict.py", tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True)
+    said = "the runtime does not read the model; a newer one may: IR version 13\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", said)
+
+
 def test_a_changed_file_is_refused_in_one_line(exported: Export, tmp_path: Path) -> None:
     bundle = shutil.copytree(exported(1).path, tmp_path / "bundle")
     labels = json.loads((bundle / "labels.json").read_text())

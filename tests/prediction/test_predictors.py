@@ -165,7 +165,7 @@ def test_a_record_whose_images_were_prepared_by_other_rules_is_refused(copied: P
 
 def test_what_does_not_fit_is_refused(trained: Train, tmp_path: Path) -> None:
     given = trained()
-    numbers: list[dict[str, Any]] = [{"batch_size": 0}, {"workers": 0}, {"threads": -1}]
+    numbers: list[dict[str, Any]] = [{"batch_size": 0}, {"workers": 0}, {"threads": -1}, {"threads": 2**32}]
     for wrong in numbers:
         [(name, number)] = wrong.items()
         with pytest.raises(UsageError, match=f"{name} {number} must be 1 or more"):

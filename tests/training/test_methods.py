@@ -275,6 +275,7 @@ def test_what_a_command_cannot_do_is_one_line(refused: Any, tiny_folder: Path, t
     place = ["--runs", tmp_path / "runs", "--dataset", f"folder:{tiny_folder}"]
     assert "needs fp32" in refused("train-mwbp", "--update", "sequential", "--precision", "bf16", *place)
     assert "no teacher" in refused("train-mwbp", "--teacher-weight", "0.3", *place)
+    assert "temperature 2: nothing is distilled" in refused("train-mwbp", "--temperature", "2", *place)
     assert "not under" in refused("train", "--teacher", "resnet110_nothing", *place)
     assert "goes with method frozen-trunk" in refused("train-mwbp", "--trunk", "resnet44_", *place)
     assert "auxnet has gap-fc heads" in refused("train-mwbp", "--method", "auxnet", "--head", "relu-gap-fc", *place)

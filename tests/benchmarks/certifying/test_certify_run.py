@@ -15,16 +15,19 @@ from PIL import Image
 
 from benchmarks.certifying import certify_run as certifying
 from benchmarks.certifying.certify_run import Trial, Wanted, certify_run
-from benchmarks.certifying.exit_images import digest_of_part, open_images
+from benchmarks.certifying.exit_images import digest_of_part, given_weights, open_images
 from benchmarks.certifying.exit_timing import ServedExits, measure_time
 from benchmarks.certifying.exits_file import read_policies, write_policies
+from compress import Place
 from compress.data import in_order, normalise, open_dataset
 from compress.errors import UsageError
 from compress.inference import EarlyExit, simulate
 from compress.inference.certificate import RiskName
 from compress.inference.risks import RISKS
 from compress.networks import digest_of_weights
+from compress.recipes import Recipe
 from compress.runs import EARLY_EXIT, RECORD, Run, find_run, load
+from compress.training import train
 
 Command = Callable[..., tuple[int, str, str]]
 LOOSE = Wanted(risk="agreement", epsilon=0.6, delta=0.4, latency=False, device="cpu")  # for 40 images, barely trained
@@ -219,6 +222,33 @@ def test_copies_of_images_that_the_run_had_are_left_out(
     status, out, _ = compress("exits", run.path, "--calibration", f"folder:{mixed}", *loose)
     assert (status, json.loads(out)["policies"][0]["certificate"]["n"]) == (0, 20)
     assert "100 of 120 images are left out: 100 have the pixels of one that the run was trained" in caplog.text
+
+
+def test_copies_of_training_images_that_were_held_out_certify_nothing(
+    tiny_folder: Path, brief: Recipe, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Every training image is there twice, so that nearly every calibration image has a copy that was trained on."""
+    folder = shutil.copytree(tiny_folder, tmp_path / "twice")
+    for file in sorted((folder / "train").rglob("*.png")):
+        shutil.copy(file, file.with_name(f"copy of {file.name}"))
+    recipe = replace(brief, validation=0.2, calibration=0.2)
+    data = open_dataset(f"folder:{folder}", image_size=8)
+    run = train("resnet8", data, method="mwbp", exits=2, recipe=recipe, place=Place(runs=tmp_path / "runs"))
+    held = run.record.data["split"]["calibration"]
+    left = open_images(run).calibration
+    assert 0 < len(left) < held / 2
+    assert f"{held - len(left)} of {held} images are left out" in caplog.text
+
+
+def test_weights_that_were_trained_elsewhere_may_have_seen_the_images(run: Run, compress: Command) -> None:
+    limits = ("--max-drop", "60", "--confidence", "60", "--risk", "agreement", "--no-latency")
+    assert "trained elsewhere" not in compress("exits", run.path, *limits)[2]
+    run.record.config["initial"] = "0" * 64
+    run.write_record()
+    status, _, err = compress("exits", run.path, *limits)
+    assert status == 0
+    assert f"careful: {run.id} began with weights that were trained elsewhere: a certificate holds only if" in err
+    assert given_weights({"reference": {"reference": {"initial": "0" * 64}}, "initial": None})  # pruned twice
 
 
 @pytest.mark.parametrize(

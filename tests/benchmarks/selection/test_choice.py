@@ -85,8 +85,18 @@ def test_few_images_do_not_make_a_much_worse_network_as_good(plant: Plant) -> No
     made = selection([best, worse], limits)
     assert made.chosen is best
     [line, _] = cautions(made)
-    assert "--max-drop 14.8 accepts that" in line
+    assert "--max-drop 14.9 accepts that" in line
     assert selection([best, worse], limits, max_drop=0.149).chosen is worse
+
+
+def test_what_was_not_measured_is_not_said_to_be_no_better(plant: Plant) -> None:
+    """In other precisions than fp32 networks above the limits are not measured."""
+    limits = Limits(macs=50)
+    small, large = limited([plant(40, 1000), replace(plant(60, 0), val_accuracy=None)], limits)
+    assert reasons(selection([small, large], limits))[-1] == (
+        "next better: not known, as 1 network above the limits was not measured in fp32"
+    )
+    assert "none of the others is more accurate" in reasons(selection([small], limits))[-1]
 
 
 def test_luck_is_named_where_it_may_have_decided(plant: Plant) -> None:
