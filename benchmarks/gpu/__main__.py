@@ -10,6 +10,7 @@ import re
 import sys
 import time
 from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from benchmarks.gpu.stage import STAGES
@@ -18,6 +19,7 @@ from compress.home import settle
 from compress.signals import heeded
 
 LEAST, MOST = 0.5, 24 * 60.0  # minutes
+LEAST_TORCH = (2, 11)
 
 
 def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -57,16 +59,31 @@ def seed(text: str) -> int:
     return int(text)
 
 
+def check_torch() -> None:
+    """Refuse PyTorch before 2.11, which pyproject.toml asks for where this is installed.
+
+    Raises:
+        UsageError: it is older, or not there.
+    """
+    try:
+        found = version("torch")
+    except PackageNotFoundError:
+        raise UsageError("torch is not installed") from None
+    if tuple(int(part) for part in re.findall("[0-9]+", found)[:2]) < LEAST_TORCH:
+        raise UsageError(f"torch {found} is too old: {'.'.join(map(str, LEAST_TORCH))} or later is needed")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status: 2 where it could not begin."""
     started, given = time.monotonic(), parsed(arguments)
     settle()
-
-    from benchmarks.gpu.check import Check  # here and below, as --help needs no torch
-    from benchmarks.gpu.check_setting import Wanted
-    from compress.console import console
-
     try:
+        check_torch()
+
+        from benchmarks.gpu.check import Check  # here and below, as --help needs no torch
+        from benchmarks.gpu.check_setting import Wanted
+        from compress.console import console
+
         wanted = Wanted(
             device_name=given.device,
             study_name=given.study,

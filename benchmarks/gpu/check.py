@@ -30,7 +30,8 @@ from compress.machine import installed
 ROOT = Path(__file__).resolve().parents[2]
 TESTS = ROOT / "tests" / "cuda"
 PYTEST = (
-    *("-m", "pytest", "-v", "--tb=short", "-n", "0", "-m", "cuda and not slow", "-p", "no:cacheprovider"),
+    *("-m", "pytest", "-v", "--tb=short", "-m", "cuda and not slow", "-p", "no:cacheprovider"),
+    *("-o", "addopts=--import-mode=importlib"),  # without xdist, which need not be there
     # On a machine whose packages are of other versions a warning must not cost the tests.
     *("-W", "default", "--continue-on-collection-errors", "--rootdir", str(ROOT)),
 )
@@ -155,8 +156,8 @@ class Check:
     def _why_no_tests(self) -> str | None:
         if self.wanted.device.type != "cuda":
             return "there is no CUDA here" if not torch.cuda.is_available() else "they are for CUDA"
-        if missing := [package for package in ("pytest", "xdist") if find_spec(package) is None]:
-            return f"{missing[0]} is not installed"
+        if find_spec("pytest") is None:
+            return "pytest is not installed"
         return None if TESTS.is_dir() else f"there is no {TESTS}"
 
     def _save_now_and_then(self) -> None:

@@ -31,7 +31,7 @@ from compress.documents import check_writable
 from compress.errors import UsageError, checked
 from compress.export.agreement import check_logits
 from compress.export.held_out import HeldOut, open_held_out
-from compress.hardware import describe, resolve_device
+from compress.hardware import describe
 from compress.networks import Network, cut
 from compress.runs import Run
 
@@ -214,6 +214,7 @@ def bench(
     Args:
         rounds: how many times each network is timed; 0: not at all, where the machine is busy. What does not depend on
             that is measured all the same: sizes, deviations, and the accuracy of int8.
+        device: auto: what there is, or the CPU where one of the engines runs on that alone.
         data_dir: where to look first for the data that int8 needs.
 
     Returns:
@@ -228,8 +229,9 @@ def bench(
     check_numbers(runs, batch_sizes, threads, rounds)
     for run in runs:
         check_writable(run.path)
-    where = resolve_device(device)
     engines = (engine,) if isinstance(engine, str) else engine
+    places = {engine_named(each).device(device) for each in engines}
+    where = places.pop() if len(places) == 1 else torch.device("cpu")  # auto: some run on the CPU alone
     pairs = _pairs(engines, (precision,) if isinstance(precision, str) else precision, where)
     quantised = any(precision == "int8" for _, precision in pairs)
     held_out = open_held_out(runs, data_dir) if quantised else None

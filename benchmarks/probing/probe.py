@@ -28,7 +28,7 @@ from compress.console import console
 from compress.data import Dataset, Normalisation, Part, Split, in_order, normalise
 from compress.documents import check_writable
 from compress.errors import UsageError, checked
-from compress.hardware import describe, resolve_device
+from compress.hardware import describe, repeatable, resolve_device
 from compress.networks import Network
 from compress.recipes import Recipe
 from compress.runs import PROBE, Run, load, write_json
@@ -146,7 +146,8 @@ def _measure(run: Run, parts: Split, sample: Sample, *, seen_in_training: bool) 
     console.print(f"{run.id}: probing {len(run.spec.blocks)} blocks")
     network = load(run).to(parts.train.labels.device).to(memory_format=torch.channels_last)
     training, held_out = _drawn(parts.train, sample.fit), _drawn(parts.validation, sample.held_out)
-    blocks = _block_rows(run, network, training, held_out, sample)
+    with repeatable(training.labels.device):  # as `predict` computes
+        blocks = _block_rows(run, network, training, held_out, sample)
     logits = predict(network, held_out, run.normalisation)[-1]
     return {
         "schema_version": SCHEMA_VERSION,

@@ -25,6 +25,7 @@ from compress.data import Normalisation, Part, Split, in_order, normalise
 from compress.errors import UsageError
 from compress.export.agreement import check_logits
 from compress.export.held_out import HeldOut, padded
+from compress.hardware import repeatable
 from compress.inference import leaving_macs, mean_macs
 from compress.runs import load
 
@@ -105,6 +106,8 @@ class Trial:
         images = self.engine.place(random_images(self.serving.batch_size, shape), self.serving.place)
         plain = {self._key(each): self._candidate(each) for each in contenders if each.early is None}
         prepared, refused = self._prepared(plain, images)
+        if self.serving.engine == "eager":  # as `EarlyExit` computes, and `compress predict`
+            prepared = {key: repeatable(self.serving.place)(infer) for key, infer in prepared.items()}
         calls: dict[Shape, tuple[Call, int]] = {key: (partial(infer, images), 1) for key, infer in prepared.items()}
         for contender in (each for each in contenders if each.early is not None):
             try:

@@ -14,6 +14,7 @@ from torch._C._autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.measuring.rounds import Call, timed
+from compress.errors import UsageError
 from compress.training.capture import CudaGraph
 
 CHAIN = 1000  # kernels in the graph
@@ -21,13 +22,19 @@ WARM_UP, REPEATS = 3, 10
 
 
 def kernels_of(call: Call, device: torch.device) -> int:
-    """Number of kernels, copies and fills that a call runs on a GPU, as the profiler sees them; graphs are unfolded."""
+    """Number of kernels, copies and fills that a call runs on a GPU, as the profiler sees them; graphs are unfolded.
+
+    Raises:
+        UsageError: it sees none, as where CUPTI is missing or in use.
+    """
     call()  # what happens once only happens here
     torch.cuda.synchronize(device)
     with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as profiled:
         call()
         torch.cuda.synchronize(device)
-    return on_device(profiled.events())
+    if not (kernels := on_device(profiled.events())):
+        raise UsageError("the profiler sees no kernels on this machine")
+    return kernels
 
 
 def on_device(events: Iterable[Any]) -> int:

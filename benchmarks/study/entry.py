@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, get_args
@@ -124,7 +123,7 @@ class Trained:
 
     def recipe(self, shared: Recipe) -> Recipe:
         """The study's recipe with what the entry changes in it."""
-        return dataclasses.replace(shared, **dict(self.changes))
+        return shared.changed(**dict(self.changes))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -58,7 +58,7 @@ def hand_over(handover: Handover, runs: Sequence[Run], dataset: Dataset, out: Pa
     if chosen is None:
         raise UsageError(reasons(selection)[0])
     model = out / MODEL
-    bundle = _kept(model, chosen.run, chosen.exit)
+    bundle = _kept(model, chosen.run, chosen.exit, handover.format)
     bundle = bundle or export_bundle(chosen.run, chosen.exit, format=handover.format, out=model)
     [image] = dataset.test.subset(torch.tensor([0])).images
     example, label = out / EXAMPLE, dataset.classes[int(dataset.test.labels[0])]
@@ -71,8 +71,8 @@ def hand_over(handover: Handover, runs: Sequence[Run], dataset: Dataset, out: Pa
     ]
 
 
-def _kept(model: Path, run: Run, exit: ExitName) -> Bundle | None:
-    """The bundle that is there already, if it is of this exit of this run."""
+def _kept(model: Path, run: Run, exit: ExitName, form: str) -> Bundle | None:
+    """The bundle that is there already, if it is of this exit of this run, in that format."""
     from compress.export import read_bundle
 
     if not model.exists():
@@ -81,4 +81,6 @@ def _kept(model: Path, run: Run, exit: ExitName) -> Bundle | None:
     source = bundle.manifest["source"]
     if (source["run"], source["exit"]) != (run.id, exit):
         raise UsageError(f"{model} holds exit {source['exit']} of {source['run']}, not {exit} of {run.id}: remove it")
+    if bundle.manifest["format"] != form:
+        raise UsageError(f"{model} holds {bundle.manifest['format']}, not {form}: remove it")
     return bundle

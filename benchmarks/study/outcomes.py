@@ -207,9 +207,12 @@ class Outcomes:
             return  # planning every run of a long study takes seconds, in which a GPU would wait
         counted = {run.id for run in distinct_runs(found)[0]}
         found.sort(key=lambda run: run.id not in counted)  # copies last: a pruned run may name one as its parent
-        for node in self.left:
-            if not self.waits_for(node) and (run := self._found(node, found)):
-                self.runs[node] = run
+        entered = True
+        while entered:  # what one waits for may stand behind it
+            entered = False
+            for node in self.left:
+                if not self.waits_for(node) and (run := self._found(node, found)):
+                    self.runs[node], entered = run, True
 
     def _found(self, node: Node, runs: Sequence[Run]) -> Run | None:
         try:

@@ -126,6 +126,9 @@ class Study:
             origin = self.entry(source.name)
             if len(origin.targets) > 1:
                 raise UsageError(f"{named} has several budgets; name a run that has one")
+            exits = len([exit for exit in self._exits(origin) if exit != ENSEMBLE])
+            if source.exit and source.exit > exits:
+                raise UsageError(f"{named}: {source.name} has {exits} exit(s)")
             if key == MATCH_TRAINING and (source.exit or not isinstance(origin, Trained) or origin.match_training):
                 raise UsageError(f"{named}: name a run that is trained for the recipe's epochs, without an exit")
 

@@ -132,6 +132,8 @@ def _recipe(study: Study, asked: RecipeOptions) -> Recipe:
     """Return the study's recipe; what is asked for goes before its recipe and its epochs."""
     epochs = study.epochs if asked.recipe is None and asked.epochs is None else asked.epochs
     recipe = asked.named(study.recipe, epochs=epochs, class_weights=study.class_weights)
+    if not recipe.epochs:
+        raise UsageError("--epochs 0: a study trains; give 1 or more")
     return recipe.changed(validation=study.validation, calibration=study.calibration)
 
 

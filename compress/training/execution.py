@@ -16,7 +16,7 @@ from compress.console import console
 from compress.data import Split
 from compress.data.division import DIVISION
 from compress.ensemble_exit import ENSEMBLE
-from compress.errors import UsageError
+from compress.errors import UsageError, reason
 from compress.hardware import check_bf16, describe
 from compress.network_cost import cross_check
 from compress.networks import Network, Spec
@@ -119,7 +119,7 @@ def execute(plan: Plan, prepare: Prepare, *, resume: bool = False) -> Run:
             if world.leads and isinstance(error, DivergedError):
                 _mark_failed(run, str(error))
             elif world.leads and not isinstance(error, UsageError):
-                _mark_failed(run, f"{type(error).__name__}: {error}")
+                _mark_failed(run, reason(error))
             raise
 
 
@@ -247,8 +247,8 @@ def _finished(plan: Plan, *, resume: bool) -> Run | None:
     return run
 
 
-def _mark_failed(run: Run, reason: str) -> None:
-    run.record.status, run.record.failure, run.record.results = "failed", reason, {}
+def _mark_failed(run: Run, why: str) -> None:
+    run.record.status, run.record.failure, run.record.results = "failed", why, {}
     run.write_record()
 
 

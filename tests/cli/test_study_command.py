@@ -48,6 +48,8 @@ def test_options_go_before_what_the_file_says(compress: Command, study: list[str
         status, out, err = compress(*study, "--dry-run", "--json", *options)
         assert status == 0, err
         assert [run["epochs"] for run in json.loads(out)["runs"]] == [epochs]
+    status, out, err = compress(*study, "--dry-run", "--epochs", "0")
+    assert (status, out, err.splitlines()[-1]) == (2, "", "compress: --epochs 0: a study trains; give 1 or more")
     assert StudyPlaceOptions().place("fp32").precision == "fp32"
     assert StudyPlaceOptions(precision="auto").place("fp32").precision == "auto"
 

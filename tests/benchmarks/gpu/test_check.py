@@ -79,6 +79,14 @@ def test_mistakes_are_refused_in_one_line_and_leave_nothing(
     assert not list(tmp_path.iterdir())
 
 
+def test_an_old_torch_is_refused_before_anything_fails_by_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("benchmarks.gpu.__main__.version", lambda package: "2.9.1+cu128")
+    assert main([]) == 2
+    assert capsys.readouterr().err == "gpu: torch 2.9.1+cu128 is too old: 2.11 or later is needed\n"
+
+
 def test_help_imports_no_torch() -> None:
     program = "import sys; from benchmarks.gpu.__main__ import parsed; parsed([]); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=check.ROOT)

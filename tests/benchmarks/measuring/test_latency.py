@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from benchmarks import bench
 from benchmarks.measuring.bench_file import read_measurements
@@ -40,6 +41,13 @@ def test_every_exit_is_measured_against_the_first_run_and_recorded(runs: list[Ru
     assert recorded.environment["cpu"]
     assert recorded.noise is not None
     assert recorded.noisy == (recorded.noise > 0.05)
+
+
+def test_where_an_engine_runs_on_the_cpu_alone_all_do(runs: list[Run], monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = torch.device("cuda")
+    monkeypatch.setattr("benchmarks.measuring.engines.engine.resolve_device", lambda asked: gpu)
+    rows = bench(runs[:1], engine=("eager", "onnxruntime"), batch_sizes=(1,), rounds=0)
+    assert {(row["engine"], row["device"]) for row in rows} == {("eager", "cpu"), ("onnxruntime", "cpu")}
 
 
 def test_a_network_of_a_third_of_the_work_takes_less_time(runs: list[Run]) -> None:

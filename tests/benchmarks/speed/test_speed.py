@@ -1,5 +1,6 @@
 """Speed: the harness measures all that it promises, at a tiny size; what the figures are is nobody's business here."""
 
+import contextlib
 import json
 import math
 import multiprocessing
@@ -16,6 +17,7 @@ import pytest
 import torch
 
 from benchmarks.measuring.rounds import SHORTEST, Call
+from benchmarks.speed import kernel_limit
 from benchmarks.speed.bare_layers import Layer, bare_layers, floor, floor_call
 from benchmarks.speed.ratios import ON_CUDA, PARTS, Ratio, measure
 from benchmarks.speed.speed_setup import Setup
@@ -134,6 +136,13 @@ def test_calls_on_a_gpu_are_repeated_so_that_the_host_is_not_what_is_timed(monke
     assert given == [(0, 0.0), (1, SHORTEST)]
 
 
+class Profiled:
+    """What a profiler saw where CUPTI is missing: nothing on the GPU."""
+
+    def events(self) -> list[object]:
+        return []
+
+
 def test_what_is_measured_on_cuda_alone_runs_and_divides_by_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     """Here the steps of both sides are eager; the count of kernels and their time are made up."""
     counted: list[Call] = []
@@ -150,6 +159,10 @@ def test_what_is_measured_on_cuda_alone_runs_and_divides_by_the_limit(monkeypatc
     assert found["over_kernel_limit"] == {"ratio": 3.0, "low": 2.5, "high": 3.5, "rounds": 3}
     assert found["captured_over_eager"]["ratio"] == 1
     assert len(counted) == 1
+    monkeypatch.setattr("benchmarks.speed.kernel_limit.profile", lambda **_: contextlib.nullcontext(Profiled()))
+    monkeypatch.setattr("torch.cuda.synchronize", lambda device: None)
+    monkeypatch.setattr("benchmarks.speed.ratios.kernels_of", kernel_limit.kernels_of)
+    assert [*PARTS["capture"](setup, math.inf)] == ["captured_over_eager"]  # where the profiler sees nothing
     assert PARTS["captured memory"](setup, math.inf)["memory_captured_over_eager"]["ratio"] == pytest.approx(
         1, abs=0.01
     )
@@ -202,6 +215,7 @@ def test_it_runs_where_little_is_installed(tmp_path: Path) -> None:
     shutil.copyfile(root / "tests" / "benchmarks" / "gpu" / "bare_python.py", tmp_path / "sitecustomize.py")
     program = """
 import torch
+from benchmarks.speed import kernel_limit
 from benchmarks.speed.ratios import PARTS, measure
 from benchmarks.speed.speed_setup import Setup
 memory = PARTS["memory"]

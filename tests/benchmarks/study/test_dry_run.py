@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from benchmarks import plan_study
+from benchmarks.study import outcomes as outcomes_module
 from benchmarks.study.dry_run import StudyPlan
 from benchmarks.study.estimate import seconds_left
 from benchmarks.study.graph import Node, graph
@@ -96,6 +97,23 @@ def test_exits_on_another_trunk_are_not_taken_for_the_studys(
         start, place = Start(trunk=trunk.path), Place(device="cpu", precision="fp32", runs=tmp_path)
         train("resnet8", coarse, method="frozen-trunk", exits=2, recipe=brief, start=start, place=place)
         assert _states(plan_study(setting))["frozen"] == state
+
+
+def test_a_finished_run_is_found_whose_source_stands_behind_it(
+    settings: Settings, made: list[Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What claims name comes first; the plain network that an architecture's pruning starts from need not be named."""
+    cut = '{name = "cut", command = "prune", arch = "resnet8", speedup = 1.5}'
+    text = (
+        HEAD.replace('reference = "deep"', 'reference = "multi"')
+        + f'primary = ["multi", "cut"]\nrun = [{MULTI}, {DEEP}, {cut}]'
+    )
+    outcomes = Outcomes(setting=settings(text, tmp_path))
+    assert [str(node).partition(" at ")[0] for node in outcomes.nodes] == ["multi, seed 0", "cut", "deep, seed 0"]
+    monkeypatch.setattr(outcomes_module, "finished_runs", lambda runs: (made, []))
+    monkeypatch.setattr(Outcomes, "_found", lambda self, node, runs: made[0])
+    outcomes.find()
+    assert not outcomes.left
 
 
 def test_exits_on_a_frozen_trunk_wait_for_the_entry_that_trains_it(settings: Settings, tmp_path: Path) -> None:

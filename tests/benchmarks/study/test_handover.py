@@ -27,6 +27,8 @@ def test_the_best_network_within_the_limit_is_exported_once_and_predicts(
     before = (tmp_path / "model" / "bundle.json").stat().st_mtime_ns
     assert hand_over(handover, made, coarse, tmp_path) == [selected, exported, predicted]
     assert (tmp_path / "model" / "bundle.json").stat().st_mtime_ns == before
+    with pytest.raises(UsageError, match="model holds pt2, not onnx: remove it"):
+        hand_over(Handover(max_macs=macs[0], format="onnx"), made, coarse, tmp_path)
     with pytest.raises(UsageError, match="nothing is within the limits"):
         hand_over(Handover(max_macs=1), made, coarse, tmp_path / "other")
 

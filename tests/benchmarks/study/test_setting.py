@@ -65,6 +65,15 @@ def test_what_a_network_changes_in_the_recipe_belongs_to_its_pruning_too(setting
     assert found == [changed, changed, setting.recipe]
 
 
+def test_a_change_that_the_recipe_cannot_have_is_refused_as_in_a_command(settings: Settings, tmp_path: Path) -> None:
+    text = f"{HEAD}run = [{DEEP[:-1]}, warmup = 0.4}}]"
+    setting = settings(text, tmp_path, recipe=recipe_named("paper"))
+    [deep] = setting.study.runs
+    assert isinstance(deep, Trained)
+    with pytest.raises(UsageError, match=r"warmup 0\.4: recipe paper has none: its schedule is"):
+        setting.training_recipe(deep)
+
+
 def test_fine_tuning_takes_its_share_of_a_longer_training(settings: Settings, tmp_path: Path) -> None:
     text = f"""{HEAD}
     run = [

@@ -101,6 +101,7 @@ PRIMARY = '[[primary]]\nclaim = "It wins"\nof = "multi"\nagainst = "deep"\n'
         (('match = "multi"', 'match = "multi"\nspeedup = 2'), "not speedup and match"),
         (('match = "multi"', 'match = "multi"\nexits = 2'), "not for prune"),
         (('match = "multi"', 'match = "multi:x"'), "number of an exit"),
+        (('match = "multi"', 'match = "multi:3"'), r"match 'multi:3': multi has 2 exit\(s\)"),
         (('match = "multi"', "speedup = []"), "speedup is an empty list"),
         (('match = "multi"', "speedup = [2, 2]"), "speedup 2 is there twice"),
         (('match = "multi"', 'speedup = [2, "3"]'), "speedup\\[1\\]: expected `float`"),
