@@ -25,12 +25,17 @@ LARGEST = 64 * 2**20  # bytes; the largest of our records are some 100 KB
 DEEPEST = 200  # levels of nesting; a pruning in steps has one per step
 
 
+class UnreadableError(UsageError):
+    """A file that the system does not let be read, or not now; what it holds may be whole."""
+
+
 def read_file(path: Path, largest: int = LARGEST) -> bytes:
     """Read the content of a file.
 
     Raises:
         FileNotFoundError: there is none.
-        UsageError: it is no ordinary file, larger than `largest` bytes, or cannot be read.
+        UnreadableError: the system does not let it be read, or not now.
+        UsageError: it is no ordinary file, or larger than `largest` bytes.
     """
     try:
         status = path.stat()
@@ -42,7 +47,7 @@ def read_file(path: Path, largest: int = LARGEST) -> bytes:
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise UsageError(str(error.strerror)) from error
+        raise UnreadableError(f"cannot be read: {error.strerror}") from error
 
 
 def read_json(path: Path, kind: type[T]) -> tuple[dict[str, Any], T]:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from compress import data, networks
-from compress.documents import read_file
+from compress.documents import UnreadableError, read_file
 from compress.ensemble_exit import ENSEMBLE, ExitName, whole_and_exit
 from compress.errors import UsageError, checked, first_line, nearest
 from compress.records import Record, SchemaError, parse_record
@@ -132,7 +132,7 @@ def read_run(path: Path) -> Run:
         record = parse_record(read_file(path / RECORD), path.name)
     except FileNotFoundError as error:
         raise UsageError(f"run {path}: no {RECORD} there, so it is not a run directory") from error
-    except SchemaError as error:
+    except (SchemaError, UnreadableError) as error:
         raise UsageError(f"run {path}: {error}") from error
     except UsageError as error:
         raise UsageError(f"run {path}: {RECORD} is corrupt ({error}); delete the directory and run it again") from error

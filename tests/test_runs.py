@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import safetensors.torch
@@ -223,3 +224,14 @@ def test_a_run_keeps_its_directory_whatever_its_data_are_called(tmp_path: Path) 
     new.mkdir()
     (new / RECORD).touch()
     assert directory_of(tmp_path, "resnet[8]", "photos", 0, config) == new
+
+
+def test_a_record_that_cannot_be_read_now_is_not_called_corrupt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who is told to delete it would lose a colleague's run, or one on a disk that is slow to come back."""
+    (tmp_path / RECORD).write_text("{}")
+    refusal = OSError(5, "Input/output error")
+    monkeypatch.setattr(Path, "read_bytes", Mock(side_effect=refusal))
+    with pytest.raises(UsageError, match=f"^run {tmp_path}: cannot be read: Input/output error$"):
+        read_run(tmp_path)

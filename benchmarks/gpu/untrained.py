@@ -13,7 +13,7 @@ from benchmarks.study.entry import Trained
 from benchmarks.study.setting import Setting
 from compress.networks import Spec
 from compress.records import Record
-from compress.runs import BENCH, COSTS, Run
+from compress.runs import COSTS, Run
 
 
 def untrained(setting: Setting, folder: Path) -> list[Run]:
@@ -49,8 +49,8 @@ def lend_latencies(timed: Sequence[Run], runs: Sequence[Run]) -> None:
     for twin in timed:
         measurements = read_measurements(twin)
         for run in alike[twin.id]:
-            if (run.path / BENCH).exists():
-                continue
+            if any(not each.drawn for each in read_measurements(run)):
+                continue  # it has its own; those that an earlier, shorter call lent are replaced
             for each in measurements:
                 if named := alike[each.reference["run"]]:
                     refers = each.reference | {"run": named[0].id}

@@ -46,6 +46,17 @@ class ClusterOptions:
     between_failures: float = 1000.0
     like: str | None = None
 
+    def _check_heeded(self) -> None:
+        """Refuse what would be asked for in vain."""
+        usual, on_paper = ClusterOptions(), ("gpu_macs", "between_failures", "like")
+        changed = [name for name, value in vars(self).items() if value != getattr(usual, name)]
+        for name in changed:
+            option = f"--{name.replace('_', '-')} {getattr(self, name)}"
+            if name in on_paper and self.nodes is None:
+                raise UsageError(f"{option}: is for the plan on paper, --dry-run --nodes")
+            if name in ("address", "gpus_per_run", "cpus_per_run") and self.executor == "local":
+                raise UsageError(f"{option}: is for --executor ray")
+
     def check(self, *, dry_run: bool) -> None:
         """Refuse --nodes without a dry run, a number that is out of range, and Ray where it is not installed."""
         for option, value in (("gpus-per-run", self.gpus_per_run), ("cpus-per-run", self.cpus_per_run)):
@@ -53,6 +64,7 @@ class ClusterOptions:
                 raise UsageError(f"--{option} {value:g}: 0 or more")
             if value is not None and value > 1 and value % 1:
                 raise UsageError(f"--{option} {value:g}: a share of one, or a whole number")
+        self._check_heeded()
         if self.nodes is not None and not dry_run:
             raise UsageError(f"--nodes {self.nodes}: is for the plan on paper, --dry-run")
         if self.executor == "ray" and not dry_run and find_spec("ray") is None:

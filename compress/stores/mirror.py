@@ -34,6 +34,7 @@ NEW = 60.0  # seconds for which a directory without a record may be one that a p
 DEPTH = 3  # directories between a file of a run and the root of the mirror, at most
 
 _held: dict[Path, Lease] = {}  # by this process, by the directory that is leased
+_markers: dict[Path, bytes] = {}  # of the mirrors that this process works in, by their roots
 _reached: set[str] = set()  # URLs of stores that have answered this process
 _passing_by: ContextVar[bool] = ContextVar("passing by", default=False)
 _owner: list[str] = []  # who this process takes leases for, if not for itself
@@ -168,11 +169,17 @@ def mirror(url: str, *, whole: bool = True, patience: float = DOOR, now: bool = 
     root = place.resolve() / (name if whole else f"{name}-records")
     root.mkdir(parents=True, exist_ok=True)
     marker = json.dumps({"url": url, "whole": whole, "root": str(root.resolve())}).encode()
+    _markers[root] = marker
     if not os.path.exists(root / MARKER) or (root / MARKER).read_bytes() != marker:
-        _replace(root / MARKER, marker, Stamp(size=len(marker), written=0))
+        _mark(root, marker)
     if now:
         refresh(root, patience=patience)
     return root
+
+
+def _mark(root: Path, marker: bytes) -> None:
+    root.mkdir(parents=True, exist_ok=True)
+    _replace(root / MARKER, marker, Stamp(size=len(marker), written=0))
 
 
 def _directory(url: str) -> Path:
@@ -183,8 +190,13 @@ def _directory(url: str) -> Path:
 
 
 def mirror_of(path: Path) -> Mirror | None:
-    """The mirror that a path is in, or is the root of. The copy of a mirror elsewhere is a plain directory."""
+    """The mirror that a path is in, or is the root of. The copy of a mirror elsewhere is a plain directory.
+
+    A mirror that this process works in stays one where somebody removes it meanwhile: what it makes is put there still.
+    """
     for place in (path, *list(path.parents)[:DEPTH]):
+        if place in _markers and not os.path.exists(place / MARKER):
+            _mark(place, _markers[place])
         if os.path.exists(place / MARKER):  # false, not an error, for a name that is too long
             kept = json.loads((place / MARKER).read_text())
             if kept.get("root") == str(place.resolve()):

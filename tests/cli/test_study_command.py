@@ -50,6 +50,8 @@ def test_options_go_before_what_the_file_says(compress: Command, study: list[str
         assert [run["epochs"] for run in json.loads(out)["runs"]] == [epochs]
     status, out, err = compress(*study, "--dry-run", "--epochs", "0")
     assert (status, out, err.splitlines()[-1]) == (2, "", "compress: --epochs 0: a study trains; give 1 or more")
+    for option, value in (("--cpus-per-run", "2.0"), ("--address", "head:6379")):  # all runs would be made here
+        assert f"{option} {value}: is for --executor ray" in compress(*study, "--dry-run", option, value)[2]
     assert StudyPlaceOptions().place("fp32").precision == "fp32"
     assert StudyPlaceOptions(precision="auto").place("fp32").precision == "auto"
 

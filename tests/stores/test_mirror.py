@@ -283,6 +283,17 @@ def test_the_checkpoint_of_a_finished_run_is_swept_from_the_store_too(made: Run,
     assert not [key for key in store.listed() if "checkpoint" in key]
 
 
+def test_a_mirror_that_is_removed_in_use_still_puts_what_is_made_into_the_store(
+    url: str, elsewhere: Path, tiny: Dataset, brief: Recipe
+) -> None:
+    """As by who clears a cache: the run would be finished here alone, and undone by what the store has of it."""
+    place = Place(precision="fp32", runs=mirror(url))
+    shutil.rmtree(place.runs)
+    run = train("resnet8", tiny, recipe=brief, place=place)
+    refresh(elsewhere)
+    assert [found.id for found in finished_runs(elsewhere)[0]] == [run.id]
+
+
 @pytest.mark.parametrize("host", ["", "localhost"])
 def test_a_file_url_is_the_directory_itself(host: str, tmp_path: Path) -> None:
     assert mirror(f"file://{host}{tmp_path}/all%20runs") == tmp_path / "all runs"

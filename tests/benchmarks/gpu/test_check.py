@@ -218,6 +218,13 @@ def test_latencies_of_untrained_networks_are_lent_to_runs_of_the_same_network(
         [lent] = read_measurements(run)
         assert (lent.reference["run"], lent.drawn) == (reference.id, True)
 
+    own = dataclasses.replace(_of(measurement, copies[0], reference_id=reference.id), session="own")
+    write_measurement(copies[0], own)
+    for twin in twins:  # a later call, which had more time
+        write_measurement(twin, dataclasses.replace(_of(measurement, twin, reference_id="a"), session="later"))
+    lend_latencies(twins, copies)
+    assert [[each.session for each in read_measurements(run)] for run in copies] == [["own"], ["later"]]
+
 
 def _of(measurement: Measurement, twin: Run, reference_id: str) -> Measurement:
     """The measurement as of this run, whose ratios are to another."""

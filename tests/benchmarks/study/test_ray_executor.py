@@ -120,6 +120,7 @@ def test_more_than_any_node_has_is_refused(rehearsal: Rehearsal, task: list[str]
         (["--gpus-per-run", "1.5"], "--gpus-per-run 1.5: a share of one, or a whole number"),
         (["--nodes", "10"], "--nodes 10: is for the plan on paper, --dry-run"),
         (["--dry-run", "--nodes", "10", "--like", "imagnet"], "--like imagnet: did you mean 'imagenet'?"),
+        (["--dry-run", "--like", "imagenet"], "--like imagenet: is for the plan on paper, --dry-run --nodes"),
         (["--runs", "s3://"], "s3://: names no bucket"),
     ],
 )
