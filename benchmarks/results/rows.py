@@ -14,14 +14,14 @@ from benchmarks.measuring.bench_file import Measurement, primary_conditions, rea
 from benchmarks.measuring.costs_file import read_costs
 from benchmarks.results.arms import arm_key, arm_name, base_network, family
 from benchmarks.results.escaping import inline
-from benchmarks.results.series import network_name, series
+from benchmarks.results.series import exit_places, network_name, recipe_changes, series
 from benchmarks.statistics.scores import CONFIDENCE
 from compress.ensemble_exit import ExitName
 from compress.records import Exit, Size
 from compress.runs import Run
 
 EXIT, SIZES = tuple(Exit.__annotations__), tuple(Size.__annotations__)  # fields of a record that become columns
-NAMES = {"network", "arm", "base", "dataset", "recipe", "method", "latency_conditions", "memory_device"}
+NAMES = {"changes", "network", "arm", "base", "dataset", "recipe", "method", "latency_conditions", "memory_device"}
 
 
 def rows(runs: Iterable[Run]) -> pd.DataFrame:
@@ -62,6 +62,8 @@ def _rows_of(run: Run, measurement: Measurement | None) -> list[dict[str, Any]]:
         "epochs": cost["epochs"],
         "learning_rate": recipe["learning_rate"],
         "weight_decay": recipe["weight_decay"],
+        "changes": recipe_changes(recipe),
+        "places": exit_places(record.config["spec"]),
         "seed": record.seed,
         "exits": len(run.exits),
         "training_macs": cost["training_macs"],
@@ -145,9 +147,10 @@ def _with_distinct_names(frame: pd.DataFrame) -> pd.DataFrame:
     protocol = frame["recipe"] + ", " + frame["epochs"].astype(int).astype(str) + " epochs"
     rates = "rate " + frame["learning_rate"].map("{:g}".format) + ", decay " + frame["weight_decay"].map("{:g}".format)
     digest = frame["run"].str.rpartition("_")[2].map(inline)
-    network = _distinct(frame["network"], frame["series"], (frame["requested"], protocol, rates, digest))
+    further = (protocol, rates, frame["changes"], frame["places"], digest)
     return frame.assign(
-        network=network, arm=_distinct(frame["arm"], frame["arm_key"], (frame["base"], protocol, rates, digest))
+        network=_distinct(frame["network"], frame["series"], (frame["requested"], *further)),
+        arm=_distinct(frame["arm"], frame["arm_key"], (frame["base"], *further)),
     )
 
 
@@ -157,7 +160,7 @@ def _distinct(names: pd.Series, keys: pd.Series, additions: Iterable[pd.Series])
         shared = keys.groupby(names).transform("nunique") > 1
         same = addition.groupby(keys).transform("first")
         helps = same.groupby(names).transform("nunique") > 1
-        names = names.where(~(shared & helps), names + " (" + same + ")")
+        names = names.where(~(shared & helps & (same != "")), names + " (" + same + ")")
     return names
 
 

@@ -9,8 +9,11 @@ from baselines.controls import LONGEST
 from benchmarks.results.arms import arm_name, family, made_smaller
 from compress.networks import SHARED, Spec, display_name
 from compress.networks.heads import WIDENING
+from compress.recipes import RECIPES
 from compress.records import without_seed
 from compress.runs import Run
+
+NAMED_CHANGES = ("optimizer", "label_smoothing", "zero_scale", "averaging", "warmup")
 
 
 def series(run: Run) -> str:
@@ -50,6 +53,19 @@ def network_name(run: Run) -> str:
     words = [record.method] if record.method not in ("bp", "mwbp") else []
     words += ["sequential"] if not words and record.config["objective"]["update"] == "sequential" else []
     return ", ".join([name, *words, *_exit_training(record.config)])
+
+
+def recipe_changes(recipe: dict[str, Any]) -> str:
+    """What a run's training changes in the recipe of its name, besides length and rates, as in ``optimizer muon``."""
+    usual = RECIPES[recipe["name"]]().to_json() if recipe["name"] in RECIPES else {}
+    changed = {key: recipe[key] for key in NAMED_CHANGES if key in recipe and recipe[key] != usual.get(key)}
+    return ", ".join(key.replace("_", " ") + ("" if value is True else f" {value}") for key, value in changed.items())
+
+
+def exit_places(spec: dict[str, Any]) -> str:
+    """Where a network has its exits, as in ``exits after blocks 2, 4, 9``; nothing of a network with one."""
+    blocks = [str(exit["block"]) for exit in spec["exits"]]
+    return f"exits after blocks {', '.join(blocks)}" if len(blocks) > 1 else ""
 
 
 def _exit_training(config: dict[str, Any]) -> list[str]:

@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from benchmarks.results.rows import reference_of, rows, summarise
-from benchmarks.results.series import series
+from benchmarks.results.series import recipe_changes, series
+from compress.recipes import recipe_named
 from compress.runs import Run
 
 
@@ -16,6 +17,7 @@ def frame(*changes: dict[str, Any]) -> pd.DataFrame:
     row = {
         **{"series": "a", "exit": 1, "exits": 1, "network": "A", "recipe": "quick", "epochs": 9, "arm": "bp"},
         **{"arm_key": "a", "requested": "", "base": "A", "learning_rate": 0.1, "weight_decay": 1e-4, "seed": 0},
+        **{"changes": "", "places": ""},
         **{"test_accuracy": 0.9, "macs": 10, "kind": "train", "method": "bp"},
     }
     return pd.DataFrame([row | {"run": f"a_{number}"} | change for number, change in enumerate(changes, start=1)])
@@ -64,6 +66,20 @@ def test_series_of_one_name_are_told_apart() -> None:
     several = frame({"epochs": 5}, {"series": "b"}, {"series": "c"}, {"series": "d", "network": "B"})
     names = ["A (quick, 5 epochs)", "A (quick, 9 epochs) (2)", "A (quick, 9 epochs) (3)", "B"]
     assert summarise(several)["network"].tolist() == names
+
+
+def test_what_a_training_changes_tells_it_apart_in_words() -> None:
+    several = frame({"changes": "optimizer muon"}, {"series": "b", "places": "exits after blocks 1, 3"})
+    several = pd.concat([several, frame({"series": "c", "places": "exits after blocks 2, 3"})])
+    names = ["A (optimizer muon)", "A (exits after blocks 1, 3)", "A (exits after blocks 2, 3)"]
+    assert summarise(several)["network"].tolist() == names
+
+
+def test_what_a_recipe_of_its_name_has_is_no_change() -> None:
+    usual = recipe_named("small").to_json()
+    assert recipe_changes(usual) == ""
+    changed = recipe_named("small").changed(optimizer="muon", zero_scale=True, label_smoothing=0.1)
+    assert recipe_changes(changed.to_json()) == "optimizer muon, label smoothing 0.1, zero scale"
 
 
 def test_latencies_of_different_sessions_are_not_averaged() -> None:
