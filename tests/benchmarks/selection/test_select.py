@@ -190,16 +190,17 @@ def test_early_exit_is_a_contender_as_its_policy_decides_on_validation_images(
         [line] = map(str, subject.latencies)
         assert "rounds, eager fp32, 1 thread(s), " in line
         assert line.endswith("), by compress select with early exit on validation images.")
-        return SimpleNamespace(path=out)
+        return SimpleNamespace(path=out, manifest={"early_exit": {"notice": "not certified for what serves"}})
 
     monkeypatch.setattr(exporting, "write_bundle", written)
     chosen = replace(made, contenders=[found])
     assert select_command._export(chosen, directory / "bundle", None).endswith("bundle")
+    assert "not certified for what serves" in capsys.readouterr().err
     assert any("thresholds were chosen on the validation images" in line for line in cautions(chosen))
 
     def unmeasured(subject: Subject, out: Path, *_: object) -> Any:
         assert (subject.form.precision, list(subject.latencies)) == ("fp32", [])
-        return SimpleNamespace(path=out)
+        return SimpleNamespace(path=out, manifest={"early_exit": {"notice": None}})
 
     monkeypatch.setattr(exporting, "write_bundle", unmeasured)
     half = replace(chosen, serving=Serving(engine="openvino", precision="bf16"))
