@@ -75,7 +75,7 @@ def read_kept(path: Path, kind: type[T], mend: str) -> tuple[dict[str, Any], T] 
         return None
 
 
-def check_writable(directory: Path) -> None:
+def refuse_read_only(directory: Path) -> None:
     """Refuse a directory that cannot take files, before anything is measured that would be written to it.
 
     Raises:

@@ -28,7 +28,7 @@ from benchmarks.statistics.scores import Scores
 from compress.accuracy_interval import accuracy_interval
 from compress.console import console
 from compress.data import Part, Split, normalise
-from compress.documents import check_writable
+from compress.documents import refuse_read_only
 from compress.errors import UsageError, checked
 from compress.inference import (
     Certificate,
@@ -103,7 +103,7 @@ def certify_run(run: Run, wanted: Wanted, *, data_dir: Path | None = None) -> di
     """
     if len(run.exits) < 2:
         raise UsageError(f"run {run.id} has one exit: nothing can leave early (compress train-mwbp makes several)")
-    check_writable(run.path)
+    refuse_read_only(run.path)
     with contextlib.ExitStack() as opened:
         return _certified(Trial(run=run, wanted=wanted, data_dir=data_dir, opened=opened))
 

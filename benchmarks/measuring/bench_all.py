@@ -17,7 +17,7 @@ from benchmarks.measuring.costs_file import record_costs
 from benchmarks.measuring.engines import engines_here
 from benchmarks.measuring.latency import ROUNDS, Session, check_numbers
 from compress.console import console
-from compress.documents import check_writable, read_kept
+from compress.documents import read_kept, refuse_read_only
 from compress.errors import UsageError, checked, reason
 from compress.export.held_out import open_held_out
 from compress.hardware import resolve_device
@@ -115,7 +115,7 @@ def _measure_group(
         found: list[Candidate] = []
         for run in runs:
             with measured.attempting(f"run {run.id}"):
-                check_writable(run.path)
+                refuse_read_only(run.path)
                 found.extend(candidates([run], Path(folder), held_out, draw=True))
                 measured.runs.append(run)
         for device in devices if found else []:

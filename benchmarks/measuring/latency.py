@@ -27,7 +27,7 @@ from benchmarks.measuring.engines import Engine, Infer, Source, engine_named, re
 from benchmarks.measuring.rounds import NOISY, conditions, interleaved, median_interval, quartiles
 from compress.console import console
 from compress.data import normalise
-from compress.documents import check_writable
+from compress.documents import refuse_read_only
 from compress.errors import UsageError, checked
 from compress.export.agreement import check_logits
 from compress.export.held_out import HeldOut, open_held_out
@@ -228,7 +228,7 @@ def bench(
         raise UsageError("bench: name the runs to measure, the one to compare with first")
     check_numbers(runs, batch_sizes, threads, rounds)
     for run in runs:
-        check_writable(run.path)
+        refuse_read_only(run.path)
     engines = (engine,) if isinstance(engine, str) else engine
     places = {engine_named(each).device(device) for each in engines}
     where = places.pop() if len(places) == 1 else torch.device("cpu")  # auto: some run on the CPU alone

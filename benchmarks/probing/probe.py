@@ -26,7 +26,7 @@ from benchmarks.probing.retraining import frozen_lengths, retrained_accuracy, re
 from benchmarks.statistics.scores import pack
 from compress.console import console
 from compress.data import Dataset, Normalisation, Part, Split, in_order, normalise
-from compress.documents import check_writable
+from compress.documents import refuse_read_only
 from compress.errors import UsageError, checked
 from compress.hardware import describe, repeatable, resolve_device
 from compress.networks import Network
@@ -115,7 +115,7 @@ def _check_comparable(runs: Sequence[Run]) -> None:
             raise UsageError(f"run {run.id} is {run.record.status}, not finished: {run.record.command}")
         if any(run.record.data[key] != runs[0].record.data[key] for key in ("digest", "split")):
             raise UsageError(f"runs {runs[0].id} and {run.id} have different data or splits: probe them apart")
-        check_writable(run.path)
+        refuse_read_only(run.path)
 
 
 def _parts_of(run: Run, dataset: Dataset, device: torch.device) -> tuple[Split, bool]:

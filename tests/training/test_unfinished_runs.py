@@ -4,6 +4,7 @@ import errno
 import json
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -52,3 +53,17 @@ def test_a_run_is_finished_where_its_checkpoint_cannot_be_removed(
     assert (run.record.status, (run.path / "checkpoint").exists()) == ("finished", True)
     assert train("resnet8", tiny, recipe=brief, place=Place(runs=tmp_path)).exits == run.exits
     assert not (run.path / "checkpoint").exists()
+
+
+def test_why_a_run_failed_is_one_line_in_its_record(
+    tiny: Dataset, brief: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of torch, whose errors have several."""
+    monkeypatch.setattr("compress.training.execution.fit", Mock(side_effect=RuntimeError("out of memory\nadvice")))
+    with pytest.raises(RuntimeError):
+        train("resnet8", tiny, recipe=brief, place=Place(runs=tmp_path))
+    [file] = tmp_path.glob("*/run.json")
+    record = json.loads(file.read_text())
+    assert record["status"] == "failed"
+    assert record["failure"].startswith("RuntimeError: out of memory")
+    assert "\n" not in record["failure"]
