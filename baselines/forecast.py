@@ -95,7 +95,7 @@ def _seconds(job: Job, reference: Reference, network: Network, smaller: Network)
         after = epochs - before
     elif job.technique.kind == "prune":  # a chain of networks between both
         before, after = epochs * (steps - 1) / 2, epochs * (steps + 1) / 2
-    before += job.recipe.fine_tune_epochs if method in SPARSE else 0
+    before += epochs if method in SPARSE else 0
     missing = reference.run is None and not job.start.given and method != "shallow"
     before += job.recipe.epochs if missing else 0
 

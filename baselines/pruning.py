@@ -253,8 +253,8 @@ def _sparse(job: Job, reference: Reference) -> Run:
     """The run that is pruned: the reference, trained on towards sparse channels where the method asks for that."""
     if job.technique.method not in SPARSE:
         return reference.trained
-    method = job.technique.method
-    return sparse_trained(reference.trained, method, job.dataset, job.recipe, seed=job.seed, place=job.place)
+    how: dict[str, Any] = {"epochs": job.fine_tuning.epochs, "seed": job.seed, "place": job.place}
+    return sparse_trained(reference.trained, job.technique.method, job.dataset, job.recipe, **how)
 
 
 def _validation_accuracies(network: Network, parts: Split) -> list[float] | None:

@@ -46,7 +46,14 @@ WEAKEST = 16
 
 
 def sparse_trained(
-    parent: Run, method: str, dataset: Dataset, recipe: Recipe, *, seed: int, place: Place = PLACE
+    parent: Run,
+    method: str,
+    dataset: Dataset,
+    recipe: Recipe,
+    *,
+    epochs: int | None = None,
+    seed: int,
+    place: Place = PLACE,
 ) -> Run:
     """Train a reference towards sparse channels, or continue or find that run; return it.
 
@@ -55,6 +62,7 @@ def sparse_trained(
 
     Args:
         method: bn-scale or group-norm, as in the pruning that follows.
+        epochs: those of the fine-tuning that follows; None: as the recipe has for that.
         seed: random seed of data order and augmentation.
 
     Raises:
@@ -62,7 +70,7 @@ def sparse_trained(
     """
     strength = STRENGTHS[method]
     check_same_data(parent, dataset, recipe)
-    objective, fine_tuning = objective_of(parent).fine_tuning(), recipe.fine_tuning()
+    objective, fine_tuning = objective_of(parent).fine_tuning(), recipe.fine_tuning().changed(epochs=epochs)
     precision = precision_of(place.precision, objective, resolve_device(place.device))
     words = f"prune --arch {parent.record.arch} --ratio 0.5 --method {method} --from".split()
     words.append(run_option(parent, place.runs))

@@ -69,7 +69,7 @@ class ServedExits:
         networks = [cut(self.network, exit) for exit in range(1, len(self.network.spec.exits) + 1)]
         if self.engine == "eager":
             there = [placed(network, self.device).to(DTYPES[self.precision]) for network in networks]
-            return [repeatable(self.device)(torch.inference_mode()(each.eval())) for each in there]  # as `EarlyExit` is
+            return [_read(repeatable(self.device)(torch.inference_mode()(each.eval()))) for each in there]
         alone = Policy(temperatures=(1.0,), thresholds=(), weights=self.policy.weights)
         return [
             replace(self, network=network)._cascade(alone, folder / f"exit{exit}").logits
@@ -85,6 +85,11 @@ class ServedExits:
         (folder / MANIFEST).unlink(missing_ok=True)
         write_stage_digests(folder, format="onnx", input="uint8")
         return Cascade(folder, engine=self.engine, threads=self.threads)
+
+
+def _read(network: Answer) -> Answer:
+    """A network that is waited for, as early exit is, which reads labels: a GPU would take the next batch meanwhile."""
+    return lambda batch: [logits.cpu() for logits in network(batch)]
 
 
 def passes(answer: Answer, batches: Sequence[Any]) -> Call:

@@ -77,7 +77,7 @@ def training_macs(setting: Setting, node: Node) -> float:
         return epochs(setting, node) * images * setting.image_macs(entry)
     before, after = _sizes(setting, node)
     method = entry.technique.method
-    sparse = recipe.fine_tune_epochs * STEP * before if method in SPARSE else 0.0
+    sparse = _fine_tuning_epochs(setting, entry) * STEP * before if method in SPARSE else 0.0
     taught = before if method == TAUGHT else 0.0
     return images * (epochs(setting, node) * (STEP * after + taught) + sparse)
 
@@ -88,13 +88,18 @@ def epochs(setting: Setting, node: Node) -> int:
     if isinstance(entry, Trained):
         return setting.training_recipe(entry).epochs
     if entry.technique.kind != "control":
-        own = setting.fine_tuning(entry).epochs
         steps = 1 if entry.technique.gradual else entry.technique.steps
-        return steps * (recipe.fine_tune_epochs if own is None else own)
+        return steps * _fine_tuning_epochs(setting, entry)
     source = setting.source(entry)
     origin = setting.study.entry(source.name) if source else entry
     taken = setting.training_recipe(origin) if isinstance(origin, Trained) else recipe
     return scratch_epochs(entry.technique.method, taken, *_sizes(setting, node))
+
+
+def _fine_tuning_epochs(setting: Setting, entry: Pruned) -> int:
+    """The epochs of one fine-tuning, and of the sparse training before it where the method asks for one."""
+    own = setting.fine_tuning(entry).epochs
+    return setting.recipe.fine_tune_epochs if own is None else own
 
 
 def _sizes(setting: Setting, node: Node) -> tuple[float, float]:

@@ -122,23 +122,31 @@ class Outcomes:
 
     def waits_for(self, node: Node) -> list[str]:
         """Names of what must have an outcome before the node can begin; empty if it can begin."""
-        waits = [name for name in self._sources(node) if self._open(name, node.seed)]
+        waits = [name for name, seed in self._sources(node) if self._open(name, seed)]
         if node.factors is None and any(trial not in self.runs for trial in self._trials_of(node.entry)):
             waits.append(f"trials of {node.entry.name}")
         return list(dict.fromkeys(waits))
 
     def behind(self, node: Node) -> list[Node]:
         """All nodes whose outcomes a node is made from, whether they have one or not; see `waits_for`."""
-        names = self._sources(node)
-        found = [other for other in self.nodes if other.entry.name in names and other.seed == node.seed]
+        sources = self._sources(node)
+        found = [other for other in self.nodes if (other.entry.name, other.seed) in sources]
         return found + (self._trials_of(node.entry) if node.factors is None else [])
 
-    def _sources(self, node: Node) -> list[str]:
-        """Names of the entries whose runs a node is made from."""
+    def _sources(self, node: Node) -> list[tuple[str, int]]:
+        """Names of the entries whose runs a node is made from, each with the seed of the run."""
         entry, setting = node.entry, self.setting
-        sources = [setting.trunk(entry) if isinstance(entry, Trained) else setting.source(entry)]
-        sources += [node.target.source] if isinstance(node.target, Match) else []
-        return [source.name for source in sources if source]
+        source = setting.trunk(entry) if isinstance(entry, Trained) else setting.source(entry)
+        sources = [(source.name, node.seed)] if source else []
+        return sources + ([self._matched(node.target, node.seed)] if isinstance(node.target, Match) else [])
+
+    def _matched(self, match: Match, seed: int) -> tuple[str, int]:
+        """The name of the entry whose MACs are a budget, and the seed of its run: of a pruned one the first.
+
+        The MACs of a pruned network differ from seed to seed, and what is asked for is to be one network for all seeds.
+        """
+        study, name = self.setting.study, match.source.name
+        return name, study.seeds[0] if isinstance(study.entry(name), Pruned) else seed
 
     def factors(self, node: Node) -> Factors:
         """The factors on the learning rate and weight decay of a node.
@@ -181,7 +189,7 @@ class Outcomes:
         assert budget
         tuned = self.factors(node).options(untuned_rate(entry, setting.recipe), setting.recipe.weight_decay)
         if isinstance(budget, Match):
-            run, exit = self._made(budget.source, node.seed)
+            run, exit = self._made(budget.source, self._matched(budget, node.seed)[1])
             budget = Budget(macs=run.exits[(exit or 0) - 1]["macs"])
         if source := setting.source(entry):
             run, exit = self._made(source, node.seed)

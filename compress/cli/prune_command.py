@@ -130,8 +130,8 @@ class FineTuningOptions(RecipeOptions):
     """How the smaller network is trained.
 
     Attributes:
-        epochs: Epochs of fine-tuning (or of a control), instead of the recipe's. 0: no weight is trained; batch norm's
-            statistics are re-estimated from training images.
+        epochs: Epochs of fine-tuning, and of sparse training before it, or of a control, instead of the recipe's. 0: no
+            weight is trained; batch norm's statistics are re-estimated from training images.
         schedule: Learning rates of fine-tuning; restart: those of training.
         learning_rate: Highest rate, instead of the schedule's.
         weight_decay: Weight decay, instead of the recipe's.

@@ -1,10 +1,17 @@
 """Label image files by the model beside this file; needs Pillow, numpy, and the runtime of the model's format."""
 
 import argparse
+import signal
 import sys
 
-from image_reader import image_files, read_image  # type: ignore[import-not-found]
-from model_runner import open_bundle  # type: ignore[import-not-found]
+try:
+    from image_reader import image_files, read_image  # type: ignore[import-not-found]
+    from model_runner import open_bundle  # type: ignore[import-not-found]
+except ModuleNotFoundError as error:
+    if error.name not in ("PIL", "numpy"):
+        raise
+    print(f"{error.name} is not installed: pip install {error.name.replace('PIL', 'pillow')}", file=sys.stderr)
+    sys.exit(2)
 
 
 def main() -> int:
@@ -13,6 +20,8 @@ def main() -> int:
     parser.add_argument("paths", nargs="+", help="image files, and folders of them")
     paths, failed = parser.parse_args().paths, False
     labels, rules, model = open_bundle()
+    if hasattr(signal, "SIGPIPE"):  # Windows has none
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # end quietly where nobody reads on, as `| head`
     sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")  # type: ignore[union-attr]  # names keep their bytes
     for path in image_files(paths):
         try:

