@@ -142,6 +142,8 @@ class DataOptions:
             80/20 (no val); or a run, whose files keep their parts while new ones are divided.
         split_seed: Seed of that division (default: 0).
         workers: Processes that read streamed images (default: one per core, at most 4; 0: none but this one).
+        normalisation: imagenet, or MEAN,.../STD,...: constants that weights of your own were trained with (default: as
+            published, or measured on the training images; of a run to prune from, the run's).
     """
 
     dataset: str | None = None
@@ -152,9 +154,14 @@ class DataOptions:
     split: str | None = None
     split_seed: Seed | None = None
     workers: Whole | None = None
+    normalisation: str | None = None
 
     def check(self, recipe: Recipe, default: str = BUNDLED, *, arch: str = "") -> None:
         """Refuse a data set that is unknown or not here, and options that do not fit it."""
+        if self.normalisation:
+            from compress.data import Normalisation
+
+            Normalisation.parse(self.normalisation)
         check_request(**self._request(recipe, default, arch))
 
     def open(self, recipe: Recipe, default: str = BUNDLED, *, arch: str = "") -> "Dataset":
@@ -170,19 +177,21 @@ class DataOptions:
                 "data: fashion-mini, 8,000 bundled images of Fashion-MNIST (the paper used CIFAR-10, CIFAR-100 and "
                 "SVHN: --dataset cifar10; see compress data)"
             )
-        return open_dataset(**self._request(recipe, default, arch))
+        dataset = open_dataset(**self._request(recipe, default, arch))
+        return dataset.normalised_by(self.normalisation) if self.normalisation else dataset
 
     def open_of(self, run: "Run", recipe: Recipe) -> "Dataset":
         """Return the data set asked for, or else the one that a run was trained on."""
-        from compress.training import data_of
+        from compress.training import data_of, normalised_as
 
         if self.dataset is not None or run.record.data["name"] == BUNDLED:
-            return self.open(recipe)
+            dataset = self.open(recipe)
+            return dataset if self.normalisation else normalised_as(run, dataset)
         how = (self.image_size, self.stream, self.split, self.split_seed, self.skip_unreadable or None)
-        if any(value is not None for value in how):
+        if any(value is not None for value in (*how, self.normalisation)):
             raise UsageError(
-                "--image-size, --stream, --skip-unreadable, --split and --split-seed go with --dataset: run "
-                f"{run.id} says how its images were read"
+                "--image-size, --stream, --skip-unreadable, --split, --split-seed and --normalisation go with "
+                f"--dataset: run {run.id} says how its images were read"
             )
         return data_of(run, self.data_dir, workers=self.workers)
 
@@ -190,7 +199,7 @@ class DataOptions:
         """Return the arguments of `open_dataset`."""
         given = vars(self) | {"name": default if self.dataset is None else self.dataset}
         given["division"] = Division.asked(given.pop("split"), given.pop("split_seed"))
-        del given["dataset"]
+        del given["dataset"], given["normalisation"]
         if not given["name"].startswith(FOLDER):
             given["image_size"] = None if is_foreign(arch) else self.image_size
         elif self.image_size is None:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -12,6 +12,8 @@ from torch import Tensor
 from compress.data.augmentation import ResizedCrop
 from compress.data.normalisation import Normalisation
 from compress.errors import UsageError, checked
+
+NORMALISATION = "--normalisation"
 
 
 class Part(Protocol):
@@ -114,7 +116,7 @@ class Dataset:
         copy: which copy was read: "bundled", "torchvision files", "class folders", ...
         validation: the data set's own validation images, if it has any.
         augmentable: whether padding, cropping and mirroring keep the labels and belong to the published protocol.
-        normalisation: published constants; None: they are measured on the training images.
+        normalisation: published or given constants; None: they are measured on the training images.
         options: the command-line options by which it is read in this way.
         skipped: number of unreadable images that were left out.
         preprocessing: how image files became images.
@@ -156,6 +158,21 @@ class Dataset:
                 )
         if self.normalisation and len(self.normalisation.mean) != self.input_shape[0]:
             raise UsageError(f"{self.name}: {self.input_shape[0]} channels do not fit {self.normalisation}")
+
+    def normalised_by(self, normalisation: Normalisation | str) -> "Dataset":
+        """Return the same images, normalised by these constants; a text as ``Normalisation.parse`` takes it.
+
+        Raises:
+            UsageError: there is no such normalisation, or it has another number of channels.
+        """
+        given = Normalisation.parse(normalisation) if isinstance(normalisation, str) else normalisation
+        if given == self.normalisation:
+            return self
+        before = self.options
+        if NORMALISATION in before:
+            place = before.index(NORMALISATION)
+            before = before[:place] + before[place + 2 :]
+        return replace(self, normalisation=given, options=(*before, NORMALISATION, str(given)))
 
     @property
     def parts(self) -> dict[str, Part]:

@@ -24,6 +24,27 @@ class Normalisation:
         if not finite or len(self.mean) != len(self.std) or not all(std > 0 for std in self.std):
             raise UsageError(f"a normalisation needs one mean and one positive std per channel, not {self}")
 
+    @classmethod
+    def parse(cls, text: str) -> "Normalisation":
+        """Return what ``--normalisation`` names: "imagenet", or means and stds by channel: "0.5,0.5,0.5/0.2,0.2,0.2".
+
+        Raises:
+            UsageError: it is neither.
+        """
+        if text == "imagenet":
+            return cls(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+        try:
+            mean, std = (tuple(map(float, numbers.split(","))) for numbers in text.split("/"))
+            return cls(mean=mean, std=std)
+        except (ValueError, UsageError):
+            raise UsageError(
+                f"--normalisation {text}: imagenet, or the mean and the std of every channel in units of the full "
+                "range, such as 0.5,0.5,0.5/0.2,0.2,0.2"
+            ) from None
+
+    def __str__(self) -> str:
+        return "/".join(",".join(map(repr, values)) for values in (self.mean, self.std))
+
 
 @checked
 def normalise(images: Tensor, normalisation: Normalisation) -> Tensor:

@@ -13,7 +13,7 @@ from .planning import (
 )
 from .recorded_command import command_line, run_option
 from .references import check_same_data, found_reference, is_reference
-from .run_data import data_of
+from .run_data import data_of, normalised_as
 from .training_time import image_seconds
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "found_reference",
     "image_seconds",
     "is_reference",
+    "normalised_as",
     "objective_of",
     "plan_of",
     "precision_of",

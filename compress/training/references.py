@@ -89,7 +89,10 @@ def check_same_data(run: Run, dataset: Dataset, recipe: Recipe) -> None:
             f"{recipe.name} holds out, so its validation images would not be unseen: use --recipe {trained['name']}"
         )
     if record.config["normalisation"] != published_normalisation(dataset):
-        raise UsageError(f"run {run.id} takes images normalised otherwise than {dataset.name}'s: {use}")
+        how = (
+            f"with --normalisation {run.normalisation}" if record.config["normalisation"] else "and no --normalisation"
+        )
+        raise UsageError(f"run {run.id} takes images normalised otherwise than {dataset.name}'s: {use}, {how}")
 
 
 def of_this_code(run: Run) -> bool:

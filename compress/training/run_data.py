@@ -47,7 +47,7 @@ def data_of(run: Run, data_dir: Path | None = None, *, workers: int | None = Non
             missing = missing or error
             continue
         if dataset.digest == data["digest"]:
-            return dataset
+            return normalised_as(run, dataset)
         other = other or dataset
     if other is None:
         raise UsageError(f"the images of run {run.id} are not found: {missing}") from missing
@@ -56,6 +56,11 @@ def data_of(run: Run, data_dir: Path | None = None, *, workers: int | None = Non
         f"{data['digest'][:12]}, not {other.digest[:12]}; the copy it read was {data['copy']}: name its place "
         "with --data-dir"
     )
+
+
+def normalised_as(run: Run, dataset: Dataset) -> Dataset:
+    """Return a data set with the normalisation that was given for a run's training, if one was."""
+    return dataset.normalised_by(run.normalisation) if run.record.config["normalisation"] else dataset
 
 
 def moved_since(dataset: Dataset, runs: Path) -> str | None:

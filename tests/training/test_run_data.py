@@ -134,7 +134,7 @@ def test_pruning_a_run_opens_its_images_where_they_are_now(place: Path, compress
     assert "speedup 2" in out
     status, _, err = compress(*command, "--data-dir", place, "--image-size", "20")
     assert status == 2
-    assert "--skip-unreadable, --split and --split-seed go with --dataset" in err
+    assert "--skip-unreadable, --split, --split-seed and --normalisation go with --dataset" in err
 
 
 def test_a_recorded_command_goes_with_a_data_directory(place: Path, compress: Command) -> None:
