@@ -26,7 +26,7 @@ class Tuning:
     Attributes:
         rates, decays: factors on the recipe's learning rate (of fine-tuning or training) and weight decay.
         at: which of an arm's budgets is tuned, counted from 1; None: the middle one.
-        all: whether plainly trained runs are tuned too, besides those that are pruned and their controls.
+        all: whether runs that train a network are tuned too, besides those that are pruned and their controls.
     """
 
     rates: tuple[float, ...] = (1.0,)
