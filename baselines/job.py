@@ -118,6 +118,8 @@ class Job:
         check_seed(self.seed)
         self.fine_tuning.change(self.recipe.fine_tuning(self.fine_tuning.schedule))
         technique, schedule = self.technique, self.fine_tuning.schedule
+        if self.place.compile:
+            raise UsageError("compile: what is pruned is fine-tuned without compiled blocks: leave it out")
         check_start(self.start, self.arch, self.reference, technique)
         training = technique.kind == "control" or technique.method in SPARSE
         if self.fine_tuning.epochs == 0 and (training or technique.gradual):

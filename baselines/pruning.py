@@ -35,7 +35,7 @@ from compress.errors import UsageError, checked
 from compress.networks import Network, initialised
 from compress.recipes import Recipe, recipe_named
 from compress.runs import Run
-from compress.training import Method, Prepared, execute, run_option
+from compress.training import Method, Objective, Prepared, execute, objective_of, run_option
 from compress.training.batchnorm import REESTIMATION_IMAGES
 from compress.training.distributed import current_world
 from compress.training.evaluation import accuracies, predict
@@ -210,7 +210,8 @@ def _from_scratch(job: Job, reference: Reference) -> Run:
     selection = select(job, step, network, unpruned, scoring, KeptFiles(base.path, reference.exit))
     recipe = training_recipe(job, reference)
     epochs = scratch_epochs(job.technique.method, recipe, unpruned.size.macs, selection.achieved["macs"])
-    plan = plan_run(job, reference, recipe=dataclasses.replace(recipe, epochs=epochs), parent=base)
+    recipe = dataclasses.replace(recipe, epochs=epochs)
+    plan = plan_run(job, reference, recipe=recipe, parent=base, objective=_objective_from_scratch(reference))
 
     def prepare(_: Split) -> Prepared:
         return Prepared(
@@ -221,6 +222,19 @@ def _from_scratch(job: Job, reference: Reference) -> Run:
         )
 
     return execute(plan, prepare, resume=job.place.resume)
+
+
+def _objective_from_scratch(reference: Reference) -> Objective:
+    """The objective of the reference's own training, but for a teacher: a control differs by its weights alone."""
+    if reference.exit:
+        return reference.objective
+    own = objective_of(reference.trained)
+    if own.frozen_trunk:
+        raise UsageError(
+            f"--from {reference.trained.id}: its trunk was trained by another run, without the exits, so that there is "
+            "no training to repeat from scratch"
+        )
+    return dataclasses.replace(own, teacher=0.0)
 
 
 def _shallow(job: Job, reference: Reference) -> Run:

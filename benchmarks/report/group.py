@@ -12,7 +12,7 @@ import pandas as pd
 
 from benchmarks.report.best_trial import Trial
 from benchmarks.report.comparison import Comparison
-from benchmarks.report.figures.accuracy_against_cost import KINDS, accuracy_against
+from benchmarks.report.figures.accuracy_against_cost import KINDS, accuracy_against, latency_points
 from benchmarks.report.section import Block, figures
 from benchmarks.results.cells import exit_name
 from benchmarks.results.claim_verdicts import Step, judge_claims
@@ -168,8 +168,10 @@ class Group:
 
     @cached_property
     def accuracy_figures(self) -> list[Block]:
-        """Accuracy against each cost, against latency first where it was measured; the answer shows the first."""
-        kinds = "accuracy-latency", "accuracy-macs", "accuracy-training"
+        """Accuracy against each cost; the answer shows the first: against latency, where it was measured of all."""
+        kinds = ["accuracy-macs", "accuracy-latency", "accuracy-training"]
+        if len(latency_points(self.summary)) == len(self.summary):
+            kinds[:2] = kinds[1::-1]
         return [figure for kind in kinds for figure in self.accuracy_figure(kind)]
 
 

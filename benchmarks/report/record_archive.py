@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks.report.comparison import COMPARISON, KEPT, Comparison, read_comparison
+from benchmarks.report.comparison import COMPARISON, KEPT, Comparison, Screen, read_comparison
 from benchmarks.results.repeated_runs import distinct_runs
 from compress.errors import UsageError
 from compress.runs import RECORDS, Run, finished_runs, write_atomically
@@ -85,13 +85,29 @@ def gathered(sources: Sequence[Path]) -> Iterator[tuple[Comparison, list[str]]]:
         if not runs and any(path.is_file() for path in sources):
             raise UsageError(f"{', '.join(map(str, sources))}: no finished run; manifest.json says what happened")
         about, failures = comparison.about, [line for each, _ in found for line in each.failures]
+        screen = _united([each.screen for each, _ in found if each.screen]) if comparison.screen else None
         if len(sources) > 1:
+            failures = [
+                f"{path.name}: {line}" for path, (each, _) in zip(sources, found, strict=True) for line in each.failures
+            ]
             about = f"{about.rstrip()}\n\n{_origin(runs)}".strip()
         skipped = [line for _, lines in found for line in lines]
         yield (
-            dataclasses.replace(comparison, runs=runs, about=about, failures=list(dict.fromkeys(failures))),
+            dataclasses.replace(
+                comparison, runs=runs, about=about, screen=screen, failures=list(dict.fromkeys(failures))
+            ),
             [*skipped, *repeated],
         )
+
+
+def _united(screens: Sequence[Screen]) -> Screen:
+    """A screen with the levels of all that screen the same factors; the largest says how many runs were asked for."""
+    largest = max(screens, key=lambda each: len(each.levels))
+    alike = [
+        each for each in screens if (each.factors, each.low, each.high) == (largest.factors, largest.low, largest.high)
+    ]
+    levels = {id: level for each in alike for id, level in each.levels.items()}
+    return dataclasses.replace(largest, levels=levels, runs=max(len(levels), *(each.runs for each in alike)))
 
 
 def _read(path: Path, folder: Path) -> tuple[Comparison, list[str]]:

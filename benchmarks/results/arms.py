@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
 from baselines import METHODS, Budget, Technique
@@ -82,6 +82,20 @@ def technique(config: Mapping[str, Any]) -> Technique:
 def protocol(config: Mapping[str, Any]) -> dict[str, Any]:
     """The recipe without learning rate and weight decay, which tuning chooses for each arm."""
     return {key: value for key, value in config["recipe"].items() if key not in ("learning_rate", "weight_decay")}
+
+
+def is_subject(config: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a network is one whose exits a comparison is about, and no control: it is by MW-BP or AuxNet.
+
+    MW-BP's losses with plain weight decay are the control of MW-BP where a net with the same exits is there by MW-BP,
+    and the subject where none is.
+    """
+    if config["method"] != "mwbp-uniform-decay":
+        return config["method"] in ("mwbp", "auxnet")
+    own = config["spec"] | {"arch": ""}, protocol(config)
+    return not any(
+        other["method"] == "mwbp" and (other["spec"] | {"arch": ""}, protocol(other)) == own for other in others
+    )
 
 
 def plainly_trained(config: Mapping[str, Any]) -> bool:

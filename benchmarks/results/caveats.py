@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from benchmarks.statistics.scores import ENOUGH_SEEDS
 
 SINGLE = (
-    "With one seed (n = 1) nothing is known of the scatter of training: interval, p and verdict are on the trained "
-    "networks as they are. They say whether these differ on such test images, nothing of training them again, and so "
-    "nothing of the methods that trained them."
+    "With one seed (n = 1) nothing is known of the scatter of training. Of two networks of one seed each, interval, p "
+    "and verdict are on the trained networks as they are: they say whether these differ on such test images, and "
+    "nothing of training them again, and so nothing of the methods that trained them. Of one seed and several, the "
+    "interval has the scatter of the several alone."
 )
 
 
@@ -25,8 +26,10 @@ def preliminary(seeds: Sequence[float]) -> str:
 def with_caveat(words: str, seeds: Sequence[int]) -> str:
     """A finding on networks of so many seeds each, as in ``these two trained networks: less accurate``.
 
-    With one seed of some network it is one on trained networks, whatever the test; with two it is preliminary.
+    With one seed of every network it is one on trained networks, whatever the test; with few of some it is preliminary.
     """
+    if max(seeds) == 1:
+        return f"these{' two' if len(seeds) == 2 else ''} trained networks: {words}"
     if min(seeds) == 1:
-        return f"these{' two' if [*seeds] == [1, 1] else ''} trained networks: {words}"
+        return f"{words} (preliminary: one seed of some networks)"
     return f"{words} (preliminary)" if min(seeds) < ENOUGH_SEEDS else words

@@ -57,12 +57,16 @@ def millions(value: float | None) -> str:
     return number(value, ".0f" if value is not None and value >= 1e8 else ".3g", "M", scale=1e-6)
 
 
+def megabytes(value: float | None) -> str:
+    """A number of bytes, as in ``3.42 MB``."""
+    return number(value, ".0f" if value is not None and value >= 1e9 else ".3g", " MB", scale=1e-6)
+
+
 def number(value: float | None, form: str, unit: str = "", scale: float = 1) -> str:
     """The scaled value in a format and with its unit; `MISSING` for None and NaN."""
     return MISSING if value is None or pd.isna(value) else Number(f"{scale * value:{form}}{unit}", value)
 
 
 trillions = partial(number, form=".2f", unit="T", scale=1e-12)  # a count, as in 7.75T
-megabytes = partial(number, form=".3g", unit=" MB", scale=1e-6)  # a number of bytes, as in 3.42 MB
 percent = partial(number, form=".2f", scale=100)  # a fraction, as in 87.33
 ratio = partial(number, form=".2f", unit="x")  # as in 2.29x

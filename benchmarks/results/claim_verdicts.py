@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -84,6 +85,21 @@ class Step:
     def holds(self) -> bool:
         """Whether all of its claims are decided for."""
         return bool(self.parts) and all(part.decision == "for" for part in self.parts)
+
+    @property
+    def tested(self) -> tuple[Part, ...]:
+        """The claims that are tested at the full level: in their order, up to the first that is not decided for.
+
+        All of them are needed, which protects what they say together; each by itself needs those before it.
+        """
+        if not self.confirmatory:
+            return ()
+        kept = itertools.takewhile(lambda part: part.decision == "for", self.parts)
+        return self.parts[: len([*kept]) + 1]
+
+    def tests(self, part: Part) -> bool:
+        """Whether a claim of it is one of those."""
+        return any(part is each for each in self.tested)
 
     @property
     def meaning(self) -> str:

@@ -53,13 +53,13 @@ def rulings(steps: Sequence[Step]) -> dict[tuple[str, str], Ruling]:
 
 
 def _of_step(number: int, step: Step) -> Iterator[tuple[tuple[str, str], Ruling]]:
-    """The pairs that were compared; all that were declared where none could be."""
+    """The pairs that were tested; all that were declared where none could be compared."""
     if not step.parts:
         for claim in step.claims:
             for pair in claim.pairs.items():
                 yield pair, Ruling(step=number, sign=0, undecided="not compared")
     early = " (preliminary)" if len(step.seeds) < ENOUGH_SEEDS else ""
-    for part in step.parts:
+    for part in step.tested:
         equivalent = part.decision == "equivalent"
         yield (
             (part.network, part.against),

@@ -211,7 +211,7 @@ def _evaluate(plan: Plan, run: Run, training: Training, prepared: Prepared) -> R
 def _cost(plan: Plan, training: Training, prepared: Prepared) -> dict[str, Any]:
     """What the run took, as its record has it; the total is unknown where given weights are part of it."""
     macs, choosing = training.training_macs, prepared.choosing_macs + training.spent.choosing_macs
-    before = [run.record.cost for run in (plan.parent, plan.teacher) if run]
+    before = list({run.id: run.record.cost for run in (plan.parent, plan.teacher) if run}.values())  # perhaps one run
     totals = [cost["total_training_macs"] for cost in before]
     unknown = plan.initial is not None or None in totals
     return {
@@ -312,7 +312,7 @@ def _reported(recipe: Recipe) -> str:
 def _settled(training: Training) -> str | None:
     """Which images batch norm's statistics were recomputed from, and why; None if they were not."""
     spent, images = training.spent, len(training.split.train)
-    if training.averaging.begun:
+    if training.averaging.begun and spent.settling_macs:  # which is zero where there is no batch norm
         return f"recomputed over all {images} training images, for the averaged weights"
     if not spent.settled_epochs:
         return None

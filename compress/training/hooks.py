@@ -112,11 +112,16 @@ class Options:
             raise UsageError("compiled blocks allow one backward pass a step, update sequential needs one an exit")
         if objective.frozen_trunk and (recipe.averaging != "none" or recipe.stochastic_depth):
             raise UsageError("frozen-trunk: a frozen trunk is neither averaged nor trained with stochastic depth")
+        if objective.frozen_trunk and recipe.select == "best-validation":
+            raise UsageError("frozen-trunk: the last exit never changes, so that no epoch is the best by it")
+        if recipe.nesterov and not recipe.momentum:
+            raise UsageError(f"recipe {recipe.name}: nesterov needs a momentum above 0")
         if recipe.optimizer == "muon":
             for what, there in (
                 ("update sequential", objective.update == "sequential"),
                 ("gradient-equilibrium", any(factor != 1 for factor in objective.gradient_factors)),
                 ("pruning while training", self.hook != NO_HOOK),
+                ("momentum 1", recipe.momentum == 1),
             ):
                 if there:
                     raise UsageError(f"optimizer muon: {what} needs sgd")

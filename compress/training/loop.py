@@ -41,7 +41,7 @@ from compress.training.step import Step, Tally
 from compress.training.updates import Simultaneous, update_of
 from compress.training.watchdog import PATIENCE
 
-_LAYERS = 4  # random stream of dropout and stochastic depth; `compress.data.augmentation` uses others
+_LAYERS = 4  # random stream of dropout and stochastic depth, of torch's generator; augmentation draws from numpy's
 
 
 class DivergedError(UsageError):
@@ -262,7 +262,7 @@ class Training:
                 part.eval()
 
     def _settle(self) -> None:
-        """Recompute batch norm's running statistics from all training images; training itself never reads them.
+        """Recompute batch norm's running statistics from all training images; in training shared heads alone read them.
 
         The images are augmented as those that the weights were trained on, by this epoch's draw.
         """

@@ -227,6 +227,10 @@ class Method:
             raise UsageError(
                 f"extra-decay {exits}: an exit within a block of {spec.arch}; name blocks of the network itself"
             )
+        if len(whole.exits) == 1:
+            raise UsageError(
+                f"extra-decay {exits}: one exit brings no more weight decay than plain BP has: give 2 or more"
+            )
         borrowed = mwbp(whole, self._gammas(whole))
         return dataclasses.replace(
             bp(spec),

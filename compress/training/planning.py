@@ -253,7 +253,11 @@ def _check_recipe(recipe: Recipe, method: Method, dataset: Dataset, spec: Spec) 
     ):
         raise UsageError(f"optimizer muon: {FROZEN} trains heads alone, and these have no convolution")
     images = len(dataset.train)
-    if method.ensemble and not dataset.validation and not round(recipe.validation * images):
+    if dataset.validation or round(recipe.validation * images):
+        return
+    if recipe.select == "best-validation":
+        raise UsageError(f"recipe {recipe.name}: best-validation: it holds out none of {images} images to choose by")
+    if method.ensemble:
         raise UsageError(
             f"ensemble {method.ensemble}: its weights are fitted on validation images, and recipe {recipe.name} holds "
             f"none of {images} images out: --validation {max(0.05, 1 / images):.2g} does"

@@ -21,7 +21,7 @@ from compress.networks import Network, Spec, create, spec_of
 from compress.networks.foreign import zoo
 from compress.recipes import Recipe, recipe_named
 from compress.runs import Run
-from compress.training import Plan, train
+from compress.training import Method, Plan, train
 from compress.training.execution import Prepared
 from tests.baselines.jobs import job_of
 from tests.baselines.networks import narrowed_by
@@ -174,6 +174,25 @@ def test_steps_through_the_family_cost_what_its_networks_do(arch: str) -> None:
         cost = exit_costs(Network(shape))[-1]
         assert size == Size(cost.macs, cost.params)
     assert sizes == sorted(set(sizes), reverse=True)
+
+
+def test_from_scratch_a_shape_is_trained_as_its_reference_was(tiny: Dataset, brief: Recipe, tmp_path: Path) -> None:
+    """Fine-tuning leaves out what helps a training from its beginning; without it the control would be held back."""
+    method, place = Method(annealing="last-third", ensemble_teacher=0.3, self_distillation=0.2), Place(runs=tmp_path)
+    reference = train("resnet14", tiny, method=method, exits=2, recipe=brief, place=place)
+    job = job_of(None, tiny, brief, tmp_path, reference=reference.path)
+    fresh, tuned = (
+        carry_out(replace(job, technique=Technique(method=name, nearest=True))).record.config["objective"]
+        for name in ("scratch-e", "l1")
+    )
+    own = reference.record.config["objective"]
+    assert [own[name] for name in ("annealing", "ensemble_teacher", "self_distillation")] == ["last-third", 0.3, 0.2]
+    assert fresh == own
+    assert not {"annealing", "ensemble_teacher"} & tuned.keys()
+    frozen = train("resnet14", tiny, method="frozen-trunk", exits=2, recipe=brief, place=place)
+    again = job_of(None, tiny, brief, tmp_path, reference=frozen.path, technique=Technique(method="scratch-e"))
+    with pytest.raises(UsageError, match="its trunk was trained by another run"):
+        carry_out(again)
 
 
 @pytest.mark.parametrize("method", ["scratch-e", "shallow"])

@@ -83,17 +83,24 @@ def _by_macs(summary: pd.DataFrame) -> Costs:
     return summary, summary["macs"] / 1e6, "MACs per image (millions)"
 
 
-def _by_latency(summary: pd.DataFrame) -> Costs:
+def latency_points(summary: pd.DataFrame) -> pd.DataFrame:
     """The results measured in the same session, conditions and against the same reference as most; at least two."""
     measured = summary[summary[LATENCY].notna()] if LATENCY in summary else summary[:0]
     if measured.empty:
-        return measured, measured["macs"], ""
-    most = measured[ALIKE].value_counts().index[0]
-    points = measured[(measured[ALIKE] == list(most)).all(axis=1)]
-    exits = {f"{row['run']} exit {row['exit']}": exit_name(row) for row in measured.to_dict("records")}
-    _, compared_with, conditions = most
+        return measured
+    points = measured[(measured[ALIKE] == list(measured[ALIKE].value_counts().index[0])).all(axis=1)]
+    return points if len(points) > 1 else points[:0]
+
+
+def _by_latency(summary: pd.DataFrame) -> Costs:
+    """Those of `latency_points`."""
+    points = latency_points(summary)
+    if points.empty:
+        return points, points["macs"], ""
+    exits = {f"{row['run']} exit {row['exit']}": exit_name(row) for row in summary.to_dict("records")}
+    _, compared_with, conditions = points[ALIKE].iloc[0]
     label = f"latency at batch size 1 (ratio to {exits.get(compared_with) or short_line(compared_with)}; {conditions})"
-    return points if len(points) > 1 else points[:0], points[LATENCY], label
+    return points, points[LATENCY], label
 
 
 def _by_training(summary: pd.DataFrame) -> Costs:

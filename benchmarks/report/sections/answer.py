@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from benchmarks.report.group import Group, Row
 from benchmarks.report.section import Section, Table, Text
@@ -22,7 +23,7 @@ SMALL = 0.25  # of the reference's MACs: of budgets with equally many networks, 
 CHOSEN = (
     "Best: the highest mean test accuracy at that budget; as it was picked on these test images, it is somewhat "
     f"optimistic. A budget holds networks, and exits cut out, whose MACs are within {CLASS:.0%} of one another. Shown "
-    "are {own}those with most networks."
+    "are {own}and those with most networks; of equal ones those nearest to a quarter of the reference's MACs."
 )
 BARS = (
     "Bars are 95% intervals over seeds, cut where they are longer than the scatter of all means. Pale: on average "
@@ -57,7 +58,9 @@ def answer_section(group: Group) -> Section:
     budgets = _budgets(group)
     judged = group.compare((best, other) for best, *others in budgets for other in others)
     reference = group.reference_row
-    own = "" if reference is None else f"the budget of the reference, {reference['network']}, and "
+    named = [] if reference is None else [f"the budget of the reference, {reference['network']}"]
+    named += ["those of the primary contrasts"] if _declared(group) else []
+    own = "".join(f"{each}, " for each in named)
     return Section(
         "The best network at each budget",
         [
@@ -84,7 +87,7 @@ def _caution(group: Group) -> str:
     )
     if not (caveat := preliminary([*seeds])):
         return f"Accuracies are means with {CONFIDENCE:.0%} intervals (Student's t) over seeds. {noise}"
-    chance = ONE_TRAINING if seeds.min() == 1 else "Differences between networks may be chance."
+    chance = ONE_TRAINING if seeds.max() == 1 else "Differences between networks may be chance."
     return f"{caveat}{chance} {noise}"
 
 
@@ -111,13 +114,25 @@ def _budgets(group: Group) -> list[list[Row]]:
     ]
     reference = group.reference_row
     full = float(whole["macs"].max() if reference is None else reference["macs"])
-    first = [rows for rows in budgets if any(row["series"] == group.reference and row["last"] for row in rows)]
+    declared = _declared(group)
+    first = [
+        rows
+        for rows in budgets
+        if any(row["series"] == group.reference and row["last"] for row in rows)
+        or any((row["series"], row["exit"]) in declared for row in rows)
+    ]
     others = sorted(
         (rows for rows in budgets if rows not in first),
         key=lambda rows: (-len(rows), abs(math.log(rows[0]["macs"] / (SMALL * full)))),
     )
     shared = sum(len(rows) > 1 for rows in others)
     return sorted([*first, *others[: min(max(shared, 2), BUDGETS)]], key=lambda rows: -rows[0]["macs"])
+
+
+def _declared(group: Group) -> set[tuple[Any, Any]]:
+    """The exits that the primary contrasts compare, by series and exit."""
+    keys = {key for step in group.steps for part in step.parts for key in (part.network, part.against)}
+    return {(group.by_key[key]["series"], group.by_key[key]["exit"]) for key in keys}
 
 
 def _line(group: Group, rows: Sequence[Row], judged: Mapping[tuple[str, str], Contrast]) -> dict[str, str]:

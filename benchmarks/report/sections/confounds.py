@@ -13,7 +13,7 @@ from benchmarks.report.group import Group, Row
 from benchmarks.report.section import Block, Bullets, Section, Table
 from benchmarks.report.sections.pruned_networks import requested
 from benchmarks.report.sections.verdicts import judged_pairs
-from benchmarks.results.arms import plainly_trained, protocol, technique
+from benchmarks.results.arms import is_subject, plainly_trained, protocol, technique
 from benchmarks.results.budget_classes import CLASS
 from compress.objective_numbers import OPTIONAL
 
@@ -26,6 +26,7 @@ OF_TRAINING = {  # controls of MW-BP, and what each shows
     "without": "MW-BP with auxiliary losses at full weight throughout, and without the ensemble as teacher",
     "frozen-trunk": "the same exits on a frozen trunk that plain BP trained",
 }
+OF_DECAY = ("bp-extra-decay", "mwbp-uniform-decay")  # controls of MW-BP's weight decay: for nets that have it
 OF_PRUNING = {  # controls of a pruned network, and what each shows
     "random": "whether the criterion matters",
     "scratch-e": "its shape from scratch, the reference's epochs: whether the kept weights matter",
@@ -81,21 +82,24 @@ def _of_training(rows: Sequence[Row]) -> tuple[list[Pair], dict[str, list[str]]]
 
     Networks by the sequential update are controls themselves if there are any by the simultaneous one.
     """
-    mwbp = [row for row in rows if row["last"] and row["exits"] > 1 and row["method"] == "mwbp"]
+    configs = [row["config"] for row in rows]
+    several = [row for row in rows if row["last"] and row["exits"] > 1 and row["method"] != "auxnet"]
+    mwbp = [row for row in several if is_subject(row["config"], configs)]
     simultaneous = [row for row in mwbp if row["config"]["objective"]["update"] == "simultaneous"]
     pairs, missing = list[Pair](), dict[str, list[str]]()
     for network in simultaneous or mwbp:
         own = [row for row in rows if row["series"] == network["series"]]
+        needless = () if network["method"] == "mwbp" else OF_DECAY
         found = [
             (row, control, name)
             for name in OF_TRAINING
             for control in rows
-            if _controls(network["config"], control["config"]) == name
+            if name not in needless and _controls(network["config"], control["config"]) == name
             for row in own
             if (_same_auxiliary(row, control) if name == "frozen-trunk" else row["last"] and control["last"])
         ]
         pairs += found
-        present = {name for *_, name in found} | {network["config"]["objective"]["update"]}
+        present = {name for *_, name in found} | {network["config"]["objective"]["update"], *needless}
         present |= set() if _without(network["config"]) else {"without"}
         missing[network["network"]] = [name for name in OF_TRAINING if name not in present]
     return pairs, missing
@@ -150,7 +154,8 @@ def _of_pruning(rows: Sequence[Row]) -> tuple[list[Pair], list[str]]:
         absent = ", ".join(name for name in OF_PRUNING if name not in {name for _, name in found})
         if pruned and absent:
             lacking.setdefault(absent, []).append(budget)
-    return pairs, [f"what was pruned to {' and '.join(asked)}: {absent}" for absent, asked in lacking.items()]
+    named = {absent: dict.fromkeys(asked) for absent, asked in lacking.items()}
+    return pairs, [f"what was pruned to {' and '.join(asked)}: {absent}" for absent, asked in named.items()]
 
 
 def _controlled(config: Mapping[str, Any], pruned: Sequence[Row]) -> list[Row]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable
 from typing import Any
 
@@ -34,13 +35,18 @@ def early_exit_section(group: Group) -> Section | None:
     if not kept:
         return None
     whole = {str(row["series"]): str(row["network"]) for row in group.last.to_dict("records")}
-    rows = [_row(whole[series(run)], policy) for run, policies in kept for policy in policies]
+    several = Counter(series(run) for run, _ in kept)
+    names = {  # of several seeds of a network each has policies of its own
+        run.id: whole[series(run)] + (f", seed {run.record.seed}" if several[series(run)] > 1 else "")
+        for run, _ in kept
+    }
+    rows = [_row(names[run.id], policy) for run, policies in kept for policy in policies]
     blocks: list[Block] = [Table.of(rows)]
     for run, policies in kept:
-        blocks += [Text(f"Early exit of {whole[series(run)]} {_verdict(group, run, policy)}") for policy in policies]
+        blocks += [Text(f"Early exit of {names[run.id]} {_verdict(group, run, policy)}") for policy in policies]
     for number, (run, policies) in enumerate(kept, start=1):
         panels = [panel for panel in (_by_macs(group, run, policies), _by_time(group, run, policies[-1])) if panel]
-        drawing = early_exit_figure(panels, f"{group.title}: {whole[series(run)]}")
+        drawing = early_exit_figure(panels, f"{group.title}: {names[run.id]}")
         name = f"early-exit{group.suffix}" + (f"-run{number}" if number > 1 else "")
         blocks.append(Figure(name, "Accuracy of early exit against mean MACs and time", drawing))
     return Section("Early exit", blocks, method=METHOD)

@@ -10,7 +10,7 @@ from benchmarks.report.section import Block, Section, Table, Text
 from benchmarks.report.sections.networks import batches
 from benchmarks.report.sections.resources import SIZES, cells
 from benchmarks.report.sections.verdicts import judged_pairs
-from benchmarks.results.arms import plainly_trained, protocol
+from benchmarks.results.arms import is_subject, plainly_trained, protocol
 from benchmarks.results.budget_classes import CLASS, same_class
 from benchmarks.results.cells import accuracy_cell, exit_cell, megabytes, millions, number, ratio
 from benchmarks.results.contrasts import Contrast
@@ -18,13 +18,12 @@ from benchmarks.statistics.scores import ENOUGH_SEEDS
 from compress.ensemble_exit import ENSEMBLE
 
 COLUMNS = SIZES | {"peak memory, training step of 128 (of it alone)": ("peak_training_bytes", megabytes)}
-SEVERAL_MODELS = ("mwbp", "auxnet")  # the methods that claim to train several models at once; the others are controls
 NOT_YET = " With one seed, whether one training gives several good models is not answered."
 METHOD = (
     f"Each auxiliary exit is compared with the networks of its budget class (MACs within {CLASS:.0%}) that were "
-    "trained separately, by plain BP and the same recipe but for rate and decay. If there is none, the nearest network "
-    "is shown without a verdict. Differences are the exit's accuracy minus the network's; p is adjusted for all "
-    "comparisons of the section by Holm's method."
+    "trained separately, by plain BP and the same recipe but for rate and decay. Beside others, an exit that has none "
+    "is shown with the nearest network, without a verdict. Differences are the exit's accuracy minus the network's; p "
+    "is adjusted for all comparisons of the section by Holm's method."
 )
 
 
@@ -49,16 +48,17 @@ def exits_section(group: Group) -> Section | None:
 
 
 def separate_section(group: Group) -> Section | None:
-    """Auxiliary exits by MW-BP or AuxNet against separately trained networks; None if there are no such exits."""
+    """Auxiliary exits of the subjects against separately trained networks; None if there are no such exits."""
     summary = group.summary
     numbered = summary[summary["exit"] != ENSEMBLE]
-    auxiliary = numbered[~numbered["last"] & numbered["method"].isin(SEVERAL_MODELS)].to_dict("records")
+    configs = [*summary["config"]]
+    auxiliary = [row for row in numbered[~numbered["last"]].to_dict("records") if is_subject(row["config"], configs)]
     if not auxiliary:
         return None
     plain = summary[summary["config"].map(plainly_trained)].to_dict("records")
     rows, judged = judged_pairs(group, [(row, other) for row in auxiliary for other in _beside(row, plain)])
     blocks: list[Block] = [Text(_answer(len(auxiliary), judged))]
-    if rows:
+    if judged:
         blocks.append(Table.of(rows, last="verdict"))
     return Section("Exits against separately trained networks", blocks, method=METHOD)
 
@@ -81,12 +81,15 @@ def _answer(auxiliary: int, judged: Sequence[Contrast]) -> str:
         )
     matched = len({contrast.network for contrast in judged})
     worse, better = (sum(contrast.sign == sign for contrast in judged) for sign in (-1, 1))
-    fewest = min(min(contrast.found.seeds) for contrast in judged)
-    trained = " between these trained networks" if fewest == 1 else ""
-    few = " (preliminary)" if 1 < fewest < ENOUGH_SEEDS else ""
+    numbers = [number for contrast in judged for number in contrast.found.seeds]
+    fewest, single = min(numbers), max(numbers) == 1
+    trained = " between these trained networks" if single else ""
+    few = " (preliminary)" if fewest < ENOUGH_SEEDS and not single else ""
+    found = f"the exit is less accurate in {worse} and more accurate in {better}{few}"
+    alike = len(judged) - worse - better
+    found += f"; {'the others are' if worse or better else 'all are'} not distinguishable" if alike else ""
     return (
         f"{exits} {matched} {'has' if matched == 1 else 'have'} a separately trained network of the same budget class "
-        f"here. Of {len(judged)} comparison{'s' if len(judged) > 1 else ''}{trained}, the exit is less accurate in "
-        f"{worse} and more accurate in {better}{few}; the others are not distinguishable."
+        f"here. Of {len(judged)} comparison{'s' if len(judged) > 1 else ''}{trained}, {found}."
         f"{NOT_YET if fewest == 1 else ''}"
     )

@@ -135,10 +135,12 @@ def volume_table(points: pd.DataFrame, draws: np.ndarray, *, limit: float, floor
 def methods(points: pd.DataFrame) -> pd.Series:
     """The method of each point: the exits of one training, the budgets of an arm, all networks by plain BP alike.
 
-    Networks by plain BP are alike if they have the same recipe and epochs; any other network is its own method.
+    Networks by plain BP are alike if they have the same recipe, with the same changes, and epochs; any other network is
+    its own method.
     """
     plain = points["config"].map(plainly_trained) & (points["family"] == "train")
-    protocol = points["recipe"] + ", " + points["epochs"].astype(int).astype(str) + " epochs"
+    changes = points["changes"].where(points["changes"] == "", ", " + points["changes"])
+    protocol = points["recipe"] + changes + ", " + points["epochs"].astype(int).astype(str) + " epochs"
     several = protocol[plain].nunique() > 1
     names = points["network"].where(points["family"] == "train", points["arm"])
     names = names.where(points["exits"] == 1, points["network"] + ", its exits")

@@ -28,8 +28,9 @@ METHOD = (
     "an ensemble's weights were fitted on those validation images, which favours it there. The interval over test "
     "sets, too, has the same confidence; it resamples the test images as Verdicts does and takes from the scatter of "
     "seeds what those explain, so that with few seeds it may be the narrower one. Of a step with several claims all "
-    "are needed. A seed in which a network failed does not count, which favours that network. All this holds if the "
-    "number of blocks was set by time or beforehand, not by looking at the difference."
+    "are needed; what stands behind one that is not decided for is exploratory. A seed in which a network failed does "
+    "not count, which favours that network. All this holds if the number of blocks was set by time or beforehand, not "
+    "by looking at the difference."
 )
 
 
@@ -49,7 +50,11 @@ def _sentences(number: int, step: Step, exits: Mapping[str, Row]) -> list[str]:
     """What the step says, in plain words: a line on each of its claims, and one on several together."""
     where = f"{number}. " + ("" if step.confirmatory else "Exploratory, as an earlier step is not decided for. ")
     if not step.parts:
-        why = "no validation images to choose on" if step.seeds else "no seed has a run of every network"
+        why = (
+            "no validation images to choose on"
+            if step.seeds
+            else "no seed has a run, with predictions, of every network"
+        )
         return [f"{where}{inline(claim.claim, SENTENCE)}: not compared, {why}." for claim in step.claims]
     lines = [
         f"{where}{inline(part.claim.claim, SENTENCE)}: {_conclusion(step, part)}. {_difference(step, part, exits)}."
@@ -58,7 +63,7 @@ def _sentences(number: int, step: Step, exits: Mapping[str, Row]) -> list[str]:
     if not step.confirmatory:
         return lines
     if len(step.parts) > 1:
-        refuted = any(part.decision == "against" for part in step.parts)
+        refuted = any(part.decision == "against" for part in step.tested)
         together = "decided for" if step.holds else "decided against" if refuted else "not decided for"
         lines.append(f"{where}All {len(step.parts)} are needed: {together}.")
     if step.meaning:
@@ -67,8 +72,8 @@ def _sentences(number: int, step: Step, exits: Mapping[str, Row]) -> list[str]:
 
 
 def _conclusion(step: Step, part: Part) -> str:
-    """The verdict, in bold; of an exploratory step what its interval shows, which confirms nothing."""
-    if step.confirmatory:
+    """The verdict, in bold; of a claim that is exploratory what its interval shows, which confirms nothing."""
+    if step.tests(part):
         return f"**{verdict(part)}**"
     shown = {"for": "the difference is above zero", "against": "the difference is below zero"}
     return f"not confirmed; {shown.get(part.decision, verdict(part))}"
@@ -122,7 +127,7 @@ def _row(number: int, step: Step, part: Part, exits: Mapping[str, Row]) -> dict[
         "confidence": Number(_level(part), part.level),
         "interval over seeds, which decides": _interval(part.given.interval(part.level)),
         "over test sets, too": MISSING if seeds == 1 else _interval(part.over.interval(part.level)),
-        "verdict": f"{part.decision}{early}" if step.confirmatory else f"{part.decision}{early}, exploratory",
+        "verdict": f"{part.decision}{early}" if step.tests(part) else f"{part.decision}{early}, exploratory",
     }
 
 

@@ -55,7 +55,7 @@ def test_several_are_put_together_each_run_once_and_machines_are_named(archive: 
         assert sorted(run.id for run in comparison.runs) == sorted(run.id for run in runs)
         assert comparison.title == "Larger"
         assert comparison.about == ("Why.\n\nThese 4 runs are from 2 kinds of machine: H200 (2 runs), A100 (2 runs).")
-        assert comparison.failures == ["x: not on H200", "x: not on A100"]
+        assert comparison.failures == ["a.zip: x: not on H200", "b.zip: x: not on A100"]
         assert len(skipped) == 1
         assert skipped[0].startswith(f"run {runs[1].id}: ")
 

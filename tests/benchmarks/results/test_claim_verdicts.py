@@ -1,5 +1,6 @@
 """Claims: the verdicts that complete blocks carry, in the sequence declared, with hand-worked numbers."""
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,6 +11,7 @@ from scipy import stats
 
 from benchmarks.results.claim_verdicts import Step, judge_claims
 from benchmarks.results.claims import Claim
+from benchmarks.results.rulings import rulings
 from benchmarks.statistics.scores import CONFIDENCE, Scores
 from compress.errors import UsageError
 
@@ -132,23 +134,27 @@ def test_the_first_step_that_does_not_hold_ends_the_confirmation() -> None:
 
 
 @pytest.mark.parametrize(
-    ("against_deep", "against_own", "holds", "meaning"),
+    ("against_deep", "against_own", "holds", "meaning", "tested"),
     [
-        (MORE, MORE, True, ""),
-        (MORE, SAME, False, "the exits come free"),
-        (MORE, UNKNOWN, False, ""),
-        (SAME, SAME, False, ""),
-        (UNKNOWN, MORE, False, ""),
-        ([-value for value in MORE], SAME, False, ""),
+        (MORE, MORE, True, "", [True, True]),
+        (MORE, SAME, False, "the exits come free", [True, True]),
+        (MORE, UNKNOWN, False, "", [True, True]),
+        (SAME, SAME, False, "", [True, False]),
+        (UNKNOWN, MORE, False, "", [True, False]),
+        ([-value for value in MORE], SAME, False, "", [True, False]),
     ],
 )
 def test_a_conjunction_needs_both_and_says_what_equivalence_means(
-    against_deep: list[float], against_own: list[float], holds: bool, meaning: str
+    against_deep: list[float], against_own: list[float], holds: bool, meaning: str, tested: list[bool]
 ) -> None:
+    """A part behind one that is not decided for is exploratory: the conjunction alone is protected."""
     own = [first - second for first, second in zip(against_deep, against_own, strict=True)]
     claims = [claim("net", "deep"), claim("net", "own", joined=True, if_equivalent="the exits come free")]
     [step] = judged(claims, {"net": against_deep, "deep": DEEP, "own": own})
     assert (step.holds, step.meaning) == (holds, meaning)
+    assert [step.tests(part) for part in step.parts] == tested
+    assert len(rulings([step])) == 2 * sum(tested)
+    assert not any(dataclasses.replace(step, confirmatory=False).tests(part) for part in step.parts)
 
 
 @pytest.mark.parametrize(

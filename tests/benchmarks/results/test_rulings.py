@@ -81,7 +81,7 @@ def test_a_caveat_is_that_of_the_network_with_the_fewest_seeds() -> None:
     said = {seeds: with_caveat("alike", seeds) for seeds in ((1, 1), (1, 5), (5, 2), (3, 5))}
     assert said == {
         (1, 1): "these two trained networks: alike",
-        (1, 5): "these trained networks: alike",
+        (1, 5): "alike (preliminary: one seed of some networks)",
         (5, 2): "alike (preliminary)",
         (3, 5): "alike",
     }

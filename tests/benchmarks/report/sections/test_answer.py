@@ -1,10 +1,13 @@
 """The answer: the best network at each budget, and no more than the comparisons carry."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from unittest.mock import Mock, patch
 
 import pandas as pd
 
 from benchmarks.report.group import Group
+from benchmarks.report.section import Figure
 from benchmarks.report.sections.answer import OF_PRUNING, OF_TRAINING, ONE_TRAINING, _caution, answer_section
 from compress.runs import Run
 from tests.benchmarks.report.conftest import answers, network, texts_of
@@ -31,7 +34,7 @@ def test_one_seed_tells_trained_networks_apart_and_an_exit_can_be_the_best(summe
     found = answers(summed_up([*network("A", [1e6, 2e6], [0.9, 0.95], 1), *network("B", [1e6], [0.7])]))
     assert [(line["best network"], line["against the others"]) for line in found] == [
         ("A (exit 2)", "no other network at this budget"),
-        ("A (exit 1)", "these trained networks: more accurate than the other one"),
+        ("A (exit 1)", "more accurate than the other one (preliminary: one seed of some networks)"),
     ]
     two = answers(summed_up([*network("A", [1e6], [0.9], 2), *network("B", [1e6], [0.7], 2)]))
     assert two[0]["against the others"] == "more accurate than the other one (preliminary)"
@@ -50,10 +53,37 @@ def test_what_the_verdicts_do_not_tell_apart_the_answer_does_not_either(summed_u
 
 def test_the_section_says_how_sure_it_is_and_shows_a_figure(runs: list[Run], grouped: Callable[..., Group]) -> None:
     group = grouped(runs)
-    assert f"**Preliminary: one seed of some networks.** {ONE_TRAINING}" in _caution(group)
+    assert "**Preliminary: one seed of some networks.** Differences between networks may be chance." in _caution(group)
     assert f"**Preliminary: one seed.** {ONE_TRAINING}" in _caution(grouped(runs[:1]))
     names = [getattr(block, "name", "") for block in answer_section(group).blocks]
-    assert names[3] in ("accuracy-macs", "accuracy-latency")
+    assert names[3] == "accuracy-macs"
+
+
+def test_latency_is_shown_first_where_it_was_measured_of_all_networks(summed_up: Callable[..., Group]) -> None:
+    """A figure of two networks that happened to be timed says nothing of those that a study is about."""
+    timed = {
+        "latency_ratio_b1": 0.5,
+        "bench_session": "one",
+        "latency_reference": "A exit 1",
+        "latency_conditions": "cpu",
+    }
+    for more, first in ((timed, "accuracy-latency"), ({}, "accuracy-macs")):
+        rows = [row | timed for name in ("A", "B") for row in network(name, [1e6], [0.9])]
+        rows += [row | more for row in network("C", [2e6], [0.95])]
+        with patch.object(Group, "title", "A title"):
+            figure = summed_up(rows, "A").accuracy_figures[0]
+        assert isinstance(figure, Figure)
+        assert figure.name == first
+
+
+def test_what_the_primary_contrasts_compare_is_among_the_budgets(summed_up: Callable[..., Group]) -> None:
+    rows = [*network("reference", [9e6], [0.9]), *network("claimed", [7e6], [0.91])]
+    rows += [row for cost in (1e6, 2e6, 3e6, 4e6) for name in "AB" for row in network(f"{name}{cost}", [cost], [0.8])]
+    group = summed_up(rows, "reference")
+    assert "claimed" not in {line["best network"] for line in answers(group)}
+    part = Mock(network="claimed", against="reference")
+    group = replace(group, steps=[Mock(parts=(part,))])
+    assert "claimed" in {line["best network"] for line in answers(group)}
 
 
 def test_a_reference_that_was_still_learning_is_no_measure_of_pruning(

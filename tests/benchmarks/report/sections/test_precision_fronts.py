@@ -70,7 +70,9 @@ def test_every_exit_is_a_row_and_what_was_not_measured_is_named(
     assert f"int8, and the size of the file, was not measured under these conditions of {names[1]}." in texts
     assert f"int8 was measured of fewer seeds than fp32 of {names[2]}." in texts
     assert f"An earlier version, which kept no sizes of files, measured {names[2]}." in texts
-    assert texts[-1].startswith(f"by file size in both: {names[0]} in int8; {names[0]} in fp32.")
+    assert texts[-1].startswith(
+        f"by file size in both, of the 1 of 3 exits measured: {names[0]} in int8; {names[0]} in fp32."
+    )
 
 
 def test_the_figure_has_int8_hollow_and_sizes_where_they_are_known(

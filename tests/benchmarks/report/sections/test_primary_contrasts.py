@@ -123,10 +123,10 @@ def test_what_cannot_be_compared_is_said(summed_up: Callable[..., Group]) -> Non
     assert texts_of(primary_section(group))[1:] == [
         "1. A net of \\<44\\> layers wins: **open**. net (exit 2) has +2.00 points against deep, in 1 complete block, "
         "preliminary, which gives no interval.",
-        "2. Exploratory, as an earlier step is not decided for. It wins again: not compared, no seed has a run of "
-        "every network.",
-        "2. Exploratory, as an earlier step is not decided for. It beats its trunk: not compared, no seed has a run of "
-        "every network.",
+        "2. Exploratory, as an earlier step is not decided for. It wins again: not compared, no seed has a run, "
+        "with predictions, of every network.",
+        "2. Exploratory, as an earlier step is not decided for. It beats its trunk: not compared, no seed has a run, "
+        "with predictions, of every network.",
     ]
     several = [Claim(claim="The best wins", of=("net", "own"), against=("deep",))]
     blind = group_of(summed_up, several, deep=[800], net=[820], own=[810])

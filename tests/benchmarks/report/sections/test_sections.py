@@ -36,7 +36,7 @@ def test_an_exit_is_judged_within_its_class_alone_and_shown_beside_the_nearest(s
     section = separate_section(summed_up(rows))
     assert texts_of(section) == [
         "Of 3 auxiliary exits 1 has a separately trained network of the same budget class here. Of 1 comparison, the "
-        "exit is less accurate in 1 and more accurate in 0; the others are not distinguishable."
+        "exit is less accurate in 1 and more accurate in 0."
     ]
     assert [
         (row["network"], row["compared with"], row["its MACs"], row["difference, points"], row["verdict"])
@@ -47,16 +47,21 @@ def test_an_exit_is_judged_within_its_class_alone_and_shown_beside_the_nearest(s
         ("M (exit 3)", "B", "112%", MISSING, "none: other budget"),
     ]
     assert separate_section(summed_up(rows[4:])) is None
+    alone = separate_section(summed_up([*rows[:4], *network("B", [90], [0.9])]))
+    assert alone is not None
+    assert len(alone.blocks) == 1  # no table of nothing but other budgets
 
 
 def test_one_seed_answers_nothing_two_are_preliminary_and_nothing_alike_is_said(summed_up: SummedUp) -> None:
     rows = [*network("M", [50, 100], [0.8, 0.9], 1, method="mwbp"), *network("A", [50], [0.9], 1)]
     assert texts_of(separate_section(summed_up(rows)))[0].endswith(
-        "Of 1 comparison between these trained networks, the exit is less accurate in 1 and more accurate in 0; the "
-        "others are not distinguishable. With one seed, whether one training gives several good models is not answered."
+        "Of 1 comparison between these trained networks, the exit is less accurate in 1 and more accurate in 0. "
+        "With one seed, whether one training gives several good models is not answered."
     )
     two = [row | {"n": 2} for row in rows]
-    assert "and more accurate in 0 (preliminary); the others" in texts_of(separate_section(summed_up(two)))[0]
+    assert texts_of(separate_section(summed_up(two)))[0].endswith("and more accurate in 0 (preliminary).")
+    same = [row | {"n": 3, "test_accuracy": 0.9} for row in rows]
+    assert texts_of(separate_section(summed_up(same)))[0].endswith("more accurate in 0; all are not distinguishable.")
     alone = separate_section(summed_up(rows[:2]))
     assert "is not answered" in texts_of(alone)[0]
 
@@ -79,6 +84,21 @@ def test_the_controls_of_mwbp_are_found_and_the_missing_named(summed_up: SummedU
     ]  # fmt: skip
     assert texts_of(section) == ["**missing** for M: deep-supervision, mwbp-uniform-decay"]
     assert table_of(section)[0]["what it shows"].endswith("(trained in bf16, not fp32)")
+
+
+def test_mwbp_with_plain_decay_is_a_control_beside_mwbp_and_the_subject_without_it(summed_up: SummedUp) -> None:
+    decay = {"update": "simultaneous", "decay_factors": [2.0, 1.0], "teacher": 0.0}
+    flat = decay | {"decay_factors": [1.0, 1.0]}
+    rows = [
+        *network("M", [50, 100], [0.8, 0.9], method="mwbp", objective=decay),
+        *network("uniform", [50, 100], [0.8, 0.9], method="mwbp-uniform-decay", objective=flat),
+        *network("plain", [100], [0.89]),
+    ]
+    both, alone = (confounds_section(summed_up(some)) for some in (rows, rows[2:]))
+    assert {row["network"] for row in table_of(both)} == {"M (exit 2)"}
+    assert [(row["network"], row["compared with"]) for row in table_of(alone)] == [("uniform (exit 2)", "plain")]
+    assert texts_of(alone) == ["**missing** for uniform: deep-supervision, sequential, frozen-trunk"]
+    assert "Of 1 auxiliary exit" in texts_of(separate_section(summed_up(rows[2:])))[0]
 
 
 def test_exit_training_is_controlled_by_mwbp_without_it(summed_up: SummedUp) -> None:
