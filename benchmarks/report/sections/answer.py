@@ -23,7 +23,7 @@ SMALL = 0.25  # of the reference's MACs: of budgets with equally many networks, 
 CHOSEN = (
     "Best: the highest mean test accuracy at that budget; as it was picked on these test images, it is somewhat "
     f"optimistic. A budget holds networks, and exits cut out, whose MACs are within {CLASS:.0%} of one another. Shown "
-    "are {own}and those with most networks; of equal ones those nearest to a quarter of the reference's MACs."
+    "are {own}those with most networks; of equal ones those nearest to a quarter of the reference's MACs."
 )
 BARS = (
     "Bars are 95% intervals over seeds, cut where they are longer than the scatter of all means. Pale: on average "
@@ -60,7 +60,7 @@ def answer_section(group: Group) -> Section:
     reference = group.reference_row
     named = [] if reference is None else [f"the budget of the reference, {reference['network']}"]
     named += ["those of the primary contrasts"] if _declared(group) else []
-    own = "".join(f"{each}, " for each in named)
+    own = "".join(f"{each}, " for each in named) + "and " * bool(named)
     return Section(
         "The best network at each budget",
         [

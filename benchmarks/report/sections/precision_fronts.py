@@ -97,7 +97,7 @@ def _change(row: pd.Series) -> str:
 
 
 def _front_line(points: pd.DataFrame, there: pd.Series, name: str) -> str:
-    """As in ``by MACs in int8, of 2 of 14 exits: ResNet-20``, where not all were measured."""
+    """As in ``by MACs in int8, of the 2 of 14 exits measured: ResNet-20``; without numbers where all were."""
     precisions, cost = FRONTS[name]
     every = len(points[points["precision"] == FP32])
     fewest = min(int(points.loc[points["precision"] == each, cost].notna().sum()) for each in precisions)

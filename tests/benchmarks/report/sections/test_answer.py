@@ -57,6 +57,8 @@ def test_the_section_says_how_sure_it_is_and_shows_a_figure(runs: list[Run], gro
     assert f"**Preliminary: one seed.** {ONE_TRAINING}" in _caution(grouped(runs[:1]))
     names = [getattr(block, "name", "") for block in answer_section(group).blocks]
     assert names[3] == "accuracy-macs"
+    alone = " ".join(texts_of(answer_section(replace(group, reference=None))))
+    assert "Shown are those with most networks;" in alone
 
 
 def test_latency_is_shown_first_where_it_was_measured_of_all_networks(summed_up: Callable[..., Group]) -> None:
