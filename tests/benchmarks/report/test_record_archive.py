@@ -11,8 +11,8 @@ import pytest
 
 from benchmarks import Comparison
 from benchmarks.report import record_archive
-from benchmarks.report.comparison import write_records
-from benchmarks.report.record_archive import gathered, unpack_archive, write_archive
+from benchmarks.report.comparison import Screen, write_records
+from benchmarks.report.record_archive import _united, gathered, unpack_archive, write_archive
 from compress.errors import UsageError
 from compress.runs import Run
 
@@ -125,3 +125,12 @@ def test_what_would_fill_the_memory_is_refused(tmp_path: Path, monkeypatch: pyte
 def test_an_archive_without_runs_says_so(refused: Callable[..., str], tmp_path: Path) -> None:
     write_archive(tmp_path / "a.zip", tmp_path / "none", {"manifest.json": b"{}"})
     assert "a.zip: no finished run" in refused("report", tmp_path / "a.zip", "--out", tmp_path / "report")
+
+
+def test_halves_of_a_screen_are_one_and_others_stay_out() -> None:
+    half = Screen(factors=("a", "b"), high=("x", "y"), low=("", ""), levels={"1": (-1, 1), "2": (1, 1)}, runs=4)
+    rest = dataclasses.replace(half, levels={"3": (-1, -1), "4": (1, -1), "5": (1, 1)})
+    other = dataclasses.replace(half, factors=("a", "c"), levels={"6": (1, 1)})
+    united = _united([half, rest, other])
+    assert united.levels == half.levels | rest.levels
+    assert united.runs == 5
